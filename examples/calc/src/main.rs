@@ -1,0 +1,2 @@
+//! The calculator example.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Generates NATS microservices from `.proto` files.

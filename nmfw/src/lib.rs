@@ -1,0 +1,1 @@
+//! Microservices on NATS from a `.proto`.
