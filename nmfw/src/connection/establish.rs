@@ -1,0 +1,279 @@
+//! From options to a connection: attempts, pauses, and what an error of async-nats means.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{ConnectErrorKind, rustls};
+use rand::RngExt as _;
+
+use super::Connection;
+use super::events::{EventHub, LOG};
+use super::options::ConnectOptions;
+use super::server_url::Servers;
+use crate::error::{Error, ErrorKind};
+
+const DEFAULT_ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(50);
+
+pub(super) async fn establish(
+    options: ConnectOptions,
+    servers: Servers,
+) -> Result<Connection, Error> {
+    check(&options)?;
+    let attempts = options.connect_attempts.unwrap_or(DEFAULT_ATTEMPTS);
+    let wait = options.wait_for_server;
+    let hub = EventHub::new(servers.to_string());
+    let options = client_options(options, &servers, &hub).await?;
+
+    let started = Instant::now();
+    let mut attempt: u32 = 1;
+    loop {
+        let result = match wait.map(|limit| limit.saturating_sub(started.elapsed())) {
+            None => options.clone().connect(servers.addresses()).await,
+            Some(left) => {
+                let connecting = options.clone().connect(servers.addresses());
+                tokio::time::timeout(left, connecting)
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(async_nats::ConnectError::new(ConnectErrorKind::TimedOut))
+                    })
+            }
+        };
+        let error = match result {
+            Ok(client) => {
+                hub.attach(&client);
+                let server = client.server_info();
+                tracing::info!(
+                    target: LOG,
+                    servers = %servers,
+                    server_name = server.server_name,
+                    server_version = server.version,
+                    "connected"
+                );
+                return Ok(Connection::new(client, hub));
+            }
+            Err(error) => error,
+        };
+
+        let kind = classify(&error);
+        let give_up = match wait {
+            Some(limit) => started.elapsed() >= limit,
+            None => attempt >= attempts,
+        };
+        if give_up || !worth_retrying(kind) {
+            return Err(explain(kind, error, &servers, attempt, started.elapsed()));
+        }
+        let pause = backoff(FIRST_PAUSE, attempt);
+        let left = wait.map_or(pause, |limit| limit.saturating_sub(started.elapsed()));
+        // The first failure is news, the hundredth is not.
+        if attempt.is_power_of_two() {
+            tracing::warn!(
+                target: LOG, servers = %servers, attempt, %error, "cannot connect yet, trying again"
+            );
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// Refuses values at which async-nats or tokio would panic, spin or do the opposite.
+fn check(options: &ConnectOptions) -> Result<(), Error> {
+    let bad = |what: &str| Err(Error::new(ErrorKind::InvalidConfig, what));
+    let most = tokio::sync::Semaphore::MAX_PERMITS;
+    if options.connect_attempts == Some(0) {
+        return bad("connect_attempts must be at least 1");
+    }
+    if options.max_reconnects == Some(0) {
+        return bad("max_reconnects must be at least 1, or None to never give up");
+    }
+    if options.connection_timeout == Some(Duration::ZERO) {
+        return bad("connection_timeout must be longer than zero");
+    }
+    if options.ping_interval == Some(Duration::ZERO) {
+        return bad("ping_interval must be longer than zero");
+    }
+    if options
+        .subscription_capacity
+        .is_some_and(|capacity| capacity == 0 || capacity > most)
+    {
+        return bad("subscription_capacity must be at least 1, and less than an eighth of usize");
+    }
+    if options
+        .client_capacity
+        .is_some_and(|capacity| capacity == 0 || capacity > most)
+    {
+        return bad("client_capacity must be at least 1, and less than an eighth of usize");
+    }
+    if let Some(prefix) = &options.inbox_prefix {
+        let token = |token: &str| {
+            !token.is_empty()
+                && !token.contains(|c: char| c.is_whitespace() || c.is_control())
+                && !token.contains(['*', '>'])
+        };
+        if !prefix.split('.').all(token) {
+            return bad(&format!(
+                "inbox_prefix {prefix:?} is not a subject: it must be tokens separated by dots, \
+                 without wildcards and white space"
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn client_options(
+    options: ConnectOptions,
+    servers: &Servers,
+    hub: &Arc<EventHub>,
+) -> Result<async_nats::ConnectOptions, Error> {
+    let credentials = match &servers.login {
+        Some(login) if options.credentials.is_empty() => options.credentials.with_url_login(login),
+        _ => options.credentials,
+    };
+    let mut client = credentials.into_options().await?;
+    client = options.tls.apply(client, servers.tls).await?;
+
+    // async-nats counts single servers, in the first round too: a smaller number would leave some
+    // untried and hide why the others failed.
+    client = client.max_reconnects(options.max_reconnects.map(|n| n.max(servers.len())));
+    let first = Arc::clone(hub);
+    let delay = options.reconnect_delay;
+    client = client.reconnect_delay_callback(move |attempt| {
+        let state = first.current();
+        if state.is_closed() {
+            // async-nats has no way to stop a reconnecting client. This parks it.
+            return PARKED;
+        }
+        if state.epoch == 0 {
+            // The first connect has pauses of its own.
+            return Duration::ZERO;
+        }
+        match &delay {
+            Some(delay) => delay(attempt),
+            None => backoff(
+                FIRST_RECONNECT_DELAY,
+                u32::try_from(attempt).unwrap_or(u32::MAX),
+            ),
+        }
+    });
+
+    if let Some(name) = options.name {
+        client = client.name(name);
+    }
+    if let Some(prefix) = options.inbox_prefix {
+        client = client.custom_inbox_prefix(prefix);
+    }
+    if let Some(timeout) = options.connection_timeout {
+        client = client.connection_timeout(timeout);
+    }
+    if let Some(interval) = options.ping_interval {
+        client = client.ping_interval(interval);
+    }
+    if let Some(capacity) = options.subscription_capacity {
+        client = client.subscription_capacity(capacity);
+    }
+    if let Some(capacity) = options.client_capacity {
+        client = client.client_capacity(capacity);
+    }
+    if let Some(capacity) = options.read_buffer_capacity {
+        client = client.read_buffer_capacity(capacity);
+    }
+    if let Some(address) = options.local_address {
+        client = client.local_address(address);
+    }
+    // Servers discovered over WebSocket come without a scheme and would be dialled as plain TCP.
+    if options.ignore_discovered_servers || servers.websocket {
+        client = client.ignore_discovered_servers();
+    }
+    if options.retain_servers_order {
+        client = client.retain_servers_order();
+    }
+    if let Some(change) = options.client_options {
+        client = change(client);
+    }
+    Ok(hub.install(client))
+}
+
+/// As good as for ever, and no overflow in anybody's arithmetic.
+const PARKED: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Doubles from `first` up to [`LONGEST_PAUSE`], then takes between half of that and all of it.
+fn backoff(first: Duration, attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(16);
+    let ceiling = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// What an error of async-nats is about. It says `Io` of nearly everything, so the causes count.
+fn classify(error: &async_nats::ConnectError) -> ErrorKind {
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            ErrorKind::Authorization
+        }
+        ConnectErrorKind::Tls => ErrorKind::Tls,
+        ConnectErrorKind::ServerParse => ErrorKind::InvalidUrl,
+        _ if causes(error).any(is_tls) => ErrorKind::Tls,
+        _ if causes(error).any(is_authorization) => ErrorKind::Authorization,
+        _ => ErrorKind::Connect,
+    }
+}
+
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
+    let inside = cause
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    cause.is::<rustls::Error>()
+        || inside.is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>)
+}
+
+/// The server's other words for a refused login.
+fn is_authorization(cause: &(dyn StdError + 'static)) -> bool {
+    match cause.downcast_ref::<async_nats::ServerError>() {
+        Some(async_nats::ServerError::Other(text)) => {
+            let text = text.to_ascii_lowercase();
+            text.contains("authentication expired") || text.contains("authentication revoked")
+        }
+        Some(async_nats::ServerError::AuthorizationViolation) => true,
+        _ => false,
+    }
+}
+
+/// A server that is down comes back; a wrong password stays wrong.
+fn worth_retrying(kind: ErrorKind) -> bool {
+    kind == ErrorKind::Connect
+}
+
+fn explain(
+    kind: ErrorKind,
+    error: async_nats::ConnectError,
+    servers: &Servers,
+    attempts: u32,
+    elapsed: Duration,
+) -> Error {
+    let message = match kind {
+        ErrorKind::Authorization => format!(
+            "{servers} refused the login: check user, password, token or credentials file, and \
+             that the account may connect"
+        ),
+        ErrorKind::Tls => format!(
+            "no TLS connection to {servers}: check that the server's certificate is valid for that \
+             host and signed by a trusted authority, and that the server uses TLS as configured \
+             here"
+        ),
+        ErrorKind::Connect => format!(
+            "cannot connect to {servers} ({attempts} {} in {elapsed:.1?}): is a NATS server running \
+             there, and can it be reached from here?",
+            if attempts == 1 { "attempt" } else { "attempts" }
+        ),
+        _ => format!("cannot connect to {servers}"),
+    };
+    Error::new(kind, message).with_source(error)
+}

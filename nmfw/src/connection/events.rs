@@ -1,0 +1,413 @@
+//! What happens on a connection, as async-nats reports it: events for those who act on them, a
+//! state to await, and a log line each.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{ClientError, Event, ServerError, Statistics};
+use tokio::sync::{broadcast, watch};
+
+use super::violation::Violation;
+
+/// How many events a receiver may be behind before it loses the oldest.
+const EVENT_CAPACITY: usize = 256;
+
+/// Slow consumers are reported at most this often: async-nats has one event for every message it
+/// drops, and hundreds of thousands of them would push out everything else.
+const SLOW_CONSUMER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Something that happened on a connection.
+///
+/// Received from [`Connection::subscribe_events`](super::Connection::subscribe_events).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// Connected, for the first time or again.
+    Connected,
+    /// The connection is lost. It is being re-established unless [`Closed`](Self::Closed) follows.
+    Disconnected,
+    /// The connection is gone for good: closed on purpose, or given up after `max_reconnects`.
+    Closed,
+    /// The server will shut down soon and has asked its clients to move on.
+    LameDuck,
+    /// Messages were dropped because a subscription's buffer was full. At most one a second.
+    SlowConsumer {
+        /// async-nats' number of the subscription that dropped last.
+        subscription: u64,
+        /// Messages dropped since the last such event, on any subscription of the connection.
+        dropped: u64,
+    },
+    /// The server does not let this connection publish to the subject. The message is lost.
+    PublishDenied {
+        /// The subject published to.
+        subject: String,
+    },
+    /// The server does not let this connection publish with this reply subject. The message is
+    /// lost.
+    ReplyDenied {
+        /// The reply subject of the message.
+        reply: String,
+    },
+    /// The server does not let this connection subscribe to the subject. Nothing will arrive.
+    SubscribeDenied {
+        /// The subject subscribed to.
+        subject: String,
+        /// The queue group, if the subscription had one.
+        queue: Option<String>,
+    },
+    /// Any other error that the server sent, in its words.
+    ServerError(String),
+    /// An error inside the client, such as a failed attempt to reconnect.
+    ClientError(String),
+}
+
+/// Whether a connection is up, and how often it has been.
+///
+/// Watched through [`Connection::state`](super::Connection::state).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionState {
+    /// Up, down or gone.
+    pub status: ConnectionStatus,
+    /// Grows with every (re)connect and is never reused: 0 before the first, then 1 and more.
+    ///
+    /// Requests sent under one epoch can get no reply under a later one if the server in between
+    /// lost them. It can skip numbers.
+    pub epoch: u64,
+}
+
+/// The three lives of a connection, and the time before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionStatus {
+    /// Not connected yet.
+    Connecting,
+    /// Connected.
+    Connected,
+    /// Lost, and trying to come back.
+    Disconnected,
+    /// Gone for good.
+    Closed,
+}
+
+impl ConnectionState {
+    /// Whether the connection is up.
+    pub fn is_connected(&self) -> bool {
+        self.status == ConnectionStatus::Connected
+    }
+
+    /// Whether the connection is gone for good.
+    pub fn is_closed(&self) -> bool {
+        self.status == ConnectionStatus::Closed
+    }
+}
+
+/// Takes events from async-nats and hands them on. Never blocks: async-nats drops events, those
+/// that matter included, when its callback is slow.
+pub(super) struct EventHub {
+    events: broadcast::Sender<ConnectionEvent>,
+    state: watch::Sender<ConnectionState>,
+    servers: String,
+    /// Set once the client exists; its `connects` is the epoch. Counting `Connected` events would
+    /// not do, because async-nats drops events when many come at once.
+    statistics: OnceLock<Arc<Statistics>>,
+    slow: Mutex<SlowConsumers>,
+}
+
+#[derive(Default)]
+struct SlowConsumers {
+    reported: Option<Instant>,
+    dropped: u64,
+}
+
+impl EventHub {
+    /// `servers` is what log lines call the connection; it must be free of credentials.
+    pub(super) fn new(servers: String) -> Arc<Self> {
+        let state = ConnectionState {
+            status: ConnectionStatus::Connecting,
+            epoch: 0,
+        };
+        Arc::new(Self {
+            events: broadcast::Sender::new(EVENT_CAPACITY),
+            state: watch::Sender::new(state),
+            servers,
+            statistics: OnceLock::new(),
+            slow: Mutex::default(),
+        })
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn current(&self) -> ConnectionState {
+        *self.state.borrow()
+    }
+
+    /// Makes the state true at the moment when connecting returns, although the first `Connected`
+    /// event may still be on its way.
+    pub(super) fn attach(&self, client: &async_nats::Client) {
+        let statistics = client.statistics();
+        let epoch = connects(&statistics);
+        // Set once per hub; a second client on one hub does not exist.
+        _ = self.statistics.set(statistics);
+        self.state.send_if_modified(|state| {
+            // Anything else was set by an event and is newer than what is read here.
+            if state.status != ConnectionStatus::Connecting {
+                return false;
+            }
+            state.status = match client.connection_state() {
+                async_nats::connection::State::Connected => ConnectionStatus::Connected,
+                async_nats::connection::State::Disconnected => ConnectionStatus::Disconnected,
+                async_nats::connection::State::Pending => ConnectionStatus::Connecting,
+            };
+            state.epoch = state.epoch.max(epoch);
+            true
+        });
+    }
+
+    /// Installs this hub as the event callback.
+    pub(super) fn install(
+        self: &Arc<Self>,
+        options: async_nats::ConnectOptions,
+    ) -> async_nats::ConnectOptions {
+        let last = CloseOnDrop(Arc::clone(self));
+        options.event_callback(move |event| {
+            last.0.handle(&event);
+            std::future::ready(())
+        })
+    }
+
+    fn handle(&self, event: &Event) {
+        let servers = self.servers.as_str();
+        match event {
+            Event::Connected => {
+                let epoch = self
+                    .statistics
+                    .get()
+                    .map_or(1, |statistics| connects(statistics));
+                self.set(ConnectionStatus::Connected, epoch);
+                tracing::info!(target: LOG, servers, epoch, "connected");
+                self.emit(ConnectionEvent::Connected);
+            }
+            Event::Disconnected => {
+                self.set(ConnectionStatus::Disconnected, 0);
+                tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                self.emit(ConnectionEvent::Disconnected);
+            }
+            Event::LameDuckMode => {
+                tracing::info!(target: LOG, servers, "the server is about to shut down");
+                self.emit(ConnectionEvent::LameDuck);
+            }
+            Event::Draining => tracing::debug!(target: LOG, servers, "draining"),
+            Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
+                if matches!(event, Event::ClientError(_)) {
+                    tracing::error!(target: LOG, servers, "gave up: max_reconnects is reached");
+                }
+                self.close();
+            }
+            Event::SlowConsumer(sid) => self.slow_consumer(*sid),
+            Event::ServerError(ServerError::SlowConsumer(sid)) => self.slow_consumer(*sid),
+            Event::ServerError(ServerError::Other(text)) => self.server_error(text),
+            Event::ServerError(error @ ServerError::AuthorizationViolation) => {
+                self.server_error(&error.to_string());
+            }
+            Event::ClientError(error) => {
+                let error = error.to_string();
+                tracing::warn!(target: LOG, servers, error, "client error");
+                self.emit(ConnectionEvent::ClientError(error));
+            }
+        }
+    }
+
+    fn server_error(&self, text: &str) {
+        let servers = self.servers.as_str();
+        let event = match Violation::parse(text) {
+            Some(Violation::Publish { subject }) => {
+                tracing::error!(target: LOG, servers, subject, "publishing is not permitted");
+                ConnectionEvent::PublishDenied { subject }
+            }
+            Some(Violation::Reply { reply }) => {
+                tracing::error!(target: LOG, servers, reply, "this reply subject is not permitted");
+                ConnectionEvent::ReplyDenied { reply }
+            }
+            Some(Violation::Subscribe { subject, queue }) => {
+                tracing::error!(
+                    target: LOG, servers, subject, queue, "subscribing is not permitted"
+                );
+                ConnectionEvent::SubscribeDenied { subject, queue }
+            }
+            None => {
+                tracing::error!(target: LOG, servers, error = text, "the server reports an error");
+                ConnectionEvent::ServerError(text.to_owned())
+            }
+        };
+        self.emit(event);
+    }
+
+    fn slow_consumer(&self, subscription: u64) {
+        let dropped = {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            slow.dropped = slow.dropped.saturating_add(1);
+            let now = Instant::now();
+            if slow
+                .reported
+                .is_some_and(|at| now - at < SLOW_CONSUMER_INTERVAL)
+            {
+                return;
+            }
+            slow.reported = Some(now);
+            std::mem::take(&mut slow.dropped)
+        };
+        let servers = self.servers.as_str();
+        tracing::warn!(
+            target: LOG, servers, subscription, dropped, "slow consumer: messages dropped"
+        );
+        self.emit(ConnectionEvent::SlowConsumer {
+            subscription,
+            dropped,
+        });
+    }
+
+    fn set(&self, status: ConnectionStatus, epoch: u64) {
+        self.state.send_if_modified(|state| {
+            let next = ConnectionState {
+                status,
+                epoch: state.epoch.max(epoch),
+            };
+            // Closed is final: what async-nats still reports afterwards is of no use.
+            let changed = !state.is_closed() && *state != next;
+            if changed {
+                *state = next;
+            }
+            changed
+        });
+    }
+
+    /// Says, once, that the connection is gone for good.
+    pub(super) fn close(&self) {
+        let first = self.state.send_if_modified(|state| {
+            let first = !state.is_closed();
+            state.status = ConnectionStatus::Closed;
+            first
+        });
+        if first {
+            tracing::info!(target: LOG, servers = self.servers.as_str(), "connection closed");
+            self.emit(ConnectionEvent::Closed);
+        }
+    }
+
+    fn emit(&self, event: ConnectionEvent) {
+        // Fails only when nobody listens.
+        _ = self.events.send(event);
+    }
+}
+
+impl fmt::Debug for EventHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventHub")
+            .field("servers", &self.servers)
+            .field("state", &self.current())
+            .finish_non_exhaustive()
+    }
+}
+
+/// async-nats owns the callback in the task that outlives its connection task, so the callback is
+/// dropped exactly when nothing more can happen on the connection. The events that say so may have
+/// been lost; this cannot be.
+struct CloseOnDrop(Arc<EventHub>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+pub(super) const LOG: &str = "nmfw::connection";
+
+fn connects(statistics: &Statistics) -> u64 {
+    statistics
+        .connects
+        .load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Arc<EventHub> {
+        EventHub::new("nats://test:4222".to_owned())
+    }
+
+    fn denied(text: &str) -> Event {
+        Event::ServerError(ServerError::Other(text.to_owned()))
+    }
+
+    #[test]
+    fn states_follow_events_and_closed_is_final() {
+        let hub = hub();
+        let mut events = hub.subscribe();
+        for event in [Event::Connected, Event::Disconnected] {
+            hub.handle(&event);
+        }
+        assert_eq!(hub.current().status, ConnectionStatus::Disconnected);
+        assert_eq!(hub.current().epoch, 1);
+        hub.handle(&Event::ClientError(ClientError::MaxReconnects));
+        hub.handle(&Event::Connected);
+        hub.close();
+        assert!(hub.current().is_closed());
+        assert_eq!(events.try_recv(), Ok(ConnectionEvent::Connected));
+        assert_eq!(events.try_recv(), Ok(ConnectionEvent::Disconnected));
+        assert_eq!(events.try_recv(), Ok(ConnectionEvent::Closed));
+    }
+
+    #[test]
+    fn dropping_the_callback_closes() {
+        let hub = hub();
+        let options = hub.install(async_nats::ConnectOptions::new());
+        let copy = options.clone();
+        drop(options);
+        assert!(!hub.current().is_closed());
+        drop(copy);
+        assert!(hub.current().is_closed());
+    }
+
+    #[test]
+    fn violations_become_events() {
+        let hub = hub();
+        let mut events = hub.subscribe();
+        hub.handle(&denied("Permissions Violation for Publish to \"a.b\""));
+        hub.handle(&denied("Stale Connection"));
+        assert_eq!(
+            events.try_recv(),
+            Ok(ConnectionEvent::PublishDenied {
+                subject: "a.b".to_owned()
+            })
+        );
+        assert_eq!(
+            events.try_recv(),
+            Ok(ConnectionEvent::ServerError("Stale Connection".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_storm_of_slow_consumer_events_is_one_event() {
+        let hub = hub();
+        let mut events = hub.subscribe();
+        for _ in 0..10_000 {
+            hub.handle(&Event::SlowConsumer(7));
+        }
+        let first = ConnectionEvent::SlowConsumer {
+            subscription: 7,
+            dropped: 1,
+        };
+        assert_eq!(events.try_recv(), Ok(first));
+        // A slow machine may have reached the next second, but not the ten-thousandth.
+        assert!(events.len() < 100);
+    }
+}

@@ -1,0 +1,218 @@
+//! The connection to NATS: set up once, shared by servers and clients.
+
+mod context_file;
+mod credentials;
+mod environment;
+mod establish;
+mod events;
+mod options;
+mod secret;
+mod server_url;
+mod tls;
+mod violation;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+
+pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
+pub use options::ConnectOptions;
+pub use server_url::IntoServers;
+
+use crate::error::{Error, ErrorKind};
+use events::EventHub;
+
+/// Connects to a NATS server, or to one of several: `nmfw::connect("nats://localhost:4222")`.
+///
+/// [`IntoServers`] says what a URL can look like, [`ConnectOptions`] has everything beyond.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), nmfw::Error> {
+/// let nats = nmfw::connect("nats://localhost:4222").await?;
+/// let nats = nmfw::connect(["nats://user:password@a.example.net", "nats://b.example.net"]).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`ConnectOptions::connect`].
+pub async fn connect(servers: impl IntoServers) -> Result<Connection, Error> {
+    ConnectOptions::new().connect(servers).await
+}
+
+/// Connects as a NATS context says, given by name or path.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), nmfw::Error> {
+/// let nats = nmfw::connect_context("production").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`ConnectOptions::connect_context`].
+pub async fn connect_context(name_or_path: &str) -> Result<Connection, Error> {
+    ConnectOptions::new().connect_context(name_or_path).await
+}
+
+/// Connects as the environment says: `$NATS_CONTEXT`, `$NATS_URL`, the selected NATS context, or
+/// `nats://localhost:4222`.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), nmfw::Error> {
+/// let nats = nmfw::connect_env().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`ConnectOptions::connect_env`].
+pub async fn connect_env() -> Result<Connection, Error> {
+    ConnectOptions::new().connect_env().await
+}
+
+/// A connection to NATS. Cheap to clone; all clones are the same connection.
+///
+/// It lives until [`close`](Self::close) is called or the last clone, of this or of the
+/// [`client`](Self::client), is dropped.
+#[derive(Clone)]
+pub struct Connection(Arc<Inner>);
+
+struct Inner {
+    client: async_nats::Client,
+    inbox_prefix: String,
+    hub: Arc<EventHub>,
+}
+
+impl Connection {
+    fn new(client: async_nats::Client, hub: Arc<EventHub>) -> Self {
+        // async-nats has no getter for it; an inbox is the prefix, a dot and a unique token.
+        let inbox = client.new_inbox();
+        let inbox_prefix = inbox
+            .rsplit_once('.')
+            .map_or("_INBOX", |(prefix, _)| prefix);
+        Self(Arc::new(Inner {
+            inbox_prefix: inbox_prefix.to_owned(),
+            client,
+            hub,
+        }))
+    }
+
+    /// Uses a connection that async-nats made.
+    ///
+    /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
+    /// connecting, so here there are none. A subject that the server denies then shows as a
+    /// time-out, and [`state`](Self::state) does not change when the connection is lost.
+    pub fn from_client(client: async_nats::Client) -> Self {
+        let hub = EventHub::new("a connection made by async-nats".to_owned());
+        hub.attach(&client);
+        Self::new(client, hub)
+    }
+
+    /// The async-nats client, for everything else that one can do with NATS.
+    pub fn client(&self) -> &async_nats::Client {
+        &self.0.client
+    }
+
+    /// Events from now on. A receiver that falls 256 behind loses the oldest and is told
+    /// ([`RecvError::Lagged`](broadcast::error::RecvError::Lagged)).
+    pub fn subscribe_events(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.0.hub.subscribe()
+    }
+
+    /// The state, to look at and to wait for.
+    ///
+    /// ```no_run
+    /// # async fn example(nats: nmfw::Connection) {
+    /// let mut state = nats.state();
+    /// // Fails only when every clone of the connection is gone.
+    /// let up = state.wait_for(|state| state.is_connected() || state.is_closed()).await;
+    /// # }
+    /// ```
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.0.hub.state()
+    }
+
+    /// The largest payload, in bytes, that the server takes. Can change on reconnect.
+    pub fn max_payload(&self) -> usize {
+        self.0.client.max_payload()
+    }
+
+    /// What reply subjects start with: `_INBOX` unless set.
+    pub fn inbox_prefix(&self) -> &str {
+        &self.0.inbox_prefix
+    }
+
+    /// What the server last said of itself; `None` before the first connect.
+    pub fn server_info(&self) -> Option<async_nats::ServerInfo> {
+        self.0.client.try_server_info()
+    }
+
+    /// Waits until everything published so far is handed to the operating system.
+    ///
+    /// That is not proof that the server has seen it.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](ErrorKind::TimedOut) after `limit`, as while the connection is lost;
+    /// [`Closed`](ErrorKind::Closed) when it is gone for good.
+    pub async fn flush_within(&self, limit: Duration) -> Result<(), Error> {
+        if self.0.hub.current().is_closed() {
+            return Err(closed());
+        }
+        match timeout(limit, self.0.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(closed().with_source(error)),
+            Err(_) => Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("not everything was sent to the NATS server within {limit:?}"),
+            )),
+        }
+    }
+
+    /// Sends what is still to be sent, then closes the connection for all its clones. Returns after
+    /// `limit` at the latest. Closing a closed connection does nothing.
+    ///
+    /// Messages on their way to this connection's subscriptions can be lost; a server is stopped
+    /// before its connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](ErrorKind::TimedOut) when not everything could be sent, as when the connection
+    /// is lost at that moment. The connection counts as closed all the same.
+    pub async fn close(&self, limit: Duration) -> Result<(), Error> {
+        let started = Instant::now();
+        let left = || limit.saturating_sub(started.elapsed());
+        let flushed = match self.flush_within(limit).await {
+            Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
+            flushed => flushed,
+        };
+        let drain = async {
+            if self.0.client.drain().await.is_ok() {
+                // The connection task ends without an answer; it drops this one's.
+                _ = self.0.client.flush().await;
+            }
+        };
+        // Without a connection the command is never read: then the state alone says closed, and
+        // stops the reconnecting.
+        _ = timeout(left(), drain).await;
+        self.0.hub.close();
+        flushed
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.0.hub).finish()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the connection to NATS is closed")
+}
