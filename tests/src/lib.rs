@@ -1,1 +1,17 @@
-//! Shared harness of the integration tests.
+//! Shared harness of the integration tests: real servers, both brokers, faults, foreign clients.
+//!
+//! It is test code, but of a kind that others build on: what can fail returns a [`Failure`] that
+//! says what to do, and what a test started is gone when the test is over, however it ended.
+
+pub mod failure;
+pub mod install;
+pub mod nats_server;
+pub mod ports;
+pub mod probe;
+pub mod server;
+pub mod wait;
+
+pub use failure::Failure;
+pub use ports::free_port;
+pub use server::NatsServer;
+pub use wait::eventually;

@@ -1,0 +1,130 @@
+//! Programs that the tests need and fetch once, kept under the cargo target directory.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Doing, Failure};
+
+/// The cargo target directory of the running test.
+///
+/// Cargo does not tell a test at run time, but it marks the directory, and the test binary lies
+/// inside it.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|exe| {
+            exe.ancestors()
+                .find(|dir| dir.join("CACHEDIR.TAG").is_file())
+                .map(Path::to_path_buf)
+        })
+        .or_else(|| std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from))
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"))
+}
+
+/// Looks `name` up in `PATH`.
+#[must_use]
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+/// The directory `<target>/tools/<name>`, filled by `fill` the first time.
+///
+/// Test processes may come here at once: one fills while the others wait for its file lock. `fill`
+/// gets an empty scratch directory, which is renamed into place only when it returned `Ok`, so a
+/// directory that exists is complete.
+///
+/// # Errors
+///
+/// What `fill` reports, or that the directories cannot be made. Nothing is left behind then, and
+/// the next call tries again.
+pub fn once(
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), Failure>,
+) -> Result<PathBuf, Failure> {
+    let tools = target_dir().join("tools");
+    let place = tools.join(name);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    fs::create_dir_all(&tools).doing(format_args!("create {}", tools.display()))?;
+    let lock_path = tools.join(format!("{name}.lock"));
+    let lock = File::create(&lock_path).doing(format_args!("create {}", lock_path.display()))?;
+    lock.lock()
+        .doing(format_args!("lock {}", lock_path.display()))?;
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let scratch = tempfile::Builder::new()
+        .prefix(&format!(".{name}-"))
+        .tempdir_in(&tools)
+        .doing("create a scratch directory")?;
+    fill(scratch.path())?;
+    let filled = scratch.keep();
+    fs::rename(&filled, &place).doing(format_args!("move {} into place", filled.display()))?;
+    Ok(place)
+}
+
+/// Runs `command` to its end, at most `limit` long.
+///
+/// # Errors
+///
+/// That it could not start, did not end in time (it is killed then), or ended with an error; the
+/// text holds the command and the end of its output.
+pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
+    let told = told(command);
+    // A file, not a pipe: nobody has to read while this waits with a limit.
+    let output = tempfile::NamedTempFile::new().doing("create an output file")?;
+    let file = output.as_file();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().doing("share the output file")?)
+        .stderr(file.try_clone().doing("share the output file")?)
+        .spawn()
+        .doing(format_args!("start `{told}`"))?;
+    let end = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().doing(format_args!("wait for `{told}`"))? {
+            Some(status) => break Some(status),
+            None if Instant::now() > end => break None,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let bytes = fs::read(output.path()).doing("read the output file")?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match status {
+        Some(status) if status.success() => Ok(text),
+        Some(status) => Err(Failure::new(format!(
+            "`{told}`: {status}\n{}",
+            tail(&text, 30)
+        ))),
+        None => Err(Failure::new(format!(
+            "`{told}` did not end within {limit:?}\n{}",
+            tail(&text, 30)
+        ))),
+    }
+}
+
+/// The last `lines` lines of `text`.
+#[must_use]
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn told(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

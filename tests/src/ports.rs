@@ -1,0 +1,59 @@
+//! Ports for servers whose port must be known before they start.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::failure::Failure;
+
+/// Ports from here on are free for users.
+const LOWEST: u16 = 10_240;
+
+/// A loopback port that nobody listens on now and that this process did not hand out before.
+///
+/// It lies below the range that the system takes for outgoing connections. Inside that range a
+/// client that keeps dialling a stopped server's port ends up connected to itself, and the server
+/// cannot have its port back.
+///
+/// # Errors
+///
+/// That no port is free.
+pub fn free_port() -> Result<u16, Failure> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = highest() - LOWEST;
+    // Every process starts somewhere else, so that parallel ones rarely want the same port.
+    let start = u16::try_from(RandomState::new().hash_one(std::process::id()) % u64::from(span))
+        .unwrap_or(0);
+    let _ = NEXT.compare_exchange(0, start.max(1), Ordering::Relaxed, Ordering::Relaxed);
+    for _ in 0..span {
+        let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % span;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Failure::new("no free port on 127.0.0.1"))
+}
+
+/// Where the range for outgoing connections starts.
+fn highest() -> u16 {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .filter(|first| *first > LOWEST + 1_000)
+        .unwrap_or(32_768)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOWEST, free_port, highest};
+    use std::collections::HashSet;
+
+    #[test]
+    fn hands_out_every_port_once() {
+        let ports: HashSet<u16> = (0..50).map(|_| free_port().unwrap()).collect();
+        assert_eq!(ports.len(), 50);
+        assert!(ports.iter().all(|port| (LOWEST..highest()).contains(port)));
+    }
+}

@@ -1,0 +1,120 @@
+//! Waiting for a condition, never for a time.
+
+use std::fmt::Display;
+use std::panic::Location;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// What one look at a condition may return: `bool`, `Option<T>` or `Result<T, E>`.
+pub trait Look {
+    /// What [`eventually`] returns once the condition holds.
+    type Value;
+
+    /// The value, or why the condition does not hold yet.
+    ///
+    /// # Errors
+    ///
+    /// The reason, shown when time runs out.
+    fn look(self) -> Result<Self::Value, String>;
+}
+
+impl Look for bool {
+    type Value = ();
+
+    fn look(self) -> Result<(), String> {
+        if self {
+            Ok(())
+        } else {
+            Err("it was false".to_owned())
+        }
+    }
+}
+
+impl<T> Look for Option<T> {
+    type Value = T;
+
+    fn look(self) -> Result<T, String> {
+        self.ok_or_else(|| "it was None".to_owned())
+    }
+}
+
+impl<T, E: Display> Look for Result<T, E> {
+    type Value = T;
+
+    fn look(self) -> Result<T, String> {
+        self.map_err(|e| e.to_string())
+    }
+}
+
+/// Looks until the condition holds and returns its value.
+///
+/// A look that hangs is given up at the limit too.
+///
+/// # Panics
+///
+/// After `limit`, with the caller's place and the reason the last look gave.
+#[track_caller]
+pub fn eventually<F, Fut>(
+    limit: Duration,
+    mut condition: F,
+) -> impl Future<Output = <Fut::Output as Look>::Value>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output: Look>,
+{
+    let caller = Location::caller();
+    async move {
+        let end = Instant::now() + limit;
+        let mut pause = Duration::from_millis(2);
+        let mut last = "no look ended".to_owned();
+        let mut looks = 0_u32;
+        loop {
+            match timeout_at(end, condition()).await.map(Look::look) {
+                Ok(Ok(value)) => return value,
+                Ok(Err(reason)) => {
+                    looks += 1;
+                    last = reason;
+                }
+                Err(_) => last = format!("the look was still under way; before that, {last}"),
+            }
+            if Instant::now() + pause >= end {
+                panic!(
+                    "the condition at {caller} did not hold within {limit:?} ({looks} looks): {last}"
+                );
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::eventually;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn returns_the_value_of_the_first_look_that_holds() {
+        let mut looks = 0;
+        let value = eventually(Duration::from_secs(5), || {
+            looks += 1;
+            let now = looks;
+            async move { if now < 3 { Err("too early") } else { Ok(now) } }
+        })
+        .await;
+        assert_eq!(value, 3);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "wait.rs")]
+    async fn names_the_place_when_time_runs_out() {
+        eventually(Duration::from_millis(20), || async { false }).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "still under way")]
+    async fn gives_up_a_look_that_hangs() {
+        eventually(Duration::from_millis(20), std::future::pending::<bool>).await;
+    }
+}

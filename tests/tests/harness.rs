@@ -1,0 +1,154 @@
+//! The harness itself: a test that builds on it must be able to trust it.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use nmfw_tests::{NatsServer, eventually, probe};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// One round trip to the server, bounded.
+async fn answers(client: &async_nats::Client) -> Result<(), String> {
+    let inbox = client.new_inbox();
+    let mut replies = client
+        .subscribe(inbox.clone())
+        .await
+        .map_err(|e| e.to_string())?;
+    client
+        .publish(inbox, "ping".into())
+        .await
+        .map_err(|e| e.to_string())?;
+    tokio::time::timeout(Duration::from_millis(300), replies.next())
+        .await
+        .map_err(|_| "no echo".to_owned())?
+        .map(drop)
+        .ok_or_else(|| "the subscription ended".to_owned())
+}
+
+#[tokio::test]
+async fn a_server_serves_and_is_gone_after_drop() {
+    let server = NatsServer::start().await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    answers(&client).await.unwrap();
+    assert!(
+        !client.server_info().jetstream,
+        "JetStream is off unless asked for"
+    );
+
+    let port = server.port();
+    let log = server.log().clone();
+    drop(server);
+    assert!(
+        std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(),
+        "{port} is still taken"
+    );
+    assert!(
+        log.text().contains("Server is ready"),
+        "the log outlives the server"
+    );
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_port_and_clients_come_back() {
+    let mut server = NatsServer::start().await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    answers(&client).await.unwrap();
+    let (url, pid) = (server.url(), server.pid());
+
+    server.kill().unwrap();
+    assert!(
+        probe::ask(server.port()).await.is_err(),
+        "a killed server answers"
+    );
+    assert_eq!(server.pid(), None);
+    server.restart().await.unwrap();
+
+    assert_eq!(server.url(), url);
+    assert_ne!(server.pid(), pid);
+    eventually(LIMIT, || answers(&client)).await;
+}
+
+#[tokio::test]
+async fn a_frozen_server_keeps_connections_and_answers_once_thawed() {
+    let server = NatsServer::start().await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    answers(&client).await.unwrap();
+
+    server.freeze().unwrap();
+    assert_eq!(answers(&client).await.unwrap_err(), "no echo");
+    server.thaw().unwrap();
+
+    eventually(LIMIT, || answers(&client)).await;
+    assert_eq!(
+        client
+            .statistics()
+            .connects
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_terminated_server_leaves_in_order() {
+    let mut server = NatsServer::start().await.unwrap();
+    server.terminate().await.unwrap();
+    assert!(
+        server.log().text().contains("Server Exiting"),
+        "{}",
+        server.log().text()
+    );
+    assert!(server.freeze().is_err(), "there is nothing left to freeze");
+}
+
+#[tokio::test]
+async fn lame_duck_mode_is_announced() {
+    let server = NatsServer::start().await.unwrap();
+    server.lame_duck().unwrap();
+    let log = server.log().clone();
+    eventually(LIMIT, || async { log.text().contains("lame duck") }).await;
+}
+
+#[tokio::test]
+async fn configuration_reaches_the_server() {
+    let server = NatsServer::builder()
+        .max_payload(2048)
+        .jetstream()
+        .config(r#"authorization { user: "u", password: "p" }"#)
+        .start()
+        .await
+        .unwrap();
+    assert!(
+        async_nats::connect(server.url()).await.is_err(),
+        "no password, no entry"
+    );
+    let client = async_nats::ConnectOptions::with_user_and_password("u".into(), "p".into())
+        .connect(server.url())
+        .await
+        .unwrap();
+    let info = client.server_info();
+    assert_eq!(info.max_payload, 2048);
+    assert!(info.jetstream);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why_at_once() {
+    let began = Instant::now();
+    let failure = NatsServer::builder()
+        .config("no_such_key: 1")
+        .start()
+        .await
+        .unwrap_err();
+    assert!(failure.to_string().contains("no_such_key"), "{failure}");
+
+    let first = NatsServer::start().await.unwrap();
+    let failure = NatsServer::builder()
+        .port(first.port())
+        .start()
+        .await
+        .unwrap_err();
+    assert!(
+        failure.to_string().contains("address already in use"),
+        "{failure}"
+    );
+    assert!(began.elapsed() < LIMIT, "took {:?}", began.elapsed());
+}
