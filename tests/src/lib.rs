@@ -3,15 +3,20 @@
 //! It is test code, but of a kind that others build on: what can fail returns a [`Failure`] that
 //! says what to do, and what a test started is gone when the test is over, however it ended.
 
+pub mod broker;
+pub mod embedded;
 pub mod failure;
 pub mod install;
 pub mod nats_server;
 pub mod ports;
 pub mod probe;
+pub mod proxy;
 pub mod server;
 pub mod wait;
 
+pub use broker::TestBroker;
 pub use failure::Failure;
 pub use ports::free_port;
+pub use proxy::{Direction, Proxy};
 pub use server::NatsServer;
 pub use wait::eventually;

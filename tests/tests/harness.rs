@@ -152,3 +152,51 @@ async fn a_server_that_cannot_start_says_why_at_once() {
     );
     assert!(began.elapsed() < LIMIT, "took {:?}", began.elapsed());
 }
+
+mod on_a_broker {
+    use super::*;
+    use nmfw_tests::broker::{Kind, Options, TestBroker, run};
+
+    #[tokio::test]
+    async fn a_broker_stops_and_comes_back_on_its_port() {
+        let mut broker = TestBroker::start(Kind::NatsServer, Options::default())
+            .await
+            .unwrap();
+        let client = async_nats::connect(broker.url()).await.unwrap();
+        answers(&client).await.unwrap();
+        broker.stop().await.unwrap();
+        broker.stop().await.unwrap();
+        assert!(async_nats::connect(broker.url()).await.is_err());
+        broker.restart().await.unwrap();
+        eventually(LIMIT, || answers(&client)).await;
+
+        let small = Options {
+            max_payload: Some(100),
+            ..Options::default()
+        };
+        let small = broker.another(small).await.unwrap();
+        let client = async_nats::connect(small.url()).await.unwrap();
+        assert_eq!(client.server_info().max_payload, 100);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[should_panic(expected = "sleeper on the nats-server: not over within 50ms")]
+    async fn a_test_that_hangs_fails_by_name() {
+        run(
+            "sleeper",
+            Kind::NatsServer,
+            Duration::from_millis(50),
+            |_broker| std::future::pending::<()>(),
+        )
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[should_panic(expected = "refuser on the nats-server: \"no\"")]
+    async fn a_test_that_returns_an_error_fails() {
+        run("refuser", Kind::NatsServer, LIMIT, |_broker| async {
+            Err("no")
+        })
+        .await;
+    }
+}

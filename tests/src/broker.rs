@@ -1,0 +1,265 @@
+//! One test, two brokers: the embedded one and a real nats-server.
+
+use std::fmt::{self, Debug};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::embedded::Embedded;
+use crate::failure::Failure;
+use crate::server::{NatsServer, ServerLog};
+
+/// How long one test of [`on_both_brokers!`](crate::on_both_brokers) may take.
+pub const TEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which broker a test runs against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `nmfw::embedded::Broker`, in the test's own process.
+    Embedded,
+    /// The `nats-server` program.
+    NatsServer,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded broker",
+            Self::NatsServer => "nats-server",
+        })
+    }
+}
+
+/// What both brokers can be told; for more, a test starts a [`NatsServer`] of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The port, else a free one.
+    pub port: Option<u16>,
+    /// The largest message in bytes, else the broker's default of 1 MiB.
+    pub max_payload: Option<usize>,
+}
+
+/// A broker of either kind, gone when dropped.
+#[derive(Debug)]
+pub struct TestBroker {
+    kind: Kind,
+    options: Options,
+    port: u16,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Embedded(Embedded),
+    NatsServer(NatsServer),
+    Stopped,
+}
+
+impl TestBroker {
+    /// Starts a broker of this kind.
+    ///
+    /// # Errors
+    ///
+    /// That it could not start, and why.
+    pub async fn start(kind: Kind, options: Options) -> Result<Self, Failure> {
+        let (port, state) = match kind {
+            Kind::Embedded => {
+                let broker = Embedded::start(options.port, options.max_payload).await?;
+                (broker.port(), State::Embedded(broker))
+            }
+            Kind::NatsServer => {
+                let mut builder = NatsServer::builder();
+                if let Some(port) = options.port {
+                    builder = builder.port(port);
+                }
+                if let Some(bytes) = options.max_payload {
+                    builder = builder.max_payload(bytes);
+                }
+                let server = builder.start().await?;
+                (server.port(), State::NatsServer(server))
+            }
+        };
+        Ok(Self {
+            kind,
+            options,
+            port,
+            state,
+        })
+    }
+
+    /// Another broker of the same kind, beside this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn another(&self, options: Options) -> Result<Self, Failure> {
+        Self::start(self.kind, options).await
+    }
+
+    /// Which broker this is, for the rare test that must tell.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// `nats://127.0.0.1:<port>`, the same over stops and starts.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port, the same over stops and starts.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Breaks all connections and frees the port; nothing if it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// That the server process could not be killed.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        match &mut self.state {
+            // Kept, with its log: the test may still fail.
+            State::NatsServer(server) => return server.kill(),
+            State::Embedded(_) | State::Stopped => {}
+        }
+        if let State::Embedded(broker) = std::mem::replace(&mut self.state, State::Stopped) {
+            broker.shutdown().await;
+        }
+        Ok(())
+    }
+
+    /// Stops the broker if it runs, and starts it on the same port.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        self.stop().await?;
+        if let State::NatsServer(server) = &mut self.state {
+            return server.restart().await;
+        }
+        let broker = Embedded::start(Some(self.port), self.options.max_payload).await?;
+        self.state = State::Embedded(broker);
+        Ok(())
+    }
+
+    /// The nats-server behind it, if that is what it is.
+    pub fn nats_server(&mut self) -> Option<&mut NatsServer> {
+        match &mut self.state {
+            State::NatsServer(server) => Some(server),
+            State::Embedded(_) | State::Stopped => None,
+        }
+    }
+
+    fn log(&self) -> Option<ServerLog> {
+        match &self.state {
+            State::NatsServer(server) => Some(server.log().clone()),
+            State::Embedded(_) | State::Stopped => None,
+        }
+    }
+}
+
+/// What the body of a test may return: nothing, or a `Result`.
+pub trait Outcome {
+    /// The error as text.
+    ///
+    /// # Errors
+    ///
+    /// The body's own.
+    fn outcome(self) -> Result<(), String>;
+}
+
+impl Outcome for () {
+    fn outcome(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: Debug> Outcome for Result<(), E> {
+    fn outcome(self) -> Result<(), String> {
+        self.map_err(|e| format!("{e:?}"))
+    }
+}
+
+/// Runs the body of a test against a fresh broker. Used by
+/// [`on_both_brokers!`](crate::on_both_brokers).
+///
+/// # Panics
+///
+/// With the test's name, if the broker does not start, the body fails, or it is not over within
+/// `limit`. The server's log is printed then.
+pub async fn run<F, Fut>(name: &str, kind: Kind, limit: Duration, body: F)
+where
+    F: FnOnce(TestBroker) -> Fut,
+    Fut: Future<Output: Outcome>,
+{
+    let broker = match TestBroker::start(kind, Options::default()).await {
+        Ok(broker) => broker,
+        Err(failure) => panic!("{name}: start the {kind}: {failure}"),
+    };
+    // Outlives the broker, which the body owns. A panic inside the body prints it by itself.
+    let log = broker.log();
+    let failure = match timeout(limit, body(broker)).await.map(Outcome::outcome) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => format!("not over within {limit:?}"),
+    };
+    if let Some(log) = log {
+        log.print();
+    }
+    panic!("{name} on the {kind}: {failure}");
+}
+
+/// Makes each `async fn` a module of its name with two tests, `embedded` and `nats_server`, which
+/// run the body against a fresh broker each, at most [`TEST_LIMIT`] long.
+///
+/// ```
+/// use nmfw_tests::{TestBroker, on_both_brokers};
+///
+/// on_both_brokers! {
+///     /// A client gets in.
+///     async fn connects(broker: TestBroker) {
+///         async_nats::connect(broker.url()).await.unwrap();
+///     }
+///
+///     async fn fails_with_a_question_mark(broker: TestBroker) -> Result<(), async_nats::Error> {
+///         async_nats::connect(broker.url()).await?;
+///         Ok(())
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_both_brokers {
+    ($(
+        $(#[$meta:meta])*
+        async fn $name:ident($($broker:ident)+ : $broker_type:ty) $(-> $outcome:ty)? $body:block
+    )+) => { $(
+        $(#[$meta])*
+        #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need nothing from outside")]
+            use super::*;
+
+            #[allow(dead_code, reason = "used where tests are built")]
+            async fn body($($broker)+: $broker_type) $(-> $outcome)? $body
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn embedded() {
+                let name = stringify!($name);
+                let limit = $crate::broker::TEST_LIMIT;
+                $crate::broker::run(name, $crate::broker::Kind::Embedded, limit, body).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn nats_server() {
+                let name = stringify!($name);
+                let limit = $crate::broker::TEST_LIMIT;
+                $crate::broker::run(name, $crate::broker::Kind::NatsServer, limit, body).await;
+            }
+        }
+    )+ };
+}
