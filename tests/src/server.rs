@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -206,16 +206,32 @@ impl NatsServer {
     ///
     /// That the server does not run.
     pub fn lame_duck(&self) -> Result<(), Failure> {
-        self.signal(Signal::USR2)
+        self.signal(Signal::USR2).map(drop)
     }
 
-    /// `SIGSTOP`: connections stay open and nothing answers, like a hung machine.
+    /// `SIGSTOP`: connections stay open and nothing answers, like a hung machine. Returns when all
+    /// its threads have stopped.
     ///
     /// # Errors
     ///
-    /// That the server does not run.
-    pub fn freeze(&self) -> Result<(), Failure> {
-        self.signal(Signal::STOP)
+    /// That the server does not run, or does not stop.
+    pub async fn freeze(&self) -> Result<(), Failure> {
+        let pid = self.signal(Signal::STOP)?;
+        // The signal is on its way when `kill` returns, and a thread may answer one more request.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let end = Instant::now() + STOP_LIMIT;
+        while waitid(WaitId::Pid(pid), stopped)
+            .doing("wait for the freeze")?
+            .is_none()
+        {
+            if Instant::now() > end {
+                return Err(Failure::new(format!(
+                    "nats-server did not freeze in {STOP_LIMIT:?}"
+                )));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// `SIGCONT`: goes on after [`freeze`](Self::freeze).
@@ -224,17 +240,18 @@ impl NatsServer {
     ///
     /// That the server does not run.
     pub fn thaw(&self) -> Result<(), Failure> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT).map(drop)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+    fn signal(&self, signal: Signal) -> Result<Pid, Failure> {
         let pid = self
             .pid()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw)
             .ok_or_else(|| Failure::new("nats-server is down: nothing to signal"))?;
         // Not waited for yet, so the id cannot belong to another process.
-        kill_process(pid, signal).doing(format_args!("signal {signal:?} to nats-server"))
+        kill_process(pid, signal).doing(format_args!("signal {signal:?} to nats-server"))?;
+        Ok(pid)
     }
 
     async fn gone(&mut self) -> Result<Option<ExitStatus>, Failure> {

@@ -74,7 +74,7 @@ async fn a_frozen_server_keeps_connections_and_answers_once_thawed() {
     let client = async_nats::connect(server.url()).await.unwrap();
     answers(&client).await.unwrap();
 
-    server.freeze().unwrap();
+    server.freeze().await.unwrap();
     assert_eq!(answers(&client).await.unwrap_err(), "no echo");
     server.thaw().unwrap();
 
@@ -97,7 +97,10 @@ async fn a_terminated_server_leaves_in_order() {
         "{}",
         server.log().text()
     );
-    assert!(server.freeze().is_err(), "there is nothing left to freeze");
+    assert!(
+        server.freeze().await.is_err(),
+        "there is nothing left to freeze"
+    );
 }
 
 #[tokio::test]
