@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use crate::embedded::Embedded;
 use crate::failure::Failure;
-use crate::server::{NatsServer, ServerLog};
+use crate::server::NatsServer;
+use crate::server_log::ServerLog;
 
 /// How long one test of [`on_both_brokers!`](crate::on_both_brokers) may take.
 pub const TEST_LIMIT: Duration = Duration::from_secs(60);

@@ -6,17 +6,21 @@
 pub mod broker;
 pub mod embedded;
 pub mod failure;
+pub mod foreign;
 pub mod install;
 pub mod nats_server;
 pub mod ports;
 pub mod probe;
 pub mod proxy;
+pub mod round_trip;
 pub mod server;
+pub mod server_log;
 pub mod wait;
 
 pub use broker::TestBroker;
 pub use failure::Failure;
 pub use ports::free_port;
 pub use proxy::{Direction, Proxy};
+pub use round_trip::round_trip;
 pub use server::NatsServer;
 pub use wait::eventually;

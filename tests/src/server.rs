@@ -1,20 +1,19 @@
 //! A real `nats-server` for a test.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Doing, Failure};
 use crate::nats_server;
 use crate::ports::free_port;
 use crate::probe::{self, Answer};
+use crate::server_log::ServerLog;
 
 /// How long a server may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -344,64 +343,4 @@ fn unique_name() -> String {
         std::process::id(),
         COUNT.fetch_add(1, Ordering::Relaxed)
     )
-}
-
-/// The output of a server. A clone reads the same log and keeps its directory.
-#[derive(Debug, Clone)]
-pub struct ServerLog {
-    dir: Arc<TempDir>,
-}
-
-impl ServerLog {
-    fn new() -> Result<Self, Failure> {
-        let dir = tempfile::Builder::new()
-            .prefix("nmfw-nats-server-")
-            .tempdir()
-            .doing("create a directory for nats-server")?;
-        Ok(Self { dir: Arc::new(dir) })
-    }
-
-    fn dir(&self) -> &std::path::Path {
-        self.dir.path()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir().join("server.log")
-    }
-
-    fn appender(&self) -> Result<File, Failure> {
-        let path = self.path();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .doing(format_args!("open {}", path.display()))
-    }
-
-    /// All that the server wrote so far; empty if it cannot be read.
-    #[must_use]
-    pub fn text(&self) -> String {
-        fs::read(self.path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
-    }
-
-    /// The text without its first `start` bytes.
-    fn text_from(&self, start: usize) -> String {
-        self.text().get(start..).unwrap_or_default().to_owned()
-    }
-
-    /// Prints the end of the log where a failing test shows its output.
-    #[allow(
-        clippy::print_stderr,
-        reason = "the test runner shows it with the failed test"
-    )]
-    pub fn print(&self) {
-        eprintln!("{}", self.shown());
-    }
-
-    fn shown(&self) -> String {
-        let end = crate::install::tail(&self.text(), 60);
-        format!("--- end of the nats-server log\n{end}\n---")
-    }
 }

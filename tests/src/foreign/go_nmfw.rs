@@ -1,0 +1,112 @@
+//! Go nmfw's example calculator: its service and its client.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::NotAvailable;
+use super::process::{Output, Running, command, run};
+use crate::failure::{Doing, Failure};
+
+/// The two programs of Go nmfw's calculator example.
+#[derive(Debug, Clone)]
+pub struct GoNmfw {
+    directory: PathBuf,
+}
+
+/// The programs `service` and `client` in `$NMFW_GO_BIN`. They are built by hand, from Go nmfw's
+/// `example/service/calc` and `example/client/calc`.
+///
+/// # Errors
+///
+/// That the variable is unset, or that one is missing there.
+pub fn go_nmfw() -> Result<GoNmfw, NotAvailable> {
+    let directory = std::env::var_os("NMFW_GO_BIN")
+        .map(PathBuf::from)
+        .ok_or_else(|| {
+            NotAvailable::new(
+                "NMFW_GO_BIN is not set to a directory with Go nmfw's service and client",
+            )
+        })?;
+    for program in ["service", "client"] {
+        if !directory.join(program).is_file() {
+            return Err(NotAvailable::new(format!(
+                "no file `{program}` in NMFW_GO_BIN"
+            )));
+        }
+    }
+    Ok(GoNmfw { directory })
+}
+
+/// A running Go service, killed when dropped.
+#[derive(Debug)]
+pub struct GoService {
+    running: Running,
+    _context: TempDir,
+}
+
+impl GoNmfw {
+    /// Starts the service and waits until it says that it serves.
+    ///
+    /// Do not send it `$SRV.SCHEMA`: that ends it with a nil pointer dereference.
+    ///
+    /// # Errors
+    ///
+    /// That it never did, with its log.
+    pub async fn serve(&self, url: &str) -> Result<GoService, Failure> {
+        let context = context(url)?;
+        let mut command = command(
+            &self.directory.join("service"),
+            ["run", "--context", "test"],
+        );
+        command.env("XDG_CONFIG_HOME", context.path());
+        let running = Running::start(command, "Started on subject").await?;
+        Ok(GoService {
+            running,
+            _context: context,
+        })
+    }
+
+    /// Runs the client: `add 1 2 3`, `average 1 2`, `expr 2*3`, `--timeout 1s ..`.
+    ///
+    /// # Errors
+    ///
+    /// That it could not start or did not end. A call that failed is an [`Output`].
+    pub async fn call(&self, url: &str, args: &[&str]) -> Result<Output, Failure> {
+        let context = context(url)?;
+        let mut command = command(&self.directory.join("client"), ["--context", "test"]);
+        command.args(args).env("XDG_CONFIG_HOME", context.path());
+        run(command).await
+    }
+}
+
+impl GoService {
+    /// Its log, JSON lines.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.running.log()
+    }
+
+    /// Asks it to leave and waits until it did.
+    ///
+    /// # Errors
+    ///
+    /// That it did not.
+    pub async fn stop(self) -> Result<(), Failure> {
+        self.running.stop().await.map(drop)
+    }
+}
+
+/// A configuration home with the NATS context `test`: the programs take nothing else.
+fn context(url: &str) -> Result<TempDir, Failure> {
+    let home = tempfile::tempdir().doing("create a configuration directory")?;
+    let contexts = home.path().join("nats/context");
+    fs::create_dir_all(&contexts).doing("create a context directory")?;
+    fs::write(
+        contexts.join("test.json"),
+        serde_json::json!({ "url": url }).to_string(),
+    )
+    .doing("write a context")?;
+    Ok(home)
+}

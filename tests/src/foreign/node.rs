@@ -1,0 +1,73 @@
+//! nats.js on Node.
+
+use std::path::{Path, PathBuf};
+use std::process::Command as StdCommand;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::process::{Output, command, run};
+use super::{NotAvailable, found_once, not_installed, script};
+use crate::failure::Failure;
+use crate::install;
+
+/// The newest that npm calls the latest. The services package brings an older core of its own.
+const PACKAGES: [&str; 2] = [
+    "@nats-io/transport-node@3.4.0",
+    "@nats-io/services@3.0.0-25",
+];
+
+/// Node with nats.js and its services client.
+#[derive(Debug, Clone)]
+pub struct Node {
+    directory: PathBuf,
+}
+
+/// Node with nats.js, installed once from npm under the cargo target directory.
+///
+/// # Errors
+///
+/// That there is no Node or npm, or that the installation failed.
+pub async fn node() -> Result<Node, NotAvailable> {
+    static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
+    Ok(Node {
+        directory: found_once(&FOUND, install_nats_js).await?,
+    })
+}
+
+fn install_nats_js() -> Result<PathBuf, NotAvailable> {
+    for program in ["node", "npm"] {
+        if install::in_path(program).is_none() {
+            return Err(NotAvailable::new(format!("no {program} in PATH")));
+        }
+    }
+    install::once("nats-js-3.4.0", |scratch| {
+        let mut npm = StdCommand::new("npm");
+        npm.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--ignore-scripts",
+        ])
+        .args(["--fetch-retries", "1", "--prefix"])
+        .arg(scratch)
+        .args(PACKAGES);
+        install::run(&mut npm, Duration::from_secs(180)).map(drop)
+    })
+    .map_err(|failure| not_installed(&failure))
+}
+
+impl Node {
+    /// Runs a script of `tests/foreign` to its end.
+    ///
+    /// # Errors
+    ///
+    /// That it could not start or did not end. A script that failed is an [`Output`].
+    pub async fn run(&self, name: &str, args: &[&str]) -> Result<Output, Failure> {
+        let mut command = command(Path::new("node"), [script(name)]);
+        command
+            .args(args)
+            .env("NODE_PATH", self.directory.join("node_modules"));
+        run(command).await
+    }
+}
