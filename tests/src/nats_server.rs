@@ -51,8 +51,13 @@ fn find() -> Result<PathBuf, Failure> {
         Duration::from_secs(20),
     )
     .map_err(|failure| failure.while_doing("this nats-server does not run (NATS_SERVER, PATH)"))?;
-    let version = parse_version(&printed)
-        .ok_or_else(|| Failure::new(format!("{} --version printed {printed:?}", path.display())))?;
+    let version = parse_version(&printed).ok_or_else(|| {
+        Failure::new(format!(
+            "{} is no nats-server (NATS_SERVER, PATH): --version printed {:?}",
+            path.display(),
+            printed.lines().next().unwrap_or_default()
+        ))
+    })?;
     if version < OLDEST {
         return Err(Failure::new(format!(
             "{} is {}, too old: the tests need {}.{} or newer (they are known to pass on {PINNED})",

@@ -306,16 +306,19 @@ impl NatsServer {
                 self.child = None;
                 return Err(Failure::new(format!("ended at once with {status}")));
             }
-            match probe::ask(self.port).await {
-                Ok(Answer { server_name, .. }) if server_name == self.name => return Ok(()),
-                Ok(Answer { server_name, .. }) => {
-                    last = format!("{server_name:?} answers on port {}", self.port);
-                }
-                Err(failure) => last = failure.to_string(),
-            }
             // With TLS first a plain probe gets nowhere; the server's own word has to do.
-            if self.tls_first && self.log.text_from(logged).contains("Server is ready") {
-                return Ok(());
+            if self.tls_first {
+                if self.log.text_from(logged).contains("Server is ready") {
+                    return Ok(());
+                }
+            } else {
+                match probe::ask(self.port).await {
+                    Ok(Answer { server_name, .. }) if server_name == self.name => return Ok(()),
+                    Ok(Answer { server_name, .. }) => {
+                        last = format!("{server_name:?} answers on port {}", self.port);
+                    }
+                    Err(failure) => last = failure.to_string(),
+                }
             }
             sleep(Duration::from_millis(5)).await;
         }
