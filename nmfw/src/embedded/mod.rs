@@ -1,0 +1,252 @@
+//! A small NATS server inside the process, for first runs and for tests.
+//!
+//! [`Broker`] speaks core NATS as nats-server 2.15 does: publish and subscribe, wildcards, queue
+//! groups, request and reply, headers, "no responders", automatic unsubscription, payload and line
+//! limits, and the same errors in the same words. Any NATS client can connect, the `nats`
+//! command-line program included.
+//!
+//! It is **not for production**. It listens on the loopback interface only, asks nobody who they
+//! are, has no TLS, no JetStream, no accounts, no clustering and no monitoring, and nobody answers
+//! on `$SYS` or `$JS`. A service that runs on it runs on nats-server unchanged; that is what it is
+//! for.
+//!
+//! ```
+//! use nmfw::embedded::Broker;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = Broker::start().await?;
+//! let client = async_nats::connect(broker.url()).await?;
+//!
+//! // Nobody listens there, and the broker says so at once.
+//! let answer = client.request("greet.joe", "hi".into()).await;
+//! assert!(answer.is_err());
+//!
+//! broker.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod outbox;
+mod parser;
+mod router;
+mod sublist;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use client::Shared;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// How long to wait after a failed accept: the process is out of file descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a shutdown waits for clients to take what was already on its way to them.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// A running broker. Dropping it stops it.
+///
+/// Everything the broker does runs on the tokio runtime that started it and ends with the
+/// `Broker`: on drop its connections are cut off, on [`shutdown`](Self::shutdown) they are closed
+/// after what is already on its way to them.
+#[derive(Debug)]
+#[must_use = "a broker stops when it is dropped"]
+pub struct Broker {
+    addr: SocketAddr,
+    shutdown: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+/// Settings of a [`Broker`], made by [`Broker::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    port: u16,
+    settings: Settings,
+}
+
+/// What connections need to know of the builder's settings.
+#[derive(Clone, Debug)]
+struct Settings {
+    max_payload: usize,
+    max_pending: usize,
+    ping_interval: Duration,
+    write_deadline: Duration,
+}
+
+impl Default for Settings {
+    /// The defaults of nats-server.
+    fn default() -> Self {
+        Self {
+            max_payload: 1024 * 1024,
+            max_pending: 64 * 1024 * 1024,
+            ping_interval: Duration::from_secs(120),
+            write_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Builder {
+    /// The port to listen on. Default 0: any free one.
+    ///
+    /// A broker can be started on the port that another one just left.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The largest message in bytes, headers included. Default 1 MiB.
+    ///
+    /// A client that sends more is told `Maximum Payload Violation` and disconnected. More than
+    /// 999,999,999 has no effect: the protocol reads no larger number.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.settings.max_payload = bytes;
+        self
+    }
+
+    /// How many bytes may wait to be written to one client. Default 64 MiB.
+    ///
+    /// A client that reads so slowly that there would be more is disconnected, and so is one that
+    /// takes longer than ten seconds for what there is. Others do not wait for it, but for one
+    /// thing: while a client is at three quarters of this limit, those who send to it are slowed
+    /// down, by at most ten milliseconds for each read of theirs.
+    pub fn max_pending(mut self, bytes: usize) -> Self {
+        self.settings.max_pending = bytes;
+        self
+    }
+
+    /// Starts the broker.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the port cannot be listened on, in most cases because somebody else does.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime with I/O and time enabled.
+    pub async fn start(self) -> io::Result<Broker> {
+        let listener = listen(self.port)?;
+        let addr = listener.local_addr()?;
+        let shutdown = CancellationToken::new();
+        let shared = Shared {
+            settings: self.settings,
+            addr,
+            server_id: format!("NMFW{}", nuid::next()),
+            router: router::Router::default(),
+            shutdown: shutdown.clone(),
+        };
+        let accepting = tokio::spawn(accept(listener, Arc::new(shared)));
+        Ok(Broker {
+            addr,
+            shutdown,
+            accepting,
+        })
+    }
+}
+
+impl Broker {
+    /// Starts a broker with default settings on any free port of the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no port can be listened on.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Settings to start a broker with.
+    ///
+    /// ```
+    /// # use nmfw::embedded::Broker;
+    /// # #[tokio::main]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let broker = Broker::builder().max_payload(64 * 1024).start().await?;
+    /// assert_eq!(broker.url(), format!("nats://127.0.0.1:{}", broker.port()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder {
+            port: 0,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Where clients connect, `nats://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.addr)
+    }
+
+    /// The port the broker listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// Stops: accepts nobody, writes what is already on its way to clients, closes their
+    /// connections and returns when all is done, after two seconds at the latest.
+    ///
+    /// Once it has returned, the port is free for another broker.
+    pub async fn shutdown(mut self) {
+        self.shutdown.cancel();
+        // It fails only if the task panicked or the runtime is going down; it is over then too.
+        let _ = (&mut self.accepting).await;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.accepting.abort();
+    }
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    // Connections of a broker before this one may still be in TIME_WAIT on the port. (On Windows
+    // the option means something else, and without it the port is free again at once.)
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts clients until the shutdown, and owns their tasks: these end with this one.
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut clients = JoinSet::new();
+    let mut id = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    id += 1;
+                    clients.spawn(client::serve(Arc::clone(&shared), stream, peer, id));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = clients.join_next() => {}
+            () = shared.shutdown.cancelled() => break,
+        }
+    }
+    drop(listener);
+    let _ = timeout(SHUTDOWN_GRACE, async {
+        while clients.join_next().await.is_some() {}
+    })
+    .await;
+    // Whoever is left is aborted now, and waited for: the port is not free before.
+    clients.shutdown().await;
+}
