@@ -1,0 +1,332 @@
+//! Replies of base mode, good ones and errors.
+//!
+//! An error is written for three kinds of readers: ADR-32 clients (`Nats-Service-Error` and its
+//! code), `nmfw` clients (`Nmfw-Status`, which says that the number is a gRPC code), and whoever
+//! wants the details (the body, a `google.rpc.Status`).
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use prost::Message as _;
+use prost_types::Any;
+
+use super::request::append_metadata;
+use crate::{Code, Metadata, Status, headers, middleware::Response};
+
+/// What gRPC encodes in its `grpc-message`: everything but printable ASCII, and `%` itself.
+const PERCENT: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Longest `Nats-Service-Error`, encoded. The body carries the whole message.
+const MAX_ERROR_HEADER: usize = 1024;
+
+const NOT_STARTED: &str = "not-started";
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// The reply for an outcome; never larger than `max_payload`.
+pub(crate) fn encode(
+    outcome: Result<Response, Status>,
+    max_payload: usize,
+) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
+    let status = match outcome {
+        Ok(response) => match encode_ok(response, max_payload) {
+            Ok((headers, body)) => return (headers, body, Ok(())),
+            Err(status) => status,
+        },
+        Err(status) => status,
+    };
+    let (headers, body) = encode_error(&status, max_payload);
+    (Some(headers), body, Err(status))
+}
+
+fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap>, Bytes), Status> {
+    let Response { metadata, body } = response;
+    let headers = (!metadata.is_empty()).then(|| {
+        let mut headers = HeaderMap::new();
+        append_metadata(&mut headers, &metadata);
+        headers
+    });
+    let size = super::size(headers.as_ref(), &body);
+    if size > max_payload {
+        return Err(Status::resource_exhausted(format!(
+            "the answer of {size} bytes is over the NATS server's max_payload of {max_payload}"
+        )));
+    }
+    Ok((headers, body))
+}
+
+fn encode_error(status: &Status, max_payload: usize) -> (HeaderMap, Bytes) {
+    let code = status.code().number();
+    let body = RpcStatus {
+        code,
+        message: status.message().to_owned(),
+        details: status.details().to_vec(),
+    }
+    .encode_to_vec();
+
+    let mut headers = error_headers(status);
+    append_metadata(&mut headers, status.metadata());
+    if super::size(Some(&headers), &body) <= max_payload {
+        return (headers, body.into());
+    }
+    // Details or metadata do not fit: code and message still must.
+    tracing::warn!(%status, max_payload, "details and metadata of an error do not fit, left out");
+    (error_headers(status), Bytes::new())
+}
+
+fn error_headers(status: &Status) -> HeaderMap {
+    let code = status.code().number();
+    let mut headers = HeaderMap::new();
+    headers.insert(headers::ERROR, error_header(status));
+    headers.insert(headers::ERROR_CODE, code.to_string());
+    headers.insert(
+        headers::STATUS,
+        if status.is_not_started() {
+            format!("{code};{NOT_STARTED}")
+        } else {
+            code.to_string()
+        },
+    );
+    headers
+}
+
+/// Never empty, percent-encoded, and cut between characters.
+fn error_header(status: &Status) -> String {
+    let message = match status.message().trim() {
+        "" => status.code().name(),
+        message => message,
+    };
+    let mut out = String::new();
+    for c in message.chars() {
+        let mut buffer = [0; 4];
+        let length = out.len();
+        out.extend(utf8_percent_encode(c.encode_utf8(&mut buffer), PERCENT));
+        if out.len() > MAX_ERROR_HEADER {
+            out.truncate(length);
+            break;
+        }
+    }
+    out
+}
+
+/// What a reply means.
+pub(crate) fn decode(message: Message) -> Result<Response, Status> {
+    let Some(headers) = message.headers else {
+        return Ok(Response::new(message.payload));
+    };
+    let mut error = None;
+    let mut error_code = None;
+    let mut nmfw_status = None;
+    let mut metadata = Metadata::new();
+    for (name, values) in headers.iter() {
+        let name: &str = name.as_ref();
+        let first = values.first().map_or("", |value| value.as_str());
+        if !headers::is_reserved(name) {
+            for value in values {
+                // A foreign service may send what is not metadata; its answer still counts.
+                if let Err(error) = metadata.append_wire(name, value.as_str()) {
+                    tracing::debug!(%error, "skipped a header of a reply");
+                }
+            }
+        } else if name.eq_ignore_ascii_case("Nats-Service-Error") {
+            error = Some(first);
+        } else if name.eq_ignore_ascii_case("Nats-Service-Error-Code") {
+            error_code = Some(first);
+        } else if name.eq_ignore_ascii_case("Nmfw-Status") {
+            nmfw_status = Some(first);
+        }
+    }
+    let mut status = match (nmfw_status, error, error_code) {
+        (None, None, None) => {
+            return Ok(Response::with_metadata(message.payload, metadata));
+        }
+        (Some(nmfw_status), error, _) => own_status(nmfw_status, error, &message.payload),
+        (None, error, error_code) => foreign_status(error, error_code),
+    };
+    *status.metadata_mut() = metadata;
+    Err(status)
+}
+
+fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
+    let mut fields = nmfw_status.split(';').map(str::trim);
+    let number = fields.next().and_then(|code| code.parse().ok());
+    let code = match number.map_or(Code::Unknown, Code::from_number) {
+        // An error that calls itself OK is not to be taken for an answer.
+        Code::Ok => Code::Unknown,
+        code => code,
+    };
+    let status = match RpcStatus::decode(body) {
+        Ok(rpc) if !body.is_empty() => Status::new(code, rpc.message).with_details(rpc.details),
+        _ => Status::new(code, percent_decoded(error.unwrap_or_default())),
+    };
+    if fields.any(|field| field == NOT_STARTED) {
+        status.not_started()
+    } else {
+        status
+    }
+}
+
+fn foreign_status(error: Option<&str>, error_code: Option<&str>) -> Status {
+    let error_code = error_code.unwrap_or_default();
+    // Go nmfw leaves the description as the error and sends its code in the other header; a
+    // handler's own error arrives as it was written.
+    let code = match error_code {
+        "NO_IMPL" => Code::Unimplemented,
+        "REQ_INVALID" => Code::InvalidArgument,
+        _ => error_code.parse().map_or(Code::Unknown, Code::from_http),
+    };
+    let message = percent_decoded(error.unwrap_or_default());
+    match (code, error_code) {
+        (_, "" | "ERROR" | "NO_IMPL" | "REQ_INVALID") => Status::new(code, message),
+        (_, error_code) => Status::new(code, format!("{message} (code {error_code})")),
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(headers: Option<HeaderMap>, payload: Bytes) -> Message {
+        Message {
+            subject: "reply".into(),
+            reply: None,
+            payload,
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    fn through_the_wire(status: Status) -> Status {
+        let (headers, body, outcome) = encode(Err(status), 1 << 20);
+        assert!(outcome.is_err());
+        decode(message(headers, body)).unwrap_err()
+    }
+
+    fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+        headers.get(name).unwrap().as_str()
+    }
+
+    #[test]
+    fn details_metadata_and_not_started_survive() {
+        let mut status = Status::aborted("100 % ä\nnew line")
+            .with_detail(&"detail".to_owned())
+            .not_started();
+        status.metadata_mut().insert("a", "b").unwrap();
+        let got = through_the_wire(status);
+        assert_eq!(got.code(), Code::Aborted);
+        assert_eq!(got.message(), "100 % ä\nnew line");
+        assert_eq!(got.detail::<String>().as_deref(), Some("detail"));
+        assert_eq!(got.metadata().get("a"), Some("b"));
+        assert!(got.is_not_started());
+    }
+
+    #[test]
+    fn the_adr_32_headers_are_what_its_clients_expect() {
+        let (headers, _, _) = encode(Err(Status::not_found("")), 1 << 20);
+        let headers = headers.unwrap();
+        assert_eq!(header(&headers, "Nats-Service-Error"), "NOT_FOUND");
+        assert_eq!(header(&headers, "Nats-Service-Error-Code"), "5");
+        let (headers, _, _) = encode(Err(Status::internal("ä\n".repeat(900))), 1 << 20);
+        let headers = headers.unwrap();
+        let error = header(&headers, "Nats-Service-Error");
+        assert!(error.len() <= MAX_ERROR_HEADER && error.ends_with("%C3%A4"));
+    }
+
+    #[test]
+    fn an_ok_without_metadata_has_no_headers() {
+        let (headers, body, _) = encode(Ok(Response::new(Bytes::from_static(b"x"))), 10);
+        assert!(headers.is_none());
+        assert_eq!(decode(message(headers, body)).unwrap().body(), "x");
+    }
+
+    #[test]
+    fn an_oversized_answer_is_an_error_that_says_so() {
+        let (headers, body, outcome) = encode(Ok(Response::new(vec![0; 11].into())), 10);
+        assert_eq!(outcome.unwrap_err().code(), Code::ResourceExhausted);
+        let status = decode(message(headers, body)).unwrap_err();
+        assert!(status.message().contains("11 bytes"), "{status}");
+        assert!(status.message().contains("10"), "{status}");
+    }
+
+    #[test]
+    fn details_that_do_not_fit_are_left_out() {
+        let status = Status::aborted("m").with_detail(&"x".repeat(2000));
+        let (headers, body, _) = encode(Err(status), 1000);
+        assert!(super::super::size(headers.as_ref(), &body) <= 1000);
+        let got = decode(message(headers, body)).unwrap_err();
+        assert_eq!((got.code(), got.message()), (Code::Aborted, "m"));
+        assert!(got.details().is_empty());
+    }
+
+    #[test]
+    fn errors_of_foreign_services() {
+        for (error_code, code) in [
+            ("NO_IMPL", Code::Unimplemented),
+            ("REQ_INVALID", Code::InvalidArgument),
+            ("ERROR", Code::Unknown),
+            ("whatever", Code::Unknown),
+            ("5", Code::Unknown),
+            ("400", Code::InvalidArgument),
+            ("404", Code::NotFound),
+            ("429", Code::ResourceExhausted),
+            ("503", Code::Unavailable),
+            ("599", Code::Unknown),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Service-Error", "it broke");
+            headers.insert("Nats-Service-Error-Code", error_code);
+            let status = decode(message(Some(headers), Bytes::new())).unwrap_err();
+            assert_eq!(status.code(), code, "{error_code}");
+            assert!(status.message().starts_with("it broke"), "{status}");
+            assert!(!status.is_not_started());
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_taken_for_an_answer() {
+        for nmfw_status in ["0", "", "x", "-1", "99", "0;not-started"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nmfw-Status", nmfw_status);
+            let status = decode(message(Some(headers), Bytes::from_static(b"\xff"))).unwrap_err();
+            assert_eq!(status.code(), Code::Unknown, "{nmfw_status}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_status_survives(number in 1i32..17, text in ".{0,200}", not_started: bool) {
+            let mut status = Status::new(Code::from_number(number), text);
+            if not_started {
+                status = status.not_started();
+            }
+            let got = through_the_wire(status.clone());
+            prop_assert_eq!(got.code(), status.code());
+            prop_assert_eq!(got.message(), status.message());
+            prop_assert_eq!(got.is_not_started(), not_started);
+        }
+
+        #[test]
+        fn the_error_header_is_printable_and_short(text in ".{0,600}") {
+            let header = error_header(&Status::unknown(text));
+            prop_assert!(!header.is_empty() && header.len() <= MAX_ERROR_HEADER);
+            prop_assert!(header.bytes().all(|b| (b' '..=b'~').contains(&b)));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Requests of base mode.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+
+use crate::{
+    Code, Deadline, Metadata, Status,
+    headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
+};
+
+/// What a client puts beside the body.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) deadline: Deadline,
+    pub(crate) metadata: &'a Metadata,
+    /// The version of the calling service, if it wants to be known by it.
+    pub(crate) client_version: Option<&'a str>,
+    /// Adds the headers that only Go nmfw reads.
+    pub(crate) go_compatible: bool,
+}
+
+impl Outgoing<'_> {
+    pub(crate) fn to_headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        // None of these can hold a line break, on which async-nats would panic: a formatted time,
+        // a formatted number, a version that was checked, and metadata that was checked.
+        map.insert(
+            headers::NMFW,
+            NmfwHeader::format(self.deadline.time_left(), self.client_version),
+        );
+        if let Some(at) = self.deadline.to_rfc3339() {
+            map.insert(headers::DEADLINE, at);
+        }
+        if self.go_compatible {
+            map.insert(headers::VERSION, env!("CARGO_PKG_VERSION"));
+            if let Some(version) = self.client_version {
+                map.insert(headers::CLIENT_VERSION, version);
+            }
+        }
+        append_metadata(&mut map, self.metadata);
+        map
+    }
+}
+
+/// What a server reads beside the body.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) deadline: Deadline,
+    pub(crate) metadata: Metadata,
+    pub(crate) client_version: Option<String>,
+}
+
+impl Incoming {
+    /// Reads the headers of a request to a method with a time-out of its own.
+    pub(crate) fn from_headers(
+        headers: Option<&HeaderMap>,
+        timeout: Duration,
+    ) -> Result<Self, Status> {
+        let mut nmfw = None;
+        let mut absolute = None;
+        let mut client_version = None;
+        let mut json = false;
+        let mut metadata = Metadata::new();
+        for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+            let name: &str = name.as_ref();
+            // Of the protocol's own headers the first value counts.
+            let first = values.first().map_or("", |value| value.as_str());
+            if !headers::is_reserved(name) {
+                for value in values {
+                    metadata.append_wire(name, value.as_str())?;
+                }
+            } else if name.eq_ignore_ascii_case("Nmfw") {
+                nmfw = Some(NmfwHeader::parse(first).map_err(bad_nmfw_header)?);
+            } else if name.eq_ignore_ascii_case("Nmfw-Deadline") {
+                absolute = Some(first);
+            } else if name.eq_ignore_ascii_case("Nmfw-Client-Version") {
+                client_version = Some(first.chars().take(64).collect::<String>());
+            } else if name.eq_ignore_ascii_case("Content-Type") {
+                json |= is_json(first);
+            }
+            // Others that are reserved mean nothing to a server of this version.
+        }
+        let (relative, nmfw_version) = match nmfw {
+            Some(nmfw) => {
+                json |= nmfw.encoding == Encoding::Json;
+                (nmfw.timeout, nmfw.client_version)
+            }
+            None => (None, None),
+        };
+        if json {
+            return Err(Status::unimplemented(
+                "this service does not take JSON: send the request as protobuf",
+            ));
+        }
+        Ok(Self {
+            deadline: Deadline::from_wire(relative, absolute, timeout)?,
+            metadata,
+            client_version: nmfw_version.or(client_version),
+        })
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
+fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
+    match error {
+        NmfwHeaderError::Malformed(part) => {
+            Status::invalid_argument(format!("the header Nmfw is malformed at {part:?}"))
+        }
+        NmfwHeaderError::Version(version) => Status::new(
+            Code::Unimplemented,
+            format!(
+                "the request speaks version {version} of the protocol, this service version {}",
+                headers::PROTOCOL
+            ),
+        )
+        .not_started(),
+    }
+}
+
+pub(super) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
+    for (key, value) in metadata.wire() {
+        // Keys and values were checked when they were put in, so that this cannot fail; if it
+        // ever did, an entry less is better than a panic.
+        let Ok(name) = key.parse::<async_nats::HeaderName>() else {
+            tracing::error!(key, "metadata key is not a header name");
+            continue;
+        };
+        map.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn read(headers: &[(&str, &str)]) -> Result<Incoming, Status> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, *value);
+        }
+        Incoming::from_headers(Some(&map), TIMEOUT)
+    }
+
+    #[test]
+    fn what_a_client_writes_a_server_reads() {
+        let mut metadata = Metadata::new();
+        metadata.append("Tenant", "acme").unwrap();
+        metadata.append("tag", "ä").unwrap();
+        metadata.append("tag", "b").unwrap();
+        metadata.append_bin("x-bin", vec![0, 10, 13]).unwrap();
+        let headers = Outgoing {
+            deadline: Deadline::after(Duration::from_millis(800)),
+            metadata: &metadata,
+            client_version: Some("1.2.3"),
+            go_compatible: true,
+        }
+        .to_headers();
+        let incoming = Incoming::from_headers(Some(&headers), TIMEOUT).unwrap();
+        let left = incoming.deadline.time_left().unwrap();
+        assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
+        assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
+        assert_eq!(incoming.metadata.get("tenant"), Some("acme"));
+        assert_eq!(
+            incoming.metadata.get_all("tag").collect::<Vec<_>>(),
+            ["ä", "b"]
+        );
+        assert_eq!(
+            incoming.metadata.get_bin("x-bin").unwrap(),
+            &[0, 10, 13][..]
+        );
+        assert_eq!(incoming.metadata.len(), 4);
+    }
+
+    #[test]
+    fn go_nmfw() {
+        let incoming = read(&[
+            ("Nmfw-Deadline", "2100-01-01T00:00:00+01:00"),
+            ("Nmfw-Version", "10333f4459fab1d0f306e802b6a126a035fd2fed"),
+            ("Nmfw-Client-Version", "0.0.2"),
+        ])
+        .unwrap();
+        assert_eq!(incoming.client_version.as_deref(), Some("0.0.2"));
+        assert!(incoming.metadata.is_empty());
+    }
+
+    #[test]
+    fn no_headers_at_all() {
+        let incoming = Incoming::from_headers(None, TIMEOUT).unwrap();
+        assert!(incoming.deadline.time_left().unwrap() <= TIMEOUT);
+    }
+
+    #[test]
+    fn bad_headers_have_a_status() {
+        for (name, value, code) in [
+            ("Nmfw", "nonsense", Code::InvalidArgument),
+            ("Nmfw", "2", Code::Unimplemented),
+            ("Nmfw", "1;e=j", Code::Unimplemented),
+            (
+                "Content-Type",
+                "Application/JSON; charset=utf-8",
+                Code::Unimplemented,
+            ),
+            ("Nmfw-Deadline", "soon", Code::InvalidArgument),
+            (
+                "nmfw-deadline",
+                "2001-01-01T00:00:00Z",
+                Code::DeadlineExceeded,
+            ),
+            ("a/b", "x", Code::InvalidArgument),
+            ("a-bin", "*", Code::InvalidArgument),
+            ("a", "bell\u{7}", Code::InvalidArgument),
+        ] {
+            let status = read(&[(name, value)]).unwrap_err();
+            assert_eq!(status.code(), code, "{name}: {value}: {status}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Deadlines: relative and absolute on the wire, [`Instant`] inside.
+
+use std::time::{Duration, SystemTime};
+
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
+
+use crate::Status;
+
+/// Times further away than this are cut to it: timers and clocks misbehave with absurd values.
+const MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How far the clocks of caller and service may lie apart before a call is taken for a stale one.
+const SKEW: Duration = Duration::from_secs(5);
+
+/// When a call must be done; possibly never.
+///
+/// Clocks of different machines differ, so what goes over the wire is the time left, and the
+/// absolute time besides, which shows requests that lay in a buffer for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// No limit.
+    pub const NONE: Self = Self(None);
+
+    /// That much time from now, at most 30 days.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
+        Self::after_from(Instant::now(), timeout)
+    }
+
+    fn after_from(start: Instant, timeout: Duration) -> Self {
+        Self(Some(start + timeout.min(MAX)))
+    }
+
+    /// At a point in time.
+    #[must_use]
+    pub fn at(instant: Instant) -> Self {
+        Self(Some(instant))
+    }
+
+    /// The point in time, if there is a limit.
+    #[must_use]
+    pub fn instant(self) -> Option<Instant> {
+        self.0
+    }
+
+    /// The time left: zero once it has passed, `None` if there is no limit.
+    #[must_use]
+    pub fn time_left(self) -> Option<Duration> {
+        self.0
+            .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether it has passed.
+    #[must_use]
+    pub fn has_passed(self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The earlier of two.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(a), Some(b)) => Self(Some(a.min(b))),
+            (a, b) => Self(a.or(b)),
+        }
+    }
+
+    /// Waits until it has passed; forever if there is none.
+    pub async fn passed(self) {
+        match self.0 {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The absolute time for the wire: RFC 3339, UTC, milliseconds.
+    pub(crate) fn to_rfc3339(self) -> Option<String> {
+        self.time_left()
+            .map(|left| format_rfc3339(OffsetDateTime::from(SystemTime::now()) + left))
+    }
+
+    /// What a request's headers, or else the method's own time-out, give a handler.
+    ///
+    /// `relative` is the time left when the caller sent the request, `absolute` the text of the
+    /// `Nmfw-Deadline` header.
+    pub(crate) fn from_wire(
+        relative: Option<Duration>,
+        absolute: Option<&str>,
+        fallback: Duration,
+    ) -> Result<Self, Status> {
+        let now = OffsetDateTime::from(SystemTime::now());
+        Ok(Self::after(allowance(relative, absolute, fallback, now)?))
+    }
+}
+
+/// The time that a handler gets. Pure, so that it can be tested at any time of day.
+fn allowance(
+    relative: Option<Duration>,
+    absolute: Option<&str>,
+    fallback: Duration,
+    now: OffsetDateTime,
+) -> Result<Duration, Status> {
+    let until = absolute
+        .map(|text| until_absolute(text, relative.is_some(), now))
+        .transpose()?;
+    let expired = |detail: String| Err(Status::deadline_exceeded(detail));
+    match (relative, until) {
+        (Some(left), _) if left.is_zero() => {
+            expired("the request arrived without any time left".to_owned())
+        }
+        (_, Some(until)) if until + SKEW < time::Duration::ZERO => expired(format!(
+            "the deadline passed {:.3} s before the request arrived",
+            -until.as_seconds_f64()
+        )),
+        // The relative time is the authority; the absolute one bounds what lay in a buffer.
+        (Some(left), Some(until)) => Ok(left.min(positive(until + SKEW))),
+        (Some(left), None) => Ok(left),
+        // Passed, but by less than clocks may differ: what is left of that tolerance.
+        (None, Some(until)) if until <= time::Duration::ZERO => Ok(positive(until + SKEW)),
+        (None, Some(until)) => Ok(positive(until)),
+        (None, None) => Ok(fallback),
+    }
+    .map(|left| left.min(MAX))
+}
+
+/// How far an absolute deadline lies ahead; negative if it has passed.
+fn until_absolute(
+    text: &str,
+    has_relative: bool,
+    now: OffsetDateTime,
+) -> Result<time::Duration, Status> {
+    let Ok(mut at) = OffsetDateTime::parse(text.trim(), &Rfc3339) else {
+        let shown: String = text.chars().take(64).collect();
+        return Err(Status::invalid_argument(format!(
+            "the header Nmfw-Deadline is not an RFC 3339 time: {shown:?}"
+        )));
+    };
+    // Go nmfw cuts its deadlines to the second: without that second, a call with 500 ms would
+    // mostly arrive dead. Its mark is that there is no fraction and no relative time.
+    if !has_relative && !text.contains('.') {
+        at = at.saturating_add(time::Duration::SECOND);
+    }
+    Ok(at - now)
+}
+
+fn positive(duration: time::Duration) -> Duration {
+    Duration::try_from(duration).unwrap_or(Duration::ZERO)
+}
+
+/// RFC 3339 in UTC with milliseconds; the same form serves ADR-32's `started`.
+pub(crate) fn format_rfc3339(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.millisecond()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Code;
+
+    const FALLBACK: Duration = Duration::from_secs(7);
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::parse("2026-03-01T12:00:00.400Z", &Rfc3339).unwrap()
+    }
+
+    fn allow(relative: Option<u64>, absolute: Option<&str>) -> Result<Duration, Code> {
+        allowance(
+            relative.map(Duration::from_millis),
+            absolute,
+            FALLBACK,
+            now(),
+        )
+        .map_err(|status| status.code())
+    }
+
+    const fn ms(millis: u64) -> Result<Duration, Code> {
+        Ok(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn no_header_is_the_methods_timeout() {
+        assert_eq!(allow(None, None), Ok(FALLBACK));
+    }
+
+    #[test]
+    fn relative_time_survives_clock_skew() {
+        assert_eq!(allow(Some(300), Some("2026-03-01T12:00:00.700Z")), ms(300));
+        // The caller's clock runs three seconds late: its deadline seems to have passed.
+        assert_eq!(allow(Some(300), Some("2026-03-01T11:59:57.700Z")), ms(300));
+    }
+
+    #[test]
+    fn a_request_that_lay_in_a_buffer_is_refused_or_cut() {
+        let expired = Err(Code::DeadlineExceeded);
+        assert_eq!(allow(Some(300), Some("2026-03-01T11:59:50.000Z")), expired);
+        assert_eq!(
+            allow(Some(60_000), Some("2026-03-01T11:59:55.900Z")),
+            ms(500)
+        );
+        assert_eq!(allow(Some(0), None), expired);
+    }
+
+    #[test]
+    fn go_deadlines_are_cut_to_the_second() {
+        // 500 ms from 12:00:00.400, cut by the caller to 12:00:00.
+        assert_eq!(allow(None, Some("2026-03-01T12:00:00Z")), ms(600));
+        assert_eq!(allow(None, Some("2026-03-01T14:00:05+02:00")), ms(5_600));
+        assert_eq!(
+            allow(None, Some("2026-03-01T11:00:00Z")),
+            Err(Code::DeadlineExceeded)
+        );
+    }
+
+    #[test]
+    fn a_little_late_without_relative_time_gets_the_rest_of_the_tolerance() {
+        assert_eq!(allow(None, Some("2026-03-01T11:59:58.400Z")), ms(3_000));
+    }
+
+    #[test]
+    fn absurd_times_are_cut() {
+        assert_eq!(allow(Some(u64::MAX), None), Ok(MAX));
+        assert_eq!(allow(None, Some("9999-12-31T23:59:59Z")), Ok(MAX));
+        assert_eq!(allow(None, Some("9999-12-31T23:59:59-23:59")), Ok(MAX));
+        assert_eq!(
+            allow(None, Some("0000-01-01T00:00:00Z")),
+            Err(Code::DeadlineExceeded)
+        );
+        Deadline::after(Duration::MAX);
+    }
+
+    #[test]
+    fn unparsable_times_are_the_callers_fault() {
+        for text in [
+            "",
+            "tomorrow",
+            "2026-13-01T00:00:00Z",
+            "1767225600",
+            "2026-03-01 12:00",
+        ] {
+            assert_eq!(
+                allow(None, Some(text)),
+                Err(Code::InvalidArgument),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_earlier_wins() {
+        let (a, b) = (
+            Deadline::after(Duration::from_secs(1)),
+            Deadline::after(Duration::from_secs(2)),
+        );
+        assert_eq!(a.earlier(b), a);
+        assert_eq!(b.earlier(a), a);
+        assert_eq!(Deadline::NONE.earlier(a), a);
+        assert_eq!(Deadline::NONE.earlier(Deadline::NONE), Deadline::NONE);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(relative in proptest::option::of(any::<u64>()), text in "\\PC{0,30}") {
+            let _ = allow(relative, Some(&text));
+        }
+
+        #[test]
+        fn what_is_sent_is_what_arrives(seconds in 0i64..253_402_300_799, millis in 0u16..1000) {
+            let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+                + time::Duration::milliseconds(millis.into());
+            let text = format_rfc3339(at);
+            prop_assert_eq!(OffsetDateTime::parse(&text, &Rfc3339).unwrap(), at);
+        }
+    }
+}

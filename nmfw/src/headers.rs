@@ -1,0 +1,170 @@
+//! Every header that the protocol itself uses, and the compact `Nmfw` header.
+
+use std::{fmt::Write as _, time::Duration};
+
+use async_nats::HeaderName;
+
+/// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
+pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
+/// The absolute deadline, RFC 3339. What Go nmfw reads.
+pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("Nmfw-Deadline");
+/// Version of the framework of a Go nmfw peer.
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("Nmfw-Version");
+/// Version of the calling service, as Go nmfw sends it.
+pub(crate) const CLIENT_VERSION: HeaderName = HeaderName::from_static("Nmfw-Client-Version");
+/// Marks an error as one with gRPC semantics: `<code>` or `<code>;not-started`.
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("Nmfw-Status");
+/// ADR-32: what went wrong.
+pub(crate) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");
+/// ADR-32: its number.
+pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
+
+/// The version of the protocol that this crate speaks.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// Whether a header is one of the protocols' own and so cannot be a metadata key.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let starts_with = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    starts_with("nmfw-")
+        || starts_with("nats-")
+        || ["nmfw", "content-type", "traceparent", "tracestate"]
+            .iter()
+            .any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// The `Nmfw` header: `<version>[;<key>=<value>]*`, for example `1;t=4990;v=0.3.1`.
+///
+/// | key | value | default |
+/// |---|---|---|
+/// | `t` | time left in milliseconds | none |
+/// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
+/// | `v` | version of the calling service, `[0-9A-Za-z.+-]` | none |
+///
+/// Unknown keys are skipped, so that they can be added without a new version. A new version says
+/// that a peer must understand it to take the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NmfwHeader {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) encoding: Encoding,
+    pub(crate) client_version: Option<String>,
+}
+
+/// Why a `Nmfw` header cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NmfwHeaderError {
+    Malformed(String),
+    Version(u32),
+}
+
+impl NmfwHeader {
+    pub(crate) fn format(timeout: Option<Duration>, client_version: Option<&str>) -> String {
+        let mut out = String::with_capacity(32);
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "{PROTOCOL}");
+        if let Some(timeout) = timeout {
+            // Rounded up: less than a millisecond is still some time.
+            let _ = write!(out, ";t={}", timeout.as_nanos().div_ceil(1_000_000));
+        }
+        if let Some(version) = client_version {
+            let _ = write!(out, ";v={version}");
+        }
+        out
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, NmfwHeaderError> {
+        // Shortened, as it goes into an answer and a log line.
+        let malformed = |part: &str| NmfwHeaderError::Malformed(part.chars().take(64).collect());
+        let mut fields = text.split(';').map(str::trim);
+        let version = fields.next().unwrap_or_default();
+        let version: u32 = version.parse().map_err(|_| malformed(version))?;
+        if version != PROTOCOL {
+            return Err(NmfwHeaderError::Version(version));
+        }
+        let mut header = Self {
+            timeout: None,
+            encoding: Encoding::Protobuf,
+            client_version: None,
+        };
+        for field in fields {
+            let (key, value) = field.split_once('=').ok_or_else(|| malformed(field))?;
+            match key {
+                "t" => {
+                    let millis = value.parse().map_err(|_| malformed(field))?;
+                    header.timeout = Some(Duration::from_millis(millis));
+                }
+                "e" => {
+                    header.encoding = match value {
+                        "p" => Encoding::Protobuf,
+                        "j" => Encoding::Json,
+                        _ => return Err(malformed(field)),
+                    }
+                }
+                "v" if is_version(value) => header.client_version = Some(value.to_owned()),
+                "v" => return Err(malformed(field)),
+                _ => {}
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// Whether a text can stand as a client's version.
+pub(crate) fn is_version(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_others_may_send() {
+        let header = NmfwHeader::parse("1; t=250 ;x=new;v=1.2.3-rc.1+b;e=j").unwrap();
+        assert_eq!(header.timeout, Some(Duration::from_millis(250)));
+        assert_eq!(header.client_version.as_deref(), Some("1.2.3-rc.1+b"));
+        assert_eq!(header.encoding, Encoding::Json);
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_read() {
+        for text in [
+            "", "x", "-1", "1;t", "1;t=", "1;t=-5", "1;t=1.5", "1;e=x", "1;v=a b", "1;",
+        ] {
+            let error = NmfwHeader::parse(text).unwrap_err();
+            assert!(matches!(error, NmfwHeaderError::Malformed(_)), "{text:?}");
+        }
+        assert_eq!(NmfwHeader::parse("2;t=1"), Err(NmfwHeaderError::Version(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(millis in proptest::option::of(any::<u32>()), version in proptest::option::of("[0-9a-z.+-]{1,12}")) {
+            let timeout = millis.map(|millis| Duration::from_millis(millis.into()));
+            let text = NmfwHeader::format(timeout, version.as_deref());
+            let header = NmfwHeader::parse(&text).unwrap();
+            prop_assert_eq!(header.timeout, timeout);
+            prop_assert_eq!(header.client_version, version);
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC*") {
+            let _ = NmfwHeader::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! [`Status`]: how a call ended, for caller and handler alike.
+
+mod code;
+mod convert;
+
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
+
+use prost::{Message, Name};
+use prost_types::Any;
+
+pub use self::code::Code;
+use crate::Metadata;
+
+/// Why a call failed: a [`Code`], a message for people, and details for programs.
+///
+/// A handler returns one to its caller; a client gets the same one back, details and metadata
+/// included. It is one pointer large, so that `Result<T, Status>` stays small.
+///
+/// ```
+/// use nmfw::{Code, Status};
+///
+/// fn parse(text: &str) -> Result<u8, Status> {
+///     // Parse errors, I/O errors and the like become a status by `?`.
+///     let number: u8 = text.parse()?;
+///     if number == 0 {
+///         return Err(Status::out_of_range("zero is not a month"));
+///     }
+///     Ok(number)
+/// }
+///
+/// assert_eq!(parse("zero").unwrap_err().code(), Code::InvalidArgument);
+/// assert_eq!(parse("0").unwrap_err().message(), "zero is not a month");
+/// ```
+///
+/// An error type of your own converts with `impl From<MyError> for Status`; then `?` works on it in
+/// a handler.
+#[derive(Clone)]
+pub struct Status(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    code: Code,
+    message: Cow<'static, str>,
+    details: Vec<Any>,
+    metadata: Metadata,
+    not_started: bool,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident => $code:ident;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(message: impl Into<Cow<'static, str>>) -> Self {
+            Self::new(Code::$code, message)
+        })*
+    };
+}
+
+impl Status {
+    /// A status of any code. The named constructors read better where the code is known.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            metadata: Metadata::new(),
+            not_started: false,
+            source: None,
+        }))
+    }
+
+    constructors! {
+        /// The caller gave up. Rarely built by hand: a cancelled handler is dropped.
+        cancelled => Cancelled;
+        /// An error that fits nowhere else.
+        unknown => Unknown;
+        /// The request itself is wrong, whatever the state of the system.
+        invalid_argument => InvalidArgument;
+        /// There was not time enough.
+        deadline_exceeded => DeadlineExceeded;
+        /// What was asked for does not exist.
+        not_found => NotFound;
+        /// What was to be created exists already.
+        already_exists => AlreadyExists;
+        /// The caller is known and may not do this. Use `unauthenticated` if it is not known.
+        permission_denied => PermissionDenied;
+        /// A quota or a capacity is used up.
+        resource_exhausted => ResourceExhausted;
+        /// The system is not in the state that the call needs, and a retry alone will not help.
+        failed_precondition => FailedPrecondition;
+        /// A concurrency conflict: the caller may start over.
+        aborted => Aborted;
+        /// Past the end of what there is.
+        out_of_range => OutOfRange;
+        /// The method, or this use of it, is not supported.
+        unimplemented => Unimplemented;
+        /// An invariant is broken.
+        internal => Internal;
+        /// Cannot be served now; a later try may succeed.
+        unavailable => Unavailable;
+        /// Data is lost or corrupt for good.
+        data_loss => DataLoss;
+        /// The caller did not say, or could not prove, who it is.
+        unauthenticated => Unauthenticated;
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The message for people. It may be empty, and is at most about 1 KiB once it has crossed the
+    /// wire to a foreign client; `nmfw` clients get it whole.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Adds a detail for programs to read, as gRPC's
+    /// [richer error model](https://grpc.io/docs/guides/error/#richer-error-model) does.
+    ///
+    /// `nmfw-build` gives every generated message the [`Name`] that this needs.
+    #[must_use]
+    pub fn with_detail<T: Message + Name>(mut self, detail: &T) -> Self {
+        self.0.details.push(Any {
+            type_url: T::type_url(),
+            value: detail.encode_to_vec(),
+        });
+        self
+    }
+
+    /// Adds details that are packed already.
+    #[must_use]
+    pub fn with_details(mut self, details: impl IntoIterator<Item = Any>) -> Self {
+        self.0.details.extend(details);
+        self
+    }
+
+    /// The details as they came.
+    #[must_use]
+    pub fn details(&self) -> &[Any] {
+        &self.0.details
+    }
+
+    /// The first detail of type `T` that decodes.
+    #[must_use]
+    pub fn detail<T: Message + Name + Default>(&self) -> Option<T> {
+        self.0.details.iter().find_map(|any| any.to_msg().ok())
+    }
+
+    /// Metadata that travels with the error.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// Metadata that travels with the error, to add to.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.0.metadata
+    }
+
+    /// Remembers the error that led to this one. It stays on this side of the wire, for logs:
+    /// callers see code, message, details and metadata only.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even for
+    /// methods that are not idempotent. A client sends such a call to another instance by itself.
+    ///
+    /// Middleware that turns a call away before the handler (a rate limit, say) may set it.
+    #[must_use]
+    pub fn not_started(mut self) -> Self {
+        self.0.not_started = true;
+        self
+    }
+
+    /// Whether it is certain that no handler has seen the call.
+    #[must_use]
+    pub fn is_not_started(&self) -> bool {
+        self.0.not_started
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.code.name())?;
+        if !self.0.message.is_empty() {
+            write!(f, ": {}", self.0.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Status");
+        out.field("code", &self.0.code)
+            .field("message", &self.0.message);
+        if self.0.not_started {
+            out.field("not_started", &true);
+        }
+        if !self.0.details.is_empty() {
+            out.field("details", &self.0.details);
+        }
+        if !self.0.metadata.is_empty() {
+            out.field("metadata", &self.0.metadata);
+        }
+        if let Some(source) = &self.0.source {
+            out.field("source", source);
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Status {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_one_pointer_large() {
+        assert_eq!(size_of::<Status>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<(), Status>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn details_are_found_by_type() {
+        let status = Status::internal("x").with_detail(&"hello".to_owned());
+        assert_eq!(status.detail::<String>().as_deref(), Some("hello"));
+        assert_eq!(status.detail::<u32>(), None);
+    }
+}
