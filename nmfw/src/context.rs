@@ -1,0 +1,254 @@
+//! [`Context`]: what a handler knows of its call besides the message.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use crate::{
+    Connection, Deadline, Metadata, MetadataError, Method,
+    middleware::{Caller, Extensions, Request},
+};
+
+/// What a handler knows of its call besides the message: who calls, how long there is time, and
+/// what goes back beside the answer. Clones are cheap and mean the same call.
+///
+/// ```
+/// use nmfw::{Context, Status};
+///
+/// async fn handle(ctx: &Context) -> Result<(), Status> {
+///     let tenant = ctx.metadata().get("tenant").unwrap_or("nobody");
+///     tracing::info!(tenant, time_left = ?ctx.time_left(), "working");
+///     ctx.set_response_metadata("served-by", "me")?;
+///     Ok(())
+/// }
+/// # tokio_test(handle(&Context::default()));
+/// # fn tokio_test(f: impl Future) { tokio::runtime::Runtime::new().unwrap().block_on(f); }
+/// ```
+///
+/// [`Context::default`] is one that no call stands behind, with no deadline and no metadata: what a
+/// unit test of a handler passes, and what to call a client with through its trait.
+#[derive(Clone, Default)]
+pub struct Context(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    method: Option<Method>,
+    deadline: Deadline,
+    metadata: Metadata,
+    extensions: Extensions,
+    caller: Option<Caller>,
+    connection: Option<Connection>,
+    span: Option<Span>,
+    response_metadata: Mutex<Metadata>,
+    // Made by who first needs it, the one that asks or the one that tells: most calls have neither.
+    cancelled: OnceLock<CancellationToken>,
+}
+
+impl Context {
+    /// Splits a request into the context of its handler and the message's bytes.
+    pub(crate) fn from_request(request: Request) -> (Self, Bytes) {
+        let context = Self(Arc::new(Inner {
+            method: Some(request.method),
+            deadline: request.deadline,
+            metadata: request.metadata,
+            extensions: request.extensions,
+            caller: request.caller,
+            connection: request.connection,
+            span: Some(Span::current()),
+            ..Inner::default()
+        }));
+        (context, request.body)
+    }
+
+    /// The method that is called; `None` for [`Context::default`].
+    #[must_use]
+    pub fn method(&self) -> Option<Method> {
+        self.0.method
+    }
+
+    /// The caller's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// Sets a key of the metadata that goes back with the answer, or with the error.
+    ///
+    /// # Errors
+    /// If [`Metadata`] does not take key or value.
+    pub fn set_response_metadata(
+        &self,
+        key: impl AsRef<str>,
+        value: impl Into<String>,
+    ) -> Result<(), MetadataError> {
+        self.response_metadata().insert(key, value)
+    }
+
+    /// All metadata that goes back with the answer, to change at will. Do not hold it over an
+    /// `await`.
+    pub fn response_metadata(&self) -> MutexGuard<'_, Metadata> {
+        // Poisoned only if a handler panicked while it changed it, which leaves it usable.
+        self.0
+            .response_metadata
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take_response_metadata(&self) -> Metadata {
+        std::mem::take(&mut *self.response_metadata())
+    }
+
+    /// When the call must be done. The handler is dropped then.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.0.deadline
+    }
+
+    /// The time left until the deadline; `None` if there is none.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.0.deadline.time_left()
+    }
+
+    /// Whether nobody waits for the answer any more: the deadline passed, the caller gave up, or
+    /// the server was stopped by force.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        let told = self
+            .0
+            .cancelled
+            .get()
+            .is_some_and(CancellationToken::is_cancelled);
+        told || self.0.deadline.has_passed()
+    }
+
+    /// Waits until nobody waits for the answer any more.
+    ///
+    /// The handler itself is dropped then and need not ask. This is for work that it has spawned
+    /// and that should end too. It never ends if the handler answers first.
+    pub async fn cancelled(&self) {
+        self.cancellation().cancelled().await;
+    }
+
+    fn cancellation(&self) -> &CancellationToken {
+        self.0.cancelled.get_or_init(CancellationToken::new)
+    }
+
+    /// Marks the call as cancelled unless [`CallGuard::finish`] is called first.
+    pub(crate) fn guard(&self) -> CallGuard {
+        CallGuard {
+            context: self.clone(),
+            finished: false,
+        }
+    }
+
+    /// What middleware has left of a type.
+    #[must_use]
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.extensions.get()
+    }
+
+    /// The version of the calling service, where it says so.
+    #[must_use]
+    pub fn client_version(&self) -> Option<&str> {
+        self.0.caller.as_ref()?.client_version.as_deref()
+    }
+
+    /// The subject that the request came in on; `None` for a local call.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        Some(self.0.caller.as_ref()?.subject.as_str())
+    }
+
+    /// The subject that the answer goes to; `None` for a local call.
+    #[must_use]
+    pub fn reply(&self) -> Option<&str> {
+        Some(self.0.caller.as_ref()?.reply.as_str())
+    }
+
+    /// The server's connection: for calls to other services. `None` for a local call.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Connection> {
+        self.0.connection.as_ref()
+    }
+
+    /// The NATS client of the server's connection: for JetStream, key-value buckets and whatever
+    /// else NATS offers. `None` for a local call.
+    #[must_use]
+    pub fn nats(&self) -> Option<&async_nats::Client> {
+        self.connection().map(Connection::client)
+    }
+
+    /// The span of the call. Events in the handler land in it by themselves; work that is spawned
+    /// needs `.instrument(ctx.span())`.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        self.0.span.clone().unwrap_or_else(Span::none)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("method", &self.0.method)
+            .field("time_left", &self.time_left())
+            .field("metadata", &self.0.metadata)
+            .field("extensions", &self.0.extensions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lives as long as a handler's future: dropped before its end, it tells the context.
+pub(crate) struct CallGuard {
+    context: Context,
+    finished: bool,
+}
+
+impl CallGuard {
+    pub(crate) fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.context.cancellation().cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dropped_handler_cancels() {
+        let context = Context::default();
+        let waiting = tokio::spawn({
+            let context = context.clone();
+            async move { context.cancelled().await }
+        });
+        tokio::task::yield_now().await;
+        drop(context.guard());
+        waiting.await.unwrap();
+        assert!(context.is_cancelled());
+        // Asking afterwards ends too.
+        context.cancelled().await;
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_answered_does_not() {
+        let context = Context::default();
+        context.guard().finish();
+        assert!(!context.is_cancelled());
+        let waited = tokio::time::timeout(Duration::from_millis(20), context.cancelled()).await;
+        assert!(waited.is_err());
+    }
+}

@@ -1,0 +1,187 @@
+#![doc = include_str!("docs/middleware.md")]
+
+use std::{error::Error as StdError, fmt};
+
+use async_nats::Subject;
+use bytes::Bytes;
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
+
+pub use crate::extensions::Extensions;
+use crate::{Connection, Deadline, Metadata, Method, Status, client::Transport};
+
+/// A service of the middle: what layers wrap, on client and server alike.
+pub type BoxService = BoxCloneSyncService<Request, Response, Status>;
+
+/// A call on its way to its handler: everything but the message's type.
+#[derive(Debug)]
+pub struct Request {
+    pub(crate) method: Method,
+    pub(crate) deadline: Deadline,
+    pub(crate) metadata: Metadata,
+    pub(crate) body: Bytes,
+    pub(crate) extensions: Extensions,
+    pub(crate) caller: Option<Caller>,
+    pub(crate) connection: Option<Connection>,
+    /// Where a client's layers end.
+    pub(crate) via: Option<Transport>,
+}
+
+/// Where a request came from, on the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) subject: Subject,
+    pub(crate) reply: Subject,
+    pub(crate) client_version: Option<String>,
+}
+
+impl Request {
+    pub(crate) fn new(method: Method, deadline: Deadline, metadata: Metadata, body: Bytes) -> Self {
+        Self {
+            method,
+            deadline,
+            metadata,
+            body,
+            extensions: Extensions::default(),
+            caller: None,
+            connection: None,
+            via: None,
+        }
+    }
+
+    /// The method that is called.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The caller's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The caller's metadata, to add to: a client's layer can add credentials, say.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// When the call must be done.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Makes the deadline earlier. A later one than the present one changes nothing: nobody would
+    /// wait for the answer.
+    pub fn limit_deadline(&mut self, deadline: Deadline) {
+        self.deadline = self.deadline.earlier(deadline);
+    }
+
+    /// The encoded message.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What other middleware has left.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Leaves something for the handler: [`Context::extension`](crate::Context::extension) reads it.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+}
+
+/// A call's answer on its way back: everything but the message's type.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub(crate) metadata: Metadata,
+    pub(crate) body: Bytes,
+}
+
+impl Response {
+    /// An answer without metadata.
+    #[must_use]
+    pub fn new(body: Bytes) -> Self {
+        Self::with_metadata(body, Metadata::new())
+    }
+
+    /// An answer with metadata.
+    #[must_use]
+    pub fn with_metadata(body: Bytes, metadata: Metadata) -> Self {
+        Self { metadata, body }
+    }
+
+    /// The handler's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The handler's metadata, to add to.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// The encoded message.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+/// Every [`Layer`] that can wrap a call: implemented for all layers whose service takes a
+/// [`Request`], gives a [`Response`], can be cloned and sent between threads, and fails with
+/// anything that is an error.
+///
+/// Most of tower's own qualify. One whose service is not `Clone`, such as
+/// `tower::limit::RateLimitLayer`, does behind a `tower::buffer::BufferLayer`.
+pub trait CallLayer: sealed::Sealed {
+    #[doc(hidden)]
+    fn wrap(&self, inner: BoxService) -> BoxService;
+}
+
+impl<L> CallLayer for L
+where
+    L: Layer<BoxService>,
+    L::Service: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+    <L::Service as Service<Request>>::Error: Into<Box<dyn StdError + Send + Sync>>,
+    <L::Service as Service<Request>>::Future: Send + 'static,
+{
+    // The one place where a layered service is boxed.
+    fn wrap(&self, inner: BoxService) -> BoxService {
+        let layered = self.layer(inner);
+        BoxService::new(layered.map_err(|error| Status::from(error.into())))
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<L> Sealed for L {}
+}
+
+/// What a channel and a service keep their layers in: nothing is paid for layers that are not there.
+#[derive(Clone, Default)]
+pub(crate) struct Layers(Option<BoxService>);
+
+impl Layers {
+    /// Wraps what is there, or `innermost` if nothing is yet.
+    pub(crate) fn push(&mut self, layer: &impl CallLayer, innermost: impl FnOnce() -> BoxService) {
+        let inner = self.0.take().unwrap_or_else(innermost);
+        self.0 = Some(layer.wrap(inner));
+    }
+
+    pub(crate) fn get(&self) -> Option<&BoxService> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.0.is_some() { "layered" } else { "none" };
+        f.write_str(text)
+    }
+}

@@ -1,0 +1,127 @@
+//! Requests of base mode: from a NATS message to a handler, and back.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Message, Subject};
+
+use super::{
+    admission::Admitted,
+    instance::{Endpoint, Instance},
+};
+use crate::{
+    Connection, Status,
+    base::{reply, request::Incoming},
+    middleware::{Caller, Request, Response},
+};
+
+/// How long an answer may take to get into the connection's buffer. It takes longer only while the
+/// connection is lost, and then nobody waits for it soon.
+const MAX_SEND: Duration = Duration::from_secs(10);
+
+/// Takes a message that a method's subscription received. Does not wait, as it holds up the
+/// messages behind it, and answers each one: with what the handler says, or with why none ran.
+pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message: Message) {
+    let Some(reply) = message.reply.clone() else {
+        // Nobody could be told how it went, so it is not run, as it may be a mistake. It counts.
+        endpoint.refuse(&Status::invalid_argument(
+            "a request without a reply subject: nobody waits for the answer",
+        ));
+        return;
+    };
+    let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+    let tasks = instance.lifecycle.tasks.clone();
+    match read(&instance, &endpoint, message, reply.clone()) {
+        Ok(request) => match instance.admit(&endpoint) {
+            Admitted::Refused(status) => refuse(instance, &endpoint, reply, status),
+            admitted => {
+                tasks.spawn(async move {
+                    let outcome = instance.call(&endpoint, admitted, request).await;
+                    answer(&instance, &endpoint, reply, outcome).await;
+                });
+            }
+        },
+        Err(status) => refuse(instance, &endpoint, reply, status),
+    }
+}
+
+fn read(
+    instance: &Instance,
+    endpoint: &Endpoint,
+    message: Message,
+    reply: Subject,
+) -> Result<Request, Status> {
+    let limit = endpoint.limits.max_request_size;
+    if message.payload.len() > limit {
+        return Err(Status::resource_exhausted(format!(
+            "the request of {} bytes is over this service's limit of {limit}",
+            message.payload.len()
+        )));
+    }
+    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.limits.timeout)?;
+    let mut request = Request::new(
+        endpoint.method,
+        incoming.deadline,
+        incoming.metadata,
+        message.payload,
+    );
+    request.caller = Some(Caller {
+        subject: message.subject,
+        reply,
+        client_version: incoming.client_version,
+    });
+    request.connection = instance.connection.clone();
+    Ok(request)
+}
+
+fn refuse(instance: Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+    endpoint.refuse(&status);
+    let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
+        tracing::error!(
+            method = %endpoint.method, %status,
+            "a refused request gets no answer: too many wait to be sent already"
+        );
+        return;
+    };
+    let (tasks, endpoint) = (instance.lifecycle.tasks.clone(), Arc::clone(endpoint));
+    tasks.spawn(async move {
+        answer(&instance, &endpoint, reply, Err(status)).await;
+        drop(place);
+    });
+}
+
+async fn answer(
+    instance: &Instance,
+    endpoint: &Endpoint,
+    reply: Subject,
+    outcome: Result<Response, Status>,
+) {
+    let Some(connection) = &instance.connection else {
+        return;
+    };
+    let started = outcome.is_ok();
+    let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
+    if let (true, Err(status)) = (started, &sent) {
+        // The handler was well; its answer turned out too large. Counted besides its success.
+        endpoint.stats.fail(status);
+    }
+    let published = tokio::time::timeout(MAX_SEND, publish(connection, reply, headers, body)).await;
+    let problem = match published {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the connection took nothing for {} s", MAX_SEND.as_secs()),
+    };
+    tracing::warn!(method = %endpoint.method, problem, "answer not sent");
+}
+
+async fn publish(
+    connection: &Connection,
+    reply: Subject,
+    headers: Option<async_nats::HeaderMap>,
+    body: bytes::Bytes,
+) -> Result<(), async_nats::PublishError> {
+    let client = connection.client();
+    match headers {
+        None => client.publish(reply, body).await,
+        Some(headers) => client.publish_with_headers(reply, headers, body).await,
+    }
+}

@@ -1,0 +1,131 @@
+//! [`Limits`]: what can be set for a service and, with precedence, for a method of it.
+
+use std::time::Duration;
+
+use super::Service;
+use crate::{Error, Method, spec::QueueGroup, subject};
+
+/// Handlers of a method that run at a time, unless something else is set.
+pub const DEFAULT_CONCURRENCY: usize = 1024;
+
+/// Largest request in bytes, unless something else is set.
+const DEFAULT_MAX_REQUEST_SIZE: usize = 64 * 1024 * 1024;
+
+/// ADR-32's default.
+const DEFAULT_QUEUE_GROUP: &str = "q";
+
+/// Settings of one method: see [`Service::method`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Limits {
+    pub(crate) queue_group: Option<QueueGroup<String>>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) queue: Option<usize>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_request_size: Option<usize>,
+}
+
+impl Limits {
+    /// As [`Service::queue_group`].
+    pub fn queue_group(mut self, group: impl Into<String>) -> Self {
+        self.queue_group = Some(QueueGroup::Named(group.into()));
+        self
+    }
+
+    /// As [`Service::no_queue_group`].
+    pub fn no_queue_group(mut self) -> Self {
+        self.queue_group = Some(QueueGroup::None);
+        self
+    }
+
+    /// As [`Service::concurrency`].
+    pub fn concurrency(mut self, limit: usize) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// As [`Service::queue`].
+    pub fn queue(mut self, length: usize) -> Self {
+        self.queue = Some(length);
+        self
+    }
+
+    /// As [`Service::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// As [`Service::max_request_size`].
+    pub fn max_request_size(mut self, bytes: usize) -> Self {
+        self.max_request_size = Some(bytes);
+        self
+    }
+}
+
+/// What holds for a method in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Effective {
+    pub(crate) queue_group: Option<String>,
+    pub(crate) concurrency: usize,
+    pub(crate) queue: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) max_request_size: usize,
+}
+
+impl Effective {
+    /// The one place of precedence: run time for the method, run time for the service, `.proto`
+    /// for the method, `.proto` for the service, default.
+    pub(crate) fn of(service: &Service, method: Method) -> Result<Self, Error> {
+        let unset = Limits::default();
+        let own = service.method_limits.get(method.name()).unwrap_or(&unset);
+        let all = &service.limits;
+
+        let concurrency = own.concurrency.or(all.concurrency).unwrap_or_else(|| {
+            method
+                .concurrency()
+                .map_or(DEFAULT_CONCURRENCY, |limit| limit as usize)
+        });
+        // tokio's semaphore has an upper bound.
+        let bounds = 1..=tokio::sync::Semaphore::MAX_PERMITS;
+        if !bounds.contains(&concurrency) {
+            return Err(service.invalid(format!(
+                "the concurrency of {} must be at least 1",
+                method.name()
+            )));
+        }
+        let queue_group = own
+            .queue_group
+            .clone()
+            .or_else(|| all.queue_group.clone())
+            .or_else(|| {
+                let from_proto = method
+                    .queue_group()
+                    .or(method.service().default_queue_group());
+                from_proto.map(|group| match group {
+                    QueueGroup::Named(name) => QueueGroup::Named(name.to_owned()),
+                    QueueGroup::None => QueueGroup::None,
+                })
+            });
+        let queue_group = match queue_group {
+            Some(QueueGroup::None) => None,
+            Some(QueueGroup::Named(name)) => Some(name),
+            None => Some(DEFAULT_QUEUE_GROUP.to_owned()),
+        };
+        if let Some(group) = &queue_group {
+            subject::check_queue_group(group).map_err(|why| {
+                service.invalid(format!("the queue group {group:?} cannot be used: {why}"))
+            })?;
+        }
+        Ok(Self {
+            queue_group,
+            concurrency,
+            queue: own.queue.or(all.queue).unwrap_or(concurrency),
+            timeout: own.timeout.or(all.timeout).unwrap_or(method.timeout()),
+            max_request_size: own
+                .max_request_size
+                .or(all.max_request_size)
+                .unwrap_or(DEFAULT_MAX_REQUEST_SIZE),
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! Serving: [`Server`] and what can be set about it.
+
+mod admission;
+mod discovery;
+mod dispatch;
+mod fence;
+mod handler;
+mod instance;
+mod limits;
+mod running;
+mod service;
+mod stats;
+
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+
+pub(crate) use self::{
+    handler::Handlers,
+    instance::{Instance, Lifecycle},
+};
+pub use self::{
+    handler::{ServiceBuilder, UnaryFn},
+    limits::{DEFAULT_CONCURRENCY, Limits},
+    running::{Running, ServedService},
+    service::Service,
+};
+use crate::{Connection, Error, error::ErrorKind, middleware::CallLayer, signal::Shutdown};
+
+/// How long handlers may go on once the server is told to stop, unless something else is set.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// Serves any number of services on one connection.
+///
+/// ```no_run
+/// # async fn example(calc: nmfw::server::Service) -> Result<(), nmfw::Error> {
+/// let nats = nmfw::connect("nats://localhost:4222").await?;
+/// nmfw::Server::new(nats)
+///     .add_service(calc) // CalcServer::new(Calculator)
+///     .serve_with_shutdown(nmfw::shutdown_signal())
+///     .await
+/// # }
+/// ```
+///
+/// Instances need nothing of each other: NATS gives each request to one of those that serve the
+/// method, in this process, on this machine or in another region.
+///
+/// # How a server stops
+///
+/// 1. It leaves discovery, and asks the NATS server to send no more requests. What is on its way
+///    then still arrives, and is served if a handler can start on it at once.
+/// 2. What waits for its turn is answered as *not started*; clients send it elsewhere.
+/// 3. Handlers get the [grace period](Self::grace) to end. After that, or when the server is told
+///    a second time to stop, they are dropped and their callers get `UNAVAILABLE`.
+/// 4. The connection is flushed. It is not closed, as it may be used for other things too.
+///
+/// No request is lost without an answer.
+#[derive(Debug)]
+#[must_use = "a server does nothing until it is started"]
+pub struct Server {
+    connection: Connection,
+    services: Vec<Service>,
+    grace: Duration,
+}
+
+impl Server {
+    /// A server on a connection.
+    pub fn new(connection: impl Into<Connection>) -> Self {
+        Self {
+            connection: connection.into(),
+            services: Vec::new(),
+            grace: DEFAULT_GRACE,
+        }
+    }
+
+    /// Adds a service. Each becomes an ADR-32 service with an instance id of its own.
+    pub fn add_service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Wraps all methods of the services added so far in a tower layer; see
+    /// [`middleware`](crate::middleware).
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
+        for service in &mut self.services {
+            service.wrap(&layer);
+        }
+        self
+    }
+
+    /// Sets how long handlers may go on once the server is told to stop. The default is
+    /// [`DEFAULT_GRACE`].
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Starts, and comes back when requests are being served: a client that calls after that finds
+    /// the service. With a connection that still waits for its server, this waits too.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if a service is set up wrongly,
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server does not allow a
+    /// subscription that is needed, [`Closed`](ErrorKind::Closed) or
+    /// [`TimedOut`](ErrorKind::TimedOut) if it cannot be reached any more.
+    pub async fn start(self) -> Result<Running, Error> {
+        if self.services.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "the server has no services: add one with add_service",
+            ));
+        }
+        Running::start(self.connection, self.services, self.grace).await
+    }
+
+    /// Serves until the connection is closed for good.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start) and [`Running::join`].
+    pub async fn serve(self) -> Result<(), Error> {
+        self.start().await?.join().await
+    }
+
+    /// Serves until told to stop: by a future that completes, or by
+    /// [`shutdown_signal`](crate::shutdown_signal).
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start) and [`Running::join`].
+    pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<(), Error> {
+        let mut requests = shutdown.requests();
+        let running = tokio::select! {
+            biased;
+            // Told to stop while it waits for a NATS server that is not there yet.
+            _ = requests.next() => return Ok(()),
+            running = self.start() => running?,
+        };
+        let mut end = std::pin::pin!(running.wait());
+        loop {
+            tokio::select! {
+                end = &mut end => return end,
+                Some(()) = requests.next() => running.stop(),
+            }
+        }
+    }
+}
+
+/// Subscribes, with an error that says to what.
+async fn subscribe(
+    client: &async_nats::Client,
+    subject: String,
+    queue_group: Option<String>,
+) -> Result<Subscriber, Error> {
+    let subscribed = match queue_group {
+        None => client.subscribe(subject.clone()).await,
+        Some(group) => client.queue_subscribe(subject.clone(), group).await,
+    };
+    subscribed.map_err(|error| {
+        let kind = match error.kind() {
+            async_nats::client::SubscribeErrorKind::InvalidSubject
+            | async_nats::client::SubscribeErrorKind::InvalidQueueName => ErrorKind::InvalidConfig,
+            async_nats::client::SubscribeErrorKind::Other => ErrorKind::Closed,
+        };
+        Error::new(kind, format!("cannot subscribe to {subject}")).with_source(error)
+    })
+}

@@ -1,0 +1,88 @@
+//! What ADR-32's STATS counts, for one endpoint.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::Status;
+
+/// Longest `last_error`, in bytes: it goes into every STATS answer.
+const MAX_ERROR: usize = 512;
+
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    processing_nanos: AtomicU64,
+    last_error: Mutex<String>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) processing: Duration,
+    pub(crate) last_error: String,
+}
+
+impl Stats {
+    /// Counts a request with the time that its handler took: zero if none ran.
+    pub(crate) fn record(&self, outcome: Result<(), &Status>, processing: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(processing.as_nanos()).unwrap_or(u64::MAX);
+        self.processing_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Err(status) = outcome {
+            self.fail(status);
+        }
+    }
+
+    /// Counts an error of a request that is counted already.
+    pub(crate) fn fail(&self, status: &Status) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let mut text = status.to_string();
+        // `floor_char_boundary` of std is younger than the oldest Rust supported.
+        let mut end = MAX_ERROR.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        *self.last_error() = text;
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            requests: self.requests.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+            processing: Duration::from_nanos(self.processing_nanos.load(Ordering::Relaxed)),
+            last_error: self.last_error().clone(),
+        }
+    }
+
+    fn last_error(&self) -> std::sync::MutexGuard<'_, String> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_remembers_the_last_error() {
+        let stats = Stats::default();
+        stats.record(Ok(()), Duration::from_millis(2));
+        stats.record(Err(&Status::not_found("ä".repeat(1000))), Duration::ZERO);
+        let snapshot = stats.snapshot();
+        assert_eq!((snapshot.requests, snapshot.errors), (2, 1));
+        assert_eq!(snapshot.processing, Duration::from_millis(2));
+        assert!(snapshot.last_error.starts_with("NOT_FOUND: ä"));
+        assert!(snapshot.last_error.len() <= MAX_ERROR);
+    }
+}

@@ -1,0 +1,91 @@
+//! When to stop: [`Shutdown`], and the process's signals.
+
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+
+/// Tells a server when to stop: the first time gracefully, the second time at once.
+///
+/// Implemented for every future, which asks once, when it completes, and for [`ShutdownSignal`],
+/// where a second signal forces the end.
+pub trait Shutdown: sealed::Sealed {
+    #[doc(hidden)]
+    fn requests(self) -> BoxStream<'static, ()>;
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Shutdown for F {
+    fn requests(self) -> BoxStream<'static, ()> {
+        stream::once(self).boxed()
+    }
+}
+
+/// Completes for SIGINT (Ctrl-C) and SIGTERM; made by [`shutdown_signal`].
+#[derive(Debug)]
+#[must_use = "does nothing until it is awaited or given to a server"]
+#[non_exhaustive]
+pub struct ShutdownSignal {}
+
+/// Stop when the process gets SIGINT (Ctrl-C) or SIGTERM; on Windows, Ctrl-C.
+///
+/// For [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown). Listening begins when
+/// the server does. [`recv`](ShutdownSignal::recv) waits for a signal anywhere else.
+pub const fn shutdown_signal() -> ShutdownSignal {
+    ShutdownSignal {}
+}
+
+impl ShutdownSignal {
+    /// Waits for the next signal.
+    pub async fn recv(self) {
+        self.requests().next().await;
+    }
+}
+
+impl Shutdown for ShutdownSignal {
+    fn requests(self) -> BoxStream<'static, ()> {
+        match signals() {
+            Ok(signals) => signals,
+            Err(error) => {
+                // The process can still be killed, as it could without us.
+                tracing::error!(%error, "cannot listen for signals: no graceful stop on them");
+                stream::pending().boxed()
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn signals() -> std::io::Result<BoxStream<'static, ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let both = stream::unfold(
+        (interrupt, terminate),
+        |(mut interrupt, mut terminate)| async move {
+            tokio::select! {
+                _ = interrupt.recv() => tracing::info!("SIGINT"),
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+            }
+            Some(((), (interrupt, terminate)))
+        },
+    );
+    Ok(both.boxed())
+}
+
+#[cfg(not(unix))]
+fn signals() -> std::io::Result<BoxStream<'static, ()>> {
+    let presses = stream::unfold((), |()| async {
+        tokio::signal::ctrl_c().await.ok()?;
+        tracing::info!("Ctrl-C");
+        Some(((), ()))
+    });
+    Ok(presses.boxed())
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T> Sealed for T {}
+}
