@@ -1,4 +1,45 @@
-//! Microservices on NATS from a `.proto`.
+#![doc = include_str!("../README.md")]
 
+pub mod client;
+#[doc(hidden)]
+pub mod codegen;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod middleware;
+pub mod server;
+
+mod base;
+mod connection;
+mod context;
+mod deadline;
+mod error;
+mod extensions;
+mod headers;
+mod metadata;
+mod signal;
+mod spec;
+mod status;
+mod subject;
+
+pub use async_nats;
+pub use prost;
+pub use prost_types;
+
+pub use self::{
+    client::Channel,
+    connection::{
+        ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
+        IntoServers, connect, connect_context, connect_env,
+    },
+    context::Context,
+    deadline::Deadline,
+    error::{Error, ErrorKind},
+    metadata::{Metadata, MetadataError, MetadataValue},
+    server::Server,
+    signal::{Shutdown, ShutdownSignal, shutdown_signal},
+    spec::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
+    status::{Code, Status},
+};
+
+/// What handlers return and calls give: a message or a [`Status`].
+pub type Result<T, E = Status> = std::result::Result<T, E>;

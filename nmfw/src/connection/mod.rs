@@ -15,13 +15,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OnceCell, broadcast, watch};
+use tokio::time::timeout;
 
 pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
 pub use server_url::IntoServers;
 
+use crate::Status;
+use crate::client::Replies;
 use crate::error::{Error, ErrorKind};
 use events::EventHub;
 
@@ -88,6 +90,8 @@ struct Inner {
     client: async_nats::Client,
     inbox_prefix: String,
     hub: Arc<EventHub>,
+    /// Where replies arrive; made by the first call.
+    replies: OnceCell<Arc<Replies>>,
 }
 
 impl Connection {
@@ -101,6 +105,7 @@ impl Connection {
             inbox_prefix: inbox_prefix.to_owned(),
             client,
             hub,
+            replies: OnceCell::new(),
         }))
     }
 
@@ -142,6 +147,11 @@ impl Connection {
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
     pub fn max_payload(&self) -> usize {
         self.0.client.max_payload()
+    }
+
+    pub(crate) async fn replies(&self) -> Result<&Arc<Replies>, Status> {
+        let start = || async { Replies::start(self).await.map(Arc::new) };
+        self.0.replies.get_or_try_init(start).await
     }
 
     /// What reply subjects start with: `_INBOX` unless set.
@@ -194,11 +204,9 @@ impl Connection {
             flushed => flushed,
         };
         let drain = async {
-            _ = self.0.client.drain().await;
-            // Nothing answers a drain. What can be seen is that the connection task is gone: it
-            // ends within a round trip to the server.
-            while self.0.client.flush().await.is_ok() {
-                sleep(Duration::from_millis(1)).await;
+            if self.0.client.drain().await.is_ok() {
+                // The connection task ends without an answer; it drops this one's.
+                _ = self.0.client.flush().await;
             }
         };
         // Without a connection the command is never read: then the state alone says closed, and

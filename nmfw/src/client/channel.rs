@@ -1,0 +1,219 @@
+//! [`Channel`]: the way to a service, and how calls take it.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+
+use super::{Call, Transport, nats::Nats, ready};
+use crate::{
+    Connection, Deadline, Metadata, Method, ServiceSpec, Status,
+    middleware::{CallLayer, Layers, Request, Response},
+    server::Service,
+};
+
+/// The way to a service: a connection, or a service in the same process, with settings for all
+/// calls that take it.
+///
+/// Generated clients are made from one, or from a [`Connection`] if the defaults will do. Clones
+/// are cheap. A setting changes the channel that it is called on, not its clones.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use nmfw::Channel;
+///
+/// # fn example(nats: nmfw::Connection) {
+/// let channel = Channel::new(nats)
+///     .timeout(Duration::from_millis(500))
+///     .header("tenant", "acme");
+/// // let calc = CalcClient::new(channel);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Channel(Arc<Settings>);
+
+#[derive(Clone, Debug)]
+struct Settings {
+    transport: Transport,
+    timeout: Option<Duration>,
+    metadata: Metadata,
+    /// What was set wrongly. Every call reports it: setters are chained and return no errors.
+    invalid: Option<Status>,
+    layers: Layers,
+}
+
+impl Channel {
+    /// A channel on a connection.
+    pub fn new(connection: impl Into<Connection>) -> Self {
+        Self::on(Transport::Nats(Arc::new(Nats::new(connection.into()))))
+    }
+
+    /// A channel to a service in this process. Calls go through the same layers, limits, deadlines
+    /// and status mapping as they would over NATS, but not over NATS.
+    ///
+    /// Generated clients have this as `CalcClient::local(Calculator)`.
+    pub fn local(service: Service) -> Self {
+        Self::on(Transport::local(service))
+    }
+
+    fn on(transport: Transport) -> Self {
+        Self(Arc::new(Settings {
+            transport,
+            timeout: None,
+            metadata: Metadata::new(),
+            invalid: None,
+            layers: Layers::default(),
+        }))
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+        set(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    fn set_nats(self, set: impl FnOnce(&mut Nats)) -> Self {
+        self.set(|settings| match &mut settings.transport {
+            Transport::Nats(nats) => set(Arc::make_mut(nats)),
+            Transport::Local(_) => {}
+        })
+    }
+
+    /// Sets the time that calls get which do not set their own. By default it is what the `.proto`
+    /// says, else 5 seconds.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.timeout = Some(timeout))
+    }
+
+    /// Adds metadata to all calls. Key and value that [`Metadata`] does not take make every call
+    /// fail with `INVALID_ARGUMENT`.
+    pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+        self.set(|settings| {
+            if let Err(error) = settings.metadata.append(key, value) {
+                settings.invalid.get_or_insert(error.into());
+            }
+        })
+    }
+
+    /// Sets the subject that the methods' names are appended to, for a service that was given
+    /// another one than the `.proto` says: see [`Service::subject`].
+    pub fn subject(self, subject: impl Into<String>) -> Self {
+        let subject = subject.into();
+        if let Err(why) = crate::subject::check_subject(&subject) {
+            let status =
+                Status::invalid_argument(format!("the subject {subject:?} cannot be used: {why}"));
+            return self.set(|settings| {
+                settings.invalid.get_or_insert(status);
+            });
+        }
+        self.set_nats(|nats| nats.subject = Some(subject))
+    }
+
+    /// Sets how often a call is sent, at most, while instances answer that they have not started
+    /// it: because they are full, or stopping. That is safe for all methods. The default is 5; 1
+    /// never repeats.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.set_nats(|nats| nats.max_attempts = attempts.max(1))
+    }
+
+    /// Sets how long calls wait for a lost connection to NATS to come back: those that begin
+    /// meanwhile, and those under way, whose answer may still come. After it they end with
+    /// `UNAVAILABLE`. The default is one second.
+    pub fn reconnect_grace(self, grace: Duration) -> Self {
+        self.set_nats(|nats| nats.reconnect_grace = grace)
+    }
+
+    /// Also sends the headers that only services made with Go nmfw read: its framework version and
+    /// the client's version. Such services work without; their logs then do not name the client.
+    pub fn go_compatible(self) -> Self {
+        self.set_nats(|nats| nats.go_compatible = true)
+    }
+
+    /// Wraps all calls in a tower layer; see [`middleware`](crate::middleware). The last layer
+    /// added is the first to see a call.
+    pub fn layer(self, layer: impl CallLayer) -> Self {
+        self.set(|settings| settings.layers.push(&layer, Transport::into_service))
+    }
+
+    /// Begins a unary call. Generated clients call it.
+    #[doc(hidden)]
+    pub fn unary<Q: Message, R>(&self, method: Method, request: Q) -> Call<R> {
+        Call::new(self.clone(), method, request.encode_to_vec().into())
+    }
+
+    /// Waits until an instance of the service answers in discovery. Generated clients call it.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if none has after `timeout`; `PERMISSION_DENIED` if the NATS server does not
+    /// let this connection ask.
+    #[doc(hidden)]
+    pub async fn wait_ready(
+        &self,
+        service: &'static ServiceSpec,
+        timeout: Duration,
+    ) -> Result<(), Status> {
+        match (&self.0.invalid, &self.0.transport) {
+            (Some(status), _) => Err(status.clone()),
+            (None, Transport::Nats(nats)) => ready::wait(nats, service, timeout).await,
+            (None, Transport::Local(local)) => local.as_ref().map(|_| ()).map_err(Clone::clone),
+        }
+    }
+
+    pub(super) fn default_timeout(&self, method: Method) -> Duration {
+        self.0.timeout.unwrap_or_else(|| method.timeout())
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        deadline: Deadline,
+        metadata: &Metadata,
+        body: bytes::Bytes,
+    ) -> Result<Response, Status> {
+        let settings = &*self.0;
+        if let Some(status) = &settings.invalid {
+            return Err(status.clone());
+        }
+        if deadline.has_passed() {
+            return Err(
+                Status::deadline_exceeded(format!("no time was left to call {method}"))
+                    .not_started(),
+            );
+        }
+        let mut all = settings.metadata.clone();
+        all.merge(metadata);
+        let mut request = Request::new(method, deadline, all, body);
+        match settings.layers.get() {
+            None => settings.transport.call(request).await,
+            Some(layered) => {
+                request.via = Some(settings.transport.clone());
+                let call = tower::ServiceExt::oneshot(layered.clone(), request);
+                // A layer may make a call wait; the deadline holds there too.
+                tokio::select! {
+                    biased;
+                    outcome = call => outcome,
+                    () = deadline.passed() => Err(Status::deadline_exceeded(format!(
+                        "{method} was not done when the deadline passed"
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+impl From<Connection> for Channel {
+    fn from(connection: Connection) -> Self {
+        Self::new(connection)
+    }
+}
+
+impl From<&Connection> for Channel {
+    fn from(connection: &Connection) -> Self {
+        Self::new(connection.clone())
+    }
+}
+
+impl From<&Self> for Channel {
+    fn from(channel: &Self) -> Self {
+        channel.clone()
+    }
+}

@@ -1,0 +1,175 @@
+//! Calls in base mode: one NATS request, one NATS reply.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
+
+use super::replies::Waiting;
+use crate::{
+    Connection, Deadline, Metadata, Method, Status,
+    base::{self, reply, request::Outgoing},
+    middleware::{Request, Response},
+    subject,
+};
+
+/// The pause before the first repetition; each further one is twice as long, up to
+/// [`MAX_PAUSE`], and all are cut by chance so that callers do not come back together.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Nats {
+    pub(crate) connection: Connection,
+    pub(super) subject: Option<String>,
+    pub(super) max_attempts: u32,
+    pub(super) reconnect_grace: Duration,
+    pub(super) go_compatible: bool,
+}
+
+impl Nats {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            subject: None,
+            max_attempts: 5,
+            reconnect_grace: Duration::from_secs(1),
+            go_compatible: false,
+        }
+    }
+
+    pub(super) fn method_subject(&self, method: Method) -> String {
+        let base = self
+            .subject
+            .as_deref()
+            .unwrap_or(method.service().base_subject());
+        subject::method(base, method.name())
+    }
+
+    pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        let (method, deadline) = (request.method(), request.deadline());
+        tokio::select! {
+            biased;
+            outcome = self.attempts(request) => outcome,
+            () = deadline.passed() => Err(Status::deadline_exceeded(format!(
+                "{method} did not answer in time"
+            ))),
+        }
+    }
+
+    /// Sends the call until an instance takes it.
+    async fn attempts(&self, request: Request) -> Result<Response, Status> {
+        let subject = Subject::from(self.method_subject(request.method()));
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let outcome = self.attempt(&request, &subject).await;
+            match outcome {
+                // A repetition cannot help where nobody listens; who waits for a service to come
+                // has `wait_ready`.
+                Err(Refusal::Elsewhere(status)) if attempt < self.max_attempts => {
+                    tracing::debug!(method = %request.method(), %status, attempt, "sending again");
+                    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                    attempt += 1;
+                }
+                Err(Refusal::Elsewhere(status) | Refusal::Final(status)) => return Err(status),
+                Ok(response) => return Ok(response),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Request, subject: &Subject) -> Result<Response, Refusal> {
+        let headers = self.headers(request.method(), request.deadline(), request.metadata());
+        let size = base::size(Some(&headers), request.body());
+        let max = self.connection.max_payload();
+        if size > max {
+            return Err(Refusal::Final(
+                Status::resource_exhausted(format!(
+                    "the request of {size} bytes is over the NATS server's max_payload of {max}"
+                ))
+                .not_started(),
+            ));
+        }
+        let message = self
+            .request(subject, headers, request.body().clone())
+            .await?;
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            let text = format!("nobody serves {subject}: no responders");
+            return Err(Refusal::Final(Status::unavailable(text).not_started()));
+        }
+        reply::decode(message).map_err(|status| {
+            if status.is_not_started() {
+                Refusal::Elsewhere(status)
+            } else {
+                Refusal::Final(status)
+            }
+        })
+    }
+
+    fn headers(
+        &self,
+        method: Method,
+        deadline: Deadline,
+        metadata: &Metadata,
+    ) -> async_nats::HeaderMap {
+        Outgoing {
+            deadline,
+            metadata,
+            client_version: Some(method.service().semver()),
+            go_compatible: self.go_compatible,
+        }
+        .to_headers()
+    }
+
+    /// Sends a request and waits for its reply, however long. The reply can say that there are no
+    /// responders.
+    pub(super) async fn request(
+        &self,
+        subject: &Subject,
+        headers: async_nats::HeaderMap,
+        body: bytes::Bytes,
+    ) -> Result<Message, Refusal> {
+        self.wait_for_connection().await.map_err(Refusal::Final)?;
+        let replies = self.connection.replies().await.map_err(Refusal::Final)?;
+        // There before the request is sent, gone when this future is.
+        let waiting = Waiting::register(Arc::clone(replies), subject, self.reconnect_grace)
+            .map_err(Refusal::Final)?;
+        self.connection
+            .client()
+            .publish_with_reply_and_headers(subject.clone(), waiting.inbox(), headers, body)
+            .await
+            .map_err(|error| {
+                let text = format!("the request to {subject} was not sent: {error}");
+                let status = match error.kind() {
+                    PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
+                    PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
+                    PublishErrorKind::Send => Status::unavailable(text),
+                };
+                Refusal::Final(status.not_started().with_source(error))
+            })?;
+        waiting.reply().await.map_err(Refusal::Final)
+    }
+
+    /// A call that begins while the connection is lost waits a little for it.
+    async fn wait_for_connection(&self) -> Result<(), Status> {
+        let mut state = self.connection.state();
+        if state.borrow().is_connected() {
+            return Ok(());
+        }
+        let back = state.wait_for(|state| state.is_connected() || state.is_closed());
+        let lost = match tokio::time::timeout(self.reconnect_grace, back).await {
+            Ok(Ok(state)) if state.is_connected() => return Ok(()),
+            Ok(_) => "the connection to NATS is closed",
+            Err(_) => "there is no connection to NATS",
+        };
+        Err(Status::unavailable(lost).not_started())
+    }
+}
+
+/// Why an attempt gave no answer.
+pub(super) enum Refusal {
+    /// Not started by the instance that got it: another may.
+    Elsewhere(Status),
+    /// No repetition is safe, or none would help.
+    Final(Status),
+}

@@ -1,0 +1,291 @@
+//! The replies of a connection: one subscription for all calls.
+//!
+//! async-nats has its own, but that keeps an entry for every request that timed out, and does not
+//! end requests when the connection is lost or the server denies them.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{Message, Subject, Subscriber};
+use futures_util::StreamExt;
+use slab::Slab;
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use crate::{Connection, ConnectionEvent, Status};
+
+/// Gives each reply to the call that waits for it.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    shared: Arc<Shared>,
+    reader: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// What the inboxes of all calls begin with, dot included.
+    prefix: String,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: Slab<Entry>,
+    /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
+    generation: u32,
+    /// Why no reply will ever come.
+    dead: Option<Status>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    subject: Subject,
+    grace: Duration,
+    /// When to give up, once the connection was lost.
+    give_up: Option<Instant>,
+    sender: oneshot::Sender<Result<Message, Status>>,
+}
+
+impl Replies {
+    pub(crate) async fn start(connection: &Connection) -> Result<Self, Status> {
+        let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
+        // Before subscribing, so that no denial is missed.
+        let events = connection.subscribe_events();
+        let subscriber = connection.client().subscribe(format!("{prefix}>")).await?;
+        let shared = Arc::new(Shared {
+            prefix,
+            calls: Mutex::default(),
+        });
+        let reader = tokio::spawn(read(Arc::clone(&shared), subscriber, events)).abort_handle();
+        Ok(Self { shared, reader })
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, message: Message) {
+        let id = message.subject.strip_prefix(self.prefix.as_str());
+        let Some((slot, generation)) = id.and_then(parse_id) else {
+            tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
+            return;
+        };
+        let entry = {
+            let mut calls = self.calls();
+            match calls.waiting.get(slot) {
+                Some(entry) if entry.generation == generation => calls.waiting.remove(slot),
+                // Given up, or answered already: with no queue group, every instance answers.
+                _ => return,
+            }
+        };
+        // Fails if the call was given up this moment.
+        _ = entry.sender.send(Ok(message));
+    }
+
+    /// Ends the calls that match.
+    fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
+        let failed: Vec<_> = {
+            let mut calls = self.calls();
+            let slots: Vec<_> = calls
+                .waiting
+                .iter()
+                .filter(|(slot, entry)| matches(*slot, entry))
+                .map(|(slot, _)| slot)
+                .collect();
+            let removed = slots.into_iter().map(|slot| calls.waiting.remove(slot));
+            removed.collect()
+        };
+        for entry in failed {
+            let status = status(&entry);
+            _ = entry.sender.send(Err(status));
+        }
+    }
+
+    fn fail_all_from_now_on(&self, status: &Status) {
+        self.calls().dead = Some(status.clone());
+        self.fail(|_, _| true, |_| status.clone());
+    }
+
+    /// Starts the clock of all calls under way, and tells when the first runs out.
+    fn connection_lost(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut calls = self.calls();
+        let entries = calls.waiting.iter_mut();
+        entries
+            .map(|(_, entry)| *entry.give_up.get_or_insert(now + entry.grace))
+            .min()
+    }
+
+    /// Ends the calls whose clock has run out, and tells when the next does.
+    fn give_up(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.fail(
+            |_, entry| entry.give_up.is_some_and(|at| at <= now),
+            |entry| {
+                Status::unavailable(format!(
+                    "the connection to NATS was lost while {} was under way",
+                    entry.subject
+                ))
+            },
+        );
+        let calls = self.calls();
+        calls.waiting.iter().filter_map(|(_, e)| e.give_up).min()
+    }
+}
+
+async fn read(
+    shared: Arc<Shared>,
+    mut subscriber: Subscriber,
+    mut events: broadcast::Receiver<ConnectionEvent>,
+) {
+    let mut alarm: Option<Instant> = None;
+    loop {
+        let wake = async {
+            match alarm {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            message = subscriber.next() => match message {
+                Some(message) => shared.deliver(message),
+                None => {
+                    let status = Status::unavailable("the connection to NATS is closed");
+                    return shared.fail_all_from_now_on(&status);
+                }
+            },
+            () = wake => alarm = shared.give_up(),
+            event = events.recv() => match event {
+                Ok(ConnectionEvent::Disconnected) => alarm = shared.connection_lost(),
+                Ok(event) => on_event(&shared, &event),
+                // Many events at once: those of lost connections may be among the missed.
+                Err(broadcast::error::RecvError::Lagged(_)) => alarm = shared.connection_lost(),
+                Err(broadcast::error::RecvError::Closed) => {
+                    on_event(&shared, &ConnectionEvent::Closed);
+                    return;
+                }
+            },
+        }
+    }
+}
+
+fn on_event(shared: &Shared, event: &ConnectionEvent) {
+    match event {
+        ConnectionEvent::Closed => {
+            let status = Status::unavailable("the connection to NATS is closed");
+            shared.fail_all_from_now_on(&status);
+        }
+        ConnectionEvent::PublishDenied { subject } => shared.fail(
+            |_, entry| entry.subject.as_str() == subject,
+            |_| denied(&format!("publish to {subject}")).not_started(),
+        ),
+        ConnectionEvent::ReplyDenied { reply } => {
+            let id = reply.strip_prefix(&shared.prefix).and_then(parse_id);
+            shared.fail(
+                |slot, entry| id == Some((slot, entry.generation)),
+                |_| denied(&format!("use the reply subject {reply}")).not_started(),
+            );
+        }
+        ConnectionEvent::SubscribeDenied { subject, .. }
+            if subject.strip_suffix('>') == Some(&shared.prefix) =>
+        {
+            let status = denied(&format!(
+                "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+            ));
+            shared.fail_all_from_now_on(&status);
+        }
+        _ => {}
+    }
+}
+
+fn denied(what: &str) -> Status {
+    Status::permission_denied(format!(
+        "the NATS server does not let this connection {what}"
+    ))
+}
+
+fn parse_id(id: &str) -> Option<(usize, u32)> {
+    let id = u64::from_str_radix(id, 16).ok()?;
+    let slot = usize::try_from(id & u64::from(u32::MAX)).ok()?;
+    Some((slot, u32::try_from(id >> 32).ok()?))
+}
+
+/// A call that waits for its reply. Dropping it gives the place up.
+pub(crate) struct Waiting {
+    replies: Arc<Replies>,
+    slot: usize,
+    generation: u32,
+    receiver: oneshot::Receiver<Result<Message, Status>>,
+}
+
+impl Waiting {
+    /// Takes a place, before the request is sent. `grace` is how long the reply may still come
+    /// once the connection was lost.
+    pub(crate) fn register(
+        replies: Arc<Replies>,
+        subject: &Subject,
+        grace: Duration,
+    ) -> Result<Self, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let (slot, generation) = {
+            let mut calls = replies.shared.calls();
+            if let Some(status) = &calls.dead {
+                return Err(status.clone());
+            }
+            calls.generation = calls.generation.wrapping_add(1);
+            let generation = calls.generation;
+            let slot = calls.waiting.insert(Entry {
+                generation,
+                subject: subject.clone(),
+                grace,
+                give_up: None,
+                sender,
+            });
+            (slot, generation)
+        };
+        Ok(Self {
+            replies,
+            slot,
+            generation,
+            receiver,
+        })
+    }
+
+    /// The reply subject of the request.
+    pub(crate) fn inbox(&self) -> String {
+        let id = u64::from(self.generation) << 32 | self.slot as u64;
+        format!("{}{id:x}", self.replies.shared.prefix)
+    }
+
+    pub(crate) async fn reply(mut self) -> Result<Message, Status> {
+        match (&mut self.receiver).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Status::unavailable("the connection to NATS is closed")),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut calls = self.replies.shared.calls();
+        let ours = calls.waiting.get(self.slot);
+        if ours.is_some_and(|entry| entry.generation == self.generation) {
+            calls.waiting.remove(self.slot);
+        }
+    }
+}

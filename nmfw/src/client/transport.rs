@@ -1,0 +1,64 @@
+//! What carries a call, behind all layers.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tower::service_fn;
+
+use super::nats::Nats;
+use crate::{
+    Status,
+    middleware::{BoxService, Request, Response},
+    server::{Instance, Lifecycle, Service},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    Nats(Arc<Nats>),
+    /// A service in this process, or why it cannot be one.
+    Local(Result<Arc<Instance>, Status>),
+}
+
+impl Transport {
+    pub(super) fn local(service: Service) -> Self {
+        let instance = Instance::new(service, None, Lifecycle::new());
+        Self::Local(
+            instance
+                .map(Arc::new)
+                .map_err(|error| Status::failed_precondition(error.to_string()).with_source(error)),
+        )
+    }
+
+    pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        match self {
+            Self::Nats(nats) => nats.call(request).await,
+            Self::Local(Err(status)) => Err(status.clone()),
+            Self::Local(Ok(instance)) => {
+                let method = request.method();
+                let Some(endpoint) = instance.endpoint(method) else {
+                    return Err(Status::unimplemented(format!(
+                        "{method} is not served here"
+                    )));
+                };
+                let admitted = instance.admit(endpoint);
+                instance.call(endpoint, admitted, request).await
+            }
+        }
+    }
+
+    /// The innermost service below layers. It takes the way that the request itself names, so that
+    /// settings can be changed after a layer was added.
+    pub(super) fn into_service() -> BoxService {
+        BoxService::new(service_fn(
+            |mut request: Request| -> BoxFuture<'static, Result<Response, Status>> {
+                async move {
+                    match request.via.take() {
+                        Some(transport) => transport.call(request).await,
+                        None => Err(Status::internal("a request without a channel")),
+                    }
+                }
+                .boxed()
+            },
+        ))
+    }
+}
