@@ -3,9 +3,10 @@
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
+use nmfw::embedded::Broker;
 use tokio::time::timeout;
 
-use crate::embedded::Embedded;
+use crate::embedded;
 use crate::failure::Failure;
 use crate::server::NatsServer;
 use crate::server_log::ServerLog;
@@ -51,7 +52,7 @@ pub struct TestBroker {
 
 #[derive(Debug)]
 enum State {
-    Embedded(Embedded),
+    Embedded(Broker),
     NatsServer(NatsServer),
     Stopped,
 }
@@ -65,7 +66,7 @@ impl TestBroker {
     pub async fn start(kind: Kind, options: Options) -> Result<Self, Failure> {
         let (port, state) = match kind {
             Kind::Embedded => {
-                let broker = Embedded::start(options.port, options.max_payload).await?;
+                let broker = embedded::start(options.port, options.max_payload).await?;
                 (broker.port(), State::Embedded(broker))
             }
             Kind::NatsServer => {
@@ -142,7 +143,7 @@ impl TestBroker {
         if let State::NatsServer(server) = &mut self.state {
             return server.restart().await;
         }
-        let broker = Embedded::start(Some(self.port), self.options.max_payload).await?;
+        let broker = embedded::start(Some(self.port), self.options.max_payload).await?;
         self.state = State::Embedded(broker);
         Ok(())
     }

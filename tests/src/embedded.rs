@@ -1,29 +1,35 @@
 //! The embedded broker, shaped for [`TestBroker`](crate::TestBroker).
 
-use crate::failure::Failure;
+use std::io;
 
-/// A running embedded broker.
-#[derive(Debug)]
-pub struct Embedded {
-    port: u16,
-}
+use nmfw::embedded::Broker;
 
-impl Embedded {
-    /// Starts it, on this port if one is given.
-    ///
-    /// # Errors
-    ///
-    /// That it could not start.
-    pub async fn start(_port: Option<u16>, _max_payload: Option<usize>) -> Result<Self, Failure> {
-        Err(Failure::new("the embedded broker is not there yet"))
+use crate::failure::{Doing, Failure};
+use crate::free_port;
+
+/// Starts an embedded broker, on this port if one is given.
+///
+/// Without one it takes a port that it gets back after a stop, unlike one that the system picks
+/// for it; see [`free_port`].
+///
+/// # Errors
+///
+/// That it could not start.
+pub async fn start(port: Option<u16>, max_payload: Option<usize>) -> Result<Broker, Failure> {
+    let attempts = if port.is_some() { 1 } else { 5 };
+    let mut taken = None;
+    for _ in 0..attempts {
+        let mut builder = Broker::builder().port(port.map_or_else(free_port, Ok)?);
+        if let Some(bytes) = max_payload {
+            builder = builder.max_payload(bytes);
+        }
+        match builder.start().await {
+            // Another process was faster: try another port.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = Some(error),
+            started => return started.doing("start the embedded broker"),
+        }
     }
-
-    /// The port it listens on.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Closes all connections and the port.
-    pub async fn shutdown(self) {}
+    Err(Failure::new(format!(
+        "start the embedded broker: {taken:?}"
+    )))
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use nmfw_tests::{Failure, NatsServer, eventually, probe, round_trip};
+use nmfw_tests::broker::{Kind, Options, TestBroker, run};
+use nmfw_tests::{Failure, NatsServer, eventually, on_both_brokers, probe, round_trip};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -143,15 +144,8 @@ async fn a_server_that_cannot_start_says_why_at_once() {
     assert!(began.elapsed() < LIMIT, "took {:?}", began.elapsed());
 }
 
-mod on_a_broker {
-    use super::*;
-    use nmfw_tests::broker::{Kind, Options, TestBroker, run};
-
-    #[tokio::test]
-    async fn a_broker_stops_and_comes_back_on_its_port() {
-        let mut broker = TestBroker::start(Kind::NatsServer, Options::default())
-            .await
-            .unwrap();
+on_both_brokers! {
+    async fn a_broker_stops_and_comes_back_on_its_port(mut broker: TestBroker) {
         let client = async_nats::connect(broker.url()).await.unwrap();
         answers(&client).await.unwrap();
         broker.stop().await.unwrap();
@@ -159,34 +153,38 @@ mod on_a_broker {
         assert!(async_nats::connect(broker.url()).await.is_err());
         broker.restart().await.unwrap();
         eventually(LIMIT, || answers(&client)).await;
+        broker.restart().await.unwrap();
+        eventually(LIMIT, || answers(&client)).await;
+    }
 
-        let small = Options {
-            max_payload: Some(100),
-            ..Options::default()
-        };
+    async fn a_second_broker_of_a_kind_has_its_own_options(broker: TestBroker) {
+        let small = Options { max_payload: Some(1_000), ..Options::default() };
         let small = broker.another(small).await.unwrap();
-        let client = async_nats::connect(small.url()).await.unwrap();
-        assert_eq!(client.server_info().max_payload, 100);
+        assert_eq!(small.kind(), broker.kind());
+        for (url, limit) in [(small.url(), 1_000), (broker.url(), 1024 * 1024)] {
+            let client = async_nats::connect(url).await.unwrap();
+            assert_eq!(client.server_info().max_payload, limit);
+        }
+        let taken = Options { port: Some(small.port()), ..Options::default() };
+        assert!(broker.another(taken).await.is_err());
     }
+}
 
-    #[tokio::test(flavor = "multi_thread")]
-    #[should_panic(expected = "sleeper on the nats-server: not over within 50ms")]
-    async fn a_test_that_hangs_fails_by_name() {
-        run(
-            "sleeper",
-            Kind::NatsServer,
-            Duration::from_millis(50),
-            |_broker| std::future::pending::<()>(),
-        )
-        .await;
-    }
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "sleeper on the nats-server: not over within 50ms")]
+async fn a_test_that_hangs_fails_by_name() {
+    let limit = Duration::from_millis(50);
+    run("sleeper", Kind::NatsServer, limit, |_broker| {
+        std::future::pending::<()>()
+    })
+    .await;
+}
 
-    #[tokio::test(flavor = "multi_thread")]
-    #[should_panic(expected = "refuser on the nats-server: \"no\"")]
-    async fn a_test_that_returns_an_error_fails() {
-        run("refuser", Kind::NatsServer, LIMIT, |_broker| async {
-            Err("no")
-        })
-        .await;
-    }
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "refuser on the embedded broker: \"no\"")]
+async fn a_test_that_returns_an_error_fails() {
+    run("refuser", Kind::Embedded, LIMIT, |_broker| async {
+        Err("no")
+    })
+    .await;
 }
