@@ -23,6 +23,12 @@ pub enum Kind {
     NatsServer,
 }
 
+impl Kind {
+    /// Both, for a test that needs something first that takes longer than its limit, a foreign
+    /// tool that has to be installed, say. Others use [`on_both_brokers!`](crate::on_both_brokers).
+    pub const BOTH: [Self; 2] = [Self::Embedded, Self::NatsServer];
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
