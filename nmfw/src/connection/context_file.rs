@@ -57,6 +57,10 @@ fn given(text: Text) -> Option<String> {
 impl Context {
     fn parse(env: &Environment, path: &Path, json: &str) -> Result<Self, Error> {
         let what = || format!("NATS context {}", path.display());
+        // serde would take a list of values, in order, for an object.
+        if !json.trim_start().starts_with('{') {
+            return Err(context_error(format!("{}: not a JSON object", what())));
+        }
         let file: File = serde_json::from_str(json).map_err(|error| {
             // The text of a serde_json error can quote a value, and a value can be a password.
             let problem = if error.is_data() {
@@ -266,4 +270,228 @@ async fn known(env: &Environment) -> String {
 
 fn context_error(message: String) -> Error {
     Error::new(ErrorKind::Context, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    /// A home with contexts in `.config`, and nothing of this process.
+    struct Home {
+        dir: TempDir,
+        variables: Vec<(&'static str, String)>,
+    }
+
+    impl Home {
+        fn new(contexts: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join(".config/nats/context");
+            std::fs::create_dir_all(&folder).unwrap();
+            for (name, json) in contexts {
+                std::fs::write(folder.join(format!("{name}.json")), json).unwrap();
+            }
+            Self {
+                dir,
+                variables: Vec::new(),
+            }
+        }
+
+        fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+            self.variables.push((name, value.into()));
+            self
+        }
+
+        fn select(self, name: &str) -> Self {
+            let path = self.dir.path().join(".config/nats/context.txt");
+            std::fs::write(path, name).unwrap();
+            self
+        }
+
+        fn env(&self) -> Environment {
+            let variables: Vec<_> = self
+                .variables
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            Environment::of(&variables, self.dir.path())
+        }
+
+        async fn servers(&self) -> Result<String, Error> {
+            let (_, servers) = from_env(&self.env(), ConnectOptions::new()).await?;
+            Ok(servers.to_string())
+        }
+
+        async fn error(&self, name: &str, kind: ErrorKind) -> String {
+            let error = load(&self.env(), name).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error:?}");
+            format!("{error:?}")
+        }
+    }
+
+    fn parse(json: &str) -> Result<Context, Error> {
+        let env = Environment::of(&[("DIR", "/d")], Path::new("/home/me"));
+        Context::parse(&env, Path::new("x.json"), json)
+    }
+
+    #[tokio::test]
+    async fn the_first_source_counts_alone() {
+        let contexts = [("a", r#"{"url":"from-a"}"#), ("b", r#"{"url":"from-b"}"#)];
+        let home = || Home::new(&contexts);
+        assert_eq!(home().servers().await.unwrap(), "nats://localhost:4222");
+        let selected = home().select("b\n");
+        assert_eq!(selected.servers().await.unwrap(), "nats://from-b:4222");
+        let url = home().select("b").with("NATS_URL", "from-url,two");
+        assert_eq!(
+            url.servers().await.unwrap(),
+            "nats://from-url:4222, nats://two:4222"
+        );
+        let context = url.with("NATS_CONTEXT", "a");
+        assert_eq!(context.servers().await.unwrap(), "nats://from-a:4222");
+        let empty = home()
+            .with("NATS_URL", "")
+            .with("NATS_CONTEXT", "")
+            .select("");
+        assert_eq!(empty.servers().await.unwrap(), "nats://localhost:4222");
+    }
+
+    #[tokio::test]
+    async fn xdg_config_home_and_paths() {
+        let other = tempfile::tempdir().unwrap();
+        let folder = other.path().join("nats/context");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("x.json"), r#"{"url":"xdg"}"#).unwrap();
+        std::fs::write(other.path().join("nats/context.txt"), "x").unwrap();
+        let xdg = other.path().to_str().unwrap();
+        let home = Home::new(&[("x", r#"{"url":"home"}"#)]).with("XDG_CONFIG_HOME", xdg);
+        assert_eq!(home.servers().await.unwrap(), "nats://xdg:4222");
+        let path = "~/.config/nats/context/x.json";
+        let home = home.with("NATS_CONTEXT", path);
+        assert_eq!(home.servers().await.unwrap(), "nats://home:4222");
+    }
+
+    #[tokio::test]
+    async fn contexts_that_are_not_there() {
+        let home = Home::new(&[("b", "{}"), ("a.x", "{}")]);
+        let text = home.error("c", ErrorKind::Context).await;
+        assert!(text.contains("known contexts: a.x, b"), "{text}");
+        assert!(text.contains("context/c.json"), "{text}");
+        for name in ["", "../b", "a/b", "a\\b", ".."] {
+            home.error(name, ErrorKind::Context).await;
+        }
+        let text = home.error("/no/such/file.json", ErrorKind::Context).await;
+        assert!(text.contains("/no/such/file.json"), "{text}");
+        let text = Home::new(&[]).error("c", ErrorKind::Context).await;
+        assert!(text.contains("nats context add"), "{text}");
+
+        let gone = Home::new(&[]).select("gone").servers().await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::Context);
+        let bad = Home::new(&[]).with("NATS_URL", "http://u:hush@h");
+        let text = bad.servers().await.unwrap_err().to_string();
+        assert!(text.contains("$NATS_URL"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn bad_files_name_the_file_and_the_place_but_no_values() {
+        for (json, kind, part) in [
+            ("", ErrorKind::Context, "not a JSON object"),
+            ("[]", ErrorKind::Context, "not a JSON object"),
+            ("{", ErrorKind::Context, "not valid JSON"),
+            (r#"{"password": "hush"#, ErrorKind::Context, "line 1"),
+            (r#"{"tls_first": "hush"}"#, ErrorKind::Context, "wrong type"),
+            (r#"{"user": ["hush"]}"#, ErrorKind::Context, "wrong type"),
+            (r#"{"cert": "c"}"#, ErrorKind::Context, "`key`"),
+            (r#"{"nsc": "nsc://x"}"#, ErrorKind::Unsupported, "`nsc`"),
+            (
+                r#"{"socks_proxy": "socks5://x"}"#,
+                ErrorKind::Unsupported,
+                "`socks_proxy`",
+            ),
+            (
+                r#"{"creds": "op://x"}"#,
+                ErrorKind::Unsupported,
+                "1Password",
+            ),
+            (
+                r#"{"url": "http://u:hush@h"}"#,
+                ErrorKind::InvalidUrl,
+                "scheme",
+            ),
+        ] {
+            let error = parse(json).expect_err(json);
+            let text = format!("{error:?}");
+            assert_eq!(error.kind(), kind, "{text}");
+            assert!(text.contains("x.json") && text.contains(part), "{text}");
+            assert!(!text.contains("hush"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_nats_program_writes() {
+        let context = parse(
+            r#"{
+              "description": "d", "url": "a,tls://b:1", "socks_proxy": "", "token": "",
+              "user": "me", "password": "hush", "creds": "", "nkey": "", "cert": "~/c.pem",
+              "key": "$DIR/k.pem", "ca": "${DIR}/ca.pem", "nsc": "", "jetstream_domain": "x",
+              "inbox_prefix": "_I", "user_jwt": "", "user_seed": "", "color_scheme": "",
+              "tls_first": true, "windows_cert_store": "", "windows_ca_certs_match": null,
+              "future": {"a": [1]}
+            }"#,
+        )
+        .unwrap();
+        assert!(!format!("{context:?}").contains("hush"));
+        assert_eq!(context.servers.to_string(), "nats://a:4222, tls://b:1");
+        let (options, _) = context.merge_into(ConnectOptions::new()).unwrap();
+        let user = Some(("me".to_owned(), Secret::new("hush")));
+        assert_eq!(options.credentials.user, user);
+        let client = ("/home/me/c.pem".into(), "/d/k.pem".into());
+        assert_eq!(options.tls.client, Some(client));
+        assert_eq!(options.tls.roots, [Path::new("/d/ca.pem")]);
+        assert_eq!(options.tls.first, Some(true));
+        assert_eq!(options.inbox_prefix.as_deref(), Some("_I"));
+    }
+
+    #[test]
+    fn credentials_in_the_order_of_the_nats_program() {
+        let credentials = |json: &str| parse(json).unwrap().credentials;
+        let all = r#"{"user":"u","creds":"c","nkey":"n","user_jwt":"j","token":"t"}"#;
+        let found = credentials(all);
+        assert_eq!(found.user, Some(("u".to_owned(), Secret::new(""))));
+        assert_eq!(found.token, Some(Secret::new("t")));
+        assert!(found.identity.is_none());
+        for (json, identity) in [
+            (r#"{"creds":"$DIR/c","nkey":"n"}"#, r#"CredsFile("/d/c")"#),
+            (
+                r#"{"nkey":"~/n","user_jwt":"j"}"#,
+                r#"NkeyFile("/home/me/n")"#,
+            ),
+            (r#"{"user_jwt":"j","user_seed":"s"}"#, "JwtAndSeed(***)"),
+            (r#"{"user_jwt":"j"}"#, "Jwt(***)"),
+        ] {
+            let found = credentials(json).identity.unwrap();
+            assert_eq!(format!("{found:?}"), identity);
+        }
+        let found = credentials(r#"{"url":"nats://tok@h","user":"u","password":"p"}"#);
+        assert_eq!(found.token, Some(Secret::new("tok")));
+        assert_eq!(found.user, None);
+    }
+
+    #[test]
+    fn options_win_over_the_context() {
+        let context = parse(
+            r#"{"user":"u","password":"p","ca":"/c","cert":"/a","key":"/b","inbox_prefix":"_I"}"#,
+        );
+        let options = ConnectOptions::new()
+            .token("mine")
+            .root_certificates("/mine")
+            .client_certificate("/x", "/y")
+            .inbox_prefix("_MINE");
+        let (options, _) = context.unwrap().merge_into(options).unwrap();
+        assert_eq!(options.credentials.user, None);
+        assert_eq!(options.credentials.token, Some(Secret::new("mine")));
+        assert_eq!(options.tls.roots, [Path::new("/mine")]);
+        assert_eq!(options.tls.client, Some(("/x".into(), "/y".into())));
+        assert_eq!(options.inbox_prefix.as_deref(), Some("_MINE"));
+    }
 }

@@ -69,14 +69,14 @@ impl Credentials {
         self.user.is_none() && self.token.is_none() && self.identity.is_none()
     }
 
-    /// What a URL says, for the methods it names; the others stay.
+    /// What a URL says goes instead of any other user, password and token, as in all NATS clients.
     pub(super) fn with_url_login(mut self, login: &UrlLogin) -> Self {
-        match login {
+        (self.user, self.token) = match login {
             UrlLogin::UserPassword(user, password) => {
-                self.user = Some((user.clone(), password.clone()));
+                (Some((user.clone(), password.clone())), None)
             }
-            UrlLogin::Token(token) => self.token = Some(token.clone()),
-        }
+            UrlLogin::Token(token) => (None, Some(token.clone())),
+        };
         self
     }
 
@@ -84,85 +84,127 @@ impl Credentials {
     /// to which everything else is added.
     ///
     /// It makes them, because async-nats takes an auth callback in a constructor only.
-    pub(super) async fn into_options(self) -> Result<async_nats::ConnectOptions, Error> {
-        let mut options = match &self.identity {
+    pub(super) async fn into_options(mut self) -> Result<async_nats::ConnectOptions, Error> {
+        let options = match self.identity.take() {
+            None => async_nats::ConnectOptions::new(),
             Some(Identity::Callback(answer)) => {
-                let answer = Arc::clone(answer);
                 async_nats::ConnectOptions::with_auth_callback(move |nonce| answer(nonce))
             }
-            _ => async_nats::ConnectOptions::new(),
+            Some(Identity::CredsFile(path)) => {
+                // The first reading is for the error alone: async-nats would hide it.
+                Creds::read(&path).await?;
+                return Ok(self.reading_at_every_connect(path));
+            }
+            Some(Identity::Creds(text)) => sign_in(Creds::parse(text.expose(), "credentials")?),
+            Some(Identity::JwtAndSeed(jwt, seed)) => sign_in(Creds {
+                jwt: jwt.expose().to_owned(),
+                key: key_pair(seed.expose(), "seed of the user JWT")?,
+            }),
+            Some(Identity::Jwt(jwt, sign)) => {
+                async_nats::ConnectOptions::with_jwt(jwt.expose().to_owned(), move |n| sign(n))
+            }
+            Some(Identity::Nkey(seed)) => nkey(seed.expose(), "nkey seed")?,
+            Some(Identity::NkeyFile(path)) => {
+                let what = format!("nkey file {}", path.display());
+                let text = read(&path).await?;
+                let seed = seed_in(&text)
+                    .ok_or_else(|| bad(format!("{what}: there is no nkey seed in it (S...)")))?;
+                nkey(seed, &what)?
+            }
         };
+        Ok(self.log_in(options))
+    }
+
+    fn log_in(self, mut options: async_nats::ConnectOptions) -> async_nats::ConnectOptions {
         if let Some((user, password)) = self.user {
             options = options.user_and_password(user, password.expose().to_owned());
         }
         if let Some(token) = self.token {
             options = options.token(token.expose().to_owned());
         }
-        match self.identity {
-            None | Some(Identity::Callback(_)) => Ok(options),
-            Some(Identity::CredsFile(path)) => {
-                let text = read(&path).await?;
-                let what = format!("credentials file {}", path.display());
-                set_creds(options, &text, &what)
+        options
+    }
+
+    /// JWTs expire, and whoever renews one replaces the file.
+    fn reading_at_every_connect(self, path: PathBuf) -> async_nats::ConnectOptions {
+        let this = Arc::new((self, path));
+        async_nats::ConnectOptions::with_auth_callback(move |nonce| {
+            let this = Arc::clone(&this);
+            async move {
+                let (login, path) = &*this;
+                let creds = Creds::read(path).await.map_err(AuthError::new)?;
+                // The callback's answer replaces all else, so all else must be in it.
+                let mut auth = async_nats::Auth::new();
+                if let Some((user, password)) = &login.user {
+                    auth.username = Some(user.clone());
+                    auth.password = Some(password.expose().to_owned());
+                }
+                auth.token = login.token.as_ref().map(|token| token.expose().to_owned());
+                auth.signature = Some(creds.key.sign(&nonce).map_err(AuthError::new)?);
+                auth.jwt = Some(creds.jwt);
+                Ok(auth)
             }
-            Some(Identity::Creds(text)) => set_creds(options, text.expose(), "credentials"),
-            Some(Identity::Nkey(seed)) => set_nkey(options, seed.expose(), "nkey seed"),
-            Some(Identity::NkeyFile(path)) => {
-                let text = read(&path).await?;
-                let what = format!("nkey file {}", path.display());
-                let seed = seed_in(&text).ok_or_else(|| {
-                    credentials_error(format!("{what}: there is no nkey seed in it (S...)"))
-                })?;
-                set_nkey(options, seed, &what)
-            }
-            Some(Identity::JwtAndSeed(jwt, seed)) => {
-                let text = creds_text(jwt.expose(), seed.expose());
-                set_creds(options, &text, "user JWT and seed")
-            }
-            Some(Identity::Jwt(jwt, sign)) => {
-                Ok(options.jwt(jwt.expose().to_owned(), move |nonce| sign(nonce)))
-            }
-        }
+        })
     }
 }
 
-async fn read(path: &Path) -> Result<String, Error> {
-    tokio::fs::read_to_string(path).await.map_err(|error| {
-        credentials_error(format!("cannot read credentials from {}", path.display()))
-            .with_source(error)
-    })
+/// What a credentials file holds.
+struct Creds {
+    jwt: String,
+    key: nkeys::KeyPair,
 }
 
-fn set_creds(
-    options: async_nats::ConnectOptions,
-    text: &str,
-    what: &str,
-) -> Result<async_nats::ConnectOptions, Error> {
-    options.credentials(text).map_err(|error| {
-        credentials_error(format!("{what}: not a user JWT with its nkey seed")).with_source(error)
+impl Creds {
+    async fn read(path: &Path) -> Result<Self, Error> {
+        let text = read(path).await?;
+        Self::parse(&text, &format!("credentials file {}", path.display()))
+    }
+
+    /// The JWT is in the first decorated block and the seed in the second, whatever the
+    /// decorations say.
+    fn parse(text: &str, what: &str) -> Result<Self, Error> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut blocks = Vec::new();
+        while let Some(line) = lines.next() {
+            if line.starts_with("---") && line.contains("BEGIN") {
+                blocks.extend(lines.next());
+            }
+        }
+        let [jwt, seed, ..] = blocks.as_slice() else {
+            return Err(bad(format!(
+                "{what}: a user JWT and its nkey seed were expected, each below a line such as \
+                 -----BEGIN NATS USER JWT-----"
+            )));
+        };
+        let key = key_pair(seed, what)?;
+        let base64url = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.');
+        if !jwt.chars().all(base64url) {
+            return Err(bad(format!("{what}: the user JWT in it is malformed")));
+        }
+        let jwt = (*jwt).to_owned();
+        Ok(Self { jwt, key })
+    }
+}
+
+fn sign_in(creds: Creds) -> async_nats::ConnectOptions {
+    let key = creds.key;
+    async_nats::ConnectOptions::with_jwt(creds.jwt, move |nonce| {
+        std::future::ready(key.sign(&nonce).map_err(AuthError::new))
     })
 }
 
 /// async-nats finds out that a seed is bad when it connects, and calls it a failure to sign. This
 /// finds out now.
-fn set_nkey(
-    options: async_nats::ConnectOptions,
-    seed: &str,
-    what: &str,
-) -> Result<async_nats::ConnectOptions, Error> {
-    let seed = seed.trim();
-    async_nats::ConnectOptions::with_credentials(&creds_text("none", seed)).map_err(|error| {
-        credentials_error(format!("{what}: not a valid nkey seed")).with_source(error)
-    })?;
-    Ok(options.nkey(seed.to_owned()))
+fn nkey(seed: &str, what: &str) -> Result<async_nats::ConnectOptions, Error> {
+    key_pair(seed, what)?;
+    Ok(async_nats::ConnectOptions::with_nkey(
+        seed.trim().to_owned(),
+    ))
 }
 
-/// The text of a credentials file, which is what async-nats parses and signs from.
-fn creds_text(jwt: &str, seed: &str) -> String {
-    format!(
-        "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
-         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-    )
+fn key_pair(seed: &str, what: &str) -> Result<nkeys::KeyPair, Error> {
+    nkeys::KeyPair::from_seed(seed.trim())
+        .map_err(|error| bad(format!("{what}: not a valid nkey seed")).with_source(error))
 }
 
 /// The seed in a file made by `nk` or `nsc`: alone on a line, decorated or not.
@@ -172,7 +214,13 @@ fn seed_in(text: &str) -> Option<&str> {
         .find(|line| ["SU", "SA", "SO"].iter().any(|kind| line.starts_with(kind)))
 }
 
-fn credentials_error(message: String) -> Error {
+async fn read(path: &Path) -> Result<String, Error> {
+    tokio::fs::read_to_string(path).await.map_err(|error| {
+        bad(format!("cannot read credentials from {}", path.display())).with_source(error)
+    })
+}
+
+fn bad(message: String) -> Error {
     Error::new(ErrorKind::Credentials, message)
 }
 
@@ -181,6 +229,14 @@ mod tests {
     use super::*;
 
     const SEED: &str = "SUANQDPB2RUOE4ETUA26CNX7FUKE5ZZKFCQIIW63OX225F2CO7UEXTM7ZY";
+
+    fn creds(jwt: &str, seed: &str) -> String {
+        format!(
+            "-----BEGIN NATS USER JWT-----\r\n{jwt}\r\n------END NATS USER JWT------\r\n\r\n\
+             ***** IMPORTANT *****\r\n-----BEGIN USER NKEY SEED-----\r\n{seed}\r\n\
+             ------END USER NKEY SEED------\r\n"
+        )
+    }
 
     async fn apply(identity: Identity) -> Result<async_nats::ConnectOptions, Error> {
         let credentials = Credentials {
@@ -200,6 +256,9 @@ mod tests {
                 .is_ok()
         );
 
+        let text = Secret::new(creds("ey.ey.x-_y=", SEED));
+        assert!(apply(Identity::Creds(text)).await.is_ok());
+
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("user.nk");
         std::fs::write(&path, format!("# mine\n{SEED}\n")).unwrap();
@@ -218,7 +277,9 @@ mod tests {
             Identity::NkeyFile(empty.clone()),
             Identity::CredsFile(empty.clone()),
             Identity::CredsFile(dir.path().join("missing")),
-            Identity::JwtAndSeed(Secret::new("a b"), Secret::new(SEED)),
+            Identity::JwtAndSeed(Secret::new("jwt"), Secret::new("hush")),
+            Identity::Creds(Secret::new(creds("hush hush", SEED))),
+            Identity::Creds(Secret::new(creds("jwt", "hush"))),
         ] {
             let what = format!("{identity:?}");
             let error = apply(identity).await.expect_err(&what);

@@ -45,14 +45,16 @@ pub(super) async fn establish(
         let error = match result {
             Ok(client) => {
                 hub.attach(&client);
-                let server = client.server_info();
-                tracing::info!(
-                    target: LOG,
-                    servers = %servers,
-                    server_name = server.server_name,
-                    server_version = server.version,
-                    "connected"
-                );
+                // There is none yet if a change of the client options made this return early.
+                if let Some(server) = client.try_server_info() {
+                    tracing::info!(
+                        target: LOG,
+                        servers = %servers,
+                        server_name = server.server_name,
+                        server_version = server.version,
+                        "connected"
+                    );
+                }
                 return Ok(Connection::new(client, hub));
             }
             Err(error) => error,
@@ -209,9 +211,9 @@ fn backoff(first: Duration, attempt: u32) -> Duration {
 /// What an error of async-nats is about. It says `Io` of nearly everything, so the causes count.
 fn classify(error: &async_nats::ConnectError) -> ErrorKind {
     match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            ErrorKind::Authorization
-        }
+        ConnectErrorKind::AuthorizationViolation => ErrorKind::Authorization,
+        // The nonce could not be signed, or the auth callback failed; the server knows nothing.
+        ConnectErrorKind::Authentication => ErrorKind::Credentials,
         ConnectErrorKind::Tls => ErrorKind::Tls,
         ConnectErrorKind::ServerParse => ErrorKind::InvalidUrl,
         _ if causes(error).any(is_tls) => ErrorKind::Tls,
@@ -272,6 +274,9 @@ fn explain(
             "cannot connect to {servers} ({attempts} {} in {elapsed:.1?}): is a NATS server running \
              there, and can it be reached from here?",
             if attempts == 1 { "attempt" } else { "attempts" }
+        ),
+        ErrorKind::Credentials => format!(
+            "cannot log in to {servers}: the callback that signs or gives the credentials failed"
         ),
         _ => format!("cannot connect to {servers}"),
     };

@@ -2,6 +2,7 @@
 //! state to await, and a log line each.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,8 @@ pub(super) struct EventHub {
     /// not do, because async-nats drops events when many come at once.
     statistics: OnceLock<Arc<Statistics>>,
     slow: Mutex<SlowConsumers>,
+    /// Client errors since it was last connected.
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -134,6 +137,7 @@ impl EventHub {
             servers,
             statistics: OnceLock::new(),
             slow: Mutex::default(),
+            failures: AtomicU64::new(0),
         })
     }
 
@@ -192,7 +196,11 @@ impl EventHub {
                     .get()
                     .map_or(1, |statistics| connects(statistics));
                 self.set(ConnectionStatus::Connected, epoch);
-                tracing::info!(target: LOG, servers, epoch, "connected");
+                self.failures.store(0, Ordering::Relaxed);
+                // The first time is logged where connecting returns, with the server's name.
+                if epoch > 1 {
+                    tracing::info!(target: LOG, servers, epoch, "connected again");
+                }
                 self.emit(ConnectionEvent::Connected);
             }
             Event::Disconnected => {
@@ -219,7 +227,11 @@ impl EventHub {
             }
             Event::ClientError(error) => {
                 let error = error.to_string();
-                tracing::warn!(target: LOG, servers, error, "client error");
+                // The first failure to reconnect is news, the hundredth is not.
+                let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                if failures.is_power_of_two() {
+                    tracing::warn!(target: LOG, servers, error, failures, "not connected");
+                }
                 self.emit(ConnectionEvent::ClientError(error));
             }
         }
@@ -331,9 +343,7 @@ impl Drop for CloseOnDrop {
 pub(super) const LOG: &str = "nmfw::connection";
 
 fn connects(statistics: &Statistics) -> u64 {
-    statistics
-        .connects
-        .load(std::sync::atomic::Ordering::Relaxed)
+    statistics.connects.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

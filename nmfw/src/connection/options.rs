@@ -125,8 +125,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Logs in with a credentials file (`.creds`), which holds a JWT and its seed. It is read once,
-    /// when connecting.
+    /// Logs in with a credentials file (`.creds`), which holds a JWT and its seed. It is read
+    /// when connecting and again on every reconnect, so a renewed one is used.
     pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(Identity::CredsFile(path.into()))
     }
