@@ -228,6 +228,24 @@ async fn max_reconnects_does_not_cut_the_first_round_short() {
 }
 
 #[tokio::test]
+async fn a_callback_chooses_the_server() {
+    let server = Server::start("").await;
+    let wanted = server.port;
+    let options = ConnectOptions::new()
+        .connect_attempts(1)
+        .max_reconnects(1)
+        .reconnect_to_server(move |servers, _| async move {
+            let server = servers.into_iter().find(|s| s.addr.port() == wanted)?;
+            Some(async_nats::ReconnectToServer {
+                addr: server.addr,
+                delay: None,
+            })
+        });
+    let urls = format!("127.0.0.1:1,{},127.0.0.1:2", server.url());
+    works(&within(options.connect(urls)).await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn waits_for_a_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -548,6 +566,20 @@ async fn credentials() {
     ] {
         works(&options.connect(server.url()).await.unwrap()).await;
     }
+
+    // The file is read again on reconnect: without it there is none, and with it there is.
+    let options = ConnectOptions::new()
+        .credentials_file(&path)
+        .reconnect_delay(|_| Duration::from_millis(10));
+    let nats = options.connect(server.url()).await.unwrap();
+    let mut events = nats.subscribe_events();
+    std::fs::remove_file(&path).unwrap();
+    nats.client().force_reconnect().await.unwrap();
+    let failed = |event: &ConnectionEvent| matches!(event, ConnectionEvent::ClientError(_));
+    event(&mut events, failed).await;
+    std::fs::write(&path, &creds).unwrap();
+    event(&mut events, |event| *event == ConnectionEvent::Connected).await;
+    works(&nats).await;
 }
 
 /// A certificate authority and what it signed, as PEM files.

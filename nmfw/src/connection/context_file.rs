@@ -142,10 +142,7 @@ impl Context {
     }
 
     /// Fills in what the options leave open.
-    pub(super) fn merge_into(
-        self,
-        mut options: ConnectOptions,
-    ) -> Result<(ConnectOptions, Servers), Error> {
+    pub(super) fn merge_into(self, mut options: ConnectOptions) -> (ConnectOptions, Servers) {
         if options.credentials.is_empty() {
             options.credentials = self.credentials;
         }
@@ -160,7 +157,7 @@ impl Context {
             tls.first = Some(self.tls_first);
         }
         options.inbox_prefix = options.inbox_prefix.or(self.inbox_prefix);
-        Ok((options, self.servers))
+        (options, self.servers)
     }
 }
 
@@ -194,7 +191,7 @@ pub(super) async fn from_env(
     options: ConnectOptions,
 ) -> Result<(ConnectOptions, Servers), Error> {
     if let Some(name_or_path) = env.variable("NATS_CONTEXT") {
-        return load(env, name_or_path).await?.merge_into(options);
+        return Ok(load(env, name_or_path).await?.merge_into(options));
     }
     if let Some(url) = env.variable("NATS_URL") {
         let servers = Servers::parse(&url.into_servers()).map_err(|error| {
@@ -204,7 +201,7 @@ pub(super) async fn from_env(
         return Ok((options, servers));
     }
     if let Some(selected) = selected(env).await? {
-        return load(env, &selected).await?.merge_into(options);
+        return Ok(load(env, &selected).await?.merge_into(options));
     }
     Ok((options, Servers::parse(&DEFAULT_URL.into_servers())?))
 }
@@ -442,7 +439,7 @@ mod tests {
         .unwrap();
         assert!(!format!("{context:?}").contains("hush"));
         assert_eq!(context.servers.to_string(), "nats://a:4222, tls://b:1");
-        let (options, _) = context.merge_into(ConnectOptions::new()).unwrap();
+        let (options, _) = context.merge_into(ConnectOptions::new());
         let user = Some(("me".to_owned(), Secret::new("hush")));
         assert_eq!(options.credentials.user, user);
         let client = ("/home/me/c.pem".into(), "/d/k.pem".into());
@@ -487,7 +484,7 @@ mod tests {
             .root_certificates("/mine")
             .client_certificate("/x", "/y")
             .inbox_prefix("_MINE");
-        let (options, _) = context.unwrap().merge_into(options).unwrap();
+        let (options, _) = context.unwrap().merge_into(options);
         assert_eq!(options.credentials.user, None);
         assert_eq!(options.credentials.token, Some(Secret::new("mine")));
         assert_eq!(options.tls.roots, [Path::new("/mine")]);

@@ -161,6 +161,16 @@ async fn client_options(
         }
     });
 
+    if let Some(choose) = options.reconnect_to_server {
+        let hub = Arc::clone(hub);
+        client = client.reconnect_to_server_callback(move |servers, info| {
+            // A choice comes with its own delay, so once closed there must be none, or the client
+            // would not be parked.
+            let choice = (!hub.current().is_closed()).then(|| choose(servers, info));
+            async move { choice?.await }
+        });
+    }
+
     if let Some(name) = options.name {
         client = client.name(name);
     }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::AuthError;
+use async_nats::{AuthError, ReconnectToServer, Server, ServerInfo};
 
 use super::credentials::{Credentials, Identity};
 use super::environment::Environment;
@@ -17,6 +18,8 @@ use super::{Connection, context_file, establish};
 use crate::error::Error;
 
 pub(super) type DelayFn = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
+type Choice = Pin<Box<dyn Future<Output = Option<ReconnectToServer>> + Send + Sync>>;
+pub(super) type ChooseFn = Arc<dyn Fn(Vec<Server>, ServerInfo) -> Choice + Send + Sync>;
 pub(super) type ClientOptionsFn =
     Arc<dyn Fn(async_nats::ConnectOptions) -> async_nats::ConnectOptions + Send + Sync>;
 
@@ -32,6 +35,7 @@ pub struct ConnectOptions {
     pub(super) wait_for_server: Option<Duration>,
     pub(super) max_reconnects: Option<usize>,
     pub(super) reconnect_delay: Option<DelayFn>,
+    pub(super) reconnect_to_server: Option<ChooseFn>,
     pub(super) connection_timeout: Option<Duration>,
     pub(super) ping_interval: Option<Duration>,
     pub(super) subscription_capacity: Option<usize>,
@@ -81,7 +85,7 @@ impl ConnectOptions {
     /// [`Unsupported`](crate::ErrorKind::Unsupported), and those of [`connect`](Self::connect).
     pub async fn connect_context(self, name_or_path: &str) -> Result<Connection, Error> {
         let context = context_file::load(&Environment::process(), name_or_path).await?;
-        let (options, servers) = context.merge_into(self)?;
+        let (options, servers) = context.merge_into(self);
         establish::establish(options, servers).await
     }
 
@@ -266,6 +270,19 @@ impl ConnectOptions {
         self
     }
 
+    /// Chooses the server for every attempt to connect, the first ones included: `choose` gets all
+    /// known servers and what the last one said of itself. If it returns `None`, or a server that
+    /// is not among them, the choice is made as usual.
+    pub fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
+    where
+        F: Fn(Vec<Server>, ServerInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<ReconnectToServer>> + Send + Sync + 'static,
+    {
+        let choose = Arc::new(move |servers, info| Box::pin(choose(servers, info)) as _);
+        self.reconnect_to_server = Some(choose);
+        self
+    }
+
     /// How long one attempt at one address may take, from TCP connect to the accepted login; 5 s
     /// unless set.
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
@@ -320,8 +337,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Changes the options of async-nats directly, for what has no method here. Called after all
-    /// other settings.
+    /// Changes the options of async-nats directly, for what has no method here, such as
+    /// `request_timeout`. Called after all other settings.
     ///
     /// Three things must stay as they are: the event callback is replaced, since
     /// [`Connection::subscribe_events`] lives on it; `no_echo` stops servers from starting, since
@@ -352,5 +369,28 @@ impl fmt::Debug for ConnectOptions {
             .field("max_reconnects", &self.max_reconnects)
             .field("connection_timeout", &self.connection_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secrets() {
+        let options = ConnectOptions::new()
+            .name("shown")
+            .user_and_password("shown-user", "hush")
+            .token("hush")
+            .credentials("hush");
+        for options in [
+            options.clone().nkey("hush"),
+            options.clone().jwt_and_seed("hush", "hush"),
+            options,
+        ] {
+            let text = format!("{options:?}");
+            assert!(text.contains("shown-user"), "{text}");
+            assert!(!text.contains("hush"), "{text}");
+        }
     }
 }

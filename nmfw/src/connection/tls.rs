@@ -1,6 +1,7 @@
 //! What the options say about TLS, checked before the first attempt, where an error can still name
 //! the file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use async_nats::rustls;
@@ -9,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, ErrorKind};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Tls {
     pub(super) required: Option<bool>,
     pub(super) first: Option<bool>,
@@ -17,6 +18,19 @@ pub(super) struct Tls {
     /// Certificate and key.
     pub(super) client: Option<(PathBuf, PathBuf)>,
     pub(super) config: Option<Box<rustls::ClientConfig>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("required", &self.required)
+            .field("first", &self.first)
+            .field("roots", &self.roots)
+            .field("client", &self.client)
+            // Pages long, and nobody knows what keys are in there.
+            .field("config", &self.config.is_some())
+            .finish()
+    }
 }
 
 impl Tls {
