@@ -62,6 +62,14 @@ impl Admission {
         }
     }
 
+    pub(crate) fn running(&self) -> usize {
+        self.limit - self.running.available_permits()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn busy(&self) -> Status {
         Status::resource_exhausted(format!(
             "busy: {} calls are running and {} are waiting",
@@ -169,6 +177,6 @@ mod tests {
         let deadline = Deadline::after(Duration::from_millis(10));
         let status = waiting.turn(deadline, &open).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert_eq!(gate.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(gate.waiting(), 0);
     }
 }

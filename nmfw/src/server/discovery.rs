@@ -79,6 +79,16 @@ struct EndpointStats<'a> {
     /// In nanoseconds, as the next.
     processing_time: u64,
     average_processing_time: u64,
+    /// Free to use by ADR-32; some clients want it to be there.
+    data: EndpointLoad,
+}
+
+#[derive(Serialize)]
+struct EndpointLoad {
+    running: usize,
+    waiting: usize,
+    concurrency: usize,
+    queue: usize,
 }
 
 impl Instance {
@@ -137,6 +147,12 @@ impl Endpoint {
             last_error: stats.last_error,
             processing_time: nanos,
             average_processing_time: nanos.checked_div(stats.requests).unwrap_or(0),
+            data: EndpointLoad {
+                running: self.admission.running(),
+                waiting: self.admission.waiting(),
+                concurrency: self.limits.concurrency,
+                queue: self.limits.queue,
+            },
         }
     }
 

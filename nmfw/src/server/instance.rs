@@ -48,7 +48,7 @@ pub(crate) struct Endpoint {
     pub(crate) subject: String,
     pub(crate) limits: Effective,
     pub(crate) stats: Stats,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// The stages of a server's end, and the tasks that must see it.
