@@ -417,6 +417,18 @@ async fn what_was_published_before_closing_arrives() {
 }
 
 #[tokio::test]
+async fn dropping_the_last_clone_closes() {
+    let server = Server::start("").await;
+    let nats = nmfw::connect(server.url()).await.unwrap();
+    let mut state = nats.state();
+    drop(nats.clone());
+    works(&nats).await;
+    drop(nats);
+    let closed = within(state.wait_for(nmfw::ConnectionState::is_closed)).await;
+    assert!(closed.is_ok());
+}
+
+#[tokio::test]
 async fn closing_without_a_server_stops_the_reconnecting() {
     let mut server = Server::start("").await;
     let options = ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(1));

@@ -230,7 +230,7 @@ impl EventHub {
                 // The first failure to reconnect is news, the hundredth is not.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
                 if failures.is_power_of_two() {
-                    tracing::warn!(target: LOG, servers, error, failures, "not connected");
+                    tracing::warn!(target: LOG, servers, error, failures, "cannot connect yet");
                 }
                 self.emit(ConnectionEvent::ClientError(error));
             }
@@ -303,15 +303,19 @@ impl EventHub {
 
     /// Says, once, that the connection is gone for good.
     pub(super) fn close(&self) {
-        let first = self.state.send_if_modified(|state| {
-            let first = !state.is_closed();
-            state.status = ConnectionStatus::Closed;
-            first
+        let mut before = ConnectionStatus::Closed;
+        self.state.send_if_modified(|state| {
+            before = std::mem::replace(&mut state.status, ConnectionStatus::Closed);
+            before != ConnectionStatus::Closed
         });
-        if first {
-            tracing::info!(target: LOG, servers = self.servers.as_str(), "connection closed");
-            self.emit(ConnectionEvent::Closed);
+        if before == ConnectionStatus::Closed {
+            return;
         }
+        // One that never was has been reported as an error.
+        if before != ConnectionStatus::Connecting {
+            tracing::info!(target: LOG, servers = self.servers.as_str(), "connection closed");
+        }
+        self.emit(ConnectionEvent::Closed);
     }
 
     fn emit(&self, event: ConnectionEvent) {

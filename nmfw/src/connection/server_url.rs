@@ -262,8 +262,8 @@ fn shown(url: &str) -> &str {
 /// valid URL or not, is blotted out.
 fn redact(given: &str) -> String {
     let (scheme, rest) = match given.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), given),
+        Some((scheme, rest)) if !scheme.contains([':', '@']) => (format!("{scheme}://"), rest),
+        _ => (String::new(), given),
     };
     let (user_info, host) = match rest.rsplit_once('@') {
         Some((_, host)) => ("***@", host),
@@ -390,6 +390,36 @@ mod tests {
             parse(Vec::<String>::new()).unwrap_err().kind(),
             ErrorKind::InvalidUrl
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn encoded_secrets_survive(secret in ".{1,20}") {
+            use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+            let encoded = utf8_percent_encode(&secret, NON_ALPHANUMERIC);
+            let secret = Secret::new(secret.clone());
+            let both = UrlLogin::UserPassword("u".to_owned(), secret.clone());
+            assert_eq!(login(&format!("nats://u:{encoded}@h")), Some(both));
+            assert_eq!(login(&format!("{encoded}@h")), Some(UrlLogin::Token(secret)));
+        }
+
+        #[test]
+        fn secrets_that_should_have_been_encoded_are_not_shown(
+            scheme in "(nats://|tls://|http://|)",
+            before in "([^,]|[/#?@:]|[0-9]){0,6}",
+            after in "([^,]|[/#?@:]|[0-9]){0,6}",
+        ) {
+            let text = match parse(format!("{scheme}user:{before}hush{after}@host")) {
+                Ok(servers) => format!("{servers} {servers:?} {:?}", servers.addresses()),
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(!text.contains("hush"), "{text}");
+        }
+
+        #[test]
+        fn nothing_panics(text in ".*") {
+            _ = parse(text);
+        }
     }
 
     #[test]

@@ -138,4 +138,11 @@ mod tests {
             assert_eq!(Violation::parse(text), None, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(text in "(Permissions Violation for (Publish|Subscription) to )?.*") {
+            _ = Violation::parse(&text);
+        }
+    }
 }
