@@ -1,1 +1,54 @@
-//! Generates NATS microservices from `.proto` files.
+#![doc = include_str!("../README.md")]
+
+use std::path::Path;
+
+mod check;
+mod comments;
+mod config;
+mod docs;
+mod emit;
+mod error;
+mod generator;
+mod model;
+mod names;
+mod options;
+mod output;
+mod source;
+
+pub use config::Builder;
+pub use error::Error;
+
+/// Generates code for `.proto` files and everything they import, with the defaults.
+///
+/// The code of a package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
+/// `package acme.billing.v1`, `_.rs` where there is no package. The files have to be in one of the include folders.
+///
+/// # Errors
+/// A file is missing or does not compile, a service is not valid, or the code cannot be written. Return the error from
+/// the `main` of the build script to have cargo show the report.
+///
+/// ```no_run
+/// fn main() -> Result<(), nmfw_build::Error> {
+///     nmfw_build::compile_protos(&["proto/calc.proto"], &["proto"])
+/// }
+/// ```
+pub fn compile_protos(
+    protos: &[impl AsRef<Path>],
+    includes: &[impl AsRef<Path>],
+) -> Result<(), Error> {
+    configure().compile_protos(protos, includes)
+}
+
+/// Chooses what is generated, and how.
+///
+/// ```no_run
+/// fn main() -> Result<(), nmfw_build::Error> {
+///     nmfw_build::configure()
+///         .build_server(false)
+///         .subject_prefix("acme")
+///         .compile_protos(&["proto/calc.proto"], &["proto"])
+/// }
+/// ```
+pub fn configure() -> Builder {
+    Builder::new()
+}

@@ -1,0 +1,223 @@
+//! Checks of a service's names, alone and against everything else in the build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost_reflect::DescriptorPool;
+
+use crate::error::{Place, Problem};
+use crate::model::{Method, Service, Settings};
+use crate::names;
+
+/// Reports what is wrong with the services that their options alone do not show.
+pub(crate) fn services(
+    services: &[Service],
+    pool: &DescriptorPool,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) {
+    for service in services {
+        own_names(service, problems);
+        method_names(service, problems);
+    }
+    discovery_names(services, problems);
+    subjects(services, problems);
+    type_names(services, pool, settings, problems);
+}
+
+fn problem(place: &Place, what: String, help: impl Into<String>) -> Problem {
+    Problem {
+        place: place.clone(),
+        what,
+        help: help.into(),
+    }
+}
+
+fn own_names(service: &Service, problems: &mut Vec<Problem>) {
+    if !is_identifier(&service.names.service) {
+        problems.push(problem(
+            &service.place,
+            format!(
+                "no Rust name can be made of the service name `{}`",
+                service.proto_name
+            ),
+            "name it with letters",
+        ));
+    }
+    // A subject from the options has been checked with them.
+    if let Err(reason) = names::check_subject(&service.subject)
+        && service.subject_is_default
+    {
+        problems.push(problem(
+            &service.place,
+            format!("the subject \"{}\", made of package and service, {reason}", service.subject),
+            "rename the package or the service, or set `option (nmfw.service) = { subject: \"...\" };`",
+        ));
+    }
+}
+
+fn method_names(service: &Service, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, &Method> = BTreeMap::new();
+    for method in &service.methods {
+        if method.streaming {
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "streaming is not supported yet, and the method `{}` streams",
+                    method.proto_name
+                ),
+                "take `stream` out of the method for now",
+            ));
+        }
+        if method.proto_name.starts_with('_') {
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "the method name `{}` is reserved: it begins with `_`",
+                    method.proto_name
+                ),
+                "take the underscore away",
+            ));
+        } else if !is_identifier(&method.rust_name) {
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "no Rust name can be made of the method name `{}`",
+                    method.proto_name
+                ),
+                "name it with letters",
+            ));
+        }
+        if let Some(first) = seen.insert(&method.rust_name, method) {
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "the methods `{}` and `{}` would both be `{}` in Rust",
+                    first.proto_name, method.proto_name, method.rust_name
+                ),
+                "rename one of them",
+            ));
+        }
+    }
+}
+
+fn discovery_names(services: &[Service], problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        if let Some(first) = seen.get(service.discovery_name.as_str()) {
+            problems.push(problem(
+                &service.place,
+                format!(
+                    "the services `{}` ({}) and `{}` would both be `{}` in discovery",
+                    first.full_name, first.place.file, service.full_name, service.discovery_name
+                ),
+                "set `option (nmfw.service) = { name: \"...\" };` on one of them",
+            ));
+        } else {
+            seen.insert(&service.discovery_name, service);
+        }
+    }
+}
+
+/// Two services must not share a base subject, even with different methods: the session of a service is at its base.
+fn subjects(services: &[Service], problems: &mut Vec<Problem>) {
+    const HELP: &str = "set `option (nmfw.service) = { subject: \"...\" };` on one of them";
+    let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        let Some(first) = seen.get(service.subject.as_str()) else {
+            seen.insert(&service.subject, service);
+            continue;
+        };
+        let theirs: BTreeSet<&str> = first
+            .methods
+            .iter()
+            .map(|method| method.proto_name.as_str())
+            .collect();
+        let with = format!("`{}` ({})", first.full_name, first.place.file);
+        let mut shared = false;
+        for method in service
+            .methods
+            .iter()
+            .filter(|method| theirs.contains(method.proto_name.as_str()))
+        {
+            shared = true;
+            let subject = format!("{}.{}", service.subject, method.proto_name);
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "the subject \"{subject}\" is also that of the method of this name in {with}"
+                ),
+                HELP,
+            ));
+        }
+        if !shared {
+            problems.push(problem(
+                &service.place,
+                format!(
+                    "the subject \"{}\" is also that of the service {with}",
+                    service.subject
+                ),
+                HELP,
+            ));
+        }
+    }
+}
+
+/// Reports generated names that something else in the same Rust module has.
+fn type_names(
+    services: &[Service],
+    pool: &DescriptorPool,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) {
+    let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
+    for file in pool.files() {
+        let module = names::file_stem(file.package_name());
+        let messages = file.messages().map(|item| {
+            (
+                item.name().to_owned(),
+                item.full_name().to_owned(),
+                "message",
+            )
+        });
+        let enums = file
+            .enums()
+            .map(|item| (item.name().to_owned(), item.full_name().to_owned(), "enum"));
+        for (name, full_name, what) in messages.chain(enums) {
+            if !settings.is_extern(&full_name) {
+                taken.insert(
+                    (module.clone(), names::type_name(&name)),
+                    format!("the {what} `{full_name}`"),
+                );
+            }
+        }
+    }
+    for service in services {
+        let module = names::file_stem(&service.package);
+        let names = &service.names;
+        let mut generated = vec![(&names.service, "trait"), (&names.spec, "static")];
+        if settings.server {
+            generated.push((&names.server, "struct"));
+        }
+        if settings.client {
+            generated.push((&names.client, "struct"));
+        }
+        for (name, what) in generated {
+            let key = (module.clone(), name.clone());
+            if let Some(other) = taken.get(&key) {
+                problems.push(problem(
+                    &service.place,
+                    format!(
+                        "the service needs the Rust {what} `{name}`, which {other} has already"
+                    ),
+                    "rename one of them",
+                ));
+            } else {
+                taken.insert(key, format!("the service `{}`", service.full_name));
+            }
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    syn::parse_str::<syn::Ident>(name).is_ok()
+}

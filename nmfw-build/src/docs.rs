@@ -1,0 +1,439 @@
+//! Comments in a `.proto` become documentation in Rust.
+//!
+//! People write comments for people; rustdoc and clippy read them as Markdown with rules. Left alone, an indented example
+//! becomes a test that does not compile, a wrapped list item a lint error in the user's crate, `Vec<T>` an HTML tag.
+//! [`markdown`] rewrites a comment so that it reads the same and none of that happens.
+
+/// Rewrites a comment as lines of Markdown, without the space in front that a doc comment has.
+///
+/// Links are left to the caller: prost-build rewrites those in the comments of messages, [`link`] does for services.
+pub(crate) fn markdown(comment: &str) -> Vec<String> {
+    let lines: Vec<String> = comment.lines().map(plain).collect();
+    let base = lines
+        .iter()
+        .filter(|line| !line.is_empty())
+        .map(|line| indent(line))
+        .min()
+        .unwrap_or(0);
+    let mut writer = Writer::default();
+    for line in &lines {
+        writer.line(line.get(base..).unwrap_or_default());
+    }
+    writer.finish()
+}
+
+/// Makes links of URLs and text of everything else in brackets, as prost-build does.
+pub(crate) fn link(lines: Vec<String>) -> Vec<String> {
+    let mut in_fence = false;
+    lines
+        .into_iter()
+        .map(|line| {
+            let fence = line.trim_start().starts_with("```");
+            in_fence ^= fence;
+            if fence || in_fence {
+                line
+            } else {
+                link_line(&line)
+            }
+        })
+        .collect()
+}
+
+/// The first paragraph of a comment as one line of plain text of at most 200 characters, for discovery.
+pub(crate) fn summary(comment: &str) -> Option<String> {
+    const LIMIT: usize = 200;
+    let words: Vec<&str> = comment
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| line.is_empty())
+        .take_while(|line| !line.is_empty())
+        .flat_map(str::split_whitespace)
+        .collect();
+    let text: String = words
+        .join(" ")
+        .chars()
+        .filter(|c| !is_hostile(*c))
+        .collect();
+    if text.is_empty() {
+        return None;
+    }
+    if text.chars().count() <= LIMIT {
+        return Some(text);
+    }
+    let cut: String = text.chars().take(LIMIT - 1).collect();
+    let cut = cut.rsplit_once(' ').map_or(cut.as_str(), |(head, _)| head);
+    Some(format!("{cut}…"))
+}
+
+/// Characters that rustc refuses in comments or literals: control characters and those that turn the direction of text.
+fn is_hostile(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn plain(line: &str) -> String {
+    let line = line.replace('\t', "    ");
+    let line: String = line.chars().filter(|c| !is_hostile(*c)).collect();
+    line.trim_end().to_owned()
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+/// A list item that is open: where its marker stood in the comment, and where its text starts in the output.
+struct Item {
+    source: usize,
+    text: usize,
+}
+
+#[derive(Default)]
+struct Writer {
+    out: Vec<String>,
+    items: Vec<Item>,
+    /// The indentation in the comment and in the output of a fenced block that is open.
+    fence: Option<(usize, usize, String)>,
+    /// The indentation of an indented block, which is written as a fenced one.
+    block: Option<usize>,
+}
+
+impl Writer {
+    fn line(&mut self, line: &str) {
+        let text = line.trim_start();
+        let indent = indent(line);
+        if let Some((source, column, mark)) = self.fence.clone() {
+            if text.starts_with(&mark) && text.chars().all(|c| mark.starts_with(c)) {
+                self.close_fence();
+            } else {
+                let inner = line.get(source.min(indent)..).unwrap_or_default();
+                // A line that looks like the end of our fence would end it early.
+                let inner = if inner.trim_start().starts_with("```") {
+                    inner.replace('`', "'")
+                } else {
+                    inner.to_owned()
+                };
+                self.push(column, &inner);
+            }
+            return;
+        }
+        if text.is_empty() {
+            self.out.push(String::new());
+            return;
+        }
+        if let Some(start) = self.block {
+            if indent >= start.min(4) && indent >= 4 {
+                self.push(0, line.get(start.min(indent)..).unwrap_or(text));
+                return;
+            }
+            self.end_block();
+        }
+        let after_blank = self.out.last().is_none_or(String::is_empty);
+        if let Some(mark) = fence_mark(text) {
+            let column = self.column(indent, after_blank);
+            self.push(column, &format!("```{}", info(&text[mark.len()..])));
+            self.fence = Some((indent, column, mark.to_owned()));
+            return;
+        }
+        if let Some((marker, rest)) = list_item(text, after_blank || !self.items.is_empty()) {
+            while self.items.last().is_some_and(|item| indent <= item.source) {
+                self.items.pop();
+            }
+            let column = self.items.last().map_or(0, |item| item.text);
+            self.items.push(Item {
+                source: indent,
+                text: column + marker.len() + 1,
+            });
+            self.push(column, &format!("{marker} {}", escape(rest)));
+            return;
+        }
+        if self.items.is_empty() && after_blank && indent >= 4 {
+            self.block = Some(indent);
+            self.push(0, "```text");
+            self.push(0, text);
+            return;
+        }
+        let column = self.column(indent, after_blank);
+        let quoted = self
+            .out
+            .last()
+            .is_some_and(|last| last.trim_start().starts_with('>'));
+        // Without the mark the line would still be part of the quotation, which clippy calls lazy.
+        let mark = if quoted && !text.starts_with('>') {
+            "> "
+        } else {
+            ""
+        };
+        self.push(column, &format!("{mark}{}", escape(text)));
+    }
+
+    /// Where a line of text goes: into the list item it belongs to, or to the margin, which ends the list.
+    fn column(&mut self, indent: usize, after_blank: bool) -> usize {
+        if after_blank {
+            while self.items.last().is_some_and(|item| indent <= item.source) {
+                self.items.pop();
+            }
+        }
+        self.items.last().map_or(0, |item| item.text)
+    }
+
+    fn push(&mut self, column: usize, text: &str) {
+        self.out
+            .push(format!("{:column$}{text}", "").trim_end().to_owned());
+    }
+
+    fn close_fence(&mut self) {
+        if let Some((_, column, _)) = self.fence.take() {
+            self.push(column, "```");
+        }
+    }
+
+    /// Ends an indented block before the blank lines that follow it.
+    fn end_block(&mut self) {
+        if self.block.take().is_some() {
+            let end = self
+                .out
+                .iter()
+                .rposition(|line| !line.is_empty())
+                .map_or(0, |at| at + 1);
+            self.out.insert(end, "```".to_owned());
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.close_fence();
+        self.end_block();
+        while self.out.last().is_some_and(String::is_empty) {
+            self.out.pop();
+        }
+        let start = self
+            .out
+            .iter()
+            .position(|line| !line.is_empty())
+            .unwrap_or(0);
+        self.out.drain(..start);
+        self.out
+    }
+}
+
+fn fence_mark(text: &str) -> Option<&str> {
+    let length = |c: char| text.len() - text.trim_start_matches(c).len();
+    let length = length('`').max(length('~'));
+    (length >= 3 && !text[length..].contains('`')).then(|| &text[..length])
+}
+
+/// The language of a fenced block, or `text` where rustdoc could take it for Rust to run.
+fn info(info: &str) -> &str {
+    const RUST: &[&str] = &[
+        "rust",
+        "should_panic",
+        "no_run",
+        "ignore",
+        "compile_fail",
+        "test_harness",
+        "custom",
+        "standalone_crate",
+    ];
+    let info = info.trim();
+    let word = !info.is_empty() && info.chars().all(|c| c.is_ascii_alphanumeric());
+    if word && !RUST.contains(&info) && !info.starts_with("edition") {
+        info
+    } else {
+        "text"
+    }
+}
+
+/// Splits a list item into its marker and its text. A number other than 1 starts no list in the middle of a paragraph.
+fn list_item(text: &str, may_number: bool) -> Option<(&str, &str)> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let marker = match digits {
+        0 if text.starts_with(['-', '*', '+']) => 1,
+        1..=9
+            if text[digits..].starts_with(['.', ')']) && (may_number || &text[..digits] == "1") =>
+        {
+            digits + 1
+        }
+        _ => return None,
+    };
+    let (marker, rest) = text.split_at(marker);
+    let body = rest.trim_start();
+    // `---` and `**bold**` are no items, and neither is an empty one.
+    (rest.starts_with(' ') && !body.is_empty()).then_some((marker, body))
+}
+
+/// Escapes what Markdown would take for HTML, and takes URLs out of angle brackets, which [`link`] puts back.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['<', '`']) {
+        let (head, tail) = rest.split_at(at);
+        out.push_str(head);
+        if let Some(span) = code_span(tail) {
+            out.push_str(&tail[..span]);
+            rest = &tail[span..];
+            continue;
+        }
+        if let Some((url, after)) = tail
+            .strip_prefix('<')
+            .filter(|tail| is_url(tail))
+            .and_then(|tail| tail.split_once('>'))
+            .filter(|(url, _)| !url.contains(' '))
+        {
+            out.push_str(url);
+            rest = after;
+            continue;
+        }
+        let mut chars = tail.chars();
+        let first = chars.next().unwrap_or_default();
+        let next = chars.clone().next();
+        if first == '<' && next.is_some_and(|c| c.is_ascii_alphabetic() || "/!?".contains(c)) {
+            out.push('\\');
+        }
+        out.push(first);
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The length of the code span at the start, if there is one that ends on this line.
+fn code_span(text: &str) -> Option<usize> {
+    let ticks = text.len() - text.trim_start_matches('`').len();
+    if ticks == 0 {
+        return None;
+    }
+    let mark = &text[..ticks];
+    text[ticks..].find(mark).map(|end| ticks + end + ticks)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn link_line(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(['h', '[', '`']) {
+        let (head, tail) = rest.split_at(at);
+        out.push_str(head);
+        let taken = if let Some(span) = code_span(tail) {
+            out.push_str(&tail[..span]);
+            span
+        } else if is_url(tail) {
+            let end = tail
+                .find(|c: char| c.is_whitespace() || c == ')')
+                .unwrap_or(tail.len());
+            out.push_str(&format!("<{}>", &tail[..end]));
+            end
+        } else if let Some(length) = plain_brackets(tail).filter(|_| !out.ends_with('\\')) {
+            out.push_str(&format!("\\[{}\\]", &tail[1..length - 1]));
+            length
+        } else {
+            let length = tail.chars().next().map_or(1, char::len_utf8);
+            out.push_str(&tail[..length]);
+            length
+        };
+        rest = &tail[taken..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The length of a pair of brackets at the start that is no Markdown link.
+fn plain_brackets(text: &str) -> Option<usize> {
+    let end = text.strip_prefix('[')?.find(']')? + 2;
+    (!text[end..].starts_with(['(', '['])).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(comment: &str, expected: &str) {
+        assert_eq!(
+            link(markdown(comment)).join("\n"),
+            expected,
+            "for {comment:?}"
+        );
+    }
+
+    #[test]
+    fn prose_is_kept() {
+        check(" Adds numbers.\n\n Really.\n", "Adds numbers.\n\nReally.");
+        check("no space\n", "no space");
+        check(" a\n   odd indent\n", "a\nodd indent");
+    }
+
+    #[test]
+    fn indented_blocks_are_no_doctests() {
+        check(
+            " Example:\n\n     let x = 1;\n\n       x\n\n Done.\n",
+            "Example:\n\n```text\nlet x = 1;\n\n  x\n```\n\nDone.",
+        );
+        check(
+            " Example:\n\n\t\tcall()\n",
+            "Example:\n\n```text\ncall()\n```",
+        );
+    }
+
+    #[test]
+    fn fenced_blocks_are_no_doctests() {
+        check(" ```\n let x;\n ```\n", "```text\nlet x;\n```");
+        check(" ```rust\n let x;\n", "```text\nlet x;\n```");
+        check(" ~~~ json\n {}\n ~~~\n", "```json\n{}\n```");
+        check(
+            " ```rust,no_run\n <T>[a]\n ```\n x",
+            "```text\n<T>[a]\n```\nx",
+        );
+    }
+
+    #[test]
+    fn lists_are_neither_lazy_nor_overindented() {
+        check(" - one\n continued\n - two\n", "- one\n  continued\n- two");
+        check(
+            " - one\n        far\n   - nested\n  lazy\n",
+            "- one\n  far\n  - nested\n    lazy",
+        );
+        check(
+            " 1. one\n 2. two\n    more\n\n after\n",
+            "1. one\n2. two\n   more\n\nafter",
+        );
+        check(" -     code?\n", "- code?");
+        check(
+            " in the year\n 2024. A good one\n",
+            "in the year\n2024. A good one",
+        );
+        check(" - one\n\n      deeper\n", "- one\n\n  deeper");
+    }
+
+    #[test]
+    fn quotations_are_not_lazy() {
+        check(" > quote\n goes on\n", "> quote\n> goes on");
+    }
+
+    #[test]
+    fn html_links_and_brackets() {
+        check(" a Vec<T> and `Vec<T>`", "a Vec\\<T> and `Vec<T>`");
+        check(" see https://a.b/c.", "see <https://a.b/c.>");
+        check(" see <https://a.b/c>", "see <https://a.b/c>");
+        check(" an [array] of [x](y)", "an \\[array\\] of [x](y)");
+        check(" 1 < 2 ` tick", "1 < 2 ` tick");
+    }
+
+    #[test]
+    fn hostile_characters_are_dropped() {
+        check(" a\u{202e}b\u{7}\r\n c", "ab\nc");
+    }
+
+    #[test]
+    fn summaries_are_one_short_line() {
+        assert_eq!(
+            summary(" Adds\n numbers.\n\n More."),
+            Some("Adds numbers.".to_owned())
+        );
+        assert_eq!(summary("  \n"), None);
+        let long = summary(&"word ".repeat(100)).unwrap();
+        assert!(
+            long.ends_with("word…") && long.chars().count() <= 200,
+            "{long}"
+        );
+    }
+}

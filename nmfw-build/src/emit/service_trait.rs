@@ -1,0 +1,43 @@
+//! The trait that a service implementation implements, and the client too.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{Item, Rpc, Target, deprecated, docs};
+
+pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+    let docs = docs(&item.service.docs);
+    let deprecated = item.deprecated();
+    let allow = item.allow_method_names();
+    let name = &item.name;
+    let methods = item.methods.iter().map(|rpc| method(rpc, target));
+    quote! {
+        #docs
+        #deprecated
+        #allow
+        pub trait #name: ::core::marker::Send + ::core::marker::Sync + 'static {
+            #(#methods)*
+        }
+    }
+}
+
+fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
+    let runtime = &target.runtime;
+    let docs = docs(&rpc.method.docs);
+    let deprecated = deprecated(rpc.method.deprecated);
+    let Rpc {
+        name,
+        input,
+        output,
+        ..
+    } = rpc;
+    quote! {
+        #docs
+        #deprecated
+        fn #name(
+            &self,
+            ctx: #runtime::Context,
+            request: #input,
+        ) -> impl ::core::future::Future<Output = #runtime::Result<#output>> + ::core::marker::Send;
+    }
+}

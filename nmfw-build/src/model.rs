@@ -1,0 +1,237 @@
+//! The services of a build, with everything decided that generated code needs: names, subjects, options, comments.
+
+use prost_reflect::{DescriptorPool, FileDescriptor, MethodDescriptor, ServiceDescriptor};
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::source_code_info::Location;
+
+use crate::check;
+use crate::comments::{self, FILE_SERVICE, SERVICE_METHOD};
+use crate::docs;
+use crate::error::{Error, Kind, Place, Problem};
+use crate::names;
+use crate::options::{self, Common, Complaint};
+
+/// What the builder decides for all services.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) client: bool,
+    pub(crate) server: bool,
+    pub(crate) subject_prefix: String,
+    pub(crate) service_version: String,
+    /// Protobuf paths whose code is elsewhere.
+    pub(crate) extern_paths: Vec<String>,
+}
+
+impl Settings {
+    /// Whether prost-build generates nothing for this item because another crate has it.
+    pub(crate) fn is_extern(&self, full_name: &str) -> bool {
+        self.extern_paths.iter().any(|path| {
+            let path = path.trim_start_matches('.');
+            path.is_empty()
+                || full_name
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) place: Place,
+    pub(crate) package: String,
+    pub(crate) proto_name: String,
+    pub(crate) full_name: String,
+    pub(crate) names: Names,
+    pub(crate) discovery_name: String,
+    pub(crate) subject: String,
+    pub(crate) subject_is_default: bool,
+    pub(crate) version: String,
+    pub(crate) description: Option<String>,
+    pub(crate) options: Common,
+    pub(crate) deprecated: bool,
+    pub(crate) docs: Vec<String>,
+    pub(crate) methods: Vec<Method>,
+}
+
+/// The Rust names that a service takes in the module of its package.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) service: String,
+    pub(crate) server: String,
+    pub(crate) client: String,
+    pub(crate) spec: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Method {
+    pub(crate) place: Place,
+    pub(crate) proto_name: String,
+    pub(crate) rust_name: String,
+    pub(crate) streaming: bool,
+    pub(crate) idempotency: IdempotencyLevel,
+    pub(crate) options: Common,
+    pub(crate) deprecated: bool,
+    pub(crate) docs: Vec<String>,
+}
+
+/// Reads all services of the pool.
+///
+/// # Errors
+/// Everything that is wrong with any of them, at once.
+pub(crate) fn build(pool: &DescriptorPool, settings: &Settings) -> Result<Vec<Service>, Error> {
+    let mut problems = Vec::new();
+    let services: Vec<Service> = pool
+        .services()
+        .filter(|service| !settings.is_extern(service.full_name()))
+        .map(|service| read_service(&service, settings, &mut problems))
+        .collect();
+    check::services(&services, pool, settings, &mut problems);
+    if problems.is_empty() {
+        return Ok(services);
+    }
+    problems
+        .sort_by(|a, b| (&a.place.file, a.place.position).cmp(&(&b.place.file, b.place.position)));
+    Err(Kind::Problems(problems).into())
+}
+
+fn read_service(
+    service: &ServiceDescriptor,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) -> Service {
+    let file = service.parent_file();
+    let path = service_path(service);
+    let place = Place {
+        file: file.name().to_owned(),
+        position: position(&file, &path),
+        service: service.full_name().to_owned(),
+        method: None,
+    };
+    let mut complaints = Vec::new();
+    let options = options::service(service.parent_pool(), &service.options(), &mut complaints);
+    report(problems, &place, complaints);
+
+    let tokens = names::tokens(service.package_name(), service.name());
+    let prefix = Some(&settings.subject_prefix).filter(|prefix| !prefix.is_empty());
+    let subject_is_default = options.subject.is_none();
+    let subject = options.subject.unwrap_or_else(|| {
+        let parts: Vec<&str> = prefix
+            .into_iter()
+            .chain(&tokens)
+            .map(String::as_str)
+            .collect();
+        parts.join(".")
+    });
+    let comment = comment(&file, &path);
+    let type_name = names::type_name(service.name());
+    let stem = type_name.trim_start_matches("r#").to_owned();
+    Service {
+        package: service.package_name().to_owned(),
+        proto_name: service.name().to_owned(),
+        full_name: service.full_name().to_owned(),
+        names: Names {
+            server: format!("{stem}Server"),
+            client: format!("{stem}Client"),
+            spec: names::spec(service.name()),
+            service: type_name,
+        },
+        discovery_name: options.name.unwrap_or_else(|| tokens.join("-")),
+        subject,
+        subject_is_default,
+        version: options
+            .version
+            .unwrap_or_else(|| settings.service_version.clone()),
+        description: options.description.or_else(|| docs::summary(&comment)),
+        options: options.common,
+        deprecated: service
+            .service_descriptor_proto()
+            .options
+            .as_ref()
+            .is_some_and(prost_types::ServiceOptions::deprecated),
+        docs: documentation(&comment, || {
+            format!("The service `{}`.", service.full_name())
+        }),
+        methods: service
+            .methods()
+            .zip(0..)
+            .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
+            .collect(),
+        place,
+    }
+}
+
+fn read_method(
+    method: &MethodDescriptor,
+    file: &FileDescriptor,
+    service_path: &[i32],
+    index: i32,
+    service: &Place,
+    problems: &mut Vec<Problem>,
+) -> Method {
+    let mut path = service_path.to_vec();
+    path.extend([SERVICE_METHOD, index]);
+    let place = Place {
+        position: position(file, &path).or(service.position),
+        method: Some(method.name().to_owned()),
+        ..service.clone()
+    };
+    let mut complaints = Vec::new();
+    let options = options::method(method.parent_pool(), &method.options(), &mut complaints);
+    report(problems, &place, complaints);
+    let standard = method.method_descriptor_proto().options.as_ref();
+    Method {
+        place,
+        proto_name: method.name().to_owned(),
+        rust_name: names::method(method.name()),
+        streaming: method.is_client_streaming() || method.is_server_streaming(),
+        idempotency: standard.map_or(IdempotencyLevel::IdempotencyUnknown, |options| {
+            options.idempotency_level()
+        }),
+        options,
+        deprecated: standard.is_some_and(prost_types::MethodOptions::deprecated),
+        docs: documentation(&comment(file, &path), || {
+            format!("The method `{}`.", method.full_name())
+        }),
+    }
+}
+
+fn report(problems: &mut Vec<Problem>, place: &Place, complaints: Vec<Complaint>) {
+    problems.extend(complaints.into_iter().map(|(what, help)| Problem {
+        place: place.clone(),
+        what,
+        help,
+    }));
+}
+
+fn service_path(service: &ServiceDescriptor) -> Vec<i32> {
+    let index = service
+        .parent_file()
+        .services()
+        .zip(0..)
+        .find(|(other, _)| other == service)
+        .map_or(0, |(_, index)| index);
+    vec![FILE_SERVICE, index]
+}
+
+fn location<'a>(file: &'a FileDescriptor, path: &[i32]) -> Option<&'a Location> {
+    let info = file.file_descriptor_proto().source_code_info.as_ref()?;
+    info.location.iter().find(|location| location.path == path)
+}
+
+fn position(file: &FileDescriptor, path: &[i32]) -> Option<(i32, i32)> {
+    let span = &location(file, path)?.span;
+    Some((span.first()?.checked_add(1)?, span.get(1)?.checked_add(1)?))
+}
+
+fn comment(file: &FileDescriptor, path: &[i32]) -> String {
+    location(file, path).map(comments::text).unwrap_or_default()
+}
+
+fn documentation(comment: &str, fallback: impl FnOnce() -> String) -> Vec<String> {
+    let lines = docs::link(docs::markdown(comment));
+    if lines.is_empty() {
+        vec![fallback()]
+    } else {
+        lines
+    }
+}

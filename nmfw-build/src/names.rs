@@ -1,0 +1,183 @@
+//! From names in a `.proto` to names in Rust and on NATS.
+
+use heck::{ToShoutySnakeCase, ToSnakeCase, ToUpperCamelCase};
+
+/// Methods that a generated client already has, from itself or from a trait that every type implements. A method of a
+/// service that would get one of these names gets an underscore behind it, in the trait and in the client alike.
+const TAKEN: &[&str] = &[
+    "new",
+    "local",
+    "wait_ready",
+    "borrow",
+    "borrow_mut",
+    "clone",
+    "clone_from",
+    "clone_into",
+    "fmt",
+    "from",
+    "into",
+    "to_owned",
+    "try_from",
+    "try_into",
+    "type_id",
+];
+
+/// The Rust name of a method.
+pub(crate) fn method(proto: &str) -> String {
+    let snake = proto.to_snake_case();
+    if TAKEN.contains(&snake.as_str()) {
+        return format!("{snake}_");
+    }
+    escape(&snake)
+}
+
+/// The Rust name of a message, an enum or a service. The same rule as prost-build's.
+pub(crate) fn type_name(proto: &str) -> String {
+    escape(&proto.to_upper_camel_case())
+}
+
+/// The Rust name of the static that holds a service's facts.
+pub(crate) fn spec(service: &str) -> String {
+    format!("{}_SPEC", service.to_shouty_snake_case())
+}
+
+/// The file that holds a package, without `.rs`. Unlike prost-build it leaves `r#` out of file names.
+pub(crate) fn file_stem(package: &str) -> String {
+    if package.is_empty() {
+        return "_".to_owned();
+    }
+    let parts: Vec<_> = package.split('.').map(ToSnakeCase::to_snake_case).collect();
+    parts.join(".")
+}
+
+/// Makes an identifier of a word that may be a keyword. The same rule as prost-build's, which does not export it.
+fn escape(word: &str) -> String {
+    match word {
+        "as" | "break" | "const" | "continue" | "else" | "enum" | "false" | "fn" | "for" | "if"
+        | "impl" | "in" | "let" | "loop" | "match" | "mod" | "move" | "mut" | "pub" | "ref"
+        | "return" | "static" | "struct" | "trait" | "true" | "type" | "unsafe" | "use"
+        | "where" | "while" | "dyn" | "abstract" | "become" | "box" | "do" | "final" | "macro"
+        | "override" | "priv" | "typeof" | "unsized" | "virtual" | "yield" | "async" | "await"
+        | "try" | "gen" => format!("r#{word}"),
+        "_" | "super" | "self" | "Self" | "extern" | "crate" => format!("{word}_"),
+        _ if word.starts_with(|c: char| c.is_numeric()) => format!("_{word}"),
+        _ => word.to_owned(),
+    }
+}
+
+/// The tokens that name a service on NATS: those of the package and the service in lower case. Where the package ends
+/// with the service's name the two collapse, so that `calc.Calc` is `calc` and not `calc.calc`.
+pub(crate) fn tokens(package: &str, service: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = package
+        .split('.')
+        .filter(|token| !token.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let service = service.to_lowercase();
+    if tokens.last() != Some(&service) {
+        tokens.push(service);
+    }
+    tokens
+}
+
+/// Says what is wrong with a subject that has to be literal and must not reach into reserved space.
+pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
+    if subject.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    for token in subject.split('.') {
+        if token.is_empty() {
+            return Err("has an empty token: no dot at the ends, no two dots in a row".to_owned());
+        }
+        if token.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!(
+                "has white space or a control character in the token {token:?}"
+            ));
+        }
+        if token.contains(['*', '>']) {
+            return Err(format!("has a wildcard in the token `{token}`"));
+        }
+        if token.starts_with(['_', '$']) {
+            return Err(format!(
+                "has the token `{token}`: those that begin with `_` or `$` are reserved"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Says what is wrong with the name of a queue group.
+pub(crate) fn check_queue_group(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("has white space or a control character".to_owned());
+    }
+    if name.contains(['*', '>']) {
+        return Err("has a wildcard".to_owned());
+    }
+    if name.split('.').any(str::is_empty) {
+        return Err("has an empty token: no dot at the ends, no two dots in a row".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether discovery (ADR-32) takes this as the name of a service.
+pub(crate) fn is_discovery_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_names_avoid_keywords_and_taken_names() {
+        for (proto, rust) in [
+            ("Add", "add"),
+            ("GetHTTPRoute", "get_http_route"),
+            ("Type", "r#type"),
+            ("Self", "self_"),
+            ("New", "new_"),
+            ("WaitReady", "wait_ready_"),
+            ("Clone", "clone_"),
+            ("Gen", "r#gen"),
+        ] {
+            assert_eq!(method(proto), rust);
+        }
+    }
+
+    #[test]
+    fn a_package_that_ends_with_the_service_collapses() {
+        assert_eq!(tokens("calc", "Calc"), ["calc"]);
+        assert_eq!(
+            tokens("acme.billing.v1", "Invoices"),
+            ["acme", "billing", "v1", "invoices"]
+        );
+        assert_eq!(tokens("", "Invoices"), ["invoices"]);
+        assert_eq!(tokens("a.orders", "Orders"), ["a", "orders"]);
+    }
+
+    #[test]
+    fn subjects_are_literal_and_outside_reserved_space() {
+        for good in ["nmfw.calc", "a", "a-b.c_d.e$"] {
+            assert_eq!(check_subject(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", ".", "a.", ".a", "a..b", "a b", "a.*", "a.>", "_a", "a.$b", "a\tb", "a\u{7}",
+        ] {
+            assert!(check_subject(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn file_names_have_no_raw_identifiers() {
+        assert_eq!(file_stem("type.async"), "type.async");
+        assert_eq!(file_stem(""), "_");
+        assert_eq!(file_stem("acme.v1"), "acme.v1");
+    }
+}
