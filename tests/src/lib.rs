@@ -4,6 +4,7 @@
 //! says what to do, and what a test started is gone when the test is over, however it ended.
 
 pub mod broker;
+pub mod calc;
 pub mod embedded;
 pub mod failure;
 pub mod foreign;
@@ -12,6 +13,7 @@ pub mod nats_server;
 pub mod ports;
 pub mod probe;
 pub mod proxy;
+pub mod puppet;
 pub mod round_trip;
 pub mod server;
 pub mod server_log;

@@ -9,7 +9,7 @@ const MAX_EXPRESSION: usize = 1000;
 
 /// The calculator.
 #[derive(Clone, Copy, Debug)]
-pub struct Calculator;
+pub(crate) struct Calculator;
 
 impl Calc for Calculator {
     async fn average(&self, _ctx: Context, req: AverageRequest) -> Result<CalcResponse, Status> {
@@ -93,7 +93,11 @@ mod tests {
     #[tokio::test]
     async fn bad_expressions_are_the_callers_fault() {
         for text in ["", "2*", "x+1", "(((", "1 2", "\0"] {
-            assert_eq!(expression(text).await, Err(Code::InvalidArgument), "{text:?}");
+            assert_eq!(
+                expression(text).await,
+                Err(Code::InvalidArgument),
+                "{text:?}"
+            );
         }
         assert_eq!(
             expression(&"(".repeat(1_000_000)).await,

@@ -15,7 +15,7 @@ use crate::{
 const DISCOVERY: Duration = Duration::from_secs(5);
 
 /// Starts a broker and the service, calls it, shows what discovery says, and ends.
-pub async fn run() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     let broker = Broker::start().await?;
     println!("A broker listens on {}", broker.url());
 
@@ -37,13 +37,19 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     let request = AverageRequest {
         values: values.clone(),
     };
-    println!("\naverage 1.1 2 3.5   = {}", calc.average(request).await?.result);
+    println!(
+        "\naverage 1.1 2 3.5   = {}",
+        calc.average(request).await?.result
+    );
     let request = AddRequest { values };
     println!("add 1.1 2 3.5       = {}", calc.add(request).await?.result);
     let request = ExpressionRequest {
         expression: "2*(3+4)".to_owned(),
     };
-    println!("expression 2*(3+4)  = {}", calc.expression(request).await?.result);
+    println!(
+        "expression 2*(3+4)  = {}",
+        calc.expression(request).await?.result
+    );
 
     for verb in ["PING", "INFO", "STATS"] {
         println!("\n$SRV.{verb}.calc says {}", ask(&nats, verb).await?);
@@ -58,7 +64,9 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
 
 /// Asks discovery with plain NATS, as any other client would.
 async fn ask(nats: &Connection, verb: &str) -> Result<String, Box<dyn Error>> {
-    let request = nats.client().request(format!("$SRV.{verb}.calc"), "".into());
+    let request = nats
+        .client()
+        .request(format!("$SRV.{verb}.calc"), "".into());
     let answer = tokio::time::timeout(DISCOVERY, request).await??;
     let answer: serde_json::Value = serde_json::from_slice(&answer.payload)?;
     Ok(serde_json::to_string_pretty(&answer)?)

@@ -4,6 +4,7 @@ mod calculator;
 mod demo;
 
 /// What the generator made of `proto/calc.proto`.
+#[allow(unreachable_pub, reason = "generated for libraries too")]
 mod calc {
     nmfw::include_proto!("calc");
 }

@@ -353,9 +353,7 @@ impl Work {
                 tracing::error!("handlers that block their threads cannot be ended");
             }
         }
-        if !connection_lost
-            && let Err(error) = self.connection.flush_within(MAX_ROUND_TRIP).await
-        {
+        if !connection_lost && let Err(error) = self.connection.flush_within(MAX_ROUND_TRIP).await {
             tracing::warn!(%error, "the last answers may be lost");
         }
         tracing::info!("stopped");

@@ -1,0 +1,48 @@
+//! The calculator of the original, for what is compared with it.
+
+use nmfw::{Context, Status};
+
+pub use self::generated::*;
+
+#[allow(missing_docs, reason = "generated from calc.proto, which says it all")]
+mod generated {
+    nmfw::include_proto!("calc");
+}
+
+/// The implementation; knows one expression.
+#[derive(Clone, Copy, Debug)]
+pub struct Calculator;
+
+impl Calc for Calculator {
+    async fn average(&self, _ctx: Context, req: AverageRequest) -> Result<CalcResponse, Status> {
+        let result = match req.values.len() {
+            0 => 0.0,
+            count => req.values.iter().sum::<f32>() / count as f32,
+        };
+        Ok(response("average", result))
+    }
+
+    async fn add(&self, _ctx: Context, req: AddRequest) -> Result<CalcResponse, Status> {
+        Ok(response("add", req.values.iter().sum()))
+    }
+
+    async fn expression(
+        &self,
+        _ctx: Context,
+        req: ExpressionRequest,
+    ) -> Result<CalcResponse, Status> {
+        match req.expression.as_str() {
+            "2*(3+4)" => Ok(response("expr", 14.0)),
+            other => Err(Status::invalid_argument(format!(
+                "cannot calculate {other}"
+            ))),
+        }
+    }
+}
+
+fn response(operation: &str, result: f32) -> CalcResponse {
+    CalcResponse {
+        operation: operation.to_owned(),
+        result,
+    }
+}

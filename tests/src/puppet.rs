@@ -1,0 +1,158 @@
+//! A service that does what its caller tells it, and remembers what happened to it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nmfw::{Code, Context, MetadataValue, Server, Status, server::Running};
+
+pub use self::generated::*;
+
+#[allow(
+    missing_docs,
+    reason = "generated from puppet.proto, which says it all"
+)]
+mod generated {
+    nmfw::include_proto!("nmfw.puppet");
+}
+
+/// The implementation. Clones share their counters.
+#[derive(Clone, Debug, Default)]
+pub struct Strings {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    started: AtomicU64,
+    finished: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Strings {
+    /// Handlers that have begun.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.counts.started.load(Ordering::SeqCst)
+    }
+
+    /// Handlers that have come to their end.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.counts.finished.load(Ordering::SeqCst)
+    }
+
+    /// Handlers that were dropped before.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Ordering::SeqCst)
+    }
+
+    fn enter(&self) -> Entered {
+        self.counts.started.fetch_add(1, Ordering::SeqCst);
+        Entered(Arc::clone(&self.counts), false)
+    }
+}
+
+struct Entered(Arc<Counts>, bool);
+
+impl Entered {
+    fn leave(mut self) {
+        self.1 = true;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let count = if self.1 {
+            &self.0.finished
+        } else {
+            &self.0.dropped
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Puppet for Strings {
+    async fn echo(&self, _ctx: Context, request: Blob) -> Result<Blob, Status> {
+        self.enter().leave();
+        Ok(request)
+    }
+
+    async fn sleep(&self, _ctx: Context, request: SleepRequest) -> Result<Blob, Status> {
+        let entered = self.enter();
+        tokio::time::sleep(Duration::from_millis(request.millis)).await;
+        entered.leave();
+        Ok(Blob::default())
+    }
+
+    async fn fail(&self, ctx: Context, request: FailRequest) -> Result<(), Status> {
+        self.enter().leave();
+        ctx.set_response_metadata("failed-by", "puppet")?;
+        let mut status = Status::new(Code::from_number(request.code), request.message);
+        if !request.detail.is_empty() {
+            status = status.with_detail(&request.detail);
+        }
+        if request.not_started {
+            status = status.not_started();
+        }
+        Err(status)
+    }
+
+    async fn panic(&self, _ctx: Context, (): ()) -> Result<(), Status> {
+        let _entered = self.enter();
+        panic!("told to")
+    }
+
+    async fn inspect(&self, ctx: Context, (): ()) -> Result<Seen, Status> {
+        self.enter().leave();
+        ctx.set_response_metadata("inspected-by", "puppet")?;
+        let text = |value: &MetadataValue| match value {
+            MetadataValue::Text(text) => text.clone(),
+            MetadataValue::Binary(bytes) => format!("{bytes:?}"),
+        };
+        Ok(Seen {
+            metadata: ctx
+                .metadata()
+                .iter()
+                .map(|(key, value)| (key.to_owned(), text(value)))
+                .collect(),
+            time_left_millis: ctx
+                .time_left()
+                .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            client_version: ctx.client_version().unwrap_or_default().to_owned(),
+            subject: ctx.subject().unwrap_or_default().to_owned(),
+            reply: ctx.reply().unwrap_or_default().to_owned(),
+            method: ctx
+                .method()
+                .map(nmfw::Method::full_name)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// Serves it on a connection of its own, with the defaults.
+///
+/// # Errors
+///
+/// If connecting or starting fails.
+pub async fn serve(url: &str, strings: &Strings) -> Result<Running, nmfw::Error> {
+    let nats = nmfw::connect(url).await?;
+    Server::new(nats)
+        .add_service(PuppetServer::new(strings.clone()))
+        .start()
+        .await
+}
+
+/// A client with a connection of its own.
+///
+/// # Errors
+///
+/// If connecting fails.
+pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
+    Ok(PuppetClient::new(nmfw::connect(url).await?))
+}
