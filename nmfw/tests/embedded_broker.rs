@@ -29,7 +29,7 @@ enum Server {
     Embedded(Option<Broker>),
     Real {
         process: Child,
-        port: u16,
+        bound: u16,
         _config: tempfile::TempDir,
     },
 }
@@ -53,7 +53,7 @@ impl Server {
     fn port(&self) -> u16 {
         match self {
             Self::Embedded(broker) => broker.as_ref().unwrap().port(),
-            Self::Real { port, .. } => *port,
+            Self::Real { bound, .. } => *bound,
         }
     }
 
@@ -124,22 +124,25 @@ async fn real_server(config: Config) -> Option<Server> {
     let ports = dir
         .path()
         .join(format!("nats-server_{}.ports", process.id()));
+    // It has an owner that ends it from here on.
+    let mut server = Server::Real {
+        process,
+        bound: 0,
+        _config: dir,
+    };
     let started = Instant::now();
-    loop {
+    while server.port() == 0 {
         if let Ok(text) = std::fs::read_to_string(&ports)
             && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
+            && let Server::Real { bound, .. } = &mut server
         {
             let url = json["nats"][0].as_str().unwrap();
-            let port = url.rsplit(':').next().unwrap().parse().unwrap();
-            return Some(Server::Real {
-                process,
-                port,
-                _config: dir,
-            });
+            *bound = url.rsplit(':').next().unwrap().parse().unwrap();
         }
         assert!(started.elapsed() < PATIENCE, "nats-server did not start");
         sleep(Duration::from_millis(20)).await;
     }
+    Some(server)
 }
 
 async fn servers(config: Config) -> Vec<Server> {
@@ -217,6 +220,7 @@ struct Script {
     sent: String,
     received: String,
     closed: bool,
+    torn: bool,
 }
 
 const PLAIN: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
@@ -229,6 +233,7 @@ fn stays(name: &'static str, sent: &str, received: &str) -> Script {
         sent,
         received,
         closed: false,
+        torn: true,
     }
 }
 
@@ -240,12 +245,22 @@ fn ends(name: &'static str, sent: &str, received: &str) -> Script {
         sent,
         received,
         closed: true,
+        torn: true,
     }
 }
 
 impl Script {
     fn connect(self, connect: &'static str) -> Self {
         Self { connect, ..self }
+    }
+
+    /// Not byte by byte: nats-server reads the line again when the payload comes later, and says
+    /// twice what it thinks of the subject.
+    fn whole(self) -> Self {
+        Self {
+            torn: false,
+            ..self
+        }
     }
 }
 
@@ -318,8 +333,8 @@ fn scripts() -> Vec<Script> {
         stays("verbose", "SUB a 1\r\nPUB a 0\r\n\r\nSUB a..b 2\r\nUNSUB 1\r\nUNSUB 7\r\nPONG\r\n",
             "+OK\r\n+OK\r\n+OK\r\nMSG a 1 0\r\n\r\n-ERR 'Invalid Subject'\r\n+OK\r\n+OK\r\n").connect(r#"{"pedantic":false}"#),
         stays("pedantic", "SUB a.> 1\r\nPUB a.* 0\r\n\r\nPUB a..b 0\r\n\r\nPUB a.b* 0\r\n\r\n",
-            "-ERR 'Invalid Publish Subject'\r\nMSG a.* 1 0\r\n\r\n-ERR 'Invalid Publish Subject'\r\nMSG a.b* 1 0\r\n\r\n").connect(r#"{"verbose":false}"#),
-        stays("no CONNECT at all", "SUB a.* 1\r\nPUB a.* 0\r\n\r\n", "+OK\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nMSG a.* 1 0\r\n\r\n").connect(""),
+            "-ERR 'Invalid Publish Subject'\r\nMSG a.* 1 0\r\n\r\n-ERR 'Invalid Publish Subject'\r\nMSG a.b* 1 0\r\n\r\n").connect(r#"{"verbose":false}"#).whole(),
+        stays("no CONNECT at all", "SUB a.* 1\r\nPUB a.* 0\r\n\r\n", "+OK\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nMSG a.* 1 0\r\n\r\n").connect("").whole(),
         stays("an empty CONNECT", "SUB a 1\r\n", "+OK\r\n+OK\r\n").connect("{}"),
         stays("CONNECT null", "", "+OK\r\n").connect("null"),
         stays("nobody is asked who they are", "", "").connect(r#"{"verbose":false,"user":"a","pass":"b","jwt":"c","nkey":"d","tls_required":true}"#),
@@ -363,7 +378,7 @@ async fn raw_protocol() {
             let sent = format!("{connect}{}", script.sent);
             // As one piece, and torn apart at every byte.
             for piece in [sent.len(), 1] {
-                if piece == 1 && sent.len() > 1000 {
+                if piece == 1 && (!script.torn || sent.len() > 1000) {
                     continue;
                 }
                 let context = format!("{}: {} by {piece} bytes", server.kind(), script.name);

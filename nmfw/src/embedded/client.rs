@@ -158,9 +158,9 @@ impl Connection {
         let ping = sleep_until(self.next_ping);
         tokio::pin!(shutdown, ping);
         let mut buf = BytesMut::new();
-        let (mut need, mut chunk) = (1, READ_MIN);
+        let (mut need, mut chunk) = (1_usize, READ_MIN);
         loop {
-            buf.reserve(chunk.max(need - buf.len()));
+            buf.reserve(chunk.max(need.saturating_sub(buf.len())));
             tokio::select! {
                 read = read.read_buf(&mut buf) => match read {
                     Ok(0) | Err(_) => return,

@@ -117,7 +117,8 @@ impl Builder {
     /// How many bytes may wait to be written to one client. Default 64 MiB.
     ///
     /// A client that reads so slowly that there would be more is disconnected, and so is one that
-    /// takes longer than ten seconds for what there is. Others do not wait for it, but for one
+    /// takes longer than ten seconds for what there is: keep it well above
+    /// [`max_payload`](Self::max_payload). Others do not wait for it, but for one
     /// thing: while a client is at three quarters of this limit, those who send to it are slowed
     /// down, by at most ten milliseconds for each read of theirs.
     pub fn max_pending(mut self, bytes: usize) -> Self {
@@ -249,4 +250,60 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     .await;
     // Whoever is left is aborted now, and waited for: the port is not free before.
     clients.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn session(ping_interval: Duration, answer: bool) -> (String, Duration) {
+        let mut builder = Broker::builder();
+        builder.settings.ping_interval = ping_interval;
+        let broker = builder.start().await.unwrap();
+        let mut socket = TcpStream::connect(("127.0.0.1", broker.port()))
+            .await
+            .unwrap();
+        socket
+            .write_all(b"CONNECT {\"verbose\":false}\r\n")
+            .await
+            .unwrap();
+        let (start, mut said) = (Instant::now(), Vec::new());
+        while start.elapsed() < ping_interval * 10 {
+            match timeout(ping_interval, socket.read_buf(&mut said)).await {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) if answer => socket.write_all(b"PONG\r\n").await.unwrap(),
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+        let said = String::from_utf8(said).unwrap();
+        (
+            said.split_once("\r\n").unwrap().1.to_owned(),
+            start.elapsed(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_client_that_answers_no_pings_is_stale() {
+        let interval = Duration::from_millis(100);
+        let (said, after) = session(interval, false).await;
+        assert_eq!(said, "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+        assert!(after >= 3 * interval);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_answers_stays() {
+        let (said, after) = session(Duration::from_millis(100), true).await;
+        assert!(said.matches("PING\r\n").count() >= 4, "{said}");
+        assert!(
+            !said.contains("ERR") && after >= Duration::from_secs(1),
+            "{said}"
+        );
+    }
 }
