@@ -646,6 +646,34 @@ async fn many_subscriptions_come_and_go() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_maximum_is_exact_under_many_publishers() {
+    for server in servers(Config::default()).await {
+        let mut sub = server.raw().await;
+        sub.send(b"SUB a 7\r\nUNSUB 7 1500\r\nSUB end 8\r\nPING\r\n")
+            .await;
+        sub.expect("PONG\r\n").await;
+        let port = server.port();
+        let publishers = (0..4).map(|_| {
+            tokio::spawn(async move {
+                let mut raw = Raw::open(port).await;
+                raw.send(format!("CONNECT {PLAIN}\r\n").as_bytes()).await;
+                for _ in 0..100 {
+                    raw.send("PUB a 0\r\n\r\n".repeat(10).as_bytes()).await;
+                }
+                raw.send(b"PING\r\n").await;
+                raw.expect("PONG\r\n").await;
+            })
+        });
+        for publisher in join_all(publishers).await {
+            publisher.unwrap();
+        }
+        server.raw().await.send(b"PUB end 0\r\n\r\n").await;
+        sub.expect(&("MSG a 7 0\r\n\r\n".repeat(1500) + "MSG end 8 0\r\n\r\n"))
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_an_error_and_a_dropped_broker_is_gone() {
     let broker = Broker::start().await.unwrap();
