@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, broadcast, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
@@ -204,9 +204,11 @@ impl Connection {
             flushed => flushed,
         };
         let drain = async {
-            if self.0.client.drain().await.is_ok() {
-                // The connection task ends without an answer; it drops this one's.
-                _ = self.0.client.flush().await;
+            _ = self.0.client.drain().await;
+            // Nothing answers a drain. What can be seen is that the connection task is gone: it
+            // ends within a round trip to the server.
+            while self.0.client.flush().await.is_ok() {
+                sleep(Duration::from_millis(1)).await;
             }
         };
         // Without a connection the command is never read: then the state alone says closed, and

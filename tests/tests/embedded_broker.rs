@@ -1,17 +1,15 @@
 //! One suite for two servers: whatever holds for the embedded broker has to hold for nats-server.
 
-#![cfg(feature = "embedded")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use nmfw::embedded::Broker;
+use nmfw_tests::NatsServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -27,11 +25,7 @@ struct Config {
 
 enum Server {
     Embedded(Option<Broker>),
-    Real {
-        process: Child,
-        bound: u16,
-        _config: tempfile::TempDir,
-    },
+    Real(NatsServer),
 }
 
 impl Server {
@@ -43,17 +37,28 @@ impl Server {
         Self::Embedded(Some(builder.start().await.unwrap()))
     }
 
+    async fn real(config: Config) -> Self {
+        let mut builder = NatsServer::builder();
+        if config.port != 0 {
+            builder = builder.port(config.port);
+        }
+        if config.max_pending > 0 {
+            builder = builder.config(format!("max_pending: {}", config.max_pending));
+        }
+        Self::Real(builder.start().await.unwrap())
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Embedded(_) => "embedded",
-            Self::Real { .. } => "nats-server",
+            Self::Real(_) => "nats-server",
         }
     }
 
     fn port(&self) -> u16 {
         match self {
             Self::Embedded(broker) => broker.as_ref().unwrap().port(),
-            Self::Real { bound, .. } => *bound,
+            Self::Real(server) => server.port(),
         }
     }
 
@@ -72,7 +77,7 @@ impl Server {
             return Self::embedded(config).await;
         }
         drop(self);
-        real_server(config).await.unwrap()
+        Self::real(config).await
     }
 
     async fn client(&self) -> async_nats::Client {
@@ -89,66 +94,8 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Self::Real { process, .. } = self {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// The real server, if there is one: the only place that knows where it comes from.
-async fn real_server(config: Config) -> Option<Server> {
-    let program = std::env::var_os("NATS_SERVER")?;
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("server.conf");
-    let mut file = std::fs::File::create(&path).unwrap();
-    let port = if config.port == 0 {
-        -1
-    } else {
-        i32::from(config.port)
-    };
-    writeln!(file, "listen: \"127.0.0.1:{port}\"").unwrap();
-    writeln!(file, "ports_file_dir: {:?}", dir.path()).unwrap();
-    if config.max_pending > 0 {
-        writeln!(file, "max_pending: {}", config.max_pending).unwrap();
-    }
-    let process = Command::new(program)
-        .arg("-c")
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let ports = dir
-        .path()
-        .join(format!("nats-server_{}.ports", process.id()));
-    // It has an owner that ends it from here on.
-    let mut server = Server::Real {
-        process,
-        bound: 0,
-        _config: dir,
-    };
-    let started = Instant::now();
-    while server.port() == 0 {
-        if let Ok(text) = std::fs::read_to_string(&ports)
-            && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
-            && let Server::Real { bound, .. } = &mut server
-        {
-            let url = json["nats"][0].as_str().unwrap();
-            *bound = url.rsplit(':').next().unwrap().parse().unwrap();
-        }
-        assert!(started.elapsed() < PATIENCE, "nats-server did not start");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Some(server)
-}
-
 async fn servers(config: Config) -> Vec<Server> {
-    let mut servers = vec![Server::embedded(config).await];
-    servers.extend(real_server(config).await);
-    servers
+    vec![Server::embedded(config).await, Server::real(config).await]
 }
 
 /// A connection without a client library.

@@ -8,79 +8,43 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nmfw::{ConnectOptions, Connection, ConnectionEvent, ConnectionStatus, ErrorKind};
+use nmfw_tests::NatsServer;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
 /// Longer than anything here takes; only a failing test reaches it.
 const LONG: Duration = Duration::from_secs(30);
 
-fn real_server() -> PathBuf {
-    std::env::var_os("NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from)
-}
-
 /// A running nats-server, killed when dropped.
-struct Server {
-    child: Child,
-    port: u16,
-    dir: TempDir,
-}
+struct Server(NatsServer);
 
 impl Server {
     async fn start(config: &str) -> Self {
-        Self::start_on(free_port().await, config).await
+        let server = NatsServer::builder().config(config).start().await;
+        Self(server.unwrap())
     }
 
     async fn start_on(port: u16, config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("server.conf");
-        std::fs::write(&path, format!("listen: \"127.0.0.1:{port}\"\n{config}\n")).unwrap();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let child = Command::new(real_server())
-            .arg("-c")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("nats-server is needed: set $NATS_SERVER or put it in $PATH");
-        let mut server = Self { child, port, dir };
-        within(async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                if let Some(status) = server.child.try_wait().unwrap() {
-                    let log = std::fs::read_to_string(server.dir.path().join("log")).unwrap();
-                    panic!("nats-server: {status}\n{log}");
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        server
+        let server = NatsServer::builder().port(port).config(config);
+        Self(server.start().await.unwrap())
     }
 
     fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.0.url()
     }
 
     fn url_as(&self, login: &str) -> String {
-        format!("nats://{login}@127.0.0.1:{}", self.port)
+        format!("nats://{login}@127.0.0.1:{}", self.0.port())
     }
 
     fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
+        self.0.kill().unwrap();
     }
 }
 
@@ -230,7 +194,7 @@ async fn max_reconnects_does_not_cut_the_first_round_short() {
 #[tokio::test]
 async fn a_callback_chooses_the_server() {
     let server = Server::start("").await;
-    let wanted = server.port;
+    let wanted = server.0.port();
     let options = ConnectOptions::new()
         .connect_attempts(1)
         .max_reconnects(1)
@@ -343,10 +307,7 @@ async fn a_lame_duck_is_an_event() {
     let server = Server::start("lame_duck_duration: \"30s\"").await;
     let nats = nmfw::connect(server.url()).await.unwrap();
     let mut events = nats.subscribe_events();
-    let sent = Command::new("kill")
-        .args(["-USR2", &server.child.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
+    server.0.lame_duck().unwrap();
     event(&mut events, |event| *event == ConnectionEvent::LameDuck).await;
 }
 
@@ -362,7 +323,7 @@ async fn comes_back_and_says_so() {
     let flush = nats.flush_within(Duration::from_millis(50));
     assert_eq!(flush.await.unwrap_err().kind(), ErrorKind::TimedOut);
 
-    let _server = Server::start_on(server.port, "").await;
+    let _server = Server::start_on(server.0.port(), "").await;
     event(&mut events, |event| *event == ConnectionEvent::Connected).await;
     assert!(status(&nats, ConnectionStatus::Connected).await > before);
     works(&nats).await;
@@ -492,7 +453,8 @@ async fn nkey() {
     ))
     .await;
     let seed = pair.seed().unwrap();
-    let path = server.dir.path().join("user.nk");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("user.nk");
     std::fs::write(&path, format!("# key\n{seed}\n")).unwrap();
 
     let options = ConnectOptions::new().nkey(&seed);
@@ -551,7 +513,8 @@ async fn credentials() {
          ************************* IMPORTANT *************************\n\
          -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n\n*****\n"
     );
-    let path = server.dir.path().join("user.creds");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("user.creds");
     std::fs::write(&path, &creds).unwrap();
     let new = ConnectOptions::new;
     let sign = |seed: &str, nonce: &[u8]| nkeys::KeyPair::from_seed(seed)?.sign(nonce);
@@ -638,7 +601,7 @@ impl Certificates {
 async fn tls_with_a_client_certificate() {
     let files = Certificates::new();
     let server = Server::start(&files.config("verify: true")).await;
-    let url = format!("tls://localhost:{}", server.port);
+    let url = format!("tls://localhost:{}", server.0.port());
     let path = |name| files.path(name);
     let new = ConnectOptions::new;
     let trusting = || new().root_certificates(path("ca.pem"));
@@ -669,7 +632,7 @@ async fn tls_with_a_client_certificate() {
 #[tokio::test]
 async fn tls_is_not_given_up_when_the_server_has_none() {
     let server = Server::start("").await;
-    let url = format!("tls://127.0.0.1:{}", server.port);
+    let url = format!("tls://127.0.0.1:{}", server.0.port());
     let error = refused(ConnectOptions::new(), &url).await;
     assert_eq!(error.kind(), ErrorKind::Tls, "{error:?}");
 }
@@ -707,12 +670,13 @@ async fn a_context_file() {
             files.path("ca.pem"),
         )
     };
-    let path = write_context(server.dir.path(), &context("p@ss/word"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = write_context(dir.path(), &context("p@ss/word"));
     let nats = within(nmfw::connect_context(&path)).await.unwrap();
     works(&nats).await;
     assert_eq!(nats.inbox_prefix(), "_INBOX.me");
 
-    let path = write_context(server.dir.path(), &context("wrong"));
+    let path = write_context(dir.path(), &context("wrong"));
     let error = within(nmfw::connect_context(&path)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Authorization);
     let options = ConnectOptions::new()
@@ -723,7 +687,6 @@ async fn a_context_file() {
     assert_eq!(nats.inbox_prefix(), "_INBOX.you");
 }
 
-#[cfg(feature = "websocket")]
 #[tokio::test]
 async fn websocket() {
     let port = free_port().await;
