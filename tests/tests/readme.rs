@@ -1,0 +1,115 @@
+//! Follows the README: makes the crate that it describes, with its commands and its files, builds
+//! it, and calls the service over a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    time::Duration,
+};
+
+use nmfw_tests::{NatsServer, eventually};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn repository() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap().to_owned()
+}
+
+/// The text of the first fenced block after a line that ends with `end`.
+fn block<'a>(readme: &'a str, end: &str) -> &'a str {
+    let (_, rest) = readme
+        .split_once(&format!("{end}\n"))
+        .unwrap_or_else(|| panic!("the README has no line that ends with {end:?}"));
+    let (_, rest) = rest.split_once("```").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It has ended by itself if the test got that far.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_five_minutes() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let greeter = dir.path().join("greeter");
+
+    // "Make a crate beside this repository": beside means elsewhere here.
+    let commands =
+        block(&readme, "and add what it needs:").replace("../greeter", greeter.to_str().unwrap());
+    run(Command::new("sh")
+        .args(["-ec", &commands])
+        .current_dir(repository()));
+    for file in [
+        "proto/greeter.proto",
+        "build.rs",
+        "src/main.rs",
+        "src/bin/hello.rs",
+    ] {
+        let path = greeter.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, block(&readme, &format!("in `{file}`:"))).unwrap();
+    }
+    // The versions that everything else here is tested with.
+    std::fs::copy(repository().join("Cargo.lock"), greeter.join("Cargo.lock")).unwrap();
+
+    // Kept between runs, and apart from the workspace, whose folder may be locked.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    run(Command::new(env!("CARGO"))
+        .arg("build")
+        .current_dir(&greeter)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-D warnings"));
+
+    let nats = NatsServer::start().await.unwrap();
+    let start = |name: &str| {
+        let mut command = Command::new(target.join("debug").join(name));
+        command
+            .env("NATS_URL", nats.url())
+            .env_remove("NATS_CONTEXT");
+        command
+    };
+    let mut service = Service(start("greeter").spawn().unwrap());
+    let said = eventually(LIMIT, || async {
+        let output = start("hello").arg("Ann").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        output
+            .status
+            .success()
+            .then_some(output.stdout)
+            .ok_or(error)
+    })
+    .await;
+    assert_eq!(String::from_utf8_lossy(&said), "Good day, Ann!\n");
+
+    let refused = start("hello").output().unwrap();
+    assert!(!refused.status.success());
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.contains("who?"), "{error}");
+
+    let pid = service.0.id().to_string();
+    run(Command::new("kill").args(["-TERM", &pid]));
+    let status = eventually(LIMIT, || std::future::ready(service.0.try_wait().unwrap())).await;
+    assert!(status.success(), "{status}");
+}
