@@ -13,7 +13,6 @@ mod connection;
 mod context;
 mod deadline;
 mod error;
-mod extensions;
 mod headers;
 mod metadata;
 mod signal;

@@ -1,4 +1,7 @@
-#![doc = include_str!("docs/middleware.md")]
+#![doc = include_str!("../docs/middleware.md")]
+
+mod extensions;
+mod from_fn;
 
 use std::{error::Error as StdError, fmt};
 
@@ -6,7 +9,10 @@ use async_nats::Subject;
 use bytes::Bytes;
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 
-pub use crate::extensions::Extensions;
+pub use self::{
+    extensions::Extensions,
+    from_fn::{FromFn, FromFnService, Next, from_fn},
+};
 use crate::{Connection, Deadline, Metadata, Method, Status, client::Transport};
 
 /// A service of the middle: what layers wrap, on client and server alike.
