@@ -219,6 +219,13 @@ impl Connection {
     }
 }
 
+/// So that whatever takes a connection takes a reference to one, too.
+impl From<&Self> for Connection {
+    fn from(connection: &Self) -> Self {
+        connection.clone()
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Connection").field(&self.0.hub).finish()
