@@ -51,6 +51,23 @@ struct Inner {
 }
 
 impl Context {
+    /// One that no call stands behind, for a unit test of a handler that looks at these.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use nmfw::{Context, Deadline, Metadata};
+    /// let ctx = Context::new(Metadata::new(), Deadline::after(Duration::from_secs(1)));
+    /// assert!(ctx.time_left() <= Some(Duration::from_secs(1)));
+    /// ```
+    #[must_use]
+    pub fn new(metadata: Metadata, deadline: Deadline) -> Self {
+        Self(Arc::new(Inner {
+            metadata,
+            deadline,
+            ..Inner::default()
+        }))
+    }
+
     /// Splits a request into the context of its handler and the message's bytes.
     pub(crate) fn from_request(request: Request) -> (Self, Bytes) {
         let context = Self(Arc::new(Inner {

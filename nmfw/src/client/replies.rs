@@ -12,12 +12,12 @@ use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
 use slab::Slab;
 use tokio::{
-    sync::{broadcast, oneshot},
+    sync::{broadcast, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
 
-use crate::{Connection, ConnectionEvent, Status};
+use crate::{Connection, ConnectionEvent, ConnectionState, Status};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Replies {
 struct Shared {
     /// What the inboxes of all calls begin with, dot included.
     prefix: String,
+    state: watch::Receiver<ConnectionState>,
     calls: Mutex<Calls>,
 }
 
@@ -47,7 +48,9 @@ struct Entry {
     generation: u32,
     subject: Subject,
     grace: Duration,
-    /// When to give up, once the connection was lost.
+    /// Which of the connection's lives the request belongs to.
+    epoch: u64,
+    /// When to give up, once that life is over.
     give_up: Option<Instant>,
     sender: oneshot::Sender<Result<Message, Status>>,
 }
@@ -60,6 +63,7 @@ impl Replies {
         let subscriber = connection.client().subscribe(format!("{prefix}>")).await?;
         let shared = Arc::new(Shared {
             prefix,
+            state: connection.state(),
             calls: Mutex::default(),
         });
         let reader = tokio::spawn(read(Arc::clone(&shared), subscriber, events)).abort_handle();
@@ -120,14 +124,16 @@ impl Shared {
         self.fail(|_, _| true, |_| status.clone());
     }
 
-    /// Starts the clock of all calls under way, and tells when the first runs out.
-    fn connection_lost(&self) -> Option<Instant> {
+    /// Starts the clock of the calls whose connection is lost, and tells when the first runs out.
+    fn connection_changed(&self, state: ConnectionState) -> Option<Instant> {
         let now = Instant::now();
         let mut calls = self.calls();
-        let entries = calls.waiting.iter_mut();
-        entries
-            .map(|(_, entry)| *entry.give_up.get_or_insert(now + entry.grace))
-            .min()
+        for (_, entry) in calls.waiting.iter_mut() {
+            if !state.is_connected() || entry.epoch < state.epoch {
+                entry.give_up.get_or_insert(now + entry.grace);
+            }
+        }
+        calls.next_alarm()
     }
 
     /// Ends the calls whose clock has run out, and tells when the next does.
@@ -142,8 +148,13 @@ impl Shared {
                 ))
             },
         );
-        let calls = self.calls();
-        calls.waiting.iter().filter_map(|(_, e)| e.give_up).min()
+        self.calls().next_alarm()
+    }
+}
+
+impl Calls {
+    fn next_alarm(&self) -> Option<Instant> {
+        self.waiting.iter().filter_map(|(_, e)| e.give_up).min()
     }
 }
 
@@ -152,6 +163,7 @@ async fn read(
     mut subscriber: Subscriber,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
+    let mut state = shared.state.clone();
     let mut alarm: Option<Instant> = None;
     loop {
         let wake = async {
@@ -164,32 +176,32 @@ async fn read(
             biased;
             message = subscriber.next() => match message {
                 Some(message) => shared.deliver(message),
-                None => {
-                    let status = Status::unavailable("the connection to NATS is closed");
-                    return shared.fail_all_from_now_on(&status);
-                }
+                None => return closed(&shared),
             },
             () = wake => alarm = shared.give_up(),
             event = events.recv() => match event {
-                Ok(ConnectionEvent::Disconnected) => alarm = shared.connection_lost(),
                 Ok(event) => on_event(&shared, &event),
-                // Many events at once: those of lost connections may be among the missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => alarm = shared.connection_lost(),
-                Err(broadcast::error::RecvError::Closed) => {
-                    on_event(&shared, &ConnectionEvent::Closed);
-                    return;
-                }
+                // What was missed can only be denials; those calls end at their deadlines.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return closed(&shared),
             },
+            changed = state.changed() => {
+                let state = *state.borrow_and_update();
+                if changed.is_err() || state.is_closed() {
+                    return closed(&shared);
+                }
+                alarm = shared.connection_changed(state);
+            }
         }
     }
 }
 
+fn closed(shared: &Shared) {
+    shared.fail_all_from_now_on(&Status::unavailable("the connection to NATS is closed"));
+}
+
 fn on_event(shared: &Shared, event: &ConnectionEvent) {
     match event {
-        ConnectionEvent::Closed => {
-            let status = Status::unavailable("the connection to NATS is closed");
-            shared.fail_all_from_now_on(&status);
-        }
         ConnectionEvent::PublishDenied { subject } => shared.fail(
             |_, entry| entry.subject.as_str() == subject,
             |_| denied(&format!("publish to {subject}")).not_started(),
@@ -242,6 +254,9 @@ impl Waiting {
         grace: Duration,
     ) -> Result<Self, Status> {
         let (sender, receiver) = oneshot::channel();
+        // Read before the request is sent: it belongs to this life of the connection, or to a
+        // later one, and then gives up too early rather than never.
+        let epoch = replies.shared.state.borrow().epoch;
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
@@ -253,6 +268,7 @@ impl Waiting {
                 generation,
                 subject: subject.clone(),
                 grace,
+                epoch,
                 give_up: None,
                 sender,
             });
