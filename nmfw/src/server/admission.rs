@@ -150,7 +150,7 @@ mod tests {
         let permit = waiting.turn(Deadline::NONE, &open).await.unwrap();
         later(gate.enter(&open));
         drop(permit);
-        now(gate.enter(&open));
+        drop(now(gate.enter(&open)));
     }
 
     #[tokio::test]
@@ -165,7 +165,7 @@ mod tests {
         assert!(status.is_not_started());
         assert!(refused(gate.enter(&draining)).is_not_started());
         drop(running);
-        now(gate.enter(&draining));
+        drop(now(gate.enter(&draining)));
     }
 
     #[tokio::test(start_paused = true)]
