@@ -8,6 +8,8 @@
 ///
 /// Links are left to the caller: prost-build rewrites those in the comments of messages, [`link`] does for services.
 pub(crate) fn markdown(comment: &str) -> Vec<String> {
+    // What is left of the second star of `/**`.
+    let comment = comment.strip_prefix('*').unwrap_or(comment);
     let lines: Vec<String> = comment.lines().map(plain).collect();
     let base = lines
         .iter()
@@ -116,7 +118,9 @@ impl Writer {
             return;
         }
         if text.is_empty() {
-            self.out.push(String::new());
+            if self.block.is_some() || self.out.last().is_some_and(|last| !last.is_empty()) {
+                self.out.push(String::new());
+            }
             return;
         }
         if let Some(start) = self.block {
@@ -321,6 +325,9 @@ fn link_line(line: &str) -> String {
             let end = tail
                 .find(|c: char| c.is_whitespace() || c == ')')
                 .unwrap_or(tail.len());
+            let end = tail[..end]
+                .trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '"'])
+                .len();
             out.push_str(&format!("<{}>", &tail[..end]));
             end
         } else if let Some(length) = plain_brackets(tail).filter(|_| !out.ends_with('\\')) {
@@ -412,10 +419,16 @@ mod tests {
     #[test]
     fn html_links_and_brackets() {
         check(" a Vec<T> and `Vec<T>`", "a Vec\\<T> and `Vec<T>`");
-        check(" see https://a.b/c.", "see <https://a.b/c.>");
+        check(" see https://a.b/c.", "see <https://a.b/c>.");
         check(" see <https://a.b/c>", "see <https://a.b/c>");
         check(" an [array] of [x](y)", "an \\[array\\] of [x](y)");
         check(" 1 < 2 ` tick", "1 < 2 ` tick");
+    }
+
+    #[test]
+    fn blocks_and_blank_lines() {
+        check("*\n In a block.\n\n\n More.\n", "In a block.\n\nMore.");
+        check("* In a block. ", "In a block.");
     }
 
     #[test]

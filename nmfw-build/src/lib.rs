@@ -9,6 +9,7 @@ mod docs;
 mod emit;
 mod error;
 mod generator;
+mod lints;
 mod model;
 mod names;
 mod options;

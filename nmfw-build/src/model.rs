@@ -123,17 +123,15 @@ fn read_service(
         parts.join(".")
     });
     let comment = comment(&file, &path);
-    let type_name = names::type_name(service.name());
-    let stem = type_name.trim_start_matches("r#").to_owned();
     Service {
         package: service.package_name().to_owned(),
         proto_name: service.name().to_owned(),
         full_name: service.full_name().to_owned(),
         names: Names {
-            server: format!("{stem}Server"),
-            client: format!("{stem}Client"),
+            server: names::companion(service.name(), "Server"),
+            client: names::companion(service.name(), "Client"),
             spec: names::spec(service.name()),
-            service: type_name,
+            service: names::type_name(service.name()),
         },
         discovery_name: options.name.unwrap_or_else(|| tokens.join("-")),
         subject,

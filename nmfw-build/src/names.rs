@@ -36,6 +36,17 @@ pub(crate) fn type_name(proto: &str) -> String {
     escape(&proto.to_upper_camel_case())
 }
 
+/// The Rust name of the module for a part of a package or for what is nested in a message.
+pub(crate) fn module(proto: &str) -> String {
+    escape(&proto.to_snake_case())
+}
+
+/// The Rust name of a type that goes with a service, such as its client.
+pub(crate) fn companion(service: &str, suffix: &str) -> String {
+    let stem = service.to_upper_camel_case();
+    format!("{stem}{suffix}")
+}
+
 /// The Rust name of the static that holds a service's facts.
 pub(crate) fn spec(service: &str) -> String {
     format!("{}_SPEC", service.to_shouty_snake_case())

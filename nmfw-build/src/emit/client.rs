@@ -26,8 +26,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         "None answered within the time-out.",
     ]);
     let deprecated = item.deprecated();
-    let allow = item.allow();
-    let names = item.allow_method_names();
+    let allow = item.allow(item.method_name_lints());
     let local = target.server.then(|| {
         let local =
             docs(&["Makes a client that calls an implementation in this process, without NATS."]);
@@ -49,7 +48,6 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         #[derive(Clone, Debug)]
         pub struct #client(#runtime::Channel);
         #allow
-        #names
         impl #client {
             #new
             pub fn new(channel: impl ::core::convert::Into<#runtime::Channel>) -> Self {
@@ -96,9 +94,14 @@ pub(super) fn forward(item: &Item<'_>, target: &Target) -> String {
         .to_string()
         .replace(' ', "");
     let mut text = format!(
-        "{runtime}::codegen::v1::forward! {{\n    impl {} for {} {{\n",
+        "{runtime}::codegen::v1::forward! {{\n    impl {} for {} {{",
         item.name, item.client
     );
+    if item.methods.is_empty() {
+        text.push_str("}\n}\n");
+        return text;
+    }
+    text.push('\n');
     for Rpc {
         name,
         text: (input, output),

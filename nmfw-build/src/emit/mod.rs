@@ -88,18 +88,19 @@ impl<'a> Item<'a> {
         deprecated(self.service.deprecated)
     }
 
-    /// Lints that the calls between generated items may set off.
-    fn allow(&self) -> TokenStream {
+    /// Lints that an impl block may set off.
+    fn allow(&self, more: TokenStream) -> TokenStream {
         // A program may use the client or the server only, and not each of their methods.
         let mut lints = vec![quote!(dead_code)];
         if self.service.deprecated || self.methods.iter().any(|rpc| rpc.method.deprecated) {
             lints.push(quote!(deprecated));
         }
+        lints.extend((!more.is_empty()).then_some(more));
         quote!(#[allow(#(#lints),*)])
     }
 
     /// Lints about names and shapes of methods, which are the `.proto`'s here.
-    fn allow_method_names(&self) -> TokenStream {
+    fn method_name_lints(&self) -> TokenStream {
         let prefixes = ["as_", "from_", "into_", "is_", "to_"];
         let conversion = |rpc: &Rpc<'_>| {
             prefixes
@@ -113,11 +114,7 @@ impl<'a> Item<'a> {
         if self.methods.iter().any(|rpc| rpc.method.rust_name == "cmp") {
             lints.push(quote!(clippy::should_implement_trait));
         }
-        if lints.is_empty() {
-            TokenStream::new()
-        } else {
-            quote!(#[allow(#(#lints),*)])
-        }
+        quote!(#(#lints),*)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let new = docs(&["Makes a service of an implementation, to be added to a server."]);
     let from_arc = docs(&["Makes a service of an implementation that is shared with other code."]);
     let deprecated = item.deprecated();
-    let allow = item.allow();
+    let allow = item.allow(quote!(clippy::new_ret_no_self));
     let methods = item.methods.iter().map(|rpc| &rpc.name);
     quote! {
         #about

@@ -8,7 +8,11 @@ use super::{Item, Rpc, Target, deprecated, docs};
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let docs = docs(&item.service.docs);
     let deprecated = item.deprecated();
-    let allow = item.allow_method_names();
+    // A server uses the trait; a client alone only implements it, which does not count for rustc.
+    let unused = (!target.server).then(|| quote!(dead_code));
+    let names = Some(item.method_name_lints()).filter(|lints| !lints.is_empty());
+    let lints: Vec<TokenStream> = unused.into_iter().chain(names).collect();
+    let allow = (!lints.is_empty()).then(|| quote!(#[allow(#(#lints),*)]));
     let name = &item.name;
     let methods = item.methods.iter().map(|rpc| method(rpc, target));
     quote! {
