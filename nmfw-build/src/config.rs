@@ -8,8 +8,9 @@ use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_types::FileDescriptorSet;
 
+use crate::descriptor_set;
 use crate::emit::Target;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::generator;
 use crate::model::{self, Settings};
 use crate::names;
@@ -240,8 +241,7 @@ impl Builder {
     /// # Errors
     /// As [`compile_protos`](Self::compile_protos); also if the set is damaged or an imported file is not in it.
     pub fn compile_fds_bytes(self, set: &[u8]) -> Result<(), Error> {
-        let pool = DescriptorPool::decode(set).map_err(Kind::DescriptorSet)?;
-        self.compile(&pool)
+        self.compile(&descriptor_set::pool(set)?)
     }
 
     /// Generates code for a file with an encoded `FileDescriptorSet`.

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Protobuf(#[source] protox::Error),
     #[error("the descriptor set cannot be used")]
     DescriptorSet(#[source] DescriptorError),
+    #[error("the descriptor set cannot be used: {what}")]
+    BrokenSet { what: String },
     #[error("{}", count(.0))]
     Problems(Vec<Problem>),
     #[error("{what}")]
@@ -76,6 +78,10 @@ impl Error {
         Kind::Config { what: what.into() }.into()
     }
 
+    pub(crate) fn set(what: String) -> Self {
+        Kind::BrokenSet { what }.into()
+    }
+
     pub(crate) fn generate(what: impl Into<String>) -> Self {
         Kind::Generate { what: what.into() }.into()
     }
@@ -114,18 +120,19 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{self}")?;
         match &*self.kind {
-            Kind::Protobuf(error) => diagnostic(f, error),
-            Kind::DescriptorSet(error) => {
+            Kind::Protobuf(error) => {
                 diagnostic(f, error)?;
-                f.write_str(
-                    "  = help: the set has to hold every imported file, as `protoc --include_imports` writes it\n",
-                )
+                if error.is_file_not_found() {
+                    f.write_str("  = help: files and their imports have to be in one of the include folders\n")?;
+                }
+                Ok(())
             }
+            Kind::DescriptorSet(error) => diagnostic(f, error),
             Kind::Problems(problems) => problems
                 .iter()
                 .try_for_each(|problem| write!(f, "\n{problem}")),
             Kind::Io { source, .. } => writeln!(f, "  = cause: {source}"),
-            Kind::Config { .. } | Kind::Generate { .. } => Ok(()),
+            Kind::BrokenSet { .. } | Kind::Config { .. } | Kind::Generate { .. } => Ok(()),
         }
     }
 }
@@ -156,34 +163,38 @@ fn diagnostic(f: &mut fmt::Formatter<'_>, error: &dyn Diagnostic) -> fmt::Result
     writeln!(f, "\nerror: {error}")?;
     let mut editions = false;
     for label in error.labels().into_iter().flatten() {
-        let Some(found) = error
-            .source_code()
-            .and_then(|code| code.read_span(label.inner(), 0, 0).ok())
-        else {
-            continue;
-        };
-        let line = String::from_utf8_lossy(found.data()).replace('\t', " ");
-        let line = line.lines().next().unwrap_or_default().trim_end();
-        let column = found.column();
-        // miette gives the span's lines only, cut at the line's start; a span may go over several of them.
-        let width = label
-            .len()
-            .clamp(1, line.chars().count().saturating_sub(column).max(1));
-        let number = (found.line() + 1).to_string();
+        // With a line around it: without, miette gives what is labelled and not the line it is on.
+        let source = error.source_code();
+        let found = source.and_then(|code| code.read_span(label.inner(), 1, 1).ok());
+        let Some(found) = found else { continue };
+        let offset = label.offset().saturating_sub(found.span().offset());
+        let (before, after) = found.data().split_at_checked(offset).unwrap_or_default();
+        let start = before
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let end = after
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(after.len());
+        let head = printable(&before[start..]);
+        let tail = printable(&after[..end]);
+        let tail = tail.trim_end();
+
+        let number = found.line() + before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let number = number.to_string();
+        let column = head.chars().count();
+        // A span may go over several lines; the caret stays on its first.
+        let width = label.len().min(tail.chars().count()).max(1);
         let gutter = number.len();
         let name = found.name().unwrap_or("(no name)");
         writeln!(f, "{:gutter$}--> {name}:{number}:{}", "", column + 1)?;
         writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{number} | {line}")?;
+        writeln!(f, "{number} | {head}{tail}")?;
         let text = label.label().unwrap_or_default();
-        writeln!(
-            f,
-            "{:gutter$} | {:column$}{} {text}",
-            "",
-            "",
-            "^".repeat(width)
-        )?;
-        editions |= line.trim_start().starts_with("edition");
+        let caret = format!("{:column$}{} {text}", "", "^".repeat(width));
+        writeln!(f, "{:gutter$} | {}", "", caret.trim_end())?;
+        editions |= format!("{head}{tail}").trim_start().starts_with("edition");
     }
     if let Some(help) = error.help() {
         writeln!(f, "  = help: {help}")?;
@@ -203,4 +214,9 @@ fn diagnostic(f: &mut fmt::Formatter<'_>, error: &dyn Diagnostic) -> fmt::Result
         diagnostic(f, related)?;
     }
     Ok(())
+}
+
+/// Source as it can stand above a caret: a tab is as wide as any other character.
+fn printable(source: &[u8]) -> String {
+    String::from_utf8_lossy(source).replace('\t', " ")
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 mod check;
 mod comments;
 mod config;
+mod descriptor_set;
 mod docs;
 mod emit;
 mod error;

@@ -54,12 +54,12 @@ pub(crate) fn service(
     let Some(message) = extension(pool, options, SERVICE) else {
         return ServiceOptions::default();
     };
-    let read = ServiceOptions {
+    let mut read = ServiceOptions {
         name: string(&message, "name"),
         subject: string(&message, "subject"),
         version: string(&message, "version"),
         description: string(&message, "description"),
-        common: common(&message, complaints),
+        common: Common::default(),
     };
     if let Some(name) = read
         .name
@@ -87,6 +87,7 @@ pub(crate) fn service(
             "write it as in \"1.4.2\"".to_owned(),
         ));
     }
+    read.common = common(&message, complaints);
     read
 }
 

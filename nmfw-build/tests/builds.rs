@@ -1,0 +1,296 @@
+//! What is written, when, and from which kinds of input.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nmfw_build::{Builder, configure};
+use prost::Message;
+use prost_types::{
+    DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+    ServiceDescriptorProto,
+};
+
+fn protos() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proto")
+}
+
+fn builder(out: &Path) -> Builder {
+    configure().service_version("0.1.0").out_dir(out)
+}
+
+fn read(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let files = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .map(|path| {
+            (
+                path.file_name().unwrap().into(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// An encoded set with the services that have all options.
+fn configured_set(dir: &Path) -> PathBuf {
+    let set = dir.join("configured.bin");
+    builder(&dir.join("direct"))
+        .file_descriptor_set_path(&set)
+        .compile_protos(&[protos().join("configured.proto")], &[protos()])
+        .unwrap();
+    set
+}
+
+#[test]
+fn a_second_run_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = dir.path().join("set.bin");
+    let run = || {
+        builder(dir.path())
+            .include_file("protos.rs")
+            .file_descriptor_set_path(&set)
+            .compile_protos(
+                &[protos().join("acme/billing/v1/invoices.proto")],
+                &[protos()],
+            )
+            .unwrap();
+    };
+    run();
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    let files: Vec<PathBuf> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 4, "{files:?}");
+    for file in &files {
+        fs::File::options()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+    }
+    run();
+    for file in &files {
+        let modified = fs::metadata(file).unwrap().modified().unwrap();
+        assert!(
+            modified <= old + Duration::from_secs(1),
+            "{} was written again",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn a_descriptor_set_gives_the_same_code_with_all_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = configured_set(dir.path());
+    let direct = read(&dir.path().join("direct"));
+    assert_eq!(direct.len(), 1, "{:?}", direct.keys());
+
+    builder(&dir.path().join("file"))
+        .compile_fds_file(&set)
+        .unwrap();
+    assert_eq!(read(&dir.path().join("file")), direct);
+    builder(&dir.path().join("bytes"))
+        .compile_fds_bytes(&fs::read(&set).unwrap())
+        .unwrap();
+    assert_eq!(read(&dir.path().join("bytes")), direct);
+}
+
+#[test]
+fn a_decoded_set_that_lost_options_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = fs::read(configured_set(dir.path())).unwrap();
+    let set = FileDescriptorSet::decode(set.as_slice()).unwrap();
+    let error = builder(dir.path())
+        .compile_fds(set)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`configured.proto` uses `nmfw/options.proto`"),
+        "{error}"
+    );
+    assert!(error.contains("compile_fds_bytes"), "{error}");
+}
+
+#[test]
+fn a_decoded_set_without_options_is_fine() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = dir.path().join("set.bin");
+    let proto = [protos().join("well_known.proto")];
+    builder(&dir.path().join("direct"))
+        .file_descriptor_set_path(&set)
+        .compile_protos(&proto, &[protos()])
+        .unwrap();
+    let set = FileDescriptorSet::decode(fs::read(&set).unwrap().as_slice()).unwrap();
+    builder(&dir.path().join("set")).compile_fds(set).unwrap();
+    assert_eq!(
+        read(&dir.path().join("set")),
+        read(&dir.path().join("direct"))
+    );
+}
+
+#[test]
+fn a_set_without_source_information_is_documented_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = configured_set(dir.path());
+    let mut set = FileDescriptorSet::decode(fs::read(set).unwrap().as_slice()).unwrap();
+    set.file.retain(|file| file.name() == "configured.proto");
+    set.file[0].dependency.clear();
+    set.file[0].source_code_info = None;
+    builder(&dir.path().join("set")).compile_fds(set).unwrap();
+    let code = read(&dir.path().join("set"))
+        .remove(Path::new("acme.configured.rs"))
+        .unwrap();
+    assert!(
+        code.contains("/// The service `acme.configured.Everything`."),
+        "{code}"
+    );
+    assert!(
+        code.contains("/// The message `acme.configured.Request`."),
+        "{code}"
+    );
+}
+
+#[test]
+fn a_set_that_cannot_be_used_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |file: FileDescriptorProto| FileDescriptorSet { file: vec![file] }.encode_to_vec();
+    let editions = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        syntax: Some("editions".into()),
+        ..Default::default()
+    };
+    let import = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        dependency: vec!["nowhere.proto".into()],
+        ..Default::default()
+    };
+    let no_name = FileDescriptorProto {
+        message_type: vec![DescriptorProto::default()],
+        ..Default::default()
+    };
+    let method = MethodDescriptorProto {
+        name: Some("B".into()),
+        input_type: Some(".Missing".into()),
+        output_type: Some(".Missing".into()),
+        ..Default::default()
+    };
+    let bad_type = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        service: vec![ServiceDescriptorProto {
+            name: Some("A".into()),
+            method: vec![method],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    for (set, expected) in [
+        (
+            b"not a set".to_vec(),
+            "the descriptor set cannot be used: these bytes are no FileDescriptorSet",
+        ),
+        (
+            file(editions),
+            "`a.proto` uses editions, which are not supported yet",
+        ),
+        (
+            file(import),
+            "`a.proto` imports `nowhere.proto`, which is not in the set",
+        ),
+        (file(no_name), "a file in it has no name"),
+        (file(bad_type), "Missing"),
+    ] {
+        let report = format!(
+            "{:?}",
+            builder(dir.path()).compile_fds_bytes(&set).unwrap_err()
+        );
+        assert!(report.contains(expected), "{report}");
+    }
+    let missing = dir.path().join("missing.bin");
+    let error = builder(dir.path())
+        .compile_fds_file(&missing)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, format!("cannot read `{}`", missing.display()));
+}
+
+#[test]
+fn a_project_may_have_its_own_copy_of_the_options() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("nmfw")).unwrap();
+    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/nmfw/options.proto");
+    // Another version, in which a timeout is not there and something else is.
+    let older = fs::read_to_string(copy)
+        .unwrap()
+        .replace("Duration timeout", "Duration older_timeout");
+    fs::write(dir.path().join("nmfw/options.proto"), older).unwrap();
+    let proto = dir.path().join("a.proto");
+    let source = "syntax = \"proto3\"; package a; import \"nmfw/options.proto\";
+        service B { option (nmfw.service) = { version: \"2.0.0\" older_timeout: { seconds: 1 } }; }";
+    fs::write(&proto, source).unwrap();
+    builder(&dir.path().join("out"))
+        .compile_protos(&[&proto], &[dir.path()])
+        .unwrap();
+    let code = read(&dir.path().join("out"))
+        .remove(Path::new("a.rs"))
+        .unwrap();
+    assert!(
+        code.contains(".version(\"2.0.0\")") && !code.contains(".timeout_ms"),
+        "{code}"
+    );
+}
+
+#[test]
+fn settings_of_prost_are_used() {
+    let dir = tempfile::tempdir().unwrap();
+    builder(dir.path())
+        .bytes(["."])
+        .btree_map(["."])
+        .type_attribute(".acme.billing.v1.Invoice", "#[derive(Eq)]")
+        .message_attribute("GetRequest", "#[derive(Hash)]")
+        .field_attribute("GetRequest.id", "#[allow(unused)]")
+        .enum_attribute("Order", "#[non_exhaustive]")
+        .prost_config(|config| {
+            config.enable_type_names();
+        })
+        .compile_protos(
+            &[
+                protos().join("acme/billing/v1/invoices.proto"),
+                protos().join("legacy.proto"),
+            ],
+            &[protos()],
+        )
+        .unwrap();
+    let files = read(dir.path());
+    let invoices = &files[Path::new("acme.billing.v1.rs")];
+    for part in [
+        "#[derive(Eq)]",
+        "#[derive(Hash)]",
+        "#[allow(unused)]",
+        "BTreeMap",
+        "impl ::nmfw::prost::Name for",
+    ] {
+        assert!(invoices.contains(part), "no {part} in {invoices}");
+    }
+    assert!(files[Path::new("acme.common.rs")].contains("#[non_exhaustive]"));
+    assert!(files[Path::new("legacy.rs")].contains("::nmfw::prost::bytes::Bytes"));
+}
+
+#[test]
+fn a_proto_may_be_named_below_its_include() {
+    let dir = tempfile::tempdir().unwrap();
+    builder(dir.path())
+        .compile_protos(&["calc.proto"], &[protos()])
+        .unwrap();
+    assert!(dir.path().join("calc.rs").is_file());
+}

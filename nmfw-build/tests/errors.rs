@@ -1,0 +1,508 @@
+//! What users see when a `.proto`, an option or a setting is wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::error::Error as _;
+use std::fs;
+
+use nmfw_build::{Builder, Error, configure};
+
+fn compile_with(builder: Builder, files: &[(&str, &str)]) -> Result<(), Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let include = dir.path().join("proto");
+    fs::create_dir(&include).unwrap();
+    let mut protos = Vec::new();
+    for (name, source) in files {
+        let path = include.join(name);
+        fs::write(&path, source).unwrap();
+        protos.push(path);
+    }
+    builder
+        .out_dir(dir.path().join("out"))
+        .compile_protos(&protos, &[include])
+}
+
+fn report(files: &[(&str, &str)]) -> String {
+    let error = compile_with(configure(), files).unwrap_err();
+    format!("{error:?}")
+}
+
+/// A file with a service `shop.Orders` that has this body, in line 5.
+fn orders(body: &str) -> String {
+    format!(
+        "syntax = \"proto3\";\npackage shop;\nimport \"nmfw/options.proto\";\nservice Orders {{\n{body}\n}}\nmessage M {{}}\nmessage N {{}}\n"
+    )
+}
+
+fn assert_contains(report: &str, expected: &[&str]) {
+    for part in expected {
+        assert!(report.contains(part), "no {part:?} in\n{report}");
+    }
+}
+
+#[test]
+fn options_of_a_service_are_checked() {
+    for (options, expected) in [
+        ("name: \"a b\"", "the name \"a b\" is no name for discovery"),
+        ("name: \"\"", "the name \"\" is no name for discovery"),
+        ("name: \"a.b\"", "the name \"a.b\" is no name for discovery"),
+        ("subject: \"\"", "the subject \"\" is empty"),
+        (
+            "subject: \"a b\"",
+            "has white space or a control character in the token \"a b\"",
+        ),
+        (
+            "subject: \"a.\\007b\"",
+            "has white space or a control character",
+        ),
+        (
+            "subject: \"a..b\"",
+            "the subject \"a..b\" has an empty token",
+        ),
+        (
+            "subject: \"a.*\"",
+            "the subject \"a.*\" has a wildcard in the token `*`",
+        ),
+        (
+            "subject: \"a.>\"",
+            "the subject \"a.>\" has a wildcard in the token `>`",
+        ),
+        (
+            "subject: \"a._b\"",
+            "has the token `_b`: those that begin with `_` or `$` are reserved",
+        ),
+        ("subject: \"$SRV\"", "has the token `$SRV`"),
+        (
+            "version: \"1.2\"",
+            "the version \"1.2\" is no semantic version",
+        ),
+        ("version: \"\"", "the version \"\" is no semantic version"),
+        (
+            "timeout: { seconds: -1 }",
+            "the timeout (seconds: -1, nanos: 0) is negative",
+        ),
+        (
+            "timeout: { nanos: -5 }",
+            "the timeout (seconds: 0, nanos: -5) is negative",
+        ),
+        ("timeout: {}", "the timeout (seconds: 0, nanos: 0) is zero"),
+        (
+            "timeout: { nanos: 999999 }",
+            "is shorter than a millisecond",
+        ),
+        (
+            "timeout: { seconds: 1 nanos: -1 }",
+            "is not a valid google.protobuf.Duration",
+        ),
+        (
+            "timeout: { nanos: 1000000000 }",
+            "is not a valid google.protobuf.Duration",
+        ),
+        (
+            "timeout: { seconds: 315576000001 }",
+            "is not a valid google.protobuf.Duration",
+        ),
+        ("queue_group: \"\"", "the queue group \"\" is empty"),
+        (
+            "queue_group: \"a b\"",
+            "the queue group \"a b\" has white space",
+        ),
+        (
+            "queue_group: \"a.>\"",
+            "the queue group \"a.>\" has a wildcard",
+        ),
+        (
+            "queue_group: \"a..b\"",
+            "the queue group \"a..b\" has an empty token",
+        ),
+        (
+            "queue_group: \"a\" no_queue_group: true",
+            "`no_queue_group` is set together with the queue group \"a\"",
+        ),
+        ("concurrency: 0", "a concurrency of 0"),
+        (
+            "metadata: { key: \"\" value: \"x\" }",
+            "the metadata has an empty key",
+        ),
+        (
+            "metadata: { key: \"nmfw.x\" value: \"x\" }",
+            "the metadata key \"nmfw.x\" is reserved",
+        ),
+    ] {
+        let source = orders(&format!("option (nmfw.service) = {{ {options} }};"));
+        let report = report(&[("orders.proto", &source)]);
+        assert_contains(
+            &report,
+            &[
+                expected,
+                "--> orders.proto:4:1\n",
+                "in service `shop.Orders`\n",
+                "= help: ",
+            ],
+        );
+        assert!(
+            report.starts_with("1 problem in the service definitions"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn options_of_a_method_are_checked() {
+    for (options, expected) in [
+        ("timeout: { seconds: -1 }", "is negative"),
+        (
+            "queue_group: \" \"",
+            "the queue group \" \" has white space",
+        ),
+        (
+            "queue_group: \"a\" no_queue_group: true",
+            "is set together with",
+        ),
+        ("concurrency: 0", "a concurrency of 0"),
+        ("metadata: { key: \"nmfw.x\" value: \"x\" }", "is reserved"),
+    ] {
+        let source = orders(&format!(
+            "rpc Place(M) returns (M) {{ option (nmfw.method) = {{ {options} }}; }}"
+        ));
+        let report = report(&[("orders.proto", &source)]);
+        assert_contains(
+            &report,
+            &[
+                expected,
+                "--> orders.proto:5:1\n",
+                "in service `shop.Orders`, method `Place`\n",
+            ],
+        );
+    }
+}
+
+#[test]
+fn names_of_methods_are_checked() {
+    for (body, expected, method) in [
+        (
+            "rpc Watch(M) returns (stream M);",
+            "streaming is not supported yet",
+            "Watch",
+        ),
+        (
+            "rpc Send(stream M) returns (M);",
+            "streaming is not supported yet",
+            "Send",
+        ),
+        (
+            "rpc _Hidden(M) returns (M);",
+            "the method name `_Hidden` is reserved",
+            "_Hidden",
+        ),
+        (
+            "rpc GetFoo(M) returns (M); rpc get_foo(M) returns (M);",
+            "`GetFoo` and `get_foo` would both be `get_foo` in Rust",
+            "get_foo",
+        ),
+        (
+            "rpc New(M) returns (M); rpc new_(M) returns (M);",
+            "`New` and `new_` would both be `new_` in Rust",
+            "new_",
+        ),
+    ] {
+        let report = report(&[(
+            "orders.proto",
+            &orders(body).replace("import \"nmfw/options.proto\";", ""),
+        )]);
+        assert_contains(
+            &report,
+            &[
+                expected,
+                "--> orders.proto:5:",
+                &format!("in service `shop.Orders`, method `{method}`\n"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn names_of_services_are_checked() {
+    for (source, expected, service) in [
+        (
+            "package a; service _B {}",
+            "the subject \"nmfw.a._b\", made of package and service, has the token `_b`",
+            "a._B",
+        ),
+        (
+            "package _a; service B {}",
+            "the subject \"nmfw._a.b\"",
+            "_a.B",
+        ),
+        (
+            "service __ {}",
+            "no Rust name can be made of the service name `__`",
+            "__",
+        ),
+        (
+            "package a; service B {} message B {}",
+            "needs the Rust trait `B`, which the message `a.B` has already",
+            "a.B",
+        ),
+        (
+            "package a; service B {} message b_server {}",
+            "needs the Rust struct `BServer`, which the message `a.b_server` has",
+            "a.B",
+        ),
+        (
+            "package a; service B {} enum BClient { X = 0; }",
+            "needs the Rust struct `BClient`, which the enum `a.BClient` has",
+            "a.B",
+        ),
+        (
+            "package a; service B {} service BClient {}",
+            "needs the Rust trait `BClient`, which the service `a.B` has",
+            "a.BClient",
+        ),
+        (
+            "package a; service GetB {} service get_b {}",
+            "needs the Rust trait `GetB`, which the service `a.GetB` has",
+            "a.get_b",
+        ),
+        (
+            "package a; service A {} service a {}",
+            "would both be `a` in discovery",
+            "a.a",
+        ),
+    ] {
+        // protox does not take two items of one name; a service and a message are given another package file below.
+        let source = format!("syntax = \"proto3\"; {source}");
+        let report = report(&[("a.proto", &source)]);
+        if source.contains("message B {}") {
+            assert_contains(&report, &["a.proto:1:", "name 'a.B' is defined twice"]);
+            continue;
+        }
+        assert_contains(
+            &report,
+            &[
+                expected,
+                "--> a.proto:1:",
+                &format!("in service `{service}`\n"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn services_must_not_share_a_subject() {
+    let other = "syntax = \"proto3\"; package other; import \"nmfw/options.proto\"; import \"orders.proto\";
+        service Copy { option (nmfw.service).subject = \"nmfw.shop.orders\"; rpc Place(shop.M) returns (shop.M); rpc Other(shop.M) returns (shop.M); }";
+    let source = orders("rpc Place(M) returns (M);").replace("import \"nmfw/options.proto\";", "");
+    let report_of_methods = report(&[("orders.proto", &source), ("other.proto", other)]);
+    assert_contains(
+        &report_of_methods,
+        &[
+            "the subject \"nmfw.shop.orders.Place\" is also that of the method of this name in `shop.Orders` (orders.proto)",
+            "--> other.proto:2:",
+            "in service `other.Copy`, method `Place`",
+        ],
+    );
+    assert!(
+        report_of_methods.starts_with("1 problem"),
+        "{report_of_methods}"
+    );
+
+    let apart = other.replace("rpc Place", "rpc Else");
+    let report_of_services = report(&[("orders.proto", &source), ("other.proto", &apart)]);
+    assert_contains(
+        &report_of_services,
+        &[
+            "the subject \"nmfw.shop.orders\" is also that of the service `shop.Orders` (orders.proto)",
+            "in service `other.Copy`\n",
+        ],
+    );
+}
+
+#[test]
+fn services_must_not_share_a_name_in_discovery() {
+    let source = "syntax = \"proto3\"; package a; import \"nmfw/options.proto\"; service B {} service C { option (nmfw.service).name = \"a-b\"; }";
+    assert_contains(
+        &report(&[("a.proto", source)]),
+        &[
+            "the services `a.B` (a.proto) and `a.C` would both be `a-b` in discovery",
+            "in service `a.C`",
+        ],
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_and_in_order() {
+    let source = orders(
+        "option (nmfw.service) = { version: \"x\" concurrency: 0 };\nrpc A(stream M) returns (M);\nrpc B(M) returns (M) { option (nmfw.method).timeout = { seconds: -1 }; }",
+    );
+    let report = report(&[("orders.proto", &source)]);
+    assert!(
+        report.starts_with("4 problems in the service definitions\n"),
+        "{report}"
+    );
+    let positions: Vec<usize> = ["version", "concurrency", "streaming", "negative"]
+        .iter()
+        .map(|word| report.find(word).unwrap())
+        .collect();
+    assert!(positions.is_sorted(), "{report}");
+}
+
+#[test]
+fn a_report_reads_well() {
+    let source = orders("rpc Place(M) returns (M) { option (nmfw.method) = { concurrency: 0 }; }");
+    assert_eq!(
+        report(&[("orders.proto", &source)]),
+        "1 problem in the service definitions
+
+error: a concurrency of 0 would handle no request at all
+  --> orders.proto:5:1
+  = in service `shop.Orders`, method `Place`
+  = help: write at least 1, or leave it out for the default
+"
+    );
+}
+
+#[test]
+fn a_syntax_error_shows_file_line_and_caret() {
+    let error = compile_with(
+        configure(),
+        &[("broken.proto", "syntax = \"proto3\";\n\nmesage Sum {}\n")],
+    )
+    .unwrap_err();
+    assert_eq!(error.to_string(), "the .proto files do not compile");
+    assert!(error.source().is_some());
+    assert_eq!(
+        format!("{error:?}"),
+        "the .proto files do not compile
+
+error: expected 'enum', 'extend', 'import', 'message', 'option', 'service', 'package' or ';', but found 'mesage'
+ --> broken.proto:3:1
+  |
+3 | mesage Sum {}
+  | ^^^^^^ found here
+"
+    );
+}
+
+#[test]
+fn errors_of_types_and_imports_show_their_place() {
+    let missing_type = "syntax = \"proto3\";\nmessage A {\n  Missing field = 1;\n}\n";
+    assert_contains(
+        &report(&[("a.proto", missing_type)]),
+        &[
+            "'Missing'",
+            "--> a.proto:3:3",
+            "3 |   Missing field = 1;",
+            "  |   ^^^^^^^ ",
+        ],
+    );
+    let missing_import = "syntax = \"proto3\";\nimport \"nowhere.proto\";\n";
+    assert_contains(
+        &report(&[("a.proto", missing_import)]),
+        &[
+            "import 'nowhere.proto' not found",
+            "--> a.proto:2:1",
+            "2 | import \"nowhere.proto\";",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_option_shows_its_place() {
+    let report = report(&[(
+        "orders.proto",
+        &orders("option (nmfw.service) = { timeuot: {} };"),
+    )]);
+    assert_contains(&report, &["timeuot", "--> orders.proto:5:"]);
+}
+
+#[test]
+fn a_file_outside_the_includes_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = configure()
+        .out_dir(dir.path())
+        .compile_protos(&["proto/missing.proto"], &[dir.path()])
+        .unwrap_err();
+    assert_contains(&format!("{error:?}"), &["proto/missing.proto", "= help: "]);
+}
+
+#[test]
+fn editions_are_a_clear_error() {
+    let report = report(&[("a.proto", "edition = \"2023\";\nmessage A {}\n")]);
+    assert_contains(
+        &report,
+        &["--> a.proto:1:1", "editions are not supported yet"],
+    );
+}
+
+#[test]
+fn settings_are_checked() {
+    let valid = [(
+        "calc.proto",
+        "syntax = \"proto3\"; package calc; service Calc {} message A { int32 a = 1; }",
+    )];
+    for (builder, expected) in [
+        (
+            configure().subject_prefix("a b"),
+            "the subject prefix \"a b\" has white space",
+        ),
+        (
+            configure().subject_prefix("a."),
+            "the subject prefix \"a.\" has an empty token",
+        ),
+        (
+            configure().service_version("one"),
+            "the service version \"one\" is no semantic version",
+        ),
+        (
+            configure().runtime_path("nmfw"),
+            "the runtime path `nmfw` is no absolute path",
+        ),
+        (
+            configure().runtime_path("a b"),
+            "the runtime path `a b` is no absolute path",
+        ),
+        (
+            configure().type_attribute(".", "#[derive("),
+            "the code of the package `calc` does not parse",
+        ),
+        (
+            configure().extern_path("calc", "::calc"),
+            "must be fully qualified",
+        ),
+        (configure().out_dir("/dev/null/nowhere"), ""),
+    ] {
+        // The last one chooses a folder by itself, which `compile_with` replaces.
+        let Err(error) = compile_with(builder, &valid) else {
+            assert_eq!(expected, "");
+            continue;
+        };
+        assert_contains(&format!("{error:?}"), &[expected]);
+    }
+}
+
+#[test]
+fn names_that_prost_cannot_keep_apart_are_an_error() {
+    let source = "syntax = \"proto3\"; enum A { FOO_BAR = 0; FooBar = 1; }";
+    let error = compile_with(configure(), &[("a.proto", source)]).unwrap_err();
+    assert_contains(
+        &error.to_string(),
+        &["no code could be generated", "FooBar"],
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let proto = dir.path().join("a.proto");
+    fs::write(&proto, "syntax = \"proto3\"; message A {}").unwrap();
+    let error = configure()
+        .out_dir(proto.join("out"))
+        .compile_protos(&[&proto], &[dir.path()])
+        .unwrap_err();
+    assert_contains(&error.to_string(), &["cannot create `", "a.proto/out`"]);
+    assert!(error.source().is_some());
+}
