@@ -1,5 +1,6 @@
 //! The builder: everything about generation that can be chosen.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,10 @@ impl Builder {
         self
     }
 
-    /// Uses Rust types from elsewhere for a Protobuf package or type, and generates no messages and services for it.
+    /// Uses Rust types from elsewhere for a Protobuf package or type, and generates none for it.
+    ///
+    /// Services are generated all the same, from files that are compiled and not only imported: so a crate can have the
+    /// messages, and another one the services. The messages have to be prost's.
     ///
     /// The Protobuf path is fully qualified, with a dot in front: `.extern_path(".acme.common", "::acme_common")`.
     pub fn extern_path(
@@ -205,7 +209,9 @@ impl Builder {
             .map(|path| path.as_ref().to_owned())
             .collect();
         let compiler = source::parse(&protos, &includes)?;
-        self.compile(&compiler.descriptor_pool())
+        let imported = compiler.files().filter(|file| file.is_import());
+        let imported = imported.map(|file| file.name().to_owned()).collect();
+        self.compile(&compiler.descriptor_pool(), &imported)
     }
 
     /// Generates code for a descriptor set that is at hand as a value.
@@ -241,7 +247,7 @@ impl Builder {
     /// # Errors
     /// As [`compile_protos`](Self::compile_protos); also if the set is damaged or an imported file is not in it.
     pub fn compile_fds_bytes(self, set: &[u8]) -> Result<(), Error> {
-        self.compile(&descriptor_set::pool(set)?)
+        self.compile(&descriptor_set::pool(set)?, &BTreeSet::new())
     }
 
     /// Generates code for a file with an encoded `FileDescriptorSet`.
@@ -255,11 +261,11 @@ impl Builder {
         self.compile_fds_bytes(&set)
     }
 
-    fn compile(mut self, pool: &DescriptorPool) -> Result<(), Error> {
+    fn compile(mut self, pool: &DescriptorPool, imported: &BTreeSet<String>) -> Result<(), Error> {
         let target = self.target()?;
         self.check_settings()?;
         let dir = OutDir::find(self.out_dir.as_deref())?;
-        let services = model::build(pool, &self.settings)?;
+        let services = model::build(pool, imported, &self.settings)?;
         let packages =
             generator::generate(pool, &mut self.config, &services, &self.settings, &target)?;
         output::write(&dir, &packages, self.include_file.as_deref())?;

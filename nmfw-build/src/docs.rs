@@ -30,7 +30,7 @@ pub(crate) fn link(lines: Vec<String>) -> Vec<String> {
     lines
         .into_iter()
         .map(|line| {
-            let fence = line.trim_start().starts_with("```");
+            let fence = is_fence(&line);
             in_fence ^= fence;
             if fence || in_fence {
                 line
@@ -107,13 +107,7 @@ impl Writer {
                 self.close_fence();
             } else {
                 let inner = line.get(source.min(indent)..).unwrap_or_default();
-                // A line that looks like the end of our fence would end it early.
-                let inner = if inner.trim_start().starts_with("```") {
-                    inner.replace('`', "'")
-                } else {
-                    inner.to_owned()
-                };
-                self.push(column, &inner);
+                self.code(column, inner);
             }
             return;
         }
@@ -124,8 +118,8 @@ impl Writer {
             return;
         }
         if let Some(start) = self.block {
-            if indent >= start.min(4) && indent >= 4 {
-                self.push(0, line.get(start.min(indent)..).unwrap_or(text));
+            if indent >= 4 {
+                self.code(0, line.get(start.min(indent)..).unwrap_or(text));
                 return;
             }
             self.end_block();
@@ -152,7 +146,7 @@ impl Writer {
         if self.items.is_empty() && after_blank && indent >= 4 {
             self.block = Some(indent);
             self.push(0, "```text");
-            self.push(0, text);
+            self.code(0, text);
             return;
         }
         let column = self.column(indent, after_blank);
@@ -182,6 +176,15 @@ impl Writer {
     fn push(&mut self, column: usize, text: &str) {
         self.out
             .push(format!("{:column$}{text}", "").trim_end().to_owned());
+    }
+
+    /// Writes a line inside of a fenced block, which must not look like the end of it.
+    fn code(&mut self, column: usize, line: &str) {
+        if line.trim_start().starts_with("```") {
+            self.push(column, &line.replace('`', "'"));
+        } else {
+            self.push(column, line);
+        }
     }
 
     fn close_fence(&mut self) {
@@ -218,10 +221,18 @@ impl Writer {
     }
 }
 
+/// The mark of a line that opens a fenced block. Behind backticks there is no other backtick: that is a code span.
 fn fence_mark(text: &str) -> Option<&str> {
-    let length = |c: char| text.len() - text.trim_start_matches(c).len();
-    let length = length('`').max(length('~'));
-    (length >= 3 && !text[length..].contains('`')).then(|| &text[..length])
+    let count = |c: char| text.len() - text.trim_start_matches(c).len();
+    let (ticks, tildes) = (count('`'), count('~'));
+    let opens = tildes >= 3 || (ticks >= 3 && !text[ticks..].contains('`'));
+    opens.then(|| &text[..ticks.max(tildes)])
+}
+
+/// Whether a line that [`markdown`] wrote begins or ends a fenced block.
+fn is_fence(line: &str) -> bool {
+    let text = line.trim_start();
+    text.starts_with('`') && fence_mark(text).is_some()
 }
 
 /// The language of a fenced block, or `text` where rustdoc could take it for Rust to run.
@@ -448,5 +459,77 @@ mod tests {
             long.ends_with("word…") && long.chars().count() <= 200,
             "{long}"
         );
+    }
+
+    /// Comments of random pieces: whatever is written, there is no panic and no block that rustdoc would test.
+    #[test]
+    fn no_comment_becomes_a_doctest() {
+        const PIECES: &[&str] = &[
+            "\n",
+            "\n",
+            "\n\n",
+            " ",
+            "  ",
+            "    ",
+            "\t",
+            "- ",
+            "* ",
+            "1. ",
+            "12) ",
+            "> ",
+            "```",
+            "```rust",
+            "~~~",
+            "`",
+            "<",
+            "[",
+            "](",
+            "]",
+            "http://",
+            "<https://a>",
+            "word",
+            "# ",
+            "\\",
+            "é",
+            "\r",
+            "---",
+            "|",
+        ];
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let mut comment = String::new();
+            for _ in 0..14 {
+                // Knuth's generator: the same comments every time.
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                let pick = usize::try_from(state >> 33).unwrap() % PIECES.len();
+                comment.push_str(PIECES[pick]);
+            }
+            let lines = link(markdown(&comment));
+            let mut in_fence = false;
+            let mut blank = true;
+            let mut in_list = false;
+            for line in &lines {
+                let text = line.trim_start();
+                let indent = indent(line);
+                if is_fence(line) {
+                    in_fence = !in_fence;
+                    assert_eq!(
+                        text != "```",
+                        in_fence,
+                        "a fence without a language: {comment:?} became {lines:#?}"
+                    );
+                } else if !in_fence && !text.is_empty() {
+                    in_list = list_item(text, true).is_some() || (in_list && indent > 0);
+                    assert!(
+                        in_list || !blank || indent < 4,
+                        "an indented block: {comment:?} became {lines:#?}"
+                    );
+                }
+                blank = text.is_empty();
+            }
+            assert!(!in_fence, "an open fence: {comment:?} became {lines:#?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The services of a build, with everything decided that generated code needs: names, subjects, options, comments.
 
+use std::collections::BTreeSet;
+
 use prost_reflect::{DescriptorPool, FileDescriptor, MethodDescriptor, ServiceDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 use prost_types::source_code_info::Location;
@@ -76,13 +78,23 @@ pub(crate) struct Method {
 
 /// Reads all services of the pool.
 ///
+/// Services of a file that is only imported, and whose code is elsewhere, are left out. A file that was asked for keeps
+/// its services even then: its messages may come from a crate that knows nothing of nmfw.
+///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
-pub(crate) fn build(pool: &DescriptorPool, settings: &Settings) -> Result<Vec<Service>, Error> {
+pub(crate) fn build(
+    pool: &DescriptorPool,
+    imported: &BTreeSet<String>,
+    settings: &Settings,
+) -> Result<Vec<Service>, Error> {
     let mut problems = Vec::new();
     let services: Vec<Service> = pool
         .services()
-        .filter(|service| !settings.is_extern(service.full_name()))
+        .filter(|service| {
+            let only_imported = imported.contains(service.parent_file().name());
+            !(only_imported && settings.is_extern(service.full_name()))
+        })
         .map(|service| read_service(&service, settings, &mut problems))
         .collect();
     check::services(&services, pool, settings, &mut problems);

@@ -506,3 +506,9 @@ fn a_folder_that_cannot_be_written_is_named() {
     assert_contains(&error.to_string(), &["cannot create `", "a.proto/out`"]);
     assert!(error.source().is_some());
 }
+
+#[test]
+fn errors_go_through_threads_and_boxes() {
+    fn check<T: std::error::Error + Send + Sync + 'static>() {}
+    check::<Error>();
+}

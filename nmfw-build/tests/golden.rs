@@ -141,17 +141,23 @@ fn the_runtime_may_be_elsewhere() {
 }
 
 #[test]
-fn code_from_elsewhere_is_not_generated() {
+fn messages_from_elsewhere_are_not_generated() {
     let builder = builder()
         .extern_path(".acme.billing", "::acme_billing")
         .extern_path(".acme.common", "::common");
     let files = generate(&["acme/billing/v1/invoices.proto"], builder);
+    let code = &files["acme.billing.v1"];
     assert!(
-        !files
-            .values()
-            .any(|code| code.contains("struct") || code.contains("trait")),
+        !code.contains("struct Invoice ") && !files.contains_key("acme.common"),
         "{files:?}"
     );
+    // The service of the file that was asked for is there, that of the file it imports is not.
+    assert!(
+        code.contains("request: ::acme_billing::v1::GetRequest"),
+        "{code}"
+    );
+    assert!(code.contains("get(::acme_billing::v1::GetRequest) -> ::acme_billing::v1::Invoice;"));
+    assert!(!code.contains("trait Refunds"), "{code}");
 }
 
 #[test]
