@@ -4,6 +4,8 @@
 //! becomes a test that does not compile, a wrapped list item a lint error in the user's crate, `Vec<T>` an HTML tag.
 //! [`markdown`] rewrites a comment so that it reads the same and none of that happens.
 
+use crate::inline;
+
 /// Rewrites a comment as lines of Markdown, without the space in front that a doc comment has.
 ///
 /// Links are left to the caller: prost-build rewrites those in the comments of messages, [`link`] does for services.
@@ -35,7 +37,7 @@ pub(crate) fn link(lines: Vec<String>) -> Vec<String> {
             if fence || in_fence {
                 line
             } else {
-                link_line(&line)
+                inline::link(&line)
             }
         })
         .collect()
@@ -86,6 +88,7 @@ fn indent(line: &str) -> usize {
 struct Item {
     source: usize,
     text: usize,
+    numbered: bool,
 }
 
 #[derive(Default)]
@@ -131,7 +134,9 @@ impl Writer {
             self.fence = Some((indent, column, mark.to_owned()));
             return;
         }
-        if let Some((marker, rest)) = list_item(text, after_blank || !self.items.is_empty()) {
+        let sibling = |item: &Item| item.numbered && item.source == indent;
+        let may_number = after_blank || self.items.iter().any(sibling);
+        if let Some((marker, rest)) = list_item(text, may_number) {
             while self.items.last().is_some_and(|item| indent <= item.source) {
                 self.items.pop();
             }
@@ -139,8 +144,12 @@ impl Writer {
             self.items.push(Item {
                 source: indent,
                 text: column + marker.len() + 1,
+                numbered: marker.len() > 1,
             });
-            self.push(column, &format!("{marker} {}", escape(rest)));
+            self.push(
+                column,
+                &format!("{marker} {}", inline::escape(&inert(rest))),
+            );
             return;
         }
         if self.items.is_empty() && after_blank && indent >= 4 {
@@ -150,17 +159,24 @@ impl Writer {
             return;
         }
         let column = self.column(indent, after_blank);
+        // Without the mark the line would still be part of the quotation, which clippy calls lazy.
         let quoted = self
             .out
             .last()
             .is_some_and(|last| last.trim_start().starts_with('>'));
-        // Without the mark the line would still be part of the quotation, which clippy calls lazy.
-        let mark = if quoted && !text.starts_with('>') {
-            "> "
+        if quoted || text.starts_with('>') {
+            let text = text.trim_start_matches(['>', ' ']);
+            self.push(column, &format!("> {}", inline::escape(&inert(text))));
+        } else if list_item(&format!("{text} x"), true).is_some_and(|(marker, _)| marker == text) {
+            // An item without text, which would take the next block for its own.
+            let (number, mark) = text.split_at(text.len() - 1);
+            self.push(column, &format!("{number}\\{mark}"));
+        } else if text.starts_with(|c: char| c.is_ascii_digit()) {
+            // A number that was taken for text above stays text, whatever comes before it.
+            self.push(column, &inline::escape(&inert(text)));
         } else {
-            ""
-        };
-        self.push(column, &format!("{mark}{}", escape(text)));
+            self.push(column, &inline::escape(text));
+        }
     }
 
     /// Where a line of text goes: into the list item it belongs to, or to the margin, which ends the list.
@@ -274,91 +290,20 @@ fn list_item(text: &str, may_number: bool) -> Option<(&str, &str)> {
     (rest.starts_with(' ') && !body.is_empty()).then_some((marker, body))
 }
 
-/// Escapes what Markdown would take for HTML, and takes URLs out of angle brackets, which [`link`] puts back.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(['<', '`']) {
-        let (head, tail) = rest.split_at(at);
-        out.push_str(head);
-        if let Some(span) = code_span(tail) {
-            out.push_str(&tail[..span]);
-            rest = &tail[span..];
-            continue;
-        }
-        if let Some((url, after)) = tail
-            .strip_prefix('<')
-            .filter(|tail| is_url(tail))
-            .and_then(|tail| tail.split_once('>'))
-            .filter(|(url, _)| !url.contains(' '))
-        {
-            out.push_str(url);
-            rest = after;
-            continue;
-        }
-        let mut chars = tail.chars();
-        let first = chars.next().unwrap_or_default();
-        let next = chars.clone().next();
-        if first == '<' && next.is_some_and(|c| c.is_ascii_alphabetic() || "/!?".contains(c)) {
-            out.push('\\');
-        }
-        out.push(first);
-        rest = chars.as_str();
+/// Text at the start of a list item or a quotation, where another block could begin: it stays text.
+fn inert(text: &str) -> String {
+    if let Some((marker, _)) = list_item(text, true) {
+        let (head, tail) = text.split_at(marker.len() - 1);
+        return format!("{head}\\{tail}");
     }
-    out.push_str(rest);
-    out
-}
-
-/// The length of the code span at the start, if there is one that ends on this line.
-fn code_span(text: &str) -> Option<usize> {
-    let ticks = text.len() - text.trim_start_matches('`').len();
-    if ticks == 0 {
-        return None;
+    if text.starts_with(['>', '#']) || fence_mark(text).is_some_and(|mark| mark.starts_with('~')) {
+        return format!("\\{text}");
     }
-    let mark = &text[..ticks];
-    text[ticks..].find(mark).map(|end| ticks + end + ticks)
-}
-
-fn is_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
-}
-
-fn link_line(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find(['h', '[', '`']) {
-        let (head, tail) = rest.split_at(at);
-        out.push_str(head);
-        let taken = if let Some(span) = code_span(tail) {
-            out.push_str(&tail[..span]);
-            span
-        } else if is_url(tail) {
-            let end = tail
-                .find(|c: char| c.is_whitespace() || c == ')')
-                .unwrap_or(tail.len());
-            let end = tail[..end]
-                .trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '"'])
-                .len();
-            out.push_str(&format!("<{}>", &tail[..end]));
-            end
-        } else if let Some(length) = plain_brackets(tail).filter(|_| !out.ends_with('\\')) {
-            out.push_str(&format!("\\[{}\\]", &tail[1..length - 1]));
-            length
-        } else {
-            let length = tail.chars().next().map_or(1, char::len_utf8);
-            out.push_str(&tail[..length]);
-            length
-        };
-        rest = &tail[taken..];
+    if fence_mark(text).is_some() {
+        text.replace('`', "'")
+    } else {
+        text.to_owned()
     }
-    out.push_str(rest);
-    out
-}
-
-/// The length of a pair of brackets at the start that is no Markdown link.
-fn plain_brackets(text: &str) -> Option<usize> {
-    let end = text.strip_prefix('[')?.find(']')? + 2;
-    (!text[end..].starts_with(['(', '['])).then_some(end)
 }
 
 #[cfg(test)]
@@ -417,7 +362,7 @@ mod tests {
         check(" -     code?\n", "- code?");
         check(
             " in the year\n 2024. A good one\n",
-            "in the year\n2024. A good one",
+            "in the year\n2024\\. A good one",
         );
         check(" - one\n\n      deeper\n", "- one\n\n  deeper");
     }
@@ -425,15 +370,6 @@ mod tests {
     #[test]
     fn quotations_are_not_lazy() {
         check(" > quote\n goes on\n", "> quote\n> goes on");
-    }
-
-    #[test]
-    fn html_links_and_brackets() {
-        check(" a Vec<T> and `Vec<T>`", "a Vec\\<T> and `Vec<T>`");
-        check(" see https://a.b/c.", "see <https://a.b/c>.");
-        check(" see <https://a.b/c>", "see <https://a.b/c>");
-        check(" an [array] of [x](y)", "an \\[array\\] of [x](y)");
-        check(" 1 < 2 ` tick", "1 < 2 ` tick");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod docs;
 mod emit;
 mod error;
 mod generator;
+mod inline;
 mod lints;
 mod model;
 mod names;
