@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use nmfw_build::{Builder, configure};
@@ -293,4 +294,52 @@ fn a_proto_may_be_named_below_its_include() {
         .compile_protos(&["calc.proto"], &[protos()])
         .unwrap();
     assert!(dir.path().join("calc.rs").is_file());
+}
+
+/// Runs this very test again the way cargo runs a build script, and reads what it prints.
+#[test]
+fn cargo_is_told_which_files_were_read() {
+    const NAME: &str = "cargo_is_told_which_files_were_read";
+    if std::env::var_os("NMFW_AS_BUILD_SCRIPT").is_some() {
+        let includes = [protos()];
+        nmfw_build::compile_protos(
+            &["acme/billing/v1/invoices.proto", "configured.proto"],
+            &includes,
+        )
+        .unwrap();
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([NAME, "--exact", "--nocapture"])
+        .env("NMFW_AS_BUILD_SCRIPT", "1")
+        .env("OUT_DIR", dir.path())
+        .env("TARGET", "x")
+        .env("HOST", "x")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let read: Vec<&str> = printed
+        .lines()
+        .filter_map(|line| line.rsplit_once("cargo:rerun-if-changed="))
+        .map(|(_, path)| path)
+        .collect();
+    let expected = [
+        "acme/billing/v1/invoices.proto",
+        "acme/billing/v1/refunds.proto",
+        "acme/common/money.proto",
+        "configured.proto",
+    ];
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|name| protos().join(name).display().to_string())
+        .collect();
+    // Neither Google's files nor the options: those are not on disk.
+    assert_eq!(read, expected, "{printed}");
+    // The default folder is cargo's, and so is the default version: the tests have that of this crate.
+    let code = fs::read_to_string(dir.path().join("acme.billing.v1.rs")).unwrap();
+    assert!(
+        code.contains(concat!(".version(\"", env!("CARGO_PKG_VERSION"), "\")")),
+        "{code}"
+    );
 }
