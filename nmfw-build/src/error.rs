@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     Generate { what: String },
 }
 
-/// One thing that is wrong with a service, in terms of the `.proto`.
+/// One thing that is wrong with a service or a message, in terms of the `.proto`.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     pub(crate) place: Place,
@@ -62,14 +62,15 @@ pub(crate) struct Place {
     pub(crate) file: String,
     /// Line and column, from 1; descriptor sets may lack them.
     pub(crate) position: Option<(i32, i32)>,
+    /// Empty for what is in no service.
     pub(crate) service: String,
     pub(crate) method: Option<String>,
 }
 
 fn count(problems: &[Problem]) -> String {
     match problems.len() {
-        1 => "1 problem in the service definitions".to_owned(),
-        n => format!("{n} problems in the service definitions"),
+        1 => "1 problem in the .proto files".to_owned(),
+        n => format!("{n} problems in the .proto files"),
     }
 }
 
@@ -145,11 +146,14 @@ impl fmt::Display for Problem {
         if let Some((line, column)) = place.position {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, "\n  = in service `{}`", place.service)?;
-        if let Some(method) = &place.method {
-            write!(f, ", method `{method}`")?;
-        }
         f.write_char('\n')?;
+        if !place.service.is_empty() {
+            write!(f, "  = in service `{}`", place.service)?;
+            if let Some(method) = &place.method {
+                write!(f, ", method `{method}`")?;
+            }
+            f.write_char('\n')?;
+        }
         if help.is_empty() {
             Ok(())
         } else {

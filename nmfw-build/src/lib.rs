@@ -3,6 +3,7 @@
 use std::path::Path;
 
 mod check;
+mod collisions;
 mod comments;
 mod config;
 mod descriptor_set;

@@ -7,6 +7,7 @@ use prost_types::method_options::IdempotencyLevel;
 use prost_types::source_code_info::Location;
 
 use crate::check;
+use crate::collisions;
 use crate::comments::{self, FILE_SERVICE, SERVICE_METHOD};
 use crate::docs;
 use crate::error::{Error, Kind, Place, Problem};
@@ -98,6 +99,7 @@ pub(crate) fn build(
         .map(|service| read_service(&service, settings, &mut problems))
         .collect();
     check::services(&services, pool, settings, &mut problems);
+    collisions::messages(pool, settings, &mut problems);
     if problems.is_empty() {
         return Ok(services);
     }
@@ -228,7 +230,7 @@ fn location<'a>(file: &'a FileDescriptor, path: &[i32]) -> Option<&'a Location> 
     info.location.iter().find(|location| location.path == path)
 }
 
-fn position(file: &FileDescriptor, path: &[i32]) -> Option<(i32, i32)> {
+pub(crate) fn position(file: &FileDescriptor, path: &[i32]) -> Option<(i32, i32)> {
     let span = &location(file, path)?.span;
     Some((span.first()?.checked_add(1)?, span.get(1)?.checked_add(1)?))
 }

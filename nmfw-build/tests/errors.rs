@@ -144,7 +144,7 @@ fn options_of_a_service_are_checked() {
             ],
         );
         assert!(
-            report.starts_with("1 problem in the service definitions"),
+            report.starts_with("1 problem in the .proto files"),
             "{report}"
         );
     }
@@ -340,7 +340,7 @@ fn all_problems_are_reported_at_once_and_in_order() {
     );
     let report = report(&[("orders.proto", &source)]);
     assert!(
-        report.starts_with("4 problems in the service definitions\n"),
+        report.starts_with("4 problems in the .proto files\n"),
         "{report}"
     );
     let positions: Vec<usize> = ["version", "concurrency", "streaming", "negative"]
@@ -355,7 +355,7 @@ fn a_report_reads_well() {
     let source = orders("rpc Place(M) returns (M) { option (nmfw.method) = { concurrency: 0 }; }");
     assert_eq!(
         report(&[("orders.proto", &source)]),
-        "1 problem in the service definitions
+        "1 problem in the .proto files
 
 error: a concurrency of 0 would handle no request at all
   --> orders.proto:5:1
@@ -511,4 +511,38 @@ fn a_folder_that_cannot_be_written_is_named() {
 fn errors_go_through_threads_and_boxes() {
     fn check<T: std::error::Error + Send + Sync + 'static>() {}
     check::<Error>();
+}
+
+#[test]
+fn messages_and_fields_have_to_differ_in_rust() {
+    for (source, expected) in [
+        (
+            "message Foo {} message foo {}",
+            "`a.Foo` and `a.foo` would both be `Foo` in Rust",
+        ),
+        (
+            "message Foo {} enum FOO { X = 0; }",
+            "`a.FOO` and `a.Foo` would both be `Foo` in Rust",
+        ),
+        (
+            "message M { message N {} message n {} }",
+            "`a.M.N` and `a.M.n` would both be `N` in Rust",
+        ),
+        (
+            "message M { int32 get_http = 1; oneof GetHTTP { int32 x = 2; } }",
+            "the fields `get_http` and `GetHTTP` of `a.M` would both be `get_http`",
+        ),
+    ] {
+        let source = format!("syntax = \"proto3\"; package a; {source}");
+        let report = report(&[("a.proto", &source)]);
+        assert_contains(
+            &report,
+            &[expected, "--> a.proto:1:", "= help: rename one of them"],
+        );
+        assert!(!report.contains("in service"), "{report}");
+    }
+    // Optional fields are oneofs on the wire, map entries are messages: neither is in the way of anything.
+    let fine = "syntax = \"proto3\"; package a; message M { optional int32 x = 1; map<string, int32> y = 2; }";
+    let fine = compile_with(configure(), &[("a.proto", fine)]);
+    assert!(fine.is_ok(), "{fine:?}");
 }
