@@ -243,11 +243,6 @@ fn names_of_services_are_checked() {
             "__",
         ),
         (
-            "package a; service B {} message B {}",
-            "needs the Rust trait `B`, which the message `a.B` has already",
-            "a.B",
-        ),
-        (
             "package a; service B {} message b_server {}",
             "needs the Rust struct `BServer`, which the message `a.b_server` has",
             "a.B",
@@ -273,13 +268,8 @@ fn names_of_services_are_checked() {
             "a.a",
         ),
     ] {
-        // protox does not take two items of one name; a service and a message are given another package file below.
         let source = format!("syntax = \"proto3\"; {source}");
         let report = report(&[("a.proto", &source)]);
-        if source.contains("message B {}") {
-            assert_contains(&report, &["a.proto:1:", "name 'a.B' is defined twice"]);
-            continue;
-        }
         assert_contains(
             &report,
             &[
@@ -473,13 +463,8 @@ fn settings_are_checked() {
             configure().extern_path("calc", "::calc"),
             "must be fully qualified",
         ),
-        (configure().out_dir("/dev/null/nowhere"), ""),
     ] {
-        // The last one chooses a folder by itself, which `compile_with` replaces.
-        let Err(error) = compile_with(builder, &valid) else {
-            assert_eq!(expected, "");
-            continue;
-        };
+        let error = compile_with(builder, &valid).unwrap_err();
         assert_contains(&format!("{error:?}"), &[expected]);
     }
 }
