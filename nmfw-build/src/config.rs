@@ -290,7 +290,10 @@ impl Builder {
             })?;
         self.config
             .prost_path(format!("{path}::prost"))
-            .prost_types_path(format!("{path}::prost_types"));
+            .prost_types_path(format!("{path}::prost_types"))
+            // Messages know their names, so that any can be a detail of a status.
+            .enable_type_names()
+            .type_name_domain(["."], "type.googleapis.com");
         Ok(Target {
             runtime,
             client: self.settings.client,

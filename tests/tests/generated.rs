@@ -7,6 +7,7 @@
 #![deny(warnings, clippy::all, unused)]
 // What generated code may be used without, in a crate that has only a server or only a client.
 #![deny(dead_code)]
+#![allow(unreachable_pub, reason = "generated for libraries too")]
 
 use std::time::Duration;
 
@@ -135,4 +136,17 @@ fn packages_import_each_other() {
     assert_eq!(spec.base_subject(), "nmfw.acme.billing.v1.invoices");
     assert_eq!(spec.discovery_name(), "acme-billing-v1-invoices");
     let _ = common::Money::default();
+}
+
+#[test]
+fn messages_can_be_details_of_a_status() {
+    let detail = keywords::Fn {
+        self_: "here".to_owned(),
+        ..keywords::Fn::default()
+    };
+    let status = Status::internal("x").with_detail(&detail);
+    let url = &status.details()[0].type_url;
+    assert_eq!(url, "type.googleapis.com/type.async.Fn");
+    assert_eq!(status.detail::<keywords::Fn>(), Some(detail));
+    assert_eq!(status.detail::<taken::Result>(), None);
 }

@@ -4,6 +4,16 @@
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct GetRequest {}
+impl ::nmfw::prost::Name for GetRequest {
+    const NAME: &'static str = "get_request";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "get_request".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/get_request".into()
+    }
+}
 /// The message `get_response`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -18,6 +28,26 @@ pub mod get_response {
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
     #[prost(prost_path = "::nmfw::prost")]
     pub struct Inner {}
+    impl ::nmfw::prost::Name for Inner {
+        const NAME: &'static str = "inner";
+        const PACKAGE: &'static str = "";
+        fn full_name() -> ::nmfw::prost::alloc::string::String {
+            "get_response.inner".into()
+        }
+        fn type_url() -> ::nmfw::prost::alloc::string::String {
+            "type.googleapis.com/get_response.inner".into()
+        }
+    }
+}
+impl ::nmfw::prost::Name for GetResponse {
+    const NAME: &'static str = "get_response";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "get_response".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/get_response".into()
+    }
 }
 /// Static facts of the service `t`.
 pub static T_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("", "t")

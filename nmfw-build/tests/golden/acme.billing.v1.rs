@@ -8,6 +8,16 @@ pub struct IssueRefund {
     #[prost(string, tag = "1")]
     pub invoice: ::nmfw::prost::alloc::string::String,
 }
+impl ::nmfw::prost::Name for IssueRefund {
+    const NAME: &'static str = "IssueRefund";
+    const PACKAGE: &'static str = "acme.billing.v1";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.billing.v1.IssueRefund".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.billing.v1.IssueRefund".into()
+    }
+}
 /// The message `acme.billing.v1.Refund`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -16,6 +26,16 @@ pub struct Refund {
     #[prost(message, optional, tag = "1")]
     pub amount: ::core::option::Option<super::super::common::Money>,
 }
+impl ::nmfw::prost::Name for Refund {
+    const NAME: &'static str = "Refund";
+    const PACKAGE: &'static str = "acme.billing.v1";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.billing.v1.Refund".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.billing.v1.Refund".into()
+    }
+}
 /// The message `acme.billing.v1.GetRequest`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -23,6 +43,16 @@ pub struct GetRequest {
     /// The field `id`.
     #[prost(string, tag = "1")]
     pub id: ::nmfw::prost::alloc::string::String,
+}
+impl ::nmfw::prost::Name for GetRequest {
+    const NAME: &'static str = "GetRequest";
+    const PACKAGE: &'static str = "acme.billing.v1";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.billing.v1.GetRequest".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.billing.v1.GetRequest".into()
+    }
 }
 /// The message `acme.billing.v1.Invoice`.
 #[derive(Clone, PartialEq, ::nmfw::prost::Message)]
@@ -62,6 +92,16 @@ pub mod invoice {
         Paid(::nmfw::prost_types::Timestamp),
     }
 }
+impl ::nmfw::prost::Name for Invoice {
+    const NAME: &'static str = "Invoice";
+    const PACKAGE: &'static str = "acme.billing.v1";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.billing.v1.Invoice".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.billing.v1.Invoice".into()
+    }
+}
 /// The message `acme.billing.v1.ListResponse`.
 #[derive(Clone, PartialEq, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -69,6 +109,16 @@ pub struct ListResponse {
     /// The field `invoices`.
     #[prost(message, repeated, tag = "1")]
     pub invoices: ::nmfw::prost::alloc::vec::Vec<Invoice>,
+}
+impl ::nmfw::prost::Name for ListResponse {
+    const NAME: &'static str = "ListResponse";
+    const PACKAGE: &'static str = "acme.billing.v1";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.billing.v1.ListResponse".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.billing.v1.ListResponse".into()
+    }
 }
 /// Static facts of the service `acme.billing.v1.Refunds`.
 pub static REFUNDS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("acme.billing.v1", "Refunds")

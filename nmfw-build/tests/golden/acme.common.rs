@@ -11,6 +11,16 @@ pub struct Money {
     #[prost(int64, tag = "2")]
     pub cents: i64,
 }
+impl ::nmfw::prost::Name for Money {
+    const NAME: &'static str = "Money";
+    const PACKAGE: &'static str = "acme.common";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.common.Money".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.common.Money".into()
+    }
+}
 /// Nested types as requests and responses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -28,6 +38,16 @@ pub mod page {
         /// The field `order`.
         #[prost(enumeration = "Order", tag = "2")]
         pub order: i32,
+    }
+    impl ::nmfw::prost::Name for Request {
+        const NAME: &'static str = "Request";
+        const PACKAGE: &'static str = "acme.common";
+        fn full_name() -> ::nmfw::prost::alloc::string::String {
+            "acme.common.Page.Request".into()
+        }
+        fn type_url() -> ::nmfw::prost::alloc::string::String {
+            "type.googleapis.com/acme.common.Page.Request".into()
+        }
     }
     /// The enum `acme.common.Page.Order`.
     #[derive(
@@ -68,5 +88,15 @@ pub mod page {
                 _ => None,
             }
         }
+    }
+}
+impl ::nmfw::prost::Name for Page {
+    const NAME: &'static str = "Page";
+    const PACKAGE: &'static str = "acme.common";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.common.Page".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.common.Page".into()
     }
 }

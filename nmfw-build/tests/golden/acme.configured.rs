@@ -4,6 +4,16 @@
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Request {}
+impl ::nmfw::prost::Name for Request {
+    const NAME: &'static str = "Request";
+    const PACKAGE: &'static str = "acme.configured";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "acme.configured.Request".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/acme.configured.Request".into()
+    }
+}
 /// Static facts of the service `acme.configured.Everything`.
 pub static EVERYTHING_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("acme.configured", "Everything")
     .name("acme_everything")

@@ -8,6 +8,16 @@ pub struct AverageRequest {
     #[prost(double, repeated, tag = "1")]
     pub values: ::nmfw::prost::alloc::vec::Vec<f64>,
 }
+impl ::nmfw::prost::Name for AverageRequest {
+    const NAME: &'static str = "AverageRequest";
+    const PACKAGE: &'static str = "calc";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "calc.AverageRequest".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/calc.AverageRequest".into()
+    }
+}
 /// The message `calc.AddRequest`.
 #[derive(Clone, PartialEq, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -16,6 +26,16 @@ pub struct AddRequest {
     #[prost(double, repeated, tag = "1")]
     pub values: ::nmfw::prost::alloc::vec::Vec<f64>,
 }
+impl ::nmfw::prost::Name for AddRequest {
+    const NAME: &'static str = "AddRequest";
+    const PACKAGE: &'static str = "calc";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "calc.AddRequest".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/calc.AddRequest".into()
+    }
+}
 /// The message `calc.ExpressionRequest`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -23,6 +43,16 @@ pub struct ExpressionRequest {
     /// The field `expression`.
     #[prost(string, tag = "1")]
     pub expression: ::nmfw::prost::alloc::string::String,
+}
+impl ::nmfw::prost::Name for ExpressionRequest {
+    const NAME: &'static str = "ExpressionRequest";
+    const PACKAGE: &'static str = "calc";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "calc.ExpressionRequest".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/calc.ExpressionRequest".into()
+    }
 }
 /// What came out.
 #[derive(Clone, PartialEq, ::nmfw::prost::Message)]
@@ -34,6 +64,16 @@ pub struct CalcResponse {
     /// The field `result`.
     #[prost(double, tag = "2")]
     pub result: f64,
+}
+impl ::nmfw::prost::Name for CalcResponse {
+    const NAME: &'static str = "CalcResponse";
+    const PACKAGE: &'static str = "calc";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "calc.CalcResponse".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/calc.CalcResponse".into()
+    }
 }
 /// Static facts of the service `calc.Calc`.
 pub static CALC_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("calc", "Calc")

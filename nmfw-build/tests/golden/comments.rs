@@ -45,6 +45,16 @@ pub mod words {
         Happy(::nmfw::prost::alloc::string::String),
     }
 }
+impl ::nmfw::prost::Name for Words {
+    const NAME: &'static str = "Words";
+    const PACKAGE: &'static str = "comments";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "comments.Words".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/comments.Words".into()
+    }
+}
 /// code
 #[derive(
     Clone,

@@ -72,6 +72,16 @@ pub mod request {
         Right(::nmfw::prost::alloc::string::String),
     }
 }
+impl ::nmfw::prost::Name for Request {
+    const NAME: &'static str = "Request";
+    const PACKAGE: &'static str = "deprecated";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "deprecated.Request".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/deprecated.Request".into()
+    }
+}
 /// Static facts of the service `deprecated.Mixed`.
 pub static MIXED_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("deprecated", "Mixed")
     .name("deprecated-mixed")

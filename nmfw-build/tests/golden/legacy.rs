@@ -24,6 +24,26 @@ pub mod put_request {
         #[prost(bytes = "vec", optional, tag = "1")]
         pub content: ::core::option::Option<::nmfw::prost::alloc::vec::Vec<u8>>,
     }
+    impl ::nmfw::prost::Name for Value {
+        const NAME: &'static str = "Value";
+        const PACKAGE: &'static str = "legacy";
+        fn full_name() -> ::nmfw::prost::alloc::string::String {
+            "legacy.PutRequest.Value".into()
+        }
+        fn type_url() -> ::nmfw::prost::alloc::string::String {
+            "type.googleapis.com/legacy.PutRequest.Value".into()
+        }
+    }
+}
+impl ::nmfw::prost::Name for PutRequest {
+    const NAME: &'static str = "PutRequest";
+    const PACKAGE: &'static str = "legacy";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "legacy.PutRequest".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/legacy.PutRequest".into()
+    }
 }
 /// The message `legacy.PutResponse`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
@@ -32,6 +52,16 @@ pub struct PutResponse {
     /// The field `stored`.
     #[prost(bool, optional, tag = "1")]
     pub stored: ::core::option::Option<bool>,
+}
+impl ::nmfw::prost::Name for PutResponse {
+    const NAME: &'static str = "PutResponse";
+    const PACKAGE: &'static str = "legacy";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "legacy.PutResponse".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/legacy.PutResponse".into()
+    }
 }
 /// Static facts of the service `legacy.Store`.
 pub static STORE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("legacy", "Store")

@@ -26,6 +26,16 @@ pub mod reached {
         Small(bool),
     }
 }
+impl ::nmfw::prost::Name for Reached {
+    const NAME: &'static str = "Reached";
+    const PACKAGE: &'static str = "lints";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "lints.Reached".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/lints.Reached".into()
+    }
+}
 /// The message `lints.Large`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -58,6 +68,16 @@ pub struct Large {
     #[prost(string, tag = "9")]
     pub i: ::nmfw::prost::alloc::string::String,
 }
+impl ::nmfw::prost::Name for Large {
+    const NAME: &'static str = "Large";
+    const PACKAGE: &'static str = "lints";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "lints.Large".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/lints.Large".into()
+    }
+}
 /// No method and no message leads here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -85,7 +105,47 @@ pub mod unreached {
             #[prost(prost_path = "::nmfw::prost")]
             #[allow(dead_code)]
             pub struct Inner {}
+            impl ::nmfw::prost::Name for Inner {
+                const NAME: &'static str = "Inner";
+                const PACKAGE: &'static str = "lints";
+                fn full_name() -> ::nmfw::prost::alloc::string::String {
+                    "lints.Unreached.Lints.Lints.Inner".into()
+                }
+                fn type_url() -> ::nmfw::prost::alloc::string::String {
+                    "type.googleapis.com/lints.Unreached.Lints.Lints.Inner".into()
+                }
+            }
         }
+        impl ::nmfw::prost::Name for Lints {
+            const NAME: &'static str = "Lints";
+            const PACKAGE: &'static str = "lints";
+            fn full_name() -> ::nmfw::prost::alloc::string::String {
+                "lints.Unreached.Lints.Lints".into()
+            }
+            fn type_url() -> ::nmfw::prost::alloc::string::String {
+                "type.googleapis.com/lints.Unreached.Lints.Lints".into()
+            }
+        }
+    }
+    impl ::nmfw::prost::Name for Lints {
+        const NAME: &'static str = "Lints";
+        const PACKAGE: &'static str = "lints";
+        fn full_name() -> ::nmfw::prost::alloc::string::String {
+            "lints.Unreached.Lints".into()
+        }
+        fn type_url() -> ::nmfw::prost::alloc::string::String {
+            "type.googleapis.com/lints.Unreached.Lints".into()
+        }
+    }
+}
+impl ::nmfw::prost::Name for Unreached {
+    const NAME: &'static str = "Unreached";
+    const PACKAGE: &'static str = "lints";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "lints.Unreached".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/lints.Unreached".into()
     }
 }
 /// The enum `lints.Tone`.

@@ -8,6 +8,16 @@ pub struct Result {
     #[prost(message, optional, tag = "1")]
     pub option: ::core::option::Option<Option>,
 }
+impl ::nmfw::prost::Name for Result {
+    const NAME: &'static str = "Result";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Result".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Result".into()
+    }
+}
 /// The message `taken.Option`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -16,30 +26,100 @@ pub struct Option {
     #[prost(string, repeated, tag = "1")]
     pub values: ::nmfw::prost::alloc::vec::Vec<::nmfw::prost::alloc::string::String>,
 }
+impl ::nmfw::prost::Name for Option {
+    const NAME: &'static str = "Option";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Option".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Option".into()
+    }
+}
 /// The message `taken.Future`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Future {}
+impl ::nmfw::prost::Name for Future {
+    const NAME: &'static str = "Future";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Future".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Future".into()
+    }
+}
 /// The message `taken.Send`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Send {}
+impl ::nmfw::prost::Name for Send {
+    const NAME: &'static str = "Send";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Send".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Send".into()
+    }
+}
 /// The message `taken.Vec`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Vec {}
+impl ::nmfw::prost::Name for Vec {
+    const NAME: &'static str = "Vec";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Vec".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Vec".into()
+    }
+}
 /// The message `taken.String`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct String {}
+impl ::nmfw::prost::Name for String {
+    const NAME: &'static str = "String";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.String".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.String".into()
+    }
+}
 /// The message `taken.Status`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Status {}
+impl ::nmfw::prost::Name for Status {
+    const NAME: &'static str = "Status";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Status".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Status".into()
+    }
+}
 /// The message `taken.Context`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Context {}
+impl ::nmfw::prost::Name for Context {
+    const NAME: &'static str = "Context";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Context".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Context".into()
+    }
+}
 /// The message `taken.Box`.
 #[derive(Clone, PartialEq, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -48,38 +128,128 @@ pub struct Box {
     #[prost(message, optional, boxed, tag = "1")]
     pub next: ::core::option::Option<::nmfw::prost::alloc::boxed::Box<Box>>,
 }
+impl ::nmfw::prost::Name for Box {
+    const NAME: &'static str = "Box";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Box".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Box".into()
+    }
+}
 /// The message `taken.Ok`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Ok {}
+impl ::nmfw::prost::Name for Ok {
+    const NAME: &'static str = "Ok";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Ok".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Ok".into()
+    }
+}
 /// The message `taken.Some`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Some {}
+impl ::nmfw::prost::Name for Some {
+    const NAME: &'static str = "Some";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Some".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Some".into()
+    }
+}
 /// The message `taken.Sync`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Sync {}
+impl ::nmfw::prost::Name for Sync {
+    const NAME: &'static str = "Sync";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Sync".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Sync".into()
+    }
+}
 /// The message `taken.Debug`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Debug {}
+impl ::nmfw::prost::Name for Debug {
+    const NAME: &'static str = "Debug";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Debug".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Debug".into()
+    }
+}
 /// The message `taken.Arc`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Arc {}
+impl ::nmfw::prost::Name for Arc {
+    const NAME: &'static str = "Arc";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Arc".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Arc".into()
+    }
+}
 /// The message `taken.Nmfw`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Nmfw {}
+impl ::nmfw::prost::Name for Nmfw {
+    const NAME: &'static str = "Nmfw";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Nmfw".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Nmfw".into()
+    }
+}
 /// The message `taken.Core`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Core {}
+impl ::nmfw::prost::Name for Core {
+    const NAME: &'static str = "Core";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Core".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Core".into()
+    }
+}
 /// The message `taken.Std`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
 pub struct Std {}
+impl ::nmfw::prost::Name for Std {
+    const NAME: &'static str = "Std";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.Std".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.Std".into()
+    }
+}
 /// The message `taken.T`.
 #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
 #[prost(prost_path = "::nmfw::prost")]
@@ -140,6 +310,16 @@ pub mod t {
         /// The field `from`.
         #[prost(bytes, tag = "2")]
         From(::nmfw::prost::alloc::vec::Vec<u8>),
+    }
+}
+impl ::nmfw::prost::Name for T {
+    const NAME: &'static str = "T";
+    const PACKAGE: &'static str = "taken";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "taken.T".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/taken.T".into()
     }
 }
 /// Static facts of the service `taken.Names`.

@@ -74,6 +74,16 @@ pub mod r#fn {
         Where(::nmfw::prost::alloc::string::String),
     }
 }
+impl ::nmfw::prost::Name for Fn {
+    const NAME: &'static str = "Fn";
+    const PACKAGE: &'static str = "type.async";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "type.async.Fn".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/type.async.Fn".into()
+    }
+}
 /// Static facts of the service `type.async.Self`.
 pub static SELF_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("type.async", "Self")
     .name("type-async-self")

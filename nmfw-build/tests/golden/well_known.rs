@@ -14,6 +14,16 @@ pub struct Everything {
     #[prost(message, optional, tag = "3")]
     pub value: ::core::option::Option<::nmfw::prost_types::Value>,
 }
+impl ::nmfw::prost::Name for Everything {
+    const NAME: &'static str = "Everything";
+    const PACKAGE: &'static str = "well_known";
+    fn full_name() -> ::nmfw::prost::alloc::string::String {
+        "well_known.Everything".into()
+    }
+    fn type_url() -> ::nmfw::prost::alloc::string::String {
+        "type.googleapis.com/well_known.Everything".into()
+    }
+}
 /// Static facts of the service `well_known.Clock`.
 pub static CLOCK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("well_known", "Clock")
     .name("well_known-clock")
