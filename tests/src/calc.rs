@@ -1,6 +1,6 @@
 //! The calculator of the original, for what is compared with it.
 
-use nmfw::{Context, Status};
+use nmfw::{Context, Server, Status, server::Running};
 
 pub use self::generated::*;
 
@@ -45,4 +45,26 @@ fn response(operation: &str, result: f32) -> CalcResponse {
         operation: operation.to_owned(),
         result,
     }
+}
+
+/// Serves it on a connection of its own, with the defaults.
+///
+/// # Errors
+///
+/// If connecting or starting fails.
+pub async fn serve(url: &str) -> Result<Running, nmfw::Error> {
+    let nats = nmfw::connect(url).await?;
+    Server::new(nats)
+        .add_service(CalcServer::new(Calculator))
+        .start()
+        .await
+}
+
+/// A client with a connection of its own.
+///
+/// # Errors
+///
+/// If connecting fails.
+pub async fn client(url: &str) -> Result<CalcClient, nmfw::Error> {
+    Ok(CalcClient::new(nmfw::connect(url).await?))
 }
