@@ -15,7 +15,9 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// The part of an INFO answer that matters here.
 #[derive(Deserialize)]
 struct Info {
-    endpoints: Vec<Endpoint>,
+    endpoints: Option<Vec<Endpoint>>,
+    /// What there was before ADR-32 had endpoints, as in Go nmfw's services.
+    subjects: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -77,5 +79,7 @@ fn serves(message: &Message, base: &str) -> bool {
             .strip_prefix(base)
             .is_some_and(|rest| rest.starts_with('.'))
     };
-    info.endpoints.iter().any(|e| below(&e.subject))
+    let endpoints = info.endpoints.iter().flatten().map(|e| &e.subject);
+    let mut subjects = endpoints.chain(info.subjects.iter().flatten());
+    subjects.any(|subject| below(subject))
 }
