@@ -336,6 +336,27 @@ on_both_brokers! {
         assert_eq!(requests.recv().await.unwrap().payload, b"\x0a\x03abc".as_slice());
     }
 
+    /// Its discovery is older than endpoints: INFO has a list of subjects.
+    async fn waiting_for_its_service(broker: TestBroker) {
+        let client = plain(&broker).await;
+        let mut asked = client.subscribe("$SRV.INFO.calc").await.unwrap();
+        round_trip(&client, LIMIT).await.unwrap();
+        let old = r#"{"name":"calc","id":"nLjTeuytTfEdoDgErw0Wf2","version":"0.0.2","type":
+            "io.nats.micro.v1.info_response","description":"","subjects":["nmfw.calc.Average",
+            "nmfw.calc.Add","nmfw.calc.Expression"]}"#;
+        let other = r#"{"name":"calc","id":"x","version":"1.0.0","type":
+            "io.nats.micro.v1.info_response","endpoints":null,"subjects":["other.Add"]}"#;
+        let answer = async {
+            for body in [other, "not JSON", "{}", old] {
+                let reply = asked.next().await.unwrap().reply.unwrap();
+                client.publish(reply, body.into()).await.unwrap();
+            }
+        };
+        let waiting = calc::client(&broker.url()).await.unwrap();
+        let (ready, ()) = tokio::join!(waiting.wait_ready(LIMIT), answer);
+        ready.unwrap();
+    }
+
     async fn its_service_is_gone(broker: TestBroker) {
         let client = calc::client(&broker.url()).await.unwrap();
         let call = client.add(numbers()).timeout(Duration::from_secs(50));
