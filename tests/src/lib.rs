@@ -17,6 +17,7 @@ pub mod puppet;
 pub mod round_trip;
 pub mod server;
 pub mod server_log;
+pub mod srv;
 pub mod wait;
 
 pub use broker::TestBroker;
