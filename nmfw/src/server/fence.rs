@@ -12,11 +12,17 @@ use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, subject};
 /// connection.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long to wait for an answer to the message that nobody reads before one is sent that somebody
+/// does.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Makes round trips with the permissions that a service has anyway: to publish into inboxes, and
 /// to subscribe below its own subject.
 ///
 /// It publishes into an inbox that nobody reads, with a reply subject of its own. The NATS server
-/// answers on that: there are no responders.
+/// answers on that: there are no responders. Unless somebody listens to everything, as
+/// `nats sub '>'` does. So after a while it publishes to its own subject besides. That may be
+/// forbidden, which is an answer too, but one that the server writes to its log.
 #[derive(Debug)]
 pub(crate) struct Fence {
     connection: Connection,
@@ -75,17 +81,27 @@ impl Fence {
             .publish_with_reply(inbox.to_owned(), reply.to_owned(), bytes::Bytes::new())
             .await
             .map_err(closed)?;
+        let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
+        let mut patient = true;
         loop {
             tokio::select! {
+                () = &mut patience, if patient => {
+                    patient = false;
+                    let client = self.connection.client();
+                    let sent = client.publish(reply.to_owned(), bytes::Bytes::new()).await;
+                    sent.map_err(closed)?;
+                }
                 message = self.subscriber.next() => match message {
                     Some(message) if message.subject.as_str() == reply => return Ok(()),
                     // The answer to an attempt before this one.
                     Some(_) => {}
                     None => return Err(closed("the subscription ended")),
                 },
-                // A server that forbids the inbox says so in its turn: as good as an answer.
+                // A server that forbids one of them says so in its turn: as good as an answer.
                 event = events.recv() => match event {
-                    Ok(ConnectionEvent::PublishDenied { subject }) if subject == inbox => {
+                    Ok(ConnectionEvent::PublishDenied { subject })
+                        if subject == inbox || subject == reply =>
+                    {
                         return Ok(());
                     }
                     Ok(ConnectionEvent::Closed) => return Err(closed("it was closed")),
