@@ -17,6 +17,10 @@ use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 
+/// How long to wait for denials of what a round trip has shown to be processed. async-nats hands
+/// events on in a task of its own, so that one can come a moment after the message that followed it.
+const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
+
 /// How long tasks that were told to end at once may take to send their answers.
 const MAX_LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -88,8 +92,15 @@ impl Running {
         }
         fence.pass(MAX_ROUND_TRIP).await?;
         let ours = Subjects::of(&instances);
-        while let Ok(event) = events.try_recv() {
-            ours.check(&event)?;
+        let denied = async {
+            while let Ok(event) = events.recv().await {
+                ours.check(&event)?;
+            }
+            Ok(())
+        };
+        // None is what is hoped for. One that is later still ends the server by itself.
+        if let Ok(Err(error)) = tokio::time::timeout(MAX_EVENT_DELAY, denied).await {
+            return Err(error);
         }
 
         let services: Vec<_> = instances.iter().map(|i| ServedService::of(i)).collect();
