@@ -1,7 +1,7 @@
 //! Users with no more than they need, and with less: on a real nats-server, as the embedded broker
 //! has no users.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::time::Duration;
 
