@@ -8,6 +8,7 @@ pub mod calc;
 pub mod embedded;
 pub mod failure;
 pub mod foreign;
+pub mod foreign_peer;
 pub mod install;
 pub mod nats_server;
 pub mod ports;
