@@ -86,14 +86,20 @@ impl Ticket {
         deadline: Deadline,
         draining: &CancellationToken,
     ) -> Result<OwnedSemaphorePermit, Status> {
+        let late = || {
+            Status::deadline_exceeded("the deadline passed while the call waited for its turn")
+                .not_started()
+        };
         tokio::select! {
             biased;
-            permit = Arc::clone(&self.0.running).acquire_owned() => Ok(permit?),
+            permit = Arc::clone(&self.0.running).acquire_owned() => {
+                let permit = permit?;
+                // The call ahead often has the same deadline, and makes room by reaching it. Timers
+                // are coarse, so that this one's may not have fired yet.
+                if deadline.has_passed() { Err(late()) } else { Ok(permit) }
+            }
             () = draining.cancelled() => Err(stopping()),
-            () = deadline.passed() => Err(Status::deadline_exceeded(
-                "the deadline passed while the call waited for its turn",
-            )
-            .not_started()),
+            () = deadline.passed() => Err(late()),
         }
     }
 }
@@ -178,5 +184,20 @@ mod tests {
         let status = waiting.turn(deadline, &open).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_comes_at_the_deadline_comes_too_late() {
+        let gate = Admission::new(1, 10);
+        let open = CancellationToken::new();
+        let running = now(gate.enter(&open));
+        let waiting = later(gate.enter(&open));
+        let deadline = Deadline::after(Duration::from_millis(10));
+        tokio::time::advance(Duration::from_millis(10)).await;
+        drop(running);
+        let status = waiting.turn(deadline, &open).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(status.is_not_started());
+        drop(now(gate.enter(&open)));
     }
 }
