@@ -59,17 +59,22 @@ impl Nats {
     /// Sends the call until an instance takes it.
     async fn attempts(&self, request: Request) -> Result<Response, Status> {
         let subject = Subject::from(self.method_subject(request.method()));
-        let mut pause = FIRST_PAUSE;
+        let mut longest = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
             let outcome = self.attempt(&request, &subject).await;
+            let pause = longest.mul_f64(rand::random_range(0.5..1.0));
+            // Without time for a repetition the refusal is the better answer: it says what is wrong
+            // and that nothing was started, which a passed deadline does not.
+            let left = request.deadline().time_left();
+            let again = attempt < self.max_attempts && left.is_none_or(|left| pause < left);
             match outcome {
                 // A repetition cannot help where nobody listens; who waits for a service to come
                 // has `wait_ready`.
-                Err(Refusal::Elsewhere(status)) if attempt < self.max_attempts => {
+                Err(Refusal::Elsewhere(status)) if again => {
                     tracing::debug!(method = %request.method(), %status, attempt, "sending again");
-                    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
+                    tokio::time::sleep(pause).await;
+                    longest = (longest * 2).min(MAX_PAUSE);
                     attempt += 1;
                 }
                 Err(Refusal::Elsewhere(status) | Refusal::Final(status)) => return Err(status),
