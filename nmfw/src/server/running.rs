@@ -17,6 +17,9 @@ use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 
+/// The same once the server is told to end at once.
+const MAX_FORCED_ROUND_TRIP: Duration = Duration::from_secs(1);
+
 /// How long to wait for denials of what a round trip has shown to be processed. async-nats hands
 /// events on in a task of its own, so that one can come a moment after the message that followed it.
 const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
@@ -337,7 +340,7 @@ impl Work {
             };
             tokio::select! {
                 () = intake => {}
-                () = tokio::time::sleep(MAX_ROUND_TRIP) => {
+                () = patience(&forced) => {
                     tracing::warn!("the connection is stuck: requests on their way may be lost");
                 }
             }
@@ -352,6 +355,12 @@ impl Work {
             () = forced.cancelled() => {}
             () = tokio::time::sleep_until(end) => {}
         }
+        // Callers of handlers that the grace has run out for should still learn of it.
+        let flush = if forced.is_cancelled() {
+            MAX_FORCED_ROUND_TRIP
+        } else {
+            MAX_ROUND_TRIP
+        };
         let left = self.lifecycle.tasks.len();
         if left > 0 {
             tracing::warn!(left, "handlers are ended before they are done");
@@ -364,10 +373,22 @@ impl Work {
                 tracing::error!("handlers that block their threads cannot be ended");
             }
         }
-        if !connection_lost && let Err(error) = self.connection.flush_within(MAX_ROUND_TRIP).await {
+        if !connection_lost && let Err(error) = self.connection.flush_within(flush).await {
             tracing::warn!(%error, "the last answers may be lost");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Ends when the NATS server has had time enough, which is less once the end is forced.
+async fn patience(forced: &CancellationToken) {
+    let forced = async {
+        forced.cancelled().await;
+        tokio::time::sleep(MAX_FORCED_ROUND_TRIP).await;
+    };
+    tokio::select! {
+        () = forced => {}
+        () = tokio::time::sleep(MAX_ROUND_TRIP) => {}
     }
 }
 
