@@ -230,7 +230,9 @@ on_both_brokers! {
     async fn giving_up_to_reconnect_ends_server_and_calls(mut broker: TestBroker) {
         let limited = || options().max_reconnects(3).connect(broker.url());
         let strings = Strings::default();
-        let running = serve(limited().await.unwrap(), &strings).await;
+        let service = PuppetServer::new(strings.clone());
+        let server = Server::new(limited().await.unwrap()).add_service(service);
+        let running = server.grace(Duration::from_millis(500)).start().await.unwrap();
         let nats = limited().await.unwrap();
         let client = PuppetClient::new(&nats);
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
@@ -254,10 +256,26 @@ on_both_brokers! {
 
     async fn a_server_without_its_broker_can_be_stopped(mut broker: TestBroker) {
         let strings = Strings::default();
-        let running = serve(connect(&broker.url()).await, &strings).await;
+        let patient = serve(connect(&broker.url()).await, &strings).await;
+        let forced = serve(connect(&broker.url()).await, &strings).await;
+        let client = PuppetClient::new(connect(&broker.url()).await);
+        let calls: Vec<_> = (0..20)
+            .map(|_| tokio::spawn(client.sleep(SleepRequest { millis: 2_000 }).into_future()))
+            .collect();
+        eventually(LIMIT, || async { strings.started() == 20 }).await;
         broker.stop().await.unwrap();
-        running.stop();
-        timeout(LIMIT, running.join()).await.expect("it hangs").unwrap();
+        let began = Instant::now();
+        patient.stop();
+        forced.stop();
+        forced.stop();
+        timeout(LIMIT, forced.join()).await.expect("it hangs").unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+        timeout(LIMIT, patient.join()).await.expect("it hangs").unwrap();
+        assert_eq!(strings.dropped() + strings.finished(), 20);
+        assert!(strings.dropped() > 0 && strings.finished() > 0, "one server got no call");
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
+        }
     }
 
     /// Nobody tells the caller: in base mode a call to a dead instance is one that takes long.
