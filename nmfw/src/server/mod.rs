@@ -10,6 +10,7 @@ mod limits;
 mod running;
 mod service;
 mod stats;
+mod work;
 
 use std::time::Duration;
 

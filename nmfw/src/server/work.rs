@@ -1,0 +1,221 @@
+//! The tasks of a server: what they wait for, and in which order they end.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Subscriber;
+use futures_util::{FutureExt, StreamExt};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Instance, Lifecycle, dispatch,
+    fence::Fence,
+    instance::Endpoint,
+    running::{End, Subjects},
+};
+use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
+
+/// How long the NATS server may take to process what a starting or stopping server sends it.
+pub(super) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
+
+/// The same once the server is told to end at once.
+const MAX_FORCED_ROUND_TRIP: Duration = Duration::from_secs(1);
+
+/// How long tasks that were told to end at once may take to send their answers.
+const MAX_LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// nats-server reads a number of more than nine digits as one that is reached already, and ends the
+/// subscription; async-nats takes it at its word and goes on delivering what is on its way. So
+/// nothing is lost, as it would be by async-nats's own `unsubscribe` and `drain`.
+const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
+
+/// All tasks of a server. They end with it.
+pub(super) struct Work {
+    pub(super) connection: Connection,
+    lifecycle: Lifecycle,
+    grace: Duration,
+    readers: JoinSet<()>,
+    pub(super) discovery: JoinSet<()>,
+    /// Cancelled when the NATS server has sent the last request it will send.
+    fenced: CancellationToken,
+    /// Every reader holds a sender until it has asked for no more requests.
+    asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+impl Work {
+    pub(super) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
+        Self {
+            connection,
+            lifecycle,
+            grace,
+            readers: JoinSet::new(),
+            discovery: JoinSet::new(),
+            fenced: CancellationToken::new(),
+            asked: mpsc::channel(1),
+        }
+    }
+
+    pub(super) async fn read(
+        &mut self,
+        instance: &Arc<Instance>,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(), Error> {
+        let subscriber = super::subscribe(
+            self.connection.client(),
+            endpoint.subject.clone(),
+            endpoint.limits.queue_group.clone(),
+        )
+        .await?;
+        let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+        let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+        self.readers.spawn(async move {
+            read(&instance, &endpoint, subscriber, asked, fenced).await;
+        });
+        Ok(())
+    }
+
+    pub(super) async fn until_the_end(
+        mut self,
+        mut fence: Fence,
+        mut events: broadcast::Receiver<ConnectionEvent>,
+        ours: Subjects,
+    ) -> Result<(), End> {
+        let draining = self.lifecycle.draining.clone();
+        let failure = async {
+            loop {
+                let error = match events.recv().await {
+                    Ok(event) => ours.check(&event).err(),
+                    Err(broadcast::error::RecvError::Lagged(_)) => None,
+                    Err(broadcast::error::RecvError::Closed) => {
+                        ours.check(&ConnectionEvent::Closed).err()
+                    }
+                };
+                if let Some(error) = error {
+                    return End(error.kind(), error.to_string());
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            () = draining.cancelled() => Ok(()),
+            end = failure => Err(end),
+        };
+        draining.cancel();
+        let lost = matches!(&outcome, Err(End(ErrorKind::Closed, _)));
+        self.drain(&mut fence, lost).await;
+        outcome
+    }
+
+    /// Ends everything: first the intake, then the work, then the connection's buffer.
+    async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) {
+        tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
+        let end = Instant::now() + self.grace;
+        let forced = self.lifecycle.forced.clone();
+
+        self.discovery.join_all_within(MAX_ROUND_TRIP).await;
+        if connection_lost {
+            self.readers.abort_all();
+        } else {
+            let intake = async {
+                // Nobody sends; it ends when the last reader drops its sender.
+                drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
+                self.asked.1.recv().await;
+                if let Err(error) = fence.pass(MAX_ROUND_TRIP).await {
+                    tracing::warn!(%error, "requests on their way may be lost");
+                }
+            };
+            tokio::select! {
+                () = intake => {}
+                () = patience(&forced) => {
+                    tracing::warn!("the connection is stuck: requests on their way may be lost");
+                }
+            }
+            self.fenced.cancel();
+        }
+        self.readers.join_all_within(MAX_ROUND_TRIP).await;
+
+        self.lifecycle.tasks.close();
+        let work = self.lifecycle.tasks.wait();
+        tokio::select! {
+            () = work => {}
+            () = forced.cancelled() => {}
+            () = tokio::time::sleep_until(end) => {}
+        }
+        // Callers of handlers that the grace has run out for should still learn of it.
+        let flush = if forced.is_cancelled() {
+            MAX_FORCED_ROUND_TRIP
+        } else {
+            MAX_ROUND_TRIP
+        };
+        let left = self.lifecycle.tasks.len();
+        if left > 0 {
+            tracing::warn!(left, "handlers are ended before they are done");
+            forced.cancel();
+            let answers = self.lifecycle.tasks.wait();
+            if tokio::time::timeout(MAX_LAST_ANSWERS, answers)
+                .await
+                .is_err()
+            {
+                tracing::error!("handlers that block their threads cannot be ended");
+            }
+        }
+        if !connection_lost && let Err(error) = self.connection.flush_within(flush).await {
+            tracing::warn!(%error, "the last answers may be lost");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Ends when the NATS server has had time enough, which is less once the end is forced.
+async fn patience(forced: &CancellationToken) {
+    let forced = async {
+        forced.cancelled().await;
+        tokio::time::sleep(MAX_FORCED_ROUND_TRIP).await;
+    };
+    tokio::select! {
+        () = forced => {}
+        () = tokio::time::sleep(MAX_ROUND_TRIP) => {}
+    }
+}
+
+trait JoinAllWithin {
+    async fn join_all_within(&mut self, limit: Duration);
+}
+
+impl JoinAllWithin for JoinSet<()> {
+    async fn join_all_within(&mut self, limit: Duration) {
+        let all = async { while self.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            self.abort_all();
+        }
+    }
+}
+
+/// The life of a method's subscription. Never waits for anything but messages, so that none is
+/// dropped for want of room.
+async fn read(
+    instance: &Arc<Instance>,
+    endpoint: &Arc<Endpoint>,
+    mut subscriber: Subscriber,
+    asked: mpsc::Sender<()>,
+    fenced: CancellationToken,
+) {
+    let draining = instance.lifecycle.draining.clone();
+    while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
+        dispatch::accept(instance, endpoint, message);
+    }
+    if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
+        tracing::debug!(%error, subject = endpoint.subject, "unsubscribing failed");
+    }
+    drop(asked);
+    while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
+        dispatch::accept(instance, endpoint, message);
+    }
+    // The server has sent all; what is left lies in the subscription's buffer.
+    while let Some(Some(message)) = subscriber.next().now_or_never() {
+        dispatch::accept(instance, endpoint, message);
+    }
+}
