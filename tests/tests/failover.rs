@@ -232,7 +232,10 @@ async fn all_move_on_when_a_server_asks_them_to() {
     let servers = cluster().await;
     let strings = Strings::default();
     let service = connect(&servers).await;
-    let _running = serve(service.clone(), &strings).await;
+    let _moving = serve(service.clone(), &strings).await;
+    // While one moves, the other is there.
+    let elsewhere = options().connect(servers[1].url()).await.unwrap();
+    let _staying = serve(elsewhere, &strings).await;
     let nats = connect(&servers).await;
     let client = PuppetClient::new(&nats);
     works(&client).await;
