@@ -254,7 +254,7 @@ async fn all_move_on_when_a_server_asks_them_to() {
     }
     works(&client).await;
     let (good, bad) = load.stop().await;
-    assert!(good > 1_000, "{good} calls succeeded");
+    assert!(good > 100, "{good} calls succeeded");
     // What the server had not passed on when it closed the connection.
     assert!(
         bad.len() <= 32,

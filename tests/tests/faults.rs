@@ -169,7 +169,7 @@ on_both_brokers! {
                 while !over.load(Ordering::Relaxed) {
                     let began = Instant::now();
                     let call = client.sleep(SleepRequest { millis: i % 5 });
-                    match call.timeout(Duration::from_secs(2)).await {
+                    match call.timeout(Duration::from_millis(500)).await {
                         Ok(_) => good += 1,
                         // A request that the cut swallowed on its way to the service can only
                         // time out: its caller's connection is well.
@@ -192,7 +192,7 @@ on_both_brokers! {
         let callers = timeout(LIMIT, callers.join_all()).await.expect("a call hangs");
         let good: u32 = callers.iter().map(|caller| caller.0).sum();
         let bad: u32 = callers.iter().map(|caller| caller.1).sum();
-        assert!(good > 500, "only {good} calls succeeded, {bad} did not");
+        assert!(good > 200, "only {good} calls succeeded, {bad} did not");
         assert!(bad > 0, "the cuts were not noticed: {good} calls succeeded");
         let longest = callers.iter().map(|caller| caller.2).max().unwrap();
         assert!(longest < SOON, "a call took {longest:?}");
