@@ -130,11 +130,21 @@ impl Server {
     /// Those of [`start`](Self::start) and [`Running::join`].
     pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<(), Error> {
         let mut requests = shutdown.requests();
+        let state = self.connection.state();
+        let mut starting = std::pin::pin!(self.start());
         let running = tokio::select! {
             biased;
-            // Told to stop while it waits for a NATS server that is not there yet.
-            _ = requests.next() => return Ok(()),
-            running = self.start() => running?,
+            _ = requests.next() => {
+                if !state.borrow().is_connected() {
+                    // Nothing has begun while it waits for a NATS server that is not there yet.
+                    return Ok(());
+                }
+                // Requests may be under way already, and get their answers.
+                let running = starting.await?;
+                running.stop();
+                running
+            }
+            running = &mut starting => running?,
         };
         let mut end = std::pin::pin!(running.wait());
         loop {
