@@ -15,6 +15,7 @@ mod deadline;
 mod error;
 mod headers;
 mod metadata;
+mod session;
 mod signal;
 mod spec;
 mod status;

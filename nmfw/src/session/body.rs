@@ -1,0 +1,317 @@
+//! What stands in the bodies of CALL, HEADERS, STATUS, RESET and CLOSE.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+use prost_types::Any;
+
+use super::wire::{Malformed, NUMBER_LIMIT, Reader, put_bytes, put_field, put_varint, utf8};
+use crate::{Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding};
+
+/// A call that may go on for longer than this has no limit worth a timer, and the sum with any
+/// time stays in range.
+const MAX_TIME_LEFT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How many values the metadata of one frame may have, and how many details a status. Each takes
+/// more memory than its bytes on the wire.
+const MAX_ENTRIES: usize = 256;
+
+/// Everything of a call but its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallHead {
+    pub(crate) method: String,
+    /// `None`: the method's own time-out.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) encoding: Encoding,
+    /// The version of the calling service.
+    pub(crate) client_version: Option<String>,
+    pub(crate) metadata: Metadata,
+}
+
+mod call_field {
+    pub(super) const ENCODING: u64 = 1;
+    pub(super) const CLIENT_VERSION: u64 = 2;
+    pub(super) const METADATA: u64 = 3;
+}
+
+impl CallHead {
+    /// All of the body but the time left, which stands first and is known only when it is sent.
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(16 + self.method.len());
+        put_bytes(&mut out, self.method.as_bytes());
+        if self.encoding == Encoding::Json {
+            put_field(&mut out, call_field::ENCODING, |out| put_varint(out, 1));
+        }
+        if let Some(version) = &self.client_version {
+            put_field(&mut out, call_field::CLIENT_VERSION, |out| {
+                out.put_slice(version.as_bytes());
+            });
+        }
+        put_metadata_field(&mut out, call_field::METADATA, &self.metadata);
+        out.freeze()
+    }
+}
+
+/// The time left as CALL says it: 0 for no limit, else milliseconds, rounded up, and one more.
+pub(super) fn time_left(deadline: Option<Instant>, now: Instant) -> u64 {
+    deadline.map_or(0, |at| {
+        let left = at.saturating_duration_since(now).min(MAX_TIME_LEFT);
+        // At most thirty days of milliseconds.
+        left.as_nanos().div_ceil(1_000_000) as u64 + 1
+    })
+}
+
+/// The body of a CALL as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call<'a> {
+    pub(super) time_left: Option<Duration>,
+    pub(super) method: &'a str,
+    pub(super) encoding: u64,
+    pub(super) client_version: Option<&'a str>,
+    pub(super) metadata: RawMetadata<'a>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn decode(mut body: Reader<'a>) -> Result<Self, Malformed> {
+        let time_left = body.varint()?;
+        let mut call = Self {
+            time_left: time_left.checked_sub(1).map(Duration::from_millis),
+            method: body.str()?,
+            encoding: 0,
+            client_version: None,
+            metadata: RawMetadata(Reader::new(&[])),
+        };
+        let mut last = 0;
+        while let Some((id, mut value)) = body.field(&mut last)? {
+            match id {
+                call_field::ENCODING => call.encoding = value.varint()?,
+                call_field::CLIENT_VERSION => call.client_version = Some(utf8(value.rest())?),
+                call_field::METADATA => call.metadata = RawMetadata::check(value)?,
+                _ => {}
+            }
+        }
+        Ok(call)
+    }
+
+    /// Why a call that can be read cannot be served is for its caller to know.
+    pub(super) fn into_head(self, now: Instant) -> Result<CallHead, Status> {
+        let encoding = match self.encoding {
+            0 => Encoding::Protobuf,
+            1 => Encoding::Json,
+            other => {
+                return Err(Status::unimplemented(format!(
+                    "this service does not know the encoding {other}"
+                )));
+            }
+        };
+        if let Some(version) = self.client_version
+            && !crate::headers::is_version(version)
+        {
+            return Err(Status::invalid_argument("the client's version is not one"));
+        }
+        Ok(CallHead {
+            method: self.method.to_owned(),
+            deadline: self.time_left.map(|left| now + left.min(MAX_TIME_LEFT)),
+            encoding,
+            client_version: self.client_version.map(str::to_owned),
+            metadata: self.metadata.decode()?,
+        })
+    }
+}
+
+/// Metadata whose framing was checked and whose rules were not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawMetadata<'a>(Reader<'a>);
+
+impl PartialEq for RawMetadata<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.rest() == other.0.rest()
+    }
+}
+
+impl Eq for RawMetadata<'_> {}
+
+impl<'a> RawMetadata<'a> {
+    pub(super) fn check(body: Reader<'a>) -> Result<Self, Malformed> {
+        let mut entries = body;
+        while !entries.is_empty() {
+            entries.str()?;
+            entries.bytes()?;
+        }
+        Ok(Self(body))
+    }
+
+    fn entries(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || Some((rest.str().ok()?, rest.bytes().ok()?)))
+    }
+
+    /// Refuses all if one entry breaks the rules, as a service does with a request.
+    pub(super) fn decode(self) -> Result<Metadata, Status> {
+        let mut metadata = Metadata::new();
+        for (i, (name, value)) in self.entries().enumerate() {
+            if i == MAX_ENTRIES {
+                return Err(Status::invalid_argument(format!(
+                    "more than {MAX_ENTRIES} values of metadata"
+                )));
+            }
+            append(&mut metadata, name, value)?;
+        }
+        Ok(metadata)
+    }
+
+    /// Skips what breaks the rules, as a client does with a reply.
+    pub(super) fn decode_lossy(self) -> Metadata {
+        let mut metadata = Metadata::new();
+        for (name, value) in self.entries().take(MAX_ENTRIES) {
+            if let Err(error) = append(&mut metadata, name, value) {
+                tracing::debug!(%error, "skipped metadata of an answer");
+            }
+        }
+        metadata
+    }
+}
+
+fn append(metadata: &mut Metadata, name: &str, value: &[u8]) -> Result<(), MetadataError> {
+    match (std::str::from_utf8(value), is_binary(name)) {
+        (Ok(text), false) => metadata.append(name, text),
+        // Bytes under a name for text are refused here with the right reason.
+        _ => metadata.append_bin(name, value.to_vec()),
+    }
+}
+
+fn is_binary(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes
+        .last_chunk::<4>()
+        .is_some_and(|end| end.eq_ignore_ascii_case(b"-bin"))
+}
+
+/// Appends names and values one after the other, to the end of the field or frame.
+pub(super) fn put_metadata(out: &mut BytesMut, metadata: &Metadata) {
+    for (name, value) in metadata.iter() {
+        put_bytes(out, name.as_bytes());
+        match value {
+            MetadataValue::Text(text) => put_bytes(out, text.as_bytes()),
+            MetadataValue::Binary(bytes) => put_bytes(out, bytes),
+        }
+    }
+}
+
+fn put_metadata_field(out: &mut BytesMut, id: u64, metadata: &Metadata) {
+    if !metadata.is_empty() {
+        put_field(out, id, |out| put_metadata(out, metadata));
+    }
+}
+
+mod status_field {
+    pub(super) const MESSAGE: u64 = 1;
+    pub(super) const DETAILS: u64 = 2;
+    pub(super) const METADATA: u64 = 3;
+}
+
+/// The body of STATUS, RESET and CLOSE for an error; never longer than `limit`, which is at least
+/// a few hundred bytes: details and metadata are left out if they do not fit, and the message is
+/// cut.
+pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
+    let mut out = BytesMut::new();
+    put_varint(&mut out, u64::from(status.code() as u8));
+    let message = cut(status.message(), limit - 32);
+    if !message.is_empty() {
+        put_field(&mut out, status_field::MESSAGE, |out| {
+            out.put_slice(message.as_bytes());
+        });
+    }
+    let short = out.len();
+    if !status.details().is_empty() {
+        put_field(&mut out, status_field::DETAILS, |out| {
+            for detail in status.details() {
+                put_bytes(out, &detail.encode_to_vec());
+            }
+        });
+    }
+    put_metadata_field(&mut out, status_field::METADATA, status.metadata());
+    if out.len() > limit {
+        tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
+        out.truncate(short);
+    }
+    out.freeze()
+}
+
+/// The body of a STATUS of code OK; `None` if the trailers do not fit.
+pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
+    let mut out = BytesMut::new();
+    put_varint(&mut out, 0);
+    put_metadata_field(&mut out, status_field::METADATA, trailers);
+    (out.len() <= limit).then(|| out.freeze())
+}
+
+/// At most `limit` bytes of a text, cut between characters.
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The body of a STATUS, RESET or CLOSE as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusBody<'a> {
+    code: u64,
+    not_started: bool,
+    message: &'a str,
+    details: &'a [u8],
+    metadata: RawMetadata<'a>,
+}
+
+impl<'a> StatusBody<'a> {
+    pub(super) fn decode(mut body: Reader<'a>, not_started: bool) -> Result<Self, Malformed> {
+        let mut status = Self {
+            code: body.varint()?,
+            not_started,
+            message: "",
+            details: &[],
+            metadata: RawMetadata(Reader::new(&[])),
+        };
+        let mut last = 0;
+        while let Some((id, value)) = body.field(&mut last)? {
+            match id {
+                status_field::MESSAGE => status.message = utf8(value.rest())?,
+                status_field::DETAILS => {
+                    let mut details = value;
+                    while !details.is_empty() {
+                        details.bytes()?;
+                    }
+                    status.details = value.rest();
+                }
+                status_field::METADATA => status.metadata = RawMetadata::check(value)?,
+                _ => {}
+            }
+        }
+        Ok(status)
+    }
+
+    /// Trailers or an error. A number that gRPC does not define is UNKNOWN.
+    pub(super) fn into_outcome(self) -> Result<Metadata, Status> {
+        let metadata = self.metadata.decode_lossy();
+        if self.code == 0 {
+            return Ok(metadata);
+        }
+        let code = i32::try_from(self.code).map_or(Code::Unknown, Code::from_number);
+        let mut details = Reader::new(self.details);
+        let details = std::iter::from_fn(|| details.bytes().ok())
+            .take(MAX_ENTRIES)
+            .filter_map(|detail| Any::decode(detail).ok());
+        let mut status = Status::new(code, self.message.to_owned()).with_details(details);
+        *status.metadata_mut() = metadata;
+        Err(if self.not_started {
+            status.not_started()
+        } else {
+            status
+        })
+    }
+}
+
+const _: () = assert!((MAX_TIME_LEFT.as_millis() as u64) < NUMBER_LIMIT);

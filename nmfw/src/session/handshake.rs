@@ -1,0 +1,136 @@
+//! The bodies of OPEN and ACCEPT: what each side takes, and who it is.
+
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+
+use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
+
+/// The smallest packet that a peer may insist on: room for the head of a call.
+pub(super) const MIN_PACKET: u64 = 1024;
+
+/// The smallest window of a stream: what is lost to rounding must leave room for progress.
+pub(super) const MIN_STREAM_WINDOW: u64 = 4096;
+
+/// A service has fewer methods than this; a list of more is made to waste memory.
+const MAX_METHODS: usize = 4096;
+
+/// What one side of a session tells the other when it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// Numbered packets that may be on their way to this side.
+    pub(super) packet_window: u64,
+    /// What each stream may send before it is granted more; see [`super::stream`].
+    pub(super) stream_window: u64,
+    /// Largest packet in bytes.
+    pub(super) max_packet: u64,
+    /// Largest whole message in bytes.
+    pub(super) max_message: u64,
+    /// A side that hears nothing for this long sends a PING.
+    pub(super) heartbeat: Duration,
+    /// Streams that may be open at a time. Zero from a client, on which none can be opened.
+    pub(super) max_streams: u64,
+    /// The service's instance; empty from a client.
+    pub(super) instance: String,
+    /// What can be called in this session. Empty if the list is too long for a packet.
+    pub(super) methods: Vec<String>,
+}
+
+mod field {
+    pub(super) const PACKET_WINDOW: u64 = 1;
+    pub(super) const STREAM_WINDOW: u64 = 2;
+    pub(super) const MAX_PACKET: u64 = 3;
+    pub(super) const MAX_MESSAGE: u64 = 4;
+    pub(super) const HEARTBEAT: u64 = 5;
+    pub(super) const MAX_STREAMS: u64 = 6;
+    pub(super) const INSTANCE: u64 = 7;
+    pub(super) const METHODS: u64 = 8;
+}
+
+impl Hello {
+    pub(super) fn encode(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        let heartbeat = u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX >> 1);
+        for (id, number) in [
+            (field::PACKET_WINDOW, self.packet_window),
+            (field::STREAM_WINDOW, self.stream_window),
+            (field::MAX_PACKET, self.max_packet),
+            (field::MAX_MESSAGE, self.max_message),
+            (field::HEARTBEAT, heartbeat),
+            (field::MAX_STREAMS, self.max_streams),
+        ] {
+            if id != field::MAX_STREAMS || number > 0 {
+                put_field(&mut out, id, |out| put_varint(out, number));
+            }
+        }
+        if !self.instance.is_empty() {
+            put_field(&mut out, field::INSTANCE, |out| {
+                out.put_slice(self.instance.as_bytes());
+            });
+        }
+        if !self.methods.is_empty() {
+            put_field(&mut out, field::METHODS, |out| {
+                for method in &self.methods {
+                    put_bytes(out, method.as_bytes());
+                }
+            });
+        }
+        out
+    }
+
+    pub(super) fn decode(mut body: Reader<'_>) -> Result<Self, Malformed> {
+        let mut hello = Self {
+            packet_window: 0,
+            stream_window: 0,
+            max_packet: 0,
+            max_message: 0,
+            heartbeat: Duration::ZERO,
+            max_streams: 0,
+            instance: String::new(),
+            methods: Vec::new(),
+        };
+        let mut last = 0;
+        while let Some((id, mut value)) = body.field(&mut last)? {
+            match id {
+                field::PACKET_WINDOW => hello.packet_window = value.varint()?,
+                field::STREAM_WINDOW => hello.stream_window = value.varint()?,
+                field::MAX_PACKET => hello.max_packet = value.varint()?,
+                field::MAX_MESSAGE => hello.max_message = value.varint()?,
+                field::HEARTBEAT => hello.heartbeat = Duration::from_millis(value.varint()?),
+                field::MAX_STREAMS => hello.max_streams = value.varint()?,
+                field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
+                field::METHODS => {
+                    while !value.is_empty() {
+                        hello.methods.push(value.str()?.to_owned());
+                        if hello.methods.len() > MAX_METHODS {
+                            return Err(Malformed("too many methods"));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        hello.check()?;
+        Ok(hello)
+    }
+
+    /// Values with which a session would stand still. A field that is missing is zero.
+    fn check(&self) -> Result<(), Malformed> {
+        if self.packet_window < 1 {
+            return Err(Malformed("no packet window"));
+        }
+        if self.stream_window < MIN_STREAM_WINDOW {
+            return Err(Malformed("the stream window is too small"));
+        }
+        if self.max_packet < MIN_PACKET {
+            return Err(Malformed("the largest packet is too small"));
+        }
+        if self.max_message < 1 {
+            return Err(Malformed("no message is small enough"));
+        }
+        if self.heartbeat < Duration::from_millis(10) {
+            return Err(Malformed("the heartbeat is too short"));
+        }
+        Ok(())
+    }
+}

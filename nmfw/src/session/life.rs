@@ -1,0 +1,108 @@
+//! Whether the peer is there.
+
+use std::time::{Duration, Instant};
+
+use super::Config;
+use crate::Status;
+
+#[derive(Debug)]
+pub(super) struct Life {
+    opened: Instant,
+    /// Whether a packet came after the handshake.
+    is_confirmed: bool,
+    last_heard: Instant,
+    last_ping: Instant,
+    vanished: Option<Instant>,
+    heartbeat: Duration,
+    dead_after: Duration,
+    vanished_after: Duration,
+    open_timeout: Duration,
+    probe_after: Duration,
+}
+
+impl Life {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            opened: now,
+            is_confirmed: false,
+            last_heard: now,
+            last_ping: now,
+            vanished: None,
+            heartbeat: config.heartbeat,
+            dead_after: config.dead_after,
+            vanished_after: config.vanished_after,
+            open_timeout: config.open_timeout,
+            probe_after: config.probe_after,
+        }
+    }
+
+    pub(super) fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+    }
+
+    /// The first packet on the way of the session: before it, nothing says that ACCEPT arrived.
+    pub(super) fn confirmed(&mut self) {
+        self.is_confirmed = true;
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.last_heard = self.last_heard.max(now);
+        self.vanished = None;
+    }
+
+    pub(super) fn pinged(&mut self, now: Instant) {
+        self.last_ping = now;
+    }
+
+    pub(super) fn vanished(&mut self, now: Instant) {
+        self.vanished.get_or_insert(now);
+    }
+
+    /// Whether it is time for a PING, which is then taken for sent.
+    pub(super) fn is_ping_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.ping_at();
+        if is_due {
+            self.last_ping = now;
+        }
+        is_due
+    }
+
+    fn ping_at(&self) -> Instant {
+        // A peer that seems to be gone is asked more often, to see it come back in time.
+        let interval = match self.vanished {
+            Some(_) => self.probe_after,
+            None => self.heartbeat,
+        };
+        self.last_heard.max(self.last_ping) + interval
+    }
+
+    /// Why the peer is taken for dead, if it is.
+    pub(super) fn death(&self, now: Instant) -> Option<Status> {
+        if now < self.dead_at() {
+            return None;
+        }
+        Some(if self.is_confirmed {
+            Status::unavailable("the peer of the session is gone")
+        } else {
+            Status::unavailable("the session was not opened in time").not_started()
+        })
+    }
+
+    fn dead_at(&self) -> Instant {
+        if !self.is_confirmed {
+            return self.opened + self.open_timeout;
+        }
+        let silent = self.last_heard + self.dead_after;
+        self.vanished
+            .map_or(silent, |at| silent.min(at + self.vanished_after))
+    }
+
+    /// When [`Self::death`] or [`Self::is_ping_due`] may have something to say.
+    pub(super) fn timeout(&self) -> Instant {
+        if self.is_confirmed {
+            self.ping_at().min(self.dead_at())
+        } else {
+            self.dead_at()
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Reliability: numbered packets arrive once and in order, or are asked for again.
+//!
+//! The sender keeps every numbered packet until it is acknowledged, and has no more of them than
+//! the window on their way. The receiver takes only the next one; what comes after a gap it drops
+//! and asks the sender to go back. So neither side ever sorts or holds back packets, which suits
+//! NATS, where packets are lost in rows (a reconnect, a full subscription) and never one by one.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+/// A request to go back to the same packet is heeded once in this time: the rows of packets that
+/// one request sets off must not be had for the price of a few bytes each.
+const GO_BACK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A wait that doubles each time it was in vain.
+#[derive(Clone, Copy, Debug)]
+struct Backoff {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Backoff {
+    fn new(now: Instant, wait: Duration) -> Self {
+        Self {
+            at: now + wait,
+            wait,
+        }
+    }
+
+    /// Whether the time has come; if so, the next one is set.
+    fn is_due(&mut self, now: Instant, max: Duration) -> bool {
+        if now < self.at {
+            return false;
+        }
+        *self = Self::new(now, (self.wait * 2).min(max));
+        true
+    }
+}
+
+/// The packets of this side.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Packets `acked + 1 ..`, as they were sent.
+    kept: VecDeque<Bytes>,
+    acked: u64,
+    /// The next packet to send or to send again. In `acked + 1 ..= acked + kept.len() + 1`.
+    cursor: u64,
+    window: u64,
+    gone_back: Option<(u64, Instant)>,
+    /// Runs while packets wait for their acknowledgement: the last of a row may be lost, and
+    /// then nobody sees a gap.
+    probe: Option<Backoff>,
+    first_probe: Duration,
+    max_probe: Duration,
+}
+
+/// The peer acknowledged what was never sent.
+#[derive(Debug)]
+pub(super) struct NeverSent;
+
+impl Outbound {
+    pub(super) fn new(window: u64, first_probe: Duration, max_probe: Duration) -> Self {
+        Self {
+            kept: VecDeque::new(),
+            acked: 0,
+            cursor: 1,
+            window,
+            gone_back: None,
+            probe: None,
+            first_probe,
+            max_probe,
+        }
+    }
+
+    pub(super) fn last_sent(&self) -> u64 {
+        self.acked + self.kept.len() as u64
+    }
+
+    pub(super) fn is_all_acked(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    pub(super) fn set_window(&mut self, window: u64) {
+        self.window = window;
+    }
+
+    /// The number of the next new packet, if the window has room for one.
+    pub(super) fn next_seq(&self) -> Option<u64> {
+        ((self.kept.len() as u64) < self.window).then(|| self.last_sent() + 1)
+    }
+
+    /// Keeps a new packet, which is sent now.
+    pub(super) fn sent(&mut self, packet: Bytes, now: Instant) {
+        self.kept.push_back(packet);
+        self.cursor = self.last_sent() + 1;
+        if self.probe.is_none() {
+            self.probe = Some(Backoff::new(now, self.first_probe));
+        }
+    }
+
+    /// The next packet to send again.
+    pub(super) fn resend(&mut self) -> Option<Bytes> {
+        let index = usize::try_from(self.cursor - self.acked - 1).ok()?;
+        let packet = self.kept.get(index)?.clone();
+        self.cursor += 1;
+        Some(packet)
+    }
+
+    /// Acknowledgements are cumulative: an old one says nothing new.
+    pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<(), NeverSent> {
+        if ack > self.last_sent() {
+            return Err(NeverSent);
+        }
+        if ack <= self.acked {
+            return Ok(());
+        }
+        while self.acked < ack {
+            self.kept.pop_front();
+            self.acked += 1;
+        }
+        self.cursor = self.cursor.max(self.acked + 1);
+        self.probe = (!self.kept.is_empty()).then(|| Backoff::new(now, self.first_probe));
+        Ok(())
+    }
+
+    /// The peer dropped everything after `ack`.
+    pub(super) fn on_go_back(&mut self, ack: u64, now: Instant) {
+        if ack != self.acked || self.kept.is_empty() {
+            return; // It is old, and what it asked for has arrived since.
+        }
+        if let Some((to, at)) = self.gone_back
+            && to == ack
+            && now < at + GO_BACK_INTERVAL
+        {
+            return;
+        }
+        self.gone_back = Some((ack, now));
+        self.cursor = self.acked + 1;
+    }
+
+    /// Whether it is time to ask the peer what it has.
+    pub(super) fn is_probe_due(&mut self, now: Instant) -> bool {
+        let max = self.max_probe;
+        self.probe.as_mut().is_some_and(|p| p.is_due(now, max))
+    }
+
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        self.probe.map(|probe| probe.at)
+    }
+}
+
+/// The packets of the peer.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// The last one that arrived in order.
+    received: u64,
+    /// The largest window that was ever granted; a smaller one later may not have been read yet.
+    window: u64,
+    /// How many arrived since the last acknowledgement.
+    unacked: u64,
+    ack_at: Option<Instant>,
+    ack_delay: Duration,
+    /// Runs while packets are missing.
+    gap: Option<Backoff>,
+    ask: bool,
+    first_ask: Duration,
+    max_ask: Duration,
+}
+
+/// What to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is the next one.
+    Take,
+    /// It was taken before, or it came after a gap.
+    Drop,
+    /// It is further ahead than the window allows.
+    Violation,
+}
+
+impl Inbound {
+    pub(super) fn new(
+        window: u64,
+        ack_delay: Duration,
+        first_ask: Duration,
+        max_ask: Duration,
+    ) -> Self {
+        Self {
+            received: 0,
+            window,
+            unacked: 0,
+            ack_at: None,
+            ack_delay,
+            gap: None,
+            ask: false,
+            first_ask,
+            max_ask,
+        }
+    }
+
+    pub(super) fn widen(&mut self, window: u64) {
+        self.window = self.window.max(window);
+    }
+
+    pub(super) fn on_numbered(&mut self, seq: u64, now: Instant) -> Arrival {
+        if seq <= self.received {
+            // Sent again: the sender may have missed the acknowledgement.
+            self.ack_at = Some(now);
+            return Arrival::Drop;
+        }
+        if seq > self.received + self.window {
+            return Arrival::Violation;
+        }
+        if seq > self.received + 1 {
+            self.missing(now);
+            return Arrival::Drop;
+        }
+        self.received = seq;
+        self.gap = None;
+        self.ask = false;
+        self.unacked += 1;
+        // Every so many packets, so that the sender's window never runs empty for it, and else
+        // after a while, in which an answer may take the acknowledgement along.
+        if self.unacked >= (self.window / 4).clamp(1, 16) {
+            self.ack_at = Some(now);
+        } else if self.ack_at.is_none() {
+            self.ack_at = Some(now + self.ack_delay);
+        }
+        Arrival::Take
+    }
+
+    /// The peer says what it sent last.
+    pub(super) fn on_last_sent(&mut self, last_sent: u64, now: Instant) {
+        if last_sent > self.received {
+            self.missing(now);
+        }
+    }
+
+    /// Asks once per gap, and again when no answer came.
+    fn missing(&mut self, now: Instant) {
+        if self.gap.is_none() {
+            self.gap = Some(Backoff::new(now, self.first_ask));
+            self.ask = true;
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let max = self.max_ask;
+        if self.gap.as_mut().is_some_and(|gap| gap.is_due(now, max)) {
+            self.ask = true;
+        }
+    }
+
+    /// Whether to ask the peer to go back.
+    pub(super) fn must_ask(&self) -> bool {
+        self.ask
+    }
+
+    /// Whether a packet must go out for this alone.
+    pub(super) fn is_ack_due(&self, now: Instant) -> bool {
+        self.ask || self.ack_at.is_some_and(|at| at <= now)
+    }
+
+    /// What the header of the next packet says: the acknowledgement, and whether to go back.
+    pub(super) fn take_ack(&mut self) -> (u64, bool) {
+        self.unacked = 0;
+        self.ack_at = None;
+        (self.received, std::mem::take(&mut self.ask))
+    }
+
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        [self.ack_at, self.gap.map(|gap| gap.at)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(100);
+
+    fn outbound(sent: u8, now: Instant) -> Outbound {
+        let mut out = Outbound::new(4, TICK, TICK * 8);
+        for i in 1..=sent {
+            assert_eq!(out.next_seq(), Some(i.into()));
+            out.sent(vec![i].into(), now);
+        }
+        out
+    }
+
+    fn resent(out: &mut Outbound) -> Vec<u8> {
+        std::iter::from_fn(|| out.resend()).map(|p| p[0]).collect()
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_kept() {
+        let now = Instant::now();
+        let mut out = outbound(4, now);
+        assert_eq!(out.next_seq(), None);
+        out.on_ack(3, now).unwrap();
+        assert_eq!(out.next_seq(), Some(5));
+        assert!(out.on_ack(5, now).is_err());
+        out.on_ack(4, now).unwrap();
+        assert!(out.is_all_acked());
+        assert_eq!(out.timeout(), None);
+    }
+
+    #[test]
+    fn goes_back_once_per_request() {
+        let now = Instant::now();
+        let mut out = outbound(4, now);
+        out.on_ack(1, now).unwrap();
+        out.on_go_back(1, now);
+        assert_eq!(resent(&mut out), [2, 3, 4]);
+        out.on_go_back(1, now);
+        assert_eq!(resent(&mut out), [0; 0]);
+        out.on_go_back(0, now + TICK);
+        assert_eq!(resent(&mut out), [0; 0], "an old request");
+        out.on_go_back(1, now + TICK);
+        assert_eq!(out.resend().unwrap()[0], 2);
+        out.on_ack(3, now + TICK).unwrap();
+        assert_eq!(resent(&mut out), [4], "not what was acknowledged meanwhile");
+    }
+
+    #[test]
+    fn a_lost_tail_is_asked_for_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut out = outbound(1, now);
+        for factor in [1, 2, 4, 8, 8] {
+            let at = out.timeout().unwrap();
+            assert_eq!(at, now + TICK * factor);
+            assert!(!out.is_probe_due(at - TICK / 2));
+            assert!(out.is_probe_due(at));
+            now = at;
+        }
+    }
+
+    #[test]
+    fn takes_only_the_next_packet_and_asks_once() {
+        let now = Instant::now();
+        let mut inbound = Inbound::new(16, TICK, TICK, TICK);
+        assert_eq!(inbound.on_numbered(1, now), Arrival::Take);
+        assert_eq!(inbound.on_numbered(3, now), Arrival::Drop);
+        assert!(inbound.is_ack_due(now));
+        assert_eq!(inbound.take_ack(), (1, true));
+        assert_eq!(inbound.on_numbered(4, now), Arrival::Drop);
+        assert!(!inbound.is_ack_due(now), "it has asked already");
+        inbound.handle_timeout(now + TICK);
+        assert_eq!(inbound.take_ack(), (1, true), "it asks again");
+        assert_eq!(inbound.on_numbered(2, now), Arrival::Take);
+        assert_eq!(inbound.on_numbered(2, now), Arrival::Drop);
+        assert!(inbound.is_ack_due(now), "a repetition is acknowledged");
+        assert_eq!(inbound.take_ack(), (2, false));
+        assert_eq!(inbound.on_numbered(19, now), Arrival::Violation);
+        assert_eq!(inbound.timeout(), None);
+    }
+
+    #[test]
+    fn acknowledges_every_few_packets_or_after_a_while() {
+        let now = Instant::now();
+        let mut inbound = Inbound::new(16, TICK, TICK, TICK);
+        inbound.on_numbered(1, now);
+        assert!(!inbound.is_ack_due(now));
+        assert!(inbound.is_ack_due(now + TICK));
+        for seq in 2..=4 {
+            inbound.on_numbered(seq, now);
+        }
+        assert!(inbound.is_ack_due(now));
+    }
+
+    #[test]
+    fn what_the_peer_sent_last_shows_a_lost_tail() {
+        let now = Instant::now();
+        let mut inbound = Inbound::new(16, TICK, TICK, TICK);
+        inbound.on_last_sent(0, now);
+        assert!(!inbound.is_ack_due(now));
+        inbound.on_last_sent(2, now);
+        assert_eq!(inbound.take_ack(), (0, true));
+    }
+}

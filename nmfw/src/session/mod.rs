@@ -1,0 +1,316 @@
+//! Sessions: an ordered, reliable, flow-controlled, multiplexed link between a client and one
+//! instance of a service, without I/O. Packets and the current time go in, packets and events come
+//! out; what goes over the wire is specified in `PROTOCOL.md`.
+//!
+//! A driver owns a [`Session`] and the way to the peer. After whatever it tells the session, it
+//! takes what there is of [`Session::poll_transmit`] and [`Session::poll_event`], and sees to
+//! [`Session::handle_timeout`] at [`Session::poll_timeout`].
+//!
+//! Memory is bounded, whatever the peer sends: by the window of packets for what is kept to be sent
+//! again, by the windows of streams and one message of the largest size for what is received, by
+//! [`Config::send_buffer`] for what the application sends, and by the number of streams for the
+//! rest. It takes a driver that empties the events after each packet.
+
+#![expect(dead_code, reason = "the drivers come next")]
+
+mod body;
+mod config;
+mod event;
+mod frame;
+mod handshake;
+mod life;
+mod link;
+mod operations;
+mod packet;
+mod receive;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transmit;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use bytes::Bytes;
+
+pub(crate) use self::{
+    body::CallHead,
+    config::Config,
+    event::{Event, Opened, SendError, StreamId, Transmit},
+};
+use self::{
+    config::Agreed,
+    handshake::Hello,
+    life::Life,
+    link::{Inbound, Outbound},
+    stream::{Assembly, Stream},
+};
+use crate::{Metadata, Status};
+
+/// One side of a session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: Config,
+    /// What this side offers; of a service with instance and methods.
+    hello: Hello,
+    is_server: bool,
+    state: State,
+    agreed: Agreed,
+
+    streams: BTreeMap<u64, Stream>,
+    /// The highest stream that was opened so far.
+    highest: u64,
+    /// Streams with something to send, in the order of their turns. Each is there at most once
+    /// (`Stream::queued`), and all are in `streams`.
+    ready: VecDeque<u64>,
+    /// Bytes that the peer may still send on streams that are gone here.
+    late_credit: u64,
+    /// Streams that wait to assemble a large message, the one that may first.
+    assembling: VecDeque<u64>,
+
+    outbound: Outbound,
+    inbound: Inbound,
+    /// Packets that this side takes; it has no more of its own either, as it must keep them.
+    own_window: u64,
+    peer_window: u64,
+    life: Life,
+    due: Due,
+    /// The last stream that is served, once the service has said so.
+    going_away: Option<u64>,
+    is_drained: bool,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Until OPEN or ACCEPT has come.
+    Opening,
+    Open,
+    Closed,
+}
+
+/// What this side has to send that is not of a stream.
+#[derive(Debug, Default)]
+struct Due {
+    hello: bool,
+    ping: bool,
+    pong: bool,
+    go_away: bool,
+    packet_window: Option<u64>,
+    close: Option<Bytes>,
+}
+
+impl Session {
+    /// The calling side. Its OPEN is there to transmit at once.
+    pub(crate) fn client(config: Config, now: Instant) -> Self {
+        let hello = config.hello();
+        let mut session = Self::new(config, hello, false, now);
+        session.due.hello = true;
+        session
+    }
+
+    /// The serving side, which waits for the packet with OPEN. It serves `methods` and no others:
+    /// all, or the one on whose subject OPEN arrived.
+    pub(crate) fn server(
+        config: Config,
+        instance: String,
+        methods: Vec<String>,
+        now: Instant,
+    ) -> Self {
+        let hello = Hello {
+            max_streams: u64::from(config.max_streams).max(1),
+            instance,
+            methods,
+            ..config.hello()
+        };
+        Self::new(config, hello, true, now)
+    }
+
+    fn new(config: Config, hello: Hello, is_server: bool, now: Instant) -> Self {
+        let (first, max) = (config.probe_after, config.heartbeat);
+        Self {
+            agreed: Agreed::new(&hello, &hello, hello.max_streams),
+            outbound: Outbound::new(0, first, max),
+            inbound: Inbound::new(hello.packet_window, config.ack_delay, first, max),
+            own_window: hello.packet_window,
+            peer_window: 0,
+            life: Life::new(&config, now),
+            config,
+            hello,
+            is_server,
+            state: State::Opening,
+            streams: BTreeMap::new(),
+            highest: 0,
+            ready: VecDeque::new(),
+            late_credit: 0,
+            assembling: VecDeque::new(),
+            due: Due::default(),
+            going_away: None,
+            is_drained: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The next thing that happened.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() && self.has_drained() {
+            self.is_drained = true;
+            return Some(Event::Drained);
+        }
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`], unless something else happens before. Valid until
+    /// the session is told something or transmits something.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Closed => None,
+            State::Opening => Some(self.life.timeout()),
+            State::Open => [self.outbound.timeout(), self.inbound.timeout()]
+                .into_iter()
+                .flatten()
+                .chain([self.life.timeout()])
+                .min(),
+        }
+    }
+
+    /// Tells what time it is. Harmless at any time.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            return;
+        }
+        if let Some(status) = self.life.death(now) {
+            return self.fail(status);
+        }
+        if self.state == State::Open {
+            // Both are to be asked, as each sets its next time.
+            let silent = self.life.is_ping_due(now);
+            self.due.ping |= self.outbound.is_probe_due(now) || silent;
+            self.inbound.handle_timeout(now);
+        }
+    }
+
+    /// The connection to NATS was lost and is back: packets of both sides may be missing. The peer
+    /// is asked at once.
+    pub(crate) fn handle_reconnect(&mut self, now: Instant) {
+        if self.state == State::Open {
+            self.due.ping = true;
+            self.life.pinged(now);
+        }
+    }
+
+    /// A packet with a reply was answered with "no responders": nobody subscribes to the peer's
+    /// subject. If that stays so, the peer is dead.
+    pub(crate) fn handle_no_responders(&mut self, now: Instant) {
+        if self.state != State::Closed {
+            self.life.vanished(now);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Streams that are not over, those that only wait to tell the peer so included.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn has_drained(&self) -> bool {
+        self.is_server
+            && self.state == State::Open
+            && self.going_away.is_some()
+            && !self.is_drained
+            && !self.due.go_away
+            && self.streams.is_empty()
+            && self.outbound.is_all_acked()
+    }
+
+    /// Puts a stream into the row if it has something to send.
+    fn wake(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.queued
+            && stream.is_ready()
+        {
+            stream.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Forgets a stream. Everything that holds its id is cleared here.
+    fn remove(&mut self, id: u64) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        self.late_credit += stream.late_credit();
+        if stream.queued {
+            self.ready.retain(|&queued| queued != id);
+        }
+        if stream.assembly != Assembly::No {
+            self.assembling.retain(|&assembling| assembling != id);
+            self.next_assembly();
+        }
+        Some(stream)
+    }
+
+    /// Forgets a stream and tells the application, unless it ended the stream itself.
+    fn finish_stream(&mut self, id: u64, outcome: Result<Metadata, Status>) {
+        if let Some(stream) = self.remove(id)
+            && !stream.ended_here
+        {
+            let stream = StreamId(id);
+            self.events.push_back(Event::Finished { stream, outcome });
+        }
+    }
+
+    /// Gives the permission to assemble to the first that waits for it.
+    fn next_assembly(&mut self) {
+        if let Some(&id) = self.assembling.front()
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.assembly = Assembly::Holds;
+            self.wake(id);
+        }
+    }
+
+    /// Ends the session for a reason, which the peer is told.
+    fn fail(&mut self, status: Status) {
+        let farewell = self.farewell(Some(&status));
+        self.over(Some(status));
+        self.due.close = farewell;
+    }
+
+    /// What tells the peer of the end. A client that has not heard from its service does not know
+    /// whom to tell.
+    fn farewell(&self, status: Option<&Status>) -> Option<Bytes> {
+        (self.is_server || self.state == State::Open).then(|| self.close_packet(status))
+    }
+
+    /// Ends everything; each stream exactly once.
+    fn over(&mut self, status: Option<Status>) {
+        self.state = State::Closed;
+        self.due = Due::default();
+        let each = status
+            .clone()
+            .unwrap_or_else(|| Status::unavailable("the session was closed"));
+        for (id, stream) in std::mem::take(&mut self.streams) {
+            if !stream.ended_here {
+                // What the peer never heard of it cannot have started.
+                let status = if stream.known {
+                    each.clone()
+                } else {
+                    each.clone().not_started()
+                };
+                self.events.push_back(Event::Finished {
+                    stream: StreamId(id),
+                    outcome: Err(status),
+                });
+            }
+        }
+        self.ready = VecDeque::new();
+        self.assembling = VecDeque::new();
+        self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
+        self.events.push_back(Event::Closed(status));
+    }
+}

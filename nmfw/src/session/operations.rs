@@ -1,0 +1,258 @@
+//! What the application does with streams.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    CallHead, Event, SendError, Session, State, StreamId,
+    body::{encode_ok, encode_status, put_metadata},
+    frame::{flag, kind},
+    stream::{Assembly, Stream},
+};
+use crate::{Metadata, Status};
+
+/// The flag of STATUS, RESET and CLOSE for a status.
+pub(super) fn not_started_flag(status: &Status) -> u8 {
+    if status.is_not_started() {
+        flag::NOT_STARTED
+    } else {
+        0
+    }
+}
+
+impl Session {
+    /// Starts a call; on the calling side, once the session is open.
+    ///
+    /// # Errors
+    /// All of them are *not started*: the session is not open or not any more, it has as many
+    /// streams as it may, or the metadata is larger than a packet.
+    pub(crate) fn open_call(&mut self, head: &CallHead) -> Result<StreamId, Status> {
+        if self.is_server || self.state != State::Open {
+            return Err(Status::unavailable("the session is not open").not_started());
+        }
+        if self.going_away.is_some() {
+            return Err(Status::unavailable("the service takes no more calls").not_started());
+        }
+        if self.streams.len() >= self.agreed.max_streams {
+            return Err(
+                Status::resource_exhausted("the session has as many calls as it may").not_started(),
+            );
+        }
+        let rest = head.encode();
+        if rest.len() + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+            return Err(self.too_large("metadata", rest.len()).not_started());
+        }
+        self.highest += 1;
+        let mut stream = self.new_stream();
+        stream.push_call(head.deadline, rest);
+        self.streams.insert(self.highest, stream);
+        self.wake(self.highest);
+        Ok(StreamId(self.highest))
+    }
+
+    pub(super) fn new_stream(&self) -> Stream {
+        let window = self.hello.stream_window;
+        Stream::new(self.is_server, window, self.agreed.stream_window)
+    }
+
+    /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
+    /// call is over, well.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub(crate) fn send_message(
+        &mut self,
+        stream: StreamId,
+        message: Bytes,
+        end: bool,
+    ) -> Result<(), SendError> {
+        let len = message.len();
+        let is_too_large = len > self.agreed.max_message;
+        let send_buffer = self.config.send_buffer as u64;
+        let state = self.sending(stream).ok_or(SendError::Ended)?;
+        if is_too_large {
+            let status = Status::resource_exhausted(format!(
+                "a message of {len} bytes is over the limit of {}",
+                self.agreed.max_message
+            ));
+            if self.is_server {
+                self.send_status(stream, Err(&status));
+            } else {
+                self.reset(stream, &status);
+            }
+            return Err(SendError::TooLarge(status));
+        }
+        if state.buffered() > 0 && state.buffered() + len as u64 > send_buffer {
+            state.wants_writable = true;
+            return Err(SendError::Full(message));
+        }
+        state.push_message(message, end);
+        self.after_send(stream, end);
+        Ok(())
+    }
+
+    /// Ends this side of a stream without a further message: a caller has said all, and for a
+    /// service the call is over, well.
+    pub(crate) fn finish(&mut self, stream: StreamId) {
+        if let Some(state) = self.sending(stream) {
+            state.push_end(kind::END, Bytes::new());
+            self.after_send(stream, true);
+        }
+    }
+
+    /// Sends a service's metadata, before its messages.
+    ///
+    /// # Errors
+    /// If it is larger than a packet, or it is too late for it.
+    pub(crate) fn send_headers(
+        &mut self,
+        stream: StreamId,
+        metadata: &Metadata,
+    ) -> Result<(), Status> {
+        let mut body = BytesMut::new();
+        put_metadata(&mut body, metadata);
+        if body.len() > self.agreed.max_body() {
+            return Err(self.too_large("metadata", body.len()));
+        }
+        let is_sent = self.is_server
+            && self
+                .sending(stream)
+                .is_some_and(|state| state.push_headers(body.freeze()));
+        if !is_sent {
+            return Err(Status::failed_precondition(
+                "metadata goes out once and before the first message",
+            ));
+        }
+        self.after_send(stream, false);
+        Ok(())
+    }
+
+    /// Ends a call from the service's side, behind the messages that it has sent: well, with
+    /// trailers, or with an error. Trailers that do not fit into a packet are an error instead.
+    pub(crate) fn send_status(&mut self, stream: StreamId, outcome: Result<&Metadata, &Status>) {
+        let limit = self.agreed.max_body();
+        let too_large;
+        let (flags, body) = match outcome {
+            Ok(trailers) => match encode_ok(trailers, limit) {
+                Some(body) => (0, body),
+                None => {
+                    too_large = Status::resource_exhausted("the trailers are larger than a packet");
+                    (0, encode_status(&too_large, limit))
+                }
+            },
+            Err(status) => (not_started_flag(status), encode_status(status, limit)),
+        };
+        if self.is_server
+            && let Some(state) = self.sending(stream)
+        {
+            state.push_end(kind::STATUS | flags, body);
+            self.after_send(stream, true);
+        }
+    }
+
+    /// Ends a stream at once, in both directions. What waits to be sent is dropped; the peer
+    /// learns of it, if it has learnt of the stream.
+    pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
+        let body = encode_status(status, self.agreed.max_body());
+        let Some(state) = self.streams.get_mut(&stream.0) else {
+            return;
+        };
+        if !state.known {
+            self.remove(stream.0);
+            return;
+        }
+        state.ended_here = true;
+        state.wants_writable = false;
+        state.push_reset(not_started_flag(status), body);
+        self.release_assembly(stream.0);
+        self.wake(stream.0);
+    }
+
+    /// Grants the peer more, as the application has taken a message of this length.
+    pub(crate) fn consume(&mut self, stream: StreamId, len: usize) {
+        if let Some(state) = self.streams.get_mut(&stream.0) {
+            state.consume(len);
+            if state.assembly == Assembly::Holds && state.is_assembly_repaid() {
+                self.release_assembly(stream.0);
+            }
+            self.wake(stream.0);
+        }
+    }
+
+    /// Takes no more calls, as a service that is to stop. [`Event::Drained`] tells when nothing is
+    /// left.
+    pub(crate) fn go_away(&mut self) {
+        if self.is_server && self.state == State::Open && self.going_away.is_none() {
+            self.going_away = Some(self.highest);
+            self.due.go_away = true;
+        }
+    }
+
+    /// Lets the peer have more, or fewer, packets on their way: a driver of many sessions gives
+    /// more to those that are busy. A smaller window holds once the peer has learnt of it.
+    pub(crate) fn set_packet_window(&mut self, packets: u32) {
+        if self.state == State::Open {
+            let window = u64::from(packets).max(1);
+            self.own_window = window;
+            self.inbound.widen(window);
+            self.outbound.set_window(window.min(self.peer_window));
+            self.due.packet_window = Some(window);
+        }
+    }
+
+    /// Ends the session at once. Streams that are still open end with the status, or with
+    /// UNAVAILABLE, on both sides.
+    pub(crate) fn close(&mut self, status: Option<Status>) {
+        if self.state == State::Closed {
+            return;
+        }
+        let farewell = self.farewell(status.as_ref());
+        self.over(status);
+        self.due.close = farewell;
+    }
+
+    /// A stream on which this side may still send.
+    fn sending(&mut self, stream: StreamId) -> Option<&mut Stream> {
+        let state = self.streams.get_mut(&stream.0)?;
+        (state.may_send() && !state.ended_here).then_some(state)
+    }
+
+    fn after_send(&mut self, stream: StreamId, end: bool) {
+        if end
+            && self.is_server
+            && let Some(state) = self.streams.get_mut(&stream.0)
+        {
+            // The service has said its last: what the caller may still say is not wanted.
+            state.ended_here = true;
+            self.release_assembly(stream.0);
+        }
+        self.wake(stream.0);
+    }
+
+    /// Lets the next stream assemble a large message.
+    pub(super) fn release_assembly(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.assembly != Assembly::No
+        {
+            stream.assembly = Assembly::No;
+            self.assembling.retain(|&assembling| assembling != id);
+            self.next_assembly();
+        }
+    }
+
+    fn too_large(&self, what: &str, len: usize) -> Status {
+        Status::resource_exhausted(format!(
+            "{what} of {len} bytes do not fit into a packet of {}",
+            self.agreed.max_packet
+        ))
+    }
+
+    pub(super) fn message_too_large(&mut self, id: u64) {
+        let limit = self.hello.max_message;
+        let status =
+            Status::resource_exhausted(format!("a message is over the limit of {limit} bytes"));
+        let stream = StreamId(id);
+        self.reset(stream, &status);
+        let outcome = Err(status);
+        self.events.push_back(Event::Finished { stream, outcome });
+    }
+}

@@ -1,0 +1,60 @@
+//! A packet while it is written.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{frame::Header, wire::varint_len};
+
+#[derive(Debug)]
+pub(super) struct Packet {
+    out: BytesMut,
+    header: usize,
+    target: usize,
+    max: usize,
+}
+
+impl Packet {
+    /// A packet that is closed at the size `target`, but may have `max` for one frame alone.
+    pub(super) fn new(header: Header, target: usize, max: usize) -> Self {
+        let mut out = BytesMut::with_capacity(256);
+        header.put(&mut out);
+        Self {
+            header: out.len(),
+            out,
+            target,
+            max,
+        }
+    }
+
+    pub(super) fn bytes(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether it has no frame yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.len() == self.header
+    }
+
+    /// Whether a frame fits that cannot be split.
+    pub(super) fn has_room(&self, frame: usize) -> bool {
+        let limit = if self.is_empty() {
+            self.max
+        } else {
+            self.target
+        };
+        self.out.len() + frame <= limit
+    }
+
+    /// How long the body of a message's frame may be.
+    pub(super) fn body_room(&self, stream: u64) -> usize {
+        let header = varint_len(stream) + 1 + varint_len(self.target as u64);
+        self.target.saturating_sub(self.out.len() + header)
+    }
+
+    pub(super) fn finish(self) -> Bytes {
+        self.out.freeze()
+    }
+}

@@ -1,0 +1,379 @@
+//! Packets in.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::{
+    Event, Opened, Session, State, StreamId,
+    body::{Call, RawMetadata, StatusBody},
+    config::Agreed,
+    frame::{Body, Frame, Frames, Header},
+    handshake::Hello,
+    link::Arrival,
+    stream::{Assembly, Part},
+    wire::Malformed,
+};
+use crate::{Metadata, Status};
+
+/// The copies of messages of a row of frames of one stream, in one allocation. Messages are copied
+/// out of packets, so that one which the application keeps, or does not come to take, holds no
+/// more memory than what its stream paid for.
+#[derive(Default)]
+struct Row {
+    stream: u64,
+    copies: BytesMut,
+}
+
+impl Session {
+    /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        let outcome = match self.state {
+            State::Closed => return,
+            State::Opening => self.handle_hello(now, packet),
+            State::Open => self.take_packet(now, packet),
+        };
+        if let Err(Malformed(what)) = outcome {
+            let text = format!("the peer broke the protocol: {what}");
+            self.fail(if self.state == State::Opening {
+                Status::unimplemented(text).not_started()
+            } else {
+                Status::internal(text)
+            });
+        }
+    }
+
+    /// Takes only what opens the session, or refuses to. What else comes was overtaken by nothing
+    /// that matters: if it is numbered it will be asked for.
+    fn handle_hello(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+        let (header, frames) = Header::decode(packet)?;
+        if header.seq > 0 {
+            return Ok(());
+        }
+        for frame in frames {
+            match frame?.body {
+                Body::Open(hello) if self.is_server => {
+                    self.due.hello = true;
+                    self.open(now, hello);
+                }
+                Body::Accept(hello) if !self.is_server => {
+                    self.due.hello = false;
+                    // Shows the service that its ACCEPT has arrived.
+                    self.due.ping = true;
+                    self.life.confirmed();
+                    self.open(now, hello);
+                }
+                Body::Close(status) => self.closed_by_peer(status),
+                _ => {}
+            }
+            if self.state != State::Opening {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Instant, peer: Hello) {
+        let max_streams = if self.is_server {
+            self.hello.max_streams
+        } else {
+            peer.max_streams
+        };
+        self.agreed = Agreed::new(&self.hello, &peer, max_streams);
+        self.peer_window = peer.packet_window;
+        self.outbound
+            .set_window(self.peer_window.min(self.own_window));
+        self.life.set_heartbeat(self.agreed.heartbeat);
+        self.life.heard(now);
+        self.state = State::Open;
+        self.events.push_back(Event::Opened(Opened {
+            instance: peer.instance,
+            methods: peer.methods,
+            max_streams: self.agreed.max_streams,
+            max_message: self.agreed.max_message,
+            packet_window: self.config.packet_window,
+        }));
+    }
+
+    fn take_packet(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+        if packet.len() as u64 > self.hello.max_packet {
+            return Err(Malformed("a packet is larger than agreed"));
+        }
+        let (header, frames) = Header::decode(packet)?;
+        self.life.heard(now);
+        self.outbound
+            .on_ack(header.ack, now)
+            .map_err(|_| Malformed("a packet is acknowledged that was never sent"))?;
+        if header.go_back {
+            self.outbound.on_go_back(header.ack, now);
+        }
+        if header.seq > 0 {
+            match self.inbound.on_numbered(header.seq, now) {
+                Arrival::Take => {}
+                Arrival::Drop => return Ok(()),
+                Arrival::Violation => return Err(Malformed("more packets than the window")),
+            }
+        }
+        self.take_frames(now, frames)
+    }
+
+    fn take_frames(&mut self, now: Instant, mut frames: Frames<'_>) -> Result<(), Malformed> {
+        let mut row = Row::default();
+        let mut rest = frames.clone();
+        while let Some(frame) = frames.next() {
+            let Frame { stream: id, body } = frame?;
+            match body {
+                Body::Message { part, more, end } => {
+                    self.on_message(&mut row, &rest, id, (part, more, end))?;
+                }
+                Body::Call(call) => self.on_call(now, id, call)?,
+                Body::Headers(metadata) => self.on_headers(id, metadata)?,
+                Body::End => self.on_end(id)?,
+                Body::Status(status) => self.on_status(id, status)?,
+                Body::Reset(status) => self.on_reset(id, status)?,
+                Body::Window(0) => return Err(Malformed("a window of zero")),
+                Body::Window(packets) if id == 0 => {
+                    self.peer_window = packets;
+                    self.outbound.set_window(packets.min(self.own_window));
+                }
+                Body::Window(limit) => {
+                    if let Some(stream) = self.stream(id)? {
+                        stream.on_window(limit);
+                        self.wake(id);
+                    }
+                }
+                Body::Ping { last_sent } => {
+                    self.due.pong = true;
+                    self.inbound.on_last_sent(last_sent, now);
+                }
+                Body::Pong { last_sent } => self.inbound.on_last_sent(last_sent, now),
+                Body::GoAway { highest } => self.on_go_away(highest)?,
+                Body::Close(status) => self.closed_by_peer(status),
+                // Said twice; the first counts, and this is no sign that ACCEPT arrived.
+                Body::Open(_) | Body::Accept(_) => return Ok(()),
+            }
+            if self.state == State::Closed {
+                break;
+            }
+            rest = frames.clone();
+        }
+        self.life.confirmed();
+        Ok(())
+    }
+
+    /// The stream of a frame; `None` if it is over on this side, of which the peer may not know.
+    fn stream(&mut self, id: u64) -> Result<Option<&mut super::Stream>, Malformed> {
+        if id > self.highest {
+            return Err(Malformed("a frame of a stream that was never opened"));
+        }
+        match self.streams.get_mut(&id) {
+            Some(stream) if !stream.known => {
+                Err(Malformed("a frame of a stream that was not opened yet"))
+            }
+            stream => Ok(stream),
+        }
+    }
+
+    fn on_call(&mut self, now: Instant, id: u64, call: Call<'_>) -> Result<(), Malformed> {
+        if !self.is_server {
+            return Err(Malformed("a service calls its client"));
+        }
+        if id <= self.highest {
+            return Err(Malformed("a call on a stream that was used before"));
+        }
+        self.highest = id;
+        if self.going_away.is_some() {
+            // The client learns that it was not started from GOAWAY, which is on its way.
+            self.late_credit += self.hello.stream_window;
+            return Ok(());
+        }
+        if self.streams.len() >= self.agreed.max_streams {
+            return Err(Malformed("more streams than agreed"));
+        }
+        self.streams.insert(id, self.new_stream());
+        let stream = StreamId(id);
+        let method = call.method;
+        let refusal = if self.hello.methods.iter().any(|served| served == method) {
+            match call.into_head(now) {
+                Ok(head) => {
+                    self.events.push_back(Event::Call { stream, head });
+                    return Ok(());
+                }
+                Err(status) => status,
+            }
+        } else {
+            Status::unimplemented("the method is not served in this session")
+        };
+        self.reset(stream, &refusal.not_started());
+        Ok(())
+    }
+
+    fn on_headers(&mut self, id: u64, metadata: RawMetadata<'_>) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        let Some(stream) = self.stream(id)? else {
+            return Ok(());
+        };
+        if !stream.on_headers() {
+            return Err(Malformed("HEADERS after the answer has begun"));
+        }
+        if !stream.ended_here {
+            self.events.push_back(Event::Headers {
+                stream: StreamId(id),
+                metadata: metadata.decode_lossy(),
+            });
+        }
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        row: &mut Row,
+        rest: &Frames<'_>,
+        id: u64,
+        (part, more, end): (&[u8], bool, bool),
+    ) -> Result<(), Malformed> {
+        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
+        let Some(stream) = self.stream(id)? else {
+            return self.on_late(part.len(), more);
+        };
+        let message = match stream.on_part(part, more, end, max_message)? {
+            Part::Whole => {
+                if row.stream != id || row.copies.capacity() < part.len() {
+                    *row = Row::new(rest, id);
+                }
+                row.copies.extend_from_slice(part);
+                Some(row.copies.split().freeze())
+            }
+            Part::Last(message) => Some(message),
+            Part::More => {
+                if stream.assembly == Assembly::No && stream.needs_assembly() {
+                    stream.assembly = Assembly::Waits;
+                    self.assembling.push_back(id);
+                    self.next_assembly();
+                }
+                None
+            }
+            Part::Unwanted => None,
+            Part::TooLarge => {
+                self.message_too_large(id);
+                return self.end_if(id, end);
+            }
+        };
+        if let Some(message) = message {
+            let stream = StreamId(id);
+            self.events.push_back(Event::Message { stream, message });
+        }
+        self.wake(id);
+        self.end_if(id, end)
+    }
+
+    /// What follows the last message.
+    fn end_if(&mut self, id: u64, end: bool) -> Result<(), Malformed> {
+        if end {
+            self.ended_by_peer(id);
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, id: u64) -> Result<(), Malformed> {
+        if let Some(stream) = self.stream(id)? {
+            stream.on_end()?;
+            self.ended_by_peer(id);
+        }
+        Ok(())
+    }
+
+    fn ended_by_peer(&mut self, id: u64) {
+        if !self.is_server {
+            self.finish_stream(id, Ok(Metadata::new()));
+        } else if let Some(stream) = self.streams.get(&id)
+            && !stream.ended_here
+        {
+            let stream = StreamId(id);
+            self.events.push_back(Event::End { stream });
+        }
+    }
+
+    fn on_status(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        if let Some(stream) = self.stream(id)? {
+            stream.on_end()?;
+            self.finish_stream(id, status.into_outcome());
+        }
+        Ok(())
+    }
+
+    fn on_reset(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
+        if let Some(stream) = self.stream(id)? {
+            stream.on_reset();
+            let status = match status.into_outcome() {
+                Ok(_) => Status::cancelled("the peer ended the call"),
+                Err(status) => status,
+            };
+            self.finish_stream(id, Err(status));
+        }
+        Ok(())
+    }
+
+    fn on_go_away(&mut self, highest: u64) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        if self.going_away.is_some() {
+            return Ok(());
+        }
+        self.going_away = Some(highest);
+        let refused: Vec<u64> = self
+            .streams
+            .range(highest + 1..)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in refused {
+            let status = Status::unavailable("the service takes no more calls").not_started();
+            self.finish_stream(id, Err(status));
+        }
+        self.events.push_back(Event::GoAway);
+        Ok(())
+    }
+
+    /// A message on a stream that is over. An honest peer sends no more of them than it has
+    /// credit for.
+    fn on_late(&mut self, len: usize, more: bool) -> Result<(), Malformed> {
+        let cost = super::stream::cost(len, more);
+        self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
+            "more on streams that are over than their windows",
+        ))?;
+        Ok(())
+    }
+
+    fn only_from_service(&self) -> Result<(), Malformed> {
+        if self.is_server {
+            Err(Malformed("a client sent a frame that only a service sends"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn closed_by_peer(&mut self, status: StatusBody<'_>) {
+        let status = status.into_outcome().err();
+        self.over(status);
+    }
+}
+
+impl Row {
+    /// Makes room for the whole messages at the front of these frames.
+    fn new(frames: &Frames<'_>, id: u64) -> Self {
+        let len = frames
+            .clone()
+            .map_while(|frame| match frame {
+                Ok(Frame {
+                    stream,
+                    body: Body::Message { part, more, .. },
+                }) if stream == id && !more => Some(part.len()),
+                _ => None,
+            })
+            .sum();
+        Self {
+            stream: id,
+            copies: BytesMut::with_capacity(len),
+        }
+    }
+}

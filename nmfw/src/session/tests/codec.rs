@@ -1,0 +1,382 @@
+//! The examples of `PROTOCOL.md`, and what readers make of bytes that no honest peer sends.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::super::{
+    body::{CallHead, RawMetadata, StatusBody, encode_ok, encode_status, put_metadata, time_left},
+    frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
+    handshake::Hello,
+    wire::{Malformed, Reader, put_varint},
+};
+use crate::{Code, Metadata, Status, headers::Encoding};
+
+/// What the specification shows: a name, and the bytes in hexadecimal.
+fn examples() -> Vec<(&'static str, BytesMut)> {
+    let mut all = Vec::new();
+    let mut example = |name, header: Header, write: &dyn Fn(&mut BytesMut)| {
+        let mut out = BytesMut::new();
+        header.put(&mut out);
+        write(&mut out);
+        all.push((name, out));
+    };
+    let numbered = |seq, ack| Header {
+        seq,
+        ack,
+        go_back: false,
+    };
+    let acknowledged = |ack| Header {
+        ack,
+        ..Header::BARE
+    };
+    example("OPEN", Header::BARE, &|out| {
+        put_frame(out, 0, kind::OPEN, &open().encode());
+    });
+    example("ACCEPT", Header::BARE, &|out| {
+        put_frame(out, 0, kind::ACCEPT, &accept().encode());
+    });
+    example("PING", acknowledged(6), &|out| {
+        put_number_frame(out, 0, kind::PING, 300);
+    });
+    example("PONG", acknowledged(300), &|out| {
+        put_number_frame(out, 0, kind::PONG, 6);
+    });
+    example("ack", acknowledged(300), &|_| {});
+    let go_back = Header {
+        go_back: true,
+        ..acknowledged(4)
+    };
+    example("go back", go_back, &|_| {});
+    example("unary call", numbered(1, 0), &|out| {
+        let mut body = BytesMut::new();
+        let now = Instant::now();
+        put_varint(
+            &mut body,
+            time_left(Some(now + Duration::from_millis(4990)), now),
+        );
+        body.extend_from_slice(&head("Add").encode());
+        put_frame(out, 1, kind::CALL, &body);
+        put_frame(out, 1, kind::MESSAGE | flag::END, &[8, 1, 16, 2]);
+    });
+    example("unary answer", numbered(1, 1), &|out| {
+        put_frame(out, 1, kind::MESSAGE | flag::END, &[8, 3]);
+    });
+    example("call with metadata", numbered(2, 1), &|out| {
+        let mut head = head("Sum");
+        head.metadata.append("tenant", "acme").unwrap();
+        head.metadata.append_bin("id-bin", vec![0, 255]).unwrap();
+        head.client_version = Some("1.2.0".to_owned());
+        let mut body = BytesMut::from(&[0][..]);
+        body.extend_from_slice(&head.encode());
+        put_frame(out, 2, kind::CALL, &body);
+    });
+    example("parts", numbered(3, 1), &|out| {
+        put_frame(out, 2, kind::MESSAGE | flag::MORE, b"abc");
+        put_frame(out, 2, kind::MESSAGE, b"d");
+        put_frame(out, 2, kind::END, b"");
+    });
+    example("headers and window", numbered(2, 3), &|out| {
+        let mut body = BytesMut::new();
+        let mut metadata = Metadata::new();
+        metadata.append("a", "b").unwrap();
+        put_metadata(&mut body, &metadata);
+        put_frame(out, 2, kind::HEADERS, &body);
+        put_number_frame(out, 2, kind::WINDOW, 262_212);
+    });
+    example("status", numbered(3, 3), &|out| {
+        let mut status = Status::not_found("no such file").with_details([prost_types::Any {
+            type_url: "t/x".to_owned(),
+            value: vec![7],
+        }]);
+        status.metadata_mut().append("a", "b").unwrap();
+        put_frame(out, 2, kind::STATUS, &encode_status(&status, 900));
+    });
+    example("good status with trailers", numbered(4, 3), &|out| {
+        let mut trailers = Metadata::new();
+        trailers.append("a", "b").unwrap();
+        put_frame(out, 3, kind::STATUS, &encode_ok(&trailers, 900).unwrap());
+    });
+    example("reset", numbered(4, 4), &|out| {
+        let body = encode_status(&Status::cancelled(""), 900);
+        put_frame(out, 4, kind::RESET, &body);
+    });
+    example("refusal of a call", numbered(5, 4), &|out| {
+        let body = encode_status(&Status::unavailable("busy"), 900);
+        put_frame(out, 5, kind::RESET | flag::NOT_STARTED, &body);
+    });
+    example("GOAWAY and packet window", numbered(6, 4), &|out| {
+        put_number_frame(out, 0, kind::WINDOW, 16);
+        put_number_frame(out, 0, kind::GO_AWAY, 5);
+    });
+    example("CLOSE", Header::BARE, &|out| {
+        put_frame(
+            out,
+            0,
+            kind::CLOSE,
+            &encode_ok(&Metadata::new(), 9).unwrap(),
+        );
+    });
+    all
+}
+
+fn open() -> Hello {
+    Hello {
+        packet_window: 64,
+        stream_window: 262_144,
+        max_packet: 1_047_552,
+        max_message: 67_108_864,
+        heartbeat: Duration::from_secs(10),
+        max_streams: 0,
+        instance: String::new(),
+        methods: Vec::new(),
+    }
+}
+
+fn accept() -> Hello {
+    Hello {
+        max_streams: 1024,
+        instance: "I1".to_owned(),
+        methods: vec!["Add".to_owned(), "Sum".to_owned()],
+        ..open()
+    }
+}
+
+fn head(method: &str) -> CallHead {
+    CallHead {
+        method: method.to_owned(),
+        deadline: None,
+        encoding: Encoding::Protobuf,
+        client_version: None,
+        metadata: Metadata::new(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The specification's table of examples: `| name | hex, with blanks | meaning |`.
+#[test]
+fn examples_of_the_specification() {
+    let specification = include_str!("../../../PROTOCOL.md");
+    let mut missing = Vec::new();
+    for (name, bytes) in examples() {
+        let is_there = specification.lines().any(|line| {
+            line.strip_prefix(&format!("| {name} | `"))
+                .and_then(|rest| rest.split_once('`'))
+                .is_some_and(|(text, _)| text.replace(' ', "") == hex(&bytes))
+        });
+        if !is_there {
+            missing.push(format!("{name}: {}", hex(&bytes)));
+        }
+        assert!(frames(&bytes).is_ok(), "{name}");
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+fn frames(packet: &[u8]) -> Result<Vec<Frame<'_>>, Malformed> {
+    Header::decode(packet)?.1.collect()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let all = examples();
+    let packet = |name| {
+        let (_, packet) = all.iter().find(|(n, _)| *n == name).unwrap();
+        packet
+    };
+    let read = |name| frames(packet(name)).unwrap();
+
+    assert_eq!(read("OPEN")[0].body, Body::Open(open()));
+    assert_eq!(read("ACCEPT")[0].body, Body::Accept(accept()));
+    let now = Instant::now();
+    let Body::Call(call) = &read("unary call")[0].body else {
+        panic!()
+    };
+    let got = call.into_head(now).unwrap();
+    assert_eq!(got.deadline, Some(now + Duration::from_millis(4990)));
+    let calls = read("call with metadata");
+    let Body::Call(call) = &calls[0].body else {
+        panic!()
+    };
+    let got = call.into_head(now).unwrap();
+    assert_eq!((got.method.as_str(), got.deadline), ("Sum", None));
+    assert_eq!(got.client_version.as_deref(), Some("1.2.0"));
+    assert_eq!(got.metadata.get("Tenant"), Some("acme"));
+    assert_eq!(got.metadata.get_bin("id-bin").unwrap(), &[0, 255][..]);
+    let statuses = read("status");
+    let Body::Status(status) = statuses[0].body else {
+        panic!()
+    };
+    let status = status.into_outcome().unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::NotFound, "no such file")
+    );
+    assert_eq!(status.details()[0].value, [7]);
+    assert_eq!(status.metadata().get("a"), Some("b"));
+    let resets = read("refusal of a call");
+    let Body::Reset(status) = resets[0].body else {
+        panic!()
+    };
+    assert!(status.into_outcome().unwrap_err().is_not_started());
+    let (header, _) = Header::decode(packet("go back")).unwrap();
+    assert!(header.go_back && header.ack == 4);
+}
+
+#[test]
+fn frames_of_the_future() {
+    let mut packet = BytesMut::new();
+    Header::BARE.put(&mut packet);
+    put_frame(&mut packet, 7, kind::SKIPPABLE | flag::MORE, b"whatever");
+    put_frame(&mut packet, 0, kind::PING, &[5, 9, 9]);
+    let read = frames(&packet).unwrap();
+    assert_eq!(read.len(), 1, "one that may be skipped is");
+    assert_eq!(
+        read[0].body,
+        Body::Ping { last_sent: 5 },
+        "as is what follows a body"
+    );
+
+    for (kind_and_flags, stream) in [(0, 0), (14, 0), (15, 1), (kind::PING | flag::END, 0)] {
+        let mut packet = BytesMut::new();
+        Header::BARE.put(&mut packet);
+        put_frame(&mut packet, stream, kind_and_flags, &[0]);
+        assert!(frames(&packet).is_err(), "{kind_and_flags:#x}");
+    }
+    assert!(frames(&[0x20, 0, 0]).is_err(), "another version");
+    assert!(frames(&[0x12, 0, 0]).is_err(), "another flag");
+}
+
+#[test]
+fn frames_have_their_places() {
+    for (seq, stream, kind) in [
+        (0, 1, kind::MESSAGE),
+        (0, 1, kind::CALL),
+        (0, 1, kind::END),
+        (0, 0, kind::GO_AWAY),
+        (1, 0, kind::PING),
+        (1, 0, kind::CLOSE),
+        (1, 0, kind::OPEN),
+        (1, 0, kind::MESSAGE),
+        (1, 1, kind::GO_AWAY),
+        (0, 1, kind::PING),
+    ] {
+        let mut packet = BytesMut::new();
+        Header {
+            seq,
+            ..Header::BARE
+        }
+        .put(&mut packet);
+        put_frame(&mut packet, stream, kind, &[0, 0, 0]);
+        assert!(frames(&packet).is_err(), "{seq} {stream} {kind}");
+    }
+}
+
+#[test]
+fn metadata_that_breaks_the_rules() {
+    let body = b"\x01a\x01b\x04Nmfw\x01x\x03c d\x01x\x01e\x02\xff\xff";
+    let raw = RawMetadata::check(Reader::new(body)).unwrap();
+    assert_eq!(raw.decode().unwrap_err().code(), Code::InvalidArgument);
+    let lossy = raw.decode_lossy();
+    assert_eq!((lossy.len(), lossy.get("a")), (1, Some("b")));
+    let many = b"\x01a\x01b".repeat(300);
+    let raw = RawMetadata::check(Reader::new(&many)).unwrap();
+    assert!(raw.decode().is_err());
+    assert_eq!(raw.decode_lossy().len(), 256);
+}
+
+#[test]
+fn statuses_fit() {
+    let status = Status::internal("ä".repeat(5000)).with_detail(&"x".repeat(5000));
+    for limit in [480, 481, 2000, 9999] {
+        let body = encode_status(&status, limit);
+        assert!(body.len() <= limit);
+        let read = StatusBody::decode(Reader::new(&body), false).unwrap();
+        let read = read.into_outcome().unwrap_err();
+        assert!(read.message().len() >= limit - 34 && read.details().is_empty());
+    }
+}
+
+fn any_body() -> impl Strategy<Value = (u64, u64, u8, Bytes)> {
+    let body = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from),
+        (0u64..1 << 40).prop_map(|n| {
+            let mut out = BytesMut::new();
+            put_varint(&mut out, n);
+            out.freeze()
+        }),
+        Just(open().encode().freeze()),
+        Just(accept().encode().freeze()),
+    ];
+    (0u64..4, 0u64..5, any::<u8>(), body)
+}
+
+proptest! {
+    #[test]
+    fn bytes_never_panic(packet in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = frames(&packet);
+    }
+
+    #[test]
+    fn nearly_good_bytes_never_panic(
+        which in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+        is_cut: bool,
+    ) {
+        let examples = examples();
+        let mut packet = which.get(&examples).1.clone();
+        for (at, byte) in changes {
+            let at = at.index(packet.len());
+            packet[at] = byte;
+        }
+        if is_cut {
+            packet.truncate(cut.index(packet.len()));
+        }
+        consume(&packet);
+    }
+
+    #[test]
+    fn frames_never_panic((seq, stream, first, body) in any_body()) {
+        let mut packet = BytesMut::new();
+        Header { seq, ..Header::BARE }.put(&mut packet);
+        put_frame(&mut packet, stream, first, &body);
+        consume(&packet);
+    }
+
+    #[test]
+    fn heads_round_trip(
+        method in "[A-Za-z]{1,30}",
+        json: bool,
+        version in proptest::option::of("[0-9a-z.]{1,10}"),
+        entries in proptest::collection::vec(("[a-z]{1,8}", "[a-z ä]{0,20}"), 0..5),
+    ) {
+        let mut sent = head(&method);
+        sent.client_version = version;
+        if json {
+            sent.encoding = Encoding::Json;
+        }
+        for (key, value) in entries {
+            sent.metadata.append(key, value.trim()).unwrap();
+        }
+        let mut body = BytesMut::from(&[0][..]);
+        body.extend_from_slice(&sent.encode());
+        let call = super::super::body::Call::decode(Reader::new(&body)).unwrap();
+        prop_assert_eq!(call.into_head(Instant::now()).unwrap(), sent);
+    }
+}
+
+/// Reads everything that can be read of a packet.
+fn consume(packet: &[u8]) {
+    for frame in frames(packet).into_iter().flatten() {
+        match frame.body {
+            Body::Call(call) => drop(call.into_head(Instant::now())),
+            Body::Headers(raw) => drop(raw.decode_lossy()),
+            Body::Status(body) | Body::Reset(body) | Body::Close(body) => drop(body.into_outcome()),
+            _ => {}
+        }
+    }
+}

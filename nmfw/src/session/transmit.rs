@@ -1,0 +1,172 @@
+//! Packets out.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Event, Session, State, StreamId, Transmit,
+    body::encode_status,
+    frame::{Header, frame_len, kind, put_frame, put_number_frame},
+    handshake::MIN_PACKET,
+    packet::Packet,
+    stream::Turn,
+    wire::varint_len,
+};
+use crate::{Code, Status};
+
+impl Session {
+    /// The next packet. It is not to be called without need: what comes to be sent until then
+    /// goes into one packet.
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if self.due.hello {
+            self.due.hello = false;
+            return Some(Transmit {
+                packet: self.hello_packet(),
+                with_reply: true,
+            });
+        }
+        if self.state != State::Open {
+            return self.due.close.take().map(without_reply);
+        }
+        if self.due.ping || self.due.pong || self.inbound.must_ask() {
+            return Some(self.bare_packet());
+        }
+        if let Some(packet) = self.outbound.resend() {
+            return Some(without_reply(packet));
+        }
+        if let Some(packet) = self.numbered_packet(now) {
+            return Some(without_reply(packet));
+        }
+        self.inbound.is_ack_due(now).then(|| self.bare_packet())
+    }
+
+    fn hello_packet(&self) -> Bytes {
+        let kind = if self.is_server {
+            kind::ACCEPT
+        } else {
+            kind::OPEN
+        };
+        let mut body = self.hello.encode();
+        if body.len() > self.agreed.max_body() {
+            let mut short = self.hello.clone();
+            short.methods.clear();
+            body = short.encode();
+        }
+        let mut out = BytesMut::new();
+        Header::BARE.put(&mut out);
+        put_frame(&mut out, 0, kind, &body);
+        out.freeze()
+    }
+
+    pub(super) fn close_packet(&self, status: Option<&Status>) -> Bytes {
+        let ok = Status::new(Code::Ok, "");
+        let status = status.unwrap_or(&ok);
+        let flags = super::operations::not_started_flag(status);
+        let mut out = BytesMut::new();
+        Header::BARE.put(&mut out);
+        // What any peer takes, as this may be the answer to an OPEN that was not understood.
+        let body = encode_status(status, MIN_PACKET as usize / 2);
+        put_frame(&mut out, 0, kind::CLOSE | flags, &body);
+        out.freeze()
+    }
+
+    /// A packet of which nothing is kept: liveness and acknowledgements.
+    fn bare_packet(&mut self) -> Transmit {
+        let (ack, go_back) = self.inbound.take_ack();
+        let mut out = BytesMut::new();
+        Header {
+            seq: 0,
+            ack,
+            go_back,
+        }
+        .put(&mut out);
+        let with_reply = std::mem::take(&mut self.due.ping);
+        let last_sent = self.outbound.last_sent();
+        if with_reply {
+            put_number_frame(&mut out, 0, kind::PING, last_sent);
+        }
+        if std::mem::take(&mut self.due.pong) {
+            put_number_frame(&mut out, 0, kind::PONG, last_sent);
+        }
+        Transmit {
+            packet: out.freeze(),
+            with_reply,
+        }
+    }
+
+    /// A new packet with whatever is ready, if the window has room for it.
+    fn numbered_packet(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.has_frames() {
+            return None;
+        }
+        let seq = self.outbound.next_seq()?;
+        let (ack, go_back) = self.inbound.take_ack();
+        let header = Header { seq, ack, go_back };
+        let mut packet = Packet::new(header, self.agreed.target, self.agreed.max_packet);
+        self.write_session_frames(&mut packet);
+        self.write_streams(&mut packet, now);
+        let packet = packet.finish();
+        self.outbound.sent(packet.clone(), now);
+        Some(packet)
+    }
+
+    fn has_frames(&self) -> bool {
+        self.due.go_away || self.due.packet_window.is_some() || !self.ready.is_empty()
+    }
+
+    fn write_session_frames(&mut self, packet: &mut Packet) {
+        if let Some(window) = self.due.packet_window.take() {
+            debug_assert!(packet.has_room(frame_len(0, varint_len(window))));
+            put_number_frame(packet.bytes(), 0, kind::WINDOW, window);
+        }
+        if let Some(highest) = self.going_away
+            && std::mem::take(&mut self.due.go_away)
+        {
+            put_number_frame(packet.bytes(), 0, kind::GO_AWAY, highest);
+        }
+    }
+
+    /// Streams take turns, so that one with much to send does not hold up the others.
+    fn write_streams(&mut self, packet: &mut Packet, now: Instant) {
+        while let Some(id) = self.ready.pop_front() {
+            let alone = self.ready.is_empty();
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let before = packet.len();
+            let turn = stream.write(id, packet, alone, now);
+            stream.queued = matches!(turn, Turn::More | Turn::Full);
+            let is_writable =
+                stream.wants_writable && stream.buffered() <= self.config.send_buffer as u64 / 2;
+            if is_writable {
+                stream.wants_writable = false;
+                let stream = StreamId(id);
+                self.events.push_back(Event::Writable { stream });
+            }
+            match turn {
+                Turn::Idle => {}
+                Turn::More => self.ready.push_back(id),
+                // Its place in the row stays if it got nothing, and so do CALLs in their order.
+                Turn::Full if packet.len() == before => {
+                    self.ready.push_front(id);
+                    return;
+                }
+                Turn::Full => {
+                    self.ready.push_back(id);
+                    return;
+                }
+                Turn::Done => {
+                    self.remove(id);
+                }
+            }
+        }
+    }
+}
+
+fn without_reply(packet: Bytes) -> Transmit {
+    Transmit {
+        packet,
+        with_reply: false,
+    }
+}
