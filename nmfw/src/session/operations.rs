@@ -160,7 +160,7 @@ impl Session {
             self.remove(stream.0);
             return;
         }
-        state.ended_here = true;
+        state.end_here();
         state.wants_writable = false;
         state.push_reset(not_started_flag(status), body);
         self.release_assembly(stream.0);
@@ -222,7 +222,7 @@ impl Session {
             && let Some(state) = self.streams.get_mut(&stream.0)
         {
             // The service has said its last: what the caller may still say is not wanted.
-            state.ended_here = true;
+            state.end_here();
             self.release_assembly(stream.0);
         }
         self.wake(stream.0);

@@ -160,7 +160,6 @@ impl Stream {
     pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
         self.items.clear();
         self.buffered = 0;
-        self.partial = BytesMut::new();
         self.send_closed = true;
         self.end_is_last = true;
         self.is_reset = true;
@@ -172,6 +171,12 @@ impl Stream {
             kind_and_flags,
             body,
         });
+    }
+
+    /// This side has ended the stream: what still comes is not wanted.
+    pub(super) fn end_here(&mut self) {
+        self.ended_here = true;
+        self.partial = BytesMut::new();
     }
 
     /// A part of a message of `rest` bytes that credit allows for; all of it if it may end.
@@ -419,4 +424,23 @@ pub(super) enum Part {
     TooLarge,
     /// This side has ended the stream.
     Unwanted,
+}
+
+#[cfg(test)]
+impl Stream {
+    /// Bytes held of what was received, without what the application was given.
+    pub(super) fn held(&self) -> u64 {
+        self.partial.len() as u64
+    }
+
+    pub(super) fn check(&self) {
+        assert!(self.received <= self.announced);
+        assert!(self.consumed + self.partial.len() as u64 <= self.received);
+        assert!(self.spent <= self.limit);
+        let buffered = self.items.iter().map(|item| match item {
+            Item::Message { rest, .. } => rest.len() as u64 + MESSAGE_COST,
+            _ => 0,
+        });
+        assert_eq!(buffered.sum::<u64>(), self.buffered);
+    }
 }

@@ -1,3 +1,7 @@
 //! Tests of whole sessions.
 
 mod codec;
+mod hostile;
+mod network;
+mod random;
+mod scenarios;

@@ -1,0 +1,216 @@
+//! Two sides and the simulated network between them.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::super::{Config, Event, Session, State, stream::Assembly};
+
+/// The sides, as indices.
+pub(super) const CLIENT: usize = 0;
+pub(super) const SERVER: usize = 1;
+
+pub(super) const METHOD: &str = "Echo";
+
+/// Small numbers at random, the same for the same seed.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    /// A number below `limit`.
+    pub(super) fn roll(&mut self, limit: u64) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.roll(100) < percent
+    }
+}
+
+/// How bad the network is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weather {
+    pub(super) loss: u64,
+    pub(super) repetition: u64,
+    pub(super) disorder: u64,
+    /// Nothing gets through.
+    pub(super) is_cut: bool,
+}
+
+pub(super) struct Network {
+    pub(super) now: Instant,
+    pub(super) sides: [Session; 2],
+    /// To each side, with the time of arrival.
+    wires: [VecDeque<(Instant, Bytes)>; 2],
+    pub(super) latency: Duration,
+    pub(super) weather: Weather,
+    dice: Dice,
+    /// Packets that each side has sent, and their bytes.
+    pub(super) sent: [usize; 2],
+    pub(super) sent_bytes: [usize; 2],
+    /// What no one has looked at yet.
+    pub(super) events: [VecDeque<Event>; 2],
+}
+
+impl Network {
+    pub(super) fn new(configs: [Config; 2], seed: u64) -> Self {
+        let now = Instant::now();
+        let [client, server] = configs;
+        Self {
+            now,
+            sides: [
+                Session::client(client, now),
+                Session::server(server, "I1".to_owned(), vec![METHOD.to_owned()], now),
+            ],
+            wires: Default::default(),
+            latency: Duration::from_millis(1),
+            weather: Weather::default(),
+            dice: Dice(seed),
+            sent: [0; 2],
+            sent_bytes: [0; 2],
+            events: Default::default(),
+        }
+    }
+
+    /// With the handshake behind it.
+    pub(super) fn open(configs: [Config; 2], seed: u64) -> Self {
+        let mut network = Self::new(configs, seed);
+        network.run(Duration::from_millis(200));
+        for events in &mut network.events {
+            assert!(matches!(events.pop_front(), Some(Event::Opened(_))));
+            assert!(events.is_empty());
+        }
+        network
+    }
+
+    pub(super) fn both(config: Config) -> Self {
+        Self::open([config.clone(), config], 1)
+    }
+
+    /// Does what a driver does after each of its doings.
+    pub(super) fn pump(&mut self) {
+        for side in [CLIENT, SERVER] {
+            self.sides[side].handle_timeout(self.now);
+            let mut count = 0;
+            while let Some(transmit) = self.sides[side].poll_transmit(self.now) {
+                self.publish(1 - side, transmit.packet);
+                self.sent[side] += 1;
+                count += 1;
+                assert!(count < 10_000, "it never stops sending");
+            }
+            while let Some(event) = self.sides[side].poll_event() {
+                self.events[side].push_back(event);
+            }
+            if let Some(at) = self.sides[side].poll_timeout() {
+                assert!(at > self.now, "it never sleeps");
+            }
+            check(&self.sides[side]);
+        }
+    }
+
+    fn publish(&mut self, to: usize, packet: Bytes) {
+        assert!(packet.len() >= 3, "it would end an account mapping");
+        self.sent_bytes[1 - to] += packet.len();
+        let Weather {
+            loss,
+            repetition,
+            disorder,
+            is_cut,
+        } = self.weather;
+        if is_cut || self.dice.percent(loss) {
+            return;
+        }
+        let copies = 1 + usize::from(self.dice.percent(repetition));
+        for _ in 0..copies {
+            let mut at = self.now + self.latency;
+            if self.dice.percent(disorder) {
+                at += Duration::from_millis(self.dice.roll(200));
+            }
+            let wire = &mut self.wires[to];
+            let place = wire.partition_point(|(other, _)| *other <= at);
+            wire.insert(place, (at, packet.clone()));
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.pump();
+        for step in 0.. {
+            assert!(step < 200_000, "it does not come to rest");
+            let arrivals = self.wires.iter().filter_map(|wire| wire.front());
+            let timeouts = self.sides.iter().filter_map(Session::poll_timeout);
+            let next = arrivals.map(|(at, _)| *at).chain(timeouts).min();
+            let Some(next) = next.filter(|next| *next <= until) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            for side in [CLIENT, SERVER] {
+                while let Some((at, packet)) = self.wires[side].pop_front() {
+                    if at > self.now {
+                        self.wires[side].push_front((at, packet));
+                        break;
+                    }
+                    self.sides[side].handle_packet(self.now, &packet);
+                }
+            }
+            self.pump();
+        }
+        self.now = until;
+    }
+
+    pub(super) fn run_ms(&mut self, ms: u64) {
+        self.run(Duration::from_millis(ms));
+    }
+
+    /// What happened on a side since the last time.
+    pub(super) fn take(&mut self, side: usize) -> Vec<Event> {
+        self.events[side].drain(..).collect()
+    }
+}
+
+/// The invariants of a session between any two of its doings.
+pub(super) fn check(session: &Session) {
+    let mut held = 0;
+    let mut holders = 0;
+    for (id, stream) in &session.streams {
+        stream.check();
+        held += stream.held();
+        assert_eq!(stream.queued, session.ready.contains(id), "{id}");
+        assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
+        let waits = session.assembling.contains(id);
+        assert_eq!(stream.assembly != Assembly::No, waits, "{id}");
+        holders += usize::from(stream.assembly == Assembly::Holds);
+        let buffer = session.config.send_buffer.max(session.agreed.max_message) as u64;
+        assert!(stream.buffered() <= buffer + 32);
+        assert!(*id <= session.highest);
+    }
+    assert!(holders <= 1);
+    assert_eq!(holders == 0, session.assembling.is_empty());
+    let windows = session.streams.len() as u64 * session.hello.stream_window;
+    assert!(held <= windows + session.hello.max_message);
+    assert!(session.ready.len() <= session.streams.len());
+    assert!(session.streams.len() <= session.agreed.max_streams);
+    if session.state == State::Closed {
+        assert!(session.is_empty());
+    }
+}
+
+impl Session {
+    /// Whether nothing is left of any stream or packet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+            && self.ready.is_empty()
+            && self.assembling.is_empty()
+            && self.events.is_empty()
+            && self.outbound.is_all_acked()
+    }
+}

@@ -1,0 +1,693 @@
+//! What a session does in one situation each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    super::{CallHead, Config, Event, SendError, Session, StreamId},
+    network::{CLIENT, METHOD, Network, SERVER, Weather},
+};
+use crate::{Code, Metadata, Status, headers::Encoding};
+
+pub(super) fn head(method: &str) -> CallHead {
+    CallHead {
+        method: method.to_owned(),
+        deadline: None,
+        encoding: Encoding::Protobuf,
+        client_version: None,
+        metadata: Metadata::new(),
+    }
+}
+
+fn network() -> Network {
+    Network::both(Config::default())
+}
+
+/// Starts a call that the service knows of.
+fn call(network: &mut Network) -> StreamId {
+    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    network.run_ms(5);
+    let events = network.take(SERVER);
+    assert!(matches!(&events[..], [Event::Call { stream, .. }] if *stream == id));
+    id
+}
+
+fn send(network: &mut Network, side: usize, id: StreamId, text: &str, end: bool) {
+    let message = Bytes::copy_from_slice(text.as_bytes());
+    network.sides[side].send_message(id, message, end).unwrap();
+}
+
+/// Events in short.
+fn told(network: &mut Network, side: usize) -> Vec<String> {
+    let events = network.take(side);
+    let short = events.into_iter().map(|event| match event {
+        Event::Opened(opened) => format!("opened {}", opened.instance),
+        Event::Call { stream, head } => format!("{stream} call {}", head.method),
+        Event::Headers { stream, metadata } => format!("{stream} headers {}", metadata.len()),
+        Event::Message { stream, message } => {
+            format!("{stream} message {}", String::from_utf8_lossy(&message))
+        }
+        Event::End { stream } => format!("{stream} end"),
+        Event::Finished { stream, outcome } => match outcome {
+            Ok(trailers) => format!("{stream} OK {}", trailers.len()),
+            Err(status) => {
+                let not_started = if status.is_not_started() {
+                    " not started"
+                } else {
+                    ""
+                };
+                format!("{stream} {}{not_started}", status.code())
+            }
+        },
+        Event::Writable { stream } => format!("{stream} writable"),
+        Event::GoAway => "go away".to_owned(),
+        Event::Drained => "drained".to_owned(),
+        Event::Closed(None) => "closed".to_owned(),
+        Event::Closed(Some(status)) => format!("closed {}", status.code()),
+    });
+    short.collect()
+}
+
+fn assert_empty(network: &Network) {
+    for side in &network.sides {
+        assert!(side.is_empty(), "{side:#?}");
+    }
+}
+
+#[test]
+fn a_unary_call_is_one_packet_each_way() {
+    let mut network = network();
+    let before = network.sent;
+    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    send(&mut network, CLIENT, id, "ping", true);
+    network.run_ms(2);
+    assert_eq!(
+        told(&mut network, SERVER),
+        ["1 call Echo", "1 message ping", "1 end"]
+    );
+    send(&mut network, SERVER, id, "pong", true);
+    network.run_ms(2);
+    assert_eq!(told(&mut network, CLIENT), ["1 message pong", "1 OK 0"]);
+    assert_eq!(network.sent, [before[0] + 1, before[1] + 1]);
+    // The last acknowledgement, which nothing took along.
+    network.run_ms(100);
+    assert_eq!(network.sent, [before[0] + 2, before[1] + 1]);
+    assert_empty(&network);
+}
+
+#[test]
+fn many_calls_share_packets() {
+    let mut network = network();
+    let before = network.sent[CLIENT];
+    for _ in 0..1000 {
+        let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+        send(&mut network, CLIENT, id, "0123456789abcdef", true);
+    }
+    network.run_ms(5);
+    assert_eq!(network.take(SERVER).len(), 3000);
+    assert!(network.sent[CLIENT] - before <= 3);
+}
+
+#[test]
+fn a_call_with_everything() {
+    let mut network = network();
+    let mut metadata = Metadata::new();
+    metadata.append("a", "b").unwrap();
+    let deadline = network.now + Duration::from_millis(700);
+    let full = CallHead {
+        deadline: Some(deadline),
+        metadata: metadata.clone(),
+        ..head(METHOD)
+    };
+    let id = network.sides[CLIENT].open_call(&full).unwrap();
+    network.run_ms(1);
+    let events = network.take(SERVER);
+    let [Event::Call { head, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(head.metadata, metadata);
+    let later = head.deadline.unwrap() - deadline;
+    assert!(later <= Duration::from_millis(2), "{later:?}");
+
+    network.sides[SERVER].send_headers(id, &metadata).unwrap();
+    assert!(network.sides[SERVER].send_headers(id, &metadata).is_err());
+    send(&mut network, SERVER, id, "", false);
+    send(&mut network, SERVER, id, "x", false);
+    let error = Status::aborted("late").with_detail(&"why".to_owned());
+    network.sides[SERVER].send_status(id, Err(&error));
+    network.run_ms(2);
+    let events = network.take(CLIENT);
+    let Some(Event::Finished { outcome, .. }) = events.last() else {
+        panic!("{events:?}")
+    };
+    let status = outcome.as_ref().unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Aborted, "late"));
+    assert_eq!(status.detail::<String>().as_deref(), Some("why"));
+    assert_eq!(events.len(), 4);
+    network.run_ms(100);
+    assert_empty(&network);
+}
+
+#[test]
+fn half_close_and_no_messages() {
+    let mut network = network();
+    let id = call(&mut network);
+    network.sides[CLIENT].finish(id);
+    network.run_ms(2);
+    assert_eq!(told(&mut network, SERVER), ["1 end"]);
+    let late = network.sides[CLIENT].send_message(id, Bytes::new(), false);
+    assert!(matches!(late, Err(SendError::Ended)));
+    network.run_ms(30_000);
+    send(&mut network, SERVER, id, "still here", false);
+    network.sides[SERVER].finish(id);
+    network.run_ms(100);
+    assert_eq!(
+        told(&mut network, CLIENT),
+        ["1 message still here", "1 OK 0"]
+    );
+    assert_empty(&network);
+}
+
+#[test]
+fn an_early_answer_ends_the_stream() {
+    let mut network = network();
+    let id = call(&mut network);
+    send(&mut network, SERVER, id, "enough", true);
+    // What was said meanwhile is late, and ignored.
+    send(&mut network, CLIENT, id, "and", false);
+    network.run_ms(10);
+    assert_eq!(told(&mut network, CLIENT), ["1 message enough", "1 OK 0"]);
+    assert!(told(&mut network, SERVER).is_empty());
+    let late = network.sides[CLIENT].send_message(id, Bytes::new(), false);
+    assert!(matches!(late, Err(SendError::Ended)));
+    network.run_ms(100);
+    assert_empty(&network);
+}
+
+#[test]
+fn resets_go_both_ways() {
+    let mut network = network();
+    let first = call(&mut network);
+    let second = call(&mut network);
+    network.sides[CLIENT].reset(first, &Status::cancelled("gave up"));
+    network.sides[SERVER].reset(second, &Status::unavailable("busy").not_started());
+    network.run_ms(100);
+    assert_eq!(told(&mut network, SERVER), ["1 CANCELLED"]);
+    assert_eq!(told(&mut network, CLIENT), ["2 UNAVAILABLE not started"]);
+    assert_empty(&network);
+    // One that was never sent leaves no trace at all.
+    let before = network.sent;
+    let third = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    network.sides[CLIENT].reset(third, &Status::cancelled(""));
+    network.run_ms(100);
+    assert_eq!(network.sent, before);
+    assert_empty(&network);
+}
+
+#[test]
+fn a_session_serves_its_methods_only() {
+    let mut network = network();
+    network.sides[CLIENT].open_call(&head("Other")).unwrap();
+    network.run_ms(100);
+    assert_eq!(told(&mut network, CLIENT), ["1 UNIMPLEMENTED not started"]);
+    assert!(told(&mut network, SERVER).is_empty());
+    assert_empty(&network);
+}
+
+#[test]
+fn as_many_streams_as_agreed() {
+    let mut network = Network::both(Config {
+        max_streams: 2,
+        ..Config::default()
+    });
+    let first = call(&mut network);
+    call(&mut network);
+    let status = network.sides[CLIENT].open_call(&head(METHOD)).unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.is_not_started());
+    network.sides[CLIENT].reset(first, &Status::cancelled(""));
+    network.run_ms(5);
+    assert_eq!(told(&mut network, SERVER), ["1 CANCELLED"]);
+    call(&mut network);
+}
+
+#[test]
+fn a_slow_consumer_holds_up_its_stream_alone() {
+    let mut network = network();
+    let [slow, fast] = [call(&mut network), call(&mut network)];
+    let message = Bytes::from(vec![7; 1000]);
+    let mut taken = 0;
+    for _ in 0..400 {
+        for id in [slow, fast] {
+            while network.sides[SERVER]
+                .send_message(id, message.clone(), false)
+                .is_ok()
+            {}
+        }
+        network.run_ms(3);
+        for event in network.take(CLIENT) {
+            if let Event::Message { stream, message } = event {
+                if stream == fast {
+                    taken += 1;
+                    network.sides[CLIENT].consume(stream, message.len());
+                } else {
+                    // It counts against the window of its stream, and stays there.
+                    taken += 1_000_000;
+                }
+            }
+        }
+    }
+    let (on_slow, on_fast) = (taken / 1_000_000, taken % 1_000_000);
+    assert_eq!(on_slow, 256 * 1024 / 1032);
+    assert!(on_fast > 50_000, "{on_fast}");
+}
+
+#[test]
+fn a_full_stream_becomes_writable() {
+    let mut network = network();
+    let id = call(&mut network);
+    let message = Bytes::from(vec![7; 100_000]);
+    let mut accepted = 0;
+    while network.sides[CLIENT]
+        .send_message(id, message.clone(), false)
+        .is_ok()
+    {
+        accepted += 1;
+    }
+    assert_eq!(accepted, 2);
+    network.run_ms(5);
+    assert_eq!(told(&mut network, CLIENT), ["1 writable"]);
+}
+
+#[test]
+fn a_big_stream_does_not_starve_others() {
+    let mut network = Network::both(Config {
+        packet_window: 1,
+        ..Config::default()
+    });
+    let big = call(&mut network);
+    let message = Bytes::from(vec![7; 10_000_000]);
+    network.sides[CLIENT]
+        .send_message(big, message, true)
+        .unwrap();
+    network.run_ms(3);
+    for _ in 0..10 {
+        let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+        send(&mut network, CLIENT, id, "small", true);
+    }
+    // One packet that was on its way already, and the next.
+    network.run_ms(4);
+    let events = told(&mut network, SERVER);
+    assert_eq!(events.len(), 30, "{events:?}");
+}
+
+#[test]
+fn messages_larger_than_windows_take_turns() {
+    let mut network = network();
+    let ids = [call(&mut network), call(&mut network), call(&mut network)];
+    let big = Bytes::from(
+        (0..9_000_000u32)
+            .map(|i| (i % 251) as u8)
+            .collect::<Vec<_>>(),
+    );
+    for id in ids {
+        network.sides[CLIENT]
+            .send_message(id, big.clone(), true)
+            .unwrap();
+    }
+    let mut got = 0;
+    for _ in 0..10 {
+        network.run_ms(500);
+        for event in network.take(SERVER) {
+            if let Event::Message { stream, message } = event {
+                assert!(message == big);
+                got += 1;
+                // Only now may the next one come.
+                network.run_ms(500);
+                assert!(
+                    network.events[SERVER]
+                        .iter()
+                        .all(|e| !matches!(e, Event::Message { .. }))
+                );
+                network.sides[SERVER].consume(stream, message.len());
+            }
+        }
+    }
+    assert_eq!(got, 3);
+    for id in ids {
+        network.sides[SERVER].finish(id);
+    }
+    network.run_ms(100);
+    assert_empty(&network);
+}
+
+#[test]
+fn a_message_over_the_limit_ends_its_stream_alone() {
+    let mut network = Network::both(Config {
+        max_message: 1000,
+        ..Config::default()
+    });
+    let ids = [call(&mut network), call(&mut network)];
+    let fits = Bytes::from(vec![1; 1000]);
+    let too_large = Bytes::from(vec![1; 1001]);
+    for (side, id) in [(CLIENT, ids[0]), (SERVER, ids[1])] {
+        network.sides[side]
+            .send_message(id, fits.clone(), false)
+            .unwrap();
+        let refused = network.sides[side].send_message(id, too_large.clone(), false);
+        let Err(SendError::TooLarge(status)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.message().contains("1001") && status.message().contains("1000"));
+    }
+    network.run_ms(100);
+    assert_eq!(told(&mut network, SERVER), ["1 RESOURCE_EXHAUSTED"]);
+    assert_eq!(
+        told(&mut network, CLIENT).last().unwrap(),
+        "2 RESOURCE_EXHAUSTED"
+    );
+    assert_empty(&network);
+    call(&mut network);
+}
+
+/// A peer that does not hold to the limit, which it knows.
+#[test]
+fn a_message_over_the_limit_is_not_received() {
+    let mut network = Network::both(Config {
+        max_message: 100_000,
+        ..Config::default()
+    });
+    let id = call(&mut network);
+    network.sides[CLIENT].agreed.max_message = 200_000;
+    let message = Bytes::from(vec![1; 100_001]);
+    network.sides[CLIENT]
+        .send_message(id, message, true)
+        .unwrap();
+    network.run_ms(100);
+    assert_eq!(told(&mut network, SERVER), ["1 RESOURCE_EXHAUSTED"]);
+    assert_eq!(told(&mut network, CLIENT), ["1 RESOURCE_EXHAUSTED"]);
+    assert_empty(&network);
+    call(&mut network);
+}
+
+#[test]
+fn what_is_larger_than_a_packet_and_cannot_be_split() {
+    let mut network = Network::both(Config {
+        max_packet: 2000,
+        ..Config::default()
+    });
+    let mut large = Metadata::new();
+    large.append("a", "x".repeat(2000)).unwrap();
+    let refused = network.sides[CLIENT].open_call(&CallHead {
+        metadata: large.clone(),
+        ..head(METHOD)
+    });
+    assert!(refused.unwrap_err().is_not_started());
+    let id = call(&mut network);
+    assert!(network.sides[SERVER].send_headers(id, &large).is_err());
+    network.sides[SERVER].send_status(id, Ok(&large));
+    network.run_ms(100);
+    assert_eq!(told(&mut network, CLIENT), ["1 RESOURCE_EXHAUSTED"]);
+}
+
+#[test]
+fn a_lost_tail_is_sent_again() {
+    let mut network = network();
+    network.weather.is_cut = true;
+    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    send(&mut network, CLIENT, id, "lost", true);
+    network.run_ms(300);
+    network.weather = Weather::default();
+    network.run_ms(150);
+    assert!(told(&mut network, SERVER).is_empty());
+    network.run_ms(100);
+    assert_eq!(
+        told(&mut network, SERVER),
+        ["1 call Echo", "1 message lost", "1 end"]
+    );
+}
+
+#[test]
+fn a_reconnect_does_not_wait_for_a_timer() {
+    for side in [CLIENT, SERVER] {
+        let mut network = network();
+        let id = call(&mut network);
+        network.weather.is_cut = true;
+        send(&mut network, CLIENT, id, "a", false);
+        network.run_ms(1);
+        send(&mut network, CLIENT, id, "b", false);
+        network.run_ms(1);
+        network.weather = Weather::default();
+        let now = network.now;
+        network.sides[side].handle_reconnect(now);
+        network.run_ms(5);
+        assert_eq!(
+            told(&mut network, SERVER),
+            ["1 message a", "1 message b"],
+            "{side}"
+        );
+    }
+}
+
+#[test]
+fn a_silent_peer_is_dead_after_a_while() {
+    let mut network = network();
+    let id = call(&mut network);
+    let never_sent = {
+        network.weather.is_cut = true;
+        network.run_ms(29_000);
+        assert!(told(&mut network, CLIENT).is_empty());
+        for _ in 0..64 {
+            // Fills the window, which nothing empties any more.
+            network.sides[CLIENT].set_packet_window(64);
+            network.pump();
+        }
+        network.sides[CLIENT].open_call(&head(METHOD)).unwrap()
+    };
+    network.run_ms(1500);
+    let [known, unknown] = [id, never_sent];
+    assert_eq!(
+        told(&mut network, CLIENT),
+        [
+            format!("{known} UNAVAILABLE"),
+            format!("{unknown} UNAVAILABLE not started"),
+            "closed UNAVAILABLE".to_owned()
+        ]
+    );
+    assert_eq!(
+        told(&mut network, SERVER),
+        ["1 UNAVAILABLE", "closed UNAVAILABLE"]
+    );
+    assert_empty(&network);
+    assert!(
+        network
+            .sides
+            .iter()
+            .all(|side| side.poll_timeout().is_none())
+    );
+}
+
+#[test]
+fn a_peer_without_a_subscription_is_dead_sooner() {
+    let mut network = network();
+    let now = network.now;
+    network.sides[CLIENT].handle_no_responders(now);
+    network.run_ms(20_000);
+    assert!(told(&mut network, CLIENT).is_empty(), "it was back");
+    network.weather.is_cut = true;
+    let now = network.now;
+    network.sides[CLIENT].handle_no_responders(now);
+    network.run_ms(10_100);
+    assert_eq!(told(&mut network, CLIENT), ["closed UNAVAILABLE"]);
+}
+
+#[test]
+fn an_idle_session_costs_a_few_packets_a_minute() {
+    let mut network = network();
+    let before = network.sent;
+    network.run_ms(60_000);
+    let sent = network.sent[0] - before[0] + network.sent[1] - before[1];
+    assert!((6..=24).contains(&sent), "{sent}");
+    assert!(told(&mut network, CLIENT).is_empty());
+}
+
+#[test]
+fn a_handshake_that_is_not_answered() {
+    for side in [CLIENT, SERVER] {
+        let configs = [Config::default(), Config::default()];
+        let mut network = Network::new(configs, 1);
+        if side == CLIENT {
+            network.weather.is_cut = true;
+        } else {
+            // OPEN arrives and nothing after.
+            network.pump();
+            network.weather.is_cut = true;
+        }
+        network.run_ms(5001);
+        assert_eq!(told(&mut network, CLIENT), ["closed UNAVAILABLE"]);
+        assert_eq!(
+            told(&mut network, side).len(),
+            if side == CLIENT { 0 } else { 2 }
+        );
+        assert!(network.sides[CLIENT].is_closed());
+    }
+}
+
+#[test]
+fn the_smaller_of_both_holds() {
+    let small = Config {
+        max_packet: 2000,
+        max_message: 3000,
+        packet_window: 2,
+        ..Config::default()
+    };
+    for configs in [
+        [small.clone(), Config::default()],
+        [Config::default(), small],
+    ] {
+        let network = Network::open(configs, 1);
+        for side in &network.sides {
+            assert_eq!(
+                (side.agreed.max_packet, side.agreed.max_message),
+                (2000, 3000)
+            );
+            assert_eq!(side.peer_window.min(side.own_window), 2);
+        }
+    }
+}
+
+#[test]
+fn going_away() {
+    let mut network = network();
+    let served = call(&mut network);
+    let refused = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    send(&mut network, CLIENT, refused, "cross", true);
+    network.sides[SERVER].go_away();
+    network.run_ms(5);
+    assert_eq!(
+        told(&mut network, CLIENT),
+        ["2 UNAVAILABLE not started", "go away"]
+    );
+    assert!(told(&mut network, SERVER).is_empty());
+    assert!(
+        network.sides[CLIENT]
+            .open_call(&head(METHOD))
+            .unwrap_err()
+            .is_not_started()
+    );
+
+    send(&mut network, SERVER, served, "done", true);
+    network.pump();
+    assert!(told(&mut network, SERVER).is_empty(), "it may be lost yet");
+    network.run_ms(100);
+    assert_eq!(told(&mut network, SERVER), ["drained"]);
+    network.sides[SERVER].close(None);
+    network.run_ms(5);
+    assert_eq!(told(&mut network, SERVER), ["closed"]);
+    assert_eq!(
+        told(&mut network, CLIENT),
+        ["1 message done", "1 OK 0", "closed"]
+    );
+    assert_empty(&network);
+}
+
+#[test]
+fn closing_ends_every_stream_once() {
+    let mut network = network();
+    call(&mut network);
+    let status = Status::internal("on fire");
+    network.sides[CLIENT].close(Some(status.clone()));
+    network.sides[CLIENT].close(Some(status));
+    network.run_ms(5);
+    assert_eq!(
+        told(&mut network, CLIENT),
+        ["1 INTERNAL", "closed INTERNAL"]
+    );
+    assert_eq!(
+        told(&mut network, SERVER),
+        ["1 INTERNAL", "closed INTERNAL"]
+    );
+    let after = network.sent;
+    network.run_ms(100_000);
+    assert_eq!(network.sent, after);
+}
+
+#[test]
+fn garbage_ends_the_session_with_a_status() {
+    for garbage in [
+        &b""[..],
+        b"x",
+        b"\x10",
+        b"\x10\x02\x00\x01\x04\x05",
+        b"\x20\x00\x00",
+    ] {
+        let mut network = network();
+        call(&mut network);
+        let now = network.now;
+        network.sides[SERVER].handle_packet(now, garbage);
+        network.run_ms(5);
+        assert_eq!(
+            told(&mut network, SERVER),
+            ["1 INTERNAL", "closed INTERNAL"]
+        );
+        assert_eq!(
+            told(&mut network, CLIENT),
+            ["1 INTERNAL", "closed INTERNAL"]
+        );
+    }
+}
+
+#[test]
+fn an_open_that_is_not_understood_is_answered() {
+    let now = std::time::Instant::now();
+    let mut server = Session::server(Config::default(), String::new(), Vec::new(), now);
+    server.handle_packet(now, b"\x20\x00\x00\x00\x01\x00");
+    let answer = server.poll_transmit(now).unwrap();
+    let mut client = Session::client(Config::default(), now);
+    assert!(client.poll_transmit(now).unwrap().with_reply);
+    client.handle_packet(now, &answer.packet);
+    let Some(Event::Closed(Some(status))) = client.poll_event() else {
+        panic!()
+    };
+    assert!(status.code() == Code::Unimplemented && status.is_not_started());
+    assert_eq!(client.poll_transmit(now), None);
+}
+
+#[test]
+fn nothing_is_left_of_100_000_streams() {
+    let mut network = network();
+    let mut opened = 0;
+    while opened < 100_000 {
+        let mut ids = Vec::new();
+        for i in 0..500 {
+            let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+            ids.push(id);
+            let _ = network.sides[CLIENT].send_message(id, Bytes::from_static(b"x"), i % 2 == 0);
+            if i % 7 == 0 {
+                network.sides[CLIENT].reset(id, &Status::cancelled(""));
+            }
+        }
+        opened += ids.len();
+        network.run_ms(5);
+        for (i, id) in ids.iter().enumerate() {
+            match i % 4 {
+                0 => network.sides[SERVER].finish(*id),
+                1 => network.sides[SERVER].send_status(*id, Err(&Status::aborted(""))),
+                2 => network.sides[SERVER].reset(*id, &Status::aborted("")),
+                _ => network.sides[CLIENT].reset(*id, &Status::cancelled("")),
+            }
+        }
+        network.run_ms(5);
+        network.take(CLIENT);
+        network.take(SERVER);
+        // The packets of a good while are all acknowledged by and by.
+        if opened % 10_000 == 0 {
+            network.run_ms(100);
+            assert_empty(&network);
+        }
+    }
+    for side in &network.sides {
+        assert!(side.ready.capacity() <= 4096 && side.assembling.capacity() <= 16);
+    }
+}
