@@ -65,8 +65,6 @@ pub(crate) struct Opened {
     pub(crate) max_streams: usize,
     /// Largest message that may be sent.
     pub(crate) max_message: usize,
-    /// Packets that the peer may have on their way to this side.
-    pub(crate) packet_window: u32,
 }
 
 /// A packet to publish to the peer.

@@ -23,6 +23,8 @@ mod link;
 mod operations;
 mod packet;
 mod receive;
+mod receiving;
+mod sending;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -46,7 +48,8 @@ use self::{
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
-    stream::{Assembly, Stream},
+    receiving::Assembly,
+    stream::Stream,
 };
 use crate::{Metadata, Status};
 
@@ -202,11 +205,15 @@ impl Session {
         }
     }
 
-    /// A packet with a reply was answered with "no responders": nobody subscribes to the peer's
-    /// subject. If that stays so, the peer is dead.
+    /// A packet with a reply was answered with "no responders": nobody subscribes to the subject.
+    /// If that stays so for a peer, it is dead. If it was OPEN, there is no peer.
     pub(crate) fn handle_no_responders(&mut self, now: Instant) {
-        if self.state != State::Closed {
-            self.life.vanished(now);
+        match self.state {
+            State::Opening => {
+                self.fail(Status::unavailable("nobody takes sessions here").not_started());
+            }
+            State::Open => self.life.vanished(now),
+            State::Closed => {}
         }
     }
 
@@ -247,7 +254,7 @@ impl Session {
         if stream.queued {
             self.ready.retain(|&queued| queued != id);
         }
-        if stream.assembly != Assembly::No {
+        if stream.receiving.assembly != Assembly::No {
             self.assembling.retain(|&assembling| assembling != id);
             self.next_assembly();
         }
@@ -269,7 +276,7 @@ impl Session {
         if let Some(&id) = self.assembling.front()
             && let Some(stream) = self.streams.get_mut(&id)
         {
-            stream.assembly = Assembly::Holds;
+            stream.receiving.assembly = Assembly::Holds;
             self.wake(id);
         }
     }
@@ -297,7 +304,7 @@ impl Session {
         for (id, stream) in std::mem::take(&mut self.streams) {
             if !stream.ended_here {
                 // What the peer never heard of it cannot have started.
-                let status = if stream.known {
+                let status = if stream.sending.is_known() {
                     each.clone()
                 } else {
                     each.clone().not_started()

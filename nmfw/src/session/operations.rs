@@ -6,7 +6,8 @@ use super::{
     CallHead, Event, SendError, Session, State, StreamId,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
-    stream::{Assembly, Stream},
+    receiving::Assembly,
+    stream::Stream,
 };
 use crate::{Metadata, Status};
 
@@ -43,7 +44,7 @@ impl Session {
         }
         self.highest += 1;
         let mut stream = self.new_stream();
-        stream.push_call(head.deadline, rest);
+        stream.sending.push_call(head.deadline, rest);
         self.streams.insert(self.highest, stream);
         self.wake(self.highest);
         Ok(StreamId(self.highest))
@@ -81,11 +82,11 @@ impl Session {
             }
             return Err(SendError::TooLarge(status));
         }
-        if state.buffered() > 0 && state.buffered() + len as u64 > send_buffer {
+        if state.sending.buffered() > 0 && state.sending.buffered() + len as u64 > send_buffer {
             state.wants_writable = true;
             return Err(SendError::Full(message));
         }
-        state.push_message(message, end);
+        state.sending.push_message(message, end);
         self.after_send(stream, end);
         Ok(())
     }
@@ -94,7 +95,7 @@ impl Session {
     /// service the call is over, well.
     pub(crate) fn finish(&mut self, stream: StreamId) {
         if let Some(state) = self.sending(stream) {
-            state.push_end(kind::END, Bytes::new());
+            state.sending.push_end(kind::END, Bytes::new());
             self.after_send(stream, true);
         }
     }
@@ -116,7 +117,7 @@ impl Session {
         let is_sent = self.is_server
             && self
                 .sending(stream)
-                .is_some_and(|state| state.push_headers(body.freeze()));
+                .is_some_and(|state| state.sending.push_headers(body.freeze()));
         if !is_sent {
             return Err(Status::failed_precondition(
                 "metadata goes out once and before the first message",
@@ -144,7 +145,7 @@ impl Session {
         if self.is_server
             && let Some(state) = self.sending(stream)
         {
-            state.push_end(kind::STATUS | flags, body);
+            state.sending.push_end(kind::STATUS | flags, body);
             self.after_send(stream, true);
         }
     }
@@ -156,13 +157,13 @@ impl Session {
         let Some(state) = self.streams.get_mut(&stream.0) else {
             return;
         };
-        if !state.known {
+        if !state.sending.is_known() {
             self.remove(stream.0);
             return;
         }
         state.end_here();
         state.wants_writable = false;
-        state.push_reset(not_started_flag(status), body);
+        state.sending.push_reset(not_started_flag(status), body);
         self.release_assembly(stream.0);
         self.wake(stream.0);
     }
@@ -170,8 +171,8 @@ impl Session {
     /// Grants the peer more, as the application has taken a message of this length.
     pub(crate) fn consume(&mut self, stream: StreamId, len: usize) {
         if let Some(state) = self.streams.get_mut(&stream.0) {
-            state.consume(len);
-            if state.assembly == Assembly::Holds && state.is_assembly_repaid() {
+            state.receiving.consume(len);
+            if state.receiving.assembly == Assembly::Holds && state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
             }
             self.wake(stream.0);
@@ -213,7 +214,7 @@ impl Session {
     /// A stream on which this side may still send.
     fn sending(&mut self, stream: StreamId) -> Option<&mut Stream> {
         let state = self.streams.get_mut(&stream.0)?;
-        (state.may_send() && !state.ended_here).then_some(state)
+        (!state.sending.is_closed() && !state.ended_here).then_some(state)
     }
 
     fn after_send(&mut self, stream: StreamId, end: bool) {
@@ -231,9 +232,9 @@ impl Session {
     /// Lets the next stream assemble a large message.
     pub(super) fn release_assembly(&mut self, id: u64) {
         if let Some(stream) = self.streams.get_mut(&id)
-            && stream.assembly != Assembly::No
+            && stream.receiving.assembly != Assembly::No
         {
-            stream.assembly = Assembly::No;
+            stream.receiving.assembly = Assembly::No;
             self.assembling.retain(|&assembling| assembling != id);
             self.next_assembly();
         }

@@ -2,7 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{frame::Header, wire::varint_len};
+use super::{
+    frame::{Header, MAX_PACKET_HEADER},
+    wire::varint_len,
+};
 
 #[derive(Debug)]
 pub(super) struct Packet {
@@ -14,8 +17,9 @@ pub(super) struct Packet {
 
 impl Packet {
     /// A packet that is closed at the size `target`, but may have `max` for one frame alone.
-    pub(super) fn new(header: Header, target: usize, max: usize) -> Self {
-        let mut out = BytesMut::with_capacity(256);
+    /// `expected` is about how many bytes of frames there will be.
+    pub(super) fn new(header: Header, expected: usize, target: usize, max: usize) -> Self {
+        let mut out = BytesMut::with_capacity(MAX_PACKET_HEADER + expected.min(target));
         header.put(&mut out);
         Self {
             header: out.len(),

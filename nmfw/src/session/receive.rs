@@ -11,7 +11,7 @@ use super::{
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
     link::Arrival,
-    stream::{Assembly, Part},
+    receiving::{Assembly, Part},
     wire::Malformed,
 };
 use crate::{Metadata, Status};
@@ -91,7 +91,6 @@ impl Session {
             methods: peer.methods,
             max_streams: self.agreed.max_streams,
             max_message: self.agreed.max_message,
-            packet_window: self.config.packet_window,
         }));
     }
 
@@ -138,7 +137,7 @@ impl Session {
                 }
                 Body::Window(limit) => {
                     if let Some(stream) = self.stream(id)? {
-                        stream.on_window(limit);
+                        stream.sending.on_window(limit);
                         self.wake(id);
                     }
                 }
@@ -167,7 +166,7 @@ impl Session {
             return Err(Malformed("a frame of a stream that was never opened"));
         }
         match self.streams.get_mut(&id) {
-            Some(stream) if !stream.known => {
+            Some(stream) if !stream.sending.is_known() => {
                 Err(Malformed("a frame of a stream that was not opened yet"))
             }
             stream => Ok(stream),
@@ -213,7 +212,7 @@ impl Session {
         let Some(stream) = self.stream(id)? else {
             return Ok(());
         };
-        if !stream.on_headers() {
+        if !stream.receiving.on_headers() {
             return Err(Malformed("HEADERS after the answer has begun"));
         }
         if !stream.ended_here {
@@ -236,7 +235,7 @@ impl Session {
         let Some(stream) = self.stream(id)? else {
             return self.on_late(part.len(), more);
         };
-        let message = match stream.on_part(part, more, end, max_message)? {
+        let message = match stream.receiving.on_part(part, more, end, max_message)? {
             Part::Whole => {
                 if row.stream != id || row.copies.capacity() < part.len() {
                     *row = Row::new(rest, id);
@@ -246,8 +245,8 @@ impl Session {
             }
             Part::Last(message) => Some(message),
             Part::More => {
-                if stream.assembly == Assembly::No && stream.needs_assembly() {
-                    stream.assembly = Assembly::Waits;
+                if stream.receiving.assembly == Assembly::No && stream.receiving.needs_assembly() {
+                    stream.receiving.assembly = Assembly::Waits;
                     self.assembling.push_back(id);
                     self.next_assembly();
                 }
@@ -277,7 +276,7 @@ impl Session {
 
     fn on_end(&mut self, id: u64) -> Result<(), Malformed> {
         if let Some(stream) = self.stream(id)? {
-            stream.on_end()?;
+            stream.receiving.on_end()?;
             self.ended_by_peer(id);
         }
         Ok(())
@@ -297,7 +296,7 @@ impl Session {
     fn on_status(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
         self.only_from_service()?;
         if let Some(stream) = self.stream(id)? {
-            stream.on_end()?;
+            stream.receiving.on_end()?;
             self.finish_stream(id, status.into_outcome());
         }
         Ok(())
@@ -305,7 +304,7 @@ impl Session {
 
     fn on_reset(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
         if let Some(stream) = self.stream(id)? {
-            stream.on_reset();
+            stream.receiving.on_reset();
             let status = match status.into_outcome() {
                 Ok(_) => Status::cancelled("the peer ended the call"),
                 Err(status) => status,

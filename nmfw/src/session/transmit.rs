@@ -10,7 +10,7 @@ use super::{
     frame::{Header, frame_len, kind, put_frame, put_number_frame},
     handshake::MIN_PACKET,
     packet::Packet,
-    stream::Turn,
+    sending::Turn,
     wire::varint_len,
 };
 use crate::{Code, Status};
@@ -103,7 +103,8 @@ impl Session {
         let seq = self.outbound.next_seq()?;
         let (ack, go_back) = self.inbound.take_ack();
         let header = Header { seq, ack, go_back };
-        let mut packet = Packet::new(header, self.agreed.target, self.agreed.max_packet);
+        let (target, max) = (self.agreed.target, self.agreed.max_packet);
+        let mut packet = Packet::new(header, self.expected_len(target), target, max);
         self.write_session_frames(&mut packet);
         self.write_streams(&mut packet, now);
         let packet = packet.finish();
@@ -113,6 +114,18 @@ impl Session {
 
     fn has_frames(&self) -> bool {
         self.due.go_away || self.due.packet_window.is_some() || !self.ready.is_empty()
+    }
+
+    /// About how long the frames of the next packet are, which saves it from growing by and by.
+    fn expected_len(&self, enough: usize) -> usize {
+        let mut len = 64;
+        for stream in self.ready.iter().filter_map(|id| self.streams.get(id)) {
+            len += stream.sending.buffered() as usize + 64;
+            if len >= enough {
+                break;
+            }
+        }
+        len
     }
 
     fn write_session_frames(&mut self, packet: &mut Packet) {
@@ -137,8 +150,8 @@ impl Session {
             let before = packet.len();
             let turn = stream.write(id, packet, alone, now);
             stream.queued = matches!(turn, Turn::More | Turn::Full);
-            let is_writable =
-                stream.wants_writable && stream.buffered() <= self.config.send_buffer as u64 / 2;
+            let is_writable = stream.wants_writable
+                && stream.sending.buffered() <= self.config.send_buffer as u64 / 2;
             if is_writable {
                 stream.wants_writable = false;
                 let stream = StreamId(id);

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{Config, Event, Session, State, stream::Assembly};
+use super::super::{Config, Event, Session, State, receiving::Assembly};
 
 /// The sides, as indices.
 pub(super) const CLIENT: usize = 0;
@@ -182,15 +182,16 @@ pub(super) fn check(session: &Session) {
     let mut held = 0;
     let mut holders = 0;
     for (id, stream) in &session.streams {
-        stream.check();
-        held += stream.held();
+        stream.sending.check();
+        stream.receiving.check();
+        held += stream.receiving.held();
         assert_eq!(stream.queued, session.ready.contains(id), "{id}");
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
         let waits = session.assembling.contains(id);
-        assert_eq!(stream.assembly != Assembly::No, waits, "{id}");
-        holders += usize::from(stream.assembly == Assembly::Holds);
+        assert_eq!(stream.receiving.assembly != Assembly::No, waits, "{id}");
+        holders += usize::from(stream.receiving.assembly == Assembly::Holds);
         let buffer = session.config.send_buffer.max(session.agreed.max_message) as u64;
-        assert!(stream.buffered() <= buffer + 32);
+        assert!(stream.sending.buffered() <= buffer + 32);
         assert!(*id <= session.highest);
     }
     assert!(holders <= 1);

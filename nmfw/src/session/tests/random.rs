@@ -411,7 +411,9 @@ impl Model {
             self.look();
             let [client, server] = &self.network.sides;
             let is_live = !self.live(CLIENT).is_empty() || !self.live(SERVER).is_empty();
-            if client.is_empty() && server.is_empty() && !is_live {
+            // If one side has died and its CLOSE was lost, the other finds out on its own.
+            let is_agreed = client.is_closed() == server.is_closed();
+            if client.is_empty() && server.is_empty() && !is_live && is_agreed {
                 return self.check_rest();
             }
         }

@@ -535,6 +535,28 @@ fn a_handshake_that_is_not_answered() {
 }
 
 #[test]
+fn nobody_who_takes_sessions() {
+    let now = std::time::Instant::now();
+    let mut client = Session::client(Config::default(), now);
+    assert!(client.poll_transmit(now).is_some());
+    client.handle_no_responders(now);
+    let Some(Event::Closed(Some(status))) = client.poll_event() else {
+        panic!()
+    };
+    assert!(status.code() == Code::Unavailable && status.is_not_started());
+    assert_eq!(client.poll_transmit(now), None);
+}
+
+#[test]
+fn a_service_refuses_a_session() {
+    let mut network = Network::new([Config::default(), Config::default()], 1);
+    let full = Status::resource_exhausted("as many sessions as may be").not_started();
+    network.sides[SERVER].close(Some(full));
+    network.run_ms(10);
+    assert_eq!(told(&mut network, CLIENT), ["closed RESOURCE_EXHAUSTED"]);
+}
+
+#[test]
 fn the_smaller_of_both_holds() {
     let small = Config {
         max_packet: 2000,

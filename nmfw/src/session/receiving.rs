@@ -1,0 +1,194 @@
+//! The receiving half of a stream: what has come of an unfinished message, and what the peer may
+//! send.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    stream::{MESSAGE_COST, cost},
+    wire::Malformed,
+};
+
+/// The permission to assemble a message larger than the window, of which there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Assembly {
+    No,
+    Waits,
+    Holds,
+}
+
+/// What became of a part of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It was the whole message.
+    Whole,
+    /// It completed this message.
+    Last(Bytes),
+    /// It was added to what there is.
+    More,
+    /// The message is over the limit.
+    TooLarge,
+    /// This side has ended the stream.
+    Unwanted,
+}
+
+/// What the peer says on a stream.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    /// Whether it may assemble a message larger than its window.
+    pub(super) assembly: Assembly,
+    /// An unfinished message.
+    partial: BytesMut,
+    has_begun: bool,
+    /// The peer has ended it.
+    is_closed: bool,
+    /// This side has ended the stream: what still comes is not wanted, but counts.
+    is_unwanted: bool,
+    window: u64,
+    /// Cost of what has arrived.
+    received: u64,
+    /// Cost of what the application has taken.
+    consumed: u64,
+    /// What the peer was told that it may send in total. Never less than `received`.
+    announced: u64,
+}
+
+impl Receiving {
+    pub(super) fn new(window: u64) -> Self {
+        Self {
+            assembly: Assembly::No,
+            partial: BytesMut::new(),
+            has_begun: false,
+            is_closed: false,
+            is_unwanted: false,
+            window,
+            received: 0,
+            consumed: 0,
+            announced: window,
+        }
+    }
+
+    /// This side has ended the stream.
+    pub(super) fn end_here(&mut self) {
+        self.is_unwanted = true;
+        self.partial = BytesMut::new();
+    }
+
+    /// Notes HEADERS; `false` if they are out of place.
+    pub(super) fn on_headers(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_begun, true) && !self.is_closed
+    }
+
+    /// Takes in a part of a message, or a whole one.
+    pub(super) fn on_part(
+        &mut self,
+        part: &[u8],
+        more: bool,
+        end: bool,
+        max_message: usize,
+    ) -> Result<Part, Malformed> {
+        if self.is_closed {
+            return Err(Malformed("a message after the last"));
+        }
+        self.received += cost(part.len(), more);
+        if self.received > self.announced {
+            return Err(Malformed("a stream sent more than its window"));
+        }
+        self.has_begun = true;
+        self.is_closed = end;
+        if self.is_unwanted {
+            return Ok(Part::Unwanted);
+        }
+        let len = self.partial.len() + part.len();
+        if len > max_message {
+            return Ok(Part::TooLarge);
+        }
+        if more {
+            self.partial.extend_from_slice(part);
+            return Ok(Part::More);
+        }
+        if self.partial.is_empty() {
+            return Ok(Part::Whole);
+        }
+        let mut message = std::mem::take(&mut self.partial);
+        message.extend_from_slice(part);
+        Ok(Part::Last(message.freeze()))
+    }
+
+    pub(super) fn on_end(&mut self) -> Result<(), Malformed> {
+        if std::mem::replace(&mut self.is_closed, true) || !self.partial.is_empty() {
+            return Err(Malformed("an end after the end, or within a message"));
+        }
+        Ok(())
+    }
+
+    /// The peer sends nothing more, whatever is unfinished.
+    pub(super) fn on_reset(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// The application has taken a message.
+    pub(super) fn consume(&mut self, len: usize) {
+        let taken = self.consumed + len as u64 + MESSAGE_COST;
+        self.consumed = taken.min(self.received - self.partial.len() as u64);
+    }
+
+    /// What the peer may send in total, as it should know by now. Small steps wait, unless a
+    /// message is under way that they may be needed for.
+    pub(super) fn grant(&self) -> Option<u64> {
+        if self.is_closed || self.is_unwanted {
+            return None;
+        }
+        let limit = self.consumed + self.window + self.assembled();
+        let step = limit.saturating_sub(self.announced);
+        let left = self.announced - self.received;
+        let is_due =
+            step >= self.window / 2 || (!self.partial.is_empty() && left < self.window / 2);
+        (step > 0 && is_due).then_some(limit)
+    }
+
+    /// The peer is told of a grant.
+    pub(super) fn granted(&mut self, limit: u64) {
+        self.announced = limit;
+    }
+
+    /// What counts as taken of an unfinished message.
+    fn assembled(&self) -> u64 {
+        if self.assembly == Assembly::Holds {
+            self.partial.len() as u64
+        } else {
+            0
+        }
+    }
+
+    /// Whether it may need more than its window for the message that is under way.
+    pub(super) fn needs_assembly(&self) -> bool {
+        self.partial.len() as u64 > self.window / 2
+    }
+
+    /// Whether what it was granted beyond its window has been taken by the application.
+    pub(super) fn is_assembly_repaid(&self) -> bool {
+        self.partial.is_empty() && self.consumed + self.window >= self.announced
+    }
+
+    /// What the peer may still send, not knowing that the stream is gone.
+    pub(super) fn late_credit(&self) -> u64 {
+        if self.is_closed {
+            0
+        } else {
+            self.announced - self.received
+        }
+    }
+}
+
+#[cfg(test)]
+impl Receiving {
+    /// Bytes held of what was received, without what the application was given.
+    pub(super) fn held(&self) -> u64 {
+        self.partial.len() as u64
+    }
+
+    pub(super) fn check(&self) {
+        assert!(self.received <= self.announced);
+        assert!(self.consumed + self.partial.len() as u64 <= self.received);
+    }
+}

@@ -1,0 +1,267 @@
+//! The sending half of a stream: what waits, and the credit for it.
+
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::{BufMut, Bytes};
+
+use super::{
+    body::time_left,
+    frame::{flag, frame_len, kind, put_frame, put_frame_header},
+    packet::Packet,
+    stream::MESSAGE_COST,
+    wire::{put_varint, varint_len},
+};
+
+/// What a stream may write before the next has its turn. Smaller messages are not split to fill a
+/// packet.
+const QUANTUM: usize = 8 * 1024;
+
+/// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
+/// a message into crumbs.
+const MIN_PART: usize = 256;
+
+/// Something that waits to be sent.
+#[derive(Debug)]
+enum Item {
+    /// The body lacks the time left, which stands first.
+    Call {
+        deadline: Option<Instant>,
+        rest: Bytes,
+    },
+    /// A message, or what is left of it.
+    Message { rest: Bytes, end: bool },
+    /// A frame that costs nothing.
+    Frame { kind_and_flags: u8, body: Bytes },
+}
+
+/// How a stream's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has nothing to send, or no credit for it.
+    Idle,
+    /// It has written its share and has more.
+    More,
+    /// The packet has no room for what is next.
+    Full,
+    /// It has written its last frame; nothing of it is needed any more.
+    Done,
+}
+
+/// What one side has to say on a stream.
+#[derive(Debug)]
+pub(super) struct Sending {
+    items: VecDeque<Item>,
+    /// Cost of the messages in `items`.
+    buffered: u64,
+    /// Nothing can be added.
+    is_closed: bool,
+    has_begun: bool,
+    /// Whether the peer may know of the stream: its CALL was sent, or came from there.
+    is_known: bool,
+    /// Writing its end is the end of the stream: so it is for a service, and with RESET.
+    end_is_last: bool,
+    /// Cost of what was sent, and what it may come to.
+    spent: u64,
+    limit: u64,
+}
+
+impl Sending {
+    pub(super) fn new(is_server: bool, limit: u64) -> Self {
+        Self {
+            items: VecDeque::new(),
+            buffered: 0,
+            is_closed: false,
+            has_begun: false,
+            is_known: is_server,
+            end_is_last: is_server,
+            spent: 0,
+            limit,
+        }
+    }
+
+    pub(super) fn buffered(&self) -> u64 {
+        self.buffered
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    pub(super) fn push_call(&mut self, deadline: Option<Instant>, rest: Bytes) {
+        self.items.push_back(Item::Call { deadline, rest });
+    }
+
+    pub(super) fn push_message(&mut self, message: Bytes, end: bool) {
+        self.has_begun = true;
+        self.buffered += message.len() as u64 + MESSAGE_COST;
+        self.is_closed = end;
+        self.items.push_back(Item::Message { rest: message, end });
+    }
+
+    /// HEADERS come once and before messages.
+    pub(super) fn push_headers(&mut self, body: Bytes) -> bool {
+        let is_first = !self.has_begun && !self.is_closed;
+        if is_first {
+            self.has_begun = true;
+            self.push_frame(kind::HEADERS, body);
+        }
+        is_first
+    }
+
+    /// STATUS or END, behind what waits already.
+    pub(super) fn push_end(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.is_closed = true;
+        self.push_frame(kind_and_flags, body);
+    }
+
+    /// RESET, in place of what waits.
+    pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
+        self.items.clear();
+        self.buffered = 0;
+        self.is_closed = true;
+        self.end_is_last = true;
+        self.push_frame(kind::RESET | flags, body);
+    }
+
+    fn push_frame(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.items.push_back(Item::Frame {
+            kind_and_flags,
+            body,
+        });
+    }
+
+    /// A part of a message of `rest` bytes that credit allows for; all of it if it may end.
+    fn affordable(&self, rest: usize) -> Option<usize> {
+        let credit = self.limit.saturating_sub(self.spent);
+        if rest as u64 + MESSAGE_COST <= credit {
+            return Some(rest);
+        }
+        // At least a byte stays for the last part, which pays for the message.
+        let part = usize::try_from(credit)
+            .unwrap_or(usize::MAX)
+            .min(rest.saturating_sub(1));
+        (part >= MIN_PART).then_some(part)
+    }
+
+    /// Whether a turn would write anything.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.items.front() {
+            None => false,
+            Some(Item::Message { rest, .. }) => self.affordable(rest.len()).is_some(),
+            Some(Item::Call { .. } | Item::Frame { .. }) => true,
+        }
+    }
+
+    /// Writes what is next, up to a share if others wait; `start` is where the turn began.
+    pub(super) fn write(
+        &mut self,
+        id: u64,
+        out: &mut Packet,
+        start: usize,
+        alone: bool,
+        now: Instant,
+    ) -> Turn {
+        loop {
+            let share = if alone {
+                usize::MAX
+            } else {
+                QUANTUM.saturating_sub(out.len() - start)
+            };
+            let turn = match self.items.front_mut() {
+                None => return Turn::Idle,
+                Some(_) if share == 0 => return Turn::More,
+                Some(Item::Call { deadline, rest }) => {
+                    let time = time_left(*deadline, now);
+                    let len = varint_len(time) + rest.len();
+                    if !out.has_room(frame_len(id, len)) {
+                        return Turn::Full;
+                    }
+                    put_frame_header(out.bytes(), id, kind::CALL, len);
+                    put_varint(out.bytes(), time);
+                    out.bytes().put_slice(rest);
+                    self.is_known = true;
+                    self.items.pop_front();
+                    None
+                }
+                Some(Item::Frame {
+                    kind_and_flags,
+                    body,
+                }) => {
+                    if !out.has_room(frame_len(id, body.len())) {
+                        return Turn::Full;
+                    }
+                    put_frame(out.bytes(), id, *kind_and_flags, body);
+                    let is_end = *kind_and_flags & kind::MASK != kind::HEADERS;
+                    self.items.pop_front();
+                    (is_end && self.end_is_last).then_some(Turn::Done)
+                }
+                Some(Item::Message { .. }) => self.write_message(id, out, share),
+            };
+            if let Some(turn) = turn {
+                return turn;
+            }
+        }
+    }
+
+    /// Writes a message or a part of one. `None` if the turn can go on.
+    fn write_message(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
+        let Some(Item::Message { rest, .. }) = self.items.front() else {
+            return None;
+        };
+        let len = rest.len();
+        let Some(part) = self.affordable(len) else {
+            return Some(Turn::Idle);
+        };
+        let room = out.body_room(id);
+        let is_small = len <= QUANTUM;
+        if part > room && (room < MIN_PART || (is_small && !out.is_empty())) {
+            return Some(Turn::Full);
+        }
+        let share = if is_small { len } else { share.max(MIN_PART) };
+        let part = part.min(room).min(share);
+        let Some(Item::Message { rest, end }) = self.items.front_mut() else {
+            return None;
+        };
+        if part < len {
+            put_frame(
+                out.bytes(),
+                id,
+                kind::MESSAGE | flag::MORE,
+                &rest.split_to(part),
+            );
+            self.spend(part as u64);
+            return None;
+        }
+        let end = *end;
+        let flags = if end { flag::END } else { 0 };
+        put_frame(out.bytes(), id, kind::MESSAGE | flags, rest);
+        self.items.pop_front();
+        self.spend(part as u64 + MESSAGE_COST);
+        (end && self.end_is_last).then_some(Turn::Done)
+    }
+
+    fn spend(&mut self, cost: u64) {
+        self.spent += cost;
+        self.buffered -= cost;
+    }
+
+    pub(super) fn on_window(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+}
+
+#[cfg(test)]
+impl Sending {
+    pub(super) fn check(&self) {
+        assert!(self.spent <= self.limit);
+        let buffered = self.items.iter().map(|item| match item {
+            Item::Message { rest, .. } => rest.len() as u64 + MESSAGE_COST,
+            _ => 0,
+        });
+        assert_eq!(buffered.sum::<u64>(), self.buffered);
+    }
+}
