@@ -8,14 +8,18 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    super::{CallHead, Config, Event, SendError, StreamId},
+    super::{Config, Event, SendError, StreamId},
     network::{CLIENT, Dice, METHOD, Network, SERVER, Weather},
+    scenarios::head,
 };
-use crate::{Code, Metadata, Status, headers::Encoding};
+use crate::{Code, Metadata, Status};
 
 #[derive(Clone, Debug)]
 enum Action {
-    Open,
+    /// With so much metadata.
+    Open {
+        metadata: usize,
+    },
     /// By a side, on one of its streams.
     Send {
         side: usize,
@@ -78,7 +82,8 @@ fn action() -> impl Strategy<Value = Action> {
         },
     );
     prop_oneof![
-        12 => Just(Action::Open),
+        12 => prop_oneof![2 => Just(0), 1 => 0..900usize]
+            .prop_map(|metadata| Action::Open { metadata }),
         30 => (side.clone(), stream, len, prop::bool::weighted(0.1))
             .prop_map(|(side, stream, len, end)| Action::Send { side, stream, len, end }),
         3 => (side.clone(), stream).prop_map(|(side, stream)| Action::Finish { side, stream }),
@@ -93,7 +98,10 @@ fn action() -> impl Strategy<Value = Action> {
         2 => side.clone().prop_map(|side| Action::Reconnect { side }),
         1 => side.clone().prop_map(|side| Action::NoResponders { side }),
         1 => (side, 1..10u32).prop_map(|(side, packets)| Action::PacketWindow { side, packets }),
-        1 => prop::bool::weighted(0.1).prop_map(|goes| if goes { Action::GoAway } else { Action::Open }),
+        1 => (0..10u64).prop_map(|which| match which {
+            0 => Action::GoAway,
+            ms => Action::Wait { ms },
+        }),
     ]
 }
 
@@ -178,14 +186,9 @@ impl Model {
 
     fn act(&mut self, action: &Action) {
         match *action {
-            Action::Open => {
-                let head = CallHead {
-                    method: METHOD.to_owned(),
-                    deadline: None,
-                    encoding: Encoding::Protobuf,
-                    client_version: None,
-                    metadata: Metadata::new(),
-                };
+            Action::Open { metadata } => {
+                let mut head = head(METHOD);
+                head.metadata.append("a", "x".repeat(metadata)).unwrap();
                 match self.network.sides[CLIENT].open_call(&head) {
                     Ok(id) => {
                         let before = self.views[CLIENT].insert(id, View::default());

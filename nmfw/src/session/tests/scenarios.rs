@@ -341,6 +341,46 @@ fn messages_larger_than_windows_take_turns() {
     assert_empty(&network);
 }
 
+/// Grants come in steps of half a window. What is left below one must not stop a message that has
+/// begun, and is not so large yet that it is its stream's turn to assemble.
+#[test]
+fn a_message_does_not_wait_for_a_step_that_never_comes() {
+    let mut network = Network::both(Config {
+        max_packet: 1024,
+        stream_window: 4096,
+        ..Config::default()
+    });
+    let id = call(&mut network);
+    let almost_half = Bytes::from(vec![1; 2048 - 32 - 1]);
+    network.sides[CLIENT]
+        .send_message(id, almost_half, false)
+        .unwrap();
+    network.run_ms(5);
+    assert_eq!(network.take(SERVER).len(), 1);
+    network.sides[SERVER].consume(id, 2048 - 32 - 1);
+    let more = Bytes::from(vec![2; 3500]);
+    network.sides[CLIENT].send_message(id, more, false).unwrap();
+    network.run_ms(5);
+    assert_eq!(network.take(SERVER).len(), 1);
+}
+
+/// Their numbers must ascend on the wire, whatever fits into a packet.
+#[test]
+fn calls_go_out_in_order() {
+    let mut network = Network::both(Config {
+        max_packet: 1024,
+        ..Config::default()
+    });
+    for size in [700, 10, 900, 100, 500, 20, 800] {
+        let mut head = head(METHOD);
+        head.metadata.append("a", "x".repeat(size)).unwrap();
+        network.sides[CLIENT].open_call(&head).unwrap();
+    }
+    network.run_ms(10);
+    let calls = (1..=7).map(|id| format!("{id} call Echo"));
+    assert_eq!(told(&mut network, SERVER), calls.collect::<Vec<_>>());
+}
+
 #[test]
 fn a_message_over_the_limit_ends_its_stream_alone() {
     let mut network = Network::both(Config {
