@@ -107,13 +107,27 @@ impl Session {
         let mut packet = Packet::new(header, self.expected_len(target), target, max);
         self.write_session_frames(&mut packet);
         self.write_streams(&mut packet, now);
+        debug_assert!(!packet.is_empty());
         let packet = packet.finish();
         self.outbound.sent(packet.clone(), now);
         Some(packet)
     }
 
-    fn has_frames(&self) -> bool {
-        self.due.go_away || self.due.packet_window.is_some() || !self.ready.is_empty()
+    /// Whether a packet would not be empty. Streams that had a reason to be in the row and have it
+    /// no longer, such as a grant to a peer that has ended since, leave it here.
+    fn has_frames(&mut self) -> bool {
+        if self.due.go_away || self.due.packet_window.is_some() {
+            return true;
+        }
+        while let Some(id) = self.ready.front() {
+            match self.streams.get_mut(id) {
+                Some(stream) if stream.is_ready() => return true,
+                Some(stream) => stream.queued = false,
+                None => {}
+            }
+            self.ready.pop_front();
+        }
+        false
     }
 
     /// About how long the frames of the next packet are, which saves it from growing by and by.
