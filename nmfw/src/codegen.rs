@@ -34,7 +34,7 @@ macro_rules! __nmfw_forward_v1 {
 
 /// Includes the code that `nmfw-build` generated for a package, named as in the `.proto`.
 ///
-/// ```ignore_in_doctests
+/// ```text
 /// mod calc {
 ///     nmfw::include_proto!("calc");
 /// }

@@ -43,3 +43,8 @@ pub use self::{
 
 /// What handlers return and calls give: a message or a [`Status`].
 pub type Result<T, E = Status> = std::result::Result<T, E>;
+
+/// The protocol, for whoever writes a client or a service in another language.
+#[cfg(doc)]
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}

@@ -5,6 +5,9 @@ use std::fmt;
 /// Longest subject that is taken: a NATS server's control line ends at 4096 bytes.
 const MAX_SUBJECT: usize = 1024;
 
+/// Longest name in discovery.
+const MAX_NAME: usize = 128;
+
 /// Why a text cannot be a subject, queue group or name. Reads as the end of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
@@ -21,7 +24,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "it is empty",
-            Self::TooLong => "it is longer than 1024 bytes",
+            Self::TooLong => "it is too long: subjects have 1024 bytes at most, names 128",
             Self::EmptyToken => "it has an empty token: dots must stand between tokens",
             Self::Space => "it has white space or a control character",
             Self::Wildcard => "it has a wildcard ('*' or '>')",
@@ -67,6 +70,9 @@ pub(crate) fn check_queue_group(group: &str) -> Result<(), Invalid> {
 pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     if name.is_empty() {
         return Err(Invalid::Empty);
+    }
+    if name.len() > MAX_NAME {
+        return Err(Invalid::TooLong);
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !name.bytes().all(allowed) {

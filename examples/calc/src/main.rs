@@ -62,12 +62,12 @@ enum Command {
     Demo,
 }
 
-/// Where NATS is. With neither: $NATS_CONTEXT, the context that the nats command has selected, or
-/// nats://localhost:4222.
+/// Where NATS is. With neither: $NATS_CONTEXT, $NATS_URL, the context that the nats command has
+/// selected, or nats://localhost:4222.
 #[derive(Args)]
 struct Nats {
     /// URLs of the NATS servers, with commas between
-    #[arg(long, env = "NATS_URL", conflicts_with = "context")]
+    #[arg(long, conflicts_with = "context")]
     server: Option<String>,
     /// A context of the nats command, by name or path
     #[arg(long)]

@@ -4,13 +4,21 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, StatusCode, Subject};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::nats::{Nats, Refusal};
-use crate::{ServiceSpec, Status, subject};
+use crate::{Code, ServiceSpec, Status, subject};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the answers to one question are waited for.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// How often all services are asked, besides those of the name. Each of them answers.
+const ALL_EVERY: Duration = Duration::from_secs(1);
 
 /// The part of an INFO answer that matters here.
 #[derive(Deserialize)]
@@ -25,30 +33,27 @@ struct Endpoint {
     subject: String,
 }
 
-/// Asks discovery until an instance of the service answers that serves on this channel's subject.
-/// The service asked for by name is that of the `.proto`; it may run under another.
+/// Asks discovery until an instance answers that serves below this channel's subject. Those of the
+/// service's name are asked first; it may run under another.
 pub(super) async fn wait(
     nats: &Nats,
     service: &'static ServiceSpec,
     timeout: Duration,
 ) -> Result<(), Status> {
     let base = nats.subject.as_deref().unwrap_or(service.base_subject());
-    // A service at another subject may well have another name.
-    let question = if nats.subject.is_some() {
-        "$SRV.INFO".to_owned()
-    } else {
-        subject::discovery_of("INFO", service.discovery_name())
-    };
-    let question = Subject::from(question);
+    let named = subject::discovery_of("INFO", service.discovery_name());
     let asking = async {
         let mut pause = FIRST_PAUSE;
+        let mut all = Instant::now() + MAX_PAUSE;
         loop {
-            let round = nats.request(&question, HeaderMap::new(), Bytes::new());
-            // Somebody may have to be asked again: who answered first may be another service.
-            match tokio::time::timeout(MAX_PAUSE, round).await {
-                Ok(Ok(message)) if serves(&message, base) => return Ok(()),
-                Ok(Err(Refusal::Final(status))) if !is_transient(&status) => return Err(status),
-                _ => {}
+            if first_serves(nats, &named, base).await? {
+                return Ok(());
+            }
+            if Instant::now() >= all {
+                if any_serves(nats, "$SRV.INFO", base).await? {
+                    return Ok(());
+                }
+                all = Instant::now() + ALL_EVERY;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -63,8 +68,34 @@ pub(super) async fn wait(
     }
 }
 
-fn is_transient(status: &Status) -> bool {
-    status.code() == crate::Code::Unavailable
+/// Whether the first to answer serves. This way a denial is noticed.
+async fn first_serves(nats: &Nats, question: &str, base: &str) -> Result<bool, Status> {
+    let question = Subject::from(question);
+    let round = nats.request(&question, HeaderMap::new(), Bytes::new());
+    match tokio::time::timeout(ROUND, round).await {
+        Ok(Ok(message)) => Ok(serves(&message, base)),
+        Ok(Err(Refusal::Final(status))) if status.code() != Code::Unavailable => Err(status),
+        Ok(Err(_)) | Err(_) => Ok(false),
+    }
+}
+
+/// Whether any of those who answer serves.
+async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<bool, Status> {
+    let client = nats.connection.client();
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    client
+        .publish_with_reply(question, inbox, Bytes::new())
+        .await?;
+    let found = async {
+        while let Some(message) = answers.next().await {
+            if serves(&message, base) {
+                return true;
+            }
+        }
+        false
+    };
+    Ok(tokio::time::timeout(ROUND, found).await.unwrap_or(false))
 }
 
 fn serves(message: &Message, base: &str) -> bool {

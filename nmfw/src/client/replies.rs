@@ -128,6 +128,8 @@ impl Shared {
     fn connection_changed(&self, state: ConnectionState) -> Option<Instant> {
         let now = Instant::now();
         let mut calls = self.calls();
+        // What was denied may be allowed now; if not, the server says so again.
+        calls.dead = None;
         for (_, entry) in calls.waiting.iter_mut() {
             if !state.is_connected() || entry.epoch < state.epoch {
                 entry.give_up.get_or_insert(now + entry.grace);

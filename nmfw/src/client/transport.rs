@@ -40,8 +40,9 @@ impl Transport {
                         "{method} is not served here"
                     )));
                 };
+                endpoint.check_size(request.body().len())?;
                 let admitted = instance.admit(endpoint);
-                instance.call(endpoint, admitted, request).await
+                instance.call(endpoint, admitted, request).await.0
             }
         }
     }

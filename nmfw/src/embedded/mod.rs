@@ -219,8 +219,14 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     // the option means something else, and without it the port is free again at once.)
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
-    socket.listen(BACKLOG)
+    let at_port = |error: io::Error| {
+        let text = format!("cannot listen on 127.0.0.1:{port}: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    socket
+        .bind((Ipv4Addr::LOCALHOST, port).into())
+        .map_err(at_port)?;
+    socket.listen(BACKLOG).map_err(at_port)
 }
 
 /// Accepts clients until the shutdown, and owns their tasks: these end with this one.

@@ -166,7 +166,7 @@ where
 
 mod sealed {
     pub trait Sealed {}
-    impl<L> Sealed for L {}
+    impl<L: ?Sized> Sealed for L {}
 }
 
 /// What a channel and a service keep their layers in: nothing is paid for layers that are not there.
@@ -175,7 +175,11 @@ pub(crate) struct Layers(Option<BoxService>);
 
 impl Layers {
     /// Wraps what is there, or `innermost` if nothing is yet.
-    pub(crate) fn push(&mut self, layer: &impl CallLayer, innermost: impl FnOnce() -> BoxService) {
+    pub(crate) fn push(
+        &mut self,
+        layer: &(impl CallLayer + ?Sized),
+        innermost: impl FnOnce() -> BoxService,
+    ) {
         let inner = self.0.take().unwrap_or_else(innermost);
         self.0 = Some(layer.wrap(inner));
     }

@@ -164,6 +164,12 @@ impl Endpoint {
     }
 }
 
+/// The subjects on which an instance answers.
+pub(crate) fn subjects(instance: &Instance) -> Vec<String> {
+    let of = |verb: Verb| subject::discovery(verb.token(), &instance.name, &instance.id);
+    Verb::ALL.into_iter().flat_map(of).collect()
+}
+
 /// Subscribes to all of discovery's subjects, and gives the task that answers on them until the
 /// instance drains.
 pub(crate) async fn responder(

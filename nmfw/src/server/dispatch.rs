@@ -35,8 +35,9 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
             Admitted::Refused(status) => refuse(instance, &endpoint, reply, status),
             admitted => {
                 tasks.spawn(async move {
-                    let outcome = instance.call(&endpoint, admitted, request).await;
+                    let (outcome, permit) = instance.call(&endpoint, admitted, request).await;
                     answer(&instance, &endpoint, reply, outcome).await;
+                    drop(permit);
                 });
             }
         },
@@ -50,13 +51,7 @@ fn read(
     message: Message,
     reply: Subject,
 ) -> Result<Request, Status> {
-    let limit = endpoint.limits.max_request_size;
-    if message.payload.len() > limit {
-        return Err(Status::resource_exhausted(format!(
-            "the request of {} bytes is over this service's limit of {limit}",
-            message.payload.len()
-        )));
-    }
+    endpoint.check_size(message.payload.len())?;
     let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.limits.timeout)?;
     let mut request = Request::new(
         endpoint.method,
@@ -97,6 +92,11 @@ async fn answer(
 ) {
     let Some(connection) = &instance.connection else {
         return;
+    };
+    // Where every instance gets every request, one cannot say that none has started it.
+    let outcome = match endpoint.limits.queue_group {
+        Some(_) => outcome,
+        None => outcome.map_err(Status::started),
     };
     let started = outcome.is_ok();
     let (headers, body, sent) = reply::encode(outcome, connection.max_payload());

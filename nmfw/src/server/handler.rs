@@ -135,7 +135,10 @@ where
             message.encode(&mut body)?;
             Ok(Response::with_metadata(body.freeze(), metadata))
         }
-        Err(mut status) => {
+        Err(status) => {
+            // The handler has run. The mark can be that of a call that it made itself, and would
+            // have this one repeated.
+            let mut status = status.started();
             status.metadata_mut().merge(&metadata);
             Err(status)
         }

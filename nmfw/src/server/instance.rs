@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use futures_util::FutureExt;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -17,7 +20,6 @@ use crate::{
     Connection, Error, Method, Status,
     deadline::format_rfc3339,
     middleware::{Layers, Request, Response},
-    subject,
 };
 
 /// Requests that are being turned away at a time. Turning one away is a publish, so this many are
@@ -117,12 +119,15 @@ impl Instance {
 
     /// Runs a request that the gate has been asked about: waits for its turn if it must, and lets
     /// the handler work until it answers, panics, or nobody waits any more.
+    ///
+    /// The permit is for the caller to keep until the answer is on its way, so that answers which
+    /// cannot be sent do not pile up behind handlers that go on making more.
     pub(crate) async fn call(
         &self,
         endpoint: &Endpoint,
         admitted: Admitted,
         request: Request,
-    ) -> Result<Response, Status> {
+    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
         let deadline = request.deadline();
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
@@ -133,19 +138,23 @@ impl Instance {
             Ok(permit) => permit,
             Err(status) => {
                 endpoint.refuse(&status);
-                return Err(status);
+                return (Err(status), None);
             }
         };
         let begin = Instant::now();
         let outcome = self.run(request).await;
         let counted = outcome.as_ref().map(|_| ());
         endpoint.stats.record(counted, begin.elapsed());
-        drop(permit);
-        outcome
+        (outcome, Some(permit))
     }
 
     async fn run(&self, request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
+        if deadline.has_passed() {
+            // A handler that never waits would otherwise run to its end all the same.
+            let text = format!("no time was left for {method}");
+            return Err(Status::deadline_exceeded(text).not_started());
+        }
         let span = tracing::info_span!(
             "call",
             rpc.system = "nats",
@@ -196,11 +205,22 @@ impl Endpoint {
         let limits = Effective::of(service, method)?;
         Ok(Self {
             method,
-            subject: subject::method(base, method.name()),
+            subject: service.checked_method_subject(base, method)?,
             admission: Admission::new(limits.concurrency, limits.queue),
             limits,
             stats: Stats::default(),
         })
+    }
+
+    /// Whether a request is small enough.
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), Status> {
+        let limit = self.limits.max_request_size;
+        if size > limit {
+            return Err(Status::resource_exhausted(format!(
+                "the request of {size} bytes is over this service's limit of {limit}"
+            )));
+        }
+        Ok(())
     }
 
     /// Counts a request that no handler has seen.

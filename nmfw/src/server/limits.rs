@@ -90,7 +90,22 @@ impl Effective {
         let bounds = 1..=tokio::sync::Semaphore::MAX_PERMITS;
         if !bounds.contains(&concurrency) {
             return Err(service.invalid(format!(
-                "the concurrency of {} must be at least 1",
+                "the concurrency of {} must be from 1 to {}",
+                method.name(),
+                bounds.end()
+            )));
+        }
+        let timeout = own.timeout.or(all.timeout).unwrap_or(method.timeout());
+        if timeout.is_zero() {
+            return Err(service.invalid(format!("the time-out of {} is zero", method.name())));
+        }
+        let max_request_size = own
+            .max_request_size
+            .or(all.max_request_size)
+            .unwrap_or(DEFAULT_MAX_REQUEST_SIZE);
+        if max_request_size == 0 {
+            return Err(service.invalid(format!(
+                "the largest request of {} is of 0 bytes, so that it takes none",
                 method.name()
             )));
         }
@@ -121,11 +136,8 @@ impl Effective {
             queue_group,
             concurrency,
             queue: own.queue.or(all.queue).unwrap_or(concurrency),
-            timeout: own.timeout.or(all.timeout).unwrap_or(method.timeout()),
-            max_request_size: own
-                .max_request_size
-                .or(all.max_request_size)
-                .unwrap_or(DEFAULT_MAX_REQUEST_SIZE),
+            timeout,
+            max_request_size,
         })
     }
 }

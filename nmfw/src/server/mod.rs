@@ -62,7 +62,18 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 pub struct Server {
     connection: Connection,
     services: Vec<Service>,
+    layers: ServerLayers,
     grace: Duration,
+}
+
+/// Layers for all services, in the order of their addition.
+#[derive(Default)]
+struct ServerLayers(Vec<Box<dyn CallLayer + Send + Sync>>);
+
+impl std::fmt::Debug for ServerLayers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} layers", self.0.len())
+    }
 }
 
 impl Server {
@@ -71,6 +82,7 @@ impl Server {
         Self {
             connection: connection.into(),
             services: Vec::new(),
+            layers: ServerLayers::default(),
             grace: DEFAULT_GRACE,
         }
     }
@@ -81,17 +93,16 @@ impl Server {
         self
     }
 
-    /// Wraps all methods of the services added so far in a tower layer; see
-    /// [`middleware`](crate::middleware).
-    pub fn layer(mut self, layer: impl CallLayer) -> Self {
-        for service in &mut self.services {
-            service.wrap(&layer);
-        }
+    /// Wraps all methods of all services, whenever they are added, in a tower layer; see
+    /// [`middleware`](crate::middleware). These layers see a request before those of a service.
+    pub fn layer(mut self, layer: impl CallLayer + Send + Sync + 'static) -> Self {
+        self.layers.0.push(Box::new(layer));
         self
     }
 
     /// Sets how long handlers may go on once the server is told to stop. The default is
-    /// [`DEFAULT_GRACE`].
+    /// [`DEFAULT_GRACE`]. Talking with the NATS server can take up to 10 seconds besides if that
+    /// does not answer, and about 2 if the connection is lost.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -112,7 +123,13 @@ impl Server {
                 "the server has no services: add one with add_service",
             ));
         }
-        Running::start(self.connection, self.services, self.grace).await
+        let mut services = self.services;
+        for service in &mut services {
+            for layer in &self.layers.0 {
+                service.wrap(&**layer);
+            }
+        }
+        Running::start(self.connection, services, self.grace).await
     }
 
     /// Serves until the connection is closed for good.

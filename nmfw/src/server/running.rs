@@ -201,16 +201,18 @@ impl Subjects {
         let own = |instance: &Arc<Instance>| {
             let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
             let fence = crate::subject::instance(&instance.base, &instance.id, "fence.*");
-            endpoints.chain([fence]).collect::<Vec<_>>()
+            let discovery = discovery::subjects(instance);
+            endpoints
+                .chain([fence])
+                .chain(discovery)
+                .collect::<Vec<_>>()
         };
         Self(instances.iter().flat_map(own).collect())
     }
 
     pub(super) fn check(&self, event: &ConnectionEvent) -> Result<(), Error> {
         match event {
-            ConnectionEvent::SubscribeDenied { subject, .. }
-                if self.0.contains(subject) || subject.starts_with("$SRV.") =>
-            {
+            ConnectionEvent::SubscribeDenied { subject, .. } if self.0.contains(subject) => {
                 Err(Error::new(
                     ErrorKind::PermissionDenied,
                     format!(

@@ -109,7 +109,8 @@ impl Service {
         self
     }
 
-    /// Leaves the queue groups: this instance gets every request, whoever else does.
+    /// Leaves the queue groups: this instance gets every request, whoever else does. The caller
+    /// gets the first answer, and its client never sends such a call again.
     pub fn no_queue_group(mut self) -> Self {
         self.limits.queue_group = Some(QueueGroup::None);
         self
@@ -166,7 +167,7 @@ impl Service {
         self
     }
 
-    pub(crate) fn wrap(&mut self, layer: &impl CallLayer) {
+    pub(crate) fn wrap(&mut self, layer: &(impl CallLayer + ?Sized)) {
         let handlers = self.handlers.clone();
         self.layers.push(layer, || handlers.into_service());
     }
@@ -183,6 +184,16 @@ impl Service {
                     methods.join(", ")
                 )));
             }
+        }
+        if self.only.as_ref().is_some_and(Vec::is_empty) {
+            return Err(
+                self.invalid("only() names no method, so that nothing is served".to_owned())
+            );
+        }
+        if let Some(key) = self.metadata.keys().find(|key| key.starts_with("nmfw.")) {
+            return Err(self.invalid(format!(
+                "the metadata key {key:?} is reserved, as all that begin with \"nmfw.\""
+            )));
         }
         let methods = self.spec.all_methods().filter(|method| {
             self.only
@@ -204,6 +215,18 @@ impl Service {
         subject::check_subject(base)
             .map_err(|why| self.invalid(format!("the subject {base:?} cannot be used: {why}")))?;
         Ok(base.to_owned())
+    }
+
+    pub(crate) fn checked_method_subject(
+        &self,
+        base: &str,
+        method: Method,
+    ) -> Result<String, Error> {
+        let subject = subject::method(base, method.name());
+        subject::check_subject(&subject).map_err(|why| {
+            self.invalid(format!("the subject {subject:?} cannot be used: {why}"))
+        })?;
+        Ok(subject)
     }
 
     pub(crate) fn checked_version(&self) -> Result<String, Error> {

@@ -114,6 +114,12 @@ impl Work {
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
         let forced = self.lifecycle.forced.clone();
+        // A connection that is lost may come back, but little is gained by waiting for it.
+        let round_trip = if self.connection.state().borrow().is_connected() {
+            MAX_ROUND_TRIP
+        } else {
+            MAX_FORCED_ROUND_TRIP
+        };
 
         self.discovery.join_all_within(MAX_ROUND_TRIP).await;
         if connection_lost {
@@ -129,7 +135,7 @@ impl Work {
             };
             tokio::select! {
                 () = intake => {}
-                () = patience(&forced) => {
+                () = patience(&forced, round_trip) => {
                     tracing::warn!("the connection is stuck: requests on their way may be lost");
                 }
             }
@@ -148,7 +154,7 @@ impl Work {
         let flush = if forced.is_cancelled() {
             MAX_FORCED_ROUND_TRIP
         } else {
-            MAX_ROUND_TRIP
+            round_trip
         };
         let left = self.lifecycle.tasks.len();
         if left > 0 {
@@ -170,14 +176,14 @@ impl Work {
 }
 
 /// Ends when the NATS server has had time enough, which is less once the end is forced.
-async fn patience(forced: &CancellationToken) {
+async fn patience(forced: &CancellationToken, limit: Duration) {
     let forced = async {
         forced.cancelled().await;
         tokio::time::sleep(MAX_FORCED_ROUND_TRIP).await;
     };
     tokio::select! {
         () = forced => {}
-        () = tokio::time::sleep(MAX_ROUND_TRIP) => {}
+        () = tokio::time::sleep(limit) => {}
     }
 }
 

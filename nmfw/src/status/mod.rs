@@ -173,10 +173,19 @@ impl Status {
     /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even for
     /// methods that are not idempotent. A client sends such a call to another instance by itself.
     ///
-    /// Middleware that turns a call away before the handler (a rate limit, say) may set it.
+    /// Middleware that turns a call away before the handler (a rate limit, say) may set it. What a
+    /// handler itself returns never has it, as that handler has seen the call: the flag of a call
+    /// that it made in turn goes no further.
     #[must_use]
     pub fn not_started(mut self) -> Self {
         self.0.not_started = true;
+        self
+    }
+
+    /// Takes the mark away: somebody has seen the call after all.
+    #[must_use]
+    pub(crate) fn started(mut self) -> Self {
+        self.0.not_started = false;
         self
     }
 
@@ -197,24 +206,24 @@ impl fmt::Display for Status {
     }
 }
 
+/// The text of `Display`, and behind it what else there is: a `main` that returns the error prints
+/// this.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Status");
-        out.field("code", &self.0.code)
-            .field("message", &self.0.message);
+        fmt::Display::fmt(self, f)?;
         if self.0.not_started {
-            out.field("not_started", &true);
+            f.write_str(" (not started)")?;
         }
         if !self.0.details.is_empty() {
-            out.field("details", &self.0.details);
+            write!(f, ", details: {:?}", self.0.details)?;
         }
         if !self.0.metadata.is_empty() {
-            out.field("metadata", &self.0.metadata);
+            write!(f, ", metadata: {:?}", self.0.metadata)?;
         }
         if let Some(source) = &self.0.source {
-            out.field("source", source);
+            write!(f, ", source: {source:?}")?;
         }
-        out.finish()
+        Ok(())
     }
 }
 

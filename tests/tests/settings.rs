@@ -1,0 +1,95 @@
+//! Settings that cannot work are errors when the server starts, and say what is wrong.
+
+use std::time::Duration;
+
+use nmfw::{
+    Channel, Code, ErrorKind, Server,
+    middleware::{self, Next, Request},
+    server::Service,
+};
+use nmfw_tests::{
+    TestBroker, on_both_brokers,
+    puppet::{Blob, PuppetClient, PuppetServer, Strings},
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+on_both_brokers! {
+    async fn wrong_settings(broker: TestBroker) {
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let long = "n".repeat(2000);
+        let wrong: [(fn(Service, &str) -> Service, &str); 13] = [
+            (|s, _| s.only(Vec::<String>::new()), "names no method"),
+            (|s, _| s.only(["Ecoh"]), "\"Ecoh\""),
+            (|s, _| s.method("Ecoh", |limits| limits), "\"Ecoh\""),
+            (|s, _| s.concurrency(0), "from 1 to"),
+            (|s, _| s.concurrency(usize::MAX), "from 1 to"),
+            (|s, _| s.timeout(Duration::ZERO), "time-out"),
+            (|s, _| s.max_request_size(0), "0 bytes"),
+            (|s, _| s.metadata("nmfw.service", "x"), "reserved"),
+            (|s, _| s.name("a b"), "ADR-32"),
+            (|s, long| s.name(long), "too long"),
+            (|s, long| s.subject(long), "too long"),
+            (|s, _| s.version("1.0"), "SemVer"),
+            (|s, _| s.queue_group("a b"), "white space"),
+        ];
+        for (set, text) in wrong {
+            let service = set(PuppetServer::new(Strings::default()), &long);
+            let error = Server::new(&nats).add_service(service).start().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            let shown = error.to_string();
+            assert!(shown.contains(text), "{shown:?} does not say {text:?}");
+            assert!(shown.contains("nmfw.puppet.Puppet"), "{shown}");
+        }
+        let error = Server::new(&nats).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    }
+
+    async fn layers_of_a_server_hold_for_services_added_later(broker: TestBroker) {
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let refuse = |_: Request, _: Next| async {
+            Err(nmfw::Status::unauthenticated("nobody gets in"))
+        };
+        let _server = Server::new(&nats)
+            .layer(middleware::from_fn(refuse))
+            .add_service(PuppetServer::new(Strings::default()))
+            .start()
+            .await
+            .unwrap();
+        let status = PuppetClient::new(&nats).echo(Blob::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+
+    async fn a_service_is_found_whatever_it_is_called(broker: TestBroker) {
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let service = || PuppetServer::new(Strings::default());
+        let mut server = Server::new(&nats).add_service(service().name("renamed"));
+        for n in 0..5 {
+            server = server.add_service(service().subject(format!("other{n}")));
+        }
+        let _server = server.add_service(service().subject("mine")).start().await.unwrap();
+        for channel in [Channel::new(&nats), Channel::new(&nats).subject("mine")] {
+            PuppetClient::new(channel).wait_ready(LIMIT).await.unwrap();
+        }
+        let nowhere = PuppetClient::new(Channel::new(&nats).subject("min"));
+        let status = nowhere.wait_ready(Duration::from_millis(1500)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+    }
+
+    async fn stopping_without_a_broker_takes_little_time(broker: TestBroker) {
+        let mut broker = broker;
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let server = Server::new(&nats)
+            .add_service(PuppetServer::new(Strings::default()))
+            .start()
+            .await
+            .unwrap();
+        broker.stop().await.unwrap();
+        let mut state = nats.state();
+        state.wait_for(|state| !state.is_connected()).await.unwrap();
+        server.stop();
+        let begin = std::time::Instant::now();
+        server.join().await.unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+}
