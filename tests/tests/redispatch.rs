@@ -1,5 +1,7 @@
 //! Calls that are sent again, and those that must not be.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{
     sync::{
         Arc,

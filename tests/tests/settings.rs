@@ -12,13 +12,16 @@ use nmfw_tests::{
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 
+/// Sets something, with a text of 2,000 characters at hand.
+type Set = fn(Service, &str) -> Service;
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 on_both_brokers! {
     async fn wrong_settings(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let long = "n".repeat(2000);
-        let wrong: [(fn(Service, &str) -> Service, &str); 13] = [
+        let wrong: [(Set, &str); 13] = [
             (|s, _| s.only(Vec::<String>::new()), "names no method"),
             (|s, _| s.only(["Ecoh"]), "\"Ecoh\""),
             (|s, _| s.method("Ecoh", |limits| limits), "\"Ecoh\""),
