@@ -1,8 +1,57 @@
 //! Generates the services that the tests serve and call.
 
-fn main() -> Result<(), nmfw_build::Error> {
+use std::path::{Path, PathBuf};
+
+use nmfw_build::{Builder, Error};
+
+fn main() -> Result<(), Error> {
     nmfw_build::compile_protos(
         &["../proto/calc.proto", "../proto/puppet.proto"],
         &["../proto"],
-    )
+    )?;
+    builder_options()
+}
+
+/// Generates the same files with one setting after the other, each in a folder of its own.
+fn builder_options() -> Result<(), Error> {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    let generate = |folder: &str, change: fn(Builder) -> Builder| {
+        let builder = nmfw_build::configure()
+            .out_dir(out.join(folder))
+            .include_file("protos.rs");
+        change(builder).compile_protos(
+            &[Path::new("proto/options/shop.proto")],
+            &[Path::new("proto")],
+        )
+    };
+    generate("plain", |builder| builder)?;
+    generate("btree_map", |builder| builder.btree_map(["."]))?;
+    generate("one_btree_map", |builder| {
+        builder.btree_map([".corners.shop.Order.states"])
+    })?;
+    generate("bytes", |builder| builder.bytes(["."]).btree_map(["."]))?;
+    generate("attributes", |builder| {
+        builder
+            .type_attribute(
+                ".corners.types.Part",
+                "#[derive(PartialOrd)] #[must_use = \"parts cost money\"]",
+            )
+            .message_attribute(".", "#[derive(serde::Serialize)]")
+            .enum_attribute(".", "#[derive(serde::Serialize)]")
+            .field_attribute(".corners.shop.Order.raw", "#[serde(skip)]")
+    })?;
+    generate("extern_path", |builder| {
+        builder.extern_path(".corners.types", "crate::plain::corners::types")
+    })?;
+    generate("client_only", |builder| builder.build_server(false))?;
+    generate("server_only", |builder| builder.build_client(false))?;
+    generate("messages_only", |builder| {
+        builder.build_client(false).build_server(false)
+    })?;
+    generate("named", |builder| {
+        builder.subject_prefix("acme.eu").service_version("7.8.9")
+    })?;
+    generate("runtime_path", |builder| {
+        builder.runtime_path("crate::rpc::nmfw").btree_map(["."])
+    })
 }

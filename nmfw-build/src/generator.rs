@@ -9,6 +9,7 @@ use prost_build::{Config, Module, ServiceGenerator};
 use prost_reflect::DescriptorPool;
 
 use crate::comments;
+use crate::debug;
 use crate::emit::{self, Item, Target};
 use crate::error::Error;
 use crate::lints;
@@ -116,6 +117,7 @@ fn format(
             "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
         ))
     })?;
+    debug::complete(&mut file.items);
     lints::allow(&mut file.items, &mut modules.to_vec(), unreached);
     Ok(prettyplease::unparse(&file))
 }

@@ -6,6 +6,7 @@ mod check;
 mod collisions;
 mod comments;
 mod config;
+mod debug;
 mod descriptor_set;
 mod docs;
 mod emit;

@@ -1,0 +1,141 @@
+//! Writes `Debug` for messages with a `BTreeMap`, where prost-derive's does not compile in a crate that has no prost.
+//!
+//! For such a map prost-derive names `::prost::alloc`, whatever path it was given. Derived code of all other messages is
+//! fine and stays. What is printed is what prost would print, the names of enum values included.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::punctuated::Punctuated;
+use syn::{
+    Attribute, Expr, ExprLit, Field, Item, ItemStruct, Lit, Meta, Path, PathArguments, Token, Type,
+    parse_quote,
+};
+
+/// Puts an implementation behind each message that needs one.
+pub(crate) fn complete(items: &mut Vec<Item>) {
+    let mut at = 0;
+    while let Some(item) = items.get_mut(at) {
+        let mut added = None;
+        match item {
+            Item::Mod(module) => {
+                if let Some((_, items)) = &mut module.content {
+                    complete(items);
+                }
+            }
+            Item::Struct(message) if message.fields.iter().any(is_btree_map) => {
+                // Who asked prost-build to leave it out has an own one.
+                if !message.attrs.iter().any(skips_debug) {
+                    message.attrs.push(parse_quote!(#[prost(skip_debug)]));
+                    added = Some(implementation(message));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+        if let Some(item) = added {
+            items.insert(at, item);
+            at += 1;
+        }
+    }
+}
+
+fn skips_debug(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("prost")
+        && attribute
+            .parse_args::<Path>()
+            .is_ok_and(|path| path.is_ident("skip_debug"))
+}
+
+fn implementation(message: &ItemStruct) -> Item {
+    let name = &message.ident;
+    let text = name.to_string();
+    let fields = message.fields.iter().filter_map(print);
+    parse_quote! {
+        #[allow(deprecated)]
+        impl ::core::fmt::Debug for #name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut builder = f.debug_struct(#text);
+                #(#fields)*
+                builder.finish()
+            }
+        }
+    }
+}
+
+/// The statement that prints a field.
+fn print(field: &Field) -> Option<TokenStream> {
+    let name = field.ident.as_ref()?;
+    let text = name.to_string();
+    let Some((path, container)) = enumeration(field).zip(container(&field.ty)) else {
+        return Some(quote!(builder.field(#text, &self.#name);));
+    };
+    let kind = container.segments.last()?.ident.to_string();
+    let value = match kind.as_str() {
+        "Option" => quote!(self.#name.map(__Value)),
+        "Vec" => quote!(self.#name.iter().copied().map(__Value).collect::<#container<_>>()),
+        "HashMap" | "BTreeMap" => quote! {
+            self.#name.iter().map(|(key, value)| (key, __Value(*value))).collect::<#container<_, _>>()
+        },
+        _ => quote!(__Value(self.#name)),
+    };
+    // No message is called `__Value`: prost-build takes underscores out of names.
+    Some(quote! {
+        {
+            struct __Value(i32);
+            impl ::core::fmt::Debug for __Value {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    match <#path as ::core::convert::TryFrom<i32>>::try_from(self.0) {
+                        ::core::result::Result::Ok(known) => ::core::fmt::Debug::fmt(&known, f),
+                        ::core::result::Result::Err(_) => ::core::fmt::Debug::fmt(&self.0, f),
+                    }
+                }
+            }
+            builder.field(#text, &#value);
+        }
+    })
+}
+
+/// The type of a field without what is in its angle brackets.
+fn container(ty: &Type) -> Option<Path> {
+    let Type::Path(ty) = ty else { return None };
+    let mut path = ty.path.clone();
+    path.segments.last_mut()?.arguments = PathArguments::None;
+    Some(path)
+}
+
+/// What prost-build says about the type of a field, such as `btree_map = "string, int32"`.
+fn kind(field: &Field) -> Option<(String, String)> {
+    let prost = field
+        .attrs
+        .iter()
+        .find(|attr| attr.path().is_ident("prost"))?;
+    let args = prost
+        .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+        .ok()?;
+    let Meta::NameValue(first) = args.first()? else {
+        return None;
+    };
+    let Expr::Lit(ExprLit {
+        lit: Lit::Str(value),
+        ..
+    }) = &first.value
+    else {
+        return None;
+    };
+    Some((first.path.get_ident()?.to_string(), value.value()))
+}
+
+fn is_btree_map(field: &Field) -> bool {
+    kind(field).is_some_and(|(name, _)| name == "btree_map")
+}
+
+/// The Rust path of the enum that a field holds as a number, if it does.
+fn enumeration(field: &Field) -> Option<Path> {
+    let (name, value) = kind(field)?;
+    let path = match name.as_str() {
+        "enumeration" => value.as_str(),
+        "map" | "btree_map" => value.split_once("enumeration(")?.1.strip_suffix(')')?,
+        _ => return None,
+    };
+    syn::parse_str(path).ok()
+}
