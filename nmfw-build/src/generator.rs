@@ -73,7 +73,16 @@ pub(crate) fn generate(
         .map_err(|error| Error::generate(error.to_string()))?;
 
     let recorded = recorder.0.borrow();
-    let unreached = lints::unreached(pool);
+    let services = if settings.client || settings.server {
+        services
+    } else {
+        &[]
+    };
+    let unreached = lints::unreached(pool, |service| {
+        services
+            .iter()
+            .any(|model| model.full_name == service.full_name())
+    });
     packages
         .into_iter()
         .filter_map(|(module, name)| Some((generated.remove(&module)?, module, name)))
@@ -87,7 +96,7 @@ pub(crate) fn generate(
                 let model = services.iter().find(|service| {
                     service.package == prost.package && service.proto_name == prost.proto_name
                 });
-                if let Some(model) = model.filter(|_| settings.client || settings.server) {
+                if let Some(model) = model {
                     code.push_str(&emit::service(&Item::new(model, prost)?, target)?);
                 }
             }

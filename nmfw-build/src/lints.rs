@@ -5,16 +5,20 @@
 
 use std::collections::BTreeSet;
 
-use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
+use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, ServiceDescriptor};
 use syn::{Fields, Item, ItemEnum, Type, parse_quote};
 
 use crate::names;
 
-/// The Rust paths of messages that no service reaches: modules of the message, then its name.
-pub(crate) fn unreached(pool: &DescriptorPool) -> BTreeSet<Vec<String>> {
+/// The Rust paths of messages that no generated service reaches: modules of the message, then its name.
+pub(crate) fn unreached(
+    pool: &DescriptorPool,
+    generated: impl Fn(&ServiceDescriptor) -> bool,
+) -> BTreeSet<Vec<String>> {
     let mut reached = BTreeSet::new();
     let mut todo: Vec<MessageDescriptor> = pool
         .services()
+        .filter(generated)
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .flat_map(|method| [method.input(), method.output()])
         .collect();

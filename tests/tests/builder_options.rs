@@ -20,6 +20,7 @@ macro_rules! generated {
     };
 }
 
+// Nothing uses `messages_only`, as in a program that has no use for some of its messages.
 generated! {
     plain btree_map one_btree_map bytes attributes extern_path client_only server_only messages_only named runtime_path
 }
