@@ -18,6 +18,7 @@ pub(crate) fn services(
     for service in services {
         own_names(service, problems);
         method_names(service, problems);
+        lengths(service, problems);
     }
     discovery_names(services, problems);
     subjects(services, problems);
@@ -96,6 +97,43 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
                 ),
                 "rename one of them",
             ));
+        }
+    }
+}
+
+/// Reports names that are too long for NATS and for the runtime.
+fn lengths(service: &Service, problems: &mut Vec<Problem>) {
+    let name = &service.discovery_name;
+    if name.len() > names::MAX_DISCOVERY_NAME {
+        problems.push(problem(
+            &service.place,
+            format!(
+                "the name \"{name}\" in discovery has {} bytes, and at most {} are allowed",
+                name.len(),
+                names::MAX_DISCOVERY_NAME
+            ),
+            "set a shorter one: `option (nmfw.service) = { name: \"...\" };`",
+        ));
+    }
+    // Nobody wants to read that much in a terminal: the subject is not repeated.
+    let what = |part: &str, length: usize| {
+        format!(
+            "the subject of {part} has {length} bytes, and at most {} are allowed",
+            names::MAX_SUBJECT
+        )
+    };
+    const HELP: &str = "shorten the names, or set `option (nmfw.service) = { subject: \"...\" };`";
+    let base = service.subject.len();
+    if base > names::MAX_SUBJECT {
+        let what = what(&format!("the service `{}`", service.proto_name), base);
+        problems.push(problem(&service.place, what, HELP));
+        return;
+    }
+    for method in &service.methods {
+        let length = base + ".".len() + method.proto_name.len();
+        if length > names::MAX_SUBJECT {
+            let what = what(&format!("the method `{}`", method.proto_name), length);
+            problems.push(problem(&method.place, what, HELP));
         }
     }
 }

@@ -2,6 +2,11 @@
 
 use heck::{ToShoutySnakeCase, ToSnakeCase, ToUpperCamelCase};
 
+/// Longest subject of a method, in bytes. The runtime takes no longer one either.
+pub(crate) const MAX_SUBJECT: usize = 1024;
+/// Longest name of a service in discovery.
+pub(crate) const MAX_DISCOVERY_NAME: usize = 128;
+
 /// Methods that a generated client already has, from itself or from a trait that every type implements. A method of a
 /// service that would get one of these names gets an underscore behind it, in the trait and in the client alike.
 const TAKEN: &[&str] = &[
@@ -121,6 +126,9 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
 pub(crate) fn check_queue_group(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty".to_owned());
+    }
+    if name.len() > MAX_SUBJECT {
+        return Err(format!("is longer than {MAX_SUBJECT} bytes"));
     }
     if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("has white space or a control character".to_owned());

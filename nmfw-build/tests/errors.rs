@@ -470,6 +470,45 @@ fn settings_are_checked() {
 }
 
 #[test]
+fn names_are_not_too_long() {
+    // `nmfw.shop.orders.` and the method: 1024 bytes are fine, one more is not.
+    let fits = "M".repeat(1024 - "nmfw.shop.orders.".len());
+    let rpc = |name: &str| orders(&format!("rpc {name}(M) returns (M);"));
+    let fine = compile_with(configure(), &[("orders.proto", &rpc(&fits))]);
+    assert!(fine.is_ok(), "{fine:?}");
+    assert_contains(
+        &report(&[("orders.proto", &rpc(&format!("{fits}M")))]),
+        &[
+            "has 1025 bytes, and at most 1024 are allowed",
+            "--> orders.proto:5:1",
+            "in service `shop.Orders`, method `MMM",
+            "= help: shorten the names",
+        ],
+    );
+    let option = |field: &str, length: usize| {
+        let value = "a".repeat(length);
+        let body = format!("option (nmfw.service) = {{ {field}: \"{value}\" }};");
+        compile_with(configure(), &[("orders.proto", &orders(&body))])
+    };
+    assert!(option("name", 128).is_ok() && option("subject", 1024).is_ok());
+    for (field, length, expected) in [
+        ("name", 129, "in discovery has 129 bytes, and at most 128"),
+        (
+            "subject",
+            1025,
+            "the subject of the service `Orders` has 1025 bytes",
+        ),
+        ("queue_group", 1025, "is longer than 1024 bytes"),
+    ] {
+        let error = option(field, length).unwrap_err();
+        assert_contains(
+            &format!("{error:?}"),
+            &[expected, "--> orders.proto:4:1", "in service `shop.Orders`"],
+        );
+    }
+}
+
+#[test]
 fn names_that_prost_cannot_keep_apart_are_an_error() {
     let source = "syntax = \"proto3\"; enum A { FOO_BAR = 0; FooBar = 1; }";
     let error = compile_with(configure(), &[("a.proto", source)]).unwrap_err();
