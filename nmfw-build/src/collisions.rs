@@ -1,15 +1,15 @@
-//! Finds messages and fields that are told apart in the `.proto` but would have one name in Rust.
+//! Finds messages, fields and enum values that are told apart in the `.proto` but would have one name in Rust.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use prost_reflect::{DescriptorPool, FileDescriptor};
+use prost_reflect::{DescriptorPool, EnumDescriptor, EnumValueDescriptor, FileDescriptor};
 
 use crate::error::{Place, Problem};
 use crate::model::{self, Settings};
 use crate::names;
 use crate::options;
 
-/// Reports messages, enums and fields that generated code could not keep apart.
+/// Reports messages, enums, their fields and values that generated code could not keep apart.
 pub(crate) fn messages(pool: &DescriptorPool, settings: &Settings, problems: &mut Vec<Problem>) {
     let ours = |file: &FileDescriptor, full_name: &str| {
         let elsewhere =
@@ -43,6 +43,7 @@ pub(crate) fn messages(pool: &DescriptorPool, settings: &Settings, problems: &mu
     {
         let place = place(&item.parent_file(), item.path());
         add_type(item.name(), item.full_name(), place, problems);
+        values(&item, settings, problems);
     }
     for message in pool
         .all_messages()
@@ -84,6 +85,35 @@ pub(crate) fn messages(pool: &DescriptorPool, settings: &Settings, problems: &mu
             } else {
                 seen.insert(rust, name);
             }
+        }
+    }
+}
+
+fn values(item: &EnumDescriptor, settings: &Settings, problems: &mut Vec<Problem>) {
+    let mut numbers = BTreeSet::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    // In the order of the file, which the pool does not keep.
+    let mut values: Vec<EnumValueDescriptor> = item.values().collect();
+    values.sort_by(|a, b| a.path().cmp(b.path()));
+    for value in values {
+        // An alias becomes no variant; the first name of a number does.
+        if !numbers.insert(value.number()) {
+            continue;
+        }
+        let rust = names::variant(item.name(), value.name(), settings.strip_enum_prefix);
+        if let Some(other) = seen.get(&rust) {
+            let what = format!(
+                "the values `{other}` and `{}` of `{}` would both be `{rust}` in Rust",
+                value.name(),
+                item.full_name()
+            );
+            problems.push(Problem {
+                place: place(&item.parent_file(), value.path()),
+                what,
+                help: "rename one of them".to_owned(),
+            });
+        } else {
+            seen.insert(rust, value.name().to_owned());
         }
     }
 }

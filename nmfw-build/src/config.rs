@@ -58,6 +58,7 @@ impl Builder {
                 service_version: std::env::var("CARGO_PKG_VERSION")
                     .unwrap_or_else(|_| "0.0.0".to_owned()),
                 extern_paths: Vec::new(),
+                strip_enum_prefix: true,
             },
         }
     }
@@ -156,6 +157,9 @@ impl Builder {
     /// ```
     pub fn prost_config(mut self, change: impl FnOnce(&mut prost_build::Config)) -> Self {
         change(&mut self.config);
+        // prost-build tells its settings to nobody, but prints them.
+        let settings = format!("{:?}", self.config);
+        self.settings.strip_enum_prefix = !settings.contains("strip_enum_prefix: false");
         self
     }
 

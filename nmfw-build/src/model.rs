@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) service_version: String,
     /// Protobuf paths whose code is elsewhere.
     pub(crate) extern_paths: Vec<String>,
+    /// Whether the values of an enum lose its name.
+    pub(crate) strip_enum_prefix: bool,
 }
 
 impl Settings {

@@ -41,6 +41,18 @@ pub(crate) fn type_name(proto: &str) -> String {
     escape(&proto.to_upper_camel_case())
 }
 
+/// The Rust name of an enum's value. The same rule as prost-build's, which by default takes the name of the enum away
+/// from the front, unless what is left is no name.
+pub(crate) fn variant(enumeration: &str, value: &str, strip_prefix: bool) -> String {
+    let name = type_name(value);
+    if !strip_prefix {
+        return name;
+    }
+    let stripped = name.strip_prefix(type_name(enumeration).as_str());
+    let stripped = stripped.filter(|rest| rest.starts_with(char::is_uppercase));
+    escape(stripped.unwrap_or(&name))
+}
+
 /// The Rust name of the module for a part of a package or for what is nested in a message.
 pub(crate) fn module(proto: &str) -> String {
     escape(&proto.to_snake_case())
@@ -168,6 +180,21 @@ mod tests {
         ] {
             assert_eq!(method(proto), rust);
         }
+    }
+
+    #[test]
+    fn variants_lose_the_name_of_their_enum() {
+        for (value, rust) in [
+            ("COLOR_RED", "Red"),
+            ("RED", "Red"),
+            ("COLORED", "Colored"),
+            ("COLOR", "Color"),
+            ("COLOR_1", "Color1"),
+            ("COLOR_SELF", "Self_"),
+        ] {
+            assert_eq!(variant("Color", value, true), rust);
+        }
+        assert_eq!(variant("Color", "COLOR_RED", false), "ColorRed");
     }
 
     #[test]

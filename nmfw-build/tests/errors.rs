@@ -509,13 +509,38 @@ fn names_are_not_too_long() {
 }
 
 #[test]
-fn names_that_prost_cannot_keep_apart_are_an_error() {
-    let source = "syntax = \"proto3\"; enum A { FOO_BAR = 0; FooBar = 1; }";
-    let error = compile_with(configure(), &[("a.proto", source)]).unwrap_err();
-    assert_contains(
-        &error.to_string(),
-        &["no code could be generated", "FooBar"],
-    );
+fn values_of_an_enum_have_to_differ_in_rust() {
+    for (values, expected) in [
+        (
+            "FOO_BAR = 0;\n FooBar = 1;",
+            "the values `FOO_BAR` and `FooBar` of `a.E` would both be `FooBar` in Rust",
+        ),
+        (
+            "E_A = 0;\n A = 1;",
+            "the values `E_A` and `A` of `a.E` would both be `A` in Rust",
+        ),
+        (
+            "E_A = 5;\n E_a = -1;",
+            "the values `E_A` and `E_a` of `a.E` would both be `A` in Rust",
+        ),
+    ] {
+        // Proto2: the first value need not be zero there.
+        let source = format!("syntax = \"proto2\"; package a; enum E {{ {values} }}");
+        assert_contains(
+            &report(&[("a.proto", &source)]),
+            &[expected, "--> a.proto:2:2", "= help: rename one of them"],
+        );
+    }
+    let alias = "enum E { option allow_alias = true; E_A = 0; A = 0; E_B = 1; }";
+    let kept = "enum E { E_A = 0; A = 1; }";
+    let keep = configure().prost_config(|config| {
+        config.retain_enum_prefix();
+    });
+    for (builder, source) in [(configure(), alias), (keep, kept)] {
+        let source = format!("syntax = \"proto3\"; package a; {source}");
+        let fine = compile_with(builder, &[("a.proto", &source)]);
+        assert!(fine.is_ok(), "{fine:?}");
+    }
 }
 
 #[test]
