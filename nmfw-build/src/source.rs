@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -73,7 +74,13 @@ impl FileResolver for Tracking {
         let path = self.include.join(name);
         // Before it is parsed: a file with an error in it is one to watch.
         if path.is_file() {
-            self.read.borrow_mut().insert(path);
+            self.read.borrow_mut().insert(path.clone());
+        }
+        // protoc takes a byte order mark, which some editors write; protox does not.
+        if let Ok(source) = fs::read_to_string(path)
+            && let Some(source) = source.strip_prefix('\u{feff}')
+        {
+            return File::from_source(name, source);
         }
         self.inner.open_file(name)
     }

@@ -544,6 +544,19 @@ fn values_of_an_enum_have_to_differ_in_rust() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_error() {
+    let imported = "\u{feff}syntax = \"proto3\"; package b; message B {}";
+    let source = "\u{feff}syntax = \"proto3\"; import \"b.proto\"; message A { b.B b = 1; }";
+    let fine = compile_with(configure(), &[("a.proto", source), ("b.proto", imported)]);
+    assert!(fine.is_ok(), "{fine:?}");
+    // The mark takes no column.
+    assert_contains(
+        &report(&[("a.proto", "\u{feff}mesage A {}")]),
+        &["--> a.proto:1:1", "1 | mesage A {}"],
+    );
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let proto = dir.path().join("a.proto");
