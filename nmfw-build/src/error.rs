@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use prost_reflect::DescriptorError;
 
+use crate::reason::Reason;
+
 /// Why no code was generated.
 ///
 /// A build script that returns it from `main` shows its [`Debug`] form, so that is the report for people: file, line and
@@ -29,7 +31,10 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error("the .proto files do not compile")]
-    Protobuf(#[source] protox::Error),
+    Protobuf {
+        source: protox::Error,
+        reason: Reason,
+    },
     #[error("the descriptor set cannot be used")]
     DescriptorSet(#[source] DescriptorError),
     #[error("the descriptor set cannot be used: {what}")]
@@ -121,9 +126,15 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{self}")?;
         match &*self.kind {
-            Kind::Protobuf(error) => {
-                diagnostic(f, error)?;
-                if error.is_file_not_found() {
+            Kind::Protobuf { source, reason } => {
+                diagnostic(f, source)?;
+                if let Some(cause) = &reason.cause {
+                    writeln!(f, "  = cause: {cause}")?;
+                }
+                if let Some(help) = &reason.help {
+                    writeln!(f, "  = help: {help}")?;
+                }
+                if source.is_file_not_found() {
                     f.write_str("  = help: files and their imports have to be in one of the include folders\n")?;
                 }
                 Ok(())

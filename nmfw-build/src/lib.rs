@@ -18,6 +18,7 @@ mod model;
 mod names;
 mod options;
 mod output;
+mod reason;
 mod source;
 
 pub use config::Builder;

@@ -1,7 +1,7 @@
 //! Finds and parses `.proto` files, and tells cargo which ones were read.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,12 +12,13 @@ use protox::file::{
 
 use crate::error::{Error, Kind};
 use crate::options;
+use crate::reason;
 
 /// Parses the files and everything they import.
 ///
 /// Imports are looked up in the includes first, so that a project can have its own `nmfw/options.proto`.
 pub(crate) fn parse(protos: &[PathBuf], includes: &[PathBuf]) -> Result<protox::Compiler, Error> {
-    let read = Rc::new(RefCell::new(BTreeSet::new()));
+    let read = Rc::new(RefCell::new(Read::default()));
     let mut resolver = ChainFileResolver::new();
     for include in includes {
         resolver.add(Tracking {
@@ -30,16 +31,21 @@ pub(crate) fn parse(protos: &[PathBuf], includes: &[PathBuf]) -> Result<protox::
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).include_source_info(true);
-    let result = compiler
-        .open_files(protos)
-        .map(|_| ())
-        .map_err(|error| Kind::Protobuf(error).into());
+    let result = compiler.open_files(protos).map(|_| ());
     // Also when a file is at fault. A file that is missing is not named: cargo would then run the build script every
     // time, and it does so after a failure anyway.
-    for path in read.borrow().iter() {
+    for path in &read.borrow().paths {
         rerun_if_changed(path);
     }
-    result.map(|()| compiler)
+    match result {
+        Ok(()) => Ok(compiler),
+        Err(source) => {
+            let name = source.file().unwrap_or_default();
+            let file = read.borrow_mut().files.remove(name);
+            let reason = reason::find(&source, file, compiler.descriptor_pool());
+            Err(Kind::Protobuf { source, reason }.into())
+        }
+    }
 }
 
 /// Has cargo run the build script again when the file changes.
@@ -58,11 +64,18 @@ pub(crate) fn rerun_if_changed(path: &Path) {
     }
 }
 
+/// What was read.
+#[derive(Default)]
+struct Read {
+    paths: BTreeSet<PathBuf>,
+    files: BTreeMap<String, File>,
+}
+
 /// Files in an include folder; takes down which ones are there.
 struct Tracking {
     include: PathBuf,
     inner: IncludeFileResolver,
-    read: Rc<RefCell<BTreeSet<PathBuf>>>,
+    read: Rc<RefCell<Read>>,
 }
 
 impl FileResolver for Tracking {
@@ -74,15 +87,17 @@ impl FileResolver for Tracking {
         let path = self.include.join(name);
         // Before it is parsed: a file with an error in it is one to watch.
         if path.is_file() {
-            self.read.borrow_mut().insert(path.clone());
+            self.read.borrow_mut().paths.insert(path.clone());
         }
         // protoc takes a byte order mark, which some editors write; protox does not.
-        if let Ok(source) = fs::read_to_string(path)
-            && let Some(source) = source.strip_prefix('\u{feff}')
-        {
-            return File::from_source(name, source);
-        }
-        self.inner.open_file(name)
+        let source = fs::read_to_string(path).unwrap_or_default();
+        let file = match source.strip_prefix('\u{feff}') {
+            Some(source) => File::from_source(name, source),
+            None => self.inner.open_file(name),
+        }?;
+        let mut read = self.read.borrow_mut();
+        read.files.insert(name.to_owned(), file.clone());
+        Ok(file)
     }
 }
 

@@ -401,12 +401,37 @@ fn errors_of_types_and_imports_show_their_place() {
 }
 
 #[test]
-fn an_unknown_option_shows_its_place() {
-    let report = report(&[(
-        "orders.proto",
-        &orders("option (nmfw.service) = { timeuot: {} };"),
-    )]);
-    assert_contains(&report, &["timeuot", "--> orders.proto:5:"]);
+fn a_mistake_in_an_option_is_named() {
+    for (body, expected) in [
+        (
+            "option (nmfw.service) = { timeuot: {} };",
+            "= cause: field 'timeuot' not found for message 'nmfw.ServiceOptions'\n  = help: `nmfw.ServiceOptions` has `name`, `subject`, ",
+        ),
+        (
+            "option (nmfw.service) = { timeout: { second: 1 } };",
+            "= help: `google.protobuf.Duration` has `seconds`, `nanos`\n",
+        ),
+        (
+            "option (nmfw.service) = { name: 5 };",
+            "= cause: expected a string, but found '5'",
+        ),
+        (
+            "option (nmfw.service).nmae = \"x\";",
+            "= help: `nmfw.ServiceOptions` has `name`, ",
+        ),
+    ] {
+        let report = report(&[("orders.proto", &orders(body))]);
+        assert_contains(&report, &[expected, "--> orders.proto:5:"]);
+    }
+    let method = "rpc A(M) returns (M) {\n option (nmfw.method) = { name: \"x\" };\n }";
+    assert_contains(
+        &report(&[("orders.proto", &orders(method))]),
+        &[
+            "field 'name' not found",
+            "`nmfw.MethodOptions` has",
+            "--> orders.proto:6:",
+        ],
+    );
 }
 
 #[test]
