@@ -8,12 +8,12 @@ use crate::error::{Place, Problem};
 use crate::model::{self, Settings};
 use crate::names;
 use crate::options;
+use crate::well_known;
 
 /// Reports messages, enums, their fields and values that generated code could not keep apart.
 pub(crate) fn messages(pool: &DescriptorPool, settings: &Settings, problems: &mut Vec<Problem>) {
     let ours = |file: &FileDescriptor, full_name: &str| {
-        let elsewhere =
-            file.name() == options::FILE || file.package_name().starts_with("google.protobuf");
+        let elsewhere = file.name() == options::FILE || well_known::is_in_package(file);
         !elsewhere && !settings.is_extern(full_name)
     };
     let mut types: BTreeMap<(String, String), String> = BTreeMap::new();
@@ -118,7 +118,7 @@ fn values(item: &EnumDescriptor, settings: &Settings, problems: &mut Vec<Problem
     }
 }
 
-fn place(file: &FileDescriptor, path: &[i32]) -> Place {
+pub(crate) fn place(file: &FileDescriptor, path: &[i32]) -> Place {
     Place {
         file: file.name().to_owned(),
         position: model::position(file, path),

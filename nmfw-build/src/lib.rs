@@ -20,6 +20,7 @@ mod options;
 mod output;
 mod reason;
 mod source;
+mod well_known;
 
 pub use config::Builder;
 pub use error::Error;

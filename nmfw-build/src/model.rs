@@ -13,6 +13,7 @@ use crate::docs;
 use crate::error::{Error, Kind, Place, Problem};
 use crate::names;
 use crate::options::{self, Common, Complaint};
+use crate::well_known;
 
 /// What the builder decides for all services.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ pub(crate) fn build(
         .collect();
     check::services(&services, pool, settings, &mut problems);
     collisions::messages(pool, settings, &mut problems);
+    well_known::impostors(pool, settings, &mut problems);
     if problems.is_empty() {
         return Ok(services);
     }

@@ -569,6 +569,34 @@ fn values_of_an_enum_have_to_differ_in_rust() {
 }
 
 #[test]
+fn the_packages_of_google_are_not_for_others() {
+    for package in ["google.protobuf.mine", "google.protobuf"] {
+        let source = format!("syntax = \"proto3\";\npackage {package};\nmessage A {{}}\n");
+        assert_contains(
+            &report(&[("a.proto", &source)]),
+            &[
+                &format!("no code can be generated for `{package}.A`: "),
+                "--> a.proto:3:1",
+                "= help: choose another package",
+            ],
+        );
+        let elsewhere = configure().extern_path(format!(".{package}.A"), "crate::a::A");
+        let fine = compile_with(elsewhere, &[("a.proto", &source)]);
+        assert!(fine.is_ok(), "{fine:?}");
+    }
+    for fine in [
+        "package google.protobuffer; message A {}",
+        "package google.protobuf; message Any {} message Newer {}",
+        "package a; import \"google/protobuf/any.proto\"; message A { google.protobuf.Any b = 1; }",
+        "package a; import \"google/protobuf/compiler/plugin.proto\"; message A { google.protobuf.compiler.Version b = 1; }",
+    ] {
+        let source = format!("syntax = \"proto3\"; {fine}");
+        let fine = compile_with(configure(), &[("a.proto", &source)]);
+        assert!(fine.is_ok(), "{fine:?}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_is_no_error() {
     let imported = "\u{feff}syntax = \"proto3\"; package b; message B {}";
     let source = "\u{feff}syntax = \"proto3\"; import \"b.proto\"; message A { b.B b = 1; }";
