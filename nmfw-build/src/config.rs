@@ -12,6 +12,7 @@ use prost_types::FileDescriptorSet;
 use crate::descriptor_set;
 use crate::emit::Target;
 use crate::error::Error;
+use crate::extern_path;
 use crate::generator;
 use crate::model::{self, Settings};
 use crate::names;
@@ -102,8 +103,10 @@ impl Builder {
         rust_path: impl Into<String>,
     ) -> Self {
         let proto_path = proto_path.into();
-        self.settings.extern_paths.push(proto_path.clone());
-        self.config.extern_path(proto_path, rust_path.into());
+        let rust_path = rust_path.into();
+        let paths = (proto_path.clone(), rust_path.clone());
+        self.settings.extern_paths.push(paths);
+        self.config.extern_path(proto_path, rust_path);
         self
     }
 
@@ -268,6 +271,7 @@ impl Builder {
     fn compile(mut self, pool: &DescriptorPool, imported: &BTreeSet<String>) -> Result<(), Error> {
         let target = self.target()?;
         self.check_settings()?;
+        extern_path::check(pool, &self.settings)?;
         let dir = OutDir::find(self.out_dir.as_deref())?;
         let services = model::build(pool, imported, &self.settings)?;
         let packages =

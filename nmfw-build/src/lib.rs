@@ -11,6 +11,7 @@ mod descriptor_set;
 mod docs;
 mod emit;
 mod error;
+mod extern_path;
 mod generator;
 mod inline;
 mod lints;

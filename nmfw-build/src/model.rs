@@ -22,8 +22,8 @@ pub(crate) struct Settings {
     pub(crate) server: bool,
     pub(crate) subject_prefix: String,
     pub(crate) service_version: String,
-    /// Protobuf paths whose code is elsewhere.
-    pub(crate) extern_paths: Vec<String>,
+    /// Protobuf paths whose code is elsewhere, and the Rust paths where it is.
+    pub(crate) extern_paths: Vec<(String, String)>,
     /// Whether the values of an enum lose its name.
     pub(crate) strip_enum_prefix: bool,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Whether prost-build generates nothing for this item because another crate has it.
     pub(crate) fn is_extern(&self, full_name: &str) -> bool {
-        self.extern_paths.iter().any(|path| {
+        self.extern_paths.iter().any(|(path, _)| {
             let path = path.trim_start_matches('.');
             path.is_empty()
                 || full_name

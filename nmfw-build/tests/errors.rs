@@ -569,6 +569,37 @@ fn values_of_an_enum_have_to_differ_in_rust() {
 }
 
 #[test]
+fn extern_paths_have_to_stay_what_they_are() {
+    let source = "syntax = \"proto3\"; package a; message A { message B {} B b = 1; } message C {}";
+    let compile = |proto: &str, rust: &str| {
+        compile_with(configure().extern_path(proto, rust), &[("a.proto", source)])
+    };
+    for (proto, rust, changed) in [
+        (".a", "crate::main_::a", "`main` for `main_`"),
+        (".a", "crate::API", "`api` for `API`"),
+        (".a", "super::a", "`super_` for `super`"),
+        (".a", "crate::r#gen", "`r_gen` for `r#gen`"),
+        (".", "::Types", "`types` for `Types`"),
+        (".a.A", "crate::main_::A", "`main` for `main_`"),
+    ] {
+        let error = compile(proto, rust).unwrap_err();
+        let expected = format!("the extern path `{rust}` of `{proto}` cannot be used: ");
+        assert_contains(&format!("{error:?}"), &[&expected, changed]);
+    }
+    for (proto, rust) in [
+        (".a", "::types_1::a"),
+        (".a", "crate::gen"),
+        (".a.A", "crate::types::A"),
+        // Nothing is in it, and the path of a type is left alone.
+        (".a.C", "super::main_::C"),
+        (".b", "crate::main_::b"),
+    ] {
+        let fine = compile(proto, rust);
+        assert!(fine.is_ok(), "{proto} {rust}: {fine:?}");
+    }
+}
+
+#[test]
 fn the_packages_of_google_are_not_for_others() {
     for package in ["google.protobuf.mine", "google.protobuf"] {
         let source = format!("syntax = \"proto3\";\npackage {package};\nmessage A {{}}\n");
