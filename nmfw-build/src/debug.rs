@@ -22,12 +22,13 @@ pub(crate) fn complete(items: &mut Vec<Item>) {
                     complete(items);
                 }
             }
-            Item::Struct(message) if message.fields.iter().any(is_btree_map) => {
-                // Who asked prost-build to leave it out has an own one.
-                if !message.attrs.iter().any(skips_debug) {
-                    message.attrs.push(parse_quote!(#[prost(skip_debug)]));
-                    added = Some(implementation(message));
-                }
+            // Who asked prost-build to leave it out has an own one.
+            Item::Struct(message)
+                if message.fields.iter().any(is_btree_map)
+                    && !message.attrs.iter().any(skips_debug) =>
+            {
+                message.attrs.push(parse_quote!(#[prost(skip_debug)]));
+                added = Some(implementation(message));
             }
             _ => {}
         }
