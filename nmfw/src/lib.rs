@@ -12,6 +12,7 @@ mod base;
 mod connection;
 mod context;
 mod deadline;
+mod driver;
 mod error;
 mod headers;
 mod metadata;

@@ -101,7 +101,12 @@ pub(crate) fn discovery_of(verb: &str, name: &str) -> String {
     format!("$SRV.{verb}.{name}")
 }
 
-/// A subject below an instance's own, for its round trips through the server.
+/// The subject on which sessions with a service are opened.
+pub(crate) fn open(base: &str) -> String {
+    format!("{base}._open")
+}
+
+/// A subject below an instance's own, for its round trips through the server and its sessions.
 pub(crate) fn instance(base: &str, id: &str, what: &str) -> String {
     format!("{base}._i.{id}.{what}")
 }

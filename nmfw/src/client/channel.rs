@@ -128,6 +128,24 @@ impl Channel {
         self.set_nats(|nats| nats.go_compatible = true)
     }
 
+    /// Lets calls share a session with an instance of the service, many of them in one NATS
+    /// message, which is several times the throughput when there are many at a time. Then requests
+    /// and answers may be larger than the NATS server's `max_payload`, up to 64 MiB; a handler whose
+    /// caller gives up is dropped at once; and calls under way outlive a connection that is lost and
+    /// comes back, until their deadlines.
+    ///
+    /// The session is opened in the background when the first call is made. That call does not wait
+    /// for it, nor do others: they are made as without this, and so are all calls to a service that
+    /// has no sessions, or where this connection may not publish to `<subject>._open`; it is tried
+    /// again from time to time. Only a request that is over `max_payload` waits.
+    ///
+    /// All calls of a channel and its clones then go to the same instance, until it stops or is
+    /// gone. A call that it does not start, because it is full or stopping, is sent again, as ever;
+    /// see [`max_attempts`](Self::max_attempts).
+    pub fn multiplexed(self) -> Self {
+        self.set_nats(|nats| nats.sessions = Some(Arc::default()))
+    }
+
     /// Wraps all calls in a tower layer; see [`middleware`](crate::middleware). The last layer
     /// added is the first to see a call.
     pub fn layer(self, layer: impl CallLayer) -> Self {

@@ -2,6 +2,7 @@
 
 mod call;
 mod channel;
+mod multiplexed;
 mod nats;
 mod ready;
 mod replies;

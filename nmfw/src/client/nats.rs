@@ -1,10 +1,14 @@
-//! Calls in base mode: one NATS request, one NATS reply.
+//! Calls over NATS: how often they are sent, and base mode, which is one NATS request and one NATS
+//! reply.
 
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
 
-use super::replies::Waiting;
+use super::{
+    multiplexed::{Handle, Sessions},
+    replies::Waiting,
+};
 use crate::{
     Connection, Deadline, Metadata, Method, Status,
     base::{self, reply, request::Outgoing},
@@ -24,6 +28,8 @@ pub(crate) struct Nats {
     pub(super) max_attempts: u32,
     pub(super) reconnect_grace: Duration,
     pub(super) go_compatible: bool,
+    /// For calls that share sessions.
+    pub(super) sessions: Option<Arc<Sessions>>,
 }
 
 impl Nats {
@@ -34,15 +40,18 @@ impl Nats {
             max_attempts: 5,
             reconnect_grace: Duration::from_secs(1),
             go_compatible: false,
+            sessions: None,
         }
     }
 
-    pub(super) fn method_subject(&self, method: Method) -> String {
-        let base = self
-            .subject
+    fn base(&self, method: Method) -> &str {
+        self.subject
             .as_deref()
-            .unwrap_or(method.service().base_subject());
-        subject::method(base, method.name())
+            .unwrap_or(method.service().base_subject())
+    }
+
+    fn method_subject(&self, method: Method) -> String {
+        subject::method(self.base(method), method.name())
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
@@ -84,6 +93,32 @@ impl Nats {
     }
 
     async fn attempt(&self, request: &Request, subject: &Subject) -> Result<Response, Refusal> {
+        match self.session(request).await {
+            Some(session) => {
+                self.wait_for_connection().await.map_err(Refusal::Final)?;
+                session.call(request).await.map_err(Refusal::of)
+            }
+            None => self.attempt_in_base_mode(request, subject).await,
+        }
+    }
+
+    /// The session for a call, if there is one for it.
+    async fn session(&self, request: &Request) -> Option<Arc<Handle>> {
+        let sessions = self.sessions.as_ref()?;
+        let (connection, method) = (&self.connection, request.method());
+        let base = self.base(method);
+        let session = sessions.pick(connection, base, method);
+        if session.is_none() && request.body().len() > connection.max_payload() {
+            return sessions.wait(connection, base, method).await;
+        }
+        session
+    }
+
+    async fn attempt_in_base_mode(
+        &self,
+        request: &Request,
+        subject: &Subject,
+    ) -> Result<Response, Refusal> {
         let headers = self.headers(request.method(), request.deadline(), request.metadata());
         let size = base::size(Some(&headers), request.body());
         let max = self.connection.max_payload();
@@ -102,13 +137,7 @@ impl Nats {
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Final(Status::unavailable(text).not_started()));
         }
-        reply::decode(message).map_err(|status| {
-            if status.is_not_started() {
-                Refusal::Elsewhere(status)
-            } else {
-                Refusal::Final(status)
-            }
-        })
+        reply::decode(message).map_err(Refusal::of)
     }
 
     fn headers(
@@ -177,4 +206,15 @@ pub(super) enum Refusal {
     Elsewhere(Status),
     /// No repetition is safe, or none would help.
     Final(Status),
+}
+
+impl Refusal {
+    /// What an instance's status means.
+    fn of(status: Status) -> Self {
+        if status.is_not_started() {
+            Self::Elsewhere(status)
+        } else {
+            Self::Final(status)
+        }
+    }
 }

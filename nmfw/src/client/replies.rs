@@ -3,6 +3,8 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod session;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,6 +19,9 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::session::SessionInbox;
+use self::session::{SESSION, SessionEntry};
+use super::multiplexed::Mailbox;
 use crate::{Connection, ConnectionEvent, ConnectionState, Status};
 
 /// Gives each reply to the call that waits for it.
@@ -37,6 +42,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Calls {
     waiting: Slab<Entry>,
+    sessions: Slab<SessionEntry>,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
     /// Why no reply will ever come.
@@ -84,6 +90,14 @@ impl Shared {
 
     fn deliver(&self, message: Message) {
         let id = message.subject.strip_prefix(self.prefix.as_str());
+        if let Some(id) = id.and_then(|id| id.strip_prefix(SESSION)) {
+            let mailbox = parse_id(id).and_then(|id| self.calls().session(id));
+            match mailbox {
+                Some(mailbox) => mailbox.packet(message.into()),
+                None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            }
+            return;
+        }
         let Some((slot, generation)) = id.and_then(parse_id) else {
             tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
             return;
@@ -119,8 +133,15 @@ impl Shared {
         }
     }
 
+    fn each_session(&self, tell: impl Fn(&SessionEntry)) {
+        for (_, session) in &self.calls().sessions {
+            tell(session);
+        }
+    }
+
     fn fail_all_from_now_on(&self, status: &Status) {
         self.calls().dead = Some(status.clone());
+        self.each_session(|session| session.mailbox.fail(status.clone()));
         self.fail(|_, _| true, |_| status.clone());
     }
 
@@ -155,6 +176,11 @@ impl Shared {
 }
 
 impl Calls {
+    fn session(&self, (slot, generation): (usize, u32)) -> Option<Arc<Mailbox>> {
+        let session = self.sessions.get(slot)?;
+        (session.generation == generation).then(|| Arc::clone(&session.mailbox))
+    }
+
     fn next_alarm(&self) -> Option<Instant> {
         self.waiting.iter().filter_map(|(_, e)| e.give_up).min()
     }
@@ -166,6 +192,7 @@ async fn read(
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
     let mut state = shared.state.clone();
+    let mut epoch = state.borrow_and_update().epoch;
     let mut alarm: Option<Instant> = None;
     loop {
         let wake = async {
@@ -193,6 +220,10 @@ async fn read(
                     return closed(&shared);
                 }
                 alarm = shared.connection_changed(state);
+                if state.is_connected() && state.epoch != epoch {
+                    epoch = state.epoch;
+                    shared.each_session(|session| session.mailbox.reconnected());
+                }
             }
         }
     }
@@ -204,10 +235,18 @@ fn closed(shared: &Shared) {
 
 fn on_event(shared: &Shared, event: &ConnectionEvent) {
     match event {
-        ConnectionEvent::PublishDenied { subject } => shared.fail(
-            |_, entry| entry.subject.as_str() == subject,
-            |_| denied(&format!("publish to {subject}")).not_started(),
-        ),
+        ConnectionEvent::PublishDenied { subject } => {
+            shared.fail(
+                |_, entry| entry.subject.as_str() == subject,
+                |_| denied(&format!("publish to {subject}")).not_started(),
+            );
+            shared.each_session(|session| {
+                if session.open.as_str() == subject {
+                    let status = denied(&format!("publish to {subject}"));
+                    session.mailbox.denied(status);
+                }
+            });
+        }
         ConnectionEvent::ReplyDenied { reply } => {
             let id = reply.strip_prefix(&shared.prefix).and_then(parse_id);
             shared.fail(

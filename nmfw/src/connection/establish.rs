@@ -26,6 +26,7 @@ pub(super) async fn establish(
     let attempts = options.connect_attempts.unwrap_or(DEFAULT_ATTEMPTS);
     let wait = options.wait_for_server;
     let hub = EventHub::new(servers.to_string());
+    let capacity = options.subscription_capacity;
     let options = client_options(options, &servers, &hub).await?;
 
     let started = Instant::now();
@@ -55,7 +56,7 @@ pub(super) async fn establish(
                         "connected"
                     );
                 }
-                return Ok(Connection::new(client, hub));
+                return Ok(Connection::new(client, hub, capacity));
             }
             Err(error) => error,
         };

@@ -27,6 +27,9 @@ use crate::client::Replies;
 use crate::error::{Error, ErrorKind};
 use events::EventHub;
 
+/// What async-nats has by default.
+const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+
 /// Connects to a NATS server, or to one of several: `nmfw::connect("nats://localhost:4222")`.
 ///
 /// [`IntoServers`] says what a URL can look like, [`ConnectOptions`] has everything beyond.
@@ -90,12 +93,17 @@ struct Inner {
     client: async_nats::Client,
     inbox_prefix: String,
     hub: Arc<EventHub>,
+    subscription_capacity: usize,
     /// Where replies arrive; made by the first call.
     replies: OnceCell<Arc<Replies>>,
 }
 
 impl Connection {
-    fn new(client: async_nats::Client, hub: Arc<EventHub>) -> Self {
+    fn new(
+        client: async_nats::Client,
+        hub: Arc<EventHub>,
+        subscription_capacity: Option<usize>,
+    ) -> Self {
         // async-nats has no getter for it; an inbox is the prefix, a dot and a unique token.
         let inbox = client.new_inbox();
         let inbox_prefix = inbox
@@ -105,6 +113,7 @@ impl Connection {
             inbox_prefix: inbox_prefix.to_owned(),
             client,
             hub,
+            subscription_capacity: subscription_capacity.unwrap_or(SUBSCRIPTION_CAPACITY),
             replies: OnceCell::new(),
         }))
     }
@@ -117,7 +126,7 @@ impl Connection {
     pub fn from_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);
-        Self::new(client, hub)
+        Self::new(client, hub, None)
     }
 
     /// The async-nats client, for everything else that one can do with NATS.
@@ -147,6 +156,11 @@ impl Connection {
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
     pub fn max_payload(&self) -> usize {
         self.0.client.max_payload()
+    }
+
+    /// How many messages each of its subscriptions holds before it loses some.
+    pub(crate) fn subscription_capacity(&self) -> usize {
+        self.0.subscription_capacity
     }
 
     pub(crate) async fn replies(&self) -> Result<&Arc<Replies>, Status> {

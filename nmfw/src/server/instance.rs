@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::{
     Handlers, Service,
     admission::{Admission, Admitted},
-    limits::Effective,
+    limits::{Effective, service_queue_group},
     stats::Stats,
 };
 use crate::{
@@ -38,6 +38,8 @@ pub(crate) struct Instance {
     pub(crate) base: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) connection: Option<Connection>,
+    /// Who shares the sessions that clients open; nobody opens one without.
+    pub(crate) queue_group: Option<String>,
     pub(crate) lifecycle: Lifecycle,
     handlers: Handlers,
     layers: Layers,
@@ -111,6 +113,7 @@ impl Instance {
             base,
             endpoints,
             connection,
+            queue_group: service_queue_group(&service)?,
             lifecycle,
             handlers: service.handlers,
             layers: service.layers,

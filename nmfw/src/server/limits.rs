@@ -109,29 +109,10 @@ impl Effective {
                 method.name()
             )));
         }
-        let queue_group = own
-            .queue_group
-            .clone()
-            .or_else(|| all.queue_group.clone())
-            .or_else(|| {
-                let from_proto = method
-                    .queue_group()
-                    .or(method.service().default_queue_group());
-                from_proto.map(|group| match group {
-                    QueueGroup::Named(name) => QueueGroup::Named(name.to_owned()),
-                    QueueGroup::None => QueueGroup::None,
-                })
-            });
-        let queue_group = match queue_group {
-            Some(QueueGroup::None) => None,
-            Some(QueueGroup::Named(name)) => Some(name),
-            None => Some(DEFAULT_QUEUE_GROUP.to_owned()),
-        };
-        if let Some(group) = &queue_group {
-            subject::check_queue_group(group).map_err(|why| {
-                service.invalid(format!("the queue group {group:?} cannot be used: {why}"))
-            })?;
-        }
+        let from_proto = method
+            .queue_group()
+            .or(method.service().default_queue_group());
+        let queue_group = queue_group(service, own, from_proto)?;
         Ok(Self {
             queue_group,
             concurrency,
@@ -140,4 +121,31 @@ impl Effective {
             max_request_size,
         })
     }
+}
+
+/// The queue group of a whole service; `None` if each of its instances gets every request.
+pub(super) fn service_queue_group(service: &Service) -> Result<Option<String>, Error> {
+    let from_proto = service.spec.default_queue_group();
+    queue_group(service, &Limits::default(), from_proto)
+}
+
+fn queue_group(
+    service: &Service,
+    own: &Limits,
+    from_proto: Option<QueueGroup<&'static str>>,
+) -> Result<Option<String>, Error> {
+    let configured = own.queue_group.as_ref();
+    let group = match configured.or(service.limits.queue_group.as_ref()) {
+        Some(QueueGroup::None) => return Ok(None),
+        Some(QueueGroup::Named(name)) => name.clone(),
+        None => match from_proto {
+            Some(QueueGroup::None) => return Ok(None),
+            Some(QueueGroup::Named(name)) => name.to_owned(),
+            None => DEFAULT_QUEUE_GROUP.to_owned(),
+        },
+    };
+    subject::check_queue_group(&group).map_err(|why| {
+        service.invalid(format!("the queue group {group:?} cannot be used: {why}"))
+    })?;
+    Ok(Some(group))
 }

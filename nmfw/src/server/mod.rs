@@ -9,6 +9,7 @@ mod instance;
 mod limits;
 mod running;
 mod service;
+mod sessions;
 mod stats;
 mod work;
 

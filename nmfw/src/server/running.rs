@@ -69,6 +69,7 @@ impl Running {
             for endpoint in &instance.endpoints {
                 work.read(instance, endpoint).await?;
             }
+            work.sessions(instance).await?;
         }
         fence.pass(MAX_ROUND_TRIP).await?;
         // Only now, so that who finds a service can call it.
@@ -200,11 +201,11 @@ impl Subjects {
     fn of(instances: &[Arc<Instance>]) -> Self {
         let own = |instance: &Arc<Instance>| {
             let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
-            let fence = crate::subject::instance(&instance.base, &instance.id, "fence.*");
-            let discovery = discovery::subjects(instance);
+            let own = |what| crate::subject::instance(&instance.base, &instance.id, what);
+            // Where sessions are opened is not among them: without, there is still base mode.
             endpoints
-                .chain([fence])
-                .chain(discovery)
+                .chain([own("fence.*"), own("s.*")])
+                .chain(discovery::subjects(instance))
                 .collect::<Vec<_>>()
         };
         Self(instances.iter().flat_map(own).collect())

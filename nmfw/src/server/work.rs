@@ -16,8 +16,9 @@ use super::{
     fence::Fence,
     instance::Endpoint,
     running::{End, Subjects},
+    sessions::{self, Sessions},
 };
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
+use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, subject};
 
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 pub(super) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ const MAX_LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// nats-server reads a number of more than nine digits as one that is reached already, and ends the
 /// subscription; async-nats takes it at its word and goes on delivering what is on its way. So
 /// nothing is lost, as it would be by async-nats's own `unsubscribe` and `drain`.
-const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
+pub(super) const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
 
 /// All tasks of a server. They end with it.
 pub(super) struct Work {
@@ -39,6 +40,8 @@ pub(super) struct Work {
     lifecycle: Lifecycle,
     grace: Duration,
     readers: JoinSet<()>,
+    /// Packets of sessions are read to the very end.
+    packets: JoinSet<()>,
     pub(super) discovery: JoinSet<()>,
     /// Cancelled when the NATS server has sent the last request it will send.
     fenced: CancellationToken,
@@ -53,6 +56,7 @@ impl Work {
             lifecycle,
             grace,
             readers: JoinSet::new(),
+            packets: JoinSet::new(),
             discovery: JoinSet::new(),
             fenced: CancellationToken::new(),
             asked: mpsc::channel(1),
@@ -75,6 +79,24 @@ impl Work {
         self.readers.spawn(async move {
             read(&instance, &endpoint, subscriber, asked, fenced).await;
         });
+        Ok(())
+    }
+
+    /// Lets clients open sessions with an instance, if it has any.
+    pub(super) async fn sessions(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
+        let Some(sessions) = Sessions::new(instance) else {
+            return Ok(());
+        };
+        let client = self.connection.client();
+        let own = subject::instance(&instance.base, &instance.id, "s.*");
+        let packets = super::subscribe(client, own, None).await?;
+        let open = subject::open(&instance.base);
+        let opening = super::subscribe(client, open, instance.queue_group.clone()).await?;
+        let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+        self.packets
+            .spawn(sessions::packets(Arc::clone(&sessions), packets));
+        self.readers
+            .spawn(sessions::opening(sessions, opening, asked, fenced));
         Ok(())
     }
 

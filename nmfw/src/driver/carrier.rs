@@ -1,0 +1,103 @@
+//! [`Carrier`]: the way of packets to the peer.
+
+use std::time::Duration;
+
+use async_nats::{Subject, client::PublishErrorKind};
+
+use crate::{Connection, Status, session::Transmit};
+
+/// How long a packet may take to get into the connection's buffer. It takes longer only while the
+/// connection is lost; then it is left out, as the session sends it again.
+const MAX_SEND: Duration = Duration::from_secs(10);
+
+/// Subjects of account mappings. The NATS server does not say there that nobody listens, and they
+/// are gone after an answer, which a reply subject would ask for.
+const MAPPED: &str = "_R_.";
+
+pub(crate) struct Carrier {
+    connection: Connection,
+    /// Where packets for this side arrive.
+    own: Subject,
+    /// Where the session is opened, then the peer's own subject.
+    peer: Subject,
+    is_known: bool,
+}
+
+impl Carrier {
+    /// Of a client, which knows only where to open the session.
+    pub(crate) fn to_open(connection: Connection, own: Subject, open: Subject) -> Self {
+        Self {
+            connection,
+            own,
+            peer: open,
+            is_known: false,
+        }
+    }
+
+    /// Of a service, which was told.
+    pub(crate) fn to_peer(connection: Connection, own: Subject, peer: Subject) -> Self {
+        Self {
+            connection,
+            own,
+            peer,
+            is_known: true,
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Subject {
+        self.peer.clone()
+    }
+
+    /// Whether packets go to the peer itself.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
+    /// same.
+    pub(super) fn learn(&mut self, reply: Option<Subject>) {
+        if let Some(reply) = reply
+            && !self.is_known
+        {
+            self.peer = reply;
+            self.is_known = true;
+        }
+    }
+
+    /// Whether the connection took it; if not, more of the kind is not worth a try now.
+    ///
+    /// # Errors
+    /// If the session cannot go on.
+    pub(super) async fn publish(&self, transmit: Transmit) -> Result<bool, Status> {
+        let client = self.connection.client();
+        let (peer, packet) = (self.peer.clone(), transmit.packet);
+        let with_reply = transmit.with_reply && !peer.starts_with(MAPPED);
+        let publish = async {
+            if with_reply {
+                client
+                    .publish_with_reply(peer, self.own.clone(), packet)
+                    .await
+            } else {
+                client.publish(peer, packet).await
+            }
+        };
+        match tokio::time::timeout(MAX_SEND, publish).await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => {
+                let text = format!("a packet was not sent: {error}");
+                Err(match error.kind() {
+                    // The server takes less than when the session was opened.
+                    PublishErrorKind::MaxPayloadExceeded => Status::unavailable(text),
+                    PublishErrorKind::InvalidSubject => Status::internal(text),
+                    PublishErrorKind::Send => {
+                        Status::unavailable("the connection to NATS is closed")
+                    }
+                })
+            }
+            Err(_) => {
+                tracing::debug!(peer = %self.peer, "a packet waits for the connection to come back");
+                Ok(false)
+            }
+        }
+    }
+}

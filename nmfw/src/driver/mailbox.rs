@@ -1,0 +1,184 @@
+//! [`Mailbox`]: what waits for the task of a session.
+
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_nats::{Message, StatusCode, Subject};
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::Status;
+
+/// Packets without a number that may wait beside the numbered ones: acknowledgements and signs of
+/// life, of which an honest peer sends few.
+const MAX_BARE: usize = 64;
+
+/// Filled by those who must not wait, readers of subscriptions and callers; emptied by the task of
+/// the session, all at once.
+///
+/// It is bounded: packets by what the window allows, commands by the calls that are under way,
+/// each of which gives one.
+#[derive(Debug)]
+pub(crate) struct Mailbox<C> {
+    contents: Mutex<Contents<C>>,
+    bell: Notify,
+    max_packets: usize,
+}
+
+#[derive(Debug)]
+struct Contents<C> {
+    batch: Batch<C>,
+    /// The session is over: nobody reads any more.
+    is_over: bool,
+}
+
+/// What was there at a time.
+#[derive(Debug)]
+pub(super) struct Batch<C> {
+    pub(super) packets: Vec<Packet>,
+    pub(super) commands: Vec<C>,
+    pub(super) signals: Signals,
+}
+
+/// What is said once, however often.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// A caller has given its call up.
+    pub(crate) gave_up: bool,
+    /// No new calls are wanted; the session may end when the present ones have.
+    pub(crate) drain: bool,
+    pub(super) reconnected: bool,
+    /// Why the session cannot be opened.
+    pub(super) denied: Option<Status>,
+    /// Why the session is to end at once.
+    pub(super) failure: Option<Status>,
+}
+
+/// A NATS message for a session.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(super) payload: Bytes,
+    pub(super) reply: Option<Subject>,
+    pub(super) is_no_responders: bool,
+}
+
+impl From<Message> for Packet {
+    fn from(message: Message) -> Self {
+        Self {
+            is_no_responders: message.status == Some(StatusCode::NO_RESPONDERS),
+            payload: message.payload,
+            reply: message.reply,
+        }
+    }
+}
+
+impl<C> Default for Batch<C> {
+    fn default() -> Self {
+        Self {
+            packets: Vec::new(),
+            commands: Vec::new(),
+            signals: Signals::default(),
+        }
+    }
+}
+
+impl<C> Mailbox<C> {
+    /// For a session with this window of packets.
+    pub(crate) fn new(packet_window: u32) -> Self {
+        Self {
+            contents: Mutex::new(Contents {
+                batch: Batch::default(),
+                is_over: false,
+            }),
+            bell: Notify::new(),
+            // Those that are sent again may lie beside the first ones.
+            max_packets: 2 * packet_window as usize + MAX_BARE,
+        }
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents<C>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A packet has come. More than the window allows end the session.
+    pub(crate) fn packet(&self, packet: Packet) {
+        {
+            let mut contents = self.contents();
+            if contents.is_over {
+                return;
+            }
+            if contents.batch.packets.len() >= self.max_packets {
+                contents.batch.signals.failure.get_or_insert_with(|| {
+                    Status::internal("the peer broke the protocol: more packets than the window")
+                });
+            } else {
+                contents.batch.packets.push(packet);
+            }
+        }
+        self.bell.notify_one();
+    }
+
+    /// Gives the command back if the session is over.
+    pub(crate) fn command(&self, command: C) -> Result<(), C> {
+        {
+            let mut contents = self.contents();
+            if contents.is_over {
+                return Err(command);
+            }
+            contents.batch.commands.push(command);
+        }
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    fn signal(&self, set: impl FnOnce(&mut Signals)) {
+        set(&mut self.contents().batch.signals);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn gave_up(&self) {
+        self.signal(|signals| signals.gave_up = true);
+    }
+
+    pub(crate) fn drain(&self) {
+        self.signal(|signals| signals.drain = true);
+    }
+
+    pub(crate) fn reconnected(&self) {
+        self.signal(|signals| signals.reconnected = true);
+    }
+
+    /// The NATS server does not let this side publish to where the session is opened. One that is
+    /// open does not mind.
+    pub(crate) fn denied(&self, status: Status) {
+        self.signal(|signals| signals.denied = Some(status));
+    }
+
+    /// Ends the session.
+    pub(crate) fn fail(&self, status: Status) {
+        self.signal(|signals| {
+            signals.failure.get_or_insert(status);
+        });
+    }
+
+    /// Closes the box for good, and gives the commands that nobody has seen.
+    pub(crate) fn close(&self) -> Vec<C> {
+        let mut contents = self.contents();
+        contents.is_over = true;
+        mem::take(&mut contents.batch).commands
+    }
+
+    /// Takes all that is there, in exchange for an empty batch.
+    pub(super) fn take(&self, batch: &mut Batch<C>) {
+        debug_assert!(batch.packets.is_empty() && batch.commands.is_empty());
+        batch.signals = Signals::default();
+        mem::swap(&mut self.contents().batch, batch);
+    }
+
+    /// Comes back when something may be there.
+    pub(super) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+}

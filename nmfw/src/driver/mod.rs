@@ -1,0 +1,148 @@
+//! What carries a session over NATS: one task for each, which owns the [`Session`], feeds it with
+//! what lies in its [`Mailbox`], and publishes what it has to say.
+
+mod alarm;
+mod carrier;
+mod mailbox;
+
+use std::time::Instant;
+
+use self::{alarm::Alarm, mailbox::Batch};
+pub(crate) use self::{
+    carrier::Carrier,
+    mailbox::{Mailbox, Packet, Signals},
+};
+use crate::{
+    Connection, Status,
+    session::{Config, Event, Session},
+};
+
+/// What mappings may add to a packet on its way.
+const PACKET_RESERVE: usize = 1024;
+
+/// Below this there is no room for sessions beside the reserve.
+const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
+
+/// The settings of sessions on a connection; `None` if its server takes too little for them.
+pub(crate) fn config(connection: &Connection) -> Option<Config> {
+    let max_payload = connection.max_payload();
+    (max_payload >= MIN_PAYLOAD).then(|| Config {
+        max_packet: max_payload - PACKET_RESERVE,
+        ..Config::default()
+    })
+}
+
+/// What a side of a session does with what happens.
+pub(crate) trait Side {
+    /// What the application tells the session.
+    type Command: Send;
+
+    fn on_command(&mut self, session: &mut Session, command: Self::Command);
+
+    fn on_event(&mut self, session: &mut Session, event: Event);
+
+    /// Comes after all commands and packets that were there, and before anything is sent.
+    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
+
+    /// When [`Self::settle`] has to come again, unless something happens before.
+    fn alarm(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether others are likely to have something to send at this moment, too.
+    fn is_busy(&self) -> bool;
+}
+
+/// Carries a session until it is over. All that is ready is taken in before anything is sent, so
+/// that many calls go into few packets.
+pub(crate) async fn drive<S: Side>(
+    session: &mut Session,
+    mailbox: &Mailbox<S::Command>,
+    carrier: &mut Carrier,
+    side: &mut S,
+) {
+    let mut batch = Batch::default();
+    let mut alarm = Alarm::new();
+    loop {
+        mailbox.take(&mut batch);
+        let now = Instant::now();
+        for packet in batch.packets.drain(..) {
+            if packet.is_no_responders {
+                session.handle_no_responders(now);
+            } else {
+                carrier.learn(packet.reply);
+                session.handle_packet(now, &packet.payload);
+            }
+            pass_events(session, side);
+        }
+        for command in batch.commands.drain(..) {
+            side.on_command(session, command);
+        }
+        if batch.signals.reconnected {
+            session.handle_reconnect(now);
+        }
+        let denied = batch.signals.denied.take();
+        let denied = denied.filter(|_| !carrier.is_known());
+        if let Some(status) = denied.or_else(|| batch.signals.failure.take()) {
+            session.close(Some(status));
+        }
+        session.handle_timeout(now);
+        pass_events(session, side);
+        side.settle(session, &batch.signals, now);
+        pass_events(session, side);
+        loop {
+            if let Err(status) = transmit(session, carrier, now).await {
+                session.close(Some(status));
+            }
+            if !pass_events(session, side) {
+                break;
+            }
+        }
+        if session.is_closed() {
+            return;
+        }
+        alarm.set(
+            [session.poll_timeout(), side.alarm()]
+                .into_iter()
+                .flatten()
+                .min(),
+        );
+        tokio::select! {
+            biased;
+            () = mailbox.rung() => {
+                if side.is_busy() {
+                    // Who was woken together with this task gets its turn, and into the same
+                    // packet.
+                    tokio::task::yield_now().await;
+                }
+            }
+            () = alarm.rung() => {}
+        }
+    }
+}
+
+/// Publishes what a session that is over has to say.
+pub(crate) async fn farewell(session: &mut Session, carrier: &Carrier) {
+    if let Err(status) = transmit(session, carrier, Instant::now()).await {
+        tracing::debug!(%status, "a session was ended without a word");
+    }
+}
+
+/// Tells the side what happened; whether anything did.
+fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
+    let mut any = false;
+    while let Some(event) = session.poll_event() {
+        side.on_event(session, event);
+        any = true;
+    }
+    any
+}
+
+async fn transmit(session: &mut Session, carrier: &Carrier, now: Instant) -> Result<(), Status> {
+    while let Some(transmit) = session.poll_transmit(now) {
+        if !carrier.publish(transmit).await? {
+            break;
+        }
+    }
+    Ok(())
+}

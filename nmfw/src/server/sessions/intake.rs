@@ -1,0 +1,68 @@
+//! The subscriptions of sessions, and what they wait for besides.
+
+use std::sync::Arc;
+
+use async_nats::Subscriber;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{super::work::UNSUBSCRIBE_NOW, Sessions};
+
+/// Where sessions are opened. As with requests, none that is on its way when the server stops
+/// stays without an answer.
+pub(in crate::server) async fn opening(
+    sessions: Arc<Sessions>,
+    mut subscriber: Subscriber,
+    asked: mpsc::Sender<()>,
+    fenced: CancellationToken,
+) {
+    let draining = sessions.instance.lifecycle.draining.clone();
+    while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
+        sessions.accept(message);
+    }
+    if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
+        tracing::debug!(%error, "unsubscribing failed");
+    }
+    drop(asked);
+    while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
+        sessions.accept(message);
+    }
+    while let Some(Some(message)) = subscriber.next().now_or_never() {
+        sessions.accept(message);
+    }
+}
+
+/// Where packets of all sessions arrive. Never waits for anything but messages and news for all
+/// sessions; who started it ends it.
+pub(in crate::server) async fn packets(sessions: Arc<Sessions>, mut subscriber: Subscriber) {
+    let lifecycle = &sessions.instance.lifecycle;
+    let mut state = sessions.connection.state();
+    let mut epoch = state.borrow_and_update().epoch;
+    let mut is_draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = lifecycle.forced.cancelled() => break,
+            () = lifecycle.draining.cancelled(), if !is_draining => {
+                is_draining = true;
+                sessions.drain();
+            }
+            changed = state.changed() => {
+                let now = *state.borrow_and_update();
+                if changed.is_err() || now.is_closed() {
+                    return sessions.fail("the service's connection to NATS is closed");
+                }
+                if now.is_connected() && now.epoch != epoch {
+                    epoch = now.epoch;
+                    sessions.each(crate::driver::Mailbox::reconnected);
+                }
+            }
+            message = subscriber.next() => match message {
+                Some(message) => sessions.deliver(message),
+                None => return sessions.fail("the service's connection to NATS is closed"),
+            },
+        }
+    }
+    sessions.fail("the server was stopped");
+}
