@@ -297,6 +297,28 @@ on_both_brokers! {
         on_session(&client).await;
     }
 
+    async fn calls_go_elsewhere_when_an_instance_is_gone(broker: TestBroker) {
+        let (gone, stays) = (Strings::default(), Strings::default());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (url, strings) = (broker.url(), gone.clone());
+        let serving = runtime.spawn(async move { puppet::serve(&url, &strings).await.unwrap() });
+        let _never_stopped = std::mem::ManuallyDrop::new(serving.await.unwrap());
+        let client = open_client(&broker.url()).await;
+        let _stays = start(&broker.url(), &stays, LIMIT).await;
+        let under_way = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future());
+        eventually(LIMIT, || async { gone.started() > gone.finished() }).await;
+        runtime.shutdown_background();
+
+        let begin = Instant::now();
+        eventually(LIMIT, || async { client.echo(Blob::default()).timeout(SHORT).await }).await;
+        assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
+        on_session(&client).await;
+        assert!(stays.started() > 0);
+        let status = timeout(LIMIT, under_way).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(!status.is_not_started(), "{status}");
+    }
+
     async fn a_client_that_goes_away_frees_its_session(broker: TestBroker) {
         let strings = Strings::default();
         let _server = puppet::serve(&broker.url(), &strings).await.unwrap();

@@ -23,8 +23,9 @@ use crate::{Context, Deadline, Metadata, Method, Status, middleware::Response};
 /// # }
 /// ```
 ///
-/// Dropping it, or the future it turns into, gives the call up. Over NATS a handler that has
-/// started then goes on until its deadline.
+/// Dropping it, or the future it turns into, gives the call up. A handler that has started is then
+/// dropped too on a [multiplexed](Channel::multiplexed) channel; else, over NATS, it goes on until its
+/// deadline.
 ///
 /// # Errors
 /// Every error is a [`Status`]: the handler's own, or one of these.

@@ -241,10 +241,8 @@ fn on_event(shared: &Shared, event: &ConnectionEvent) {
                 |_| denied(&format!("publish to {subject}")).not_started(),
             );
             shared.each_session(|session| {
-                if session.open.as_str() == subject {
-                    let status = denied(&format!("publish to {subject}"));
-                    session.mailbox.denied(status);
-                }
+                let status = denied(&format!("publish to {subject}"));
+                session.mailbox.denied(subject, status);
             });
         }
         ConnectionEvent::ReplyDenied { reply } => {

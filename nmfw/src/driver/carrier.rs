@@ -48,11 +48,6 @@ impl Carrier {
         self.peer.clone()
     }
 
-    /// Whether packets go to the peer itself.
-    pub(crate) fn is_known(&self) -> bool {
-        self.is_known
-    }
-
     /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
     /// same.
     pub(super) fn learn(&mut self, reply: Option<Subject>) {

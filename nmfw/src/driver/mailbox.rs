@@ -50,8 +50,8 @@ pub(crate) struct Signals {
     /// No new calls are wanted; the session may end when the present ones have.
     pub(crate) drain: bool,
     pub(super) reconnected: bool,
-    /// Why the session cannot be opened.
-    pub(super) denied: Option<Status>,
+    /// A subject to which the NATS server does not let this side publish.
+    pub(super) denied: Option<(String, Status)>,
     /// Why the session is to end at once.
     pub(super) failure: Option<Status>,
 }
@@ -150,10 +150,11 @@ impl<C> Mailbox<C> {
         self.signal(|signals| signals.reconnected = true);
     }
 
-    /// The NATS server does not let this side publish to where the session is opened. One that is
-    /// open does not mind.
-    pub(crate) fn denied(&self, status: Status) {
-        self.signal(|signals| signals.denied = Some(status));
+    /// The NATS server does not let this side publish to the subject. If that is where the packets
+    /// go, it ends the session. The last one counts, as the subject of a session is asked for again
+    /// and again.
+    pub(crate) fn denied(&self, subject: &str, status: Status) {
+        self.signal(|signals| signals.denied = Some((subject.to_owned(), status)));
     }
 
     /// Ends the session.

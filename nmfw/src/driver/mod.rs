@@ -5,7 +5,7 @@ mod alarm;
 mod carrier;
 mod mailbox;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
@@ -22,6 +22,10 @@ const PACKET_RESERVE: usize = 1024;
 
 /// Below this there is no room for sessions beside the reserve.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
+
+/// A peer without a subscription for this long is likely to be gone. After less, it may be the broker
+/// that has restarted.
+const MAX_VANISHED: Duration = Duration::from_secs(2);
 
 /// The settings of sessions on a connection; `None` if its server takes too little for them.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
@@ -44,6 +48,9 @@ pub(crate) trait Side {
     /// Comes after all commands and packets that were there, and before anything is sent.
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
 
+    /// Nobody has subscribed to the peer's subject for a while. It is not given up yet.
+    fn on_vanished(&mut self) {}
+
     /// When [`Self::settle`] has to come again, unless something happens before.
     fn alarm(&self) -> Option<Instant> {
         None
@@ -63,13 +70,16 @@ pub(crate) async fn drive<S: Side>(
 ) {
     let mut batch = Batch::default();
     let mut alarm = Alarm::new();
+    let mut vanished: Option<Instant> = None;
     loop {
         mailbox.take(&mut batch);
         let now = Instant::now();
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
+                vanished.get_or_insert(now);
                 session.handle_no_responders(now);
             } else {
+                vanished = None;
                 carrier.learn(packet.reply);
                 session.handle_packet(now, &packet.payload);
             }
@@ -82,12 +92,17 @@ pub(crate) async fn drive<S: Side>(
             session.handle_reconnect(now);
         }
         let denied = batch.signals.denied.take();
-        let denied = denied.filter(|_| !carrier.is_known());
+        let denied = denied.filter(|(subject, _)| carrier.peer().as_str() == subject);
+        let denied = denied.map(|(_, status)| status);
         if let Some(status) = denied.or_else(|| batch.signals.failure.take()) {
             session.close(Some(status));
         }
         session.handle_timeout(now);
         pass_events(session, side);
+        // The session sends a sign of life often enough meanwhile to come by here in time.
+        if vanished.is_some_and(|at| now >= at + MAX_VANISHED) {
+            side.on_vanished();
+        }
         side.settle(session, &batch.signals, now);
         pass_events(session, side);
         loop {

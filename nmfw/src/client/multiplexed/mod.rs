@@ -155,15 +155,13 @@ impl Service {
             if ours {
                 state.opening = None;
                 state.open = Some(Arc::clone(handle));
-                state.failures = 0;
-                state.retry = None;
             }
             ours
         });
     }
 
-    /// The session takes no more calls.
-    fn left(&self, handle: &Weak<Handle>) {
+    /// The session takes no more calls. If it has never been of use, the next has to wait.
+    fn left(&self, handle: &Weak<Handle>, was_of_use: bool) {
         let is = |other: &Option<Arc<Handle>>| {
             other
                 .as_ref()
@@ -176,12 +174,19 @@ impl Service {
                 left = state.open.take();
             } else if is(&state.opening) {
                 left = state.opening.take();
+            } else {
+                return false;
+            }
+            if was_of_use {
+                state.failures = 0;
+                state.retry = None;
+            } else {
                 let longest = FIRST_PAUSE * 2_u32.saturating_pow(state.failures.min(16));
                 let pause = longest.min(MAX_PAUSE).mul_f64(rand::random_range(0.5..1.0));
                 state.failures = state.failures.saturating_add(1);
                 state.retry = Some(Instant::now() + pause);
             }
-            left.is_some()
+            true
         });
     }
 }
@@ -213,9 +218,7 @@ impl Opening {
             tracing::debug!(open = %self.open, %status, "no session");
         }
         // In this order: who finds the mailbox closed finds no session to be told of either.
-        if let Some(service) = self.service.upgrade() {
-            service.left(self.calls.handle());
-        }
+        self.calls.leave();
         for command in self.mailbox.close() {
             command.refuse();
         }
@@ -224,7 +227,7 @@ impl Opening {
     async fn carry(&mut self, config: crate::session::Config) -> Result<(), Status> {
         let replies = self.connection.replies().await?;
         let mailbox = Arc::clone(&self.mailbox);
-        let inbox = SessionInbox::register(Arc::clone(replies), &self.open, mailbox)?;
+        let inbox = SessionInbox::register(Arc::clone(replies), mailbox)?;
         let own = Subject::from(inbox.subject());
         let mut carrier = Carrier::to_open(self.connection.clone(), own, self.open.clone());
         let mut session = Session::client(config, std::time::Instant::now());

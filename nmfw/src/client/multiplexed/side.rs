@@ -40,6 +40,8 @@ pub(super) struct Calls {
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
+    /// Whether a call was answered.
+    was_of_use: bool,
 }
 
 struct Call {
@@ -56,17 +58,14 @@ impl Calls {
             calls: HashMap::new(),
             is_abandoned: false,
             has_gone_away: false,
+            was_of_use: false,
         }
     }
 
-    pub(super) fn handle(&self) -> &Weak<Handle> {
-        &self.handle
-    }
-
     /// Tells the callers to look for another session.
-    fn leave(&mut self) {
+    pub(super) fn leave(&self) {
         if let Some(service) = self.service.upgrade() {
-            service.left(&self.handle);
+            service.left(&self.handle, self.was_of_use);
         }
     }
 
@@ -152,6 +151,7 @@ impl Side for Calls {
             }
             Event::Message { stream, message } => {
                 session.consume(stream, message.len());
+                self.was_of_use = true;
                 if let Some(call) = self.calls.get_mut(&stream)
                     && call.body.replace(message).is_some()
                 {
@@ -163,6 +163,7 @@ impl Side for Calls {
             Event::Finished { stream, outcome } => self.finish(stream, outcome),
             Event::GoAway => {
                 self.has_gone_away = true;
+                self.was_of_use = true;
                 self.leave();
             }
             Event::Closed(status) => {
@@ -173,6 +174,11 @@ impl Side for Calls {
             }
             Event::Call { .. } | Event::End { .. } | Event::Writable { .. } | Event::Drained => {}
         }
+    }
+
+    /// Further calls try their luck elsewhere. Those under way may still be answered.
+    fn on_vanished(&mut self) {
+        self.leave();
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, _now: Instant) {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use async_nats::Subject;
-
 use super::Replies;
 use crate::{Status, client::multiplexed::Mailbox};
 
@@ -14,8 +12,6 @@ pub(super) const SESSION: &str = "s.";
 #[derive(Debug)]
 pub(super) struct SessionEntry {
     pub(super) generation: u32,
-    /// Where it is opened.
-    pub(super) open: Subject,
     pub(super) mailbox: Arc<Mailbox>,
 }
 
@@ -27,12 +23,7 @@ pub(crate) struct SessionInbox {
 }
 
 impl SessionInbox {
-    /// `open` is the subject where it is going to be opened.
-    pub(crate) fn register(
-        replies: Arc<Replies>,
-        open: &Subject,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<Self, Status> {
+    pub(crate) fn register(replies: Arc<Replies>, mailbox: Arc<Mailbox>) -> Result<Self, Status> {
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
@@ -40,10 +31,8 @@ impl SessionInbox {
             }
             calls.generation = calls.generation.wrapping_add(1);
             let generation = calls.generation;
-            let open = open.clone();
             let slot = calls.sessions.insert(SessionEntry {
                 generation,
-                open,
                 mailbox,
             });
             (slot, generation)
