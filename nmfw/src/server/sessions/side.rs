@@ -132,7 +132,9 @@ impl Calls {
         let (instance, endpoint) = (Arc::clone(&self.instance), Arc::clone(endpoint));
         let mailbox = Arc::clone(&self.mailbox);
         let handler = self.instance.lifecycle.tasks.spawn(async move {
-            let outcome = instance.call(&endpoint, admitted, request).await;
+            // The permit lasts until the session has the answer; how many of those a session
+            // can hold is bounded by its streams.
+            let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
             // Fails if the session has ended: then nobody waits for the answer.
             _ = mailbox.command(Command { stream, outcome });
         });
