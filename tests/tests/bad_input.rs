@@ -309,7 +309,7 @@ on_both_brokers! {
 
         // A method that is not served: nobody has to wait for the time-out to know it.
         let began = Instant::now();
-        for unknown in ["Unknown", "echo", "Echo.x", "_open"] {
+        for unknown in ["Unknown", "echo", "Echo.x", "_opened"] {
             let reply = bench.plain.request(subject(unknown), "".into()).await;
             let kind = reply.unwrap_err().kind();
             assert_eq!(kind, async_nats::RequestErrorKind::NoResponders, "{unknown}");
