@@ -129,10 +129,10 @@ impl Channel {
     }
 
     /// Lets calls share a session with an instance of the service, many of them in one NATS
-    /// message, which is several times the throughput when there are many at a time. Then requests
-    /// and answers may be larger than the NATS server's `max_payload`, up to 64 MiB; a handler whose
-    /// caller gives up is dropped at once; and calls under way outlive a connection that is lost and
-    /// comes back, until their deadlines.
+    /// message, which raises the throughput when there are many at a time. Then requests and answers
+    /// may be larger than the NATS server's `max_payload`, up to 64 MiB; a handler whose caller gives
+    /// up is dropped at once; and calls under way outlive a connection that is lost and comes back,
+    /// until their deadlines.
     ///
     /// The session is opened in the background when the first call is made. That call does not wait
     /// for it, nor do others: they are made as without this, and so are all calls to a service that
