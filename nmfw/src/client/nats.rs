@@ -71,24 +71,24 @@ impl Nats {
         let mut longest = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let outcome = self.attempt(&request, &subject).await;
+            let status = match self.attempt(&request, &subject).await {
+                Ok(response) => return Ok(response),
+                // A repetition cannot help where nobody listens; who waits for a service to come
+                // has `wait_ready`.
+                Err(Refusal::Final(status)) => return Err(status),
+                Err(Refusal::Elsewhere(status)) => status,
+            };
             let pause = longest.mul_f64(rand::random_range(0.5..1.0));
             // Without time for a repetition the refusal is the better answer: it says what is wrong
             // and that nothing was started, which a passed deadline does not.
             let left = request.deadline().time_left();
-            let again = attempt < self.max_attempts && left.is_none_or(|left| pause < left);
-            match outcome {
-                // A repetition cannot help where nobody listens; who waits for a service to come
-                // has `wait_ready`.
-                Err(Refusal::Elsewhere(status)) if again => {
-                    tracing::debug!(method = %request.method(), %status, attempt, "sending again");
-                    tokio::time::sleep(pause).await;
-                    longest = (longest * 2).min(MAX_PAUSE);
-                    attempt += 1;
-                }
-                Err(Refusal::Elsewhere(status) | Refusal::Final(status)) => return Err(status),
-                Ok(response) => return Ok(response),
+            if attempt >= self.max_attempts || left.is_some_and(|left| left <= pause) {
+                return Err(status);
             }
+            tracing::debug!(method = %request.method(), %status, attempt, "sending again");
+            tokio::time::sleep(pause).await;
+            longest = (longest * 2).min(MAX_PAUSE);
+            attempt += 1;
         }
     }
 
