@@ -59,16 +59,6 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
 fn method_names(service: &Service, problems: &mut Vec<Problem>) {
     let mut seen: BTreeMap<&str, &Method> = BTreeMap::new();
     for method in &service.methods {
-        if method.streaming {
-            problems.push(problem(
-                &method.place,
-                format!(
-                    "streaming is not supported yet, and the method `{}` streams",
-                    method.proto_name
-                ),
-                "take `stream` out of the method for now",
-            ));
-        }
         if method.proto_name.starts_with('_') {
             problems.push(problem(
                 &method.place,

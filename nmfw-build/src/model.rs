@@ -73,11 +73,18 @@ pub(crate) struct Method {
     pub(crate) place: Place,
     pub(crate) proto_name: String,
     pub(crate) rust_name: String,
-    pub(crate) streaming: bool,
+    pub(crate) kind: MethodKind,
     pub(crate) idempotency: IdempotencyLevel,
     pub(crate) options: Common,
     pub(crate) deprecated: bool,
     pub(crate) docs: Vec<String>,
+}
+
+/// Which sides of a method send any number of messages instead of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MethodKind {
+    pub(crate) streams_requests: bool,
+    pub(crate) streams_responses: bool,
 }
 
 /// Reads all services of the pool.
@@ -199,7 +206,10 @@ fn read_method(
         place,
         proto_name: method.name().to_owned(),
         rust_name: names::method(method.name()),
-        streaming: method.is_client_streaming() || method.is_server_streaming(),
+        kind: MethodKind {
+            streams_requests: method.is_client_streaming(),
+            streams_responses: method.is_server_streaming(),
+        },
         idempotency: standard.map_or(IdempotencyLevel::IdempotencyUnknown, |options| {
             options.idempotency_level()
         }),

@@ -24,6 +24,7 @@ const FIXTURES: &[(&[&str], &[&str])] = &[
     (&["comments.proto"], &["comments"]),
     (&["well_known.proto"], &["well_known"]),
     (&["lints.proto"], &["lints"]),
+    (&["streaming.proto"], &["streaming"]),
     (
         &[
             "acme/billing/v1/invoices.proto",
@@ -130,14 +131,15 @@ fn a_client_or_a_server_alone() {
 
 #[test]
 fn the_runtime_may_be_elsewhere() {
-    let code = generate(&["calc.proto"], builder().runtime_path("crate::rpc::nmfw"))
-        .remove("calc")
-        .unwrap();
-    assert!(
-        !code.contains("::nmfw::")
-            || code.matches("::nmfw::").count() == code.matches("crate::rpc::nmfw::").count()
-    );
-    syn::parse_file(&code).unwrap();
+    for package in ["calc", "streaming"] {
+        let proto = format!("{package}.proto");
+        let code = generate(&[&proto], builder().runtime_path("crate::rpc::nmfw"))
+            .remove(package)
+            .unwrap();
+        let paths = code.matches("crate::rpc::nmfw::").count();
+        assert!(paths > 0 && code.matches("::nmfw::").count() == paths);
+        syn::parse_file(&code).unwrap();
+    }
 }
 
 #[test]
@@ -173,12 +175,12 @@ fn the_prefix_of_subjects_can_be_chosen() {
 }
 
 /// A service with this many methods, and names that are not short.
-fn service_with(methods: usize) -> String {
+fn service_with(methods: usize, requests: &str, responses: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let rpcs: String = (0..methods)
         .map(|n| {
             format!(
-                "rpc CollectOutstanding{n}(OutstandingRequest) returns (OutstandingResponse);\n"
+                "rpc CollectOutstanding{n}({requests} OutstandingRequest) returns ({responses} OutstandingResponse);\n"
             )
         })
         .collect();
@@ -206,15 +208,24 @@ fn service_lines(code: &str) -> usize {
 
 #[test]
 fn a_method_costs_twelve_lines_and_a_service_forty() {
-    let (two, seven) = (service_with(2), service_with(7));
-    // Trait, server, client and forwarding. On top there is its line in the facts, a constant.
-    let method = (service_lines(&seven) - service_lines(&two)) / 5 - 1;
-    assert!(method <= 12, "a method costs {method} lines");
-    let service = service_lines(&two) - 2 * (method + 1);
-    assert!(
-        service <= 40,
-        "a service costs {service} lines without its methods"
-    );
-    let empty = service_lines(&service_with(0));
+    for (requests, responses) in [
+        ("", ""),
+        ("", "stream"),
+        ("stream", ""),
+        ("stream", "stream"),
+    ] {
+        let kind = format!("({requests}) returns ({responses})");
+        let [two, seven] =
+            [2, 7].map(|methods| service_lines(&service_with(methods, requests, responses)));
+        // Trait, server, client and forwarding. On top there is its line in the facts, a constant.
+        let method = (seven - two) / 5 - 1;
+        assert!(method <= 12, "a method {kind} costs {method} lines");
+        let service = two - 2 * (method + 1);
+        assert!(
+            service <= 40,
+            "a service costs {service} lines without its methods {kind}"
+        );
+    }
+    let empty = service_lines(&service_with(0, "", ""));
     assert!(empty <= 40, "a service without methods costs {empty} lines");
 }

@@ -6,6 +6,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote};
 
 use super::{Item, Rpc, Target, deprecated, docs};
+use crate::model::MethodKind;
 
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
@@ -69,17 +70,35 @@ fn method(rpc: &Rpc<'_>, index: usize, item: &Item<'_>, target: &Target) -> Toke
     let deprecated = deprecated(rpc.method.deprecated);
     let Rpc {
         name,
+        kind,
         input,
         output,
         ..
     } = rpc;
+    let MethodKind {
+        streams_requests,
+        streams_responses,
+    } = rpc.method.kind;
+    let (argument, argument_type) = if streams_requests {
+        (
+            quote!(requests),
+            quote!(impl #runtime::client::Requests<#input>),
+        )
+    } else {
+        (quote!(request), quote!(#input))
+    };
+    let answer = if streams_responses {
+        quote!(#runtime::Streaming<#output>)
+    } else {
+        quote!(#output)
+    };
     let spec = &item.spec;
     let index = Literal::usize_unsuffixed(index);
     quote! {
         #docs
         #deprecated
-        pub fn #name(&self, request: #input) -> #runtime::client::Call<#output> {
-            self.0.unary(#spec.method(#index), request)
+        pub fn #name(&self, #argument: #argument_type) -> #runtime::client::Call<#answer> {
+            self.0.#kind(#spec.method(#index), #argument)
         }
     }
 }
@@ -103,14 +122,25 @@ pub(super) fn forward(item: &Item<'_>, target: &Target) -> String {
     }
     text.push('\n');
     for Rpc {
+        method,
         name,
         text: (input, output),
         ..
     } in &item.methods
     {
+        let input = forwarded(input, method.kind.streams_requests);
+        let output = forwarded(output, method.kind.streams_responses);
         // Writing to a string does not fail.
         let _ = writeln!(text, "        {name}({input}) -> {output};");
     }
     text.push_str("    }\n}\n");
     text
+}
+
+/// A type as the macro reads it: with the word `stream` in front if there are many of it.
+fn forwarded(name: &str, streams: bool) -> String {
+    let word = if streams { "stream " } else { "" };
+    // What is nested in a message `Stream` is in the module `stream`. Raw, it is not taken for the word.
+    let raw = name.split("::").next() == Some("stream");
+    format!("{word}{}{name}", if raw { "r#" } else { "" })
 }

@@ -10,9 +10,15 @@ pub(super) fn compact(code: &str) -> String {
     let mut in_methods = false;
     while let Some(line) = lines.next() {
         let text = line.trim_start();
-        if let Some(close) = closer(text) {
+        if is_broken_up(text) {
+            // The calls that follow the first one are indented, and so is its end.
+            let chain = if text.starts_with("pub static ") {
+                4
+            } else {
+                0
+            };
             out.push_str(line);
-            join(&mut out, &mut lines, close);
+            join(&mut out, &mut lines, indent(line) + chain);
         } else if text == ".methods(" && lines.next_if(|next| next.trim() == "&[").is_some() {
             out.push_str(line);
             out.push_str("&[");
@@ -34,28 +40,34 @@ pub(super) fn compact(code: &str) -> String {
     out
 }
 
-/// What ends the broken-up part that a line begins, if its parts go on one line.
-fn closer(text: &str) -> Option<char> {
+/// Whether the parts of what a line begins go on that line.
+fn is_broken_up(text: &str) -> bool {
     let function = text.starts_with("pub fn ") || text.starts_with("pub async fn ");
-    if (function || text.starts_with("pub static ")) && text.ends_with('(') {
-        return Some(')');
+    if function || text.starts_with("pub static ") {
+        return text.ends_with(['(', '<']);
     }
-    (text.starts_with(") -> impl ") && text.ends_with("Future<")).then_some('>')
+    (text.starts_with(") -> impl ") && text.ends_with("Future<"))
+        || (text.starts_with("requests: ") && text.ends_with('<'))
 }
 
-fn join<'a>(out: &mut String, lines: &mut impl Iterator<Item = &'a str>, close: char) {
+/// Joins lines up to the first one that begins at this column and opens nothing more.
+fn join<'a>(out: &mut String, lines: &mut impl Iterator<Item = &'a str>, column: usize) {
     for line in lines {
         let text = line.trim_start();
-        if text.starts_with(close) {
+        if text.starts_with([')', '>']) {
             if out.ends_with(',') {
                 out.pop();
             }
-            out.push_str(text);
-            return;
-        }
-        if out.ends_with(',') {
+        } else if !out.ends_with(['(', '<']) {
             out.push(' ');
         }
         out.push_str(text);
+        if indent(line) == column && !text.ends_with(['(', '<']) {
+            return;
+        }
     }
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }

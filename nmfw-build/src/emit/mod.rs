@@ -15,7 +15,7 @@ use quote::quote;
 use syn::{Ident, Type};
 
 use crate::error::Error;
-use crate::model::{Method, Service};
+use crate::model::{Method, MethodKind, Service};
 
 /// What to write besides the trait and the facts.
 pub(crate) struct Target {
@@ -40,6 +40,8 @@ pub(crate) struct Item<'a> {
 struct Rpc<'a> {
     method: &'a Method,
     name: Ident,
+    /// What the runtime calls methods of this kind, in the facts, in the server and in the channel alike.
+    kind: Ident,
     input: Type,
     output: Type,
     /// The types as prost-build wrote them.
@@ -63,6 +65,7 @@ impl<'a> Item<'a> {
                 Ok(Rpc {
                     method,
                     name: ident(&method.rust_name)?,
+                    kind: Ident::new(kind_name(method.kind), Span::call_site()),
                     input: rust_type(&prost.input_type)?,
                     output: rust_type(&prost.output_type)?,
                     text: (&prost.input_type, &prost.output_type),
@@ -142,6 +145,15 @@ pub(crate) fn service(item: &Item<'_>, target: &Target) -> Result<String, Error>
         text.push_str(&client::forward(item, target));
     }
     Ok(text)
+}
+
+fn kind_name(kind: MethodKind) -> &'static str {
+    match (kind.streams_requests, kind.streams_responses) {
+        (false, false) => "unary",
+        (false, true) => "server_streaming",
+        (true, false) => "client_streaming",
+        (true, true) => "streaming",
+    }
 }
 
 fn ident(name: &str) -> Result<Ident, Error> {

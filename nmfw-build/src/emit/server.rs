@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Target, docs};
+use super::{Item, Rpc, Target, docs};
 
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
@@ -19,7 +19,10 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let from_arc = docs(&["Makes a service of an implementation that is shared with other code."]);
     let deprecated = item.deprecated();
     let allow = item.allow(quote!(clippy::new_ret_no_self));
-    let methods = item.methods.iter().map(|rpc| &rpc.name);
+    let methods = item
+        .methods
+        .iter()
+        .map(|Rpc { name, kind, .. }| quote!(.#kind(#handler::#name)));
     quote! {
         #about
         #deprecated
@@ -34,7 +37,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
             #from_arc
             pub fn from_arc<#handler: #name>(handler: ::std::sync::Arc<#handler>) -> #runtime::server::Service {
                 #runtime::codegen::v1::ServiceBuilder::new(&#spec, handler)
-                    #(.unary(#handler::#methods))*
+                    #(#methods)*
                     .build()
             }
         }

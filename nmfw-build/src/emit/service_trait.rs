@@ -35,13 +35,25 @@ fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
         output,
         ..
     } = rpc;
+    let kind = rpc.method.kind;
+    let request = if kind.streams_requests {
+        quote!(requests: #runtime::Streaming<#input>)
+    } else {
+        quote!(request: #input)
+    };
+    let response = if kind.streams_responses {
+        // The stream borrows nothing of the implementation: it outlives the call that made it.
+        quote!(impl #runtime::codegen::v1::Stream<Item = #runtime::Result<#output>> + ::core::marker::Send + 'static)
+    } else {
+        quote!(#output)
+    };
     quote! {
         #docs
         #deprecated
         fn #name(
             &self,
             ctx: #runtime::Context,
-            request: #input,
-        ) -> impl ::core::future::Future<Output = #runtime::Result<#output>> + ::core::marker::Send;
+            #request,
+        ) -> impl ::core::future::Future<Output = #runtime::Result<#response>> + ::core::marker::Send;
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
 
 fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
-    let method = rpc.method;
+    let Rpc { method, kind, .. } = rpc;
     let name = &method.proto_name;
     let idempotency = match method.idempotency {
         IdempotencyLevel::IdempotencyUnknown => TokenStream::new(),
@@ -46,7 +46,7 @@ fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     };
     let options = common(&method.options);
     let deprecated = method.deprecated.then(|| quote!(.deprecated()));
-    quote!(#runtime::codegen::v1::MethodSpec::unary(#name) #idempotency #options #deprecated)
+    quote!(#runtime::codegen::v1::MethodSpec::#kind(#name) #idempotency #options #deprecated)
 }
 
 fn common(options: &Common) -> TokenStream {
