@@ -6,7 +6,11 @@ use nmfw_build::{Builder, Error};
 
 fn main() -> Result<(), Error> {
     nmfw_build::compile_protos(
-        &["../proto/calc.proto", "../proto/puppet.proto"],
+        &[
+            "../proto/calc.proto",
+            "../proto/puppet.proto",
+            "../proto/streams.proto",
+        ],
         &["../proto"],
     )?;
     builder_options()

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::{
     Connection, Deadline, Metadata, MetadataError, Method,
+    body::Body,
     middleware::{Caller, Extensions, Request},
 };
 
@@ -46,6 +46,7 @@ struct Inner {
     connection: Option<Connection>,
     span: Option<Span>,
     response_metadata: Mutex<Metadata>,
+    trailers: Mutex<Metadata>,
     // Made by who first needs it, the one that asks or the one that tells: most calls have neither.
     cancelled: OnceLock<CancellationToken>,
 }
@@ -68,8 +69,8 @@ impl Context {
         }))
     }
 
-    /// Splits a request into the context of its handler and the message's bytes.
-    pub(crate) fn from_request(request: Request) -> (Self, Bytes) {
+    /// Splits a request into the context of its handler and what it carries.
+    pub(crate) fn from_request(request: Request) -> (Self, Body) {
         let context = Self(Arc::new(Inner {
             method: Some(request.method),
             deadline: request.deadline,
@@ -95,7 +96,9 @@ impl Context {
         &self.0.metadata
     }
 
-    /// Sets a key of the metadata that goes back with the answer, or with the error.
+    /// Sets a key of the metadata that goes back with the answer, or with the error. Of a method
+    /// that answers with a stream it goes ahead of the messages, at the moment when the handler
+    /// returns its stream; what is set later goes with the end, as [trailers](Self::set_trailer) do.
     ///
     /// # Errors
     /// If [`Metadata`] does not take key or value.
@@ -117,8 +120,37 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sets a key of the metadata that goes back with the end of a stream of answers: what is known
+    /// only then, such as a checksum. Where the answer is one message, it goes with that.
+    ///
+    /// # Errors
+    /// If [`Metadata`] does not take key or value.
+    pub fn set_trailer(
+        &self,
+        key: impl AsRef<str>,
+        value: impl Into<String>,
+    ) -> Result<(), MetadataError> {
+        self.trailers().insert(key, value)
+    }
+
+    /// All metadata that goes back with the end, to change at will. Do not hold it over an `await`.
+    pub fn trailers(&self) -> MutexGuard<'_, Metadata> {
+        // As with `response_metadata`.
+        self.0
+            .trailers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn take_response_metadata(&self) -> Metadata {
         std::mem::take(&mut *self.response_metadata())
+    }
+
+    /// All that has not gone back yet.
+    pub(crate) fn take_trailers(&self) -> Metadata {
+        let mut all = self.take_response_metadata();
+        all.merge(&std::mem::take(&mut *self.trailers()));
+        all
     }
 
     /// When the call must be done. The handler is dropped then.

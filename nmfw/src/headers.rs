@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use async_nats::HeaderName;
+use async_nats::{HeaderMap, HeaderName};
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -12,12 +12,19 @@ pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("Nmfw-Deadline")
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("Nmfw-Version");
 /// Version of the calling service, as Go nmfw sends it.
 pub(crate) const CLIENT_VERSION: HeaderName = HeaderName::from_static("Nmfw-Client-Version");
+/// Marks a packet that opens a session on a method's subject.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("Nmfw-Session");
 /// Marks an error as one with gRPC semantics: `<code>` or `<code>;not-started`.
 pub(crate) const STATUS: HeaderName = HeaderName::from_static("Nmfw-Status");
 /// ADR-32: what went wrong.
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");
 /// ADR-32: its number.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
+
+/// Whether a message on a method's subject is the first packet of a session.
+pub(crate) fn opens_session(headers: Option<&HeaderMap>) -> bool {
+    headers.is_some_and(|headers| headers.get(SESSION).is_some())
+}
 
 /// The version of the protocol that this crate speaks.
 pub(crate) const PROTOCOL: u32 = 1;

@@ -9,6 +9,7 @@ pub mod middleware;
 pub mod server;
 
 mod base;
+mod body;
 mod connection;
 mod context;
 mod deadline;
@@ -20,9 +21,11 @@ mod session;
 mod signal;
 mod spec;
 mod status;
+mod streaming;
 mod subject;
 
 pub use async_nats;
+pub use futures_util::Stream;
 pub use prost;
 pub use prost_types;
 
@@ -40,6 +43,7 @@ pub use self::{
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
     spec::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
     status::{Code, Status},
+    streaming::Streaming,
 };
 
 /// What handlers return and calls give: a message or a [`Status`].

@@ -25,10 +25,18 @@ pub struct ServiceSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct MethodSpec {
     name: &'static str,
+    kind: Kind,
     idempotency: Idempotency,
     deprecated: bool,
     metadata: &'static [(&'static str, &'static str)],
     options: Options,
+}
+
+/// Which sides of a method stream.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    streams_requests: bool,
+    streams_responses: bool,
 }
 
 /// What can be set for a service and, with precedence, for a method of it.
@@ -217,8 +225,34 @@ impl MethodSpec {
     /// A method with one request and one response.
     #[must_use]
     pub const fn unary(name: &'static str) -> Self {
+        Self::new(name, false, false)
+    }
+
+    /// A method with one request and a stream of responses.
+    #[must_use]
+    pub const fn server_streaming(name: &'static str) -> Self {
+        Self::new(name, false, true)
+    }
+
+    /// A method with a stream of requests and one response.
+    #[must_use]
+    pub const fn client_streaming(name: &'static str) -> Self {
+        Self::new(name, true, false)
+    }
+
+    /// A method with streams both ways.
+    #[must_use]
+    pub const fn streaming(name: &'static str) -> Self {
+        Self::new(name, true, true)
+    }
+
+    const fn new(name: &'static str, streams_requests: bool, streams_responses: bool) -> Self {
         Self {
             name,
+            kind: Kind {
+                streams_requests,
+                streams_responses,
+            },
             idempotency: Idempotency::Unknown,
             deprecated: false,
             metadata: &[],
@@ -325,16 +359,37 @@ impl Method {
         self.spec().deprecated
     }
 
+    /// Whether the caller sends a stream of messages.
+    #[must_use]
+    pub const fn streams_requests(self) -> bool {
+        self.spec().kind.streams_requests
+    }
+
+    /// Whether the service answers with a stream of messages.
+    #[must_use]
+    pub const fn streams_responses(self) -> bool {
+        self.spec().kind.streams_responses
+    }
+
+    /// Whether either side sends a stream of messages.
+    #[must_use]
+    pub const fn streams(self) -> bool {
+        self.streams_requests() || self.streams_responses()
+    }
+
     /// The time that a call gets if neither caller nor server says otherwise: the method's option,
     /// else the service's, else [`DEFAULT_TIMEOUT`].
+    ///
+    /// Only its own option limits a method that [streams](Self::streams): how long the others of a
+    /// service may take says nothing of how long a stream goes on. Without, it is `None`: no limit.
     #[must_use]
-    pub fn timeout(self) -> Duration {
+    pub fn timeout(self) -> Option<Duration> {
+        let own = self.spec().options.timeout;
+        if self.streams() {
+            return own;
+        }
         let service = self.service.options.timeout;
-        self.spec()
-            .options
-            .timeout
-            .or(service)
-            .unwrap_or(DEFAULT_TIMEOUT)
+        Some(own.or(service).unwrap_or(DEFAULT_TIMEOUT))
     }
 
     pub(crate) const fn index(self) -> usize {
@@ -389,8 +444,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_method_goes_before_the_service() {
-        assert_eq!(SPEC.method(0).timeout(), Duration::from_secs(2));
-        assert_eq!(SPEC.method(1).timeout(), Duration::from_millis(200));
+        assert_eq!(SPEC.method(0).timeout(), Some(Duration::from_secs(2)));
+        assert_eq!(SPEC.method(1).timeout(), Some(Duration::from_millis(200)));
         assert_eq!(SPEC.method(1).to_string(), "calc.Calc.Add");
         assert_eq!(SPEC.method(1).full_name(), "calc.Calc.Add");
     }

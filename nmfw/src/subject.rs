@@ -111,6 +111,12 @@ pub(crate) fn instance(base: &str, id: &str, what: &str) -> String {
     format!("{base}._i.{id}.{what}")
 }
 
+/// Where packets of an instance's sessions arrive that were opened on a method's subject. A
+/// permission for those of one method is none for others.
+pub(crate) fn method_session(base: &str, method: &str, id: &str, session: &str) -> String {
+    format!("{base}._m.{method}.{id}.{session}")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

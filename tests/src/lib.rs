@@ -19,6 +19,7 @@ pub mod round_trip;
 pub mod server;
 pub mod server_log;
 pub mod srv;
+pub mod streams;
 pub mod wait;
 
 pub use broker::TestBroker;

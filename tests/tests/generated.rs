@@ -33,6 +33,7 @@ golden! {
     keywords = "type.async";
     legacy = "legacy";
     lints = "lints";
+    streaming = "streaming";
     taken = "taken";
     well_known = "well_known";
     configured = "acme.configured";
@@ -121,10 +122,10 @@ fn options_reach_the_spec() {
     assert_eq!(service.base_subject(), "acme.all-of-it");
     assert_eq!(service.full_name(), "acme.configured.Everything");
     let (plain, method) = (service.method(0), service.method(1));
-    assert_eq!(plain.timeout(), Duration::from_millis(2500));
+    assert_eq!(plain.timeout(), Some(Duration::from_millis(2500)));
     assert_eq!(plain.idempotency(), Idempotency::Unknown);
     // Rounded up to whole milliseconds.
-    assert_eq!(method.timeout(), Duration::from_millis(2));
+    assert_eq!(method.timeout(), Some(Duration::from_millis(2)));
     assert_eq!(method.idempotency(), Idempotency::Idempotent);
     assert!(method.is_deprecated() && !plain.is_deprecated());
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use prost_types::Any;
 
 use super::request::append_metadata;
-use crate::{Code, Metadata, Status, headers, middleware::Response};
+use crate::{Code, Metadata, Status, body::Body, headers, middleware::Response};
 
 /// Longest `Nats-Service-Error` in bytes. The body carries the whole message.
 const MAX_ERROR_HEADER: usize = 1024;
@@ -46,6 +46,10 @@ pub(crate) fn encode(
 
 fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap>, Bytes), Status> {
     let Response { metadata, body } = response;
+    let Body::Message(body) = body else {
+        let text = "a stream of answers to a plain NATS request";
+        return Err(Status::internal(text));
+    };
     let headers = (!metadata.is_empty()).then(|| {
         let mut headers = HeaderMap::new();
         append_metadata(&mut headers, &metadata);
@@ -243,7 +247,7 @@ mod tests {
     fn an_ok_without_metadata_has_no_headers() {
         let (headers, body, _) = encode(Ok(Response::new(Bytes::from_static(b"x"))), 10);
         assert!(headers.is_none());
-        assert_eq!(decode(message(headers, body)).unwrap().body(), "x");
+        assert_eq!(decode(message(headers, body)).unwrap().body().unwrap(), "x");
     }
 
     #[test]

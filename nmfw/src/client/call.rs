@@ -2,12 +2,34 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use prost::Message;
 
 use super::Channel;
-use crate::{Context, Deadline, Metadata, Method, Status, middleware::Response};
+use crate::{
+    Context, Deadline, Metadata, Method, Status, Streaming,
+    body::Body,
+    middleware::Response,
+    streaming::{Encoded, Payload, Reader},
+};
+
+/// What a call gives: a message, or a [`Streaming`] of them.
+pub trait Answer: Payload + Send + 'static {
+    #[doc(hidden)]
+    fn with_metadata(self, metadata: Metadata) -> Self;
+}
+
+impl<R: Message + Default + 'static> Answer for R {
+    fn with_metadata(self, _: Metadata) -> Self {
+        self
+    }
+}
+
+impl<R: Message + Default + 'static> Answer for Streaming<R> {
+    fn with_metadata(self, metadata: Metadata) -> Self {
+        Self::with_metadata(self, metadata)
+    }
+}
 
 /// A call that is made when it is awaited; until then it can be set up.
 ///
@@ -23,9 +45,12 @@ use crate::{Context, Deadline, Metadata, Method, Status, middleware::Response};
 /// # }
 /// ```
 ///
-/// Dropping it, or the future it turns into, gives the call up. A handler that has started is then
-/// dropped too on a [multiplexed](Channel::multiplexed) channel; else, over NATS, it goes on until its
-/// deadline.
+/// `A` is what comes of it: a message or, of a method that answers with a stream, a [`Streaming`],
+/// which is there when the service has begun to answer.
+///
+/// Dropping it, the future it turns into or the stream that this gives, gives the call up. A handler
+/// that has started is then dropped too if either side streams or the channel is
+/// [multiplexed](Channel::multiplexed); else, over NATS, it goes on until its deadline.
 ///
 /// # Errors
 /// Every error is a [`Status`]: the handler's own, or one of these.
@@ -33,27 +58,28 @@ use crate::{Context, Deadline, Metadata, Method, Status, middleware::Response};
 /// | code | when |
 /// |---|---|
 /// | `UNAVAILABLE`, not started | nobody serves the method; or the connection is lost, or instances are stopping, and that lasts |
-/// | `UNAVAILABLE` | the connection was lost while the call was under way: it may have been carried out |
+/// | `UNAVAILABLE` | the connection was lost while the call was under way, or the instance that carried it out is gone: it may have been carried out |
 /// | `RESOURCE_EXHAUSTED`, not started | every instance that was asked is full |
 /// | `RESOURCE_EXHAUSTED` | request or answer are larger than the NATS server takes |
 /// | `PERMISSION_DENIED` | the NATS server does not let this connection call the method |
 /// | `DEADLINE_EXCEEDED` | no answer in time: it may have been carried out |
 /// | `INVALID_ARGUMENT` | metadata was not valid, or the service could not read the request |
 /// | `INTERNAL` | the handler panicked, or its answer is not of the expected type |
+/// | `UNIMPLEMENTED` | the service does not serve the method, or one that streams to clients such as this one |
 #[must_use = "a call is made when it is awaited"]
-pub struct Call<R> {
+pub struct Call<A> {
     channel: Channel,
     method: Method,
-    body: Bytes,
+    body: Body,
     timeout: Option<Duration>,
     inherited: Deadline,
     metadata: Metadata,
     invalid: Option<Status>,
-    response: PhantomData<fn() -> R>,
+    answer: PhantomData<fn() -> A>,
 }
 
-impl<R> Call<R> {
-    pub(super) fn new(channel: Channel, method: Method, body: Bytes) -> Self {
+impl<A> Call<A> {
+    pub(super) fn new(channel: Channel, method: Method, body: Body) -> Self {
         Self {
             channel,
             method,
@@ -62,11 +88,12 @@ impl<R> Call<R> {
             inherited: Deadline::NONE,
             metadata: Metadata::new(),
             invalid: None,
-            response: PhantomData,
+            answer: PhantomData,
         }
     }
 
-    /// Sets the time that the call gets, from when it is awaited, in place of the channel's.
+    /// Sets the time that the call gets, from when it is awaited, in place of the channel's. Of a
+    /// call that streams it is the time for all of it, to the last message.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -95,20 +122,17 @@ impl<R> Call<R> {
     }
 }
 
-impl<R: Message + Default + 'static> Call<R> {
-    /// Makes the call, and gives the metadata of the answer besides. That of an error is in the
-    /// [`Status`].
+impl<A: Answer> Call<A> {
+    /// Makes the call, and gives the metadata of the answer besides; of a stream, what goes ahead of
+    /// it. That of an error is in the [`Status`].
     ///
     /// # Errors
     /// As the call itself.
-    pub async fn with_metadata(self) -> Result<(R, Metadata), Status> {
+    pub async fn with_metadata(self) -> Result<(A, Metadata), Status> {
         let method = self.method;
         let Response { metadata, body } = self.send().await?;
-        let message = R::decode(body).map_err(|error| {
-            let text = format!("the answer of {method} is not a valid message: {error}");
-            Status::internal(text).with_source(error)
-        })?;
-        Ok((message, metadata))
+        let answer = A::from_body(Encoded(body), method, Reader::Client)?;
+        Ok((answer, metadata))
     }
 
     async fn send(self) -> Result<Response, Status> {
@@ -117,24 +141,29 @@ impl<R: Message + Default + 'static> Call<R> {
         }
         let timeout = self
             .timeout
-            .unwrap_or_else(|| self.channel.default_timeout(self.method));
-        let deadline = Deadline::after(timeout).earlier(self.inherited);
+            .or_else(|| self.channel.default_timeout(self.method));
+        let deadline = timeout.map_or(Deadline::NONE, Deadline::after);
+        let deadline = deadline.earlier(self.inherited);
         self.channel
             .send(self.method, deadline, &self.metadata, self.body)
             .await
     }
 }
 
-impl<R: Message + Default + 'static> IntoFuture for Call<R> {
-    type Output = Result<R, Status>;
+impl<A: Answer> IntoFuture for Call<A> {
+    type Output = Result<A, Status>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        async move { Ok(self.with_metadata().await?.0) }.boxed()
+        async move {
+            let (answer, metadata) = self.with_metadata().await?;
+            Ok(Answer::with_metadata(answer, metadata))
+        }
+        .boxed()
     }
 }
 
-impl<R> fmt::Debug for Call<R> {
+impl<A> fmt::Debug for Call<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("method", &self.method)

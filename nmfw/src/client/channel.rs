@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use prost::Message;
 
-use super::{Call, Transport, nats::Nats, ready};
+use super::{Call, Requests, Transport, nats::Nats, ready};
 use crate::{
-    Connection, Deadline, Metadata, Method, ServiceSpec, Status,
+    Connection, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
+    body::{Body, Messages},
     middleware::{CallLayer, Layers, Request, Response},
     server::Service,
 };
@@ -79,7 +82,8 @@ impl Channel {
     }
 
     /// Sets the time that calls get which do not set their own. By default it is what the `.proto`
-    /// says, else 5 seconds.
+    /// says, else 5 seconds. Calls that stream have no limit but their own and what the `.proto` says
+    /// of their method.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.timeout = Some(timeout))
     }
@@ -143,7 +147,7 @@ impl Channel {
     /// gone. A call that it does not start, because it is full or stopping, is sent again, as ever;
     /// see [`max_attempts`](Self::max_attempts).
     pub fn multiplexed(self) -> Self {
-        self.set_nats(|nats| nats.sessions = Some(Arc::default()))
+        self.set_nats(|nats| nats.is_multiplexed = true)
     }
 
     /// Wraps all calls in a tower layer; see [`middleware`](crate::middleware). The last layer
@@ -155,7 +159,50 @@ impl Channel {
     /// Begins a unary call. Generated clients call it.
     #[doc(hidden)]
     pub fn unary<Q: Message, R>(&self, method: Method, request: Q) -> Call<R> {
-        Call::new(self.clone(), method, request.encode_to_vec().into())
+        self.with_one(method, &request)
+    }
+
+    /// Begins a call with a stream of answers. Generated clients call it.
+    #[doc(hidden)]
+    pub fn server_streaming<Q, R>(&self, method: Method, request: Q) -> Call<Streaming<R>>
+    where
+        Q: Message,
+    {
+        self.with_one(method, &request)
+    }
+
+    /// Begins a call with a stream of requests. Generated clients call it.
+    #[doc(hidden)]
+    pub fn client_streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<R>
+    where
+        Q: Message + 'static,
+    {
+        self.with_many(method, requests)
+    }
+
+    /// Begins a call with streams both ways. Generated clients call it.
+    #[doc(hidden)]
+    pub fn streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<Streaming<R>>
+    where
+        Q: Message + 'static,
+    {
+        self.with_many(method, requests)
+    }
+
+    fn with_one<A>(&self, method: Method, request: &impl Message) -> Call<A> {
+        let body = Bytes::from(request.encode_to_vec());
+        Call::new(self.clone(), method, body.into())
+    }
+
+    fn with_many<Q, A>(&self, method: Method, requests: impl Requests<Q>) -> Call<A>
+    where
+        Q: Message + 'static,
+    {
+        let encoded = requests
+            .into_streaming()
+            .map(|request| request.map(|request| Bytes::from(request.encode_to_vec())));
+        let body = Body::Messages(Messages::new(encoded));
+        Call::new(self.clone(), method, body)
     }
 
     /// Waits until an instance of the service answers in discovery. Generated clients call it.
@@ -176,8 +223,10 @@ impl Channel {
         }
     }
 
-    pub(super) fn default_timeout(&self, method: Method) -> Duration {
-        self.0.timeout.unwrap_or_else(|| method.timeout())
+    pub(super) fn default_timeout(&self, method: Method) -> Option<Duration> {
+        // How long a stream goes on is a matter of the method alone.
+        let own = self.0.timeout.filter(|_| !method.streams());
+        own.or_else(|| method.timeout())
     }
 
     pub(super) async fn send(
@@ -185,7 +234,7 @@ impl Channel {
         method: Method,
         deadline: Deadline,
         metadata: &Metadata,
-        body: bytes::Bytes,
+        body: Body,
     ) -> Result<Response, Status> {
         let settings = &*self.0;
         if let Some(status) = &settings.invalid {

@@ -6,7 +6,12 @@ mod multiplexed;
 mod nats;
 mod ready;
 mod replies;
+mod requests;
 mod transport;
 
-pub use self::{call::Call, channel::Channel};
+pub use self::{
+    call::{Answer, Call},
+    channel::Channel,
+    requests::Requests,
+};
 pub(crate) use self::{replies::Replies, transport::Transport};

@@ -1,17 +1,21 @@
 //! Calls over NATS: how often they are sent, and base mode, which is one NATS request and one NATS
 //! reply.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, task::Poll, time::Duration};
 
 use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 
 use super::{
     multiplexed::{Handle, Sessions},
     replies::Waiting,
+    requests::Sent,
 };
 use crate::{
     Connection, Deadline, Metadata, Method, Status,
     base::{self, reply, request::Outgoing},
+    body::Body,
     middleware::{Request, Response},
     subject,
 };
@@ -28,8 +32,9 @@ pub(crate) struct Nats {
     pub(super) max_attempts: u32,
     pub(super) reconnect_grace: Duration,
     pub(super) go_compatible: bool,
-    /// For calls that share sessions.
-    pub(super) sessions: Option<Arc<Sessions>>,
+    /// Whether calls with one message each way share sessions too.
+    pub(super) is_multiplexed: bool,
+    pub(super) sessions: Arc<Sessions>,
 }
 
 impl Nats {
@@ -40,7 +45,8 @@ impl Nats {
             max_attempts: 5,
             reconnect_grace: Duration::from_secs(1),
             go_compatible: false,
-            sessions: None,
+            is_multiplexed: false,
+            sessions: Arc::default(),
         }
     }
 
@@ -56,22 +62,45 @@ impl Nats {
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
-        tokio::select! {
+        let late = move || Status::deadline_exceeded(format!("{method} did not end in time"));
+        let response = tokio::select! {
             biased;
-            outcome = self.attempts(request) => outcome,
-            () = deadline.passed() => Err(Status::deadline_exceeded(format!(
-                "{method} did not answer in time"
-            ))),
-        }
+            outcome = self.attempts(request) => outcome?,
+            () = deadline.passed() => return Err(late()),
+        };
+        Ok(match response {
+            // A stream has only begun.
+            Response {
+                metadata,
+                body: Body::Messages(messages),
+            } if deadline != Deadline::NONE => {
+                let mut passed = Box::pin(deadline.passed());
+                let messages = messages.wrap(|mut messages| {
+                    stream::poll_fn(move |cx| match messages.poll_next_unpin(cx) {
+                        Poll::Pending => passed.as_mut().poll(cx).map(|()| Some(Err(late()))),
+                        ready => ready,
+                    })
+                });
+                Response::streaming(messages, metadata)
+            }
+            response => response,
+        })
     }
 
     /// Sends the call until an instance takes it.
-    async fn attempts(&self, request: Request) -> Result<Response, Status> {
+    async fn attempts(&self, mut request: Request) -> Result<Response, Status> {
         let subject = Subject::from(self.method_subject(request.method()));
+        let sent = Sent::from(mem::replace(&mut request.body, Body::Message(Bytes::new())));
         let mut longest = FIRST_PAUSE;
         let mut attempt = 1;
+        let mut refused_by = None;
         loop {
-            let status = match self.attempt(&request, &subject).await {
+            let session = self.session(&request, &sent, refused_by.as_ref()).await?;
+            let outcome = match &session {
+                Some(session) => self.attempt_in_session(session, &request, &sent).await,
+                None => self.attempt_in_base_mode(&request, &sent, &subject).await,
+            };
+            let status = match outcome {
                 Ok(response) => return Ok(response),
                 // A repetition cannot help where nobody listens; who waits for a service to come
                 // has `wait_ready`.
@@ -82,45 +111,72 @@ impl Nats {
             // Without time for a repetition the refusal is the better answer: it says what is wrong
             // and that nothing was started, which a passed deadline does not.
             let left = request.deadline().time_left();
-            if attempt >= self.max_attempts || left.is_some_and(|left| left <= pause) {
+            let is_late = left.is_some_and(|left| left <= pause);
+            if attempt >= self.max_attempts || is_late || !sent.is_whole() {
                 return Err(status);
             }
             tracing::debug!(method = %request.method(), %status, attempt, "sending again");
             tokio::time::sleep(pause).await;
             longest = (longest * 2).min(MAX_PAUSE);
             attempt += 1;
+            refused_by = session;
         }
     }
 
-    async fn attempt(&self, request: &Request, subject: &Subject) -> Result<Response, Refusal> {
-        match self.session(request).await {
-            Some(session) => {
-                self.wait_for_connection().await.map_err(Refusal::Final)?;
-                session.call(request).await.map_err(Refusal::of)
-            }
-            None => self.attempt_in_base_mode(request, subject).await,
-        }
-    }
-
-    /// The session for a call, if there is one for it.
-    async fn session(&self, request: &Request) -> Option<Arc<Handle>> {
-        let sessions = self.sessions.as_ref()?;
+    /// The session for a call, if it takes one.
+    async fn session(
+        &self,
+        request: &Request,
+        sent: &Sent,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Result<Option<Arc<Handle>>, Status> {
         let (connection, method) = (&self.connection, request.method());
         let base = self.base(method);
-        let session = sessions.pick(connection, base, method);
-        if session.is_none() && request.body().len() > connection.max_payload() {
-            return sessions.wait(connection, base, method).await;
+        if method.streams() {
+            self.wait_for_connection().await?;
+            let session = self.sessions.wait(connection, base, method, avoid).await?;
+            return Ok(Some(session));
         }
-        session
+        let session = if self.is_multiplexed {
+            self.sessions.pick(connection, base, method, avoid)
+        } else {
+            None
+        };
+        let is_large = match sent {
+            Sent::Message(body) => body.len() > connection.max_payload(),
+            Sent::Stream(_) => false,
+        };
+        if session.is_none() && is_large {
+            self.wait_for_connection().await?;
+            // Without a session base mode says that it is too large.
+            let session = self.sessions.wait(connection, base, method, avoid).await;
+            return Ok(session.ok());
+        }
+        Ok(session)
+    }
+
+    async fn attempt_in_session(
+        &self,
+        session: &Arc<Handle>,
+        request: &Request,
+        sent: &Sent,
+    ) -> Result<Response, Refusal> {
+        self.wait_for_connection().await.map_err(Refusal::Final)?;
+        session.call(request, sent).await.map_err(Refusal::of)
     }
 
     async fn attempt_in_base_mode(
         &self,
         request: &Request,
+        sent: &Sent,
         subject: &Subject,
     ) -> Result<Response, Refusal> {
+        let Sent::Message(body) = sent else {
+            let text = "a stream of requests needs a session";
+            return Err(Refusal::Final(Status::internal(text)));
+        };
         let headers = self.headers(request.method(), request.deadline(), request.metadata());
-        let size = base::size(Some(&headers), request.body());
+        let size = base::size(Some(&headers), body);
         let max = self.connection.max_payload();
         if size > max {
             return Err(Refusal::Final(
@@ -130,9 +186,7 @@ impl Nats {
                 .not_started(),
             ));
         }
-        let message = self
-            .request(subject, headers, request.body().clone())
-            .await?;
+        let message = self.request(subject, headers, body.clone()).await?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Final(Status::unavailable(text).not_started()));
@@ -161,7 +215,7 @@ impl Nats {
         &self,
         subject: &Subject,
         headers: async_nats::HeaderMap,
-        body: bytes::Bytes,
+        body: Bytes,
     ) -> Result<Message, Refusal> {
         self.wait_for_connection().await.map_err(Refusal::Final)?;
         let replies = self.connection.replies().await.map_err(Refusal::Final)?;

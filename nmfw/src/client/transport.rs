@@ -40,7 +40,9 @@ impl Transport {
                         "{method} is not served here"
                     )));
                 };
-                endpoint.check_size(request.body().len())?;
+                if let Some(body) = request.body() {
+                    endpoint.check_size(body.len())?;
+                }
                 let admitted = instance.admit(endpoint);
                 instance.call(endpoint, admitted, request).await.0
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Subject, client::PublishErrorKind};
+use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
 use crate::{Connection, Status, session::Transmit};
 
@@ -21,16 +21,24 @@ pub(crate) struct Carrier {
     /// Where the session is opened, then the peer's own subject.
     peer: Subject,
     is_known: bool,
+    /// What marks OPEN where requests arrive too.
+    mark: Option<HeaderMap>,
 }
 
 impl Carrier {
     /// Of a client, which knows only where to open the session.
-    pub(crate) fn to_open(connection: Connection, own: Subject, open: Subject) -> Self {
+    pub(crate) fn to_open(
+        connection: Connection,
+        own: Subject,
+        open: Subject,
+        mark: Option<HeaderMap>,
+    ) -> Self {
         Self {
             connection,
             own,
             peer: open,
             is_known: false,
+            mark,
         }
     }
 
@@ -41,6 +49,7 @@ impl Carrier {
             own,
             peer,
             is_known: true,
+            mark: None,
         }
     }
 
@@ -56,6 +65,7 @@ impl Carrier {
         {
             self.peer = reply;
             self.is_known = true;
+            self.mark = None;
         }
     }
 
@@ -68,7 +78,12 @@ impl Carrier {
         let (peer, packet) = (self.peer.clone(), transmit.packet);
         let with_reply = transmit.with_reply && !peer.starts_with(MAPPED);
         let publish = async {
-            if with_reply {
+            if let Some(mark) = &self.mark {
+                let own = self.own.clone();
+                client
+                    .publish_with_reply_and_headers(peer, own, mark.clone(), packet)
+                    .await
+            } else if with_reply {
                 client
                     .publish_with_reply(peer, self.own.clone(), packet)
                     .await

@@ -3,6 +3,7 @@
 
 mod alarm;
 mod carrier;
+mod lane;
 mod mailbox;
 
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
     carrier::Carrier,
+    lane::{Ended, Flow, Incoming, Lane, LaneCommand, Outgoing, Port, trailers},
     mailbox::{Mailbox, Packet, Signals},
 };
 use crate::{

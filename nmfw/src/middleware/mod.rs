@@ -13,7 +13,11 @@ pub use self::{
     extensions::Extensions,
     from_fn::{FromFn, FromFnService, Next, from_fn},
 };
-use crate::{Connection, Deadline, Metadata, Method, Status, client::Transport};
+use crate::{
+    Connection, Deadline, Metadata, Method, Status,
+    body::{Body, Messages},
+    client::Transport,
+};
 
 /// A service of the middle: what layers wrap, on client and server alike.
 pub type BoxService = BoxCloneSyncService<Request, Response, Status>;
@@ -24,7 +28,7 @@ pub struct Request {
     pub(crate) method: Method,
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
     pub(crate) extensions: Extensions,
     pub(crate) caller: Option<Caller>,
     pub(crate) connection: Option<Connection>,
@@ -41,12 +45,17 @@ pub(crate) struct Caller {
 }
 
 impl Request {
-    pub(crate) fn new(method: Method, deadline: Deadline, metadata: Metadata, body: Bytes) -> Self {
+    pub(crate) fn new(
+        method: Method,
+        deadline: Deadline,
+        metadata: Metadata,
+        body: impl Into<Body>,
+    ) -> Self {
         Self {
             method,
             deadline,
             metadata,
-            body,
+            body: body.into(),
             extensions: Extensions::default(),
             caller: None,
             connection: None,
@@ -83,10 +92,10 @@ impl Request {
         self.deadline = self.deadline.earlier(deadline);
     }
 
-    /// The encoded message.
+    /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.message()
     }
 
     /// What other middleware has left.
@@ -102,10 +111,10 @@ impl Request {
 }
 
 /// A call's answer on its way back: everything but the message's type.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Response {
     pub(crate) metadata: Metadata,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
 }
 
 impl Response {
@@ -118,10 +127,17 @@ impl Response {
     /// An answer with metadata.
     #[must_use]
     pub fn with_metadata(body: Bytes, metadata: Metadata) -> Self {
+        let body = body.into();
         Self { metadata, body }
     }
 
-    /// The handler's metadata.
+    /// An answer of many messages.
+    pub(crate) fn streaming(messages: Messages, metadata: Metadata) -> Self {
+        let body = Body::Messages(messages);
+        Self { metadata, body }
+    }
+
+    /// The handler's metadata. Of a stream, what goes ahead of it.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -132,10 +148,11 @@ impl Response {
         &mut self.metadata
     }
 
-    /// The encoded message.
+    /// The encoded message; `None` if the service sends a [stream](Method::streams_responses) of
+    /// them, which has only begun.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.message()
     }
 }
 

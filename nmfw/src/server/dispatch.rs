@@ -9,7 +9,7 @@ use super::{
     instance::{Endpoint, Instance},
 };
 use crate::{
-    Connection, Status,
+    Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     middleware::{Caller, Request, Response},
 };
@@ -51,8 +51,16 @@ fn read(
     message: Message,
     reply: Subject,
 ) -> Result<Request, Status> {
+    if endpoint.method.streams() {
+        return Err(Status::unimplemented(format!(
+            "{} streams, which takes a session: a plain NATS request does not do",
+            endpoint.method
+        ))
+        .not_started());
+    }
     endpoint.check_size(message.payload.len())?;
-    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.limits.timeout)?;
+    let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let incoming = Incoming::from_headers(message.headers.as_ref(), timeout)?;
     let mut request = Request::new(
         endpoint.method,
         incoming.deadline,

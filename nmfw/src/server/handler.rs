@@ -1,20 +1,31 @@
 //! From a method of the user's trait to something that dispatch can store.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Poll, ready},
+};
 
-use bytes::BytesMut;
-use futures_util::{FutureExt, future::BoxFuture};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    FutureExt, Stream,
+    future::BoxFuture,
+    stream::{self, StreamExt},
+};
 use prost::Message;
 use tower::service_fn;
 
 use super::Service;
 use crate::{
-    Context, ServiceSpec, Status,
+    Context, ServiceSpec, Status, Streaming,
+    body::Messages,
+    context::CallGuard,
     middleware::{BoxService, Request, Response},
+    streaming::{Encoded, Payload, Reader},
 };
 
-/// A method of a user's service trait: `Calc::add`, say. The lifetime is that of the borrow of the
-/// service, which lives as long as the future.
+/// A method of a user's service trait that answers with one message: `Calc::add`, say. The lifetime
+/// is that of the borrow of the service, which lives as long as the future.
 pub trait UnaryFn<'a, T, Q, R>: Send + Sync {
     /// What the method returns.
     type Future: Future<Output = Result<R, Status>> + Send + 'a;
@@ -29,6 +40,33 @@ where
     F: Fn(&'a T, Context, Q) -> Fut + Send + Sync,
     Fut: Future<Output = Result<R, Status>> + Send + 'a,
 {
+    type Future = Fut;
+
+    fn call(&self, service: &'a T, ctx: Context, request: Q) -> Fut {
+        self(service, ctx, request)
+    }
+}
+
+/// A method of a user's service trait that answers with a stream.
+pub trait StreamingFn<'a, T, Q, R>: Send + Sync {
+    /// What the method gives.
+    type Stream: Stream<Item = Result<R, Status>> + Send + 'static;
+
+    /// What the method returns.
+    type Future: Future<Output = Result<Self::Stream, Status>> + Send + 'a;
+
+    /// Calls the method.
+    fn call(&self, service: &'a T, ctx: Context, request: Q) -> Self::Future;
+}
+
+impl<'a, T, Q, R, S, F, Fut> StreamingFn<'a, T, Q, R> for F
+where
+    T: 'a,
+    F: Fn(&'a T, Context, Q) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<S, Status>> + Send + 'a,
+    S: Stream<Item = Result<R, Status>> + Send + 'static,
+{
+    type Stream = S;
     type Future = Fut;
 
     fn call(&self, service: &'a T, ctx: Context, request: Q) -> Fut {
@@ -82,19 +120,64 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         }
     }
 
-    /// Adds the next method.
+    /// Adds the next method, with one request and one answer.
     #[must_use]
-    pub fn unary<Q, R, F>(mut self, method: F) -> Self
+    pub fn unary<Q, R, F>(self, method: F) -> Self
     where
         Q: Message + Default + 'static,
         R: Message + 'static,
         F: for<'a> UnaryFn<'a, T, Q, R> + Copy + 'static,
     {
+        self.method(move |service, request| one::<T, Q, R, F>(service, method, request).boxed())
+    }
+
+    /// Adds the next method, with a stream of requests and one answer.
+    #[must_use]
+    pub fn client_streaming<Q, R, F>(self, method: F) -> Self
+    where
+        Q: Message + Default + 'static,
+        R: Message + 'static,
+        F: for<'a> UnaryFn<'a, T, Streaming<Q>, R> + Copy + 'static,
+    {
+        self.method(move |service, request| {
+            one::<T, Streaming<Q>, R, F>(service, method, request).boxed()
+        })
+    }
+
+    /// Adds the next method, with one request and a stream of answers.
+    #[must_use]
+    pub fn server_streaming<Q, R, F>(self, method: F) -> Self
+    where
+        Q: Message + Default + 'static,
+        R: Message + 'static,
+        F: for<'a> StreamingFn<'a, T, Q, R> + Copy + 'static,
+    {
+        self.method(move |service, request| many::<T, Q, R, F>(service, method, request).boxed())
+    }
+
+    /// Adds the next method, with streams both ways.
+    #[must_use]
+    pub fn streaming<Q, R, F>(self, method: F) -> Self
+    where
+        Q: Message + Default + 'static,
+        R: Message + 'static,
+        F: for<'a> StreamingFn<'a, T, Streaming<Q>, R> + Copy + 'static,
+    {
+        self.method(move |service, request| {
+            many::<T, Streaming<Q>, R, F>(service, method, request).boxed()
+        })
+    }
+
+    fn method<F>(mut self, call: F) -> Self
+    where
+        F: Fn(Arc<T>, Request) -> BoxFuture<'static, Result<Response, Status>>
+            + Send
+            + Sync
+            + 'static,
+    {
         let service = Arc::clone(&self.service);
-        self.handlers.push(Box::new(move |request| {
-            let service = Arc::clone(&service);
-            unary(service, method, request).boxed()
-        }));
+        self.handlers
+            .push(Box::new(move |request| call(Arc::clone(&service), request)));
         self
     }
 
@@ -112,35 +195,88 @@ impl<T> fmt::Debug for ServiceBuilder<T> {
     }
 }
 
-async fn unary<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
+/// Calls a method that answers with one message.
+async fn one<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
 where
-    Q: Message + Default,
+    Q: Payload,
     R: Message,
     F: for<'a> UnaryFn<'a, T, Q, R>,
 {
     let name = request.method();
     let (context, body) = Context::from_request(request);
-    let message = Q::decode(body).map_err(|error| {
-        let text = format!("the request is not a valid message for {name}: {error}");
-        Status::invalid_argument(text).with_source(error)
-    })?;
+    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
     let guard = context.guard();
-    let outcome = method.call(&service, context.clone(), message).await;
+    let outcome = method.call(&service, context.clone(), input).await;
     guard.finish();
-    let metadata = context.take_response_metadata();
     match outcome {
-        Ok(message) => {
-            let mut body = BytesMut::with_capacity(message.encoded_len());
-            // Fails only for want of room, which the buffer always has.
-            message.encode(&mut body)?;
-            Ok(Response::with_metadata(body.freeze(), metadata))
+        Ok(message) => Ok(Response::with_metadata(
+            encode(&message)?,
+            context.take_trailers(),
+        )),
+        Err(status) => Err(failed(status, &context)),
+    }
+}
+
+/// Calls a method that answers with a stream. Until the stream has ended, the call has not.
+async fn many<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
+where
+    Q: Payload,
+    R: Message,
+    F: for<'a> StreamingFn<'a, T, Q, R>,
+{
+    let name = request.method();
+    let (context, body) = Context::from_request(request);
+    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
+    let guard = context.guard();
+    let outcome = method.call(&service, context.clone(), input).await;
+    match outcome {
+        Ok(stream) => {
+            let metadata = context.take_response_metadata();
+            let answers = Messages::new(answers(stream, context.clone(), guard))
+                .with_trailers(move || context.take_trailers());
+            Ok(Response::streaming(answers, metadata))
         }
         Err(status) => {
-            // The handler has run. The mark can be that of a call that it made itself, and would
-            // have this one repeated.
-            let mut status = status.started();
-            status.metadata_mut().merge(&metadata);
-            Err(status)
+            guard.finish();
+            Err(failed(status, &context))
         }
     }
+}
+
+/// A handler's stream, encoded.
+fn answers<R: Message>(
+    stream: impl Stream<Item = Result<R, Status>> + Send + 'static,
+    context: Context,
+    guard: CallGuard,
+) -> impl Stream<Item = Result<Bytes, Status>> + Send + 'static {
+    let mut stream = Box::pin(stream);
+    let mut guard = Some(guard);
+    stream::poll_fn(move |cx| {
+        let item = ready!(stream.poll_next_unpin(cx)).map(|item| match item {
+            Ok(message) => encode(&message),
+            Err(status) => Err(failed(status, &context)),
+        });
+        if !matches!(item, Some(Ok(_)))
+            && let Some(guard) = guard.take()
+        {
+            guard.finish();
+        }
+        Poll::Ready(item)
+    })
+}
+
+fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let mut body = BytesMut::with_capacity(message.encoded_len());
+    // Fails only for want of room, which the buffer always has.
+    message.encode(&mut body)?;
+    Ok(body.freeze())
+}
+
+/// A handler's own error.
+fn failed(status: Status, context: &Context) -> Status {
+    // The handler has run. The mark can be that of a call that it made itself, and would have this
+    // one repeated.
+    let mut status = status.started();
+    status.metadata_mut().merge(&context.take_trailers());
+    status
 }

@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use futures_util::FutureExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -15,9 +12,11 @@ use super::{
     admission::{Admission, Admitted},
     limits::{Effective, service_queue_group},
     stats::Stats,
+    watch::{self, Count, Watched},
 };
 use crate::{
     Connection, Error, Method, Status,
+    body::Body,
     deadline::format_rfc3339,
     middleware::{Layers, Request, Response},
 };
@@ -121,17 +120,19 @@ impl Instance {
     }
 
     /// Runs a request that the gate has been asked about: waits for its turn if it must, and lets
-    /// the handler work until it answers, panics, or nobody waits any more.
+    /// the handler work until it answers, panics, or nobody waits any more. A stream that it answers
+    /// with is watched over in the same way, to its end.
     ///
     /// The permit is for the caller to keep until the answer is on its way, so that answers which
-    /// cannot be sent do not pile up behind handlers that go on making more.
+    /// cannot be sent do not pile up behind handlers that go on making more. A stream keeps its own.
     pub(crate) async fn call(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         admitted: Admitted,
         request: Request,
     ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
-        let deadline = request.deadline();
+        let (method, deadline) = (request.method(), request.deadline());
+        let mut count = Count::new(endpoint);
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => ticket.turn(deadline, &self.lifecycle.draining).await,
@@ -140,15 +141,34 @@ impl Instance {
         let permit = match turn {
             Ok(permit) => permit,
             Err(status) => {
-                endpoint.refuse(&status);
+                count.end(Err(&status));
                 return (Err(status), None);
             }
         };
-        let begin = Instant::now();
-        let outcome = self.run(request).await;
-        let counted = outcome.as_ref().map(|_| ());
-        endpoint.stats.record(counted, begin.elapsed());
-        (outcome, Some(permit))
+        count.begin();
+        let span = tracing::info_span!(
+            "call",
+            rpc.system = "nats",
+            rpc.method = %method,
+            service.instance.id = self.id,
+        );
+        let outcome = self.run(request).instrument(span.clone()).await;
+        match outcome {
+            Ok(Response {
+                metadata,
+                body: Body::Messages(messages),
+            }) => {
+                let call = (method, deadline);
+                let forced = &self.lifecycle.forced;
+                let messages = messages
+                    .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
+                (Ok(Response::streaming(messages, metadata)), None)
+            }
+            outcome => {
+                count.end(outcome.as_ref().map(|_| ()));
+                (outcome, Some(permit))
+            }
+        }
     }
 
     async fn run(&self, request: Request) -> Result<Response, Status> {
@@ -158,37 +178,20 @@ impl Instance {
             let text = format!("no time was left for {method}");
             return Err(Status::deadline_exceeded(text).not_started());
         }
-        let span = tracing::info_span!(
-            "call",
-            rpc.system = "nats",
-            rpc.method = %method,
-            service.instance.id = self.id,
-        );
         let work = async {
             match self.layers.get() {
                 None => self.handlers.call(request).await,
                 Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).await,
             }
         };
-        async {
-            tokio::select! {
-                biased;
-                outcome = AssertUnwindSafe(work).catch_unwind() => outcome.unwrap_or_else(|panic| {
-                    let panic = panic_text(panic.as_ref());
-                    tracing::error!(%method, panic, "handler panicked");
-                    // What a panic says is for the operator, not for the caller.
-                    Err(Status::internal(format!("the handler of {method} panicked")))
-                }),
-                () = deadline.passed() => Err(Status::deadline_exceeded(format!(
-                    "{method} was not done when the deadline passed"
-                ))),
-                () = self.lifecycle.forced.cancelled() => Err(Status::unavailable(format!(
-                    "the server was stopped before {method} was done"
-                ))),
+        tokio::select! {
+            biased;
+            outcome = AssertUnwindSafe(work).catch_unwind() => {
+                outcome.unwrap_or_else(|panic| Err(watch::panicked(method, panic.as_ref())))
             }
+            () = deadline.passed() => Err(watch::late(method)),
+            () = self.lifecycle.forced.cancelled() => Err(watch::stopped(method)),
         }
-        .instrument(span)
-        .await
     }
 
     /// The endpoint of a method, unless it is not served here.
@@ -231,10 +234,4 @@ impl Endpoint {
         tracing::debug!(method = %self.method, %status, "request refused");
         self.stats.record(Err(status), std::time::Duration::ZERO);
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no text)")
 }

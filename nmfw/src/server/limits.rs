@@ -69,7 +69,8 @@ pub(crate) struct Effective {
     pub(crate) queue_group: Option<String>,
     pub(crate) concurrency: usize,
     pub(crate) queue: usize,
-    pub(crate) timeout: Duration,
+    /// There always is one where neither side streams.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) max_request_size: usize,
 }
 
@@ -95,8 +96,10 @@ impl Effective {
                 bounds.end()
             )));
         }
-        let timeout = own.timeout.or(all.timeout).unwrap_or(method.timeout());
-        if timeout.is_zero() {
+        // How long a stream goes on is a matter of the method alone.
+        let all_timeout = all.timeout.filter(|_| !method.streams());
+        let timeout = own.timeout.or(all_timeout).or(method.timeout());
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(service.invalid(format!("the time-out of {} is zero", method.name())));
         }
         let max_request_size = own

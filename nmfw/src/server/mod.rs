@@ -11,6 +11,7 @@ mod running;
 mod service;
 mod sessions;
 mod stats;
+mod watch;
 mod work;
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(crate) use self::{
     instance::{Instance, Lifecycle},
 };
 pub use self::{
-    handler::{ServiceBuilder, UnaryFn},
+    handler::{ServiceBuilder, StreamingFn, UnaryFn},
     limits::{DEFAULT_CONCURRENCY, Limits},
     running::{Running, ServedService},
     service::Service,

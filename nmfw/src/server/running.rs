@@ -66,10 +66,7 @@ impl Running {
         let first = &instances[0];
         let mut fence = Fence::new(&work.connection, &first.base, &first.id).await?;
         for instance in &instances {
-            for endpoint in &instance.endpoints {
-                work.read(instance, endpoint).await?;
-            }
-            work.sessions(instance).await?;
+            work.serve(instance).await?;
         }
         fence.pass(MAX_ROUND_TRIP).await?;
         // Only now, so that who finds a service can call it.
@@ -202,9 +199,10 @@ impl Subjects {
         let own = |instance: &Arc<Instance>| {
             let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
             let own = |what| crate::subject::instance(&instance.base, &instance.id, what);
+            let of_methods = crate::subject::method_session(&instance.base, "*", &instance.id, "*");
             // Where sessions are opened is not among them: without, there is still base mode.
             endpoints
-                .chain([own("fence.*"), own("s.*")])
+                .chain([own("fence.*"), own("s.*"), of_methods])
                 .chain(discovery::subjects(instance))
                 .collect::<Vec<_>>()
         };

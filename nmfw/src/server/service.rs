@@ -131,7 +131,8 @@ impl Service {
         self
     }
 
-    /// Sets the time that requests get which come without a deadline.
+    /// Sets the time that requests get which come without a deadline. Methods that stream are
+    /// limited only by what is set for each of them: see [`method`](Self::method).
     pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
         self.limits.timeout = Some(timeout);
         self

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::Subscriber;
+use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::{broadcast, mpsc},
@@ -18,7 +18,7 @@ use super::{
     running::{End, Subjects},
     sessions::{self, Sessions},
 };
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, subject};
+use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, headers, subject};
 
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 pub(super) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
@@ -63,10 +63,23 @@ impl Work {
         }
     }
 
-    pub(super) async fn read(
+    /// Starts all that an instance subscribes to but discovery.
+    pub(super) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
+        let sessions = Sessions::new(instance);
+        if let Some(sessions) = &sessions {
+            self.sessions(instance, sessions).await?;
+        }
+        for endpoint in &instance.endpoints {
+            self.read(instance, endpoint, sessions.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(
         &mut self,
         instance: &Arc<Instance>,
         endpoint: &Arc<Endpoint>,
+        sessions: Option<Arc<Sessions>>,
     ) -> Result<(), Error> {
         let subscriber = super::subscribe(
             self.connection.client(),
@@ -77,26 +90,39 @@ impl Work {
         let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
         self.readers.spawn(async move {
-            read(&instance, &endpoint, subscriber, asked, fenced).await;
+            let requests = Requests {
+                instance,
+                endpoint,
+                sessions,
+            };
+            requests.read(subscriber, asked, fenced).await;
         });
         Ok(())
     }
 
-    /// Lets clients open sessions with an instance, if it has any.
-    pub(super) async fn sessions(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
-        let Some(sessions) = Sessions::new(instance) else {
-            return Ok(());
-        };
+    /// Lets clients open sessions with an instance.
+    async fn sessions(
+        &mut self,
+        instance: &Arc<Instance>,
+        sessions: &Arc<Sessions>,
+    ) -> Result<(), Error> {
         let client = self.connection.client();
         let own = subject::instance(&instance.base, &instance.id, "s.*");
-        let packets = super::subscribe(client, own, None).await?;
-        let open = subject::open(&instance.base);
-        let opening = super::subscribe(client, open, instance.queue_group.clone()).await?;
-        let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+        let of_methods = subject::method_session(&instance.base, "*", &instance.id, "*");
+        let packets = [
+            super::subscribe(client, own, None).await?,
+            super::subscribe(client, of_methods, None).await?,
+        ];
         self.packets
-            .spawn(sessions::packets(Arc::clone(&sessions), packets));
-        self.readers
-            .spawn(sessions::opening(sessions, opening, asked, fenced));
+            .spawn(sessions::packets(Arc::clone(sessions), packets));
+        if let Some(group) = sessions.queue_group() {
+            let open = subject::open(&instance.base);
+            let opening = super::subscribe(client, open, Some(group.to_owned())).await?;
+            let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+            let sessions = Arc::clone(sessions);
+            self.readers
+                .spawn(sessions::opening(sessions, opening, asked, fenced));
+        }
         Ok(())
     }
 
@@ -222,28 +248,45 @@ impl JoinAllWithin for JoinSet<()> {
     }
 }
 
-/// The life of a method's subscription. Never waits for anything but messages, so that none is
-/// dropped for want of room.
-async fn read(
-    instance: &Arc<Instance>,
-    endpoint: &Arc<Endpoint>,
-    mut subscriber: Subscriber,
-    asked: mpsc::Sender<()>,
-    fenced: CancellationToken,
-) {
-    let draining = instance.lifecycle.draining.clone();
-    while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
-        dispatch::accept(instance, endpoint, message);
+/// What a method's subscription is for.
+struct Requests {
+    instance: Arc<Instance>,
+    endpoint: Arc<Endpoint>,
+    sessions: Option<Arc<Sessions>>,
+}
+
+impl Requests {
+    /// The life of the subscription. Never waits for anything but messages, so that none is
+    /// dropped for want of room.
+    async fn read(
+        self,
+        mut subscriber: Subscriber,
+        asked: mpsc::Sender<()>,
+        fenced: CancellationToken,
+    ) {
+        let draining = self.instance.lifecycle.draining.clone();
+        while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
+            self.accept(message);
+        }
+        if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
+            tracing::debug!(%error, subject = self.endpoint.subject, "unsubscribing failed");
+        }
+        drop(asked);
+        while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
+            self.accept(message);
+        }
+        // The server has sent all; what is left lies in the subscription's buffer.
+        while let Some(Some(message)) = subscriber.next().now_or_never() {
+            self.accept(message);
+        }
     }
-    if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
-        tracing::debug!(%error, subject = endpoint.subject, "unsubscribing failed");
-    }
-    drop(asked);
-    while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
-        dispatch::accept(instance, endpoint, message);
-    }
-    // The server has sent all; what is left lies in the subscription's buffer.
-    while let Some(Some(message)) = subscriber.next().now_or_never() {
-        dispatch::accept(instance, endpoint, message);
+
+    fn accept(&self, message: Message) {
+        match &self.sessions {
+            Some(sessions) if headers::opens_session(message.headers.as_ref()) => {
+                sessions.accept_for(&self.endpoint, message);
+            }
+            _ => dispatch::accept(&self.instance, &self.endpoint, message),
+        }
     }
 }

@@ -217,6 +217,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn is_server(&self) -> bool {
+        self.is_server
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }

@@ -168,10 +168,10 @@ impl Session {
         self.wake(stream.0);
     }
 
-    /// Grants the peer more, as the application has taken a message of this length.
-    pub(crate) fn consume(&mut self, stream: StreamId, len: usize) {
+    /// Grants the peer more, as the application has taken so many messages of so many bytes together.
+    pub(crate) fn consume(&mut self, stream: StreamId, messages: usize, bytes: usize) {
         if let Some(state) = self.streams.get_mut(&stream.0) {
-            state.receiving.consume(len);
+            state.receiving.consume(messages, bytes);
             if state.receiving.assembly == Assembly::Holds && state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
             }

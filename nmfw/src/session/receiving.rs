@@ -126,9 +126,9 @@ impl Receiving {
         self.is_closed = true;
     }
 
-    /// The application has taken a message.
-    pub(super) fn consume(&mut self, len: usize) {
-        let taken = self.consumed + len as u64 + MESSAGE_COST;
+    /// The application has taken messages.
+    pub(super) fn consume(&mut self, messages: usize, bytes: usize) {
+        let taken = self.consumed + bytes as u64 + messages as u64 * MESSAGE_COST;
         self.consumed = taken.min(self.received - self.partial.len() as u64);
     }
 

@@ -1,15 +1,28 @@
 //! [`Handle`]: a session as callers see it, and a call on it.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::side::{Command, Mailbox};
+use super::{
+    super::requests::{Sent, Source},
+    Outgoing,
+    side::{Command, Mailbox},
+};
 use crate::{
-    Method, Status,
+    Metadata, Method, Status,
+    body::Messages,
+    driver::{Incoming, Lane, trailers},
     headers::Encoding,
     middleware::{Request, Response},
     session::{CallHead, Opened},
@@ -26,6 +39,7 @@ pub(crate) struct Handle {
 /// What the service said of itself.
 #[derive(Debug)]
 struct Facts {
+    instance: String,
     /// Sorted; empty if all may be called.
     methods: Vec<String>,
     max_calls: usize,
@@ -42,12 +56,14 @@ impl Handle {
 
     pub(super) fn opened(&self, opened: Opened) {
         let Opened {
+            instance,
             mut methods,
             max_streams,
             ..
         } = opened;
         methods.sort_unstable();
         let facts = Facts {
+            instance,
             methods,
             max_calls: max_streams,
         };
@@ -55,22 +71,42 @@ impl Handle {
         _ = self.service.set(facts);
     }
 
-    /// Whether a call of the method can go this way: other calls take base mode.
-    pub(super) fn takes(&self, method: Method) -> bool {
-        let Some(facts) = self.service.get() else {
-            return false;
-        };
-        let name = method.name();
-        let is_served = facts.methods.is_empty()
-            || facts
-                .methods
-                .binary_search_by(|served| served.as_str().cmp(name))
-                .is_ok();
-        is_served && self.calls.load(Ordering::Relaxed) < facts.max_calls
+    /// Calls under way.
+    pub(super) fn load(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 
-    /// Makes a call. Dropping the future gives the call up, at the service too.
-    pub(in crate::client) async fn call(&self, request: &Request) -> Result<Response, Status> {
+    /// Whether the session has room for a further call.
+    pub(super) fn has_room(&self) -> bool {
+        let max = self.service.get().map_or(0, |facts| facts.max_calls);
+        self.load() < max
+    }
+
+    /// Whether the service takes calls of the method this way: other calls take base mode.
+    pub(super) fn serves(&self, method: Method) -> bool {
+        let name = method.name();
+        self.service.get().is_some_and(|facts| {
+            facts.methods.is_empty()
+                || facts
+                    .methods
+                    .binary_search_by(|served| served.as_str().cmp(name))
+                    .is_ok()
+        })
+    }
+
+    /// Whether both are with the same instance.
+    pub(super) fn is_with_instance_of(&self, other: &Self) -> bool {
+        let instance = |handle: &Self| handle.service.get().map(|facts| facts.instance.clone());
+        instance(self) == instance(other)
+    }
+
+    /// Makes a call. Dropping the future, and the stream that it gives, gives the call up, at the
+    /// service too.
+    pub(in crate::client) async fn call(
+        self: &Arc<Self>,
+        request: &Request,
+        sent: &Sent,
+    ) -> Result<Response, Status> {
         let method = request.method();
         let head = CallHead {
             method: method.name().to_owned(),
@@ -79,27 +115,113 @@ impl Handle {
             client_version: Some(method.service().semver().to_owned()),
             metadata: request.metadata().clone(),
         };
+        let busy = Busy::new(Arc::clone(self));
+        match sent {
+            Sent::Message(body) if !method.streams() => self.unary(head, body.clone()).await,
+            Sent::Message(body) => {
+                let (lane, incoming) = self.lane();
+                self.begin(head, lane, Some(body.clone()))?;
+                finish(method, incoming, busy, None, None).await
+            }
+            Sent::Stream(source) => {
+                let (lane, incoming) = self.lane();
+                self.begin(head, Arc::clone(&lane), None)?;
+                let outgoing = Outgoing::new(lane, Arc::clone(&self.mailbox));
+                let sending = Arc::clone(source);
+                let sending = tokio::spawn(async move { sending.send(&outgoing).await });
+                let sending = AbortOnDropHandle::new(sending);
+                finish(method, incoming, busy, Some(sending), Some(source)).await
+            }
+        }
+    }
+
+    async fn unary(&self, head: CallHead, body: Bytes) -> Result<Response, Status> {
         let (sender, receiver) = oneshot::channel();
-        let command = Command {
-            head,
-            body: request.body().clone(),
-            sender,
-        };
         let mut waiting = Waiting {
             handle: self,
             receiver,
             is_over: false,
         };
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        let command = Command::Unary { head, body, sender };
         if self.mailbox.command(command).is_err() {
             waiting.is_over = true;
-            return Err(Status::unavailable("the session is over").not_started());
+            return Err(is_over());
         }
         let outcome = (&mut waiting.receiver).await;
         waiting.is_over = true;
         // The session's task answers all calls, unless the runtime it is on is shutting down.
         outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended")))
     }
+
+    fn lane(&self) -> (Arc<Lane>, Incoming<Command>) {
+        let lane = Arc::new(Lane::default());
+        let incoming = Incoming::new(Arc::clone(&lane), Arc::clone(&self.mailbox));
+        (lane, incoming)
+    }
+
+    fn begin(&self, head: CallHead, lane: Arc<Lane>, body: Option<Bytes>) -> Result<(), Status> {
+        let command = Command::Begin { head, lane, body };
+        self.mailbox.command(command).map_err(|_| is_over())
+    }
+}
+
+fn is_over() -> Status {
+    Status::unavailable("the session is over").not_started()
+}
+
+/// Waits for a call that streams: for its end if it has one answer, else for its beginning.
+async fn finish(
+    method: Method,
+    mut incoming: Incoming<Command>,
+    busy: Busy,
+    sending: Option<AbortOnDropHandle<()>>,
+    source: Option<&Arc<Source>>,
+) -> Result<Response, Status> {
+    let lane = incoming.lane();
+    let metadata = incoming.headers().await?;
+    if let Some(source) = source {
+        source.begun();
+    }
+    if !method.streams_responses() {
+        return one(incoming, lane, metadata).await;
+    }
+    let answers = Answers {
+        incoming,
+        _sending: sending,
+        _busy: busy,
+    };
+    let messages = Messages::new(answers).with_trailers(trailers(lane));
+    Ok(Response::streaming(messages, metadata))
+}
+
+/// The answers of a call, and what goes on as long as they are wanted.
+struct Answers {
+    incoming: Incoming<Command>,
+    _sending: Option<AbortOnDropHandle<()>>,
+    _busy: Busy,
+}
+
+impl Stream for Answers {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.incoming.poll_next_unpin(cx)
+    }
+}
+
+/// Waits for the only answer.
+async fn one(
+    mut answers: impl Stream<Item = Result<Bytes, Status>> + Unpin,
+    lane: Arc<Lane>,
+    mut metadata: Metadata,
+) -> Result<Response, Status> {
+    let answer = answers.next().await.transpose()?;
+    let body = answer.ok_or_else(|| Status::internal("the answer has no message"))?;
+    if answers.next().await.transpose()?.is_some() {
+        return Err(Status::internal("the answer has more than one message"));
+    }
+    metadata.merge(&trailers(lane)());
+    Ok(Response::with_metadata(body, metadata))
 }
 
 impl Drop for Handle {
@@ -108,7 +230,24 @@ impl Drop for Handle {
     }
 }
 
-/// A call that waits for its answer.
+/// A call under way, which counts for the choice among sessions and keeps its own.
+#[derive(Debug)]
+struct Busy(Arc<Handle>);
+
+impl Busy {
+    fn new(handle: Arc<Handle>) -> Self {
+        handle.calls.fetch_add(1, Ordering::Relaxed);
+        Self(handle)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A unary call that waits for its answer.
 struct Waiting<'a> {
     handle: &'a Handle,
     receiver: oneshot::Receiver<Result<Response, Status>>,
@@ -117,7 +256,6 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.handle.calls.fetch_sub(1, Ordering::Relaxed);
         if !self.is_over {
             // The session looks for those whose receivers are closed.
             self.receiver.close();

@@ -1,6 +1,7 @@
 //! Calls over sessions: which session a call takes, and when one is opened.
 
 mod call;
+mod pool;
 mod side;
 
 use std::{
@@ -8,23 +9,21 @@ use std::{
     time::Duration,
 };
 
-use async_nats::Subject;
-use tokio::{sync::watch, time::Instant};
+use async_nats::{HeaderMap, Subject};
 
-use self::side::Calls;
-pub(super) use self::{call::Handle, side::Mailbox};
+pub(super) use self::{
+    call::Handle,
+    side::{Mailbox, Outgoing},
+};
+use self::{pool::Pool, side::Calls};
 use super::replies::SessionInbox;
 use crate::{
     Connection, Method, Status,
     driver::{self, Carrier},
+    headers,
     session::Session,
     subject,
 };
-
-/// The pause after the first attempt to open a session that failed; each further one is twice as
-/// long, up to [`MAX_PAUSE`], and all are cut by chance. Meanwhile calls take base mode.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to wait for the last packet of a session to be sent.
 const MAX_FLUSH: Duration = Duration::from_secs(1);
@@ -32,182 +31,99 @@ const MAX_FLUSH: Duration = Duration::from_secs(1);
 /// The sessions of a channel and its clones. They end with it.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    /// One for each service that was called: a channel can be used for several.
-    services: RwLock<Vec<Arc<Service>>>,
+    /// One for each service that was called, as a channel can be used for several, and for each
+    /// method that has sessions of its own.
+    pools: RwLock<Vec<Arc<Pool>>>,
 }
 
-/// The way to one service.
-#[derive(Debug)]
-struct Service {
+/// What the sessions of a pool are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scope {
     base: String,
-    connection: Connection,
-    /// There is one session; when there are more, this is where to choose.
-    state: watch::Sender<State>,
+    /// All methods of the service, or a single one: for a client that may call no other, or a
+    /// method that has its own queue group.
+    method: Option<&'static str>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    open: Option<Arc<Handle>>,
-    opening: Option<Arc<Handle>>,
-    /// When to try again, if the last attempt failed.
-    retry: Option<Instant>,
-    failures: u32,
+impl Scope {
+    /// Where sessions are opened.
+    fn open(&self) -> String {
+        match self.method {
+            None => subject::open(&self.base),
+            Some(method) => subject::method(&self.base, method),
+        }
+    }
 }
 
 impl Sessions {
-    /// The session that a call takes. If there is none, one is opened for those that come later,
-    /// unless that has just failed.
+    /// The session that a call takes, if there is one. If not, one is opened for those that come
+    /// later, unless that has just failed. `avoid` has just refused the call.
     pub(super) fn pick(
         &self,
         connection: &Connection,
         base: &str,
         method: Method,
+        avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
-        let service = self.service(connection, base);
-        {
-            let state = service.state.borrow();
-            if let Some(handle) = &state.open {
-                return handle.takes(method).then(|| Arc::clone(handle));
-            }
-        }
-        service.open();
-        None
+        self.pool(connection, base, None).pick(method, avoid)
     }
 
-    /// The session that a call takes which cannot take anything else. Waits while one is opened.
+    /// The session for a call that cannot be made without one. Waits while one is opened.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub(super) async fn wait(
         &self,
         connection: &Connection,
         base: &str,
         method: Method,
-    ) -> Option<Arc<Handle>> {
-        let service = self.service(connection, base);
-        service.open();
-        let mut state = service.state.subscribe();
-        let state = state.wait_for(|state| state.opening.is_none()).await.ok()?;
-        let handle = state.open.as_ref()?;
-        handle.takes(method).then(|| Arc::clone(handle))
+        avoid: Option<&Arc<Handle>>,
+    ) -> Result<Arc<Handle>, Status> {
+        let all = self.pool(connection, base, None);
+        if let Some(handle) = all.pick(method, avoid) {
+            return Ok(handle);
+        }
+        let own = self.pool(connection, base, Some(method.name()));
+        if let Some(handle) = own.pick_open(method, avoid) {
+            return Ok(handle);
+        }
+        let status = match all.wait(method, avoid).await {
+            Ok(handle) => return Ok(handle),
+            Err(status) => status,
+        };
+        // The service as a whole has none for this method or this client. The method may.
+        match own.wait(method, avoid).await {
+            Ok(handle) => Ok(handle),
+            Err(_) => Err(status),
+        }
     }
 
-    fn service(&self, connection: &Connection, base: &str) -> Arc<Service> {
-        let of = |services: &Vec<Arc<Service>>| {
-            let service = services.iter().find(|service| service.base == base);
-            service.map(Arc::clone)
+    fn pool(&self, connection: &Connection, base: &str, method: Option<&'static str>) -> Arc<Pool> {
+        let of = |pools: &Vec<Arc<Pool>>| {
+            let pool = pools.iter().find(|pool| {
+                let scope = pool.scope();
+                scope.base == base && scope.method == method
+            });
+            pool.map(Arc::clone)
         };
-        let known = of(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+        let known = of(&self.pools.read().unwrap_or_else(PoisonError::into_inner));
         known.unwrap_or_else(|| {
-            let mut services = self
-                .services
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            of(&services).unwrap_or_else(|| {
-                let service = Arc::new(Service {
-                    base: base.to_owned(),
-                    connection: connection.clone(),
-                    state: watch::Sender::default(),
-                });
-                services.push(Arc::clone(&service));
-                service
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            of(&pools).unwrap_or_else(|| {
+                let base = base.to_owned();
+                let pool = Arc::new(Pool::new(Scope { base, method }, connection.clone()));
+                pools.push(Arc::clone(&pool));
+                pool
             })
         })
     }
 }
 
-impl Service {
-    /// Opens a session in the background, unless there is one, or one is being opened, or it is
-    /// too early to try again.
-    fn open(self: &Arc<Self>) {
-        // The writer's lock is taken only where it is needed.
-        if !self.state.borrow().may_open() {
-            return;
-        }
-        let Some(config) = driver::config(&self.connection) else {
-            return;
-        };
-        let handle = Arc::new(Handle::new(config.packet_window));
-        let is_ours = self.state.send_if_modified(|state| {
-            let may = state.may_open();
-            if may {
-                state.opening = Some(Arc::clone(&handle));
-            }
-            may
-        });
-        if is_ours {
-            let mailbox = Arc::clone(&handle.mailbox);
-            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
-            // It ends when the handle is dropped, which this service holds.
-            drop(handle);
-            let opening = Opening {
-                service: Arc::downgrade(self),
-                connection: self.connection.clone(),
-                open: subject::open(&self.base).into(),
-                mailbox,
-                calls,
-            };
-            tokio::spawn(opening.run(config));
-        }
-    }
-
-    /// The handshake is done.
-    fn opened(&self, handle: &Arc<Handle>) {
-        self.state.send_if_modified(|state| {
-            let ours = is(&state.opening, handle);
-            if ours {
-                state.opening = None;
-                state.open = Some(Arc::clone(handle));
-            }
-            ours
-        });
-    }
-
-    /// The session takes no more calls. If it has never been of use, the next has to wait.
-    fn left(&self, handle: &Weak<Handle>, was_of_use: bool) {
-        let is = |other: &Option<Arc<Handle>>| {
-            other
-                .as_ref()
-                .is_some_and(|other| Weak::as_ptr(handle) == Arc::as_ptr(other))
-        };
-        // Dropped outside, as that rings the session.
-        let mut left = None;
-        self.state.send_if_modified(|state| {
-            if is(&state.open) {
-                left = state.open.take();
-            } else if is(&state.opening) {
-                left = state.opening.take();
-            } else {
-                return false;
-            }
-            if was_of_use {
-                state.failures = 0;
-                state.retry = None;
-            } else {
-                let longest = FIRST_PAUSE * 2_u32.saturating_pow(state.failures.min(16));
-                let pause = longest.min(MAX_PAUSE).mul_f64(rand::random_range(0.5..1.0));
-                state.failures = state.failures.saturating_add(1);
-                state.retry = Some(Instant::now() + pause);
-            }
-            true
-        });
-    }
-}
-
-impl State {
-    fn may_open(&self) -> bool {
-        self.open.is_none()
-            && self.opening.is_none()
-            && self.retry.is_none_or(|at| at <= Instant::now())
-    }
-}
-
-fn is(one: &Option<Arc<Handle>>, other: &Arc<Handle>) -> bool {
-    one.as_ref().is_some_and(|one| Arc::ptr_eq(one, other))
-}
-
 /// The task of a session, from its first packet to its last.
 struct Opening {
-    service: Weak<Service>,
+    pool: Weak<Pool>,
     connection: Connection,
-    open: Subject,
+    scope: Scope,
     mailbox: Arc<Mailbox>,
     calls: Calls,
 }
@@ -215,7 +131,8 @@ struct Opening {
 impl Opening {
     async fn run(mut self, config: crate::session::Config) {
         if let Err(status) = self.carry(config).await {
-            tracing::debug!(open = %self.open, %status, "no session");
+            tracing::debug!(open = self.scope.open(), %status, "no session");
+            self.calls.fail(status);
         }
         // In this order: who finds the mailbox closed finds no session to be told of either.
         self.calls.leave();
@@ -229,11 +146,18 @@ impl Opening {
         let mailbox = Arc::clone(&self.mailbox);
         let inbox = SessionInbox::register(Arc::clone(replies), mailbox)?;
         let own = Subject::from(inbox.subject());
-        let mut carrier = Carrier::to_open(self.connection.clone(), own, self.open.clone());
+        let open = Subject::from(self.scope.open());
+        // On a method's subject requests arrive too, and look alike.
+        let mark = self.scope.method.map(|_| {
+            let mut mark = HeaderMap::new();
+            mark.insert(headers::SESSION, "1");
+            mark
+        });
+        let mut carrier = Carrier::to_open(self.connection.clone(), own, open, mark);
         let mut session = Session::client(config, std::time::Instant::now());
         driver::drive(&mut session, &self.mailbox, &mut carrier, &mut self.calls).await;
         drop(inbox);
-        if self.service.strong_count() == 0 {
+        if self.pool.strong_count() == 0 {
             // This may be the last that holds the connection, which then ends without sending what
             // lies in its buffer: the goodbye.
             let flushed = self.connection.flush_within(MAX_FLUSH).await;

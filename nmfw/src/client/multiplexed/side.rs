@@ -1,40 +1,68 @@
 //! [`Calls`]: the calls of a session, from callers to packets and back.
 
-use std::{collections::HashMap, sync::Weak, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Handle, Service};
+use super::{Handle, Pool};
 use crate::{
     Metadata, Status,
-    driver::{self, Side, Signals},
+    driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
     middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId},
 };
 
-pub(crate) type Mailbox = driver::Mailbox<Command>;
+/// A session without a call for this long ends. The next call opens another.
+const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// A call to make.
+pub(crate) type Mailbox = driver::Mailbox<Command>;
+pub(in crate::client) type Outgoing = driver::Outgoing<Command>;
+
+/// What callers tell the session's task.
 #[derive(Debug)]
-pub(crate) struct Command {
-    pub(super) head: CallHead,
-    pub(super) body: Bytes,
-    pub(super) sender: oneshot::Sender<Result<Response, Status>>,
+pub(crate) enum Command {
+    /// A call with one message each way.
+    Unary {
+        head: CallHead,
+        body: Bytes,
+        sender: oneshot::Sender<Result<Response, Status>>,
+    },
+    /// A call that streams; with its only request, if it has one only.
+    Begin {
+        head: CallHead,
+        lane: Arc<Lane>,
+        body: Option<Bytes>,
+    },
+    Lane(LaneCommand),
+}
+
+impl From<LaneCommand> for Command {
+    fn from(command: LaneCommand) -> Self {
+        Self::Lane(command)
+    }
 }
 
 impl Command {
     /// The session ended before it was read.
     pub(super) fn refuse(self) {
         let status = Status::unavailable("the session is over").not_started();
-        // Fails if the call was given up.
-        _ = self.sender.send(Err(status));
+        match self {
+            // Fails if the call was given up.
+            Self::Unary { sender, .. } => _ = sender.send(Err(status)),
+            Self::Begin { lane, .. } => lane.finish(Err(status)),
+            Self::Lane(_) => {}
+        }
     }
 }
 
 /// The calls under way on a session.
 pub(super) struct Calls {
-    service: Weak<Service>,
+    pool: Weak<Pool>,
     handle: Weak<Handle>,
     calls: HashMap<StreamId, Call>,
     /// Nobody makes further calls.
@@ -42,40 +70,28 @@ pub(super) struct Calls {
     has_gone_away: bool,
     /// Whether a call was answered.
     was_of_use: bool,
+    /// Since when there has been no call.
+    idle_since: Option<Instant>,
+    /// Why the session ended.
+    failure: Option<Status>,
 }
 
-struct Call {
+enum Call {
+    Unary(Unary),
+    Streaming(Port),
+}
+
+struct Unary {
     metadata: Metadata,
     body: Option<Bytes>,
     sender: oneshot::Sender<Result<Response, Status>>,
 }
 
-impl Calls {
-    pub(super) fn new(service: Weak<Service>, handle: Weak<Handle>) -> Self {
-        Self {
-            service,
-            handle,
-            calls: HashMap::new(),
-            is_abandoned: false,
-            has_gone_away: false,
-            was_of_use: false,
-        }
-    }
-
-    /// Tells the callers to look for another session.
-    pub(super) fn leave(&self) {
-        if let Some(service) = self.service.upgrade() {
-            service.left(&self.handle, self.was_of_use);
-        }
-    }
-
-    fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
-        let Some(call) = self.calls.remove(&stream) else {
-            return;
-        };
-        let outcome = match (outcome, call.body) {
+impl Unary {
+    fn finish(self, outcome: Result<Metadata, Status>) {
+        let outcome = match (outcome, self.body) {
             (Ok(trailers), Some(body)) => {
-                let mut metadata = call.metadata;
+                let mut metadata = self.metadata;
                 metadata.merge(&trailers);
                 Ok(Response::with_metadata(body, metadata))
             }
@@ -83,19 +99,108 @@ impl Calls {
             (Err(status), _) => Err(status),
         };
         // Fails if the call was given up this moment.
-        _ = call.sender.send(outcome);
+        _ = self.sender.send(outcome);
+    }
+}
+
+impl Calls {
+    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
+        Self {
+            pool,
+            handle,
+            calls: HashMap::new(),
+            is_abandoned: false,
+            has_gone_away: false,
+            was_of_use: false,
+            idle_since: None,
+            failure: None,
+        }
+    }
+
+    /// Tells the callers to look for another session.
+    pub(super) fn leave(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.left(&self.handle, self.was_of_use, self.failure.take());
+        }
+    }
+
+    /// The session could not even begin.
+    pub(super) fn fail(&mut self, status: Status) {
+        self.failure.get_or_insert(status);
+    }
+
+    fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
+        match self.calls.remove(&stream) {
+            Some(Call::Unary(call)) => call.finish(outcome),
+            Some(Call::Streaming(port)) => port.lane.finish(outcome),
+            None => {}
+        }
     }
 
     /// Ends the calls that nobody waits for any more, at the service too.
     fn reset_abandoned(&mut self, session: &mut Session) {
-        let status = Status::cancelled("the caller does not wait any more");
         self.calls.retain(|&stream, call| {
-            let is_abandoned = call.sender.is_closed();
+            let is_abandoned = matches!(call, Call::Unary(call) if call.sender.is_closed());
             if is_abandoned {
-                session.reset(stream, &status);
+                session.reset(stream, &gave_up());
             }
             !is_abandoned
         });
+    }
+
+    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
+        let LaneCommand { lane, flow } = command;
+        let Some(stream) = lane.stream() else {
+            return;
+        };
+        let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        match flow {
+            Flow::Batch(batch) => {
+                let ended = port.on_batch(session, stream, batch);
+                self.after(stream, &ended);
+            }
+            Flow::Taken => {
+                if port.on_taken(session, stream) {
+                    session.reset(stream, &gave_up());
+                    self.finish(stream, Err(gave_up()));
+                }
+            }
+            // Callers have none.
+            Flow::Headers(_) => {}
+        }
+    }
+
+    /// A caller's own error ends its call; having said all does not.
+    fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
+        match ended {
+            driver::Ended::No | driver::Ended::Said => {}
+            driver::Ended::Failed | driver::Ended::Refused(_) => {
+                self.calls.remove(&stream);
+            }
+        }
+    }
+}
+
+fn gave_up() -> Status {
+    Status::cancelled("the caller does not wait any more")
+}
+
+/// Starts a call with what is known of its requests.
+fn begin(session: &mut Session, head: &CallHead, body: Option<Bytes>) -> Result<StreamId, Status> {
+    let stream = session.open_call(head)?;
+    let Some(body) = body else {
+        return Ok(stream);
+    };
+    match session.send_message(stream, body, true) {
+        Ok(()) => Ok(stream),
+        Err(SendError::TooLarge(status)) => Err(status.not_started()),
+        Err(SendError::Full(_) | SendError::Ended) => {
+            let status = Status::internal("a new stream does not take a message");
+            session.reset(stream, &status);
+            Err(status.not_started())
+        }
     }
 }
 
@@ -103,33 +208,30 @@ impl Side for Calls {
     type Command = Command;
 
     fn on_command(&mut self, session: &mut Session, command: Command) {
-        let Command { head, body, sender } = command;
-        if sender.is_closed() {
+        match command {
             // Given up before it began.
-            return;
-        }
-        let opened = session.open_call(&head).and_then(|stream| {
-            match session.send_message(stream, body, true) {
-                Ok(()) => Ok(stream),
-                Err(SendError::TooLarge(status)) => Err(status.not_started()),
-                Err(SendError::Full(_) | SendError::Ended) => {
-                    let status = Status::internal("a new stream does not take a message");
-                    session.reset(stream, &status);
-                    Err(status.not_started())
+            Command::Unary { sender, .. } if sender.is_closed() => {}
+            Command::Unary { head, body, sender } => match begin(session, &head, Some(body)) {
+                Ok(stream) => {
+                    let call = Unary {
+                        metadata: Metadata::new(),
+                        body: None,
+                        sender,
+                    };
+                    self.calls.insert(stream, Call::Unary(call));
                 }
-            }
-        });
-        match opened {
-            Ok(stream) => {
-                let call = Call {
-                    metadata: Metadata::new(),
-                    body: None,
-                    sender,
-                };
-                self.calls.insert(stream, call);
-            }
-            // Fails if the call was given up this moment.
-            Err(status) => _ = sender.send(Err(status)),
+                // Fails if the call was given up this moment.
+                Err(status) => _ = sender.send(Err(status)),
+            },
+            Command::Begin { head, lane, body } => match begin(session, &head, body) {
+                Ok(stream) => {
+                    lane.begin(stream);
+                    let port = Port::new(lane);
+                    self.calls.insert(stream, Call::Streaming(port));
+                }
+                Err(status) => lane.finish(Err(status)),
+            },
+            Command::Lane(command) => self.on_lane(session, command),
         }
     }
 
@@ -139,25 +241,38 @@ impl Side for Calls {
                 if let Some(handle) = self.handle.upgrade() {
                     tracing::debug!(instance = opened.instance, "a session is open");
                     handle.opened(opened);
-                    if let Some(service) = self.service.upgrade() {
-                        service.opened(&handle);
+                    if let Some(pool) = self.pool.upgrade() {
+                        pool.opened(&handle);
                     }
                 }
             }
             Event::Headers { stream, metadata } => {
-                if let Some(call) = self.calls.get_mut(&stream) {
-                    call.metadata = metadata;
+                self.was_of_use = true;
+                match self.calls.get_mut(&stream) {
+                    Some(Call::Unary(call)) => call.metadata = metadata,
+                    Some(Call::Streaming(port)) => port.on_headers(metadata),
+                    None => {}
                 }
             }
             Event::Message { stream, message } => {
-                session.consume(stream, message.len());
                 self.was_of_use = true;
-                if let Some(call) = self.calls.get_mut(&stream)
-                    && call.body.replace(message).is_some()
-                {
-                    let status = Status::internal("the answer has more than one message");
-                    session.reset(stream, &status);
-                    self.finish(stream, Err(status));
+                match self.calls.get_mut(&stream) {
+                    Some(Call::Unary(call)) => {
+                        session.consume(stream, 1, message.len());
+                        if call.body.replace(message).is_some() {
+                            let status = Status::internal("the answer has more than one message");
+                            session.reset(stream, &status);
+                            self.finish(stream, Err(status));
+                        }
+                    }
+                    Some(Call::Streaming(port)) => port.on_message(session, stream, message),
+                    None => session.consume(stream, 1, message.len()),
+                }
+            }
+            Event::Writable { stream } => {
+                if let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) {
+                    let ended = port.push(session, stream);
+                    self.after(stream, &ended);
                 }
             }
             Event::Finished { stream, outcome } => self.finish(stream, outcome),
@@ -169,10 +284,11 @@ impl Side for Calls {
             Event::Closed(status) => {
                 if let Some(status) = status {
                     tracing::debug!(%status, "a session was ended");
+                    self.fail(status);
                 }
                 self.leave();
             }
-            Event::Call { .. } | Event::End { .. } | Event::Writable { .. } | Event::Drained => {}
+            Event::Call { .. } | Event::End { .. } | Event::Drained => {}
         }
     }
 
@@ -181,16 +297,31 @@ impl Side for Calls {
         self.leave();
     }
 
-    fn settle(&mut self, session: &mut Session, signals: &Signals, _now: Instant) {
+    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
         self.is_abandoned |= signals.drain;
         if signals.gave_up {
             self.reset_abandoned(session);
         }
+        if session.open_streams() > 0 {
+            self.idle_since = None;
+            return;
+        }
+        let idle_since = *self.idle_since.get_or_insert(now);
+        if now >= idle_since + MAX_IDLE && !self.is_abandoned {
+            // Who has chosen it this moment is told that it is over, and goes elsewhere.
+            self.was_of_use = true;
+            self.leave();
+            self.is_abandoned = true;
+        }
         // The service ends the session by itself once it has gone away and has all
         // acknowledgements.
-        if self.is_abandoned && !self.has_gone_away && session.open_streams() == 0 {
+        if self.is_abandoned && !self.has_gone_away {
             session.close(None);
         }
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        self.idle_since.map(|since| since + MAX_IDLE)
     }
 
     fn is_busy(&self) -> bool {

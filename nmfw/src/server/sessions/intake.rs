@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::Subscriber;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,8 @@ pub(in crate::server) async fn opening(
 
 /// Where packets of all sessions arrive. Never waits for anything but messages and news for all
 /// sessions; who started it ends it.
-pub(in crate::server) async fn packets(sessions: Arc<Sessions>, mut subscriber: Subscriber) {
+pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2]) {
+    let mut subscriber = stream::select_all(subscribers);
     let lifecycle = &sessions.instance.lifecycle;
     let mut state = sessions.connection.state();
     let mut epoch = state.borrow_and_update().epoch;

@@ -13,7 +13,7 @@ use async_nats::{Message, Subject};
 
 pub(super) use self::intake::{opening, packets};
 use self::side::{Calls, Command, Served};
-use super::Instance;
+use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
@@ -23,60 +23,88 @@ use crate::{
 
 /// The sessions of one instance.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(in crate::server) struct Sessions {
     instance: Arc<Instance>,
     connection: Connection,
-    /// What sessions serve: the methods of the instance's own queue group. One that every instance
-    /// is to run, or that other instances share, is not called by way of a single one.
+    /// What sessions serve that are opened for the service as a whole: the methods of its own queue
+    /// group. One that other instances share is called by way of sessions of its own.
     served: Arc<[Served]>,
     open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    /// By the last token of their subjects.
-    sessions: HashMap<u64, Arc<Mailbox<Command>>>,
-    last: u64,
+    sessions: HashMap<u64, Entry>,
     /// Packets that all of them may have on their way. The subscription has to hold them, and as
     /// many again that are sent twice.
     window: usize,
     is_draining: bool,
 }
 
+#[derive(Debug)]
+struct Entry {
+    /// Where its packets arrive.
+    subject: Subject,
+    mailbox: Arc<Mailbox<Command>>,
+}
+
 impl Sessions {
     /// `None` if the instance has none.
-    pub(super) fn new(instance: &Arc<Instance>) -> Option<Arc<Self>> {
+    pub(in crate::server) fn new(instance: &Arc<Instance>) -> Option<Arc<Self>> {
         let connection = instance.connection.clone()?;
-        let group = instance.queue_group.as_ref()?;
-        let served: Arc<[Served]> = instance
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.limits.queue_group.as_ref() == Some(group))
-            .map(Served::new)
-            .collect();
-        (!served.is_empty()).then(|| {
-            Arc::new(Self {
-                instance: Arc::clone(instance),
-                connection,
-                served,
-                open: Mutex::default(),
-            })
-        })
+        let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
+        // Every instance is to get every call of a method without a group.
+        let mut groups = instance.endpoints.iter().filter_map(|e| group_of(e));
+        groups.next()?;
+        let served = instance.endpoints.iter().filter(|endpoint| {
+            let group = group_of(endpoint);
+            group.is_some() && group == instance.queue_group
+        });
+        Some(Arc::new(Self {
+            instance: Arc::clone(instance),
+            connection,
+            served: served.map(Served::new).collect(),
+            open: Mutex::default(),
+        }))
+    }
+
+    /// The queue group in which sessions for the service as a whole are opened, if there are any.
+    pub(in crate::server) fn queue_group(&self) -> Option<&str> {
+        let group = self.instance.queue_group.as_deref();
+        group.filter(|_| !self.served.is_empty())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an OPEN. Does not wait; the answer comes from the task of the session.
+    /// Takes an OPEN for the service as a whole.
     fn accept(self: &Arc<Self>, message: Message) {
+        self.open_for(None, message);
+    }
+
+    /// Takes an OPEN that came on a method's subject, for that method alone.
+    pub(in crate::server) fn accept_for(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        message: Message,
+    ) {
+        self.open_for(Some(endpoint), message);
+    }
+
+    /// Does not wait; the answer comes from the task of the session.
+    fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
             tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
             return;
         };
+        let served = endpoint.map_or_else(
+            || Arc::clone(&self.served),
+            |endpoint| [Served::new(endpoint)].into(),
+        );
         let config = driver::config(&self.connection).unwrap_or_default();
-        let admitted = self.admit(&config);
-        let methods = self.served.iter().map(|served| served.method().to_owned());
+        let admitted = self.admit(&config, endpoint);
+        let methods = served.iter().map(|served| served.method().to_owned());
         let mut session = Session::server(
             config,
             self.instance.id.clone(),
@@ -87,8 +115,9 @@ impl Sessions {
         match admitted {
             Ok(place) => {
                 place.mailbox.packet(Packet::from(message));
-                let carrier = Carrier::to_peer(self.connection.clone(), place.subject(), client);
-                tasks.spawn(serve(place, session, carrier));
+                let own = place.subject.clone();
+                let carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                tasks.spawn(serve(place, served, session, carrier));
             }
             Err(status) => {
                 tracing::warn!(%status, "a session was refused");
@@ -97,7 +126,7 @@ impl Sessions {
                     tracing::error!("a refused session gets no answer: too many wait already");
                     return;
                 };
-                let own = Subject::from(self.subject(0));
+                let own = self.subject(endpoint, 0);
                 let carrier = Carrier::to_peer(self.connection.clone(), own, client);
                 session.close(Some(status));
                 tasks.spawn(async move {
@@ -108,7 +137,17 @@ impl Sessions {
         }
     }
 
-    fn admit(self: &Arc<Self>, config: &Config) -> Result<Place, Status> {
+    fn admit(
+        self: &Arc<Self>,
+        config: &Config,
+        endpoint: Option<&Arc<Endpoint>>,
+    ) -> Result<Place, Status> {
+        if let Some(endpoint) = endpoint
+            && endpoint.limits.queue_group.is_none()
+        {
+            let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            return Err(Status::unimplemented(text).not_started());
+        }
         let mut open = self.open();
         if open.is_draining {
             return Err(Status::unavailable("the server is stopping").not_started());
@@ -118,29 +157,48 @@ impl Sessions {
             let text = format!("{} sessions are open: no more", open.sessions.len());
             return Err(Status::resource_exhausted(text).not_started());
         }
+        // Nobody guesses where the packets of somebody else's session go.
+        let mut id = rand::random();
+        while open.sessions.contains_key(&id) {
+            id = rand::random();
+        }
         open.window += window;
-        open.last += 1;
-        let id = open.last;
         let mailbox = Arc::new(Mailbox::new(config.packet_window));
-        open.sessions.insert(id, Arc::clone(&mailbox));
+        let subject = self.subject(endpoint, id);
+        let entry = Entry {
+            subject: subject.clone(),
+            mailbox: Arc::clone(&mailbox),
+        };
+        open.sessions.insert(id, entry);
         Ok(Place {
             sessions: Arc::clone(self),
             id,
+            subject,
             window,
             mailbox,
         })
     }
 
-    fn subject(&self, id: u64) -> String {
-        let what = format!("s.{id:x}");
-        subject::instance(&self.instance.base, &self.instance.id, &what)
+    fn subject(&self, endpoint: Option<&Arc<Endpoint>>, id: u64) -> Subject {
+        let Instance { base, id: own, .. } = &*self.instance;
+        match endpoint {
+            None => subject::instance(base, own, &format!("s.{id:x}")),
+            Some(endpoint) => {
+                subject::method_session(base, endpoint.method.name(), own, &format!("{id:x}"))
+            }
+        }
+        .into()
     }
 
     /// Gives a packet to its session.
     fn deliver(&self, message: Message) {
         let id = message.subject.rsplit_once('.');
         let id = id.and_then(|(_, id)| u64::from_str_radix(id, 16).ok());
-        let mailbox = id.and_then(|id| self.open().sessions.get(&id).cloned());
+        let mailbox = id.and_then(|id| {
+            let open = self.open();
+            let entry = open.sessions.get(&id)?;
+            (entry.subject == message.subject).then(|| Arc::clone(&entry.mailbox))
+        });
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
             // Its client learns of it when it gets no answer.
@@ -149,8 +207,8 @@ impl Sessions {
     }
 
     fn each(&self, tell: impl Fn(&Mailbox<Command>)) {
-        for mailbox in self.open().sessions.values() {
-            tell(mailbox);
+        for entry in self.open().sessions.values() {
+            tell(&entry.mailbox);
         }
     }
 
@@ -170,14 +228,10 @@ impl Sessions {
 struct Place {
     sessions: Arc<Sessions>,
     id: u64,
+    /// Where its packets arrive.
+    subject: Subject,
     window: usize,
     mailbox: Arc<Mailbox<Command>>,
-}
-
-impl Place {
-    fn subject(&self) -> Subject {
-        self.sessions.subject(self.id).into()
-    }
 }
 
 impl Drop for Place {
@@ -189,13 +243,12 @@ impl Drop for Place {
 }
 
 /// The life of a session. Its calls end with it.
-async fn serve(place: Place, mut session: Session, mut carrier: Carrier) {
-    let subject = place.subject();
+async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
+    let subject = &place.subject;
     tracing::debug!(%subject, "a session is opened");
-    let sessions = &place.sessions;
     let mut calls = Calls::new(
-        Arc::clone(&sessions.instance),
-        Arc::clone(&sessions.served),
+        Arc::clone(&place.sessions.instance),
+        served,
         Arc::clone(&place.mailbox),
         carrier.peer(),
     );

@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 use super::super::{Instance, admission::Admitted, instance::Endpoint};
 use crate::{
     Deadline, Metadata, Status,
-    driver::{Mailbox, Side, Signals},
+    body::{Body, Messages},
+    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Mailbox, Outgoing, Port, Side, Signals},
     headers::Encoding,
     middleware::{Caller, Request, Response},
     session::{CallHead, Event, SendError, Session, StreamId},
@@ -25,7 +26,7 @@ const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
 /// A method that sessions serve.
 #[derive(Clone, Debug)]
 pub(super) struct Served {
-    endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
     subject: Subject,
 }
 
@@ -44,9 +45,19 @@ impl Served {
 
 /// What a handler's task tells the session's.
 #[derive(Debug)]
-pub(super) struct Command {
-    stream: StreamId,
-    outcome: Result<Response, Status>,
+pub(super) enum Command {
+    /// The answer of a handler that does not stream, or why it does not answer.
+    Answer {
+        stream: StreamId,
+        outcome: Result<Response, Status>,
+    },
+    Lane(LaneCommand),
+}
+
+impl From<LaneCommand> for Command {
+    fn from(command: LaneCommand) -> Self {
+        Self::Lane(command)
+    }
 }
 
 /// The calls of a session. Those under way end when it is dropped.
@@ -65,8 +76,15 @@ pub(super) struct Calls {
 enum Call {
     /// Its message has not come.
     Arriving(Box<CallHead>),
-    /// At work, on behalf of the method with this index among those served.
-    Running(usize, AbortHandle),
+    Running(Running),
+}
+
+struct Running {
+    /// Of the method among those served.
+    index: usize,
+    handler: AbortHandle,
+    /// If either side streams.
+    port: Option<Port>,
 }
 
 impl Calls {
@@ -87,14 +105,39 @@ impl Calls {
         }
     }
 
+    /// A call has come. A handler that takes a stream starts now, others with their message.
+    fn on_call(&mut self, session: &mut Session, stream: StreamId, head: CallHead) {
+        let Some((_, served)) = self.find(&head.method) else {
+            return session.send_status(stream, Err(&unknown()));
+        };
+        if !served.endpoint.method.streams_requests() {
+            let call = Call::Arriving(Box::new(head));
+            self.calls.insert(stream, call);
+            return;
+        }
+        let lane = Arc::new(Lane::default());
+        lane.begin(stream);
+        let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.mailbox));
+        let body = Body::Messages(Messages::new(requests));
+        if let Err(status) = self.start(stream, head, body, Some(lane)) {
+            session.send_status(stream, Err(&status));
+        }
+    }
+
+    fn find(&self, method: &str) -> Option<(usize, &Served)> {
+        let mut served = self.served.iter().enumerate();
+        served.find(|(_, served)| served.method() == method)
+    }
+
     /// Starts the handler, or says why not.
-    fn start(&mut self, stream: StreamId, head: CallHead, body: Bytes) -> Result<(), Status> {
-        let index = self
-            .served
-            .iter()
-            .position(|served| served.method() == head.method)
-            .ok_or_else(|| Status::unimplemented("the method is not served here").not_started())?;
-        let Served { endpoint, subject } = &self.served[index];
+    fn start(
+        &mut self,
+        stream: StreamId,
+        head: CallHead,
+        body: Body,
+        lane: Option<Arc<Lane>>,
+    ) -> Result<(), Status> {
+        let (index, Served { endpoint, subject }) = self.find(&head.method).ok_or_else(unknown)?;
         let refused = |status: Status| {
             endpoint.refuse(&status);
             status
@@ -107,16 +150,15 @@ impl Calls {
                 .not_started(),
             ));
         }
-        let limit = endpoint.limits.max_request_size;
-        if body.len() > limit {
-            return Err(refused(Status::resource_exhausted(format!(
-                "the request of {} bytes is over this service's limit of {limit}",
-                body.len()
-            ))));
+        if let Body::Message(body) = &body
+            && let Err(status) = endpoint.check_size(body.len())
+        {
+            return Err(refused(status));
         }
-        let deadline = match head.deadline {
-            Some(at) => Deadline::at(at.into()),
-            None => Deadline::after(endpoint.limits.timeout),
+        let deadline = match (head.deadline, endpoint.limits.timeout) {
+            (Some(at), _) => Deadline::at(at.into()),
+            (None, Some(timeout)) => Deadline::after(timeout),
+            (None, None) => Deadline::NONE,
         };
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
         request.caller = Some(Caller {
@@ -129,27 +171,59 @@ impl Calls {
         if let Admitted::Refused(status) = admitted {
             return Err(refused(status));
         }
+        let lane = lane.or_else(|| {
+            endpoint.method.streams().then(|| {
+                let lane = Arc::new(Lane::default());
+                lane.begin(stream);
+                lane
+            })
+        });
+        let port = lane.clone().map(Port::new);
         let (instance, endpoint) = (Arc::clone(&self.instance), Arc::clone(endpoint));
         let mailbox = Arc::clone(&self.mailbox);
         let handler = self.instance.lifecycle.tasks.spawn(async move {
             // The permit lasts until the session has the answer; how many of those a session
             // can hold is bounded by its streams.
             let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
-            // Fails if the session has ended: then nobody waits for the answer.
-            _ = mailbox.command(Command { stream, outcome });
+            match (outcome, lane) {
+                (
+                    Ok(Response {
+                        metadata,
+                        body: Body::Messages(mut messages),
+                    }),
+                    Some(lane),
+                ) => {
+                    let answers = Outgoing::new(lane, mailbox);
+                    answers.headers(metadata);
+                    answers.send_all(&mut messages, |_| {}).await;
+                }
+                // Fails if the session has ended: then nobody waits for the answer.
+                (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
+            }
         });
-        let running = Call::Running(index, handler.abort_handle());
-        self.calls.insert(stream, running);
+        let running = Running {
+            index,
+            handler: handler.abort_handle(),
+            port,
+        };
+        self.calls.insert(stream, Call::Running(running));
         Ok(())
     }
 
     fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
-        session.consume(stream, message.len());
+        if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
+            && let Some(port) = port
+            && self.served[*index].endpoint.method.streams_requests()
+        {
+            return port.on_message(session, stream, message);
+        }
+        session.consume(stream, 1, message.len());
         let refusal = match self.calls.remove(&stream) {
-            Some(Call::Arriving(head)) => self.start(stream, *head, message).err(),
-            Some(Call::Running(index, handler)) => {
-                let status = Status::invalid_argument("a unary call has one message only");
-                self.give_up(index, &handler, &status);
+            Some(Call::Arriving(head)) => self.start(stream, *head, message.into(), None).err(),
+            Some(Call::Running(running)) => {
+                let text = "this method takes one message only";
+                let status = Status::invalid_argument(text);
+                running.give_up(&status);
                 Some(status)
             }
             None => None,
@@ -159,18 +233,75 @@ impl Calls {
         }
     }
 
-    /// Drops the handler of a call that nobody waits for.
-    fn give_up(&self, index: usize, handler: &AbortHandle, status: &Status) {
-        if !handler.is_finished() {
-            handler.abort();
-            if let Some(served) = self.served.get(index) {
-                served.endpoint.refuse(status);
+    /// The caller has said all.
+    fn on_end(&mut self, session: &mut Session, stream: StreamId) {
+        match self.calls.get(&stream) {
+            Some(Call::Arriving(_)) => {
+                self.calls.remove(&stream);
+                let status = Status::invalid_argument("this method takes a message, and none came");
+                session.send_status(stream, Err(&status));
             }
+            Some(Call::Running(Running {
+                port: Some(port), ..
+            })) => port.lane.finish_inbox(Ok(Metadata::new())),
+            _ => {}
         }
     }
 
-    fn answer(&self, index: usize, session: &mut Session, command: Command) {
-        let Command { stream, outcome } = command;
+    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
+        let LaneCommand { lane, flow } = command;
+        let Some(stream) = lane.stream() else {
+            return;
+        };
+        let Some(Call::Running(Running {
+            index,
+            port: Some(port),
+            ..
+        })) = self.calls.get_mut(&stream)
+        else {
+            return;
+        };
+        let index = *index;
+        match flow {
+            Flow::Headers(metadata) => {
+                if let Err(status) = session.send_headers(stream, &metadata) {
+                    let ended = port.fail(session, stream, status);
+                    self.after(stream, index, ended);
+                }
+            }
+            Flow::Batch(batch) => {
+                let ended = port.on_batch(session, stream, batch);
+                self.after(stream, index, ended);
+            }
+            // A handler may want no more requests and still answer.
+            Flow::Taken => _ = port.on_taken(session, stream),
+        }
+    }
+
+    /// Sees to a call that this side may have ended. The handler's own errors are counted.
+    fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
+        match ended {
+            Ended::No => return,
+            Ended::Said | Ended::Failed => {}
+            Ended::Refused(status) => {
+                // The handler was well; what it said turned out too large.
+                if let Some(served) = self.served.get(index) {
+                    served.endpoint.stats.fail(&status);
+                }
+            }
+        }
+        self.calls.remove(&stream);
+    }
+
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        outcome: Result<Response, Status>,
+    ) {
+        let Some(Call::Running(Running { index, port, .. })) = self.calls.remove(&stream) else {
+            return;
+        };
         let failed = match outcome {
             Ok(response) => send(session, stream, response).err(),
             Err(status) => {
@@ -178,6 +309,9 @@ impl Calls {
                 None
             }
         };
+        if let Some(port) = port {
+            port.lane.finish(Ok(Metadata::new()));
+        }
         if let (Some(status), Some(served)) = (failed, self.served.get(index)) {
             // The handler was well; its answer turned out too large. Counted besides its success.
             served.endpoint.stats.fail(&status);
@@ -185,10 +319,29 @@ impl Calls {
     }
 }
 
+impl Running {
+    /// Drops the handler of a call that nobody waits for.
+    fn give_up(&self, status: &Status) {
+        self.handler.abort();
+        if let Some(port) = &self.port {
+            port.lane.finish(Err(status.clone()));
+        }
+    }
+}
+
+fn unknown() -> Status {
+    Status::unimplemented("the method is not served here").not_started()
+}
+
 /// # Errors
 /// If the answer is too large. The caller is told.
 fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
     let Response { metadata, body } = response;
+    let Body::Message(body) = body else {
+        let status = Status::internal("a stream of answers, where there is to be one");
+        session.send_status(stream, Err(&status));
+        return Err(status);
+    };
     if metadata != Metadata::new()
         && let Err(status) = session.send_headers(stream, &metadata)
     {
@@ -211,41 +364,39 @@ impl Side for Calls {
     type Command = Command;
 
     fn on_command(&mut self, session: &mut Session, command: Command) {
-        if let Some(Call::Running(index, _)) = self.calls.remove(&command.stream) {
-            self.answer(index, session, command);
+        match command {
+            Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
+            Command::Lane(command) => self.on_lane(session, command),
         }
     }
 
     fn on_event(&mut self, session: &mut Session, event: Event) {
         match event {
-            Event::Call { stream, head } => {
-                self.calls.insert(stream, Call::Arriving(Box::new(head)));
-            }
+            Event::Call { stream, head } => self.on_call(session, stream, head),
             Event::Message { stream, message } => self.on_message(session, stream, message),
-            Event::End { stream } => {
-                if let Some(Call::Arriving(_)) = self.calls.get(&stream) {
-                    self.calls.remove(&stream);
-                    let status = Status::invalid_argument("a unary call needs a message");
-                    session.send_status(stream, Err(&status));
+            Event::End { stream } => self.on_end(session, stream),
+            Event::Writable { stream } => {
+                if let Some(Call::Running(running)) = self.calls.get_mut(&stream)
+                    && let Some(port) = &mut running.port
+                {
+                    let index = running.index;
+                    let ended = port.push(session, stream);
+                    self.after(stream, index, ended);
                 }
             }
             Event::Finished { stream, outcome } => {
-                if let Some(Call::Running(index, handler)) = self.calls.remove(&stream) {
+                if let Some(Call::Running(running)) = self.calls.remove(&stream) {
                     let status = outcome
                         .err()
                         .unwrap_or_else(|| Status::cancelled("the caller went away"));
-                    self.give_up(index, &handler, &status);
+                    running.give_up(&status);
                 }
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
                 tracing::debug!(client = %self.client, %status, "a session was ended");
             }
-            Event::Opened(_)
-            | Event::Headers { .. }
-            | Event::Writable { .. }
-            | Event::GoAway
-            | Event::Closed(None) => {}
+            Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
         }
     }
 
@@ -274,8 +425,8 @@ impl Side for Calls {
 impl Drop for Calls {
     fn drop(&mut self) {
         for call in self.calls.values() {
-            if let Call::Running(_, handler) = call {
-                handler.abort();
+            if let Call::Running(running) = call {
+                running.give_up(&Status::unavailable("the session is over"));
             }
         }
     }

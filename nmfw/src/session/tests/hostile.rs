@@ -140,7 +140,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
         4 => drop(session.send_headers(stream, &Metadata::new())),
         5 => session.send_status(stream, Err(&Status::aborted(""))),
         6 => session.reset(stream, &Status::cancelled("")),
-        7 => session.consume(stream, usize::from(what) * 100),
+        7 => session.consume(stream, 1, usize::from(what) * 100),
         8 if what > 240 => session.go_away(),
         9 => session.set_packet_window(u32::from(what) % 20),
         _ => drop(session.open_call(&head(METHOD))),

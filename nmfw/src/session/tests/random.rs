@@ -309,7 +309,7 @@ impl Model {
     fn take(&mut self, side: usize, id: StreamId, count: usize) {
         for _ in 0..count {
             if let Some(len) = self.view(side, id).inbox.pop_front() {
-                self.network.sides[side].consume(id, len);
+                self.network.sides[side].consume(id, 1, len);
             }
         }
     }

@@ -249,7 +249,7 @@ fn a_slow_consumer_holds_up_its_stream_alone() {
             if let Event::Message { stream, message } = event {
                 if stream == fast {
                     taken += 1;
-                    network.sides[CLIENT].consume(stream, message.len());
+                    network.sides[CLIENT].consume(stream, 1, message.len());
                 } else {
                     // It counts against the window of its stream, and stays there.
                     taken += 1_000_000;
@@ -329,7 +329,7 @@ fn messages_larger_than_windows_take_turns() {
                         .iter()
                         .all(|e| !matches!(e, Event::Message { .. }))
                 );
-                network.sides[SERVER].consume(stream, message.len());
+                network.sides[SERVER].consume(stream, 1, message.len());
             }
         }
     }
@@ -357,7 +357,7 @@ fn a_message_does_not_wait_for_a_step_that_never_comes() {
         .unwrap();
     network.run_ms(5);
     assert_eq!(network.take(SERVER).len(), 1);
-    network.sides[SERVER].consume(id, 2048 - 32 - 1);
+    network.sides[SERVER].consume(id, 1, 2048 - 32 - 1);
     let more = Bytes::from(vec![2; 3500]);
     network.sides[CLIENT].send_message(id, more, false).unwrap();
     network.run_ms(5);

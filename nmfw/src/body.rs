@@ -1,0 +1,106 @@
+//! [`Body`]: what a call carries in one direction, encoded: a message, or a stream of them.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use sync_wrapper::SyncWrapper;
+
+use crate::{Metadata, Status};
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Message(Bytes),
+    Messages(Messages),
+}
+
+impl Body {
+    /// The message; `None` if there is a stream of them.
+    pub(crate) fn message(&self) -> Option<&Bytes> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Messages(_) => None,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(message: Bytes) -> Self {
+        Self::Message(message)
+    }
+}
+
+type Trailers = Box<dyn FnOnce() -> Metadata + Send>;
+
+/// Messages as they come. The first error is the last item, and when the stream has ended, what it
+/// was made of is dropped.
+pub(crate) struct Messages {
+    items: SyncWrapper<Option<BoxStream<'static, Result<Bytes, Status>>>>,
+    /// Known when the stream has ended well.
+    trailers: SyncWrapper<Option<Trailers>>,
+}
+
+impl Messages {
+    pub(crate) fn new(items: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
+        Self {
+            items: SyncWrapper::new(Some(items.boxed())),
+            trailers: SyncWrapper::new(None),
+        }
+    }
+
+    pub(crate) fn with_trailers(
+        mut self,
+        trailers: impl FnOnce() -> Metadata + Send + 'static,
+    ) -> Self {
+        self.trailers = SyncWrapper::new(Some(Box::new(trailers)));
+        self
+    }
+
+    /// Puts something around the messages that sees each.
+    pub(crate) fn wrap<S>(self, wrap: impl FnOnce(Self) -> S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    {
+        let Self { items, trailers } = self;
+        let inner = Self {
+            items,
+            trailers: SyncWrapper::new(None),
+        };
+        Self {
+            items: SyncWrapper::new(Some(wrap(inner).boxed())),
+            trailers,
+        }
+    }
+
+    /// What came with the end, once.
+    pub(crate) fn take_trailers(&mut self) -> Metadata {
+        let trailers = self.trailers.get_mut().take();
+        trailers.map(|take| take()).unwrap_or_default()
+    }
+}
+
+impl Stream for Messages {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let slot = self.items.get_mut();
+        let Some(items) = slot else {
+            return Poll::Ready(None);
+        };
+        let item = ready!(items.poll_next_unpin(cx));
+        if !matches!(item, Some(Ok(_))) {
+            *slot = None;
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("messages")
+    }
+}

@@ -1,0 +1,315 @@
+//! [`Pool`]: the sessions with the instances of a service.
+//!
+//! NATS gives an OPEN to any instance. So a further session is with another instance only by
+//! chance, and is closed again if it is not; time and again it is tried, as instances come and go.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{Handle, Opening, Scope, side::Calls};
+use crate::{Connection, Method, Status, driver};
+
+/// The pause after an attempt to open a session that was of no use; each further one is twice as
+/// long, up to [`MAX_PAUSE`], and all are cut by chance. Meanwhile calls take base mode, or the
+/// sessions that there are.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Sessions that a pool has when its calls are few: one instance may stop, or be slow.
+const FEW: usize = 2;
+
+/// Sessions that a pool has at most, unless they have no room for calls.
+const MANY: usize = 8;
+
+/// When each session has this many calls, a further one is opened.
+const LOADED: usize = 64;
+
+/// Another session takes a session's place at some age up to this, so that a new instance gets its
+/// share of work within that time, and not all sessions are replaced at once.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    scope: Scope,
+    connection: Connection,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: Vec<Member>,
+    opening: Option<Arc<Handle>>,
+    /// When to try again, if the last attempt was of no use.
+    retry: Option<Instant>,
+    failures: u32,
+    /// Why the last attempt failed.
+    failure: Option<Status>,
+}
+
+#[derive(Debug)]
+struct Member {
+    handle: Arc<Handle>,
+    /// When another is to take its place.
+    until: Instant,
+}
+
+impl Member {
+    fn new(handle: Arc<Handle>) -> Self {
+        let age = MAX_AGE.mul_f64(rand::random_range(0.5..1.0));
+        let until = Instant::now() + age;
+        Self { handle, until }
+    }
+}
+
+/// What to do about a call.
+struct Choice {
+    handle: Option<Arc<Handle>>,
+    /// Another session is wanted.
+    wants_more: bool,
+}
+
+impl Pool {
+    pub(super) fn new(scope: Scope, connection: Connection) -> Self {
+        Self {
+            scope,
+            connection,
+            state: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The session that a call takes, if there is one; opens another in the background where that
+    /// is of use.
+    pub(super) fn pick(
+        self: &Arc<Self>,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Option<Arc<Handle>> {
+        let choice = self.state.borrow().choose(method, avoid);
+        if choice.wants_more {
+            self.open(false);
+        }
+        choice.handle
+    }
+
+    /// The same, among the sessions that there are.
+    pub(super) fn pick_open(
+        &self,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Option<Arc<Handle>> {
+        self.state.borrow().choose(method, avoid).handle
+    }
+
+    /// The session that a call takes which cannot be made without one.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Result<Arc<Handle>, Status> {
+        let base = &self.scope.base;
+        {
+            let state = self.state.borrow();
+            if !state.open.is_empty() && !state.open.iter().any(|m| m.handle.serves(method)) {
+                return Err(Status::unimplemented(format!(
+                    "the service at {base} does not serve {method} in sessions"
+                ))
+                .not_started());
+            }
+        }
+        self.open(true);
+        let mut state = self.state.subscribe();
+        let ready = state.wait_for(|state| {
+            state.opening.is_none() || state.choose(method, avoid).handle.is_some()
+        });
+        let Ok(state) = ready.await else {
+            return Err(Status::unavailable("the channel is gone").not_started());
+        };
+        // The one to avoid is better than none.
+        let chosen = [avoid, None].into_iter();
+        let mut chosen = chosen.filter_map(|avoid| state.choose(method, avoid).handle);
+        if let Some(handle) = chosen.next() {
+            return Ok(handle);
+        }
+        let failure = state.failure.clone();
+        let status = failure.unwrap_or_else(|| {
+            if state.open.iter().any(|m| m.handle.serves(method)) {
+                Status::resource_exhausted("all sessions have as many calls as they may")
+            } else {
+                Status::unimplemented(format!(
+                    "the service at {base} does not serve {method} in sessions"
+                ))
+            }
+        });
+        let text = format!("no session at {}: {}", self.scope.open(), status.message());
+        Err(Status::new(status.code(), text).not_started())
+    }
+
+    /// Opens a session in the background, unless one is being opened, or it is too early to try
+    /// again and the need is not urgent.
+    fn open(self: &Arc<Self>, is_urgent: bool) {
+        let may = |state: &State| {
+            let is_time = is_urgent || state.retry.is_none_or(|at| at <= Instant::now());
+            state.opening.is_none() && is_time
+        };
+        // The writer's lock is taken only where it is needed.
+        if !may(&self.state.borrow()) {
+            return;
+        }
+        let Some(config) = driver::config(&self.connection) else {
+            return self.unavailable();
+        };
+        let handle = Arc::new(Handle::new(config.packet_window));
+        let is_ours = self.state.send_if_modified(|state| {
+            let may = may(state);
+            if may {
+                state.opening = Some(Arc::clone(&handle));
+                state.failure = None;
+            }
+            may
+        });
+        if is_ours {
+            let mailbox = Arc::clone(&handle.mailbox);
+            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
+            // It ends when the handle is dropped, which this pool holds.
+            drop(handle);
+            let opening = Opening {
+                pool: Arc::downgrade(self),
+                connection: self.connection.clone(),
+                scope: self.scope.clone(),
+                mailbox,
+                calls,
+            };
+            tokio::spawn(opening.run(config));
+        }
+    }
+
+    fn unavailable(&self) {
+        let max = self.connection.max_payload();
+        let text = format!("the NATS server's max_payload of {max} is too small for sessions");
+        self.state.send_modify(|state| {
+            state.failure = Some(Status::failed_precondition(text));
+        });
+    }
+
+    /// The handshake is done.
+    pub(super) fn opened(&self, handle: &Arc<Handle>) {
+        // Dropped outside, as that rings the session.
+        let mut left = None;
+        self.state.send_if_modified(|state| {
+            let ours = state.opening.as_ref();
+            let Some(handle) = ours.filter(|ours| Arc::ptr_eq(ours, handle)).cloned() else {
+                return false;
+            };
+            state.opening = None;
+            left = state.admit(handle);
+            true
+        });
+    }
+
+    /// The session takes no more calls. If it has never been of use, the next has to wait.
+    pub(super) fn left(&self, handle: &Weak<Handle>, was_of_use: bool, failure: Option<Status>) {
+        let is = |other: &Arc<Handle>| Weak::as_ptr(handle) == Arc::as_ptr(other);
+        // Dropped outside, as that rings the session.
+        let mut left = None;
+        self.state.send_if_modified(|state| {
+            if let Some(index) = state.open.iter().position(|member| is(&member.handle)) {
+                left = Some(state.open.swap_remove(index).handle);
+            } else if state.opening.as_ref().is_some_and(is) {
+                left = state.opening.take();
+                state.failure = failure;
+            } else {
+                return false;
+            }
+            if was_of_use {
+                state.of_use();
+            } else {
+                state.of_no_use();
+            }
+            true
+        });
+    }
+}
+
+impl State {
+    /// The less loaded of two that are picked by chance.
+    fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
+        let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
+        let fits = |member: &&Member| {
+            let handle = &member.handle;
+            handle.serves(method) && handle.has_room() && !avoided(handle)
+        };
+        let count = self.open.iter().filter(fits).count();
+        let nth = |n| self.open.iter().filter(fits).nth(n);
+        let chosen = match count {
+            0 => None,
+            1 => nth(0),
+            _ => {
+                let first = rand::random_range(0..count);
+                let second = (first + rand::random_range(1..count)) % count;
+                [nth(first), nth(second)]
+                    .into_iter()
+                    .flatten()
+                    .min_by_key(|member| member.handle.load())
+            }
+        };
+        let Some(chosen) = chosen else {
+            // A method that the service does not serve in sessions will not be served by another.
+            let wants_more =
+                self.open.is_empty() || self.open.iter().any(|m| m.handle.serves(method));
+            return Choice {
+                handle: None,
+                wants_more,
+            };
+        };
+        let is_loaded = chosen.handle.load() >= LOADED;
+        let wants_more = self.open.len() < FEW
+            || (is_loaded && self.open.len() < MANY)
+            || self
+                .open
+                .iter()
+                .any(|member| member.until <= Instant::now());
+        Choice {
+            handle: Some(Arc::clone(&chosen.handle)),
+            wants_more,
+        }
+    }
+
+    /// Takes a session in that was opened. Gives back the one that is not needed: this one if it is
+    /// with an instance that has one, or that whose place it takes.
+    fn admit(&mut self, handle: Arc<Handle>) -> Option<Arc<Handle>> {
+        let now = Instant::now();
+        let mut others = self.open.iter_mut();
+        let same = others.find(|other| other.handle.is_with_instance_of(&handle));
+        if let Some(same) = same.filter(|same| same.handle.has_room()) {
+            if same.until <= now {
+                *same = Member::new(Arc::clone(&same.handle));
+            }
+            self.of_no_use();
+            return Some(handle);
+        }
+        self.of_use();
+        let old = self.open.iter().position(|member| member.until <= now);
+        self.open.push(Member::new(handle));
+        old.map(|old| self.open.swap_remove(old).handle)
+    }
+
+    fn of_use(&mut self) {
+        self.failures = 0;
+        self.retry = None;
+    }
+
+    fn of_no_use(&mut self) {
+        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
+        let pause = longest.min(MAX_PAUSE).mul_f64(rand::random_range(0.5..1.0));
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(Instant::now() + pause);
+    }
+}

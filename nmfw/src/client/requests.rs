@@ -1,0 +1,172 @@
+//! What a caller sends: [`Requests`], and the [`Source`] that a stream of them is taken from.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::Mutex;
+
+use super::multiplexed::Outgoing;
+use crate::{
+    Status, Streaming,
+    body::{Body, Messages},
+};
+
+/// What of a stream of requests is kept to be sent again, to another instance, if none has started
+/// the call.
+const MAX_KEPT: usize = 256 * 1024;
+
+/// The messages of a caller that streams: every [`Stream`] of them that can be sent to another
+/// thread, and so [`Streaming`] too; also of results, where an error gives the call up and is what
+/// comes of it.
+///
+/// ```
+/// use futures_util::stream;
+/// use nmfw::{Status, Streaming, client::Requests};
+///
+/// fn takes(_: impl Requests<String>) {}
+///
+/// takes(stream::iter(["a".to_owned(), "b".to_owned()]));
+/// takes(stream::iter([Ok("a".to_owned()), Err(Status::data_loss("the file is broken"))]));
+/// takes(Streaming::from(vec!["a".to_owned()]));
+///
+/// let (sender, receiver) = tokio::sync::mpsc::channel::<String>(8);
+/// takes(Streaming::from(receiver)); // what is sent to it, until it is dropped
+/// # drop(sender);
+/// ```
+pub trait Requests<T>: sealed::Sealed<T> {
+    #[doc(hidden)]
+    fn into_streaming(self) -> Streaming<T>;
+}
+
+impl<T, S> Requests<T> for S
+where
+    T: 'static,
+    S: Stream + Send + 'static,
+    S::Item: sealed::Item<T>,
+{
+    fn into_streaming(self) -> Streaming<T> {
+        Streaming::new(self.map(sealed::Item::into_result))
+    }
+}
+
+mod sealed {
+    use super::{Status, Stream};
+
+    pub trait Sealed<T> {}
+
+    impl<T: 'static, S: Stream<Item: Item<T>> + Send + 'static> Sealed<T> for S {}
+
+    /// A message, or a result with one.
+    pub trait Item<T> {
+        fn into_result(self) -> Result<T, Status>;
+    }
+
+    impl<T> Item<T> for T {
+        fn into_result(self) -> Result<T, Status> {
+            Ok(self)
+        }
+    }
+
+    impl<T> Item<T> for Result<T, Status> {
+        fn into_result(self) -> Self {
+            self
+        }
+    }
+}
+
+/// What a call sends, over all attempts.
+#[derive(Clone, Debug)]
+pub(super) enum Sent {
+    Message(Bytes),
+    Stream(Arc<Source>),
+}
+
+impl From<Body> for Sent {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::Message(message) => Self::Message(message),
+            Body::Messages(messages) => Self::Stream(Arc::new(Source::new(messages))),
+        }
+    }
+}
+
+impl Sent {
+    /// Whether another attempt can send the same.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Message(_) => true,
+            Self::Stream(source) => !source.is_lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A caller's stream of requests. What was taken from it is kept until the call has begun, within
+/// bounds.
+#[derive(Debug)]
+pub(super) struct Source {
+    state: Mutex<State>,
+    has_begun: AtomicBool,
+    /// What was sent first is not there any more.
+    is_lost: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    messages: Messages,
+    kept: VecDeque<Bytes>,
+    size: usize,
+}
+
+impl Source {
+    fn new(messages: Messages) -> Self {
+        let state = State {
+            messages,
+            kept: VecDeque::new(),
+            size: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            has_begun: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+        }
+    }
+
+    /// The service has begun to answer: there is no other attempt.
+    pub(super) fn begun(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends all: what another attempt has sent first.
+    pub(super) async fn send(&self, outgoing: &Outgoing) {
+        // The other attempt has ended, or is about to.
+        let mut state = self.state.lock().await;
+        let State {
+            messages,
+            kept,
+            size,
+        } = &mut *state;
+        if !kept.is_empty() && !outgoing.send_again(kept.clone()).await {
+            return;
+        }
+        let keep = |message: &Bytes| {
+            if self.is_lost.load(Ordering::Relaxed) {
+                return;
+            }
+            *size += message.len();
+            if *size > MAX_KEPT || self.has_begun.load(Ordering::Relaxed) {
+                self.is_lost.store(true, Ordering::Relaxed);
+                *kept = VecDeque::new();
+            } else {
+                kept.push_back(message.clone());
+            }
+        };
+        outgoing.send_all(messages, keep).await;
+    }
+}

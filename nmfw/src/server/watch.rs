@@ -1,0 +1,151 @@
+//! What holds for a call until its last message: that it is counted, that it ends at its deadline
+//! or when the server is stopped, and that a panic ends nothing else.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tracing::Span;
+
+use super::instance::Endpoint;
+use crate::{Deadline, Method, Status, body::Messages};
+
+/// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
+pub(super) struct Count {
+    endpoint: Arc<Endpoint>,
+    begin: Option<Instant>,
+    is_done: bool,
+}
+
+impl Count {
+    pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self {
+            endpoint: Arc::clone(endpoint),
+            begin: None,
+            is_done: false,
+        }
+    }
+
+    /// The handler has its turn: from now on its time counts.
+    pub(super) fn begin(&mut self) {
+        self.begin = Some(Instant::now());
+    }
+
+    pub(super) fn end(&mut self, outcome: Result<(), &Status>) {
+        self.is_done = true;
+        if let (None, Err(status)) = (self.begin, outcome) {
+            return self.endpoint.refuse(status);
+        }
+        let time = self.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        self.endpoint.stats.record(outcome, time);
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.end(Err(&Status::cancelled("the caller went away")));
+        }
+    }
+}
+
+/// A handler's stream of answers.
+pub(super) struct Watched {
+    messages: Messages,
+    method: Method,
+    deadline: Option<Pin<Box<Sleep>>>,
+    forced: Pin<Box<WaitForCancellationFutureOwned>>,
+    span: Span,
+    count: Count,
+    /// The handler's place among those that run.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watched {
+    pub(super) fn new(
+        messages: Messages,
+        (method, deadline): (Method, Deadline),
+        forced: &CancellationToken,
+        span: Span,
+        count: Count,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let deadline = deadline.instant();
+        Self {
+            messages,
+            method,
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+            forced: Box::pin(forced.clone().cancelled_owned()),
+            span,
+            count,
+            _permit: permit,
+        }
+    }
+}
+
+impl Stream for Watched {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let method = this.method;
+        let _entered = this.span.enter();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.messages.poll_next_unpin(cx)));
+        let item = match polled {
+            Ok(Poll::Ready(item)) => item,
+            Ok(Poll::Pending) => {
+                if let Some(deadline) = &mut this.deadline
+                    && deadline.as_mut().poll(cx).is_ready()
+                {
+                    Some(Err(late(method)))
+                } else if this.forced.as_mut().poll(cx).is_ready() {
+                    Some(Err(stopped(method)))
+                } else {
+                    return Poll::Pending;
+                }
+            }
+            Err(panic) => Some(Err(panicked(method, panic.as_ref()))),
+        };
+        // A stream that is always ready has a deadline too.
+        let is_late = |deadline: &Pin<Box<Sleep>>| deadline.deadline() <= Instant::now();
+        let item = match item {
+            Some(Ok(_)) if this.deadline.as_ref().is_some_and(is_late) => Some(Err(late(method))),
+            item => item,
+        };
+        match &item {
+            Some(Ok(_)) => {}
+            Some(Err(status)) => this.count.end(Err(status)),
+            None => this.count.end(Ok(())),
+        }
+        Poll::Ready(item)
+    }
+}
+
+pub(super) fn late(method: Method) -> Status {
+    Status::deadline_exceeded(format!("{method} was not done when the deadline passed"))
+}
+
+pub(super) fn stopped(method: Method) -> Status {
+    Status::unavailable(format!("the server was stopped before {method} was done"))
+}
+
+/// What a panic says is for the operator, not for the caller.
+pub(super) fn panicked(method: Method, panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let panic = text.unwrap_or("(no text)");
+    tracing::error!(%method, panic, "handler panicked");
+    Status::internal(format!("the handler of {method} panicked"))
+}

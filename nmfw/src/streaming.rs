@@ -1,0 +1,230 @@
+//! [`Streaming`]: messages of a call, one after the other.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
+use prost::{DecodeError, Message};
+use sync_wrapper::SyncWrapper;
+use tokio::sync::mpsc;
+
+use crate::{
+    Metadata, Method, Status,
+    body::{Body, Messages},
+};
+
+/// The messages of a call that streams: those of the caller, as its handler gets them, and those
+/// of the service, as the caller does.
+///
+/// It is a [`Stream`]; where all that is wanted is the next message, [`message`](Self::message) is
+/// shorter. Messages arrive in order, each once, whatever happens to the connection. The other side
+/// is held back while nobody takes them: about 256 KiB wait here at most, and a message that is
+/// larger.
+///
+/// ```
+/// use nmfw::{Status, Streaming};
+///
+/// async fn sum(mut numbers: Streaming<i64>) -> Result<i64, Status> {
+///     let mut sum = 0;
+///     while let Some(number) = numbers.message().await? {
+///         sum += number;
+///     }
+///     Ok(sum)
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // A test needs no caller.
+/// assert_eq!(sum(Streaming::from(vec![1, 2, 3])).await.unwrap(), 6);
+/// # });
+/// ```
+///
+/// An error is the last that comes: the status of the service or, for a handler, of a caller that
+/// sent something that is not a message. Dropping it gives the rest up. A client's call is over
+/// then, and its handler is dropped; a handler that drops its requests can still answer.
+pub struct Streaming<T> {
+    source: SyncWrapper<Source<T>>,
+    metadata: Metadata,
+    trailers: Metadata,
+}
+
+enum Source<T> {
+    /// Of a call, to be decoded.
+    Messages {
+        messages: Messages,
+        decode: fn(Bytes) -> Result<T, DecodeError>,
+        /// What to say of a message that cannot be.
+        invalid: fn(Method, DecodeError) -> Status,
+        method: Method,
+    },
+    Items(BoxStream<'static, Result<T, Status>>),
+    Over,
+}
+
+impl<T> Streaming<T> {
+    /// Makes one of any stream: to return from a handler, or to pass to one in a test.
+    pub fn new(items: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Self {
+        Self {
+            source: SyncWrapper::new(Source::Items(items.boxed())),
+            metadata: Metadata::new(),
+            trailers: Metadata::new(),
+        }
+    }
+
+    /// The next message; `None` after the last one.
+    ///
+    /// It can be given up and called again without losing a message.
+    ///
+    /// # Errors
+    /// The status that the stream ended with. After it there is nothing.
+    pub async fn message(&mut self) -> Result<Option<T>, Status> {
+        self.next().await.transpose()
+    }
+
+    /// The metadata that the service sent ahead of its messages. That of a caller is in
+    /// [`Context::metadata`](crate::Context::metadata).
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The metadata that the service sent with the end, its trailers. Empty until the stream has
+    /// given `None`; of an error they are in [`Status::metadata`].
+    #[must_use]
+    pub fn trailers(&self) -> &Metadata {
+        &self.trailers
+    }
+
+    pub(crate) fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}
+
+impl<T> Stream for Streaming<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let source = self.source.get_mut();
+        let item = match source {
+            Source::Messages {
+                messages,
+                decode,
+                invalid,
+                method,
+            } => ready!(messages.poll_next_unpin(cx)).map(|message| {
+                message.and_then(|message| decode(message).map_err(|error| invalid(*method, error)))
+            }),
+            Source::Items(items) => ready!(items.poll_next_unpin(cx)),
+            Source::Over => None,
+        };
+        if !matches!(item, Some(Ok(_))) {
+            let source = std::mem::replace(source, Source::Over);
+            if let (Source::Messages { mut messages, .. }, None) = (source, &item) {
+                self.trailers = messages.take_trailers();
+            }
+        }
+        Poll::Ready(item)
+    }
+}
+
+// Nothing is pinned in it.
+impl<T> Unpin for Streaming<T> {}
+
+impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
+    fn from(messages: Vec<T>) -> Self {
+        Self::new(stream::iter(messages.into_iter().map(Ok)))
+    }
+}
+
+/// What is sent to the channel, until all its senders are dropped.
+impl<T: Send + 'static> From<mpsc::Receiver<T>> for Streaming<T> {
+    fn from(mut messages: mpsc::Receiver<T>) -> Self {
+        Self::new(stream::poll_fn(move |cx| {
+            messages.poll_recv(cx).map(|message| message.map(Ok))
+        }))
+    }
+}
+
+/// What is sent to the channel, until all its senders are dropped; an error ends it before.
+impl<T: Send + 'static> From<mpsc::Receiver<Result<T, Status>>> for Streaming<T> {
+    fn from(mut messages: mpsc::Receiver<Result<T, Status>>) -> Self {
+        Self::new(stream::poll_fn(move |cx| messages.poll_recv(cx)))
+    }
+}
+
+impl<T> fmt::Debug for Streaming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streaming")
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a method takes and what it gives: a message, or a stream of them.
+pub trait Payload: Sized {
+    #[doc(hidden)]
+    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status>;
+}
+
+/// A [`Body`], in a form that can stand in the signature of a public trait that is sealed by it.
+#[derive(Debug)]
+pub struct Encoded(pub(crate) Body);
+
+/// Who reads a message, and so whose fault it is if it cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Reader {
+    Service,
+    Client,
+}
+
+impl Reader {
+    fn invalid(self) -> fn(Method, DecodeError) -> Status {
+        match self {
+            Self::Service => |method, error| {
+                let text = format!("the request is not a valid message for {method}: {error}");
+                Status::invalid_argument(text).with_source(error)
+            },
+            Self::Client => |method, error| {
+                let text = format!("the answer of {method} is not a valid message: {error}");
+                Status::internal(text).with_source(error)
+            },
+        }
+    }
+}
+
+impl<T: Message + Default> Payload for T {
+    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+        match body.0 {
+            Body::Message(message) => {
+                T::decode(message).map_err(|error| reader.invalid()(method, error))
+            }
+            Body::Messages(_) => Err(Status::internal(format!(
+                "{method} has one message in this direction, not a stream"
+            ))),
+        }
+    }
+}
+
+impl<T: Message + Default + 'static> Payload for Streaming<T> {
+    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+        match body.0 {
+            Body::Messages(messages) => Ok(Self {
+                source: SyncWrapper::new(Source::Messages {
+                    messages,
+                    decode: T::decode,
+                    invalid: reader.invalid(),
+                    method,
+                }),
+                metadata: Metadata::new(),
+                trailers: Metadata::new(),
+            }),
+            Body::Message(_) => Err(Status::internal(format!(
+                "{method} has a stream in this direction, not one message"
+            ))),
+        }
+    }
+}
