@@ -202,7 +202,7 @@ impl Subjects {
             let of_methods = crate::subject::method_session(&instance.base, "*", &instance.id, "*");
             // Where sessions are opened is not among them: without, there is still base mode.
             endpoints
-                .chain([own("fence.*"), own("s.*"), of_methods])
+                .chain([own("fence.*"), own("s.*")])
                 .chain(discovery::subjects(instance))
                 .collect::<Vec<_>>()
         };

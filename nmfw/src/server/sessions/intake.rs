@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{super::work::UNSUBSCRIBE_NOW, Sessions};
+use crate::ConnectionEvent;
 
 /// Where sessions are opened. As with requests, none that is on its way when the server stops
 /// stays without an answer.
@@ -37,6 +38,7 @@ pub(in crate::server) async fn opening(
 /// sessions; who started it ends it.
 pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2]) {
     let mut subscriber = stream::select_all(subscribers);
+    let mut events = sessions.connection.subscribe_events();
     let lifecycle = &sessions.instance.lifecycle;
     let mut state = sessions.connection.state();
     let mut epoch = state.borrow_and_update().epoch;
@@ -59,6 +61,14 @@ pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Su
                     sessions.each(crate::driver::Mailbox::reconnected);
                 }
             }
+            event = events.recv() => match event {
+                Ok(ConnectionEvent::SubscribeDenied { subject, .. }) => sessions.denied(&subject),
+                // Another one that was missed may be a denial, too; then OPENs meet a time-out.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => {
+                    return sessions.fail("the service's connection to NATS is closed");
+                }
+            },
             message = subscriber.next() => match message {
                 Some(message) => sessions.deliver(message),
                 None => return sessions.fail("the service's connection to NATS is closed"),

@@ -39,6 +39,8 @@ struct Open {
     /// many again that are sent twice.
     window: usize,
     is_draining: bool,
+    /// The NATS server does not let packets of single methods' sessions arrive.
+    is_denied: bool,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,10 @@ impl Sessions {
             let text = format!("{} sessions are open: no more", open.sessions.len());
             return Err(Status::resource_exhausted(text).not_started());
         }
+        if endpoint.is_some() && open.is_denied {
+            let text = "this instance may not subscribe to where sessions of single methods are";
+            return Err(Status::unimplemented(text).not_started());
+        }
         // Nobody guesses where the packets of somebody else's session go.
         let mut id = rand::random();
         while open.sessions.contains_key(&id) {
@@ -209,6 +215,17 @@ impl Sessions {
     fn each(&self, tell: impl Fn(&Mailbox<Command>)) {
         for entry in self.open().sessions.values() {
             tell(&entry.mailbox);
+        }
+    }
+
+    fn denied(&self, subject: &str) {
+        let Instance { base, id, .. } = &*self.instance;
+        if subject == subject::method_session(base, "*", id, "*") {
+            tracing::debug!(
+                subject,
+                "no sessions of single methods: the subscription is denied"
+            );
+            self.open().is_denied = true;
         }
     }
 
