@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use nmfw::server::Running;
-use nmfw::{Code, Connection, ErrorKind, Server, Status};
+use nmfw::{Channel, Code, Connection, ErrorKind, Server, Status};
 use nmfw_tests::calc::{AddRequest, AverageRequest, CalcClient, CalcServer, Calculator};
 use nmfw_tests::puppet::{PuppetClient, PuppetServer, SleepRequest, Strings};
+use nmfw_tests::streams::{self, CountRequest, Flows, Item, StreamsClient, StreamsServer, Total};
 use nmfw_tests::{NatsServer, eventually};
 use tokio::time::timeout;
 
@@ -37,6 +38,10 @@ authorization { users: [
       subscribe: ["nmfw.calc.>"], publish: ["_INBOX.>"] } }
   { user: mute, password: x, permissions: {
       subscribe: ["nmfw.calc.>", "$SRV.>"], publish: { deny: [">"] } } }
+  { user: counter, password: x, permissions: {
+      publish: ["nmfw.nmfw.streams.Count", "nmfw.nmfw.streams._m.Count.>"], subscribe: ["_INBOX.>"] } }
+  { user: streamer, password: x, permissions: {
+      subscribe: ["nmfw.nmfw.streams.>", "$SRV.>"], publish: ["_INBOX.>"] } }
   { user: open, password: x, permissions: {
       subscribe: ["nmfw.calc.>", "$SRV.>"], publish: ["_INBOX.>", "_INBOX_private.>"] } }
 ] }
@@ -249,6 +254,37 @@ async fn a_service_cannot_subscribe() {
         .await
         .unwrap();
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
+}
+
+/// A permission for one method that streams opens no other, not even by way of its session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_method_that_streams() {
+    let server = server().await;
+    let flows = Flows::default();
+    let _service = Server::new(connect(&server, "streamer").await)
+        .add_service(StreamsServer::new(flows.clone()))
+        .start()
+        .await
+        .unwrap();
+    let nats = connect(&server, "counter").await;
+    let client = StreamsClient::new(Channel::new(nats).multiplexed());
+    let request = CountRequest {
+        to: 1000,
+        ..CountRequest::default()
+    };
+    for _ in 0..3 {
+        let count = timeout(LIMIT, client.count(request).into_future()).await;
+        let count = count.expect("a stream that is allowed hangs").unwrap();
+        assert_eq!(Total::of(count).await.unwrap().count, 1000);
+    }
+    let sum = client.sum(streams::items(0, 3, 0));
+    denied(sum.into_future(), "nmfw.nmfw.streams.Sum").await;
+    denied(
+        client.echo(Item::default()).into_future(),
+        "nmfw.nmfw.streams.Echo",
+    )
+    .await;
+    assert_eq!(flows.started(), 3, "of what is denied nothing is started");
 }
 
 /// A service that may not answer anybody starts, as it may be allowed to answer some; and it stops.

@@ -18,7 +18,7 @@ pub(super) use self::{
 use self::{pool::Pool, side::Calls};
 use super::replies::SessionInbox;
 use crate::{
-    Connection, Method, Status,
+    Code, Connection, Method, Status,
     driver::{self, Carrier},
     headers,
     session::Session,
@@ -92,10 +92,13 @@ impl Sessions {
             Err(status) => status,
         };
         // The service as a whole has none for this method or this client. The method may.
-        match own.wait(method, avoid).await {
-            Ok(handle) => Ok(handle),
-            Err(_) => Err(status),
-        }
+        own.wait(method, avoid).await.map_err(|own| {
+            // Who may open sessions has the reason there; to who may not, the method's is news.
+            match status.code() {
+                Code::PermissionDenied => own,
+                _ => status,
+            }
+        })
     }
 
     fn pool(&self, connection: &Connection, base: &str, method: Option<&'static str>) -> Arc<Pool> {
