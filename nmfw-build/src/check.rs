@@ -7,6 +7,7 @@ use prost_reflect::DescriptorPool;
 use crate::error::{Place, Problem};
 use crate::model::{Method, Service, Settings};
 use crate::names;
+use crate::options::QueueGroup;
 
 /// Reports what is wrong with the services that their options alone do not show.
 pub(crate) fn services(
@@ -59,6 +60,20 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
 fn method_names(service: &Service, problems: &mut Vec<Problem>) {
     let mut seen: BTreeMap<&str, &Method> = BTreeMap::new();
     for method in &service.methods {
+        let group = method.options.queue_group.as_ref();
+        let group = group.or(service.options.queue_group.as_ref());
+        if (method.streams_requests || method.streams_responses)
+            && matches!(group, Some(QueueGroup::None))
+        {
+            problems.push(problem(
+                &method.place,
+                format!(
+                    "the method `{}` streams, which is with one instance, and has no queue group",
+                    method.proto_name
+                ),
+                "give it one: `option (nmfw.method) = { queue_group: \"q\" };`",
+            ));
+        }
         if method.proto_name.starts_with('_') {
             problems.push(problem(
                 &method.place,

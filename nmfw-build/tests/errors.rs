@@ -181,6 +181,21 @@ fn options_of_a_method_are_checked() {
 }
 
 #[test]
+fn a_stream_needs_a_queue_group() {
+    let own = "rpc A(stream M) returns (M) { option (nmfw.method).no_queue_group = true; }";
+    let of_service = "option (nmfw.service).no_queue_group = true; rpc A(M) returns (stream M);";
+    for body in [own, of_service] {
+        assert_contains(
+            &report(&[("orders.proto", &orders(body))]),
+            &["the method `A` streams", "queue_group: \"q\""],
+        );
+    }
+    let body = "option (nmfw.service).no_queue_group = true; \
+                rpc A(M) returns (stream M) { option (nmfw.method).queue_group = \"w\"; }";
+    compile_with(configure(), &[("orders.proto", &orders(body))]).unwrap();
+}
+
+#[test]
 fn names_of_methods_are_checked() {
     for (body, expected, method) in [
         (

@@ -25,10 +25,6 @@ const PACKET_RESERVE: usize = 1024;
 /// Below this there is no room for sessions beside the reserve.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 
-/// A peer without a subscription for this long is likely to be gone. After less, it may be the broker
-/// that has restarted.
-const MAX_VANISHED: Duration = Duration::from_secs(2);
-
 /// The settings of sessions on a connection; `None` if its server takes too little for them.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
     let max_payload = connection.max_payload();
@@ -50,7 +46,8 @@ pub(crate) trait Side {
     /// Comes after all commands and packets that were there, and before anything is sent.
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
 
-    /// Nobody has subscribed to the peer's subject for a while. It is not given up yet.
+    /// Nobody subscribes to the peer's subject. It is not given up yet: it may be the broker that has
+    /// restarted, and the peer on its way back.
     fn on_vanished(&mut self) {}
 
     /// When [`Self::settle`] has to come again, unless something happens before.
@@ -72,16 +69,14 @@ pub(crate) async fn drive<S: Side>(
 ) {
     let mut batch = Batch::default();
     let mut alarm = Alarm::new();
-    let mut vanished: Option<Instant> = None;
     loop {
         mailbox.take(&mut batch);
         let now = Instant::now();
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
-                vanished.get_or_insert(now);
                 session.handle_no_responders(now);
+                side.on_vanished();
             } else {
-                vanished = None;
                 carrier.learn(packet.reply);
                 session.handle_packet(now, &packet.payload);
             }
@@ -101,10 +96,6 @@ pub(crate) async fn drive<S: Side>(
         }
         session.handle_timeout(now);
         pass_events(session, side);
-        // The session sends a sign of life often enough meanwhile to come by here in time.
-        if vanished.is_some_and(|at| now >= at + MAX_VANISHED) {
-            side.on_vanished();
-        }
         side.settle(session, &batch.signals, now);
         pass_events(session, side);
         loop {

@@ -116,6 +116,12 @@ impl Effective {
             .queue_group()
             .or(method.service().default_queue_group());
         let queue_group = queue_group(service, own, from_proto)?;
+        if queue_group.is_none() && method.streams() {
+            return Err(service.invalid(format!(
+                "{} streams, and so needs a queue group: a stream is with one instance",
+                method.name()
+            )));
+        }
         Ok(Self {
             queue_group,
             concurrency,

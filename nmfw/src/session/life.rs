@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use super::Config;
 use crate::Status;
 
+/// See [`Life::is_quiet`]. A busy session hears acknowledgements all the time.
+const QUIET: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Life {
     opened: Instant,
@@ -48,6 +51,11 @@ impl Life {
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_heard = self.last_heard.max(now);
         self.vanished = None;
+    }
+
+    /// Whether nothing was heard for a while, if nothing was to be heard either.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.last_heard + QUIET
     }
 
     pub(super) fn pinged(&mut self, now: Instant) {

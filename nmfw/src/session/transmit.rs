@@ -36,7 +36,9 @@ impl Session {
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {
-            return Some(without_reply(packet));
+            // Of a peer that has been silent, it is good to know soon whether it is there at all.
+            let with_reply = self.life.is_quiet(now);
+            return Some(Transmit { packet, with_reply });
         }
         self.inbound.is_ack_due(now).then(|| self.bare_packet())
     }
