@@ -62,7 +62,7 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
     for method in &service.methods {
         let group = method.options.queue_group.as_ref();
         let group = group.or(service.options.queue_group.as_ref());
-        if (method.streams_requests || method.streams_responses)
+        if (method.kind.streams_requests || method.kind.streams_responses)
             && matches!(group, Some(QueueGroup::None))
         {
             problems.push(problem(
