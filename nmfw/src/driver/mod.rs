@@ -6,7 +6,7 @@ mod carrier;
 mod lane;
 mod mailbox;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{

@@ -199,7 +199,6 @@ impl Subjects {
         let own = |instance: &Arc<Instance>| {
             let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
             let own = |what| crate::subject::instance(&instance.base, &instance.id, what);
-            let of_methods = crate::subject::method_session(&instance.base, "*", &instance.id, "*");
             // Where sessions are opened is not among them: without, there is still base mode.
             endpoints
                 .chain([own("fence.*"), own("s.*")])

@@ -1,0 +1,185 @@
+//! What streams hold and what they leave behind. The only tests of their process, one after the
+//! other, as they measure all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use nmfw::Channel;
+use nmfw_tests::{
+    TestBroker,
+    broker::{Kind, run},
+    eventually,
+    streams::{self, CountRequest, Flows, StreamsClient, Total, item, items},
+};
+use tokio::{runtime::Handle, task::JoinSet};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(300);
+
+/// More than the windows and buffers of a stream come to, in items without padding, each of which
+/// counts for 32 bytes and its number. What waits in the caller and in the service, and a batch.
+const HELD: u64 = 3 * 256 * 1024 / 32;
+
+/// Resident memory of this process in MiB.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096 / (1024 * 1024)
+}
+
+fn up_to(to: u64) -> CountRequest {
+    CountRequest {
+        to,
+        ..CountRequest::default()
+    }
+}
+
+/// One caller takes ten million messages and pauses all the time; others stream beside it.
+async fn slow_consumer(broker: TestBroker) {
+    const MESSAGES: u64 = 10_000_000;
+    let slow = Flows::default();
+    let _running = streams::serve(&broker.url(), &slow).await.unwrap();
+    let client = streams::client(&broker.url()).await.unwrap();
+    let mut count = client.count(up_to(MESSAGES)).await.unwrap();
+    // Ten others of the same session go on at speed while nobody takes anything of the first.
+    let before = resident();
+    let begin = Instant::now();
+    let mut others = JoinSet::new();
+    for _ in 0..10 {
+        let call = client.sum(items(0, 20_000, 16));
+        others.spawn(async move { call.await.unwrap() });
+    }
+    for total in others.join_all().await {
+        assert_eq!(total.count, 20_000);
+    }
+    assert!(
+        begin.elapsed() < LIMIT,
+        "others stand still behind a slow one"
+    );
+    assert!(
+        slow.sent() <= HELD,
+        "{} items were made for nobody",
+        slow.sent()
+    );
+
+    let mut taken = 0;
+    while let Some(item) = count.message().await.unwrap() {
+        assert_eq!(item.number, taken);
+        taken += 1;
+        if taken % 100_000 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let ahead = slow.sent() - taken;
+            assert!(ahead <= HELD, "{ahead} items wait for a slow consumer");
+        }
+    }
+    assert_eq!(taken, MESSAGES);
+    let after = resident();
+    assert!(after < before + 50, "grew from {before} to {after} MiB");
+}
+
+/// Makes calls of every kind, and gives most of them up at one moment or another.
+async fn give_up(client: &StreamsClient, calls: usize) {
+    const AT_A_TIME: usize = 500;
+    for _ in 0..calls / AT_A_TIME {
+        let mut round = JoinSet::new();
+        for i in 0..AT_A_TIME {
+            let client = client.clone();
+            round.spawn(async move { one(&client, i).await });
+        }
+        round.join_all().await;
+    }
+}
+
+async fn one(client: &StreamsClient, i: usize) {
+    let endless = || CountRequest {
+        hang: true,
+        ..up_to(i as u64 % 5)
+    };
+    match i % 10 {
+        // To the end.
+        0 => assert_eq!(client.echo(item(1, 9)).await.unwrap().number, 1),
+        1 => {
+            let count = client.count(up_to(10)).await.unwrap();
+            assert_eq!(Total::of(count).await.unwrap().count, 10);
+        }
+        2 => assert_eq!(client.sum(items(0, 10, 9)).await.unwrap().count, 10),
+        3 => {
+            let chat = client.chat(items(0, 10, 9)).await.unwrap();
+            assert_eq!(Total::of(chat).await.unwrap().count, 10);
+        }
+        // Given up behind some messages.
+        4 | 5 => {
+            let mut count = client.count(endless()).await.unwrap();
+            for _ in 0..i % 5 {
+                count.message().await.unwrap().unwrap();
+            }
+        }
+        6 => {
+            let silent = items(0, 3, 9).chain(stream::pending());
+            let mut chat = client.chat(silent).await.unwrap();
+            chat.message().await.unwrap().unwrap();
+        }
+        // Given up at any moment.
+        n => {
+            let silent = items(0, n as u64, 9).chain(stream::pending());
+            let patience = Duration::from_micros(i as u64 * 20);
+            let call: Pin<Box<dyn Future<Output = ()> + Send>> = match n {
+                7 => Box::pin(async { drop(client.sum(silent).await) }),
+                8 => Box::pin(async { drop(client.chat(silent).await) }),
+                _ => Box::pin(async { drop(client.count(endless()).await) }),
+            };
+            _ = tokio::time::timeout(patience, call).await;
+        }
+    }
+}
+
+/// The tasks of this process, once there are as few as there will be.
+async fn tasks(most: usize) -> usize {
+    let metrics = Handle::current().metrics();
+    eventually(LIMIT, || async {
+        match metrics.num_alive_tasks() {
+            tasks if tasks <= most => Ok(()),
+            tasks => Err(format!("{tasks} tasks, and not {most}")),
+        }
+    })
+    .await;
+    metrics.num_alive_tasks()
+}
+
+async fn calls_given_up(broker: TestBroker) {
+    let flows = Flows::default();
+    let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+    let nats = nmfw::connect(&broker.url()).await.unwrap();
+    let client = StreamsClient::new(Channel::new(nats).multiplexed());
+    give_up(&client, 10_000).await;
+    let settled = async || {
+        let all = || flows.finished() + flows.dropped() == flows.started();
+        eventually(LIMIT, || async { all() }).await;
+    };
+    settled().await;
+    // What the connection, the server and the sessions take. Those can be two more, as more were
+    // opened and have been closed again, or have not yet.
+    let before = (resident(), tasks(usize::MAX).await);
+    let begin = flows.started();
+    give_up(&client, 100_000).await;
+    settled().await;
+    assert!(flows.started() - begin > 80_000, "most calls have begun");
+    tasks(before.1 + 4).await;
+    let after = resident();
+    let before = before.0;
+    assert!(after < before + 15, "grew from {before} to {after} MiB");
+}
+
+// One test, as they measure the whole process.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_held_beyond_the_window_or_left_behind() {
+    for kind in Kind::BOTH {
+        run("calls_given_up", kind, LONG, calls_given_up).await;
+        run("slow_consumer", kind, LONG, slow_consumer).await;
+    }
+}
