@@ -128,7 +128,7 @@ async fn least_privilege_is_enough_to_drain() {
         .start()
         .await
         .unwrap();
-    let channel = nmfw::Channel::new(connect(&server, "client").await).subject("nmfw.calc");
+    let channel = Channel::new(connect(&server, "client").await).subject("nmfw.calc");
     let caller = PuppetClient::new(channel);
     let calls: Vec<_> = (0..200)
         .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 300 }).into_future()))
