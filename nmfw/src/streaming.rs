@@ -17,34 +17,7 @@ use crate::{
     body::{Body, Messages},
 };
 
-/// The messages of a call that streams: those of the caller, as its handler gets them, and those
-/// of the service, as the caller does.
-///
-/// It is a [`Stream`]; where all that is wanted is the next message, [`message`](Self::message) is
-/// shorter. Messages arrive in order, each once, whatever happens to the connection. The other side
-/// is held back while nobody takes them: about 256 KiB wait here at most, and a message that is
-/// larger.
-///
-/// ```
-/// use nmfw::{Status, Streaming};
-///
-/// async fn sum(mut numbers: Streaming<i64>) -> Result<i64, Status> {
-///     let mut sum = 0;
-///     while let Some(number) = numbers.message().await? {
-///         sum += number;
-///     }
-///     Ok(sum)
-/// }
-///
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// // A test needs no caller.
-/// assert_eq!(sum(Streaming::from(vec![1, 2, 3])).await.unwrap(), 6);
-/// # });
-/// ```
-///
-/// An error is the last that comes: the status of the service or, for a handler, of a caller that
-/// sent something that is not a message. Dropping it gives the rest up. A client's call is over
-/// then, and its handler is dropped; a handler that drops its requests can still answer.
+#[doc = include_str!("docs/streaming.md")]
 pub struct Streaming<T> {
     source: SyncWrapper<Source<T>>,
     metadata: Metadata,

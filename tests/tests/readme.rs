@@ -18,7 +18,7 @@ fn repository() -> PathBuf {
     tests.parent().unwrap().to_owned()
 }
 
-/// The text of the first fenced block after a line that ends with `end`.
+/// The text of the first fenced block after a line that ends so.
 fn block<'a>(readme: &'a str, end: &str) -> &'a str {
     let (_, rest) = readme
         .split_once(&format!("{end}\n"))
@@ -66,11 +66,31 @@ async fn the_five_minutes() {
         "build.rs",
         "src/main.rs",
         "src/bin/hello.rs",
+        "src/bin/welcome.rs",
     ] {
         let path = greeter.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, block(&readme, &format!("in `{file}`:"))).unwrap();
     }
+    let add = |file: &str, after: &str, what: &str| {
+        let path = greeter.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Into the service, or its implementation, which end with a line of this alone.
+        let (start, end) = text.split_once(after).unwrap();
+        let (body, end) = end.split_once("\n}\n").unwrap();
+        let text = format!("{start}{after}{body}\n{what}}}\n{end}");
+        std::fs::write(&path, text).unwrap();
+    };
+    let method = block(&readme, "`.proto`, in the service:");
+    add("proto/greeter.proto", "service Greeter {", method);
+    let handler = block(&readme, "use nmfw::{Stream, Streaming};` above:");
+    add("src/main.rs", "impl Greeter for Polite {", handler);
+    let main = std::fs::read_to_string(greeter.join("src/main.rs")).unwrap();
+    let imports = "use futures_util::TryStreamExt;\nuse nmfw::{Stream, Streaming};\n";
+    std::fs::write(greeter.join("src/main.rs"), format!("{imports}{main}")).unwrap();
+    run(Command::new(env!("CARGO"))
+        .args(["add", "futures-util"])
+        .current_dir(&greeter));
     // The versions that everything else here is tested with.
     std::fs::copy(repository().join("Cargo.lock"), greeter.join("Cargo.lock")).unwrap();
 
@@ -102,6 +122,10 @@ async fn the_five_minutes() {
     })
     .await;
     assert_eq!(String::from_utf8_lossy(&said), "Good day, Ann!\n");
+
+    let said = run(start("welcome").args(["Ann", "Bob"])).stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert_eq!(said, "Come in, Ann!\nCome in, Bob!\n");
 
     let refused = start("hello").output().unwrap();
     assert!(!refused.status.success());
