@@ -75,6 +75,8 @@ pub(crate) async fn drive<S: Side>(
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
                 session.handle_no_responders(now);
+                // If it is over with that, the side is to learn of it first.
+                pass_events(session, side);
                 side.on_vanished();
             } else {
                 carrier.learn(packet.reply);

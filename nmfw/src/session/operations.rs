@@ -185,6 +185,8 @@ impl Session {
         if self.is_server && self.state == State::Open && self.going_away.is_none() {
             self.going_away = Some(self.highest);
             self.due.go_away = true;
+            // So that nobody waits for one who has gone without a word.
+            self.due.ping = true;
         }
     }
 

@@ -32,6 +32,9 @@ const LOADED: usize = 64;
 /// share of work within that time, and not all sessions are replaced at once.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// How often a session with another instance is tried for, one after the other, when a call needs one.
+const MAX_TRIES: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Pool {
     scope: Scope,
@@ -124,18 +127,26 @@ impl Pool {
                 .not_started());
             }
         }
-        self.open(true);
-        let mut state = self.state.subscribe();
-        let ready = state.wait_for(|state| {
-            state.opening.is_none() || state.choose(method, avoid).handle.is_some()
-        });
-        let Ok(state) = ready.await else {
-            return Err(Status::unavailable("the channel is gone").not_started());
-        };
-        // The one to avoid is better than none.
-        let chosen = [avoid, None].into_iter();
-        let mut chosen = chosen.filter_map(|avoid| state.choose(method, avoid).handle);
-        if let Some(handle) = chosen.next() {
+        // Who has refused the call is not asked again if another can be found.
+        let tries = if avoid.is_some() { MAX_TRIES } else { 1 };
+        for _ in 0..tries {
+            self.open(true);
+            let mut state = self.state.subscribe();
+            let ready = state.wait_for(|state| {
+                state.opening.is_none() || state.choose(method, avoid).handle.is_some()
+            });
+            let Ok(state) = ready.await else {
+                return Err(Status::unavailable("the channel is gone").not_started());
+            };
+            if let Some(handle) = state.choose(method, avoid).handle {
+                return Ok(handle);
+            }
+            if state.failure.is_some() {
+                break;
+            }
+        }
+        let state = self.state.borrow();
+        if let Some(handle) = state.choose(method, None).handle {
             return Ok(handle);
         }
         let failure = state.failure.clone();

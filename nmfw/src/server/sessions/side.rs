@@ -71,6 +71,10 @@ pub(super) struct Calls {
     is_draining: bool,
     /// When to wait no longer for the client's acknowledgements.
     end: Option<Instant>,
+    /// No call was under way when the server was told to stop.
+    was_idle: bool,
+    /// Nobody subscribes to the client's subject.
+    has_vanished: bool,
 }
 
 enum Call {
@@ -102,6 +106,8 @@ impl Calls {
             calls: HashMap::new(),
             is_draining: false,
             end: None,
+            was_idle: false,
+            has_vanished: false,
         }
     }
 
@@ -403,14 +409,21 @@ impl Side for Calls {
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
         if signals.drain {
             self.is_draining = true;
+            self.was_idle = session.open_streams() == 0;
             session.go_away();
         }
         if self.is_draining && session.open_streams() == 0 {
             let end = *self.end.get_or_insert(now + MAX_LAST_ACKS);
-            if now >= end {
+            // A client that may be on its way back, and has had its answers, can do without the
+            // goodbye.
+            if now >= end || (self.was_idle && self.has_vanished) {
                 session.close(None);
             }
         }
+    }
+
+    fn on_vanished(&mut self) {
+        self.has_vanished = true;
     }
 
     fn alarm(&self) -> Option<Instant> {
