@@ -17,9 +17,14 @@ use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
-    session::{Config, Session},
+    session::Session,
     subject,
 };
+
+/// Packets that a session may have on their way to this side: enough for a gigabyte a second where
+/// the way takes a millisecond. And when there are many sessions.
+const WINDOW: u32 = 64;
+const SMALL_WINDOW: u32 = 8;
 
 /// The sessions of one instance.
 #[derive(Debug)]
@@ -48,6 +53,21 @@ struct Entry {
     /// Where its packets arrive.
     subject: Subject,
     mailbox: Arc<Mailbox<Command>>,
+}
+
+impl Open {
+    /// The packet window of a further session, if all of them may come to `most`. The first half is
+    /// given away at large, the second in small coins, so that there is room for thousands of
+    /// sessions, most of which are idle. Sessions are opened anew from time to time: who comes late
+    /// has its turn.
+    fn next_window(&self, most: usize) -> Option<u32> {
+        let window = if self.window < most / 2 {
+            WINDOW
+        } else {
+            SMALL_WINDOW
+        };
+        (self.window + window as usize <= most).then_some(window)
+    }
 }
 
 impl Sessions {
@@ -104,8 +124,11 @@ impl Sessions {
             || Arc::clone(&self.served),
             |endpoint| [Served::new(endpoint)].into(),
         );
-        let config = driver::config(&self.connection).unwrap_or_default();
-        let admitted = self.admit(&config, endpoint);
+        let admitted = self.admit(endpoint);
+        let mut config = driver::config(&self.connection).unwrap_or_default();
+        if let Ok(place) = &admitted {
+            config.packet_window = place.window;
+        }
         let methods = served.iter().map(|served| served.method().to_owned());
         let mut session = Session::server(
             config,
@@ -139,11 +162,7 @@ impl Sessions {
         }
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        config: &Config,
-        endpoint: Option<&Arc<Endpoint>>,
-    ) -> Result<Place, Status> {
+    fn admit(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>) -> Result<Place, Status> {
         if let Some(endpoint) = endpoint
             && endpoint.limits.queue_group.is_none()
         {
@@ -154,11 +173,10 @@ impl Sessions {
         if open.is_draining {
             return Err(Status::unavailable("the server is stopping").not_started());
         }
-        let window = config.packet_window as usize;
-        if open.window + window > self.connection.subscription_capacity() / 2 {
+        let Some(window) = open.next_window(self.connection.subscription_capacity() / 2) else {
             let text = format!("{} sessions are open: no more", open.sessions.len());
             return Err(Status::resource_exhausted(text).not_started());
-        }
+        };
         if endpoint.is_some() && open.is_denied {
             let text = "this instance may not subscribe to where sessions of single methods are";
             return Err(Status::unimplemented(text).not_started());
@@ -168,8 +186,8 @@ impl Sessions {
         while open.sessions.contains_key(&id) {
             id = rand::random();
         }
-        open.window += window;
-        let mailbox = Arc::new(Mailbox::new(config.packet_window));
+        open.window += window as usize;
+        let mailbox = Arc::new(Mailbox::new(window));
         let subject = self.subject(endpoint, id);
         let entry = Entry {
             subject: subject.clone(),
@@ -247,7 +265,7 @@ struct Place {
     id: u64,
     /// Where its packets arrive.
     subject: Subject,
-    window: usize,
+    window: u32,
     mailbox: Arc<Mailbox<Command>>,
 }
 
@@ -255,7 +273,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.sessions.open();
         open.sessions.remove(&self.id);
-        open.window -= self.window;
+        open.window -= self.window as usize;
     }
 }
 

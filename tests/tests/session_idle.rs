@@ -1,0 +1,98 @@
+//! What a thousand clients cost that have nothing to say. The only test of its process, as it
+//! measures all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use nmfw::{Channel, Connection, Server};
+use nmfw_tests::{
+    NatsServer, eventually,
+    streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer},
+};
+use tokio::runtime::Handle;
+
+const CLIENTS: usize = 1000;
+/// When sessions end that nobody uses, and some more.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Resident memory of this process in KiB.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4
+}
+
+fn messages(nats: &Connection) -> u64 {
+    let statistics = nats.client().statistics();
+    statistics.in_messages.load(Ordering::Relaxed) + statistics.out_messages.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_idle_clients_cost_little() {
+    let server = NatsServer::start().await.unwrap();
+    let flows = Flows::default();
+    let nats = nmfw::connect(server.url()).await.unwrap();
+    let _running = Server::new(nats.clone())
+        .add_service(StreamsServer::new(flows.clone()))
+        .start()
+        .await
+        .unwrap();
+    let clients: Vec<StreamsClient> = stream::iter(0..CLIENTS)
+        .map(|_| async {
+            let nats = nmfw::connect(server.url()).await.unwrap();
+            let client = StreamsClient::new(Channel::new(nats));
+            client.echo(Item::default()).await.unwrap();
+            client
+        })
+        .buffer_unordered(50)
+        .collect()
+        .await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = (resident(), tasks());
+
+    // Each opens a session, and all have one at the same time.
+    let open = Instant::now();
+    stream::iter(&clients)
+        .for_each_concurrent(50, |client| async {
+            client.count(CountRequest::default()).await.unwrap();
+        })
+        .await;
+    let open = open.elapsed();
+    assert_eq!(
+        tasks(),
+        before.1 + 2 * CLIENTS,
+        "a task on each side of each session"
+    );
+    let cost = resident().saturating_sub(before.0) / CLIENTS;
+    let (begin, said) = (Instant::now(), messages(&nats));
+
+    // Nobody says a word any more, until the sessions end by themselves.
+    eventually(LONG, || async {
+        match tasks() {
+            now if now <= before.1 => Ok(()),
+            now => Err(format!("{} tasks of sessions are left", now - before.1)),
+        }
+    })
+    .await;
+    let said = messages(&nats) - said;
+    let minutes = begin.elapsed().as_secs_f64() / 60.0;
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let rate = said as f64 / CLIENTS as f64 / minutes;
+    println!(
+        "{CLIENTS} sessions opened in {open:?}; {cost} KiB and {rate:.0} messages a minute each"
+    );
+    // Both sides, and what they keep of the connection's buffers.
+    assert!(cost < 100, "a session takes {cost} KiB");
+    assert!(
+        rate < 30.0,
+        "an idle session sends {rate:.0} messages a minute"
+    );
+
+    // The next call finds the service as ever.
+    clients[0].count(CountRequest::default()).await.unwrap();
+}
