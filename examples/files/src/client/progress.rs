@@ -1,0 +1,46 @@
+//! Progress, on terminals only.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const TEMPLATE: &str =
+    "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+
+/// A bar on standard error; nothing if that is not a terminal. It vanishes when it is dropped.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(super) fn new(what: impl Into<String>, size: u64) -> Self {
+        let bar = ProgressBar::new(size).with_message(what.into());
+        match ProgressStyle::with_template(TEMPLATE) {
+            Ok(style) => bar.set_style(style),
+            Err(error) => tracing::debug!(%error, "no style for the progress bar"),
+        }
+        Self(bar)
+    }
+
+    pub(super) fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    /// Begins somewhere else than at 0.
+    pub(super) fn start_at(&self, bytes: u64, size: u64) {
+        self.0.set_length(size);
+        self.0.set_position(bytes);
+        // Or what is there already would count as fast.
+        self.0.reset_eta();
+    }
+
+    pub(super) fn expect(&self, more: u64) {
+        self.0.inc_length(more);
+    }
+
+    pub(super) fn message(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,83 @@
+//! `files watch`: prints what changes.
+
+use std::time::Duration;
+
+use nmfw::{Code, Status, Streaming};
+
+use super::{
+    Error,
+    output::{self, line, note},
+};
+use crate::files::{
+    Change, FilesClient, WatchRequest, WatchResponse, change::Kind, watch_response::Event,
+};
+
+/// How long to wait for a service that went away before asking for another one.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Does not end by itself. Where the service goes away, it waits for the next one, and says so, as
+/// changes in between may be missed.
+pub(crate) async fn watch(files: &FilesClient, directory: &str) -> Result<(), Error> {
+    let mut began = false;
+    loop {
+        let ended = once(files, directory, &mut began).await?;
+        // Nobody to watch in the first place is an error.
+        if !began || ended.code() != Code::Unavailable {
+            return Err(ended.into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Gives how the call ended; fails if nobody reads what is printed.
+async fn once(files: &FilesClient, directory: &str, began: &mut bool) -> Result<Status, Error> {
+    let request = WatchRequest {
+        directory: directory.to_owned(),
+    };
+    let mut events = match files.watch(request).await {
+        Ok(events) => events,
+        Err(status) => return Ok(status),
+    };
+    loop {
+        match event(&mut events).await {
+            Ok(Event::Started(started)) => {
+                let again = if *began {
+                    " again, changes in between may be missed"
+                } else {
+                    ""
+                };
+                note(format_args!("watching {} files{again}", started.files));
+                *began = true;
+            }
+            Ok(Event::Change(change)) => line(describe(&change))?,
+            Err(status) => {
+                if *began && status.code() == Code::Unavailable {
+                    note(format_args!(
+                        "waiting for the service: {}",
+                        status.message()
+                    ));
+                }
+                return Ok(status);
+            }
+        }
+    }
+}
+
+async fn event(events: &mut Streaming<WatchResponse>) -> Result<Event, Status> {
+    let response = events.message().await?;
+    let response = response.ok_or_else(|| Status::unavailable("it has ended the call"))?;
+    let event = response.event;
+    event.ok_or_else(|| Status::internal("the service sent an empty event"))
+}
+
+/// A change as a line.
+pub(crate) fn describe(change: &Change) -> String {
+    let file = change.file.clone().unwrap_or_default();
+    let name = output::name(&file);
+    match change.kind() {
+        Kind::Created => format!("created   {name}  {} bytes", file.size),
+        Kind::Modified => format!("modified  {name}  {} bytes", file.size),
+        Kind::Removed => format!("removed   {name}"),
+        Kind::Unspecified => format!("changed   {name}"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Names of files, as peers give them.
+//!
+//! These rules are about the text alone. What the name leads to on the disk, by way of links, is
+//! for [`Store`](crate::store::Store) to keep inside.
+
+use crate::error::FileError;
+
+/// Longest name in bytes.
+const MAX: usize = 1024;
+
+const PART_PREFIX: &str = ".files-";
+const PART_SUFFIX: &str = ".part";
+
+/// Refuses a name that could lead out of a directory, that is not the same one everywhere, or that
+/// could fool who sees it printed.
+pub(crate) fn check(name: &str) -> Result<(), FileError> {
+    match reason(name) {
+        None => Ok(()),
+        Some(reason) => Err(FileError::Name {
+            name: name.chars().take(MAX).collect(),
+            reason,
+        }),
+    }
+}
+
+/// As [`check`], for a directory: empty is the root.
+pub(crate) fn check_directory(name: &str) -> Result<(), FileError> {
+    if name.is_empty() { Ok(()) } else { check(name) }
+}
+
+/// The name of a temporary file.
+pub(crate) fn part(number: u64) -> String {
+    format!("{PART_PREFIX}{}-{number}{PART_SUFFIX}", std::process::id())
+}
+
+/// Whether the last part of a name is that of a temporary file.
+pub(crate) fn is_part(file_name: &str) -> bool {
+    file_name.starts_with(PART_PREFIX) && file_name.ends_with(PART_SUFFIX)
+}
+
+fn reason(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name.len() > MAX {
+        return Some("it is longer than 1024 bytes");
+    }
+    if name.chars().any(char::is_control) {
+        return Some("it has control characters");
+    }
+    if name.contains('\\') {
+        return Some("it has a backslash");
+    }
+    if name.starts_with('/') {
+        return Some("it is absolute");
+    }
+    for part in name.split('/') {
+        match part {
+            "" => return Some("one of its parts is empty"),
+            "." | ".." => return Some("it has . or .. for a part"),
+            part if is_part(part) => return Some("temporary files are called like that"),
+            _ => {}
+        }
+    }
+    // Drive letters and alternate streams.
+    if cfg!(windows) && name.contains(':') {
+        return Some("it has a colon");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_are_taken() {
+        for name in [
+            "a",
+            "a/b/c.txt",
+            ".hidden",
+            "...",
+            "a b",
+            "grüße.txt",
+            "x.part",
+            ".part",
+        ] {
+            assert!(check(name).is_ok(), "{name:?}");
+        }
+        assert!(check(&"x".repeat(MAX)).is_ok());
+        assert!(check_directory("").is_ok());
+    }
+
+    #[test]
+    fn names_that_escape_or_confuse_are_refused() {
+        for name in [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../../x",
+            "a/..",
+            "./a",
+            "a/.",
+            "a//b",
+            "a/",
+            "a\\..\\b",
+            "a\0b",
+            "a\nb",
+            "\u{1b}[2J",
+            ".files-1-2.part",
+            "a/.files-1-2.part",
+        ] {
+            assert!(check(name).is_err(), "{name:?}");
+        }
+        assert!(check(&"x".repeat(MAX + 1)).is_err());
+        assert!(is_part(&part(7)));
+    }
+}

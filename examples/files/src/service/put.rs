@@ -1,0 +1,81 @@
+//! `Put`: stores a file.
+
+use nmfw::{Status, Streaming};
+
+use super::modified;
+use crate::{
+    blocking::blocking,
+    checksum::Checksum,
+    error::FileError,
+    files::{FileInfo, PutRequest, PutResponse, put_request::Part},
+    store::{PartFile, Store},
+};
+
+/// Dropped half way, as when the caller goes away, it leaves nothing: [`PartFile`] sees to that.
+pub(super) async fn put(
+    store: &Store,
+    mut requests: Streaming<PutRequest>,
+) -> Result<PutResponse, Status> {
+    let Some(Part::Header(header)) = next(&mut requests).await? else {
+        return Err(Status::invalid_argument("a put begins with a header"));
+    };
+    let modified = modified(&header)?;
+    let FileInfo { name, size, .. } = header;
+    let mut part = {
+        let store = store.clone();
+        blocking(move || store.create(&name)).await?
+    };
+    loop {
+        match next(&mut requests).await? {
+            Some(Part::Data(data)) => {
+                // Told now rather than when the disk is full of it.
+                check_size(&part, data.len(), size)?;
+                part = blocking(move || part.write(&data).map(|()| part)).await?;
+            }
+            Some(Part::Sha256(sum)) => {
+                let checksum = checksum(&sum)?;
+                let file = blocking(move || part.commit(size, checksum, modified)).await?;
+                tracing::info!(file = file.name, size, "stored");
+                return Ok(PutResponse {
+                    file: Some(file),
+                    sha256: sum,
+                });
+            }
+            Some(Part::Header(_)) => {
+                return Err(Status::invalid_argument("a put has one header"));
+            }
+            None => {
+                return Err(Status::invalid_argument(
+                    "the put ended before its checksum came",
+                ));
+            }
+        }
+    }
+}
+
+async fn next(requests: &mut Streaming<PutRequest>) -> Result<Option<Part>, Status> {
+    match requests.message().await? {
+        None => Ok(None),
+        Some(PutRequest { part: Some(part) }) => Ok(Some(part)),
+        Some(PutRequest { part: None }) => Err(Status::invalid_argument("a part is empty")),
+    }
+}
+
+/// Refuses more than what was announced.
+pub(super) fn check_size(part: &PartFile, more: usize, size: u64) -> Result<(), Status> {
+    let actual = part.size().saturating_add(more as u64);
+    if actual > size {
+        return Err(FileError::Size {
+            name: part.name().to_owned(),
+            expected: size,
+            actual,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+pub(super) fn checksum(bytes: &[u8]) -> Result<Checksum, Status> {
+    Checksum::from_bytes(bytes)
+        .ok_or_else(|| Status::invalid_argument("a SHA-256 checksum has 32 bytes"))
+}

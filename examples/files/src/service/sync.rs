@@ -1,0 +1,98 @@
+//! `Sync`: makes the files of the service like those of the caller.
+
+mod manifest;
+mod plan;
+mod receive;
+
+use futures_util::stream;
+use nmfw::{Context, Status, Stream, Streaming};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use self::manifest::Manifest;
+use super::{FileService, list};
+use crate::{
+    blocking::blocking,
+    files::{SyncDone, SyncRequest, SyncResponse, sync_response::Part},
+};
+
+/// How many answers wait to be sent.
+const QUEUE: usize = 8;
+
+type Answers = mpsc::Sender<Result<SyncResponse, Status>>;
+
+/// The work is a task of its own: it has to read what the caller sends even while the caller does
+/// not read the answers, or both would wait for each other. It ends with the stream.
+pub(super) fn sync(
+    service: FileService,
+    ctx: Context,
+    requests: Streaming<SyncRequest>,
+) -> impl Stream<Item = Result<SyncResponse, Status>> + Send + 'static {
+    let (answers, queue) = mpsc::channel(QUEUE);
+    let work = async move {
+        if let Err(status) = run(&service, requests, &answers).await {
+            // Nobody is there any more, if this fails.
+            _ = answers.send(Err(status)).await;
+        }
+    };
+    let task = AbortOnDropHandle::new(tokio::spawn(work.instrument(ctx.span())));
+    stream::unfold((queue, task), |(mut queue, task)| async {
+        let answer = queue.recv().await?;
+        Some((answer, (queue, task)))
+    })
+}
+
+async fn run(
+    service: &FileService,
+    mut requests: Streaming<SyncRequest>,
+    answers: &Answers,
+) -> Result<(), Status> {
+    let manifest = manifest::read(&mut requests).await?;
+    let existing = list(&service.store, String::new()).await?.files;
+    let (in_the_way, other) = manifest.not_among(&existing);
+    let mut removed = 0;
+    remove(service, in_the_way, &mut removed).await?;
+
+    // What is planned waits here without limit, which is no more than the manifest again. So the
+    // one that sends never waits for the one that receives.
+    let (planned, plan) = mpsc::unbounded_channel();
+    let plan_all = async {
+        let send = plan::send(&service.store, &manifest, &existing, answers, &planned);
+        let wanted = send.await?;
+        // The end of the plan, for the one that receives.
+        drop(planned);
+        Ok(wanted)
+    };
+    let receive_all = receive::receive(service, &manifest, requests, plan);
+    let (wanted, stored) = tokio::try_join!(plan_all, receive_all)?;
+
+    remove(service, other, &mut removed).await?;
+    let total = manifest.files.len() as u64;
+    let done = SyncDone {
+        stored,
+        unchanged: total - stored,
+        removed,
+    };
+    tracing::info!(wanted, stored, removed, "synchronized");
+    answer(answers, Part::Done(done)).await
+}
+
+async fn remove(
+    service: &FileService,
+    names: Vec<String>,
+    removed: &mut u64,
+) -> Result<(), Status> {
+    for name in names {
+        let store = service.store.clone();
+        blocking(move || store.remove(&name)).await?;
+        *removed += 1;
+        service.doings.changed();
+    }
+    Ok(())
+}
+
+async fn answer(answers: &Answers, part: Part) -> Result<(), Status> {
+    let sent = answers.send(Ok(SyncResponse { part: Some(part) })).await;
+    sent.map_err(|_| Status::cancelled("the caller is gone"))
+}

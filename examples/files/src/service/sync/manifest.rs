@@ -1,0 +1,155 @@
+//! What the caller has: the first part of a `Sync`.
+
+use std::collections::HashMap;
+
+use nmfw::{Status, Streaming};
+
+use crate::{
+    files::{FileInfo, SyncRequest, sync_request::Part},
+    names,
+};
+
+/// So that nobody fills the memory with names.
+const MAX_FILES: usize = 1_000_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Manifest {
+    pub(super) files: Vec<FileInfo>,
+    pub(super) compare_content: bool,
+    delete: bool,
+}
+
+pub(super) async fn read(requests: &mut Streaming<SyncRequest>) -> Result<Manifest, Status> {
+    let Some(Part::Start(start)) = next(requests).await? else {
+        return Err(Status::invalid_argument("a sync begins with a start"));
+    };
+    let mut manifest = Manifest {
+        files: Vec::new(),
+        compare_content: start.compare_content,
+        delete: start.delete,
+    };
+    loop {
+        match next(requests).await? {
+            Some(Part::Files(list)) => manifest.add(list.files)?,
+            Some(Part::FilesEnd(_)) => break,
+            Some(_) => return Err(Status::invalid_argument("the list of files has no end")),
+            None => {
+                return Err(Status::invalid_argument(
+                    "the sync ended in its list of files",
+                ));
+            }
+        }
+    }
+    manifest.check()?;
+    Ok(manifest)
+}
+
+pub(super) async fn next(requests: &mut Streaming<SyncRequest>) -> Result<Option<Part>, Status> {
+    match requests.message().await? {
+        None => Ok(None),
+        Some(SyncRequest { part: Some(part) }) => Ok(Some(part)),
+        Some(SyncRequest { part: None }) => Err(Status::invalid_argument("a part is empty")),
+    }
+}
+
+impl Manifest {
+    fn add(&mut self, files: Vec<FileInfo>) -> Result<(), Status> {
+        if self.files.len() + files.len() > MAX_FILES {
+            return Err(Status::resource_exhausted(format!(
+                "no more than {MAX_FILES} files can be synchronized at a time"
+            )));
+        }
+        for file in &files {
+            names::check(&file.name)?;
+        }
+        self.files.extend(files);
+        Ok(())
+    }
+
+    /// Before anything is done: a name that comes twice, or that another one has as a directory.
+    fn check(&self) -> Result<(), Status> {
+        let mut names: Vec<&str> = self.files.iter().map(|file| &*file.name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!("{:?} is in the list of files twice", pair[0]);
+            return Err(Status::invalid_argument(message));
+        }
+        Ok(())
+    }
+
+    /// What exists and the caller does not have, if it is to be removed: what is where the caller
+    /// has a directory, or is in a directory where the caller has a file, and then everything else.
+    pub(super) fn not_among(&self, existing: &[FileInfo]) -> (Vec<String>, Vec<String>) {
+        if !self.delete {
+            return (Vec::new(), Vec::new());
+        }
+        // Every name, and every directory of one.
+        let mut here: HashMap<&str, Kind> = HashMap::new();
+        for file in &self.files {
+            here.insert(&file.name, Kind::File);
+            for directory in directories(&file.name) {
+                here.entry(directory).or_insert(Kind::Directory);
+            }
+        }
+        let is_file = |name: &str| matches!(here.get(name), Some(Kind::File));
+        let extra = existing.iter().filter(|file| !is_file(&file.name));
+        extra
+            .map(|file| file.name.clone())
+            .partition(|name| here.contains_key(&**name) || directories(name).any(is_file))
+    }
+}
+
+enum Kind {
+    File,
+    Directory,
+}
+
+/// The directories of a name: `a` and `a/b` of `a/b/c`.
+fn directories(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').map(|(end, _)| &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> Vec<FileInfo> {
+        let file = |name: &&str| FileInfo {
+            name: (*name).to_owned(),
+            ..FileInfo::default()
+        };
+        names.iter().map(file).collect()
+    }
+
+    fn manifest(names: &[&str], delete: bool) -> Manifest {
+        Manifest {
+            files: files(names),
+            compare_content: false,
+            delete,
+        }
+    }
+
+    #[test]
+    fn only_on_demand_is_anything_removed() {
+        let existing = files(&["a", "b"]);
+        let (first, last) = manifest(&["a"], false).not_among(&existing);
+        assert!(first.is_empty() && last.is_empty());
+        let (first, last) = manifest(&["a"], true).not_among(&existing);
+        assert!(first.is_empty());
+        assert_eq!(last, ["b"]);
+    }
+
+    #[test]
+    fn what_is_in_the_way_goes_first() {
+        let existing = files(&["dir/x/y", "file", "old", "same"]);
+        let (first, last) = manifest(&["dir", "file/x", "same"], true).not_among(&existing);
+        assert_eq!(first, ["dir/x/y", "file"]);
+        assert_eq!(last, ["old"]);
+    }
+
+    #[test]
+    fn a_name_comes_once() {
+        manifest(&["a", "a/b", "b"], false).check().unwrap();
+        manifest(&["a", "b", "a"], false).check().unwrap_err();
+    }
+}

@@ -1,0 +1,166 @@
+//! The new versions: the third part of a `Sync`.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use nmfw::{Status, Streaming};
+use tokio::sync::mpsc;
+
+use super::{
+    super::{modified, put},
+    FileService, Manifest, manifest,
+};
+use crate::{
+    blocking::blocking,
+    checksum::Checksum,
+    content::{BLOCK, Content},
+    error::FileError,
+    files::{CopyRange, FileInfo, SyncRequest, sync_request::Part},
+    store::{PartFile, Store},
+};
+
+/// Stores what was planned, until the plan ends. Gives how many files that were.
+pub(super) async fn receive(
+    service: &FileService,
+    manifest: &Manifest,
+    mut requests: Streaming<SyncRequest>,
+    mut plan: mpsc::UnboundedReceiver<usize>,
+) -> Result<u64, Status> {
+    let mut stored = 0;
+    while let Some(index) = plan.recv().await {
+        let file = &manifest.files[index];
+        let mut patch = Patch::new(service.store.clone(), file.clone(), modified(file)?);
+        let changed = loop {
+            let step = match manifest::next(&mut requests).await? {
+                Some(Part::Copy(range)) => Step::Copy(range),
+                Some(Part::Data(data)) => Step::Data(data),
+                Some(Part::FileEnd(sum)) => Step::End(put::checksum(&sum)?),
+                Some(_) => return Err(Status::invalid_argument("this is no part of a file")),
+                None => {
+                    let message = format!("the sync ended before {:?} was whole", file.name);
+                    return Err(Status::invalid_argument(message));
+                }
+            };
+            patch = match step {
+                Step::Copy(range) => blocking(move || patch.copy(range).map(|()| patch)).await?,
+                Step::Data(data) => blocking(move || patch.write(&data).map(|()| patch)).await?,
+                Step::End(checksum) => break blocking(move || patch.finish(checksum)).await?,
+            };
+        };
+        if changed {
+            tracing::info!(file = file.name, size = file.size, "stored");
+            stored += 1;
+        }
+        service.doings.changed();
+    }
+    Ok(stored)
+}
+
+enum Step {
+    Copy(CopyRange),
+    Data(Bytes),
+    End(Checksum),
+}
+
+/// A new version that is being made. All of this may block.
+struct Patch {
+    store: Store,
+    file: FileInfo,
+    modified: SystemTime,
+    /// The old version, once something of it is needed.
+    old: Option<Content>,
+    /// The new version. Made by the first step, or by the end of an empty file.
+    part: Option<PartFile>,
+    /// So far, the new version is exactly the old one, from its beginning to its end. Then its time
+    /// is all that may differ, and the file stays.
+    same: bool,
+}
+
+impl Patch {
+    fn new(store: Store, file: FileInfo, modified: SystemTime) -> Self {
+        Self {
+            store,
+            file,
+            modified,
+            old: None,
+            part: None,
+            same: false,
+        }
+    }
+
+    fn copy(&mut self, range: CopyRange) -> Result<(), FileError> {
+        let old = match self.old.take() {
+            Some(old) => old,
+            None => self.store.read(&self.file.name)?,
+        };
+        let whole = range.offset == 0 && range.size == old.size() && old.size() == self.file.size;
+        if whole && self.part.is_none() && !self.same {
+            self.same = true;
+            self.old = Some(old);
+            return Ok(());
+        }
+        let end = range.offset.checked_add(range.size);
+        if end.is_none_or(|end| end > old.size()) {
+            // The caller was told of a longer one.
+            let name = self.file.name.clone();
+            return Err(FileError::Changed { name });
+        }
+        self.part(range.size)?
+            .copy(old.file(), range.offset, range.size)?;
+        self.old = Some(old);
+        Ok(())
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), FileError> {
+        self.part(data.len() as u64)?.write(data)
+    }
+
+    /// The new version, if there is room for more in what its size is to be.
+    fn part(&mut self, more: u64) -> Result<&mut PartFile, FileError> {
+        let written = match &self.part {
+            _ if self.same => self.file.size,
+            Some(part) => part.size(),
+            None => 0,
+        };
+        let actual = written.saturating_add(more);
+        if actual > self.file.size {
+            return Err(FileError::Size {
+                name: self.file.name.clone(),
+                expected: self.file.size,
+                actual,
+            });
+        }
+        let part = match self.part.take() {
+            Some(part) => part,
+            None => self.store.create(&self.file.name)?,
+        };
+        Ok(self.part.insert(part))
+    }
+
+    /// Whether the content is another one now.
+    fn finish(mut self, checksum: Checksum) -> Result<bool, FileError> {
+        if self.same {
+            self.check_old(checksum)?;
+            self.store.touch(&self.file.name, self.modified)?;
+            return Ok(false);
+        }
+        self.part(0)?;
+        if let Some(part) = self.part.take() {
+            part.commit(self.file.size, checksum, self.modified)?;
+        }
+        Ok(true)
+    }
+
+    /// Makes sure that what stays is still what the caller has.
+    fn check_old(&mut self, checksum: Checksum) -> Result<(), FileError> {
+        let name = self.file.name.clone();
+        let Some(mut old) = self.old.take() else {
+            return Err(FileError::Changed { name });
+        };
+        while !old.read(BLOCK)?.is_empty() {}
+        if old.finish()? != checksum {
+            return Err(FileError::Changed { name });
+        }
+        Ok(())
+    }
+}
