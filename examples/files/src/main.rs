@@ -144,10 +144,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
         // Its source, if it has one, says the same again.
-        return match status.message() {
-            "" => status.code().to_string(),
-            message => format!("{message} ({})", status.code()),
-        };
+        return status.to_string();
     }
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<_> = causes.map(ToString::to_string).collect();

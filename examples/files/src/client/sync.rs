@@ -20,7 +20,7 @@ use crate::{
 
 /// How many files go into one message of the list: tens of KiB.
 const FILES: usize = 500;
-/// How many requests wait to be sent, and how many files to be read.
+/// How many requests wait to be sent.
 const QUEUE: usize = 4;
 /// The largest blocks that a service may ask for.
 const MAX_BLOCK: u32 = 4 * 1024 * 1024;
@@ -72,7 +72,9 @@ pub(crate) async fn sync(
 
     let progress = Progress::new("comparing", 0);
     let (requests, queue) = mpsc::channel(QUEUE);
-    let (wants, wanted) = mpsc::channel(QUEUE);
+    // Without limit, so that the answers are read whatever becomes of the requests: a service that
+    // fails says so behind the wants. It is a two-thousandth of the size of what differs.
+    let (wants, wanted) = mpsc::unbounded_channel();
     let sending = async {
         send_list(&requests, &local, options).await;
         match send_files(&store, requests, wanted, &progress).await {
@@ -115,7 +117,7 @@ async fn send_list(requests: &Requests, local: &[FileInfo], options: Options) {
 async fn send_files(
     store: &Store,
     requests: Requests,
-    mut wanted: mpsc::Receiver<Wanted>,
+    mut wanted: mpsc::UnboundedReceiver<Wanted>,
     progress: &Progress,
 ) -> Result<(), Error> {
     while let Some(Wanted {
@@ -178,7 +180,7 @@ async fn send(requests: &Requests, part: Part) {
 async fn receive(
     mut responses: Streaming<SyncResponse>,
     local: &[FileInfo],
-    wants: mpsc::Sender<Wanted>,
+    wants: mpsc::UnboundedSender<Wanted>,
     progress: &Progress,
 ) -> Result<SyncDone, Error> {
     let mut wants = Some(wants);
@@ -201,7 +203,7 @@ async fn receive(
                 progress.expect(wanted.file.size);
                 let queue = wants.as_ref().ok_or_else(|| broken("more than its end"))?;
                 // Fails only if the sending side failed, which ends this one, too.
-                _ = queue.send(wanted).await;
+                _ = queue.send(wanted);
             }
             Some(sync_response::Part::WantsEnd(_)) => wants = None,
             Some(sync_response::Part::Done(done)) => return Ok(done),

@@ -184,7 +184,7 @@ fn temporary(dir: &Dir) -> std::io::Result<(String, File)> {
 /// Makes the rename last over a power failure. Windows has no such thing.
 fn sync_directory(parent: &Dir, path: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
-        parent.open_dir(path)?.into_std_file().sync_all()?;
+        parent.open(path)?.sync_all()?;
     }
     Ok(())
 }

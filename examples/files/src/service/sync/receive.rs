@@ -139,6 +139,11 @@ impl Patch {
 
     /// Whether the content is another one now.
     fn finish(mut self, checksum: Checksum) -> Result<bool, FileError> {
+        if self.file.size == 0 && self.part.is_none() {
+            // There is nothing to copy that would show that it is the same.
+            self.old = self.store.read(&self.file.name).ok();
+            self.same = self.old.as_ref().is_some_and(|old| old.size() == 0);
+        }
         if self.same {
             self.check_old(checksum)?;
             self.store.touch(&self.file.name, self.modified)?;
