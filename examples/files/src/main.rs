@@ -116,7 +116,8 @@ async fn call(
             Ok(ExitCode::from(INTERRUPTED))
         }
     };
-    // The service notices anyway, but later.
+    // Ends the session, so that the service need not find out.
+    drop(files);
     _ = nats.close(GOODBYE).await;
     done
 }

@@ -13,6 +13,8 @@ use crate::{
 /// How often to go on after the service went away, as long as nothing more arrives.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait for it to come back.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Fetches the file `name` as `out`, and gives its checksum. What an earlier attempt has left is
 /// not fetched again.
@@ -41,6 +43,9 @@ pub(crate) async fn get(files: &FilesClient, name: &str, out: &Path) -> Result<C
             return Err(error);
         }
         tokio::time::sleep(PAUSE).await;
+        if files.wait_ready(WAIT).await.is_err() {
+            return Err(error);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::files::{
     Change, FilesClient, WatchRequest, WatchResponse, change::Kind, watch_response::Event,
 };
 
-/// How long to wait for a service that went away before asking for another one.
+/// How long to wait before asking for a service again, and how long for its answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Does not end by itself. Where the service goes away, it waits for the next one, and says so, as
@@ -25,7 +25,12 @@ pub(crate) async fn watch(files: &FilesClient, directory: &str) -> Result<(), Er
         if !began || ended.code() != Code::Unavailable {
             return Err(ended.into());
         }
-        tokio::time::sleep(PAUSE).await;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            if files.wait_ready(PAUSE).await.is_ok() {
+                break;
+            }
+        }
     }
 }
 
@@ -46,7 +51,7 @@ async fn once(files: &FilesClient, directory: &str, began: &mut bool) -> Result<
                 } else {
                     ""
                 };
-                note(format_args!("watching {} files{again}", started.files));
+                note(format_args!("watching{again} (files: {})", started.files));
                 *began = true;
             }
             Ok(Event::Change(change)) => line(describe(&change))?,

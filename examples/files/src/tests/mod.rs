@@ -1,5 +1,6 @@
-//! The commands against the service, in this process and without NATS.
+//! The commands against the service, in this process: without NATS, but for those in `broker`.
 
+mod broker;
 mod get;
 mod put;
 mod sync;
