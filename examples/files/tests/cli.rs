@@ -1,5 +1,7 @@
 //! The commands as a shell sees them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::process::{Command, Output};
 
 fn files(arguments: &[&str]) -> Output {

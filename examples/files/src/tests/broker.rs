@@ -14,7 +14,7 @@ const MAX_PAYLOAD: usize = 32 * 1024;
 struct OverNats {
     setup: Setup,
     files: FilesClient,
-    nats: Connection,
+    _nats: Connection,
     server: Running,
     _broker: Broker,
 }
@@ -35,7 +35,7 @@ async fn start() -> OverNats {
     OverNats {
         setup,
         files: FilesClient::new(Channel::new(&nats).multiplexed()),
-        nats,
+        _nats: nats,
         server,
         _broker: broker,
     }
@@ -64,9 +64,8 @@ async fn everything_goes_through_small_messages() {
 
 #[tokio::test]
 async fn a_put_whose_caller_vanishes_leaves_nothing() {
-    let OverNats {
-        setup, files, nats, ..
-    } = start().await;
+    let over_nats = start().await;
+    let (setup, files) = (&over_nats.setup, over_nats.files.clone());
     let path = setup.local("x");
     // Large enough to be under way for a while.
     fs::write(&path, content(50_000_000)).unwrap();
@@ -90,7 +89,6 @@ async fn a_put_whose_caller_vanishes_leaves_nothing() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(setup.all_served().is_empty());
-    drop(nats);
 }
 
 #[tokio::test]
@@ -99,7 +97,8 @@ async fn who_watches_does_not_hold_up_the_end() {
         setup,
         files,
         server,
-        ..
+        _nats,
+        _broker,
     } = start().await;
     let mut events = files.watch(WatchRequest::default()).await.unwrap();
     events.message().await.unwrap();
