@@ -22,11 +22,16 @@ mod files {
     nmfw::include_proto!("files");
 }
 
-use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use cli::{Cli, Command, Nats};
-use client::{Error, SyncOptions, line};
+use client::{Error, SyncOptions, line, plain};
 use files::FilesClient;
 use nmfw::{Channel, Status};
 
@@ -123,7 +128,7 @@ async fn call(
 }
 
 /// The name to store a file under: its own, unless another one is given.
-fn name_for(name: Option<String>, file: &std::path::Path) -> Result<String, Error> {
+fn name_for(name: Option<String>, file: &Path) -> Result<String, Error> {
     if let Some(name) = name {
         return Ok(name);
     }
@@ -154,5 +159,5 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[allow(clippy::print_stderr, reason = "how a command fails")]
 fn report(error: &str) {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", plain(error));
 }

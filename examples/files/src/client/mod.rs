@@ -12,7 +12,7 @@ mod watch;
 pub(crate) use self::{
     get::get,
     list::list,
-    output::line,
+    output::{line, plain},
     put::put,
     sync::{Options as SyncOptions, summary, sync},
     watch::{describe, watch},

@@ -12,7 +12,12 @@ pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
 /// Prints a line that is for people only.
 pub(super) fn note(text: impl std::fmt::Display) {
     // Nothing can be done about it if that fails.
-    _ = writeln!(io::stderr().lock(), "{text}");
+    _ = writeln!(io::stderr().lock(), "{}", plain(&text.to_string()));
+}
+
+/// Without what could have several lines, or fool a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// A name as it can be printed: what a service sends could fool a terminal.

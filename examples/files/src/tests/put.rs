@@ -56,6 +56,8 @@ async fn what_is_wrong_leaves_what_was_there() {
     for (parts, code) in [
         (vec![], Code::InvalidArgument),
         (vec![data("abc")], Code::InvalidArgument),
+        (vec![header("../x", 0), end("")], Code::InvalidArgument),
+        (vec![header("/x", 0), end("")], Code::InvalidArgument),
         (vec![header("x", 3)], Code::InvalidArgument),
         (vec![header("x", 3), data("abc")], Code::InvalidArgument),
         (vec![header("x", 3), header("x", 3)], Code::InvalidArgument),

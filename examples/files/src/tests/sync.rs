@@ -160,3 +160,24 @@ async fn a_list_without_its_end_removes_nothing() {
     responses.message().await.unwrap_err();
     assert_eq!(setup.all_served(), ["x"]);
 }
+
+#[tokio::test]
+async fn a_failure_among_many_files_is_told() {
+    let setup = Setup::new();
+    // Larger than what is on its way at a time, so that neither side can be done before it fails.
+    fs::write(setup.served("z"), content(5_000_000)).unwrap();
+    fs::write(setup.served("b"), "in the way").unwrap();
+    fs::create_dir(setup.local("b")).unwrap();
+    for i in 0..600 {
+        fs::write(setup.local(&format!("b/{i}")), content(1000)).unwrap();
+    }
+    fs::write(setup.local("a"), content(1_000_000)).unwrap();
+    fs::write(setup.local("z"), content(5_000_001)).unwrap();
+    let options = SyncOptions::default();
+    let error = client::sync(&setup.files, &setup.local(""), options)
+        .await
+        .unwrap_err();
+    assert!(message(&error).contains("FAILED_PRECONDITION"), "{error}");
+    // What was stored before stays, and nothing half done.
+    assert_eq!(setup.all_served(), ["a", "b", "z"]);
+}
