@@ -24,6 +24,9 @@ mod status;
 mod streaming;
 mod subject;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use self::session::fuzz as fuzzing;
 pub use async_nats;
 pub use futures_util::Stream;
 pub use prost;

@@ -272,6 +272,11 @@ impl Inbound {
         (self.received, std::mem::take(&mut self.ask))
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     pub(super) fn timeout(&self) -> Option<Instant> {
         [self.ack_at, self.gap.map(|gap| gap.at)]
             .into_iter()

@@ -26,7 +26,7 @@ mod receive;
 mod receiving;
 mod sending;
 mod stream;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod tests;
 mod transmit;
 mod wire;
@@ -38,6 +38,8 @@ use std::{
 
 use bytes::Bytes;
 
+#[cfg(fuzzing)]
+pub use self::tests::fuzz;
 pub(crate) use self::{
     body::CallHead,
     config::Config,

@@ -180,7 +180,7 @@ impl Receiving {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Receiving {
     /// Bytes held of what was received, without what the application was given.
     pub(super) fn held(&self) -> u64 {

@@ -254,7 +254,7 @@ impl Sending {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Sending {
     pub(super) fn check(&self) {
         assert!(self.spent <= self.limit);

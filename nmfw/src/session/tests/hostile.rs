@@ -12,8 +12,7 @@ use super::{
         frame::{Header, flag, kind, put_frame, put_number_frame},
         wire::put_varint,
     },
-    network::{CLIENT, METHOD, Network, SERVER, check},
-    scenarios::head,
+    network::{CLIENT, METHOD, Network, SERVER, check, head},
 };
 use crate::{Metadata, Status};
 

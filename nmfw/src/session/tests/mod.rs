@@ -1,7 +1,18 @@
-//! Tests of whole sessions.
+//! Tests of whole sessions, and what fuzzing shares with them.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what is fuzzed panics as tests do, and is public with `cfg(fuzzing)` only"
+)]
 
+#[cfg(test)]
 mod codec;
+pub mod fuzz;
+#[cfg(test)]
 mod hostile;
+mod model;
 mod network;
+#[cfg(test)]
 mod random;
+#[cfg(test)]
 mod scenarios;

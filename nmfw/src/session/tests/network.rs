@@ -7,13 +7,25 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{Config, Event, Session, State, receiving::Assembly};
+use super::super::{CallHead, Config, Event, Session, State, receiving::Assembly};
+use crate::{Metadata, headers::Encoding};
 
 /// The sides, as indices.
 pub(super) const CLIENT: usize = 0;
 pub(super) const SERVER: usize = 1;
 
 pub(super) const METHOD: &str = "Echo";
+
+/// A call without anything that it can do without.
+pub(super) fn head(method: &str) -> CallHead {
+    CallHead {
+        method: method.to_owned(),
+        deadline: None,
+        encoding: Encoding::Protobuf,
+        client_version: None,
+        metadata: Metadata::new(),
+    }
+}
 
 /// Small numbers at random, the same for the same seed.
 #[derive(Clone, Debug)]
@@ -43,6 +55,14 @@ pub(super) struct Weather {
     pub(super) disorder: u64,
     /// Nothing gets through.
     pub(super) is_cut: bool,
+}
+
+/// What can happen to a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Loss,
+    Repetition,
+    Delay(Duration),
 }
 
 pub(super) struct Network {
@@ -134,9 +154,31 @@ impl Network {
             if self.dice.percent(disorder) {
                 at += Duration::from_millis(self.dice.roll(200));
             }
-            let wire = &mut self.wires[to];
-            let place = wire.partition_point(|(other, _)| *other <= at);
-            wire.insert(place, (at, packet.clone()));
+            self.arrive(to, at, packet.clone());
+        }
+    }
+
+    fn arrive(&mut self, to: usize, at: Instant, packet: Bytes) {
+        let wire = &mut self.wires[to];
+        let place = wire.partition_point(|(other, _)| *other <= at);
+        wire.insert(place, (at, packet));
+    }
+
+    /// Lets something happen to one of the packets that are on their way to a side.
+    pub(super) fn befall(&mut self, to: usize, packet: u64, fault: Fault) {
+        let wire = &mut self.wires[to];
+        if wire.is_empty() {
+            return;
+        }
+        let index = packet as usize % wire.len();
+        match fault {
+            Fault::Loss => drop(wire.remove(index)),
+            Fault::Repetition => wire.insert(index, wire[index].clone()),
+            Fault::Delay(delay) => {
+                if let Some((at, packet)) = wire.remove(index) {
+                    self.arrive(to, at + delay, packet);
+                }
+            }
         }
     }
 
@@ -206,6 +248,16 @@ pub(super) fn check(session: &Session) {
 }
 
 impl Session {
+    /// The numbered packet of the peer that came last.
+    pub(super) fn received(&self) -> u64 {
+        self.inbound.received()
+    }
+
+    /// The numbered packet that went out last.
+    pub(super) fn last_sent(&self) -> u64 {
+        self.outbound.last_sent()
+    }
+
     /// Whether nothing is left of any stream or packet.
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty()

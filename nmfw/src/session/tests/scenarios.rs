@@ -6,19 +6,9 @@ use bytes::Bytes;
 
 use super::{
     super::{CallHead, Config, Event, SendError, Session, StreamId},
-    network::{CLIENT, METHOD, Network, SERVER, Weather},
+    network::{CLIENT, METHOD, Network, SERVER, Weather, head},
 };
-use crate::{Code, Metadata, Status, headers::Encoding};
-
-pub(super) fn head(method: &str) -> CallHead {
-    CallHead {
-        method: method.to_owned(),
-        deadline: None,
-        encoding: Encoding::Protobuf,
-        client_version: None,
-        metadata: Metadata::new(),
-    }
-}
+use crate::{Code, Metadata, Status};
 
 fn network() -> Network {
     Network::both(Config::default())

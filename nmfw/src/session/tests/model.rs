@@ -1,0 +1,403 @@
+//! Two honest sides over a bad network, compared with a model: on each stream every message arrives
+//! once and in order, or the stream ends with a status, once; and it all comes to rest when the
+//! network is well again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::{
+    super::{Config, Event, SendError, StreamId},
+    network::{CLIENT, Dice, Fault, METHOD, Network, SERVER, Weather, head},
+};
+use crate::{Code, Metadata, Status};
+
+/// What applications do, and what happens to them.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    /// With so much metadata.
+    Open {
+        metadata: usize,
+    },
+    /// By a side, on one of its streams.
+    Send {
+        side: usize,
+        stream: u64,
+        len: usize,
+        end: bool,
+    },
+    Finish {
+        side: usize,
+        stream: u64,
+    },
+    Headers {
+        stream: u64,
+    },
+    Status {
+        stream: u64,
+        code: i32,
+    },
+    Reset {
+        side: usize,
+        stream: u64,
+    },
+    /// The application takes so many messages.
+    Take {
+        side: usize,
+        stream: u64,
+        count: usize,
+    },
+    Wait {
+        ms: u64,
+    },
+    Weather(Weather),
+    /// Befalls one of the packets that are on their way to a side.
+    Fault {
+        to: usize,
+        packet: u64,
+        fault: Fault,
+    },
+    Reconnect {
+        side: usize,
+    },
+    NoResponders {
+        side: usize,
+    },
+    PacketWindow {
+        side: usize,
+        packets: u32,
+    },
+    GoAway,
+}
+
+/// One side's view of a stream, as its application has it.
+#[derive(Debug, Default)]
+struct View {
+    sent: Vec<Bytes>,
+    /// How this side ended: messages only, or the call (a service).
+    ended: Option<Code>,
+    was_reset: bool,
+    sent_headers: bool,
+    waits_for_room: bool,
+    /// How many messages came, and the lengths of those that the application has not taken.
+    got: usize,
+    inbox: VecDeque<usize>,
+    got_headers: bool,
+    got_end: bool,
+    outcome: Option<Code>,
+}
+
+impl View {
+    fn is_over(&self) -> bool {
+        self.outcome.is_some() || self.was_reset
+    }
+}
+
+pub(super) struct Model {
+    network: Network,
+    views: [BTreeMap<StreamId, View>; 2],
+    closed: [usize; 2],
+    drained: usize,
+    goes_away: bool,
+    dice: Dice,
+}
+
+impl Model {
+    pub(super) fn new(configs: [Config; 2], seed: u64) -> Self {
+        Self {
+            network: Network::open(configs, seed),
+            views: Default::default(),
+            closed: [0; 2],
+            drained: 0,
+            goes_away: false,
+            dice: Dice(!seed),
+        }
+    }
+
+    /// One of the streams that are not over for a side.
+    fn pick(&self, side: usize, which: u64) -> Option<StreamId> {
+        let live: Vec<_> = self.live(side);
+        (!live.is_empty()).then(|| live[(which % live.len() as u64) as usize])
+    }
+
+    fn live(&self, side: usize) -> Vec<StreamId> {
+        let views = self.views[side].iter();
+        views
+            .filter(|(_, view)| !view.is_over() && (side == CLIENT || view.ended.is_none()))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(super) fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Open { metadata } => {
+                let mut head = head(METHOD);
+                head.metadata.append("a", "x".repeat(metadata)).unwrap();
+                match self.network.sides[CLIENT].open_call(&head) {
+                    Ok(id) => {
+                        let before = self.views[CLIENT].insert(id, View::default());
+                        assert!(before.is_none(), "a number is used again");
+                    }
+                    Err(status) => assert!(status.is_not_started()),
+                }
+            }
+            Action::Send {
+                side,
+                stream,
+                len,
+                end,
+            } => {
+                if let Some(id) = self.pick(side, stream) {
+                    self.send(side, id, len, end);
+                }
+            }
+            Action::Finish { side, stream } => {
+                if let Some(id) = self.pick(side, stream) {
+                    self.network.sides[side].finish(id);
+                    self.view(side, id).ended.get_or_insert(Code::Ok);
+                }
+            }
+            Action::Headers { stream } => {
+                if let Some(id) = self.pick(SERVER, stream) {
+                    let metadata = Metadata::new();
+                    let sent = self.network.sides[SERVER].send_headers(id, &metadata);
+                    let view = self.view(SERVER, id);
+                    assert_eq!(sent.is_ok(), view.sent.is_empty() && !view.sent_headers);
+                    view.sent_headers |= sent.is_ok();
+                }
+            }
+            Action::Status { stream, code } => {
+                if let Some(id) = self.pick(SERVER, stream) {
+                    self.status(id, Code::from_number(code));
+                }
+            }
+            Action::Reset { side, stream } => {
+                if let Some(id) = self.pick(side, stream) {
+                    self.network.sides[side].reset(id, &Status::aborted("reset"));
+                    self.view(side, id).was_reset = true;
+                }
+            }
+            Action::Take {
+                side,
+                stream,
+                count,
+            } => {
+                if let Some(id) = self.pick(side, stream) {
+                    self.take(side, id, count);
+                }
+            }
+            Action::Wait { ms } => self.network.run_ms(ms),
+            Action::Weather(weather) => self.network.weather = weather,
+            Action::Fault { to, packet, fault } => self.network.befall(to, packet, fault),
+            Action::Reconnect { side } => {
+                let now = self.network.now;
+                self.network.sides[side].handle_reconnect(now);
+            }
+            Action::NoResponders { side } => {
+                let now = self.network.now;
+                self.network.sides[side].handle_no_responders(now);
+            }
+            Action::PacketWindow { side, packets } => {
+                self.network.sides[side].set_packet_window(packets);
+            }
+            Action::GoAway => {
+                self.network.sides[SERVER].go_away();
+                self.goes_away = true;
+            }
+        }
+        self.look();
+    }
+
+    fn view(&mut self, side: usize, id: StreamId) -> &mut View {
+        self.views[side].get_mut(&id).unwrap()
+    }
+
+    fn status(&mut self, id: StreamId, code: Code) {
+        let server = &mut self.network.sides[SERVER];
+        match code {
+            Code::Ok => server.send_status(id, Ok(&Metadata::new())),
+            code => server.send_status(id, Err(&Status::new(code, "as asked"))),
+        }
+        self.view(SERVER, id).ended = Some(code);
+    }
+
+    fn send(&mut self, side: usize, id: StreamId, len: usize, end: bool) {
+        let fill = self.dice.roll(256) as u8;
+        let message = Bytes::from(vec![fill; len]);
+        let result = self.network.sides[side].send_message(id, message.clone(), end);
+        let view = self.view(side, id);
+        match result {
+            Ok(()) => {
+                assert!(view.ended.is_none() && len <= 25_000);
+                view.sent.push(message);
+                view.waits_for_room = false;
+                if end {
+                    view.ended = Some(Code::Ok);
+                }
+            }
+            Err(SendError::Full(back)) => {
+                assert_eq!(back, message);
+                view.waits_for_room = true;
+            }
+            Err(SendError::Ended) => assert!(view.ended.is_some()),
+            Err(SendError::TooLarge(_)) => {
+                assert!(len > 25_000);
+                if side == SERVER {
+                    view.ended = Some(Code::ResourceExhausted);
+                } else {
+                    view.was_reset = true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, side: usize, id: StreamId, count: usize) {
+        for _ in 0..count {
+            if let Some(len) = self.view(side, id).inbox.pop_front() {
+                self.network.sides[side].consume(id, 1, len);
+            }
+        }
+    }
+
+    /// Checks what the sessions have told since the last time.
+    fn look(&mut self) {
+        self.network.pump();
+        for side in [CLIENT, SERVER] {
+            for event in self.network.take(side) {
+                assert_eq!(self.closed[side], 0, "{event:?} after the end");
+                self.on_event(side, event);
+            }
+        }
+    }
+
+    fn on_event(&mut self, side: usize, event: Event) {
+        match event {
+            Event::Opened(_) => panic!("opened twice"),
+            Event::Call { stream, head } => {
+                assert_eq!((side, head.method.as_str()), (SERVER, METHOD));
+                let before = self.views[SERVER].insert(stream, View::default());
+                assert!(before.is_none(), "called twice");
+            }
+            Event::Headers { stream, .. } => {
+                assert!(self.view(SERVER, stream).sent_headers);
+                let view = self.view(CLIENT, stream);
+                assert!(!view.got_headers && view.got == 0 && !view.is_over());
+                view.got_headers = true;
+            }
+            Event::Message { stream, message } => {
+                let view = self.view(side, stream);
+                assert!(!view.is_over() && !view.got_end, "a message after the end");
+                view.inbox.push_back(message.len());
+                view.got += 1;
+                let got = view.got;
+                let held: usize = view.inbox.iter().map(|len| len + 32).sum();
+                let window = self.network.sides[side].hello.stream_window as usize;
+                assert!(held <= window + 25_000 + 32, "{held} are held");
+                let sent = &self.view(1 - side, stream).sent;
+                assert!(sent[got - 1] == message, "not what was sent");
+            }
+            Event::End { stream } => {
+                assert_eq!(side, SERVER);
+                let got = self.view(side, stream).got;
+                let sender = self.view(CLIENT, stream);
+                assert_eq!((sender.ended, sender.sent.len()), (Some(Code::Ok), got));
+                let view = self.view(SERVER, stream);
+                assert!(!view.is_over() && !view.got_end && view.ended.is_none());
+                view.got_end = true;
+            }
+            Event::Finished { stream, outcome } => {
+                let code = outcome.as_ref().err().map_or(Code::Ok, Status::code);
+                if let Err(status) = &outcome {
+                    let is_broken = status.message().contains("protocol");
+                    assert!(!is_broken, "{status}");
+                }
+                let not_started = outcome.is_err_and(|status| status.is_not_started());
+                if not_started {
+                    assert!(!self.views[SERVER].contains_key(&stream));
+                }
+                let view = self.view(side, stream);
+                assert!(!view.is_over(), "finished twice");
+                view.outcome = Some(code);
+                let got = view.got;
+                if side == SERVER {
+                    assert_ne!(code, Code::Ok);
+                } else if !matches!(code, Code::Unavailable | Code::Aborted) {
+                    // Not from the session and not a reset: the service's last word, in full.
+                    let sender = self.view(SERVER, stream);
+                    assert_eq!((sender.ended, sender.sent.len()), (Some(code), got));
+                }
+            }
+            Event::Writable { stream } => self.view(side, stream).waits_for_room = false,
+            Event::GoAway => assert!(side == CLIENT && self.goes_away),
+            Event::Drained => {
+                assert!(side == SERVER && self.goes_away);
+                self.drained += 1;
+            }
+            Event::Closed(status) => {
+                self.closed[side] += 1;
+                // Nobody breaks the protocol here.
+                assert_eq!(status.unwrap().code(), Code::Unavailable);
+            }
+        }
+    }
+
+    /// The network gets well, and applications take and end everything.
+    pub(super) fn come_to_rest(&mut self) {
+        self.network.weather = Weather::default();
+        for _ in 0..400 {
+            for side in [CLIENT, SERVER] {
+                for id in self.live(side) {
+                    self.take(side, id, 1000);
+                    if self.view(side, id).ended.is_none() {
+                        self.network.sides[side].finish(id);
+                        self.view(side, id).ended = Some(Code::Ok);
+                    }
+                }
+            }
+            // What has ended here may still receive.
+            self.network.run_ms(500);
+            self.look();
+            let [client, server] = &self.network.sides;
+            let is_live = !self.live(CLIENT).is_empty() || !self.live(SERVER).is_empty();
+            // If one side has died and its CLOSE was lost, the other finds out on its own.
+            let is_agreed = client.is_closed() == server.is_closed();
+            if client.is_empty() && server.is_empty() && !is_live && is_agreed {
+                return self.check_rest();
+            }
+        }
+        panic!("it never comes to rest: {:#?}", self.network.sides);
+    }
+
+    fn check_rest(&mut self) {
+        assert_eq!(self.closed[CLIENT], self.closed[SERVER]);
+        let is_closed = self.closed[CLIENT] > 0;
+        assert!(self.drained <= 1);
+        assert_eq!(
+            self.goes_away && !is_closed,
+            self.drained == 1 && !is_closed
+        );
+        for (id, view) in &self.views[CLIENT] {
+            let outcome = view.outcome;
+            assert!(view.is_over(), "{id} is open for ever");
+            let Some(server) = self.views[SERVER].get(id) else {
+                assert!(view.was_reset || outcome == Some(Code::Unavailable));
+                continue;
+            };
+            if view.was_reset || is_closed {
+                continue;
+            }
+            if server.was_reset {
+                assert_eq!(outcome, Some(Code::Aborted), "{id}");
+            } else {
+                assert_eq!(outcome, server.ended, "{id}");
+                assert_eq!(view.got, server.sent.len(), "{id}");
+            }
+        }
+        for (id, view) in &self.views[SERVER] {
+            assert!(
+                view.is_over() || view.ended.is_some(),
+                "{id} is open for ever"
+            );
+        }
+    }
+}
