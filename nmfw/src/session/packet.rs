@@ -52,10 +52,10 @@ impl Packet {
         self.out.len() + frame <= limit
     }
 
-    /// How long the body of a message's frame may be.
-    pub(super) fn body_room(&self, stream: u64) -> usize {
+    /// How long the body of a message's frame may be; `None` if not even an empty one fits.
+    pub(super) fn body_room(&self, stream: u64) -> Option<usize> {
         let header = varint_len(stream) + 1 + varint_len(self.target as u64);
-        self.target.saturating_sub(self.out.len() + header)
+        self.target.checked_sub(self.out.len() + header)
     }
 
     pub(super) fn finish(self) -> Bytes {

@@ -216,7 +216,9 @@ impl Sending {
         let Some(part) = self.affordable(len) else {
             return Some(Turn::Idle);
         };
-        let room = out.body_room(id);
+        let Some(room) = out.body_room(id) else {
+            return Some(Turn::Full);
+        };
         let is_small = len <= QUANTUM;
         if part > room && (room < MIN_PART || (is_small && !out.is_empty())) {
             return Some(Turn::Full);

@@ -121,6 +121,7 @@ impl Network {
             self.sides[side].handle_timeout(self.now);
             let mut count = 0;
             while let Some(transmit) = self.sides[side].poll_transmit(self.now) {
+                assert!(transmit.packet.len() <= self.sides[side].agreed.max_packet);
                 self.publish(1 - side, transmit.packet);
                 self.sent[side] += 1;
                 count += 1;

@@ -743,3 +743,21 @@ fn nothing_is_left_of_100_000_streams() {
         assert!(side.ready.capacity() <= 4096 && side.assembling.capacity() <= 16);
     }
 }
+
+/// They take no room but that of their headers.
+#[test]
+fn empty_messages_end_with_the_packet() {
+    let config = Config {
+        max_packet: 1024,
+        ..Config::default()
+    };
+    let mut network = Network::both(config);
+    let id = call(&mut network);
+    for _ in 0..1000 {
+        send(&mut network, CLIENT, id, "", false);
+    }
+    let now = network.now;
+    while let Some(transmit) = network.sides[CLIENT].poll_transmit(now) {
+        assert!(transmit.packet.len() <= 1024, "{}", transmit.packet.len());
+    }
+}
