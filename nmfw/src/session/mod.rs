@@ -281,6 +281,7 @@ impl Session {
     fn next_assembly(&mut self) {
         if let Some(&id) = self.assembling.front()
             && let Some(stream) = self.streams.get_mut(&id)
+            && stream.receiving.assembly == Assembly::Waits
         {
             stream.receiving.assembly = Assembly::Holds;
             self.wake(id);

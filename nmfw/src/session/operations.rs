@@ -172,8 +172,11 @@ impl Session {
     pub(crate) fn consume(&mut self, stream: StreamId, messages: usize, bytes: usize) {
         if let Some(state) = self.streams.get_mut(&stream.0) {
             state.receiving.consume(messages, bytes);
-            if state.receiving.assembly == Assembly::Holds && state.receiving.is_assembly_repaid() {
+
+            if state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
+                // The next message may have begun, and waits like those of other streams.
+                self.ask_for_assembly(stream.0);
             }
             self.wake(stream.0);
         }
@@ -229,6 +232,18 @@ impl Session {
             self.release_assembly(stream.0);
         }
         self.wake(stream.0);
+    }
+
+    /// Puts a stream into the row of those with a large message, if it has one.
+    pub(super) fn ask_for_assembly(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.receiving.assembly == Assembly::No
+            && stream.receiving.needs_assembly()
+        {
+            stream.receiving.assembly = Assembly::Waits;
+            self.assembling.push_back(id);
+            self.next_assembly();
+        }
     }
 
     /// Lets the next stream assemble a large message.

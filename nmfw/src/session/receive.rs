@@ -11,7 +11,7 @@ use super::{
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
     link::Arrival,
-    receiving::{Assembly, Part},
+    receiving::Part,
     wire::Malformed,
 };
 use crate::{Metadata, Status};
@@ -243,13 +243,14 @@ impl Session {
                 row.copies.extend_from_slice(part);
                 Some(row.copies.split().freeze())
             }
-            Part::Last(message) => Some(message),
-            Part::More => {
-                if stream.receiving.assembly == Assembly::No && stream.receiving.needs_assembly() {
-                    stream.receiving.assembly = Assembly::Waits;
-                    self.assembling.push_back(id);
-                    self.next_assembly();
+            Part::Last(message) => {
+                if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
+                    self.release_assembly(id);
                 }
+                Some(message)
+            }
+            Part::More => {
+                self.ask_for_assembly(id);
                 None
             }
             Part::Unwanted => None,

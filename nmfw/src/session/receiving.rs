@@ -14,6 +14,9 @@ pub(super) enum Assembly {
     No,
     Waits,
     Holds,
+    /// It is for a message that is whole by now, and that the application has not taken. The next
+    /// one has to wait again.
+    Repays,
 }
 
 /// What became of a part of a message.
@@ -109,6 +112,9 @@ impl Receiving {
         if self.partial.is_empty() {
             return Ok(Part::Whole);
         }
+        if self.assembly == Assembly::Holds {
+            self.assembly = Assembly::Repays;
+        }
         let mut message = std::mem::take(&mut self.partial);
         message.extend_from_slice(part);
         Ok(Part::Last(message.freeze()))
@@ -165,9 +171,15 @@ impl Receiving {
         self.partial.len() as u64 > self.window / 2
     }
 
-    /// Whether what it was granted beyond its window has been taken by the application.
+    /// Whether it has the permission no longer for anything: the message is whole, and what was
+    /// granted beyond the window for it has been taken by the application.
     pub(super) fn is_assembly_repaid(&self) -> bool {
-        self.partial.is_empty() && self.consumed + self.window >= self.announced
+        self.assembly == Assembly::Repays && self.consumed + self.window >= self.announced
+    }
+
+    /// Whether it waits for the permission with nothing to assemble.
+    pub(super) fn waits_in_vain(&self) -> bool {
+        self.assembly == Assembly::Waits && self.partial.is_empty()
     }
 
     /// What the peer may still send, not knowing that the stream is gone.

@@ -232,7 +232,8 @@ pub(super) fn check(session: &Session) {
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
         let waits = session.assembling.contains(id);
         assert_eq!(stream.receiving.assembly != Assembly::No, waits, "{id}");
-        holders += usize::from(stream.receiving.assembly == Assembly::Holds);
+        let assembly = stream.receiving.assembly;
+        holders += usize::from(matches!(assembly, Assembly::Holds | Assembly::Repays));
         let buffer = session.config.send_buffer.max(session.agreed.max_message) as u64;
         assert!(stream.sending.buffered() <= buffer + 32);
         assert!(*id <= session.highest);

@@ -761,3 +761,60 @@ fn empty_messages_end_with_the_packet() {
         assert!(transmit.packet.len() <= 1024, "{}", transmit.packet.len());
     }
 }
+
+/// A stream that never runs out of large messages lets another one have its turn.
+#[test]
+fn large_messages_without_end_do_not_starve_another() {
+    for len in (70_000..200_000).step_by(9_999) {
+        let mut network = Network::both(Config {
+            stream_window: 65_536,
+            ..Config::default()
+        });
+        let (endless, other) = (call(&mut network), call(&mut network));
+        let large = Bytes::from(vec![0; len]);
+        let mut got = 0;
+        'rounds: for round in 0.. {
+            assert!(round < 20, "it waits behind {got} others of {len} bytes");
+            let client = &mut network.sides[CLIENT];
+            while client.send_message(endless, large.clone(), false).is_ok() {}
+            if round == 10 {
+                client.send_message(other, large.clone(), true).unwrap();
+            }
+            network.run_ms(50);
+            for event in network.take(SERVER) {
+                let Event::Message { stream, message } = event else {
+                    continue;
+                };
+                if stream == other {
+                    break 'rounds;
+                }
+                got += 1;
+                network.sides[SERVER].consume(stream, 1, message.len());
+            }
+        }
+    }
+}
+
+/// A stream that waits for its turn to assemble, and then does not need it, does not keep it.
+#[test]
+fn a_turn_to_assemble_is_not_kept_for_nothing() {
+    let mut network = Network::both(Config {
+        max_packet: 1024,
+        stream_window: 4096,
+        ..Config::default()
+    });
+    let [first, second, third] = [(); 3].map(|()| call(&mut network));
+    let send = |network: &mut Network, stream, len| {
+        let message = vec![0; len].into();
+        let client = &mut network.sides[CLIENT];
+        client.send_message(stream, message, false).unwrap();
+        network.run_ms(100);
+        network.take(SERVER).len()
+    };
+    assert_eq!(send(&mut network, first, 50_000), 1);
+    // It is larger than half a window.
+    assert_eq!(send(&mut network, second, 3500), 1);
+    network.sides[SERVER].consume(second, 3500);
+    network.sides[SERVER].consume(first, 50_000);
+    assert_eq!(send(&mut network, third, 50_000), 1);
+}
