@@ -293,6 +293,20 @@ impl<'a> StatusBody<'a> {
         Ok(status)
     }
 
+    /// Without details and metadata, and with less of the message, if it is longer than this.
+    pub(super) fn shortened(self, limit: usize) -> Self {
+        let len = self.message.len() + self.details.len() + self.metadata.0.rest().len();
+        if len <= limit {
+            return self;
+        }
+        Self {
+            message: cut(self.message, limit),
+            details: &[],
+            metadata: RawMetadata(Reader::new(&[])),
+            ..self
+        }
+    }
+
     /// Trailers or an error. A number that gRPC does not define is UNKNOWN.
     pub(super) fn into_outcome(self) -> Result<Metadata, Status> {
         let metadata = self.metadata.decode_lossy();

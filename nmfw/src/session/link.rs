@@ -160,6 +160,8 @@ pub(super) struct Inbound {
     received: u64,
     /// The largest window that was ever granted; a smaller one later may not have been read yet.
     window: u64,
+    /// How many the peer is likely to have on their way before it waits.
+    pace: u64,
     /// How many arrived since the last acknowledgement.
     unacked: u64,
     ack_at: Option<Instant>,
@@ -192,6 +194,7 @@ impl Inbound {
         Self {
             received: 0,
             window,
+            pace: window,
             unacked: 0,
             ack_at: None,
             ack_delay,
@@ -204,6 +207,11 @@ impl Inbound {
 
     pub(super) fn widen(&mut self, window: u64) {
         self.window = self.window.max(window);
+    }
+
+    /// A peer keeps as many packets as it takes, and no more than it was granted.
+    pub(super) fn set_pace(&mut self, packets: u64) {
+        self.pace = packets;
     }
 
     pub(super) fn on_numbered(&mut self, seq: u64, now: Instant) -> Arrival {
@@ -225,7 +233,7 @@ impl Inbound {
         self.unacked += 1;
         // Every so many packets, so that the sender's window never runs empty for it, and else
         // after a while, in which an answer may take the acknowledgement along.
-        if self.unacked >= (self.window / 4).clamp(1, 16) {
+        if self.unacked >= (self.pace / 4).clamp(1, 16) {
             self.ack_at = Some(now);
         } else if self.ack_at.is_none() {
             self.ack_at = Some(now + self.ack_delay);

@@ -69,8 +69,11 @@ pub(crate) struct Session {
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
-    /// (`Stream::queued`), and all are in `streams`.
+    /// (`Stream::queued`).
     ready: VecDeque<u64>,
+    /// How many of `ready` are not in `streams` any more. At most half of them: to look for one
+    /// each time that a stream ends would be much work, for which peers could ask with few bytes.
+    stale: usize,
     /// Bytes that the peer may still send on streams that are gone here.
     late_credit: u64,
     /// Streams that wait to assemble a large message, the one that may first.
@@ -150,6 +153,7 @@ impl Session {
             streams: BTreeMap::new(),
             highest: 0,
             ready: VecDeque::new(),
+            stale: 0,
             late_credit: 0,
             assembling: VecDeque::new(),
             due: Due::default(),
@@ -242,6 +246,13 @@ impl Session {
             && self.outbound.is_all_acked()
     }
 
+    /// Both sides have no more packets on their way than either takes.
+    fn fit_windows(&mut self) {
+        let packets = self.own_window.min(self.peer_window);
+        self.outbound.set_window(packets);
+        self.inbound.set_pace(packets);
+    }
+
     /// Puts a stream into the row if it has something to send.
     fn wake(&mut self, id: u64) {
         if let Some(stream) = self.streams.get_mut(&id)
@@ -258,7 +269,12 @@ impl Session {
         let stream = self.streams.remove(&id)?;
         self.late_credit += stream.late_credit();
         if stream.queued {
-            self.ready.retain(|&queued| queued != id);
+            self.stale += 1;
+            if self.stale > self.ready.len() / 2 {
+                self.ready
+                    .retain(|queued| self.streams.contains_key(queued));
+                self.stale = 0;
+            }
         }
         if stream.receiving.assembly != Assembly::No {
             self.assembling.retain(|&assembling| assembling != id);
@@ -323,6 +339,7 @@ impl Session {
             }
         }
         self.ready = VecDeque::new();
+        self.stale = 0;
         self.assembling = VecDeque::new();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));

@@ -200,7 +200,7 @@ impl Session {
             let window = u64::from(packets).max(1);
             self.own_window = window;
             self.inbound.widen(window);
-            self.outbound.set_window(window.min(self.peer_window));
+            self.fit_windows();
             self.due.packet_window = Some(window);
         }
     }

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{Metadata, Status};
 
+/// What is kept of the status of CLOSE. It is for people to read.
+const MAX_CLOSE: usize = 1024;
+
 /// The copies of messages of a row of frames of one stream, in one allocation. Messages are copied
 /// out of packets, so that one which the application keeps, or does not come to take, holds no
 /// more memory than what its stream paid for.
@@ -81,8 +84,7 @@ impl Session {
         };
         self.agreed = Agreed::new(&self.hello, &peer, max_streams);
         self.peer_window = peer.packet_window;
-        self.outbound
-            .set_window(self.peer_window.min(self.own_window));
+        self.fit_windows();
         self.life.set_heartbeat(self.agreed.heartbeat);
         self.life.heard(now);
         self.state = State::Open;
@@ -109,7 +111,10 @@ impl Session {
         if header.seq > 0 {
             match self.inbound.on_numbered(header.seq, now) {
                 Arrival::Take => {}
-                Arrival::Drop => return Ok(()),
+                Arrival::Drop => {
+                    self.life.confirmed();
+                    return Ok(());
+                }
                 Arrival::Violation => return Err(Malformed("more packets than the window")),
             }
         }
@@ -133,7 +138,7 @@ impl Session {
                 Body::Window(0) => return Err(Malformed("a window of zero")),
                 Body::Window(packets) if id == 0 => {
                     self.peer_window = packets;
-                    self.outbound.set_window(packets.min(self.own_window));
+                    self.fit_windows();
                 }
                 Body::Window(limit) => {
                     if let Some(stream) = self.stream(id)? {
@@ -353,7 +358,8 @@ impl Session {
     }
 
     fn closed_by_peer(&mut self, status: StatusBody<'_>) {
-        let status = status.into_outcome().err();
+        // Each stream that is open gets a copy.
+        let status = status.shortened(MAX_CLOSE).into_outcome().err();
         self.over(status);
     }
 }

@@ -125,7 +125,7 @@ impl Session {
             match self.streams.get_mut(id) {
                 Some(stream) if stream.is_ready() => return true,
                 Some(stream) => stream.queued = false,
-                None => {}
+                None => self.stale -= 1,
             }
             self.ready.pop_front();
         }
@@ -161,6 +161,7 @@ impl Session {
         while let Some(id) = self.ready.pop_front() {
             let alone = self.ready.is_empty();
             let Some(stream) = self.streams.get_mut(&id) else {
+                self.stale -= 1;
                 continue;
             };
             let before = packet.len();

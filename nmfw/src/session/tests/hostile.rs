@@ -327,3 +327,79 @@ fn late_messages_have_a_bound() {
     hear(&mut session, vec![Frame::Message(1, 4000, 0)]);
     assert!(session.is_closed());
 }
+
+/// Every stream gets a copy of the status.
+#[test]
+fn the_status_of_a_close_has_a_bound() {
+    let mut network = Network::both(Config::default());
+    let now = network.now;
+    let client = &mut network.sides[CLIENT];
+    client.open_call(&head(METHOD)).unwrap();
+    let status = Status::aborted("ä".repeat(50_000)).with_detail(&"x".repeat(50_000));
+    let mut packet = BytesMut::new();
+    Header::BARE.put(&mut packet);
+    put_frame(
+        &mut packet,
+        0,
+        kind::CLOSE,
+        &encode_status(&status, 500_000),
+    );
+    client.handle_packet(now, &packet);
+    let Some(Event::Finished { outcome, .. }) = client.poll_event() else {
+        panic!()
+    };
+    let status = outcome.unwrap_err();
+    assert_eq!(status.code(), crate::Code::Aborted);
+    assert_eq!(status.message().len(), 1024);
+    assert!(status.details().is_empty());
+}
+
+/// Answers to calls that wait to be sent do not make the end of others slow.
+#[test]
+fn many_refused_calls_that_are_reset() {
+    let network = Network::both(Config::default());
+    let now = network.now;
+    let mut session = network.sides.into_iter().nth(SERVER).unwrap();
+    let calls = |ids: std::ops::Range<u64>, reset: bool| {
+        ids.flat_map(|id| {
+            let reset = reset.then_some(Frame::Status(id, kind::RESET, 1));
+            [Some(Frame::Call(id, false)), reset].into_iter().flatten()
+        })
+        .collect()
+    };
+    let packet = |frames| Packet {
+        ahead: 0,
+        ack: 0,
+        go_back: false,
+        frames,
+    };
+    session.handle_packet(now, &write(&packet(calls(1..1024, false)), 1));
+    check(&session);
+    for seq in 2..20 {
+        let first = seq * 1024;
+        let packet = packet(calls(first..first + 1024, true));
+        session.handle_packet(now, &write(&packet, seq));
+        check(&session);
+    }
+    assert_eq!(session.open_streams(), 1023);
+}
+
+/// A packet ahead of a lost one shows that the handshake is done, too.
+#[test]
+fn a_packet_after_a_gap_is_a_sign_of_life() {
+    let config = Config::default();
+    let mut network = Network::new([config.clone(), config], 1);
+    let now = network.now;
+    let open = network.sides[CLIENT].poll_transmit(now).unwrap();
+    let service = &mut network.sides[SERVER];
+    service.handle_packet(now, &open.packet);
+    let packet = Packet {
+        ahead: 0,
+        ack: 0,
+        go_back: false,
+        frames: vec![Frame::Call(1, true)],
+    };
+    service.handle_packet(now, &write(&packet, 2));
+    service.handle_timeout(now + Duration::from_secs(6));
+    assert!(!service.is_closed());
+}

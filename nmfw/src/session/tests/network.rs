@@ -242,7 +242,10 @@ pub(super) fn check(session: &Session) {
     assert_eq!(holders == 0, session.assembling.is_empty());
     let windows = session.streams.len() as u64 * session.hello.stream_window;
     assert!(held <= windows + session.hello.max_message);
-    assert!(session.ready.len() <= session.streams.len());
+    let is_stale = |id: &&u64| !session.streams.contains_key(id);
+    let stale = session.ready.iter().filter(is_stale).count();
+    assert_eq!(stale, session.stale);
+    assert!(session.ready.len() <= 2 * session.streams.len());
     assert!(session.streams.len() <= session.agreed.max_streams);
     if session.state == State::Closed {
         assert!(session.is_empty());

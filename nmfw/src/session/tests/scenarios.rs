@@ -818,3 +818,23 @@ fn a_turn_to_assemble_is_not_kept_for_nothing() {
     network.sides[SERVER].consume(first, 50_000);
     assert_eq!(send(&mut network, third, 50_000), 1);
 }
+
+/// A side that takes few packets keeps few of its own, and must not wait for acknowledgements that
+/// come after as many as the other side takes.
+#[test]
+fn a_narrow_sender_is_acknowledged_in_time() {
+    let narrow = Config {
+        packet_window: 4,
+        max_packet: 1024,
+        ..Config::default()
+    };
+    let mut network = Network::open([narrow, Config::default()], 1);
+    let id = call(&mut network);
+    for _ in 0..100 {
+        let message = vec![0; 900].into();
+        let client = &mut network.sides[CLIENT];
+        client.send_message(id, message, false).unwrap();
+    }
+    network.run_ms(250);
+    assert_eq!(network.take(SERVER).len(), 100);
+}
