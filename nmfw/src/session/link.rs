@@ -31,6 +31,11 @@ impl Backoff {
         }
     }
 
+    /// How long it has been going on.
+    fn elapsed(&self, now: Instant) -> Duration {
+        (now + self.wait).saturating_duration_since(self.at)
+    }
+
     /// Whether the time has come; if so, the next one is set.
     fn is_due(&mut self, now: Instant, max: Duration) -> bool {
         if now < self.at {
@@ -241,9 +246,18 @@ impl Inbound {
         Arrival::Take
     }
 
-    /// The peer says what it sent last.
+    /// The peer says what it sent last. It may do so because the network is back: then it has not
+    /// heard what was asked before, and the next time to ask may be far.
     pub(super) fn on_last_sent(&mut self, last_sent: u64, now: Instant) {
-        if last_sent > self.received {
+        if last_sent <= self.received {
+            return;
+        }
+        if let Some(gap) = &mut self.gap {
+            if gap.elapsed(now) >= self.first_ask {
+                *gap = Backoff::new(now, gap.wait);
+                self.ask = true;
+            }
+        } else {
             self.missing(now);
         }
     }
@@ -396,5 +410,9 @@ mod tests {
         assert!(!inbound.is_ack_due(now));
         inbound.on_last_sent(2, now);
         assert_eq!(inbound.take_ack(), (0, true));
+        inbound.on_last_sent(2, now + TICK / 2);
+        assert!(!inbound.is_ack_due(now + TICK / 2), "it has asked already");
+        inbound.on_last_sent(2, now + TICK);
+        assert_eq!(inbound.take_ack(), (0, true), "that was not heard");
     }
 }

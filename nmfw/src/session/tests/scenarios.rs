@@ -838,3 +838,28 @@ fn a_narrow_sender_is_acknowledged_in_time() {
     network.run_ms(250);
     assert_eq!(network.take(SERVER).len(), 100);
 }
+
+/// What was asked for in vain while the network was away is asked for anew when it is back, and
+/// not at the next of the times that have become rare meanwhile.
+#[test]
+fn a_gap_does_not_outlast_a_reconnect() {
+    for back in [CLIENT, SERVER] {
+        let mut network = network();
+        let id = call(&mut network);
+        network.weather.is_cut = true;
+        send(&mut network, CLIENT, id, "lost", false);
+        network.run_ms(1);
+        network.weather.is_cut = false;
+        send(&mut network, CLIENT, id, "after", false);
+        let now = network.now;
+        network.pump();
+        // The packet is on its way; what is asked because of it is not heard.
+        network.weather.is_cut = true;
+        network.run_ms(6000);
+        assert!(network.take(SERVER).is_empty());
+        network.weather.is_cut = false;
+        network.sides[back].handle_reconnect(network.now);
+        network.run_ms(20);
+        assert_eq!(network.take(SERVER).len(), 2, "{:?}", network.now - now);
+    }
+}
