@@ -12,8 +12,9 @@ use std::{
 
 use bytes::Bytes;
 
-/// A request to go back to the same packet is heeded once in this time: the rows of packets that
-/// one request sets off must not be had for the price of a few bytes each.
+/// Requests to go back are heeded once in this time: the rows of packets that one request sets off
+/// must not be had for the price of a few bytes each. The same request is then ignored, another one
+/// waits.
 const GO_BACK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A wait that doubles each time it was in vain.
@@ -56,6 +57,8 @@ pub(super) struct Outbound {
     cursor: u64,
     window: u64,
     gone_back: Option<(u64, Instant)>,
+    /// When to heed the request that waits. The peer drops what else would be sent until then.
+    go_back_at: Option<Instant>,
     /// Runs while packets wait for their acknowledgement: the last of a row may be lost, and
     /// then nobody sees a gap.
     probe: Option<Backoff>,
@@ -75,6 +78,7 @@ impl Outbound {
             cursor: 1,
             window,
             gone_back: None,
+            go_back_at: None,
             probe: None,
             first_probe,
             max_probe,
@@ -95,7 +99,8 @@ impl Outbound {
 
     /// The number of the next new packet, if the window has room for one.
     pub(super) fn next_seq(&self) -> Option<u64> {
-        ((self.kept.len() as u64) < self.window).then(|| self.last_sent() + 1)
+        let has_room = (self.kept.len() as u64) < self.window;
+        (has_room && self.go_back_at.is_none()).then(|| self.last_sent() + 1)
     }
 
     /// Keeps a new packet, which is sent now.
@@ -108,7 +113,10 @@ impl Outbound {
     }
 
     /// The next packet to send again.
-    pub(super) fn resend(&mut self) -> Option<Bytes> {
+    pub(super) fn resend(&mut self, now: Instant) -> Option<Bytes> {
+        if self.go_back_at.is_some_and(|at| at <= now) {
+            self.go_back(now);
+        }
         let index = usize::try_from(self.cursor - self.acked - 1).ok()?;
         let packet = self.kept.get(index)?.clone();
         self.cursor += 1;
@@ -128,6 +136,8 @@ impl Outbound {
             self.acked += 1;
         }
         self.cursor = self.cursor.max(self.acked + 1);
+        // What was missing has come.
+        self.go_back_at = None;
         self.probe = (!self.kept.is_empty()).then(|| Backoff::new(now, self.first_probe));
         Ok(())
     }
@@ -137,13 +147,19 @@ impl Outbound {
         if ack != self.acked || self.kept.is_empty() {
             return; // It is old, and what it asked for has arrived since.
         }
-        if let Some((to, at)) = self.gone_back
-            && to == ack
-            && now < at + GO_BACK_INTERVAL
-        {
-            return;
+        match self.gone_back {
+            Some((to, at)) if now < at + GO_BACK_INTERVAL => {
+                if to != ack {
+                    self.go_back_at = Some(at + GO_BACK_INTERVAL);
+                }
+            }
+            _ => self.go_back(now),
         }
-        self.gone_back = Some((ack, now));
+    }
+
+    fn go_back(&mut self, now: Instant) {
+        self.gone_back = Some((self.acked, now));
+        self.go_back_at = None;
         self.cursor = self.acked + 1;
     }
 
@@ -154,7 +170,10 @@ impl Outbound {
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        self.probe.map(|probe| probe.at)
+        [self.probe.map(|probe| probe.at), self.go_back_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -322,8 +341,9 @@ mod tests {
         out
     }
 
-    fn resent(out: &mut Outbound) -> Vec<u8> {
-        std::iter::from_fn(|| out.resend()).map(|p| p[0]).collect()
+    fn resent(out: &mut Outbound, now: Instant) -> Vec<u8> {
+        let packets = std::iter::from_fn(|| out.resend(now));
+        packets.map(|packet| packet[0]).collect()
     }
 
     #[test]
@@ -345,15 +365,39 @@ mod tests {
         let mut out = outbound(4, now);
         out.on_ack(1, now).unwrap();
         out.on_go_back(1, now);
-        assert_eq!(resent(&mut out), [2, 3, 4]);
+        assert_eq!(resent(&mut out, now), [2, 3, 4]);
         out.on_go_back(1, now);
-        assert_eq!(resent(&mut out), [0; 0]);
-        out.on_go_back(0, now + TICK);
-        assert_eq!(resent(&mut out), [0; 0], "an old request");
-        out.on_go_back(1, now + TICK);
-        assert_eq!(out.resend().unwrap()[0], 2);
-        out.on_ack(3, now + TICK).unwrap();
-        assert_eq!(resent(&mut out), [4], "not what was acknowledged meanwhile");
+        assert_eq!(resent(&mut out, now), [0; 0]);
+        let now = now + TICK;
+        out.on_go_back(0, now);
+        assert_eq!(resent(&mut out, now), [0; 0], "an old request");
+        out.on_go_back(1, now);
+        assert_eq!(out.resend(now).unwrap()[0], 2);
+        out.on_ack(3, now).unwrap();
+        assert_eq!(
+            resent(&mut out, now),
+            [4],
+            "not what was acknowledged meanwhile"
+        );
+    }
+
+    #[test]
+    fn goes_back_once_in_a_while() {
+        let now = Instant::now();
+        let mut out = outbound(4, now);
+        out.on_go_back(0, now);
+        assert_eq!(resent(&mut out, now), [1, 2, 3, 4]);
+        out.on_ack(1, now).unwrap();
+        out.on_go_back(1, now);
+        assert_eq!(resent(&mut out, now), [0; 0]);
+        assert_eq!(out.next_seq(), None, "it would be dropped");
+        out.on_ack(2, now).unwrap();
+        assert_eq!(out.next_seq(), Some(5), "what was missing has come");
+        out.on_go_back(2, now);
+        let later = now + GO_BACK_INTERVAL;
+        assert_eq!(out.timeout(), Some(later));
+        assert_eq!(resent(&mut out, later), [3, 4]);
+        assert_eq!(out.next_seq(), Some(5));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Session {
         if self.due.ping || self.due.pong || self.inbound.must_ask() {
             return Some(self.bare_packet());
         }
-        if let Some(packet) = self.outbound.resend() {
+        if let Some(packet) = self.outbound.resend(now) {
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {

@@ -403,3 +403,37 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
     service.handle_timeout(now + Duration::from_secs(6));
     assert!(!service.is_closed());
 }
+
+/// A few bytes do not set off all that a side keeps, again and again.
+#[test]
+fn going_back_packet_by_packet() {
+    let mut network = Network::both(Config::default());
+    network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    network.run_ms(50);
+    let now = network.now;
+    let service = &mut network.sides[SERVER];
+    let message = vec![0; 200_000].into();
+    service.send_message(StreamId(1), message, true).unwrap();
+    let mut sent = 0;
+    let mut transmit = |service: &mut Session| {
+        while let Some(transmit) = service.poll_transmit(now) {
+            sent += transmit.packet.len();
+        }
+        sent
+    };
+    transmit(service);
+    let last = service.last_sent();
+    assert!(last > 5);
+    for ack in 0..last {
+        let header = Header {
+            seq: 0,
+            ack,
+            go_back: true,
+        };
+        let mut packet = BytesMut::new();
+        header.put(&mut packet);
+        service.handle_packet(now, &packet);
+        transmit(service);
+    }
+    assert!(transmit(service) < 500_000, "{sent} bytes");
+}
