@@ -341,9 +341,41 @@ impl Model {
         }
     }
 
+    /// The network gets well, and applications take everything: all that was sent arrives, though
+    /// no stream ends.
+    fn deliver(&mut self) {
+        for _ in 0..100 {
+            for side in [CLIENT, SERVER] {
+                for id in self.live(side) {
+                    self.take(side, id, 1000);
+                }
+            }
+            self.network.run_ms(500);
+            self.look();
+            let is_over = self.closed != [0; 2];
+            if is_over || [CLIENT, SERVER].iter().all(|&side| self.has_all(side)) {
+                return;
+            }
+        }
+        panic!("it does not arrive: {:#?}", self.network.sides);
+    }
+
+    /// Whether what was sent to a side is there, on streams on which both listen.
+    fn has_all(&self, side: usize) -> bool {
+        let received = |id| self.views[side].get(id);
+        self.views[1 - side].iter().all(|(id, sender)| {
+            let receiver = received(id);
+            let listens = receiver
+                .is_none_or(|view| !view.is_over() && (side == CLIENT || view.ended.is_none()));
+            let got = receiver.map_or(0, |view| view.got);
+            sender.is_over() || !listens || got == sender.sent.len()
+        })
+    }
+
     /// The network gets well, and applications take and end everything.
     pub(super) fn come_to_rest(&mut self) {
         self.network.weather = Weather::default();
+        self.deliver();
         for _ in 0..400 {
             for side in [CLIENT, SERVER] {
                 for id in self.live(side) {
