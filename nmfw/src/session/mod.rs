@@ -71,8 +71,9 @@ pub(crate) struct Session {
     /// Streams with something to send, in the order of their turns. Each is there at most once
     /// (`Stream::queued`).
     ready: VecDeque<u64>,
-    /// How many of `ready` are not in `streams` any more. At most half of them: to look for one
-    /// each time that a stream ends would be much work, for which peers could ask with few bytes.
+    /// How many of `ready` are not in `streams` any more. They are looked for when they are more
+    /// than the others: to do so each time that a stream ends would be much work, for which peers
+    /// could ask with few bytes.
     stale: usize,
     /// Bytes that the peer may still send on streams that are gone here.
     late_credit: u64,

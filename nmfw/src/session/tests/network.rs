@@ -245,7 +245,7 @@ pub(super) fn check(session: &Session) {
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);
-    assert!(session.ready.len() <= 2 * session.streams.len());
+    assert!(session.ready.len() <= 2 * session.agreed.max_streams);
     assert!(session.streams.len() <= session.agreed.max_streams);
     if session.state == State::Closed {
         assert!(session.is_empty());

@@ -28,7 +28,7 @@ const WINDOW: usize = 8192;
 /// the ends of streams and of the session.
 pub fn hostile(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(&mut input);
     for _ in 0..MAX_STEPS {
         if input.is_empty() {
             break;
@@ -61,14 +61,14 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(input: &mut Input<'_>) -> Self {
         Self {
             network: Network::both(Config {
-                packet_window: 4,
+                packet_window: 4 + input.below(20) as u32,
                 stream_window: WINDOW as u32,
                 max_message: MAX_MESSAGE,
-                max_packet: 60_000,
-                max_streams: 3,
+                max_packet: [60_000, 1024, 3000][input.below(3) as usize],
+                max_streams: 3 + input.below(5) as u32,
                 send_buffer: 10_000,
                 ..Config::default()
             }),

@@ -1,7 +1,7 @@
 //! The targets without a fuzzer: the seeds, and for a while what a few changes make of them.
 
 use std::{
-    env, fs,
+    env, fs, mem,
     path::Path,
     time::{Duration, Instant},
 };
@@ -18,8 +18,10 @@ fn run(name: &str, target: fn(&[u8])) {
     let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
     let seeds = seeds(name);
-    for (_, seed) in &seeds {
+    for (path, seed) in &seeds {
+        let on_panic = Input(path, seed);
         target(seed);
+        mem::forget(on_panic);
     }
     // Other inputs each time, if there is time for that.
     let mut dice = Dice(if seconds.is_some() { rand::random() } else { 1 });
@@ -29,7 +31,7 @@ fn run(name: &str, target: fn(&[u8])) {
         let input = change(&mut dice, &seeds);
         let on_panic = Input(name, &input);
         target(&input);
-        std::mem::forget(on_panic);
+        mem::forget(on_panic);
         runs += 1;
     }
     println!("{name}: {} seeds and {runs} other inputs", seeds.len());
