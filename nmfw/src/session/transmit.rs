@@ -168,6 +168,7 @@ impl Session {
             let turn = stream.write(id, packet, alone, now);
             stream.queued = matches!(turn, Turn::More | Turn::Full);
             let is_writable = stream.wants_writable
+                && !stream.sending.is_closed()
                 && stream.sending.buffered() <= self.config.send_buffer as u64 / 2;
             if is_writable {
                 stream.wants_writable = false;

@@ -327,7 +327,14 @@ impl Model {
                     assert_eq!((sender.ended, sender.sent.len()), (Some(code), got));
                 }
             }
-            Event::Writable { stream } => self.view(side, stream).waits_for_room = false,
+            Event::Writable { stream } => {
+                let view = self.view(side, stream);
+                assert!(
+                    !view.is_over() && view.ended.is_none(),
+                    "nothing can be sent"
+                );
+                view.waits_for_room = false;
+            }
             Event::GoAway => assert!(side == CLIENT && self.goes_away),
             Event::Drained => {
                 assert!(side == SERVER && self.goes_away);
