@@ -814,8 +814,8 @@ fn a_turn_to_assemble_is_not_kept_for_nothing() {
     assert_eq!(send(&mut network, first, 50_000), 1);
     // It is larger than half a window.
     assert_eq!(send(&mut network, second, 3500), 1);
-    network.sides[SERVER].consume(second, 3500);
-    network.sides[SERVER].consume(first, 50_000);
+    network.sides[SERVER].consume(second, 1, 3500);
+    network.sides[SERVER].consume(first, 1, 50_000);
     assert_eq!(send(&mut network, third, 50_000), 1);
 }
 
