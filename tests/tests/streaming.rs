@@ -245,4 +245,24 @@ on_both_brokers! {
         deadlines(&client, &flows).await;
         drops(&client, &flows).await;
     }
+
+    /// Closing a connection tells the services what is not wanted any more.
+    async fn closed_connections(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let nats = nmfw::connect(&broker.url()).await.unwrap();
+        let client = StreamsClient::new(&nats);
+        let request = CountRequest {
+            hang: true,
+            ..up_to(1)
+        };
+        let mut count = client.count(request).await.unwrap();
+        assert!(count.message().await.unwrap().is_some());
+        let begin = Instant::now();
+        nats.close(LIMIT).await.unwrap();
+        assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
+        eventually(LIMIT, || async { flows.dropped() == 1 }).await;
+        // Else it takes as long as a client may take to come back.
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
 }

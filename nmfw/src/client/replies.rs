@@ -77,6 +77,23 @@ impl Replies {
     }
 }
 
+impl Replies {
+    /// Ends all sessions, so that services learn of it at once, and waits until they have. Calls
+    /// that begin later open others.
+    pub(crate) async fn end_sessions(&self, limit: Duration) {
+        let status = Status::unavailable("the connection to NATS is being closed");
+        let end = |session: &SessionEntry| session.mailbox.fail(status.clone());
+        self.shared.each_session(end);
+        let gone = async {
+            while !self.shared.calls().sessions.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Those that are stuck end with the connection.
+        _ = tokio::time::timeout(limit, gone).await;
+    }
+}
+
 impl Drop for Replies {
     fn drop(&mut self) {
         self.reader.abort();

@@ -30,6 +30,9 @@ use events::EventHub;
 /// What async-nats has by default.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
 
+/// How long sessions may take to say goodbye when the connection is closed.
+const MAX_GOODBYE: Duration = Duration::from_secs(1);
+
 /// Connects to a NATS server, or to one of several: `nmfw::connect("nats://localhost:4222")`.
 ///
 /// [`IntoServers`] says what a URL can look like, [`ConnectOptions`] has everything beyond.
@@ -200,7 +203,8 @@ impl Connection {
         }
     }
 
-    /// Sends what is still to be sent, then closes the connection for all its clones. Returns after
+    /// Ends the calls that share sessions or stream, and tells the services, which drop their
+    /// handlers. Sends what is still to be sent, then closes the connection for all its clones. Returns after
     /// `limit` at the latest. Closing a closed connection does nothing.
     ///
     /// Messages on their way to this connection's subscriptions can be lost; a server is stopped
@@ -213,7 +217,12 @@ impl Connection {
     pub async fn close(&self, limit: Duration) -> Result<(), Error> {
         let started = Instant::now();
         let left = || limit.saturating_sub(started.elapsed());
-        let flushed = match self.flush_within(limit).await {
+        if let Some(replies) = self.0.replies.get()
+            && self.state().borrow().is_connected()
+        {
+            replies.end_sessions(left().min(MAX_GOODBYE)).await;
+        }
+        let flushed = match self.flush_within(left()).await {
             Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
             flushed => flushed,
         };

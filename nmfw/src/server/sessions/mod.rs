@@ -124,8 +124,15 @@ impl Sessions {
             || Arc::clone(&self.served),
             |endpoint| [Served::new(endpoint)].into(),
         );
-        let admitted = self.admit(endpoint);
-        let mut config = driver::config(&self.connection).unwrap_or_default();
+        let config = driver::config(&self.connection);
+        let admitted = match config {
+            Some(_) => self.admit(endpoint),
+            None => {
+                let text = "the NATS server's max_payload is too small for sessions";
+                Err(Status::unimplemented(text).not_started())
+            }
+        };
+        let mut config = config.unwrap_or_default();
         if let Ok(place) = &admitted {
             config.packet_window = place.window;
         }
