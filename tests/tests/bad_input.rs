@@ -145,21 +145,23 @@ on_both_brokers! {
         let bench = Bench::new(&small).await;
         let began = Instant::now();
 
-        // The request: at once, and nothing is sent.
-        let status = bench.client.echo(blob(20_000)).timeout(LIMIT).await.unwrap_err();
+        // The request takes a session. What is too large for that, too, fails at once.
+        let answer = bench.client.echo(blob(20_000)).timeout(LIMIT).await.unwrap();
+        assert_eq!(answer.data.len(), 20_000);
+        let status = bench.client.echo(blob(64 << 20)).timeout(LIMIT).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.is_not_started());
-        assert!(status.message().contains("10000"), "{status}");
-        assert!(status.message().contains("20"), "{status}");
-
-        // At the limit headers decide: whatever we take, the broker must take too.
+        assert!(status.message().contains("67108864"), "{status}");
         for size in (9_700..10_001).step_by(20) {
-            match bench.client.echo(blob(size)).timeout(LIMIT).await {
-                Ok(answer) => assert_eq!(answer.data.len(), size),
-                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
-            }
+            let answer = bench.client.echo(blob(size)).timeout(LIMIT).await.unwrap();
+            assert_eq!(answer.data.len(), size);
         }
 
+        // A plain request's answer has to fit.
+        let plain = async_nats::connect(small.url()).await.unwrap();
+        let bin = headers(&[("x-bin", &"////".repeat(1_000))]);
+        let reply = request(&plain, "Inspect", bin, "").await.unwrap();
+        assert_eq!(status_of(&reply).0, "8;answer-too-large");
         // The answer: the bytes come back as text, four times as long.
         let mut metadata = Metadata::new();
         metadata.insert_bin("x-bin", vec![0xff; 3_000]).unwrap();
@@ -168,7 +170,11 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().starts_with("the answer of 12"), "{status}");
         assert!(status.message().contains("10000"), "{status}");
-        assert_eq!(bench.errors("Inspect").await.0, 1);
+        assert!(status.message().contains("not called again"), "{status}");
+        assert_eq!(bench.errors("Inspect").await.0, 2);
+        // Which can be had again, by who knows that it does no harm.
+        let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
+        assert!(call.await.unwrap().metadata["x-bin"].len() > 10_000);
         assert!(began.elapsed() < LIMIT, "something was a time-out");
         bench.still_serves().await;
     }

@@ -15,6 +15,9 @@ use crate::{Code, Metadata, Status, body::Body, headers, middleware::Response};
 /// Longest `Nats-Service-Error` in bytes. The body carries the whole message.
 const MAX_ERROR_HEADER: usize = 1024;
 
+/// Marks a status of an answer that a session could carry.
+const ANSWER_TOO_LARGE: &str = "answer-too-large";
+
 const NOT_STARTED: &str = "not-started";
 
 /// `google.rpc.Status`.
@@ -33,15 +36,31 @@ pub(crate) fn encode(
     outcome: Result<Response, Status>,
     max_payload: usize,
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
-    let status = match outcome {
+    let (status, is_answer_too_large) = match outcome {
         Ok(response) => match encode_ok(response, max_payload) {
             Ok((headers, body)) => return (headers, body, Ok(())),
-            Err(status) => status,
+            Err(status) => (status, true),
         },
-        Err(status) => status,
+        Err(status) => (status, false),
     };
-    let (headers, body) = encode_error(&status, max_payload);
+    let (mut headers, body) = encode_error(&status, max_payload);
+    if is_answer_too_large {
+        let code = status.code().number();
+        headers.insert(headers::STATUS, format!("{code};{ANSWER_TOO_LARGE}"));
+    }
     (Some(headers), body, Err(status))
+}
+
+/// Whether the handler has answered, and the answer is larger than a reply can be.
+pub(crate) fn is_answer_too_large(message: &Message) -> bool {
+    let status = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(headers::STATUS));
+    status.is_some_and(|status| {
+        let mut marks = status.as_str().split(';').skip(1);
+        marks.any(|mark| mark.trim() == ANSWER_TOO_LARGE)
+    })
 }
 
 fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap>, Bytes), Status> {

@@ -132,20 +132,25 @@ impl Channel {
         self.set_nats(|nats| nats.go_compatible = true)
     }
 
-    /// Lets calls share a session with an instance of the service, many of them in one NATS
-    /// message, which raises the throughput when there are many at a time. Then requests and answers
-    /// may be larger than the NATS server's `max_payload`, up to 64 MiB; a handler whose caller gives
-    /// up is dropped at once; and calls under way outlive a connection that is lost and comes back,
-    /// until their deadlines.
+    /// Lets calls with one message each way share sessions with instances of the service, as calls
+    /// that stream do: many of them in one NATS message, which raises the throughput when there are
+    /// many at a time. Besides, a handler whose caller gives up is dropped at once, and calls under
+    /// way outlive a connection that is lost and comes back, until their deadlines.
     ///
-    /// The session is opened in the background when the first call is made. That call does not wait
+    /// Without it such calls take a session only if a message is larger than the NATS server's
+    /// `max_payload`: up to 64 MiB. A single caller that waits for each answer before the next call
+    /// is answered a little sooner without; that is why it is a choice.
+    ///
+    /// Sessions are opened in the background when the first call is made. That call does not wait
     /// for it, nor do others: they are made as without this, and so are all calls to a service that
     /// has no sessions, or where this connection may not publish to `<subject>._open`; it is tried
-    /// again from time to time. Only a request that is over `max_payload` waits.
+    /// again from time to time.
     ///
-    /// All calls of a channel and its clones then go to the same instance, until it stops or is
-    /// gone. A call that it does not start, because it is full or stopping, is sent again, as ever;
-    /// see [`max_attempts`](Self::max_attempts).
+    /// A channel and its clones keep sessions with two instances, with up to eight when there are
+    /// many calls, and each call takes the less loaded of two. Within a minute another instance takes
+    /// the place of one of them, if there is another. A call that an instance does not start, because
+    /// it is full or stopping, is sent to another; see [`max_attempts`](Self::max_attempts). Sessions
+    /// that nobody uses for a minute are closed.
     pub fn multiplexed(self) -> Self {
         self.set_nats(|nats| nats.is_multiplexed = true)
     }

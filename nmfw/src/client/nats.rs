@@ -13,7 +13,7 @@ use super::{
     requests::Sent,
 };
 use crate::{
-    Connection, Deadline, Metadata, Method, Status,
+    Connection, Deadline, Idempotency, Metadata, Method, Status,
     base::{self, reply, request::Outgoing},
     body::Body,
     middleware::{Request, Response},
@@ -95,7 +95,7 @@ impl Nats {
         let mut attempt = 1;
         let mut refused_by = None;
         loop {
-            let session = self.session(&request, &sent, refused_by.as_ref()).await?;
+            let session = self.session(&request, refused_by.as_ref()).await?;
             let outcome = match &session {
                 Some(session) => self.attempt_in_session(session, &request, &sent).await,
                 None => self.attempt_in_base_mode(&request, &sent, &subject).await,
@@ -105,6 +105,9 @@ impl Nats {
                 // A repetition cannot help where nobody listens; who waits for a service to come
                 // has `wait_ready`.
                 Err(Refusal::Final(status)) => return Err(status),
+                Err(Refusal::TooLarge(status)) => {
+                    return self.again_in_session(&request, &sent, status).await;
+                }
                 Err(Refusal::Elsewhere(status)) => status,
             };
             let pause = longest.mul_f64(rand::random_range(0.5..1.0));
@@ -127,7 +130,6 @@ impl Nats {
     async fn session(
         &self,
         request: &Request,
-        sent: &Sent,
         avoid: Option<&Arc<Handle>>,
     ) -> Result<Option<Arc<Handle>>, Status> {
         let (connection, method) = (&self.connection, request.method());
@@ -142,17 +144,43 @@ impl Nats {
         } else {
             None
         };
-        let is_large = match sent {
-            Sent::Message(body) => body.len() > connection.max_payload(),
-            Sent::Stream(_) => false,
-        };
-        if session.is_none() && is_large {
+        if session.is_none() && self.sessions.are_preferred() {
             self.wait_for_connection().await?;
-            // Without a session base mode says that it is too large.
+            // Without a session base mode does what it can.
             let session = self.sessions.wait(connection, base, method, avoid).await;
             return Ok(session.ok());
         }
         Ok(session)
+    }
+
+    /// Request or answer were too large for base mode. What may be repeated is; what may not is at
+    /// least answered the next time.
+    async fn again_in_session(
+        &self,
+        request: &Request,
+        sent: &Sent,
+        status: Status,
+    ) -> Result<Response, Status> {
+        if !status.is_not_started() {
+            // More such answers are to be expected.
+            self.sessions.prefer();
+        }
+        let (connection, method) = (&self.connection, request.method());
+        let wait = self
+            .sessions
+            .wait(connection, self.base(method), method, None);
+        let Ok(session) = wait.await else {
+            return Err(status);
+        };
+        if !status.is_not_started() && method.idempotency() == Idempotency::Unknown {
+            let text = format!(
+                "{}; it was not called again, as the .proto does not call it idempotent, but \
+                 further calls take a session, which can carry such answers",
+                status.message()
+            );
+            return Err(Status::new(status.code(), text));
+        }
+        session.call(request, sent).await
     }
 
     async fn attempt_in_session(
@@ -179,7 +207,7 @@ impl Nats {
         let size = base::size(Some(&headers), body);
         let max = self.connection.max_payload();
         if size > max {
-            return Err(Refusal::Final(
+            return Err(Refusal::TooLarge(
                 Status::resource_exhausted(format!(
                     "the request of {size} bytes is over the NATS server's max_payload of {max}"
                 ))
@@ -191,7 +219,11 @@ impl Nats {
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Final(Status::unavailable(text).not_started()));
         }
-        reply::decode(message).map_err(Refusal::of)
+        let is_answer_too_large = reply::is_answer_too_large(&message);
+        reply::decode(message).map_err(|status| match is_answer_too_large {
+            true => Refusal::TooLarge(status),
+            false => Refusal::of(status),
+        })
     }
 
     fn headers(
@@ -260,6 +292,8 @@ pub(super) enum Refusal {
     Elsewhere(Status),
     /// No repetition is safe, or none would help.
     Final(Status),
+    /// The request or, if it was started, its answer is too large for base mode.
+    TooLarge(Status),
 }
 
 impl Refusal {

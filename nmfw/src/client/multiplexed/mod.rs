@@ -5,7 +5,10 @@ mod pool;
 mod side;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,8 @@ pub(crate) struct Sessions {
     /// One for each service that was called, as a channel can be used for several, and for each
     /// method that has sessions of its own.
     pools: RwLock<Vec<Arc<Pool>>>,
+    /// A service had an answer that base mode could not carry: there may be more.
+    are_preferred: AtomicBool,
 }
 
 /// What the sessions of a pool are for.
@@ -56,6 +61,15 @@ impl Scope {
 }
 
 impl Sessions {
+    /// From now on calls take sessions, even if they could do without.
+    pub(super) fn prefer(&self) {
+        self.are_preferred.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn are_preferred(&self) -> bool {
+        self.are_preferred.load(Ordering::Relaxed)
+    }
+
     /// The session that a call takes, if there is one. If not, one is opened for those that come
     /// later, unless that has just failed. `avoid` has just refused the call.
     pub(super) fn pick(
