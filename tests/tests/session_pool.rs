@@ -167,3 +167,49 @@ on_both_brokers! {
         foreign.abort();
     }
 }
+
+/// A server's subscription holds what all sessions may send at a time: there are no more than it can
+/// hold, and many of them get little at first. Calls go on all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_as_many_as_the_subscription_holds() {
+    let server = nmfw_tests::NatsServer::start().await.unwrap();
+    let flows = Flows::default();
+    // 64 packets for the first two sessions, 8 for each of the others.
+    let options = nmfw::ConnectOptions::new().subscription_capacity(512);
+    let nats = options.connect(server.url()).await.unwrap();
+    let _running = Server::new(nats)
+        .add_service(StreamsServer::new(flows.clone()))
+        .start()
+        .await
+        .unwrap();
+    let mut open = Vec::new();
+    for _ in 0..18 {
+        let client = streams::client(&server.url()).await.unwrap();
+        let mut count = client.count(forever()).await.unwrap();
+        count.message().await.unwrap();
+        open.push((client, count));
+    }
+    let late = streams::client(&server.url()).await.unwrap();
+    let status = late.count(forever()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.is_not_started());
+    assert!(
+        status.message().contains("18 sessions are open"),
+        "{status}"
+    );
+    // Others are not affected, and unary calls never are.
+    late.echo(Item::default()).await.unwrap();
+    let mut busy = JoinSet::new();
+    for (client, _) in &open {
+        for _ in 0..6 {
+            busy.spawn(client.sum(streams::items(0, 2000, 500)).into_future());
+        }
+    }
+    for total in busy.join_all().await {
+        assert_eq!(total.unwrap().count, 2000);
+    }
+    // There is room again when some have gone.
+    open.truncate(2);
+    let gone = || async { late.count(CountRequest::default()).await.is_ok() };
+    eventually(LIMIT, gone).await;
+}

@@ -5,10 +5,12 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use nmfw::{Code, Context, Status, Streaming};
+use nmfw::{Channel, Code, Context, Server, Status, Streaming};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
-    streams::{self, CountRequest, Flows, Item, Streams, StreamsClient, Total, item, items},
+    streams::{
+        self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item, items,
+    },
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -244,6 +246,22 @@ on_both_brokers! {
         let client = streams::client(&broker.url()).await.unwrap();
         deadlines(&client, &flows).await;
         drops(&client, &flows).await;
+    }
+
+    /// One that is over the service's limit ends the call, and nothing else.
+    async fn requests_that_are_too_large(broker: TestBroker) {
+        let flows = Flows::default();
+        let nats = nmfw::connect(&broker.url()).await.unwrap();
+        let service = StreamsServer::new(flows.clone()).max_request_size(1000);
+        let _running = Server::new(nats).add_service(service.clone()).start().await.unwrap();
+        let over_nats = streams::client(&broker.url()).await.unwrap();
+        for client in [over_nats, StreamsClient::new(Channel::local(service))] {
+            let requests = stream::iter([item(1, 900), item(2, 1000), item(3, 900)]);
+            let status = client.sum(requests).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(status.message().contains("limit of 1000"), "{status}");
+            assert_eq!(client.sum(items(0, 3, 900)).await.unwrap().count, 3);
+        }
     }
 
     /// Closing a connection tells the services what is not wanted any more.

@@ -24,12 +24,12 @@ const MAX_BARE: usize = 64;
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
-    max_packets: usize,
 }
 
 #[derive(Debug)]
 struct Contents<C> {
     batch: Batch<C>,
+    max_packets: usize,
     /// The session is over: nobody reads any more.
     is_over: bool,
 }
@@ -84,18 +84,27 @@ impl<C> Default for Batch<C> {
     }
 }
 
+/// Those that are sent again may lie beside the first ones.
+fn max_packets(packet_window: u32) -> usize {
+    2 * packet_window as usize + MAX_BARE
+}
+
 impl<C> Mailbox<C> {
     /// For a session with this window of packets.
     pub(crate) fn new(packet_window: u32) -> Self {
         Self {
             contents: Mutex::new(Contents {
                 batch: Batch::default(),
+                max_packets: max_packets(packet_window),
                 is_over: false,
             }),
             bell: Notify::new(),
-            // Those that are sent again may lie beside the first ones.
-            max_packets: 2 * packet_window as usize + MAX_BARE,
         }
+    }
+
+    /// The session lets the peer have more packets on their way.
+    pub(crate) fn widen(&self, packet_window: u32) {
+        self.contents().max_packets = max_packets(packet_window);
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents<C>> {
@@ -109,7 +118,7 @@ impl<C> Mailbox<C> {
             if contents.is_over {
                 return;
             }
-            if contents.batch.packets.len() >= self.max_packets {
+            if contents.batch.packets.len() >= contents.max_packets {
                 contents.batch.signals.failure.get_or_insert_with(|| {
                     Status::internal("the peer broke the protocol: more packets than the window")
                 });

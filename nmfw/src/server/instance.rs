@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -146,6 +147,7 @@ impl Instance {
             }
         };
         count.begin();
+        let request = endpoint.check_sizes(request);
         let span = tracing::info_span!(
             "call",
             rpc.system = "nats",
@@ -227,6 +229,24 @@ impl Endpoint {
             )));
         }
         Ok(())
+    }
+
+    /// Has a handler's stream of requests end at one that is too large.
+    fn check_sizes(self: &Arc<Self>, mut request: Request) -> Request {
+        request.body = match request.body {
+            Body::Messages(messages) => {
+                let endpoint = Arc::clone(self);
+                let check = move |message: Bytes| {
+                    endpoint.check_size(message.len())?;
+                    Ok(message)
+                };
+                Body::Messages(
+                    messages.wrap(|messages| messages.map(move |message| message.and_then(&check))),
+                )
+            }
+            body => body,
+        };
+        request
     }
 
     /// Counts a request that no handler has seen.

@@ -139,8 +139,8 @@ impl Service {
     }
 
     /// Sets the largest request that is taken, in bytes; larger ones are answered with
-    /// `RESOURCE_EXHAUSTED`. The default is 64 MiB. The NATS server's `max_payload`, usually
-    /// 1 MiB, bounds requests too.
+    /// `RESOURCE_EXHAUSTED`. The default is 64 MiB, and more is not sent by clients of nmfw.
+    /// Of a stream it is each message of this size.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.limits.max_request_size = Some(bytes);
         self

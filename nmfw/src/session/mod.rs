@@ -11,8 +11,6 @@
 //! [`Config::send_buffer`] for what the application sends, and by the number of streams for the
 //! rest. It takes a driver that empties the events after each packet.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "streaming calls come next"))]
-
 mod body;
 mod config;
 mod event;

@@ -57,9 +57,8 @@ struct Entry {
 
 impl Open {
     /// The packet window of a further session, if all of them may come to `most`. The first half is
-    /// given away at large, the second in small coins, so that there is room for thousands of
-    /// sessions, most of which are idle. Sessions are opened anew from time to time: who comes late
-    /// has its turn.
+    /// given away at large, the rest in small coins, so that there is room for thousands of
+    /// sessions, most of which are idle.
     fn next_window(&self, most: usize) -> Option<u32> {
         let window = if self.window < most / 2 {
             WINDOW
@@ -276,6 +275,26 @@ struct Place {
     mailbox: Arc<Mailbox<Command>>,
 }
 
+impl Place {
+    /// Gets a small window made large, for a session that turns out to be busy. The last quarter is
+    /// left for those to come.
+    fn widen(&mut self) -> Option<u32> {
+        let most = self.sessions.connection.subscription_capacity() / 2;
+        let more = WINDOW.saturating_sub(self.window);
+        if more == 0 {
+            return None;
+        }
+        let mut open = self.sessions.open();
+        if open.window + more as usize > most / 4 * 3 {
+            return None;
+        }
+        open.window += more as usize;
+        self.window = WINDOW;
+        self.mailbox.widen(WINDOW);
+        Some(WINDOW)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.sessions.open();
@@ -286,16 +305,11 @@ impl Drop for Place {
 
 /// The life of a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
-    let subject = &place.subject;
+    let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.mailbox));
     tracing::debug!(%subject, "a session is opened");
-    let mut calls = Calls::new(
-        Arc::clone(&place.sessions.instance),
-        served,
-        Arc::clone(&place.mailbox),
-        carrier.peer(),
-    );
-    driver::drive(&mut session, &place.mailbox, &mut carrier, &mut calls).await;
+    let mut calls = Calls::new(place, served, carrier.peer());
+    driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
     // What handlers say now has nowhere to go.
-    place.mailbox.close();
+    mailbox.close();
     tracing::debug!(%subject, "a session has ended");
 }

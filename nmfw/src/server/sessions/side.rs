@@ -10,7 +10,10 @@ use async_nats::Subject;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::super::{Instance, admission::Admitted, instance::Endpoint};
+use super::{
+    super::{Instance, admission::Admitted, instance::Endpoint},
+    Place,
+};
 use crate::{
     Deadline, Metadata, Status,
     body::{Body, Messages},
@@ -19,6 +22,9 @@ use crate::{
     middleware::{Caller, Request, Response},
     session::{CallHead, Event, SendError, Session, StreamId},
 };
+
+/// A session with so many calls at a time is busy.
+const BUSY: usize = 4;
 
 /// How long the client may take to acknowledge the last answers when the server stops.
 const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
@@ -62,6 +68,7 @@ impl From<LaneCommand> for Command {
 
 /// The calls of a session. Those under way end when it is dropped.
 pub(super) struct Calls {
+    place: Place,
     instance: Arc<Instance>,
     served: Arc<[Served]>,
     mailbox: Arc<Mailbox<Command>>,
@@ -92,16 +99,12 @@ struct Running {
 }
 
 impl Calls {
-    pub(super) fn new(
-        instance: Arc<Instance>,
-        served: Arc<[Served]>,
-        mailbox: Arc<Mailbox<Command>>,
-        client: Subject,
-    ) -> Self {
+    pub(super) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
         Self {
-            instance,
+            instance: Arc::clone(&place.sessions.instance),
+            mailbox: Arc::clone(&place.mailbox),
+            place,
             served,
-            mailbox,
             client,
             calls: HashMap::new(),
             is_draining: false,
@@ -407,6 +410,11 @@ impl Side for Calls {
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        if self.calls.len() >= BUSY
+            && let Some(window) = self.place.widen()
+        {
+            session.set_packet_window(window);
+        }
         if signals.drain {
             self.is_draining = true;
             self.was_idle = session.open_streams() == 0;
