@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod calc;
+pub mod cluster;
 pub mod embedded;
 pub mod failure;
 pub mod foreign;
@@ -19,6 +20,7 @@ pub mod round_trip;
 pub mod server;
 pub mod server_log;
 pub mod srv;
+pub mod stream_load;
 pub mod streams;
 pub mod wait;
 
