@@ -131,8 +131,11 @@ fn number(ctx: &Context, key: &str) -> Option<u64> {
 }
 
 impl Streams for Flows {
-    async fn echo(&self, _ctx: Context, request: Item) -> Result<Item, Status> {
+    async fn echo(&self, ctx: Context, mut request: Item) -> Result<Item, Status> {
         self.enter().leave();
+        let grow = number(&ctx, "grow").and_then(|grow| usize::try_from(grow).ok());
+        let size = request.padding.len() + grow.unwrap_or(0);
+        request.padding.resize(size, 0);
         Ok(request)
     }
 
