@@ -29,9 +29,8 @@ impl Cluster {
         let routes = format!("{:?}", routes.collect::<Vec<_>>());
         let nodes = ports.iter().map(|port| {
             // A server leaves a route to itself out.
-            let config = format!(
-                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: {routes} }}"
-            );
+            let config =
+                format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: {routes} }}");
             NatsServer::builder().config(config).start()
         });
         let nodes = try_join_all(nodes).await?;

@@ -22,6 +22,7 @@ pub mod server_log;
 pub mod srv;
 pub mod stream_load;
 pub mod streams;
+pub mod streams_process;
 pub mod wait;
 
 pub use broker::TestBroker;

@@ -210,10 +210,7 @@ impl Total {
 fn endless(
     over: watch::Receiver<bool>,
     moved: Option<Arc<AtomicU64>>,
-) -> (
-    impl Stream<Item = Item> + Send + 'static,
-    Arc<Mutex<Total>>,
-) {
+) -> (impl Stream<Item = Item> + Send + 'static, Arc<Mutex<Total>>) {
     let sent = Arc::new(Mutex::new(Total::default()));
     let total = Arc::clone(&sent);
     let items = stream::unfold((0, over), |(number, over)| async move {

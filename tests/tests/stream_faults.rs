@@ -115,7 +115,11 @@ async fn a_server_that_freezes_for_a_while_costs_no_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_whose_nodes_die_in_turn_costs_no_stream() {
     let mut cluster = Cluster::start(3).await.unwrap();
-    let connect = |first| options().retain_servers_order().connect(cluster.urls(first));
+    let connect = |first| {
+        options()
+            .retain_servers_order()
+            .connect(cluster.urls(first))
+    };
     // Each on a node of its own, to begin with.
     let _running = serve(connect(0).await.unwrap()).await;
     let client = client(connect(1).await.unwrap());

@@ -1,0 +1,143 @@
+//! The streams of [`streams`](crate::streams) in a process of their own, which can be killed.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Doing, Failure};
+
+/// What became of a service's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Calls that have begun.
+    pub started: u64,
+    /// Those that came to their end.
+    pub finished: u64,
+    /// Those that were dropped before.
+    pub dropped: u64,
+}
+
+impl Counts {
+    /// Calls under way.
+    #[must_use]
+    pub fn running(self) -> u64 {
+        self.started - self.finished - self.dropped
+    }
+}
+
+/// Where the process of a service serves the puppet, too.
+#[must_use]
+pub fn puppet_subject(subject: &str) -> String {
+    format!("{subject}.puppet")
+}
+
+/// A process, killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// A service. The program is `env!("CARGO_BIN_EXE_streams")`, which only tests know.
+    ///
+    /// # Errors
+    ///
+    /// That it does not start.
+    pub fn serve(program: impl AsRef<Path>, url: &str, subject: &str) -> Result<Self, Failure> {
+        Self::start(program.as_ref(), &["serve", url, subject])
+    }
+
+    /// A client with so many calls of each kind that never end.
+    ///
+    /// # Errors
+    ///
+    /// That it does not start.
+    pub fn call(
+        program: impl AsRef<Path>,
+        url: &str,
+        subject: &str,
+        calls: u64,
+    ) -> Result<Self, Failure> {
+        let calls = calls.to_string();
+        Self::start(program.as_ref(), &["call", url, subject, &calls])
+    }
+
+    fn start(program: &Path, args: &[&str]) -> Result<Self, Failure> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .doing(format_args!("start {}", program.display()))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::new("a process without pipes"));
+        };
+        Ok(Self {
+            child,
+            input,
+            output: BufReader::new(output),
+        })
+    }
+
+    /// What became of the service's calls.
+    ///
+    /// # Errors
+    ///
+    /// That it does not say so.
+    pub fn counts(&mut self) -> Result<Counts, Failure> {
+        writeln!(self.input).doing("ask the service")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line).doing("hear the service")?;
+        serde_json::from_str(&line).doing(format_args!("read {line:?}"))
+    }
+
+    /// Its resident memory in MiB.
+    ///
+    /// # Errors
+    ///
+    /// That the system does not say so.
+    pub fn resident(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let statm = std::fs::read_to_string(&path).doing(format_args!("read {path}"))?;
+        let pages = statm.split_whitespace().nth(1).unwrap_or_default();
+        let pages: u64 = pages.parse().doing(format_args!("read {statm:?}"))?;
+        Ok(pages * 4096 / (1024 * 1024))
+    }
+
+    /// `SIGKILL`. Returns when the process is gone.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be killed.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().doing("kill a process")?;
+        self.child
+            .wait()
+            .map(drop)
+            .doing("wait for a killed process")
+    }
+
+    /// `SIGSTOP`: its connections stay open, and nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// That it does not run.
+    pub fn freeze(&self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::new("a process without an id"))?;
+        kill_process(pid, Signal::STOP).doing("freeze a process")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.kill();
+    }
+}
