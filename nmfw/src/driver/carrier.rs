@@ -21,6 +21,8 @@ pub(crate) struct Carrier {
     /// Where the session is opened, then the peer's own subject.
     peer: Subject,
     is_known: bool,
+    /// The peer has been told where packets for this side arrive.
+    is_introduced: bool,
     /// What marks OPEN where requests arrive too.
     mark: Option<HeaderMap>,
 }
@@ -38,6 +40,7 @@ impl Carrier {
             own,
             peer: open,
             is_known: false,
+            is_introduced: false,
             mark,
         }
     }
@@ -49,6 +52,7 @@ impl Carrier {
             own,
             peer,
             is_known: true,
+            is_introduced: false,
             mark: None,
         }
     }
@@ -73,10 +77,11 @@ impl Carrier {
     ///
     /// # Errors
     /// If the session cannot go on.
-    pub(super) async fn publish(&self, transmit: Transmit) -> Result<bool, Status> {
+    pub(super) async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
         let client = self.connection.client();
         let (peer, packet) = (self.peer.clone(), transmit.packet);
-        let with_reply = transmit.with_reply && !peer.starts_with(MAPPED);
+        let with_reply =
+            transmit.with_reply && !(self.is_introduced && peer.starts_with(MAPPED));
         let publish = async {
             if let Some(mark) = &self.mark {
                 let own = self.own.clone();
@@ -92,7 +97,10 @@ impl Carrier {
             }
         };
         match tokio::time::timeout(MAX_SEND, publish).await {
-            Ok(Ok(())) => Ok(true),
+            Ok(Ok(())) => {
+                self.is_introduced |= with_reply;
+                Ok(true)
+            }
             Ok(Err(error)) => {
                 let text = format!("a packet was not sent: {error}");
                 Err(match error.kind() {

@@ -132,7 +132,7 @@ pub(crate) async fn drive<S: Side>(
 }
 
 /// Publishes what a session that is over has to say.
-pub(crate) async fn farewell(session: &mut Session, carrier: &Carrier) {
+pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
     if let Err(status) = transmit(session, carrier, Instant::now()).await {
         tracing::debug!(%status, "a session was ended without a word");
     }
@@ -148,7 +148,7 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
     any
 }
 
-async fn transmit(session: &mut Session, carrier: &Carrier, now: Instant) -> Result<(), Status> {
+async fn transmit(session: &mut Session, carrier: &mut Carrier, now: Instant) -> Result<(), Status> {
     while let Some(transmit) = session.poll_transmit(now) {
         if !carrier.publish(transmit).await? {
             break;

@@ -158,10 +158,10 @@ impl Sessions {
                     return;
                 };
                 let own = self.subject(endpoint, 0);
-                let carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
                 session.close(Some(status));
                 tasks.spawn(async move {
-                    driver::farewell(&mut session, &carrier).await;
+                    driver::farewell(&mut session, &mut carrier).await;
                     drop(permit);
                 });
             }
