@@ -12,6 +12,7 @@ pub mod foreign;
 pub mod foreign_peer;
 pub mod install;
 pub mod nats_server;
+pub mod packets;
 pub mod ports;
 pub mod probe;
 pub mod proxy;

@@ -3,13 +3,18 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Doing, Failure};
+
+/// A service that has not answered by then does not.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a service's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +46,7 @@ pub fn puppet_subject(subject: &str) -> String {
 pub struct Process {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: mpsc::Receiver<String>,
 }
 
 impl Process {
@@ -79,10 +84,16 @@ impl Process {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::new("a process without pipes"));
         };
+        let (sender, lines) = mpsc::channel();
+        // Ends with the process.
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(line))
+        });
         Ok(Self {
             child,
             input,
-            output: BufReader::new(output),
+            output: lines,
         })
     }
 
@@ -93,8 +104,7 @@ impl Process {
     /// That it does not say so.
     pub fn counts(&mut self) -> Result<Counts, Failure> {
         writeln!(self.input).doing("ask the service")?;
-        let mut line = String::new();
-        self.output.read_line(&mut line).doing("hear the service")?;
+        let line = self.output.recv_timeout(LIMIT).doing("hear the service")?;
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
