@@ -80,8 +80,7 @@ impl Carrier {
     pub(super) async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
         let client = self.connection.client();
         let (peer, packet) = (self.peer.clone(), transmit.packet);
-        let with_reply =
-            transmit.with_reply && !(self.is_introduced && peer.starts_with(MAPPED));
+        let with_reply = transmit.with_reply && !(self.is_introduced && peer.starts_with(MAPPED));
         let publish = async {
             if let Some(mark) = &self.mark {
                 let own = self.own.clone();

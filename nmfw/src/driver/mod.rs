@@ -148,7 +148,11 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
     any
 }
 
-async fn transmit(session: &mut Session, carrier: &mut Carrier, now: Instant) -> Result<(), Status> {
+async fn transmit(
+    session: &mut Session,
+    carrier: &mut Carrier,
+    now: Instant,
+) -> Result<(), Status> {
     while let Some(transmit) = session.poll_transmit(now) {
         if !carrier.publish(transmit).await? {
             break;

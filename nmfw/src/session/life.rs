@@ -11,8 +11,9 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Life {
     opened: Instant,
-    /// Whether a packet came after the handshake.
+    /// Whether a packet came after the handshake, and whether this side asks for one.
     is_confirmed: bool,
+    asks: bool,
     last_heard: Instant,
     last_ping: Instant,
     vanished: Option<Instant>,
@@ -28,6 +29,7 @@ impl Life {
         Self {
             opened: now,
             is_confirmed: false,
+            asks: false,
             last_heard: now,
             last_ping: now,
             vanished: None,
@@ -43,9 +45,20 @@ impl Life {
         self.heartbeat = heartbeat;
     }
 
-    /// The first packet on the way of the session: before it, nothing says that ACCEPT arrived.
+    /// A client has got ACCEPT, and waits for the next packet.
+    pub(super) fn accepted(&mut self, now: Instant) {
+        self.asks = true;
+        self.pinged(now);
+    }
+
+    /// The first packet on the way of the session: before it, nothing tells a service that ACCEPT
+    /// arrived, nor a client that more than one answer does.
     pub(super) fn confirmed(&mut self) {
         self.is_confirmed = true;
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.is_confirmed
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -68,7 +81,7 @@ impl Life {
 
     /// Whether it is time for a PING, which is then taken for sent.
     pub(super) fn is_ping_due(&mut self, now: Instant) -> bool {
-        let is_due = now >= self.ping_at();
+        let is_due = (self.is_confirmed || self.asks) && now >= self.ping_at();
         if is_due {
             self.last_ping = now;
         }
@@ -77,9 +90,11 @@ impl Life {
 
     fn ping_at(&self) -> Instant {
         // A peer that seems to be gone is asked more often, to see it come back in time.
-        let interval = match self.vanished {
-            Some(_) => self.probe_after,
-            None => self.heartbeat,
+        let is_doubted = self.vanished.is_some() || !self.is_confirmed;
+        let interval = if is_doubted {
+            self.probe_after
+        } else {
+            self.heartbeat
         };
         self.last_heard.max(self.last_ping) + interval
     }
@@ -107,7 +122,7 @@ impl Life {
 
     /// When [`Self::death`] or [`Self::is_ping_due`] may have something to say.
     pub(super) fn timeout(&self) -> Instant {
-        if self.is_confirmed {
+        if self.is_confirmed || self.asks {
             self.ping_at().min(self.dead_at())
         } else {
             self.dead_at()

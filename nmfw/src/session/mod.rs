@@ -230,6 +230,12 @@ impl Session {
         self.state == State::Closed
     }
 
+    /// Whether a packet has come after the handshake. A client that opens streams before does not
+    /// know that it will hear of them.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.life.is_confirmed()
+    }
+
     /// Streams that are not over, those that only wait to tell the peer so included.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()

@@ -61,9 +61,9 @@ impl Session {
                 }
                 Body::Accept(hello) if !self.is_server => {
                     self.due.hello = false;
-                    // Shows the service that its ACCEPT has arrived.
+                    // Shows the service that its ACCEPT has arrived, and asks for a further packet.
                     self.due.ping = true;
-                    self.life.confirmed();
+                    self.life.accepted(now);
                     self.open(now, hello);
                 }
                 Body::Close(status) => self.closed_by_peer(status),

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use super::{Handle, Pool};
 use crate::{
-    Metadata, Status,
+    Code, Metadata, Status,
     driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, SendError, Session, StreamId},
+    session::{CallHead, Event, Opened, SendError, Session, StreamId},
 };
 
 /// A session without a call for this long ends. The next call opens another.
@@ -65,6 +65,9 @@ pub(super) struct Calls {
     pool: Weak<Pool>,
     handle: Weak<Handle>,
     calls: HashMap<StreamId, Call>,
+    /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
+    /// NATS server may pass on one answer only.
+    accepted: Option<Opened>,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -109,6 +112,7 @@ impl Calls {
             pool,
             handle,
             calls: HashMap::new(),
+            accepted: None,
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
@@ -127,6 +131,17 @@ impl Calls {
     /// The session could not even begin.
     pub(super) fn fail(&mut self, status: Status) {
         self.failure.get_or_insert(status);
+    }
+
+    /// Lets callers use the session.
+    fn open(&mut self, opened: Opened) {
+        if let Some(handle) = self.handle.upgrade() {
+            tracing::debug!(instance = opened.instance, "a session is open");
+            handle.opened(opened);
+            if let Some(pool) = self.pool.upgrade() {
+                pool.opened(&handle);
+            }
+        }
     }
 
     fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
@@ -183,6 +198,14 @@ impl Calls {
     }
 }
 
+fn unheard() -> Status {
+    Status::unavailable(
+        "the service accepts the session, and then is not heard: if it is imported from another \
+         account, its export needs `response_type: Stream`",
+    )
+    .not_started()
+}
+
 fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
@@ -237,15 +260,7 @@ impl Side for Calls {
 
     fn on_event(&mut self, session: &mut Session, event: Event) {
         match event {
-            Event::Opened(opened) => {
-                if let Some(handle) = self.handle.upgrade() {
-                    tracing::debug!(instance = opened.instance, "a session is open");
-                    handle.opened(opened);
-                    if let Some(pool) = self.pool.upgrade() {
-                        pool.opened(&handle);
-                    }
-                }
-            }
+            Event::Opened(opened) => self.accepted = Some(opened),
             Event::Headers { stream, metadata } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
@@ -282,8 +297,11 @@ impl Side for Calls {
                 self.leave();
             }
             Event::Closed(status) => {
-                if let Some(status) = status {
+                if let Some(mut status) = status {
                     tracing::debug!(%status, "a session was ended");
+                    if self.accepted.is_some() && status.code() == Code::Unavailable {
+                        status = unheard();
+                    }
                     self.fail(status);
                 }
                 self.leave();
@@ -298,6 +316,11 @@ impl Side for Calls {
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        if session.is_confirmed()
+            && let Some(opened) = self.accepted.take()
+        {
+            self.open(opened);
+        }
         self.is_abandoned |= signals.drain;
         if signals.gave_up {
             self.reset_abandoned(session);
