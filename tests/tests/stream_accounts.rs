@@ -5,17 +5,18 @@
 
 use std::time::{Duration, Instant};
 
-use nmfw::{Channel, Code, Connection, Server, server::Running};
+use futures_util::future::join_all;
+use nmfw::{Channel, Code, Connection, Server, Status, server::Running};
 use nmfw_tests::{
     NatsServer, eventually, free_port,
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, item, items},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Without a session a call that streams must fail by then, whatever its own limit.
-const SOON: Duration = Duration::from_secs(12);
+const SOON: Duration = Duration::from_secs(15);
 
 /// A service is exported, with answers of one message or of many, and imported under its own
 /// subject and under another.
@@ -108,7 +109,7 @@ async fn every_kind(client: &StreamsClient) {
 }
 
 /// What every kind of call that streams gives where there are no sessions.
-async fn fails_soon(client: &StreamsClient, code: Code) {
+async fn fails_soon(client: &StreamsClient, code: Code) -> [Status; 3] {
     let begin = Instant::now();
     let (request, _) = counted(9, 9);
     let count = async { Total::of(client.count(request).await?).await };
@@ -116,11 +117,12 @@ async fn fails_soon(client: &StreamsClient, code: Code) {
     let chat = async { Total::of(client.chat(items(0, 9, 9)).await?).await };
     let all = async { tokio::join!(count, sum, chat) };
     let (count, sum, chat) = timeout(LIMIT, all).await.expect("it hangs");
-    for outcome in [count, sum, chat] {
+    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    [count, sum, chat].map(|outcome| {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
-    }
-    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+        status
+    })
 }
 
 fn denials(server: &NatsServer) -> Vec<String> {
@@ -147,21 +149,30 @@ async fn streams_between_accounts_under_another_subject() {
     assert_eq!(denials(&server), [""; 0]);
 }
 
-/// Without `response_type: Stream` the server passes on one answer only, ACCEPT.
+/// Without `response_type: Stream` the server passes on one answer only, ACCEPT. Calls that stream
+/// are told so, and others take base mode.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_for_single_answers_is_told_from_one_for_streams() {
+async fn an_export_for_single_answers_has_no_streams() {
     let server = NatsServer::builder().config(accounts("Singleton"));
     let server = server.start().await.unwrap();
     let _running = serve(connect(&server, "service").await).await;
-    for (user, subject) in [("caller", "nmfw.flows"), ("other", "bought.flows")] {
+    let all = [("caller", "nmfw.flows"), ("other", "bought.flows")].map(async |(user, subject)| {
         let client = caller(&server, user, subject).await;
-        fails_soon(&client, Code::Unavailable).await;
-        // Base mode goes on.
-        for number in 0..100 {
-            let echo = client.echo(item(number, 9)).timeout(LIMIT).await.unwrap();
-            assert_eq!(echo, item(number, 9));
+        let failures = fails_soon(&client, Code::Unavailable);
+        let calls = async {
+            for number in 0..100 {
+                let echo = client.echo(item(number, 9)).timeout(LIMIT).await.unwrap();
+                assert_eq!(echo, item(number, 9));
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (failures, ()) = tokio::join!(failures, calls);
+        for status in failures {
+            assert!(status.is_not_started(), "{status}");
+            assert!(status.message().contains("response_type"), "{status}");
         }
-    }
+    });
+    join_all(all).await;
 }
 
 /// Who may not answer answers, as packets of sessions are there, is told so.

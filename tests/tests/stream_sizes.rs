@@ -24,14 +24,17 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 /// The padding of the largest item: its tag and length take five bytes.
 const LARGEST: usize = (64 << 20) - 5;
 
-/// An item whose only content is padding that is nowhere the same.
+/// An item whose only content is padding, which does not repeat itself with the size of packets.
 fn of_size(size: usize) -> Item {
     let mut state = 1_u32;
-    let padding = (0..size).map(|_| {
+    let block: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_le_bytes()[3]
-    });
-    let padding = padding.collect();
+    })
+    .take(65_521)
+    .collect();
+    let mut padding = block.repeat(size.div_ceil(block.len()));
+    padding.truncate(size);
     Item { number: 0, padding }
 }
 
