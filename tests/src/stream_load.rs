@@ -21,11 +21,16 @@ use crate::{
 const LONG: Duration = Duration::from_secs(600);
 
 /// Of a call of `Count`.
-const COUNTED: u64 = 20_000;
-const SIZE: u32 = 250;
+const COUNTED: u64 = 5_000;
+const SIZE: u32 = 1_000;
 
-/// A stream has gone on when it has moved more than what can wait on its way.
-const STEP: u64 = 4_000;
+/// A stream has gone on when it has moved more items than what can wait on its way, which is a few
+/// times the window of a stream.
+const STEP: u64 = 1_000;
+
+/// Of a call with one message each way. One that meets the moment without a session takes base mode,
+/// where what is lost on its way stays lost.
+const SHORT: Duration = Duration::from_secs(3);
 
 /// Calls with one message each way that go on beside each set of streams.
 const CALLERS: u64 = 8;
@@ -37,6 +42,7 @@ pub struct StreamLoad {
     moved: Vec<Arc<AtomicU64>>,
     tasks: JoinSet<Result<(), String>>,
     calls: Arc<AtomicU64>,
+    late: Arc<AtomicU64>,
 }
 
 impl StreamLoad {
@@ -48,6 +54,7 @@ impl StreamLoad {
             moved: Vec::new(),
             tasks: JoinSet::new(),
             calls: Arc::default(),
+            late: Arc::default(),
         };
         for _ in 0..of_each {
             load.count(client.clone());
@@ -136,14 +143,18 @@ impl StreamLoad {
     }
 
     fn echo(&mut self, client: StreamsClient, caller: u64) {
-        let (calls, over) = (Arc::clone(&self.calls), self.over.subscribe());
+        let (calls, late) = (Arc::clone(&self.calls), Arc::clone(&self.late));
+        let over = self.over.subscribe();
         self.tasks.spawn(async move {
             let mut number = caller << 32;
             while !*over.borrow() {
                 let sent = item(number, 50);
-                match client.echo(sent.clone()).timeout(LONG).await {
+                match client.echo(sent.clone()).timeout(SHORT).await {
                     Ok(echo) if echo == sent => _ = calls.fetch_add(1, Ordering::Relaxed),
                     Ok(echo) => return Err(format!("Echo gave {echo:?}, not {sent:?}")),
+                    Err(status) if status.code() == Code::DeadlineExceeded => {
+                        late.fetch_add(1, Ordering::Relaxed);
+                    }
                     Err(status) => {
                         found_nobody("Echo", &status)?;
                         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -189,6 +200,7 @@ impl StreamLoad {
     ///
     /// After `limit`, or if a stream failed or did not carry what it was given.
     pub async fn finish(self, limit: Duration) {
+        let (calls, late) = (self.calls, self.late);
         self.over.send_replace(true);
         let outcomes = timeout(limit, self.tasks.join_all()).await;
         let Ok(outcomes) = outcomes else {
@@ -196,6 +208,11 @@ impl StreamLoad {
         };
         let failures: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
         assert!(failures.is_empty(), "{failures:?}");
+        let [calls, late] = [calls, late].map(|count| count.load(Ordering::Relaxed));
+        assert!(
+            late * 10 <= calls,
+            "{late} calls were lost, and {calls} not"
+        );
     }
 }
 
@@ -215,7 +232,7 @@ fn endless(
     let total = Arc::clone(&sent);
     let items = stream::unfold((0, over), |(number, over)| async move {
         pace(number, &over).await;
-        let size = u32::try_from(number * 7919 % 500).ok()?;
+        let size = u32::try_from(number * 7919 % 2_000).ok()?;
         let is_over = *over.borrow();
         (!is_over).then(|| (item(number, size), (number + 1, over)))
     });
@@ -232,7 +249,7 @@ fn endless(
 
 /// Leaves a part of the machine to others, until it is over.
 async fn pace(number: u64, over: &watch::Receiver<bool>) {
-    if number % 50 == 49 && !*over.borrow() {
+    if number % 10 == 9 && !*over.borrow() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
