@@ -706,6 +706,35 @@ fn an_open_that_is_not_understood_is_answered() {
     assert_eq!(client.poll_transmit(now), None);
 }
 
+/// Account mappings may let one answer through and no more.
+#[test]
+fn a_service_that_is_not_heard_behind_its_accept_is_given_up() {
+    let mut now = std::time::Instant::now();
+    let mut server = Session::server(Config::default(), String::new(), Vec::new(), now);
+    let mut client = Session::client(Config::default(), now);
+    server.handle_packet(now, &client.poll_transmit(now).unwrap().packet);
+    client.handle_packet(now, &server.poll_transmit(now).unwrap().packet);
+    assert!(matches!(client.poll_event(), Some(Event::Opened(_))));
+    assert!(!client.is_confirmed());
+    let begin = now;
+    let mut asked = 0;
+    while let Some(at) = client.poll_timeout() {
+        asked += usize::from(
+            client
+                .poll_transmit(now)
+                .is_some_and(|sent| sent.with_reply),
+        );
+        now = now.max(at);
+        client.handle_timeout(now);
+    }
+    assert_eq!(now - begin, Config::default().open_timeout);
+    assert_eq!(asked, 10, "at once, and every half a second");
+    let Some(Event::Closed(Some(status))) = client.poll_event() else {
+        panic!()
+    };
+    assert!(status.code() == Code::Unavailable && status.is_not_started());
+}
+
 #[test]
 fn nothing_is_left_of_100_000_streams() {
     let mut network = network();
