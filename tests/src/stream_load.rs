@@ -113,7 +113,7 @@ impl StreamLoad {
             let (items, sent) = endless(over, Some(moved));
             let call = client.sum(items).timeout(LONG);
             let total = call.await.map_err(broken("Sum"))?;
-            let sent = sent.lock().map_err(|error| error.to_string())?.clone();
+            let sent = *sent.lock().map_err(|error| error.to_string())?;
             if total == sent {
                 Ok(())
             } else {
@@ -133,7 +133,7 @@ impl StreamLoad {
                 total.add(&item);
                 moved.fetch_add(1, Ordering::Relaxed);
             }
-            let sent = sent.lock().map_err(|error| error.to_string())?.clone();
+            let sent = *sent.lock().map_err(|error| error.to_string())?;
             if total == sent {
                 Ok(())
             } else {

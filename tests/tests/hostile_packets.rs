@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use nmfw::{Channel, Code, ConnectOptions, server::Running};
 use nmfw_tests::{
@@ -125,9 +124,8 @@ on_both_brokers! {
         let mut sent = 0;
         let cut = (0..OPEN.len()).map(|len| ("OPEN that is cut", OPEN[..len].to_vec()));
         for (_, packet) in broken_packets().into_iter().chain(cut) {
-            let packet = Bytes::from(packet);
-            plain.publish(open.clone(), packet.clone()).await.unwrap();
-            plain.publish_with_reply(open.clone(), inbox.clone(), packet).await.unwrap();
+            plain.publish(open.clone(), packet.clone().into()).await.unwrap();
+            plain.publish_with_reply(open.clone(), inbox.clone(), packet.into()).await.unwrap();
             sent += 1;
         }
         // Each is refused, those that might be something when the time for that is over.
