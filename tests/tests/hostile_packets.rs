@@ -47,7 +47,7 @@ impl Bystander {
         }
     }
 
-    async fn is_well(mut self) {
+    async fn goes_on(mut self) {
         self.load.goes_on(LIMIT).await;
         self.load.finish(LIMIT).await;
     }
@@ -55,7 +55,7 @@ impl Bystander {
 
 /// What is not a packet, or not one that may come, on a session that has just been opened.
 fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
-    let ping = frame(0, kind::PING, &number(0));
+    let ping = [frame(0, kind::PING, &number(0))];
     vec![
         ("nothing", vec![]),
         ("text", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
@@ -63,11 +63,11 @@ fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
         ("ones", vec![0xff; 100]),
         (
             "another version",
-            [&[0x20_u8][..], &packet(0, 0, &[ping.clone()])[1..]].concat(),
+            [&[0x20_u8][..], &packet(0, 0, &ping)[1..]].concat(),
         ),
         (
             "an unknown flag",
-            [&[0x12_u8][..], &packet(0, 0, &[ping.clone()])[1..]].concat(),
+            [&[0x12_u8][..], &packet(0, 0, &ping)[1..]].concat(),
         ),
         ("a header that is cut", vec![0x10, 0x80]),
         (
@@ -133,7 +133,7 @@ on_both_brokers! {
             let answer = timeout(LIMIT, answers.next()).await.unwrap().unwrap();
             assert_eq!(first_kind(&answer.payload), Some(kind::CLOSE), "{answer:?}");
         }
-        bystander.is_well().await;
+        bystander.goes_on().await;
     }
 
     /// Which anybody can send who may publish what the peer may.
@@ -168,7 +168,7 @@ on_both_brokers! {
                 assert_eq!(echo.unwrap().message().await.unwrap().unwrap().number, 0, "{what}");
             }
         }
-        bystander.is_well().await;
+        bystander.goes_on().await;
     }
 
     async fn a_peer_that_breaks_its_promises_ends_its_session(broker: TestBroker) {
@@ -197,7 +197,7 @@ on_both_brokers! {
             let closed = session.closed().await;
             assert!(closed.is_ok(), "{what}: {closed:?}");
         }
-        bystander.is_well().await;
+        bystander.goes_on().await;
     }
 
     /// Nor does it make the service keep more than it has promised to keep.
@@ -222,7 +222,7 @@ on_both_brokers! {
         }
         assert!(seen.len() <= 65, "{} packets", seen.len());
         assert!(bytes <= 10 * (256 * 1024 + 40_000), "{bytes} bytes");
-        bystander.is_well().await;
+        bystander.goes_on().await;
     }
 
     /// As many sessions as there may be, by somebody who wants none of them: others go on, and
@@ -246,6 +246,6 @@ on_both_brokers! {
         let client = streams::client(&broker.url()).await.unwrap();
         let request = CountRequest { to: 1, ..CountRequest::default() };
         eventually(LIMIT, || client.count(request).into_future()).await;
-        bystander.is_well().await;
+        bystander.goes_on().await;
     }
 }
