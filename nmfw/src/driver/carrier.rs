@@ -61,6 +61,11 @@ impl Carrier {
         self.peer.clone()
     }
 
+    /// Whether packets take a mapping between accounts. Those of a connection end with it.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.is_known && self.peer.starts_with(MAPPED)
+    }
+
     /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
     /// same.
     pub(super) fn learn(&mut self, reply: Option<Subject>) {

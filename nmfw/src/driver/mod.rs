@@ -89,6 +89,11 @@ pub(crate) async fn drive<S: Side>(
         }
         if batch.signals.reconnected {
             session.handle_reconnect(now);
+            if carrier.is_mapped() {
+                // Which the server would not say.
+                session.handle_no_responders(now);
+                side.on_vanished();
+            }
         }
         let denied = batch.signals.denied.take();
         let denied = denied.filter(|(subject, _)| carrier.peer().as_str() == subject);
