@@ -6,12 +6,15 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use nmfw::{Channel, Code, Connection, Server, Status, server::Running};
+use nmfw::{Channel, Code, ConnectOptions, Connection, Server, Status, Streaming, server::Running};
 use nmfw_tests::{
-    NatsServer, eventually, free_port,
+    NatsServer, Proxy, eventually, free_port,
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, item, items},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -231,4 +234,50 @@ async fn streams_between_accounts_and_over_a_leaf_node() {
     let client = StreamsClient::new(Channel::new(nats).multiplexed().subject("bought.flows"));
     eventually(LIMIT, || client.echo(item(1, 1)).into_future()).await;
     every_kind(&client).await;
+}
+
+/// Mappings end with connections, and sessions with them. That is known soon, and calls that begin
+/// find another session.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_between_accounts_end_with_the_connection() {
+    let server = NatsServer::builder().config(accounts("Stream"));
+    let mut server = server.start().await.unwrap();
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let _running = serve(connect(&server, "service").await).await;
+    let nats = ConnectOptions::new()
+        .reconnect_delay(|_| Duration::from_millis(20))
+        .connect(format!("nats://caller:x@127.0.0.1:{}", proxy.port()))
+        .await
+        .unwrap();
+    let client = StreamsClient::new(Channel::new(nats).subject("nmfw.flows"));
+    for is_restart in [false, true] {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+        sender.send(item(1, 9)).await.unwrap();
+        let answer = timeout(LIMIT, chat.message()).await.unwrap().unwrap();
+        assert_eq!(answer, Some(item(1, 9)));
+
+        let accepted = proxy.accepted();
+        if is_restart {
+            server.restart().await.unwrap();
+        } else {
+            proxy.cut();
+        }
+        eventually(LIMIT, || async { proxy.accepted() > accepted }).await;
+        let begin = Instant::now();
+        let (request, expected) = counted(9, 9);
+        eventually(LIMIT, || async {
+            // One that begins before the client knows of it goes into the old session.
+            let call = client.count(request).timeout(Duration::from_secs(2));
+            let count = call.await?;
+            let total = Total::of(count).await?;
+            assert_eq!(total, expected);
+            Ok::<_, Status>(())
+        })
+        .await;
+        assert!(begin.elapsed() < SOON / 2, "it took {:?}", begin.elapsed());
+        let status = timeout(LIMIT, chat.message()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    }
 }
