@@ -46,10 +46,6 @@ pub(crate) trait Side {
     /// Comes after all commands and packets that were there, and before anything is sent.
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
 
-    /// Nobody subscribes to the peer's subject. It is not given up yet: it may be the broker that has
-    /// restarted, and the peer on its way back.
-    fn on_vanished(&mut self) {}
-
     /// When [`Self::settle`] has to come again, unless something happens before.
     fn alarm(&self) -> Option<Instant> {
         None
@@ -75,9 +71,6 @@ pub(crate) async fn drive<S: Side>(
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
                 session.handle_no_responders(now);
-                // If it is over with that, the side is to learn of it first.
-                pass_events(session, side);
-                side.on_vanished();
             } else {
                 carrier.learn(packet.reply);
                 session.handle_packet(now, &packet.payload);
@@ -92,7 +85,6 @@ pub(crate) async fn drive<S: Side>(
             if carrier.is_mapped() {
                 // Which the server would not say.
                 session.handle_no_responders(now);
-                side.on_vanished();
             }
         }
         let denied = batch.signals.denied.take();

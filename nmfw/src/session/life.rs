@@ -79,6 +79,10 @@ impl Life {
         self.vanished.get_or_insert(now);
     }
 
+    pub(super) fn vanished_since(&self) -> Option<Instant> {
+        self.vanished
+    }
+
     /// Whether it is time for a PING, which is then taken for sent.
     pub(super) fn is_ping_due(&mut self, now: Instant) -> bool {
         let is_due = (self.is_confirmed || self.asks) && now >= self.ping_at();

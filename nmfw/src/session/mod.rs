@@ -222,6 +222,13 @@ impl Session {
         }
     }
 
+    /// Since when nobody has subscribed to the peer's subject, as far as is known. It is asked again
+    /// all the time whether that is still so: it may be the broker that has restarted, and the peer
+    /// on its way back.
+    pub(crate) fn vanished_since(&self) -> Option<Instant> {
+        self.life.vanished_since()
+    }
+
     pub(crate) fn is_server(&self) -> bool {
         self.is_server
     }

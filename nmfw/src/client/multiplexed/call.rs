@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -33,6 +33,7 @@ use crate::{
 pub(crate) struct Handle {
     pub(super) mailbox: Arc<Mailbox>,
     calls: AtomicUsize,
+    is_doubtful: AtomicBool,
     service: OnceLock<Facts>,
 }
 
@@ -50,6 +51,7 @@ impl Handle {
         Self {
             mailbox: Arc::new(Mailbox::new(packet_window)),
             calls: AtomicUsize::new(0),
+            is_doubtful: AtomicBool::new(false),
             service: OnceLock::new(),
         }
     }
@@ -74,6 +76,15 @@ impl Handle {
     /// Calls under way.
     pub(super) fn load(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn doubt(&self, is_doubtful: bool) {
+        self.is_doubtful.store(is_doubtful, Ordering::Relaxed);
+    }
+
+    /// Whether the service may be gone.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Ordering::Relaxed)
     }
 
     /// Whether the session has room for a further call.

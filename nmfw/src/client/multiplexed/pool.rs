@@ -253,9 +253,14 @@ impl State {
     /// The less loaded of two that are picked by chance.
     fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
         let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
-        let fits = |member: &&Member| {
-            let handle = &member.handle;
-            handle.serves(method) && handle.has_room() && !avoided(handle)
+        let could =
+            |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
+        // A service that may be gone is better than none.
+        let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+        let is_any_sure = self.open.iter().any(|member| sure(&member.handle));
+        let fits = |member: &&Member| match is_any_sure {
+            true => sure(&member.handle),
+            false => could(&member.handle),
         };
         let count = self.open.iter().filter(fits).count();
         let nth = |n| self.open.iter().filter(fits).nth(n);
@@ -282,6 +287,7 @@ impl State {
         };
         let is_loaded = chosen.handle.load() >= LOADED;
         let wants_more = self.open.len() < FEW
+            || !is_any_sure
             || (is_loaded && self.open.len() < MANY)
             || self
                 .open

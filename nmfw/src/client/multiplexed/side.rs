@@ -20,6 +20,10 @@ use crate::{
 /// A session without a call for this long ends. The next call opens another.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
+/// A service without a subscription for this long is likely to be gone. After less, it may be the
+/// broker that has restarted.
+const MAX_DOUBT: Duration = Duration::from_secs(2);
+
 pub(crate) type Mailbox = driver::Mailbox<Command>;
 pub(in crate::client) type Outgoing = driver::Outgoing<Command>;
 
@@ -125,6 +129,17 @@ impl Calls {
     pub(super) fn leave(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.left(&self.handle, self.was_of_use, self.failure.take());
+        }
+    }
+
+    /// The service seems to be gone, or is not any more. Further calls take other sessions if there
+    /// are any and, after a while, at any rate. Those under way may still be answered.
+    fn doubt(&mut self, vanished: Option<Instant>, now: Instant) {
+        if let Some(handle) = self.handle.upgrade() {
+            handle.doubt(vanished.is_some());
+        }
+        if vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
+            self.leave();
         }
     }
 
@@ -310,11 +325,6 @@ impl Side for Calls {
         }
     }
 
-    /// Further calls try their luck elsewhere. Those under way may still be answered.
-    fn on_vanished(&mut self) {
-        self.leave();
-    }
-
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
         if session.is_confirmed()
             && let Some(opened) = self.accepted.take()
@@ -325,6 +335,7 @@ impl Side for Calls {
         if signals.gave_up {
             self.reset_abandoned(session);
         }
+        self.doubt(session.vanished_since(), now);
         if session.open_streams() > 0 {
             self.idle_since = None;
             return;

@@ -80,8 +80,6 @@ pub(super) struct Calls {
     end: Option<Instant>,
     /// No call was under way when the server was told to stop.
     was_idle: bool,
-    /// Nobody subscribes to the client's subject.
-    has_vanished: bool,
 }
 
 enum Call {
@@ -110,7 +108,6 @@ impl Calls {
             is_draining: false,
             end: None,
             was_idle: false,
-            has_vanished: false,
         }
     }
 
@@ -424,14 +421,10 @@ impl Side for Calls {
             let end = *self.end.get_or_insert(now + MAX_LAST_ACKS);
             // A client that may be on its way back, and has had its answers, can do without the
             // goodbye.
-            if now >= end || (self.was_idle && self.has_vanished) {
+            if now >= end || (self.was_idle && session.vanished_since().is_some()) {
                 session.close(None);
             }
         }
-    }
-
-    fn on_vanished(&mut self) {
-        self.has_vanished = true;
     }
 
     fn alarm(&self) -> Option<Instant> {
