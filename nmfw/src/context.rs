@@ -44,6 +44,7 @@ struct Inner {
     extensions: Extensions,
     caller: Option<Caller>,
     connection: Option<Connection>,
+    stopping: Option<Arc<CancellationToken>>,
     span: Option<Span>,
     response_metadata: Mutex<Metadata>,
     trailers: Mutex<Metadata>,
@@ -78,6 +79,7 @@ impl Context {
             extensions: request.extensions,
             caller: request.caller,
             connection: request.connection,
+            stopping: request.stopping,
             span: Some(Span::current()),
             ..Inner::default()
         }));
@@ -183,6 +185,34 @@ impl Context {
     /// and that should end too. It never ends if the handler answers first.
     pub async fn cancelled(&self) {
         self.cancellation().cancelled().await;
+    }
+
+    /// Completes when the server is told to stop. Handlers may go on then for the
+    /// [grace period](crate::Server::grace); this is for those that would go on for longer, such as a
+    /// stream without an end, which can end well instead of with `UNAVAILABLE`. It never completes
+    /// for a local call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures_util::{StreamExt, stream};
+    /// use nmfw::{Context, Status, Stream};
+    ///
+    /// async fn ticks(ctx: Context) -> Result<impl Stream<Item = Result<u64, Status>>, Status> {
+    ///     let ticks = stream::iter(0..).then(|tick| async move {
+    ///         tokio::time::sleep(Duration::from_secs(1)).await;
+    ///         Ok(tick)
+    ///     });
+    ///     Ok(ticks.take_until(ctx.stopping()))
+    /// }
+    /// ```
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let stopping = self.0.stopping.clone();
+        async move {
+            match stopping {
+                Some(stopping) => stopping.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     fn cancellation(&self) -> &CancellationToken {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use nmfw::{Channel, Context, Server, Status, Stream, Streaming, server::Running};
 
 pub use self::generated::*;
@@ -149,31 +149,33 @@ impl Streams for Flows {
         if request.to < request.from {
             return Err(Status::invalid_argument("it counts up only"));
         }
+        let until = match number(&ctx, "until-stop") {
+            Some(_) => ctx.stopping().left_future(),
+            None => std::future::pending().right_future(),
+        };
         let state = (ctx, request.from, entered);
-        Ok(stream::try_unfold(
-            state,
-            move |(ctx, next, mut entered)| async move {
-                if request.fail_at == Some(next) {
-                    entered.leave();
-                    ctx.set_trailer("failed-at", next.to_string())?;
-                    return Err(Status::data_loss("told to fail"));
+        let items = stream::try_unfold(state, move |(ctx, next, mut entered)| async move {
+            if request.fail_at == Some(next) {
+                entered.leave();
+                ctx.set_trailer("failed-at", next.to_string())?;
+                return Err(Status::data_loss("told to fail"));
+            }
+            assert!(request.panic_at != Some(next), "told to panic");
+            if next >= request.to {
+                if request.hang {
+                    std::future::pending::<()>().await;
                 }
-                assert!(request.panic_at != Some(next), "told to panic");
-                if next >= request.to {
-                    if request.hang {
-                        std::future::pending::<()>().await;
-                    }
-                    entered.leave();
-                    ctx.set_trailer("counted", (next - request.from).to_string())?;
-                    return Ok(None);
-                }
-                if request.pause_micros > 0 {
-                    tokio::time::sleep(Duration::from_micros(request.pause_micros)).await;
-                }
-                entered.0.sent.fetch_add(1, Ordering::SeqCst);
-                Ok(Some((item(next, request.size), (ctx, next + 1, entered))))
-            },
-        ))
+                entered.leave();
+                ctx.set_trailer("counted", (next - request.from).to_string())?;
+                return Ok(None);
+            }
+            if request.pause_micros > 0 {
+                tokio::time::sleep(Duration::from_micros(request.pause_micros)).await;
+            }
+            entered.0.sent.fetch_add(1, Ordering::SeqCst);
+            Ok(Some((item(next, request.size), (ctx, next + 1, entered))))
+        });
+        Ok(items.take_until(until))
     }
 
     async fn sum(&self, ctx: Context, mut requests: Streaming<Item>) -> Result<Total, Status> {

@@ -264,6 +264,26 @@ on_both_brokers! {
         }
     }
 
+    /// A stream that has no end ends well when its server stops, if it looks.
+    async fn a_stop_can_be_seen(broker: TestBroker) {
+        let flows = Flows::default();
+        let running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        let request = CountRequest {
+            hang: true,
+            ..up_to(2)
+        };
+        let call = client.count(request).header("until-stop", "1");
+        let mut count = call.await.unwrap();
+        assert!(count.message().await.unwrap().is_some());
+        running.stop();
+        assert!(count.message().await.unwrap().is_some());
+        assert!(count.message().await.unwrap().is_none());
+        let begin = Instant::now();
+        timeout(LIMIT, running.join()).await.unwrap().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(3), "it has waited for its grace");
+    }
+
     /// Closing a connection tells the services what is not wanted any more.
     async fn closed_connections(broker: TestBroker) {
         let flows = Flows::default();

@@ -3,10 +3,11 @@
 mod extensions;
 mod from_fn;
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 use async_nats::Subject;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 
 pub use self::{
@@ -32,6 +33,8 @@ pub struct Request {
     pub(crate) extensions: Extensions,
     pub(crate) caller: Option<Caller>,
     pub(crate) connection: Option<Connection>,
+    /// Cancelled when the server is told to stop. In an `Arc`, as a token's own clones meet at a lock.
+    pub(crate) stopping: Option<Arc<CancellationToken>>,
     /// Where a client's layers end.
     pub(crate) via: Option<Transport>,
 }
@@ -59,6 +62,7 @@ impl Request {
             extensions: Extensions::default(),
             caller: None,
             connection: None,
+            stopping: None,
             via: None,
         }
     }

@@ -59,7 +59,7 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug)]
 pub(crate) struct Lifecycle {
     /// No new work is looked for.
-    pub(crate) draining: CancellationToken,
+    pub(crate) draining: Arc<CancellationToken>,
     /// Work under way is ended.
     pub(crate) forced: CancellationToken,
     /// Every request under way.
@@ -70,7 +70,7 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     pub(crate) fn new() -> Self {
         Self {
-            draining: CancellationToken::new(),
+            draining: Arc::new(CancellationToken::new()),
             forced: CancellationToken::new(),
             tasks: TaskTracker::new(),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -147,7 +147,8 @@ impl Instance {
             }
         };
         count.begin();
-        let request = endpoint.check_sizes(request);
+        let mut request = endpoint.check_sizes(request);
+        request.stopping = Some(Arc::clone(&self.lifecycle.draining));
         let span = tracing::info_span!(
             "call",
             rpc.system = "nats",

@@ -54,7 +54,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// 1. It leaves discovery, and asks the NATS server to send no more requests. What is on its way
 ///    then still arrives, and is served if a handler can start on it at once.
 /// 2. What waits for its turn is answered as *not started*; clients send it elsewhere.
-/// 3. Handlers get the [grace period](Self::grace) to end. After that, or when the server is told
+/// 3. Handlers and their streams get the [grace period](Self::grace) to end, and can learn of it by
+///    [`Context::stopping`](crate::Context::stopping). After that, or when the server is told
 ///    a second time to stop, they are dropped and their callers get `UNAVAILABLE`.
 /// 4. The connection is flushed. It is not closed, as it may be used for other things too.
 ///
