@@ -24,7 +24,7 @@ pub(crate) async fn run() -> Result<(), Error> {
     line(format_args!("A broker listens on {}", broker.url()))?;
     let service = FileService::new(Store::open(&served)?);
     let server = Server::new(nmfw::connect(broker.url()).await?)
-        .add_service(FilesServer::new(service.clone()))
+        .add_service(FilesServer::new(service))
         .start()
         .await?;
     // A connection of its own, as a client in another process has.
@@ -75,7 +75,6 @@ pub(crate) async fn run() -> Result<(), Error> {
     }
     drop(events);
 
-    service.stop();
     server.stop();
     server.join().await?;
     broker.shutdown().await;

@@ -30,18 +30,10 @@ pub(crate) async fn serve(options: &Serve) -> Result<(), Error> {
         None => options.nats.connect().await?,
     };
     let service = FileService::new(store);
-    let served = Server::new(nats)
-        .add_service(FilesServer::new(service.clone()))
-        .serve_with_shutdown(nmfw::shutdown_signal());
-    tokio::pin!(served);
-    tokio::select! {
-        served = &mut served => served?,
-        () = nmfw::shutdown_signal().recv() => {
-            // The server waits for its calls, and those that watch have no end of their own.
-            service.stop();
-            served.await?;
-        }
-    }
+    Server::new(nats)
+        .add_service(FilesServer::new(service))
+        .serve_with_shutdown(nmfw::shutdown_signal())
+        .await?;
     Ok(())
 }
 

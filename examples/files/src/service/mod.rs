@@ -33,11 +33,6 @@ impl FileService {
             doings: Arc::default(),
         }
     }
-
-    /// Ends the calls that would not end by themselves, for a server that stops.
-    pub(crate) fn stop(&self) {
-        self.doings.stop();
-    }
 }
 
 impl Files for FileService {
@@ -66,10 +61,10 @@ impl Files for FileService {
 
     async fn watch(
         &self,
-        _ctx: Context,
+        ctx: Context,
         request: WatchRequest,
     ) -> Result<impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static, Status> {
-        watch::watch(&self.store, &self.doings, request).await
+        watch::watch(&self.store, &self.doings, ctx, request).await
     }
 
     async fn sync(

@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use nmfw::{Code, Status, Stream};
+use nmfw::{Code, Context, Status, Stream};
 use tokio::{sync::watch, time::timeout};
 
 use super::list;
@@ -22,36 +22,21 @@ use crate::{
 /// How often to look for changes that others make.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the service does that watching calls want to know.
-#[derive(Debug)]
-pub(super) struct Doings(watch::Sender<Doing>);
-
-#[derive(Clone, Copy, Debug)]
-enum Doing {
-    Running,
-    Stopping,
-}
-
-impl Default for Doings {
-    fn default() -> Self {
-        Self(watch::Sender::new(Doing::Running))
-    }
-}
+/// Tells watching calls that this service itself has changed something.
+#[derive(Debug, Default)]
+pub(super) struct Doings(watch::Sender<()>);
 
 impl Doings {
     /// Has every watching call look at once.
     pub(super) fn changed(&self) {
-        self.0.send_modify(|_| {});
-    }
-
-    pub(super) fn stop(&self) {
-        self.0.send_replace(Doing::Stopping);
+        self.0.send_modify(|()| {});
     }
 }
 
 struct Watching {
     store: Store,
-    doings: watch::Receiver<Doing>,
+    ctx: Context,
+    doings: watch::Receiver<()>,
     directory: String,
     told: Snapshot,
     changes: VecDeque<Change>,
@@ -60,6 +45,7 @@ struct Watching {
 pub(super) async fn watch(
     store: &Store,
     doings: &Doings,
+    ctx: Context,
     request: WatchRequest,
 ) -> Result<impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static, Status> {
     // Before the first look, so that nothing falls between.
@@ -70,6 +56,7 @@ pub(super) async fn watch(
     });
     let watching = Watching {
         store: store.clone(),
+        ctx,
         doings,
         directory: request.directory,
         told,
@@ -107,11 +94,11 @@ impl Watching {
 
     /// Waits until it is time to look again.
     async fn wait(&mut self) -> Result<(), Status> {
-        // Both the time and a change end the wait.
-        let gone = matches!(timeout(INTERVAL, self.doings.changed()).await, Ok(Err(_)));
-        if gone || matches!(*self.doings.borrow_and_update(), Doing::Stopping) {
-            return Err(Status::unavailable("the service stops"));
+        tokio::select! {
+            // The caller is to know that there may be more, elsewhere or later.
+            () = self.ctx.stopping() => Err(Status::unavailable("the service stops")),
+            // Both the time and a change end the wait.
+            _ = timeout(INTERVAL, self.doings.changed()) => Ok(()),
         }
-        Ok(())
     }
 }

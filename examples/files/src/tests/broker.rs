@@ -94,7 +94,7 @@ async fn a_put_whose_caller_vanishes_leaves_nothing() {
 #[tokio::test]
 async fn who_watches_does_not_hold_up_the_end() {
     let OverNats {
-        setup,
+        setup: _setup,
         files,
         server,
         _nats,
@@ -102,9 +102,9 @@ async fn who_watches_does_not_hold_up_the_end() {
     } = start().await;
     let mut events = files.watch(WatchRequest::default()).await.unwrap();
     events.message().await.unwrap();
-    setup.service.stop();
     server.stop();
     let end = tokio::time::timeout(Duration::from_secs(8), server.join()).await;
     end.expect("it waits for no call").unwrap();
-    events.message().await.unwrap_err();
+    let status = events.message().await.unwrap_err();
+    assert_eq!(status.message(), "the service stops");
 }

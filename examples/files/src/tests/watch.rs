@@ -1,7 +1,5 @@
 use std::fs;
 
-use nmfw::Code;
-
 use super::Setup;
 use crate::{
     client,
@@ -62,16 +60,6 @@ async fn who_reads_slowly_gets_the_last_state() {
             break;
         }
     }
-}
-
-#[tokio::test]
-async fn a_service_that_stops_says_so() {
-    let setup = Setup::new();
-    let mut events = setup.files.watch(WatchRequest::default()).await.unwrap();
-    events.message().await.unwrap();
-    setup.service.stop();
-    let status = events.message().await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
 }
 
 #[tokio::test]
