@@ -203,9 +203,11 @@ impl Channel {
     where
         Q: Message + 'static,
     {
-        let encoded = requests
-            .into_streaming()
-            .map(|request| request.map(|request| Bytes::from(request.encode_to_vec())));
+        let encoded = requests.into_streaming().map(|request| match request {
+            Ok(request) => Ok(Bytes::from(request.encode_to_vec())),
+            // The mark is of another call, and would have this one repeated.
+            Err(status) => Err(status.started()),
+        });
         let body = Body::Messages(Messages::new(encoded));
         Call::new(self.clone(), method, body)
     }

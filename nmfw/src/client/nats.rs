@@ -110,6 +110,9 @@ impl Nats {
                 }
                 Err(Refusal::Elsewhere(status)) => status,
             };
+            if let Some(failure) = sent.failure() {
+                return Err(failure.clone());
+            }
             let pause = longest.mul_f64(rand::random_range(0.5..1.0));
             // Without time for a repetition the refusal is the better answer: it says what is wrong
             // and that nothing was started, which a passed deadline does not.

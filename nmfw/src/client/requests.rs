@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -105,6 +105,15 @@ impl Sent {
             Self::Stream(source) => !source.is_lost.load(Ordering::Relaxed),
         }
     }
+
+    /// The caller's own error, which gives the call up. Another attempt would not meet it again,
+    /// and take what came before it for all.
+    pub(super) fn failure(&self) -> Option<&Status> {
+        match self {
+            Self::Message(_) => None,
+            Self::Stream(source) => source.failure.get(),
+        }
+    }
 }
 
 /// A caller's stream of requests. What was taken from it is kept until the call has begun, within
@@ -115,6 +124,8 @@ pub(super) struct Source {
     has_begun: AtomicBool,
     /// What was sent first is not there any more.
     is_lost: AtomicBool,
+    /// What the caller has ended the stream with, unless it was well.
+    failure: OnceLock<Status>,
 }
 
 #[derive(Debug)]
@@ -135,6 +146,7 @@ impl Source {
             state: Mutex::new(state),
             has_begun: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            failure: OnceLock::new(),
         }
     }
 
@@ -155,7 +167,14 @@ impl Source {
         if !kept.is_empty() && !outgoing.send_again(kept.clone()).await {
             return;
         }
-        let keep = |message: &Bytes| {
+        let keep = |message: Result<&Bytes, &Status>| {
+            let message = match message {
+                Ok(message) => message,
+                Err(status) => {
+                    _ = self.failure.set(status.clone());
+                    return;
+                }
+            };
             if self.is_lost.load(Ordering::Relaxed) {
                 return;
             }
@@ -168,5 +187,32 @@ impl Source {
             }
         };
         outgoing.send_all(messages, keep).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::{super::multiplexed::Mailbox, *};
+    use crate::driver::Lane;
+
+    #[tokio::test]
+    async fn an_error_of_the_caller_is_remembered_for_all_attempts() {
+        let failure = Status::data_loss("the file is broken");
+        let messages = stream::iter([Ok(Bytes::new()), Err(failure.clone())]);
+        let sent = Sent::from(Body::Messages(Messages::new(messages)));
+        let Sent::Stream(source) = &sent else {
+            panic!("one message");
+        };
+        assert!(sent.failure().is_none());
+        let outgoing = || Outgoing::new(Arc::default(), Arc::new(Mailbox::new(1)));
+        source.send(&outgoing()).await;
+        let lane = Arc::new(Lane::default());
+        lane.finish(Err(Status::unavailable("refused").not_started()));
+        source
+            .send(&Outgoing::new(lane, Arc::new(Mailbox::new(1))))
+            .await;
+        assert_eq!(sent.failure().map(Status::message), Some(failure.message()));
     }
 }

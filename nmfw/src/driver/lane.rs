@@ -488,10 +488,14 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Sends all messages, and the end. Comes back before if the peer wants no more.
     ///
-    /// `kept` sees each message on its way.
-    pub(crate) async fn send_all(&self, messages: &mut Messages, mut kept: impl FnMut(&Bytes)) {
+    /// `seen` gets to know each message on its way, and the error that ends them.
+    pub(crate) async fn send_all(
+        &self,
+        messages: &mut Messages,
+        mut seen: impl FnMut(Result<&Bytes, &Status>),
+    ) {
         loop {
-            let Some(batch) = self.batch(messages, &mut kept).await else {
+            let Some(batch) = self.batch(messages, &mut seen).await else {
                 return;
             };
             let is_last = batch.end.is_some();
@@ -520,7 +524,11 @@ impl<C: From<LaneCommand>> Outgoing<C> {
     }
 
     /// All that is ready, up to the size of a batch; `None` if the peer wants no more.
-    async fn batch(&self, messages: &mut Messages, kept: &mut impl FnMut(&Bytes)) -> Option<Batch> {
+    async fn batch(
+        &self,
+        messages: &mut Messages,
+        seen: &mut impl FnMut(Result<&Bytes, &Status>),
+    ) -> Option<Batch> {
         let mut batch = Batch::default();
         let mut size = 0;
         poll_fn(|cx| {
@@ -528,10 +536,11 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                 match Pin::new(&mut *messages).poll_next(cx) {
                     Poll::Ready(Some(Ok(message))) => {
                         size += message.len() + MESSAGE_COST;
-                        kept(&message);
+                        seen(Ok(&message));
                         batch.messages.push_back(message);
                     }
                     Poll::Ready(Some(Err(status))) => {
+                        seen(Err(&status));
                         batch.end = Some(Err(status));
                         break;
                     }
