@@ -2,12 +2,80 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use futures_util::stream;
-use nmfw::{Code, Status};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nmfw::{Code, Context, Server, Status, Stream, Streaming, server::Running};
 use nmfw_tests::{
     TestBroker, on_both_brokers,
-    streams::{self, Flows, item},
+    streams::{
+        self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item,
+    },
 };
+use tokio::{sync::mpsc, time::timeout};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Handlers that leave what they get to tasks of their own, or lying about.
+struct Careless(mpsc::UnboundedSender<Result<Total, Status>>);
+
+impl Careless {
+    fn leave(&self, requests: Streaming<Item>) {
+        let outcomes = self.0.clone();
+        tokio::spawn(async move { outcomes.send(Total::of(requests).await) });
+    }
+}
+
+impl Streams for Careless {
+    async fn echo(&self, _: Context, request: Item) -> Result<Item, Status> {
+        Ok(request)
+    }
+
+    async fn count(
+        &self,
+        _: Context,
+        _: CountRequest,
+    ) -> Result<impl Stream<Item = Result<Item, Status>> + Send + 'static, Status> {
+        Ok(stream::empty())
+    }
+
+    /// Answers before its task has all requests.
+    async fn sum(&self, _: Context, requests: Streaming<Item>) -> Result<Total, Status> {
+        self.leave(requests);
+        Ok(Total::default())
+    }
+
+    /// The same. With `drop-after-millis` it does not look at its requests, drops them then, and
+    /// goes on.
+    async fn chat(
+        &self,
+        ctx: Context,
+        requests: Streaming<Item>,
+    ) -> Result<impl Stream<Item = Result<Item, Status>> + Send + 'static, Status> {
+        let Some(after) = ctx.metadata().get("drop-after-millis") else {
+            self.leave(requests);
+            return Ok(stream::iter([Ok(item(0, 0))]).boxed());
+        };
+        let after = Duration::from_millis(after.parse().unwrap());
+        tokio::time::sleep(after).await;
+        drop(requests);
+        Ok(stream::pending().boxed())
+    }
+}
+
+async fn careless(
+    url: &str,
+) -> (
+    Running,
+    StreamsClient,
+    mpsc::UnboundedReceiver<Result<Total, Status>>,
+) {
+    let (sender, outcomes) = mpsc::unbounded_channel();
+    let nats = nmfw::connect(url).await.unwrap();
+    let server = Server::new(nats).add_service(StreamsServer::new(Careless(sender)));
+    let client = streams::client(url).await.unwrap();
+    (server.start().await.unwrap(), client, outcomes)
+}
 
 on_both_brokers! {
     /// A caller that passes on what another call ended with, before any handler saw that one.
@@ -25,5 +93,23 @@ on_both_brokers! {
         assert!(!status.is_not_started());
         // Nor has a handler taken what came before for all.
         assert_eq!(flows.finished(), 0);
+    }
+
+    /// Who reads requests that a handler has left behind does not wait for ever, nor take what has
+    /// come for all.
+    async fn requests_that_outlive_their_handler_end_with_an_error(broker: TestBroker) {
+        let (_running, client, mut outcomes) = careless(&broker.url()).await;
+        let mut outcome = async || timeout(LIMIT, outcomes.recv()).await.unwrap().unwrap();
+
+        let (sender, requests) = mpsc::channel(1);
+        let chat = client.chat(Streaming::from(requests)).await.unwrap();
+        assert_eq!(chat.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
+        drop(sender);
+
+        let (sender, requests) = mpsc::channel(1);
+        client.sum(Streaming::from(requests)).await.unwrap();
+        assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
+        drop(sender);
     }
 }

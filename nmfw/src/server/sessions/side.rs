@@ -296,7 +296,9 @@ impl Calls {
                 }
             }
         }
-        self.calls.remove(&stream);
+        if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+            running.is_over();
+        }
     }
 
     fn answer(
@@ -305,9 +307,10 @@ impl Calls {
         stream: StreamId,
         outcome: Result<Response, Status>,
     ) {
-        let Some(Call::Running(Running { index, port, .. })) = self.calls.remove(&stream) else {
+        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
             return;
         };
+        running.is_over();
         let failed = match outcome {
             Ok(response) => send(session, stream, response).err(),
             Err(status) => {
@@ -315,10 +318,7 @@ impl Calls {
                 None
             }
         };
-        if let Some(port) = port {
-            port.lane.finish(Ok(Metadata::new()));
-        }
-        if let (Some(status), Some(served)) = (failed, self.served.get(index)) {
+        if let (Some(status), Some(served)) = (failed, self.served.get(running.index)) {
             // The handler was well; its answer turned out too large. Counted besides its success.
             served.endpoint.stats.fail(&status);
         }
@@ -326,6 +326,16 @@ impl Calls {
 }
 
 impl Running {
+    /// The handler has ended. It may have left its requests to a task, which gets no more of them:
+    /// if the caller has not said all, that is not to look as if it had.
+    fn is_over(&self) {
+        if let Some(port) = &self.port {
+            let status =
+                Status::cancelled("the handler ended the call before its caller had said all");
+            port.lane.finish(Err(status));
+        }
+    }
+
     /// Drops the handler of a call that nobody waits for.
     fn give_up(&self, status: &Status) {
         self.handler.abort();
