@@ -101,15 +101,26 @@ on_both_brokers! {
         let (_running, client, mut outcomes) = careless(&broker.url()).await;
         let mut outcome = async || timeout(LIMIT, outcomes.recv()).await.unwrap().unwrap();
 
-        let (sender, requests) = mpsc::channel(1);
+        let (sender, requests) = mpsc::channel::<Item>(1);
         let chat = client.chat(Streaming::from(requests)).await.unwrap();
         assert_eq!(chat.try_collect::<Vec<_>>().await.unwrap().len(), 1);
         assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
         drop(sender);
 
-        let (sender, requests) = mpsc::channel(1);
+        let (sender, requests) = mpsc::channel::<Item>(1);
         client.sum(Streaming::from(requests)).await.unwrap();
         assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
         drop(sender);
+    }
+
+    /// Large messages are received one after the other. One that a handler has dropped holds up
+    /// no other.
+    async fn a_large_message_that_is_dropped_makes_room_for_others(broker: TestBroker) {
+        const LARGE: u32 = 3 << 20;
+        let (_running, client, _outcomes) = careless(&broker.url()).await;
+        let call = client.chat(stream::iter([item(1, LARGE)]));
+        let _chat = call.header("drop-after-millis", "500").await.unwrap();
+        let call = client.echo(item(2, LARGE)).timeout(LIMIT);
+        assert_eq!(call.await.unwrap().padding.len(), LARGE as usize);
     }
 }

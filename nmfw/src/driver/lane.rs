@@ -453,7 +453,9 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
             inbox.taken.messages += messages + self.taken.messages;
             inbox.taken.bytes += bytes + self.taken.bytes;
             inbox.messages = VecDeque::new();
-            if inbox.outcome.is_some() {
+            // A caller may have said all while the call goes on. What nobody has taken of it can be
+            // a large message, for which those of other streams wait.
+            if inbox.outcome.is_some() && messages == 0 {
                 return;
             }
         }
