@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nmfw::{Code, Context, Server, Status, Stream, Streaming, server::Running};
 use nmfw_tests::{
-    TestBroker, on_both_brokers,
+    TestBroker, eventually, on_both_brokers,
     streams::{
         self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item,
     },
@@ -122,5 +122,35 @@ on_both_brokers! {
         let _chat = call.header("drop-after-millis", "500").await.unwrap();
         let call = client.echo(item(2, LARGE)).timeout(LIMIT);
         assert_eq!(call.await.unwrap().padding.len(), LARGE as usize);
+    }
+
+    /// Nobody takes, so that nothing moves any more when the deadline passes.
+    async fn deadlines_hold_while_streams_are_held_back(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        let limit = Duration::from_millis(500);
+
+        let request = CountRequest {
+            to: u64::MAX,
+            size: 1000,
+            ..CountRequest::default()
+        };
+        let mut count = client.count(request).timeout(limit).await.unwrap();
+        eventually(LIMIT, || async { flows.dropped() == 1 }).await;
+        let status = loop {
+            match count.message().await {
+                Ok(message) => assert!(message.is_some(), "the end"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+
+        let (sender, requests) = mpsc::channel(1);
+        let chat = client.chat(Streaming::from(requests)).timeout(limit);
+        let _chat = chat.await.unwrap();
+        let all = async { while sender.send(item(1, 1000)).await.is_ok() {} };
+        timeout(LIMIT, all).await.unwrap();
+        eventually(LIMIT, || async { flows.dropped() == 2 }).await;
     }
 }

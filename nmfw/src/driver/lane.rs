@@ -236,14 +236,20 @@ impl Port {
         is_dropped
     }
 
-    /// A batch has come from the application. There is one at a time.
+    /// A batch has come from the application. There is one at a time; only the last may come
+    /// before another has gone, when the deadline has passed.
     pub(crate) fn on_batch(
         &mut self,
         session: &mut Session,
         stream: StreamId,
         batch: Batch,
     ) -> Ended {
-        self.waiting = batch;
+        if self.waiting.messages.is_empty() {
+            self.waiting = batch;
+        } else {
+            self.waiting.messages.extend(batch.messages);
+            self.waiting.end = batch.end;
+        }
         self.push(session, stream)
     }
 

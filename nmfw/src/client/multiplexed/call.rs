@@ -139,7 +139,14 @@ impl Handle {
                 self.begin(head, Arc::clone(&lane), None)?;
                 let outgoing = Outgoing::new(lane, Arc::clone(&self.mailbox));
                 let sending = Arc::clone(source);
-                let sending = tokio::spawn(async move { sending.send(&outgoing).await });
+                let deadline = request.deadline();
+                let sending = tokio::spawn(async move {
+                    tokio::select! {
+                        () = sending.send(&outgoing) => {}
+                        // Nobody may be looking at the answers, where it is seen as well.
+                        () = deadline.passed() => {}
+                    }
+                });
                 let sending = AbortOnDropHandle::new(sending);
                 finish(method, incoming, busy, Some(sending), Some(source)).await
             }

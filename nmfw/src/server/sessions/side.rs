@@ -201,7 +201,13 @@ impl Calls {
                 ) => {
                     let answers = Outgoing::new(lane, mailbox);
                     answers.headers(metadata);
-                    answers.send_all(&mut messages, |_| {}).await;
+                    tokio::select! {
+                        biased;
+                        () = answers.send_all(&mut messages, |_| {}) => {}
+                        // While the client takes nothing nobody looks at the handler's stream,
+                        // which knows that it is late, and says so once it is looked at.
+                        () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
+                    }
                 }
                 // Fails if the session has ended: then nobody waits for the answer.
                 (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
