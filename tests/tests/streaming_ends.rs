@@ -153,4 +153,24 @@ on_both_brokers! {
         timeout(LIMIT, all).await.unwrap();
         eventually(LIMIT, || async { flows.dropped() == 2 }).await;
     }
+
+    /// What a client needs goes on in the runtime of its connection, and not beyond.
+    async fn streams_end_with_the_runtime_of_their_connection(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let url = broker.url();
+        let begun = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let request = CountRequest {
+                    hang: true,
+                    ..CountRequest::default()
+                };
+                streams::client(&url).await.unwrap().count(request).await
+            })
+        });
+        let mut count = begun.join().unwrap().unwrap();
+        let status = timeout(LIMIT, count.message()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+    }
 }

@@ -136,7 +136,8 @@ impl Sessions {
     }
 }
 
-/// The task of a session, from its first packet to its last.
+/// The task of a session, from its first packet to its last, or to the end of the runtime that it is
+/// on, which other callers may outlive.
 struct Opening {
     pool: Weak<Pool>,
     connection: Connection,
@@ -150,11 +151,6 @@ impl Opening {
         if let Err(status) = self.carry(config).await {
             tracing::debug!(open = self.scope.open(), %status, "no session");
             self.calls.fail(status);
-        }
-        // In this order: who finds the mailbox closed finds no session to be told of either.
-        self.calls.leave();
-        for command in self.mailbox.close() {
-            command.refuse();
         }
     }
 
@@ -181,5 +177,15 @@ impl Opening {
             flushed.map_err(|error| Status::unavailable(error.to_string()))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // In this order: who finds the mailbox closed finds no session to be told of either.
+        self.calls.leave();
+        for command in self.mailbox.close() {
+            command.refuse();
+        }
     }
 }

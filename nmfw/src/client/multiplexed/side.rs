@@ -221,6 +221,19 @@ fn unheard() -> Status {
     .not_started()
 }
 
+/// Calls are there still only if the session's task is dropped, with its runtime.
+impl Drop for Calls {
+    fn drop(&mut self) {
+        for call in self.calls.values() {
+            // Who waits for a unary call sees it by itself.
+            if let Call::Streaming(port) = call {
+                let status = Status::unavailable("the session's task has ended");
+                port.lane.finish(Err(status));
+            }
+        }
+    }
+}
+
 fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
