@@ -173,4 +173,27 @@ on_both_brokers! {
         let status = timeout(LIMIT, count.message()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
     }
+
+    /// As in tests that share a client, each with a runtime of its own.
+    async fn streams_and_calls_outlive_the_runtime_of_the_first_call(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        let request = CountRequest {
+            to: 100,
+            pause_micros: 5000,
+            ..CountRequest::default()
+        };
+        let other = client.clone();
+        let begun = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(other.count(request).into_future())
+        });
+        let count = begun.join().unwrap().unwrap();
+        let all = timeout(LIMIT, count.try_collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(all.unwrap().len(), 100);
+        let call = client.sum(stream::iter([item(1, 0)])).timeout(LIMIT);
+        assert_eq!(call.await.unwrap().count, 1);
+        assert_eq!(client.echo(item(2, 0)).await.unwrap().number, 2);
+    }
 }

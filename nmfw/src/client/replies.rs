@@ -72,7 +72,9 @@ impl Replies {
             state: connection.state(),
             calls: Mutex::default(),
         });
-        let reader = tokio::spawn(read(Arc::clone(&shared), subscriber, events)).abort_handle();
+        let reader = connection
+            .spawn(read(Arc::clone(&shared), subscriber, events))
+            .abort_handle();
         Ok(Self { shared, reader })
     }
 }

@@ -15,7 +15,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
@@ -99,6 +101,8 @@ struct Inner {
     subscription_capacity: usize,
     /// Where replies arrive; made by the first call.
     replies: OnceCell<Arc<Replies>>,
+    /// Where it was made, unless that was outside of any.
+    runtime: Option<Handle>,
 }
 
 impl Connection {
@@ -118,6 +122,7 @@ impl Connection {
             hub,
             subscription_capacity: subscription_capacity.unwrap_or(SUBSCRIPTION_CAPACITY),
             replies: OnceCell::new(),
+            runtime: Handle::try_current().ok(),
         }))
     }
 
@@ -164,6 +169,14 @@ impl Connection {
     /// How many messages each of its subscriptions holds before it loses some.
     pub(crate) fn subscription_capacity(&self) -> usize {
         self.0.subscription_capacity
+    }
+
+    /// Starts a task that all calls need, and that must not end with the runtime of the first one.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        match &self.0.runtime {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        }
     }
 
     pub(crate) async fn replies(&self) -> Result<&Arc<Replies>, Status> {

@@ -198,7 +198,7 @@ impl Pool {
                 mailbox,
                 calls,
             };
-            tokio::spawn(opening.run(config));
+            self.connection.spawn(opening.run(config));
         }
     }
 
