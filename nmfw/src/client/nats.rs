@@ -6,6 +6,7 @@ use std::{mem, sync::Arc, task::Poll, time::Duration};
 use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{
     multiplexed::{Handle, Sessions},
@@ -24,6 +25,9 @@ use crate::{
 /// [`MAX_PAUSE`], and all are cut by chance so that callers do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// A refusal that comes within this time is an answer; after it, it is that none came.
+const SOON: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Nats {
@@ -95,10 +99,14 @@ impl Nats {
         let mut attempt = 1;
         let mut refused_by = None;
         loop {
-            let session = self.session(&request, refused_by.as_ref()).await?;
+            let begin = Instant::now();
+            let session = self.session(&request, refused_by.as_ref()).await;
             let outcome = match &session {
-                Some(session) => self.attempt_in_session(session, &request, &sent).await,
-                None => self.attempt_in_base_mode(&request, &sent, &subject).await,
+                Ok(Some(session)) => self.attempt_in_session(session, &request, &sent).await,
+                Ok(None) => self.attempt_in_base_mode(&request, &sent, &subject).await,
+                // Another instance may take a session. What took its time would again.
+                Err(status) if begin.elapsed() < SOON => Err(Refusal::of(status.clone())),
+                Err(status) => Err(Refusal::Final(status.clone())),
             };
             let status = match outcome {
                 Ok(response) => return Ok(response),
@@ -125,7 +133,7 @@ impl Nats {
             tokio::time::sleep(pause).await;
             longest = (longest * 2).min(MAX_PAUSE);
             attempt += 1;
-            refused_by = session;
+            refused_by = session.ok().flatten();
         }
     }
 

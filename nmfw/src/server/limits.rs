@@ -125,7 +125,11 @@ impl Effective {
         Ok(Self {
             queue_group,
             concurrency,
-            queue: own.queue.or(all.queue).unwrap_or(concurrency),
+            // A stream may go on for ever: who waits for its place may wait for ever.
+            queue: own.queue.or(all.queue).unwrap_or(match method.streams() {
+                true => 0,
+                false => concurrency,
+            }),
             timeout,
             max_request_size,
         })

@@ -56,7 +56,7 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         if !self.is_done {
-            self.end(Err(&Status::cancelled("the caller went away")));
+            self.end(Err(&Status::cancelled("the call ended before its handler")));
         }
     }
 }

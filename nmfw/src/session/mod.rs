@@ -215,7 +215,7 @@ impl Session {
     pub(crate) fn handle_no_responders(&mut self, now: Instant) {
         match self.state {
             State::Opening => {
-                self.fail(Status::unavailable("nobody takes sessions here").not_started());
+                self.fail(Status::unavailable("no responders").not_started());
             }
             State::Open => self.life.vanished(now),
             State::Closed => {}

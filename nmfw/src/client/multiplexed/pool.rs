@@ -150,8 +150,12 @@ impl Pool {
             return Ok(handle);
         }
         let failure = state.failure.clone();
+        let open = self.scope.open();
         let status = failure.unwrap_or_else(|| {
-            if state.open.iter().any(|m| m.handle.serves(method)) {
+            if state.open.is_empty() {
+                // It was opened and has gone away again in the same moment.
+                Status::unavailable("the session was closed at once")
+            } else if state.open.iter().any(|m| m.handle.serves(method)) {
                 Status::resource_exhausted("all sessions have as many calls as they may")
             } else {
                 Status::unimplemented(format!(
@@ -159,7 +163,7 @@ impl Pool {
                 ))
             }
         });
-        let text = format!("no session at {}: {}", self.scope.open(), status.message());
+        let text = format!("cannot call {method}: {open}: {}", status.message());
         Err(Status::new(status.code(), text).not_started())
     }
 

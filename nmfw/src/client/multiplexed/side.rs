@@ -206,7 +206,7 @@ impl Calls {
     fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
         match ended {
             driver::Ended::No | driver::Ended::Said => {}
-            driver::Ended::Failed | driver::Ended::Refused(_) => {
+            driver::Ended::Failed | driver::Ended::Refused { .. } => {
                 self.calls.remove(&stream);
             }
         }

@@ -188,6 +188,10 @@ impl Calls {
         let (instance, endpoint) = (Arc::clone(&self.instance), Arc::clone(endpoint));
         let mailbox = Arc::clone(&self.mailbox);
         let handler = self.instance.lifecycle.tasks.spawn(async move {
+            let mut unanswered = Unanswered {
+                mailbox: Arc::clone(&mailbox),
+                stream: Some(stream),
+            };
             // The permit lasts until the session has the answer; how many of those a session
             // can hold is bounded by its streams.
             let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
@@ -212,6 +216,7 @@ impl Calls {
                 // Fails if the session has ended: then nobody waits for the answer.
                 (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
             }
+            unanswered.stream = None;
         });
         let running = Running {
             index,
@@ -295,9 +300,13 @@ impl Calls {
         match ended {
             Ended::No => return,
             Ended::Said | Ended::Failed => {}
-            Ended::Refused(status) => {
-                // The handler was well; what it said turned out too large.
-                if let Some(served) = self.served.get(index) {
+            Ended::Refused { status, was_done } => {
+                let Some(served) = self.served.get(index) else {
+                    return;
+                };
+                tracing::warn!(method = %served.method(), %status, "an answer cannot be sent");
+                // Of a handler that is still at work it is counted that its call has ended.
+                if was_done {
                     served.endpoint.stats.fail(&status);
                 }
             }
@@ -347,6 +356,23 @@ impl Running {
         self.handler.abort();
         if let Some(port) = &self.port {
             port.lane.finish(Err(status.clone()));
+        }
+    }
+}
+
+/// A handler's task at work. One that ends by a panic where none is caught, as when something of the
+/// user's is dropped, leaves nobody waiting either.
+struct Unanswered {
+    mailbox: Arc<Mailbox<Command>>,
+    stream: Option<StreamId>,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            let outcome = Err(Status::internal("the handler ended without an answer"));
+            // Of no effect if the task was ended because its call was.
+            _ = self.mailbox.command(Command::Answer { stream, outcome });
         }
     }
 }

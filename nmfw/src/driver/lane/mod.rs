@@ -1,0 +1,168 @@
+//! [`Lane`]: the messages of one call between the application, which polls and waits, and the task
+//! of its session, which does neither.
+//!
+//! Towards the application messages lie in a queue that the stream's window bounds: credit for them
+//! goes to the peer when the application has taken them. Towards the session one batch is on its
+//! way at a time; the next is asked of the application when the session has taken it.
+
+mod incoming;
+mod outgoing;
+mod port;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+
+pub(crate) use self::{
+    incoming::{Incoming, trailers},
+    outgoing::Outgoing,
+    port::{Ended, Port},
+};
+use crate::{Metadata, Status, session::StreamId};
+
+/// About what a message takes besides its bytes.
+const MESSAGE_COST: usize = 32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    /// Set when the session has begun the stream.
+    stream: OnceLock<StreamId>,
+    inbox: Mutex<Inbox>,
+    outbox: Mutex<Outbox>,
+}
+
+/// From the session to the application.
+#[derive(Debug, Default)]
+struct Inbox {
+    messages: VecDeque<Bytes>,
+    headers: Option<Metadata>,
+    /// The end, with trailers if it is good.
+    outcome: Option<Result<Metadata, Status>>,
+    waker: Option<Waker>,
+    taken: Taken,
+    /// The session has been told to look at `taken`.
+    is_told: bool,
+    /// Nobody takes any more.
+    is_dropped: bool,
+}
+
+/// What the application has taken since the peer got credit for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn cost(self) -> usize {
+        self.bytes + self.messages * MESSAGE_COST
+    }
+}
+
+/// From the application to the session.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// A batch is on its way.
+    is_busy: bool,
+    /// The peer wants no more.
+    is_over: bool,
+    waker: Option<Waker>,
+}
+
+/// What the application says on a lane.
+#[derive(Debug)]
+pub(crate) enum Flow {
+    Headers(Metadata),
+    Batch(Batch),
+    /// Look at what was taken, and whether anybody takes.
+    Taken,
+}
+
+/// Messages to send, and the end if it is near.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    messages: VecDeque<Bytes>,
+    end: Option<Result<Metadata, Status>>,
+}
+
+/// A side's command for a lane.
+#[derive(Debug)]
+pub(crate) struct LaneCommand {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) flow: Flow,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Keeps the waker of who polls.
+fn park(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *slot = Some(cx.waker().clone()),
+    }
+}
+
+// The session's side.
+impl Lane {
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        self.stream.get().copied()
+    }
+
+    /// Begins; a lane is of one stream.
+    pub(crate) fn begin(&self, stream: StreamId) {
+        _ = self.stream.set(stream);
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Inbox)) {
+        let waker = {
+            let mut inbox = lock(&self.inbox);
+            change(&mut inbox);
+            inbox.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// The stream has ended, or the peer has said its last. What has come before is still there.
+    pub(crate) fn finish_inbox(&self, outcome: Result<Metadata, Status>) {
+        self.put(|inbox| {
+            inbox.outcome.get_or_insert(outcome);
+        });
+    }
+
+    /// The application need send no more.
+    pub(crate) fn finish_outbox(&self) {
+        let waker = {
+            let mut outbox = lock(&self.outbox);
+            outbox.is_over = true;
+            outbox.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// The stream is over in both directions.
+    pub(crate) fn finish(&self, outcome: Result<Metadata, Status>) {
+        self.finish_inbox(outcome);
+        self.finish_outbox();
+    }
+
+    fn batch_taken(&self) {
+        let waker = {
+            let mut outbox = lock(&self.outbox);
+            outbox.is_busy = false;
+            outbox.waker.take()
+        };
+        wake(waker);
+    }
+}

@@ -1,0 +1,170 @@
+//! [`Port`]: the session's end of a lane.
+
+use std::{mem, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Batch, Lane, lock};
+use crate::{
+    Metadata, Status,
+    session::{SendError, Session, StreamId},
+};
+
+/// The session's end of a lane.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) lane: Arc<Lane>,
+    /// What the session has no room for yet.
+    waiting: Batch,
+}
+
+/// How a stream that this side has ended went.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    No,
+    /// All has been given to the session; a service's call is over.
+    Said,
+    /// With the application's own error.
+    Failed,
+    /// What the application said cannot be sent.
+    Refused {
+        status: Status,
+        /// It had said all.
+        was_done: bool,
+    },
+}
+
+impl Port {
+    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            lane,
+            waiting: Batch::default(),
+        }
+    }
+
+    pub(crate) fn on_headers(&self, metadata: Metadata) {
+        self.lane.put(|inbox| inbox.headers = Some(metadata));
+    }
+
+    /// A message has come; the session gets it back as taken if nobody wants it.
+    pub(crate) fn on_message(&self, session: &mut Session, stream: StreamId, message: Bytes) {
+        let len = message.len();
+        let mut is_dropped = false;
+        self.lane.put(|inbox| {
+            is_dropped = inbox.is_dropped;
+            if !is_dropped {
+                inbox.messages.push_back(message);
+            }
+        });
+        if is_dropped {
+            session.consume(stream, 1, len);
+        }
+    }
+
+    /// Gives the peer credit for what was taken.
+    ///
+    /// Says whether the application wants no more.
+    pub(crate) fn on_taken(&self, session: &mut Session, stream: StreamId) -> bool {
+        let (taken, is_dropped) = {
+            let mut inbox = lock(&self.lane.inbox);
+            inbox.is_told = false;
+            (mem::take(&mut inbox.taken), inbox.is_dropped)
+        };
+        if taken.messages > 0 {
+            session.consume(stream, taken.messages, taken.bytes);
+        }
+        is_dropped
+    }
+
+    /// A batch has come from the application. There is one at a time; only the last may come
+    /// before another has gone, when the deadline has passed.
+    pub(crate) fn on_batch(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        batch: Batch,
+    ) -> Ended {
+        if self.waiting.messages.is_empty() {
+            self.waiting = batch;
+        } else {
+            self.waiting.messages.extend(batch.messages);
+            self.waiting.end = batch.end;
+        }
+        self.push(session, stream)
+    }
+
+    /// Gives the session what it has room for.
+    pub(crate) fn push(&mut self, session: &mut Session, stream: StreamId) -> Ended {
+        let Batch { messages, end } = &mut self.waiting;
+        let was_empty = messages.is_empty() && end.is_none();
+        while let Some(message) = messages.pop_front() {
+            // An end without trailers goes with the last message.
+            let is_last = messages.is_empty()
+                && matches!(end, Some(Ok(trailers)) if *trailers == Metadata::new());
+            match session.send_message(stream, message, is_last) {
+                Ok(()) if is_last => {
+                    *end = None;
+                    return Ended::Said;
+                }
+                Ok(()) => {}
+                Err(SendError::Full(message)) => {
+                    messages.push_front(message);
+                    return Ended::No;
+                }
+                Err(SendError::Ended) => {
+                    self.waiting = Batch::default();
+                    self.lane.finish_outbox();
+                    return Ended::No;
+                }
+                Err(SendError::TooLarge(status)) => {
+                    let was_done = end.is_some();
+                    self.waiting = Batch::default();
+                    self.lane.finish(Err(status.clone()));
+                    return Ended::Refused { status, was_done };
+                }
+            }
+        }
+        match end.take() {
+            None => {
+                if !was_empty {
+                    self.lane.batch_taken();
+                }
+                Ended::No
+            }
+            Some(Ok(trailers)) if trailers == Metadata::new() => {
+                session.finish(stream);
+                Ended::Said
+            }
+            Some(Ok(trailers)) => {
+                session.send_status(stream, Ok(&trailers));
+                Ended::Said
+            }
+            Some(Err(status)) => {
+                self.end(session, stream, &status);
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Ends the stream, as what the application says cannot be sent.
+    pub(crate) fn fail(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        status: Status,
+    ) -> Ended {
+        self.end(session, stream, &status);
+        let was_done = false;
+        Ended::Refused { status, was_done }
+    }
+
+    fn end(&mut self, session: &mut Session, stream: StreamId, status: &Status) {
+        self.waiting = Batch::default();
+        if session.is_server() {
+            session.send_status(stream, Err(status));
+        } else {
+            session.reset(stream, status);
+        }
+        self.lane.finish(Err(status.clone()));
+    }
+}
