@@ -2,6 +2,7 @@
 
 mod intake;
 mod side;
+mod task;
 
 use std::{
     collections::HashMap,

@@ -13,11 +13,12 @@ use tokio::task::AbortHandle;
 use super::{
     super::{Instance, admission::Admitted, instance::Endpoint},
     Place,
+    task::Task,
 };
 use crate::{
     Deadline, Metadata, Status,
     body::{Body, Messages},
-    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Mailbox, Outgoing, Port, Side, Signals},
+    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Mailbox, Port, Side, Signals},
     headers::Encoding,
     middleware::{Caller, Request, Response},
     session::{CallHead, Event, SendError, Session, StreamId},
@@ -185,39 +186,15 @@ impl Calls {
             })
         });
         let port = lane.clone().map(Port::new);
-        let (instance, endpoint) = (Arc::clone(&self.instance), Arc::clone(endpoint));
-        let mailbox = Arc::clone(&self.mailbox);
-        let handler = self.instance.lifecycle.tasks.spawn(async move {
-            let mut unanswered = Unanswered {
-                mailbox: Arc::clone(&mailbox),
-                stream: Some(stream),
-            };
-            // The permit lasts until the session has the answer; how many of those a session
-            // can hold is bounded by its streams.
-            let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
-            match (outcome, lane) {
-                (
-                    Ok(Response {
-                        metadata,
-                        body: Body::Messages(mut messages),
-                    }),
-                    Some(lane),
-                ) => {
-                    let answers = Outgoing::new(lane, mailbox);
-                    answers.headers(metadata);
-                    tokio::select! {
-                        biased;
-                        () = answers.send_all(&mut messages, |_| {}) => {}
-                        // While the client takes nothing nobody looks at the handler's stream,
-                        // which knows that it is late, and says so once it is looked at.
-                        () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
-                    }
-                }
-                // Fails if the session has ended: then nobody waits for the answer.
-                (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
-            }
-            unanswered.stream = None;
-        });
+        let task = Task {
+            instance: Arc::clone(&self.instance),
+            endpoint: Arc::clone(endpoint),
+            mailbox: Arc::clone(&self.mailbox),
+            stream,
+            lane,
+        };
+        let tasks = &self.instance.lifecycle.tasks;
+        let handler = tasks.spawn(task.run(admitted, request));
         let running = Running {
             index,
             handler: handler.abort_handle(),
@@ -356,23 +333,6 @@ impl Running {
         self.handler.abort();
         if let Some(port) = &self.port {
             port.lane.finish(Err(status.clone()));
-        }
-    }
-}
-
-/// A handler's task at work. One that ends by a panic where none is caught, as when something of the
-/// user's is dropped, leaves nobody waiting either.
-struct Unanswered {
-    mailbox: Arc<Mailbox<Command>>,
-    stream: Option<StreamId>,
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream {
-            let outcome = Err(Status::internal("the handler ended without an answer"));
-            // Of no effect if the task was ended because its call was.
-            _ = self.mailbox.command(Command::Answer { stream, outcome });
         }
     }
 }

@@ -1,0 +1,84 @@
+//! [`Task`]: a handler at work on a call of a session.
+
+use std::sync::Arc;
+
+use super::{
+    super::{Instance, admission::Admitted, instance::Endpoint},
+    side::Command,
+};
+use crate::{
+    Status,
+    body::Body,
+    driver::{Lane, Mailbox, Outgoing},
+    middleware::{Request, Response},
+    session::StreamId,
+};
+
+pub(super) struct Task {
+    pub(super) instance: Arc<Instance>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) mailbox: Arc<Mailbox<Command>>,
+    pub(super) stream: StreamId,
+    /// If either side streams.
+    pub(super) lane: Option<Arc<Lane>>,
+}
+
+impl Task {
+    /// Runs the handler, and tells the session's task what it says.
+    pub(super) async fn run(self, admitted: Admitted, request: Request) {
+        let Self {
+            instance,
+            endpoint,
+            mailbox,
+            stream,
+            lane,
+        } = self;
+        let deadline = request.deadline();
+        let mut unanswered = Unanswered {
+            mailbox: Arc::clone(&mailbox),
+            stream: Some(stream),
+        };
+        // The permit lasts until the session has the answer; how many of those a session can hold
+        // is bounded by its streams.
+        let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
+        match (outcome, lane) {
+            (
+                Ok(Response {
+                    metadata,
+                    body: Body::Messages(mut messages),
+                }),
+                Some(lane),
+            ) => {
+                let answers = Outgoing::new(lane, mailbox);
+                answers.headers(metadata);
+                tokio::select! {
+                    biased;
+                    () = answers.send_all(&mut messages, |_| {}) => {}
+                    // While the client takes nothing nobody looks at the handler's stream, which
+                    // knows that it is late, and says so once it is looked at.
+                    () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
+                }
+            }
+            // Fails if the session has ended: then nobody waits for the answer.
+            (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
+        }
+        unanswered.stream = None;
+    }
+}
+
+/// One that has not answered. If it ends by a panic where none is caught, as when something of the
+/// user's is dropped, it leaves nobody waiting.
+struct Unanswered {
+    mailbox: Arc<Mailbox<Command>>,
+    stream: Option<StreamId>,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            let outcome = Err(Status::internal("the handler ended without an answer"));
+            // Of no effect if the task was ended because its call was.
+            _ = self.mailbox.command(Command::Answer { stream, outcome });
+        }
+    }
+}
