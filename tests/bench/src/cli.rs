@@ -1,0 +1,174 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{peer::Peer, work::Work};
+
+/// Measures nmfw beside raw NATS, other RPC on NATS, and direct gRPC, in turns on one machine, and
+/// writes results.csv, costs.csv, results.md and charts.
+#[derive(Debug, Parser)]
+#[command(name = "nmfw-bench", args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+    #[command(flatten)]
+    pub(crate) suite: Suite,
+}
+
+/// What the suite is told.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Suite {
+    /// Unary calls of 16 B by 1, 128 and 1024 callers, of the peers in Rust, in under three minutes.
+    /// With --only or --peers: those, with their fewest cases
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Only this work
+    #[arg(long, value_name = "WORK", value_delimiter = ',')]
+    pub(crate) only: Vec<Work>,
+
+    /// Only these peers
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    pub(crate) peers: Vec<Peer>,
+
+    /// Where the results go [default: bench/ in cargo's target directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// How often everything is measured, in turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+
+    /// How long each measurement takes, in milliseconds
+    #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) millis: u64,
+}
+
+/// What a process that the suite starts does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Serves
+    #[command(hide = true)]
+    Serve(Worker),
+    /// Calls
+    #[command(hide = true)]
+    Call(Worker),
+    /// Is the embedded broker
+    #[command(hide = true)]
+    Broker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// As whom
+    pub(crate) peer: Peer,
+    /// The broker's URL; for a client, what its server said
+    pub(crate) address: String,
+    /// How many clients, each with a connection
+    #[arg(long, default_value_t = 1)]
+    pub(crate) clients: usize,
+    /// Runs on one thread, and counts allocations
+    #[arg(long)]
+    pub(crate) counting: bool,
+}
+
+impl Suite {
+    /// The work to measure, in its order.
+    pub(crate) fn works(&self) -> Vec<Work> {
+        let all = if self.quick {
+            &[Work::Unary]
+        } else {
+            Work::ALL
+        };
+        pick(all, Work::ALL, &self.only)
+    }
+
+    /// The peers to measure, in their order.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let every: &[Peer] = clap::ValueEnum::value_variants();
+        let all = if self.quick { &Peer::RUST } else { every };
+        pick(all, every, &self.peers)
+    }
+}
+
+/// All, or those of every that are wanted.
+fn pick<T: Copy + PartialEq>(all: &[T], every: &[T], wanted: &[T]) -> Vec<T> {
+    if wanted.is_empty() {
+        return all.to_vec();
+    }
+    let wanted = every.iter().filter(|one| wanted.contains(one));
+    wanted.copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(args: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("nmfw-bench").chain(args.split_whitespace()))
+    }
+
+    #[test]
+    fn it_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_work_of_all_peers_unless_told() {
+        let suite = parse("").unwrap().suite;
+        assert_eq!(suite.works(), Work::ALL);
+        assert_eq!(suite.peers().len(), 13);
+        assert_eq!((suite.rounds, suite.out), (5, None));
+    }
+
+    #[test]
+    fn quick_is_unary_of_the_peers_in_rust() {
+        let suite = parse("--quick").unwrap().suite;
+        assert_eq!(suite.works(), [Work::Unary]);
+        assert_eq!(suite.peers(), Peer::RUST);
+        let suite = parse("--quick --only server-streaming --peers go-micro")
+            .unwrap()
+            .suite;
+        assert_eq!(suite.works(), [Work::ServerStreaming]);
+        assert_eq!(suite.peers(), [Peer::GoMicro]);
+    }
+
+    #[test]
+    fn lists_are_put_in_order_and_twice_is_once() {
+        let suite = parse("--peers tonic,nmfw,nmfw --only unary-16-instances,unary --out a/b")
+            .unwrap()
+            .suite;
+        assert_eq!(suite.peers(), [Peer::Nmfw, Peer::Tonic]);
+        assert_eq!(suite.works(), [Work::Unary, Work::UnaryInstances16]);
+        assert_eq!(suite.out, Some(PathBuf::from("a/b")));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_with_what_does() {
+        for args in [
+            "--peers nobody",
+            "--only nothing",
+            "--rounds 0",
+            "--millis 1",
+        ] {
+            assert!(parse(args).is_err(), "{args}");
+        }
+        let error = parse("--only nothing").unwrap_err().to_string();
+        assert!(error.contains("server-streaming"), "{error}");
+    }
+
+    #[test]
+    fn workers_are_not_in_the_help() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(!help.contains("Serves"), "{help}");
+        let cli = parse("call nmfw-base nats://x:1 --clients 3 --counting").unwrap();
+        let Some(Role::Call(worker)) = cli.role else {
+            panic!("{cli:?}")
+        };
+        assert_eq!((worker.peer, worker.clients), (Peer::NmfwBase, 3));
+        assert!(worker.counting);
+    }
+}

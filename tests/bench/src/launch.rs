@@ -1,0 +1,81 @@
+//! How a peer's processes are started, or why they cannot be.
+
+use std::path::PathBuf;
+
+use nmfw_tests::Failure;
+use tokio::process::Command;
+
+use crate::{foreign, peer::Peer};
+
+/// A program that takes `serve` and `call` as this one does.
+#[derive(Clone, Debug)]
+pub(crate) struct Launcher {
+    peer: Peer,
+    program: PathBuf,
+    /// What comes before the role.
+    first: Vec<PathBuf>,
+    /// What it finds in the environment.
+    variables: Vec<(&'static str, PathBuf)>,
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Server,
+    /// With so many clients, each with a connection.
+    Clients(usize),
+}
+
+impl Launcher {
+    /// This very program.
+    pub(crate) fn own(peer: Peer) -> Result<Self, Failure> {
+        let program = std::env::current_exe();
+        Ok(Self {
+            peer,
+            program: program.map_err(|error| Failure::new(error.to_string()))?,
+            first: Vec::new(),
+            variables: Vec::new(),
+        })
+    }
+
+    pub(crate) fn foreign(
+        peer: Peer,
+        program: PathBuf,
+        first: Vec<PathBuf>,
+        variables: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
+        Self {
+            peer,
+            program,
+            first,
+            variables,
+        }
+    }
+
+    /// Installs what a peer needs. The error says why it is not run.
+    pub(crate) fn of(peer: Peer) -> Result<Self, Failure> {
+        match peer {
+            peer if peer.is_rust() => Self::own(peer),
+            Peer::NatsPy => foreign::python(peer),
+            peer => foreign::go(peer),
+        }
+    }
+
+    pub(crate) fn command(&self, part: Part, address: &str, counting: bool) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.first);
+        command.envs(self.variables.iter().cloned());
+        command.arg(match part {
+            Part::Server => "serve",
+            Part::Clients(_) => "call",
+        });
+        command.arg(self.peer.to_string()).arg(address);
+        if let Part::Clients(count) = part {
+            command.arg("--clients").arg(count.to_string());
+        }
+        if counting {
+            command.arg("--counting");
+        }
+        command
+    }
+}

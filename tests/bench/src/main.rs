@@ -1,0 +1,35 @@
+//! Measures nmfw beside raw NATS, other RPC on NATS, and direct gRPC; see the README.
+//!
+//! The suite ([`suite`]) starts a broker, and a server and a client of each peer, all in processes
+//! of their own ([`process`], [`worker`]), and has the clients do the same work in turns.
+
+mod cli;
+mod drive;
+mod foreign;
+mod host;
+mod launch;
+mod meter;
+mod peer;
+mod peers;
+mod process;
+mod protocol;
+mod report;
+mod results;
+mod stats;
+mod suite;
+mod work;
+mod worker;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Role};
+
+fn main() -> Result<(), nmfw_tests::Failure> {
+    let cli = Cli::parse();
+    match cli.role {
+        None => suite::run(&cli.suite),
+        Some(Role::Serve(worker)) => worker::serve(&worker),
+        Some(Role::Call(worker)) => worker::call(&worker),
+        Some(Role::Broker) => worker::broker(),
+    }
+}

@@ -1,0 +1,162 @@
+//! Who is measured.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+use crate::protocol::What;
+use crate::work::{Broker, Case};
+
+/// A way to make calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Peer {
+    /// nmfw, multiplexed
+    Nmfw,
+    /// nmfw in base mode: a NATS message a call
+    NmfwBase,
+    /// nmfw without NATS, in one process
+    NmfwLocal,
+    /// async-nats, request and reply
+    Raw,
+    /// The same, with the headers of nmfw's base mode
+    RawHeaders,
+    /// `async_nats::service`
+    AsyncNatsService,
+    /// gRPC by tonic, without a broker
+    Tonic,
+    /// `micro` of nats.go
+    GoMicro,
+    /// The Go project that nmfw began as
+    GoNmfw,
+    /// nRPC, in Go
+    Nrpc,
+    /// LiveKit's psrpc, in Go
+    Psrpc,
+    /// gRPC by grpc-go, without a broker
+    GrpcGo,
+    /// nats-py, request and reply
+    NatsPy,
+}
+
+impl Peer {
+    /// All that are written in Rust, which need nothing that is not here.
+    pub(crate) const RUST: [Self; 7] = [
+        Self::Nmfw,
+        Self::NmfwBase,
+        Self::NmfwLocal,
+        Self::Raw,
+        Self::RawHeaders,
+        Self::AsyncNatsService,
+        Self::Tonic,
+    ];
+
+    pub(crate) fn is_rust(self) -> bool {
+        Self::RUST.contains(&self)
+    }
+
+    /// Whether calls pass no broker.
+    pub(crate) fn is_direct(self) -> bool {
+        matches!(self, Self::NmfwLocal | Self::Tonic | Self::GrpcGo)
+    }
+
+    /// Whether the client's process is the server, too.
+    pub(crate) fn is_local(self) -> bool {
+        self == Self::NmfwLocal
+    }
+
+    /// Whether requests may be larger than the broker's `max_payload`, and are held back where
+    /// there are too many bytes under way.
+    fn has_flow_control(self) -> bool {
+        self.is_direct() || self == Self::Nmfw
+    }
+
+    /// Whether this peer can do that, or why not.
+    pub(crate) fn can(self, case: &Case) -> Result<(), &'static str> {
+        use What::{Chat, Deadline, Download, IdleSessions, IdleStreams, Metadata, Upload};
+        /// Of nats-server, as it comes.
+        const MAX_PAYLOAD: usize = 1024 * 1024;
+        /// Half of what nats-server keeps for a connection before it cuts it off.
+        const MAX_UNDER_WAY: usize = 32 * 1024 * 1024;
+        let under_way = case.callers * case.payload;
+        match (self, case.what) {
+            (Self::Nmfw | Self::Tonic, Download | Upload | Chat | IdleStreams)
+            | (Self::Raw, Download | Upload) => {}
+            (Self::Raw | Self::RawHeaders | Self::AsyncNatsService, Download | Upload | Chat) => {
+                return Err("request and reply has no streams");
+            }
+            (_, Download | Upload | Chat | IdleStreams) => return Err("no streams here"),
+            (Self::Nmfw, IdleSessions) => {}
+            (_, IdleSessions) => return Err("it has no sessions"),
+            (peer, Deadline | Metadata) if !peer.is_rust() => {
+                return Err("only measured for the peers in Rust");
+            }
+            _ => {}
+        }
+        if self.is_local() && case.setup.instances > 1 {
+            return Err("the service is in the client's process");
+        }
+        if self.is_direct() && case.setup.instances > 1 {
+            return Err("one address leads to one server");
+        }
+        if self.is_direct() && case.setup.broker == Broker::Embedded {
+            return Err("it passes no broker");
+        }
+        if !self.has_flow_control() {
+            // Only a body without anything around it fits exactly.
+            let bare = matches!(self, Self::Raw | Self::AsyncNatsService | Self::NatsPy);
+            if case.payload > MAX_PAYLOAD || case.payload == MAX_PAYLOAD && !bare {
+                return Err("with what is around it, it is over the NATS server's max_payload");
+            }
+            if under_way > MAX_UNDER_WAY && !matches!(case.what, Download | Upload) {
+                return Err("so many bytes at a time and the NATS server cuts the connection");
+            }
+        } else if under_way > 8 * MAX_UNDER_WAY {
+            return Err("too many bytes at a time for this machine's memory");
+        }
+        if self == Self::NatsPy && case.callers > 128 {
+            return Err("it would be overrun");
+        }
+        Ok(())
+    }
+}
+
+/// The name, as on the command line.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::Work;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        let names: Vec<String> = Peer::value_variants().iter().map(Peer::to_string).collect();
+        assert_eq!(
+            names.join(","),
+            "nmfw,nmfw-base,nmfw-local,raw,raw-headers,async-nats-service,tonic,go-micro,go-nmfw,\
+             nrpc,psrpc,grpc-go,nats-py"
+        );
+    }
+
+    #[test]
+    fn a_mebibyte_fits_where_nothing_is_around_it() {
+        let case = |callers, payload| {
+            let cases = Work::Unary.cases(false);
+            let like = |case: &Case| case.callers == callers && case.payload == payload;
+            cases.into_iter().find(like).unwrap()
+        };
+        let large = case(1, 1024 * 1024);
+        assert!(Peer::Raw.can(&large).is_ok());
+        assert!(Peer::Nmfw.can(&large).is_ok());
+        assert!(Peer::NmfwBase.can(&large).is_err());
+        assert!(Peer::RawHeaders.can(&large).is_err());
+        let many = case(1024, 64 * 1024);
+        assert!(Peer::Raw.can(&many).is_err());
+        assert!(Peer::Tonic.can(&many).is_ok());
+    }
+}

@@ -1,0 +1,178 @@
+//! Plain publish and subscribe, as fast as it goes without loss: NATS drops what a subscriber does
+//! not take, so the sender stays a window ahead and the receiver says how far it is, rarely.
+
+use async_nats::{Client, PublishError, Subject, SubscribeError, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::meter::Over;
+
+/// Bytes under way at most: far less than what nats-server keeps for a slow connection.
+const WINDOW: usize = 4 * 1024 * 1024;
+
+/// Messages under way at most: less than a subscription of async-nats holds.
+const WINDOW_MESSAGES: usize = 32 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Lost(String);
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<PublishError> for Lost {
+    fn from(error: PublishError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<SubscribeError> for Lost {
+    fn from(error: SubscribeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<&str> for Lost {
+    fn from(error: &str) -> Self {
+        Self(error.to_owned())
+    }
+}
+
+fn window(size: usize) -> usize {
+    (WINDOW / size.max(1)).clamp(2, WINDOW_MESSAGES)
+}
+
+/// Answers each request to download with messages to its reply subject. The first one is empty and
+/// says where the receiver's word is expected.
+pub(super) async fn serve_downloads(nats: Client, mut requests: Subscriber) {
+    while let Some(request) = requests.next().await {
+        let nats = nats.clone();
+        tokio::spawn(async move {
+            let text = String::from_utf8_lossy(&request.payload).into_owned();
+            let (Some(to), Ok(size)) = (request.reply, text.parse()) else {
+                return;
+            };
+            let body = Bytes::from(vec![7; size]);
+            let credits = nats.new_inbox();
+            if let Ok(mut said) = nats.subscribe(credits.clone()).await {
+                let greeting = nats.publish_with_reply(to.clone(), credits, Bytes::new());
+                if greeting.await.is_ok() {
+                    // Ends when the receiver says so, or with the connection.
+                    send(&nats, &to, &body, &mut said, || false).await.ok();
+                }
+            }
+        });
+    }
+}
+
+pub(super) async fn download(
+    nats: &Client,
+    subject: &'static str,
+    size: usize,
+    over: Over,
+) -> Result<u64, Lost> {
+    let inbox = nats.new_inbox();
+    let mut messages = nats.subscribe(inbox.clone()).await?;
+    nats.publish_with_reply(subject, inbox, size.to_string().into())
+        .await?;
+    let greeting = messages.next().await.ok_or("the connection is closed")?;
+    let credits = greeting.reply.ok_or("nobody serves downloads")?;
+    receive(nats, &mut messages, &credits, size, || over.is_over()).await
+}
+
+/// Answers each request to upload with an empty message that says where to send.
+pub(super) async fn serve_uploads(nats: Client, mut requests: Subscriber) {
+    while let Some(request) = requests.next().await {
+        let nats = nats.clone();
+        tokio::spawn(async move {
+            let text = String::from_utf8_lossy(&request.payload).into_owned();
+            let (Some(credits), Ok(size)) = (request.reply, text.parse()) else {
+                return;
+            };
+            let inbox = nats.new_inbox();
+            if let Ok(mut messages) = nats.subscribe(inbox.clone()).await {
+                let greeting = nats.publish_with_reply(credits.clone(), inbox, Bytes::new());
+                if greeting.await.is_ok() {
+                    receive(&nats, &mut messages, &credits, size, || false)
+                        .await
+                        .ok();
+                }
+            }
+        });
+    }
+}
+
+pub(super) async fn upload(
+    nats: &Client,
+    subject: &'static str,
+    body: Bytes,
+    over: Over,
+) -> Result<u64, Lost> {
+    let inbox = nats.new_inbox();
+    let mut said = nats.subscribe(inbox.clone()).await?;
+    nats.publish_with_reply(subject, inbox, body.len().to_string().into())
+        .await?;
+    let greeting = said.next().await.ok_or("the connection is closed")?;
+    let to = greeting.reply.ok_or("nobody serves uploads")?;
+    send(nats, &to, &body, &mut said, || over.is_over()).await
+}
+
+/// Sends until it is over or the receiver has enough. Gives the number of messages that the
+/// receiver has said to have, which at the end are all.
+async fn send(
+    nats: &Client,
+    to: &Subject,
+    body: &Bytes,
+    said: &mut Subscriber,
+    over: impl Fn() -> bool,
+) -> Result<u64, Lost> {
+    let window = window(body.len());
+    let (mut sent, mut arrived) = (0_u64, 0_u64);
+    let step = window as u64 / 2;
+    while !over() {
+        if sent - arrived < window as u64 {
+            nats.publish(to.clone(), body.clone()).await?;
+            sent += 1;
+            continue;
+        }
+        // An empty word: the receiver has enough.
+        let word = said.next().await.ok_or("the connection is closed")?;
+        if word.payload.is_empty() {
+            return Ok(arrived);
+        }
+        arrived += step;
+    }
+    nats.publish(to.clone(), Bytes::new()).await?;
+    while let Some(word) = said.next().await {
+        if word.payload.is_empty() {
+            return Ok(sent);
+        }
+    }
+    Err("the connection is closed".into())
+}
+
+/// Receives until it is over or the sender has said all. Gives the number of messages.
+async fn receive(
+    nats: &Client,
+    messages: &mut Subscriber,
+    credits: &Subject,
+    size: usize,
+    over: impl Fn() -> bool,
+) -> Result<u64, Lost> {
+    let step = window(size) as u64 / 2;
+    let mut count = 0;
+    while !over() {
+        let message = messages.next().await.ok_or("the connection is closed")?;
+        if message.payload.is_empty() {
+            break;
+        }
+        count += 1;
+        if count % step == 0 {
+            nats.publish(credits.clone(), "more".into()).await?;
+        }
+    }
+    nats.publish(credits.clone(), Bytes::new()).await?;
+    Ok(count)
+}

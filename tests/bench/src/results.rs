@@ -1,0 +1,127 @@
+//! What was measured, and what was not.
+
+use nmfw_tests::Failure;
+
+use crate::{
+    peer::Peer,
+    protocol::Outcome,
+    stats::{Sample, Summary, ratio},
+    work::{Case, Work},
+};
+
+/// All of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) costs: Vec<Cost>,
+    /// What would have been costs.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A case as done by a peer.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) case: Case,
+    pub(crate) peer: Peer,
+    /// One for each round, in their order: None where it failed.
+    pub(crate) samples: Vec<Option<Sample>>,
+    pub(crate) errors: u64,
+    /// Why it was not run, or what went wrong.
+    pub(crate) note: Option<String>,
+}
+
+/// What a call, a client, a session or a stream costs, other than time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cost {
+    pub(crate) case: Case,
+    pub(crate) peer: Peer,
+    pub(crate) measure: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+}
+
+/// A cost that was not measured.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    pub(crate) case: Case,
+    pub(crate) peer: Peer,
+    pub(crate) reason: String,
+}
+
+impl Row {
+    /// Whether it is measured in the rounds to come: not what cannot be, and nothing that broke.
+    pub(crate) fn runs(&self) -> bool {
+        self.note.is_none() || self.errors > 0 && !self.samples.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, sample: Option<Sample>, outcome: &Outcome) {
+        self.samples.push(sample);
+        self.errors += outcome.errors;
+        if let Some(error) = &outcome.error {
+            self.note
+                .get_or_insert_with(|| format!("an error: {error}"));
+        }
+    }
+
+    /// Its processes are gone or do not answer: there is nothing to measure any more.
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        self.samples.clear();
+        self.note = Some(failure.to_string());
+    }
+
+    pub(crate) fn summary(&self) -> Option<Summary> {
+        let samples: Vec<Sample> = self.samples.iter().flatten().copied().collect();
+        Summary::of(&samples)
+    }
+
+    fn field(&self, field: fn(&Sample) -> Option<f64>) -> Vec<Option<f64>> {
+        let samples = self.samples.iter();
+        samples
+            .map(|sample| sample.as_ref().and_then(field))
+            .collect()
+    }
+
+    /// How many times as many a second as another.
+    pub(crate) fn rate_to(&self, other: &Self) -> Option<f64> {
+        let rate = |sample: &Sample| Some(sample.per_second);
+        ratio(&self.field(rate), &other.field(rate))
+    }
+
+    /// How many times as long as another takes.
+    pub(crate) fn p50_to(&self, other: &Self) -> Option<f64> {
+        let p50 = |sample: &Sample| sample.p50_us;
+        ratio(&self.field(p50), &other.field(p50))
+    }
+}
+
+impl Results {
+    /// By work, in this order, as they were measured by setup.
+    pub(crate) fn sort(&mut self, works: &[Work]) {
+        let place = |case: &Case| works.iter().position(|work| *work == case.work);
+        self.rows.sort_by_key(|row| place(&row.case));
+    }
+
+    /// The cases that were measured, each once, in their order.
+    pub(crate) fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for row in &self.rows {
+            if !cases.contains(&row.case) {
+                cases.push(row.case);
+            }
+        }
+        cases
+    }
+
+    pub(crate) fn row(
+        &self,
+        work: Work,
+        callers: usize,
+        payload: usize,
+        peer: Peer,
+    ) -> Option<&Row> {
+        self.rows.iter().find(|row| {
+            let case = &row.case;
+            (case.work, case.callers, case.payload, row.peer) == (work, callers, payload, peer)
+        })
+    }
+}

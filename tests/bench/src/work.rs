@@ -1,0 +1,237 @@
+//! What is measured: each work is some cases, and each case is run by every peer that can.
+
+use clap::ValueEnum;
+
+use crate::protocol::{Job, What};
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Work {
+    /// Calls of 16 B to 1 MiB, by 1 to 1024 callers
+    Unary,
+    /// Calls to a handler that sleeps for 10 ms
+    #[value(name = "unary-sleep-10ms")]
+    UnarySleep,
+    /// Calls with a time-out of their own
+    UnaryDeadline,
+    /// Calls with three entries of metadata
+    UnaryMetadata,
+    /// Messages from the server
+    ServerStreaming,
+    /// Messages to the server
+    ClientStreaming,
+    /// Messages there and back
+    BidiStreaming,
+    /// Calls to 4 instances
+    #[value(name = "unary-4-instances")]
+    UnaryInstances4,
+    /// Calls to 16 instances
+    #[value(name = "unary-16-instances")]
+    UnaryInstances16,
+    /// The callers of 10 clients
+    #[value(name = "unary-10-clients")]
+    UnaryClients10,
+    /// The callers of 100 clients
+    #[value(name = "unary-100-clients")]
+    UnaryClients100,
+    /// Calls over the embedded broker
+    UnaryEmbedded,
+    /// Allocations a call of client and server
+    Allocations,
+    /// Memory of idle clients, sessions and streams
+    Memory,
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) work: Work,
+    pub(crate) what: What,
+    pub(crate) callers: usize,
+    pub(crate) payload: usize,
+    pub(crate) setup: Setup,
+}
+
+/// What has to run for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) broker: Broker,
+    /// Servers, each a process.
+    pub(crate) instances: usize,
+    /// Clients of the one process of clients, each with a connection.
+    pub(crate) clients: usize,
+    /// Client and server run on one thread each, and count allocations.
+    pub(crate) counting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broker {
+    NatsServer,
+    Embedded,
+}
+
+const SMALL: usize = 16;
+const KIB: usize = 1024;
+
+impl Setup {
+    /// One of each.
+    pub(crate) const PLAIN: Self = Self {
+        broker: Broker::NatsServer,
+        instances: 1,
+        clients: 1,
+        counting: false,
+    };
+}
+
+impl Work {
+    /// All of it.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Unary,
+        Self::UnarySleep,
+        Self::UnaryDeadline,
+        Self::UnaryMetadata,
+        Self::ServerStreaming,
+        Self::ClientStreaming,
+        Self::BidiStreaming,
+        Self::UnaryInstances4,
+        Self::UnaryInstances16,
+        Self::UnaryClients10,
+        Self::UnaryClients100,
+        Self::UnaryEmbedded,
+        Self::Allocations,
+        Self::Memory,
+    ];
+
+    /// The name, as on the command line and in the results.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The cases of this work, with `quick` only the most telling ones.
+    pub(crate) fn cases(self, quick: bool) -> Vec<Case> {
+        let many: &[usize] = if quick { &[128] } else { &[1, 128, 1024] };
+        let streams: &[usize] = if quick { &[1] } else { &[1, 16] };
+        let sizes: &[usize] = if quick { &[SMALL] } else { &[SMALL, 64 * KIB] };
+        let plain = Setup::PLAIN;
+        let instances = |instances| Setup { instances, ..plain };
+        let clients = |clients| Setup { clients, ..plain };
+        match self {
+            Self::Unary if quick => self.grid(What::Unary, &[1, 128, 1024], &[SMALL], plain),
+            Self::Unary => {
+                let sizes = [SMALL, KIB, 64 * KIB, 1024 * KIB];
+                self.grid(What::Unary, &[1, 16, 128, 1024], &sizes, plain)
+            }
+            Self::UnarySleep => self.grid(What::Sleep, many, &[SMALL], plain),
+            Self::UnaryDeadline => self.grid(What::Deadline, &[128], &[SMALL], plain),
+            Self::UnaryMetadata => self.grid(What::Metadata, &[128], &[SMALL], plain),
+            Self::ServerStreaming => self.grid(What::Download, streams, sizes, plain),
+            Self::ClientStreaming => self.grid(What::Upload, streams, sizes, plain),
+            Self::BidiStreaming => self.grid(What::Chat, streams, sizes, plain),
+            Self::UnaryInstances4 => self.grid(What::Unary, &[128], &[SMALL], instances(4)),
+            Self::UnaryInstances16 => self.grid(What::Unary, &[128], &[SMALL], instances(16)),
+            Self::UnaryClients10 => self.grid(What::Unary, &[128], &[SMALL], clients(10)),
+            Self::UnaryClients100 => self.grid(What::Unary, &[128], &[SMALL], clients(100)),
+            Self::UnaryEmbedded => {
+                let setup = Setup {
+                    broker: Broker::Embedded,
+                    ..plain
+                };
+                self.grid(What::Unary, many, &[SMALL], setup)
+            }
+            Self::Allocations => {
+                let setup = Setup {
+                    counting: true,
+                    ..plain
+                };
+                self.grid(What::Unary, &[1, 128], &[SMALL], setup)
+            }
+            Self::Memory => {
+                let idle = [What::IdleClients, What::IdleSessions, What::IdleStreams];
+                idle.iter()
+                    .flat_map(|what| self.grid(*what, &[200], &[SMALL], plain))
+                    .collect()
+            }
+        }
+    }
+
+    fn grid(self, what: What, callers: &[usize], payloads: &[usize], setup: Setup) -> Vec<Case> {
+        let pairs = payloads
+            .iter()
+            .flat_map(|payload| callers.iter().map(move |callers| (*callers, *payload)));
+        pairs
+            .map(|(callers, payload)| Case {
+                work: self,
+                what,
+                callers,
+                payload,
+                setup,
+            })
+            .collect()
+    }
+}
+
+impl Case {
+    /// Without a length.
+    pub(crate) fn job(&self) -> Job {
+        Job {
+            what: self.what,
+            callers: self.callers,
+            payload: self.payload,
+            millis: 0,
+            calls: 0,
+        }
+    }
+
+    /// As in `unary, 128 callers, 64 KiB`.
+    pub(crate) fn title(&self) -> String {
+        let what = match (self.what, self.callers) {
+            (What::IdleClients, count) => format!("{count} idle clients"),
+            (What::IdleSessions, count) => format!("{count} idle sessions"),
+            (What::IdleStreams, count) => format!("{count} idle streams"),
+            (What::Download | What::Upload | What::Chat, 1) => "1 stream".to_owned(),
+            (What::Download | What::Upload | What::Chat, count) => format!("{count} streams"),
+            (_, 1) => "1 caller".to_owned(),
+            (_, count) => format!("{count} callers"),
+        };
+        if self.work == Work::Memory {
+            return format!("{}, {what}", self.work.name());
+        }
+        format!("{}, {what}, {}", self.work.name(), size(self.payload))
+    }
+}
+
+/// As in `64 KiB`.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes {
+        0..KIB => format!("{bytes} B"),
+        KIB..1_048_576 => format!("{} KiB", bytes / KIB),
+        _ => format!("{} MiB", bytes / KIB / KIB),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_is_unary_with_small_bodies() {
+        let cases = Work::Unary.cases(true);
+        let callers: Vec<usize> = cases.iter().map(|case| case.callers).collect();
+        assert_eq!(callers, [1, 128, 1024]);
+        assert!(cases.iter().all(|case| case.payload == 16));
+    }
+
+    #[test]
+    fn all_of_it_has_names_and_cases() {
+        assert_eq!(Work::ALL, Work::value_variants());
+        assert_eq!(Work::Unary.cases(false).len(), 16);
+        for work in Work::ALL {
+            assert!(!work.cases(false).is_empty(), "{work:?}");
+            assert!(work.cases(true).len() <= work.cases(false).len());
+        }
+        assert_eq!(Work::UnaryInstances16.name(), "unary-16-instances");
+        let case = Work::Unary.cases(false)[8];
+        assert_eq!(case.title(), "unary, 1 caller, 64 KiB");
+    }
+}
