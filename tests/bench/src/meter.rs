@@ -151,10 +151,10 @@ mod tests {
     fn percentiles_and_counts_over_all_threads() {
         let meter = Arc::new(Meter::new().unwrap());
         let began = Instant::now();
-        let at = |micros| began + Duration::from_micros(micros);
         for i in 1..=100 {
             let meter = Arc::clone(&meter);
-            thread::spawn(move || meter.answered(began, at(i * 10)))
+            let ended = began + Duration::from_micros(i * 10);
+            thread::spawn(move || meter.answered(began, ended))
                 .join()
                 .unwrap();
         }

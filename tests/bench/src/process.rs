@@ -117,7 +117,7 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     pids.iter()
         .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok())
         .filter_map(|stat| cpu_ticks(&stat))
-        .map(|ticks| seconds(ticks))
+        .map(seconds)
         .sum()
 }
 

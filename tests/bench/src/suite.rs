@@ -85,7 +85,7 @@ struct Party {
 
 /// The broker of a setup.
 enum Running {
-    NatsServer(NatsServer),
+    NatsServer(Box<NatsServer>),
     Embedded(Process),
 }
 
@@ -401,7 +401,10 @@ impl Party {
 impl Running {
     async fn start(kind: Broker) -> Result<Self, Failure> {
         match kind {
-            Broker::NatsServer => NatsServer::start().await.map(Self::NatsServer),
+            Broker::NatsServer => {
+                let server = NatsServer::start().await?;
+                Ok(Self::NatsServer(Box::new(server)))
+            }
             Broker::Embedded => {
                 let program = std::env::current_exe().doing("find this program")?;
                 let mut command = Command::new(program);

@@ -11,6 +11,7 @@ use crate::{meter::Over, peer::Peer};
 pub(super) use self::generated::{Bench, BenchClient};
 use self::generated::{BenchServer, DownloadRequest, Payload, Total};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/nmfw/nmfw.bench.rs"));
 }

@@ -20,7 +20,12 @@ use self::generated::{
     bench_server::{Bench, BenchServer},
 };
 
-#[allow(clippy::all, unused_qualifications, reason = "generated")]
+#[allow(
+    clippy::all,
+    unused_qualifications,
+    unreachable_pub,
+    reason = "generated"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/tonic/nmfw.bench.rs"));
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// job is what a client is told to do.
+type job struct {
+	What    string `json:"what"`
+	Callers int    `json:"callers"`
+	Payload int    `json:"payload"`
+	Millis  int64  `json:"millis"`
+}
+
+// outcome is what came of it.
+type outcome struct {
+	Done    int      `json:"done"`
+	Seconds float64  `json:"seconds"`
+	P50     *float64 `json:"p50_us"`
+	P99     *float64 `json:"p99_us"`
+	Errors  int      `json:"errors"`
+	Error   *string  `json:"error"`
+}
+
+// drive has each caller make a call after the other until the time is over.
+func drive(clients []client, j job) outcome {
+	if j.What != "unary" && j.What != "sleep" {
+		text := j.What + " is not part of what peers in Go do"
+		return outcome{Errors: 1, Error: &text}
+	}
+	body := bytes.Repeat([]byte("x"), j.Payload)
+	var (
+		lock   sync.Mutex
+		all    []time.Duration
+		last   time.Time
+		out    outcome
+		group  sync.WaitGroup
+		failed = func(err error) {
+			lock.Lock()
+			defer lock.Unlock()
+			out.Errors++
+			if out.Error == nil {
+				text := err.Error()
+				out.Error = &text
+			}
+		}
+	)
+	began := time.Now()
+	end := began.Add(time.Duration(j.Millis) * time.Millisecond)
+	for number := range max(j.Callers, 1) {
+		c := clients[number%len(clients)]
+		group.Go(func() {
+			var mine []time.Duration
+			now := time.Now()
+			for now.Before(end) {
+				size, err := c.call(body, j.What == "sleep")
+				ended := time.Now()
+				switch {
+				case err != nil:
+					failed(err)
+					time.Sleep(10 * time.Millisecond)
+				case size != len(body):
+					failed(fmt.Errorf("an answer of %d bytes", size))
+				default:
+					mine = append(mine, ended.Sub(now))
+				}
+				now = ended
+			}
+			lock.Lock()
+			defer lock.Unlock()
+			all = append(all, mine...)
+			if now.After(last) {
+				last = now
+			}
+		})
+	}
+	group.Wait()
+	out.Done = len(all)
+	out.Seconds = last.Sub(began).Seconds()
+	if len(all) > 0 {
+		slices.Sort(all)
+		at := func(quantile float64) *float64 {
+			micros := float64(all[int(quantile*float64(len(all)-1))].Nanoseconds()) / 1e3
+			return &micros
+		}
+		out.P50, out.P99 = at(0.5), at(0.99)
+	}
+	return out
+}

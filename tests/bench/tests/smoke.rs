@@ -1,0 +1,79 @@
+//! The suite runs, as short as can be: figures are not looked at, only that there are some.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{collections::HashMap, fs, path::Path, process::Command};
+
+/// Runs it and gives `results.csv` as rounds by work, peer and callers.
+fn run(out: &Path, args: &str) -> HashMap<(String, String, String), u32> {
+    let ended = Command::new(env!("CARGO_BIN_EXE_nmfw-bench"))
+        .args(args.split_whitespace())
+        .args(["--rounds", "1", "--millis", "30", "--out"])
+        .arg(out)
+        .env_remove("NMFW_GO")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+    assert!(!said.contains("had errors"), "{said}");
+    let text = fs::read_to_string(out.join("results.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("work,peer,callers,payload,per_second,p50_us,p99_us,rounds,spread")
+    );
+    let rounds = lines.map(|line| {
+        let fields: Vec<&str> = line.split(',').collect();
+        assert_eq!(fields.len(), 9, "{line}");
+        let key = [0, 1, 2].map(|index| fields[index].to_owned());
+        assert_eq!(fields[4].is_empty(), fields[7] == "0", "{line}");
+        (key.into(), fields[7].parse().unwrap())
+    });
+    rounds.collect()
+}
+
+#[test]
+fn quick_measures_the_peers_in_rust() {
+    let out = tempfile::tempdir().unwrap();
+    let rounds = run(out.path(), "--quick");
+    assert_eq!(rounds.len(), 21, "{rounds:?}");
+    assert!(rounds.values().all(|rounds| *rounds == 1), "{rounds:?}");
+    let text = fs::read_to_string(out.path().join("results.md")).unwrap();
+    assert!(text.contains("## Targets") && text.contains("unary-16-rate.svg"));
+    assert!(!text.contains("## Not run"), "{text}");
+    assert!(out.path().join("unary-16-p50.svg").is_file());
+}
+
+#[test]
+fn all_work_can_be_done_and_what_cannot_has_a_reason() {
+    let out = tempfile::tempdir().unwrap();
+    let work = "unary-sleep-10ms,unary-deadline,unary-metadata,server-streaming,client-streaming,\
+                bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,allocations,memory";
+    let args = format!("--quick --peers nmfw,raw,tonic,go-nmfw --only {work}");
+    let rounds = run(out.path(), &args);
+    let of = |work: &str, peer: &str| {
+        let mut found = rounds
+            .iter()
+            .filter(|(key, _)| key.0 == work && key.1 == peer);
+        *found.next().unwrap().1
+    };
+    for work in work
+        .split(',')
+        .filter(|work| !["allocations", "memory"].contains(work))
+    {
+        assert_eq!(of(work, "nmfw"), 1, "{work}");
+        assert_eq!(of(work, "go-nmfw"), 0, "{work}");
+    }
+    assert_eq!(of("server-streaming", "tonic"), 1);
+    assert_eq!(of("client-streaming", "raw"), 1);
+    assert_eq!(of("bidi-streaming", "raw"), 0);
+    let text = fs::read_to_string(out.path().join("results.md")).unwrap();
+    assert!(
+        text.contains("| go-nmfw | NMFW_GO names no checkout"),
+        "{text}"
+    );
+    let costs = fs::read_to_string(out.path().join("costs.csv")).unwrap();
+    for cost in ["nmfw,1,16,allocations_server", "tonic,200,16,memory_client"] {
+        assert!(costs.contains(cost), "{cost}: {costs}");
+    }
+}
