@@ -1,6 +1,6 @@
 //! How a peer's processes are started, or why they cannot be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nmfw_tests::Failure;
 use tokio::process::Command;
@@ -10,12 +10,14 @@ use crate::{foreign, peer::Peer};
 /// A program that takes `serve` and `call` as this one does.
 #[derive(Clone, Debug)]
 pub(crate) struct Launcher {
-    peer: Peer,
+    pub(crate) peer: Peer,
     program: PathBuf,
     /// What comes before the role.
     first: Vec<PathBuf>,
     /// What it finds in the environment.
     variables: Vec<(&'static str, PathBuf)>,
+    /// Where callgrind logs, if it is run by that.
+    callgrind: Option<PathBuf>,
 }
 
 /// What a process is.
@@ -35,6 +37,7 @@ impl Launcher {
             program: program.map_err(|error| Failure::new(error.to_string()))?,
             first: Vec::new(),
             variables: Vec::new(),
+            callgrind: None,
         })
     }
 
@@ -49,6 +52,7 @@ impl Launcher {
             program,
             first,
             variables,
+            callgrind: None,
         }
     }
 
@@ -61,14 +65,31 @@ impl Launcher {
         }
     }
 
+    /// The same, run by callgrind, which logs to a file named as the role.
+    pub(crate) fn under_callgrind(&self, logs: &Path) -> Self {
+        Self {
+            callgrind: Some(logs.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn command(&self, part: Part, address: &str, counting: bool) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.first);
-        command.envs(self.variables.iter().cloned());
-        command.arg(match part {
+        let role = match part {
             Part::Server => "serve",
             Part::Clients(_) => "call",
-        });
+        };
+        let mut command = if let Some(logs) = &self.callgrind {
+            let mut command = Command::new("valgrind");
+            command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+            command.arg(format!("--log-file={}", logs.join(role).display()));
+            command.arg(&self.program);
+            command
+        } else {
+            Command::new(&self.program)
+        };
+        command.args(&self.first);
+        command.envs(self.variables.iter().cloned());
+        command.arg(role);
         command.arg(self.peer.to_string()).arg(address);
         if let Part::Clients(count) = part {
             command.arg("--clients").arg(count.to_string());

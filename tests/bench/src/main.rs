@@ -4,11 +4,13 @@
 //! of their own ([`process`], [`worker`]), and has the clients do the same work in turns.
 
 mod cli;
+mod counted;
 mod drive;
 mod foreign;
 mod host;
 mod launch;
 mod meter;
+mod party;
 mod peer;
 mod peers;
 mod process;

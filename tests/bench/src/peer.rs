@@ -72,7 +72,9 @@ impl Peer {
 
     /// Whether this peer can do that, or why not.
     pub(crate) fn can(self, case: &Case) -> Result<(), &'static str> {
-        use What::{Chat, Deadline, Download, IdleSessions, IdleStreams, Metadata, Upload};
+        use What::{
+            Chat, Deadline, Download, IdleClients, IdleSessions, IdleStreams, Metadata, Upload,
+        };
         /// Of nats-server, as it comes.
         const MAX_PAYLOAD: usize = 1024 * 1024;
         /// Half of what nats-server keeps for a connection before it cuts it off.
@@ -87,10 +89,13 @@ impl Peer {
             (_, Download | Upload | Chat | IdleStreams) => return Err("no streams here"),
             (Self::Nmfw, IdleSessions) => {}
             (_, IdleSessions) => return Err("it has no sessions"),
-            (peer, Deadline | Metadata) if !peer.is_rust() => {
+            (peer, Deadline | Metadata | IdleClients) if !peer.is_rust() => {
                 return Err("only measured for the peers in Rust");
             }
             _ => {}
+        }
+        if case.setup.counting && !self.is_rust() {
+            return Err("only counted for the peers in Rust");
         }
         if self.is_local() && case.setup.instances > 1 {
             return Err("the service is in the client's process");

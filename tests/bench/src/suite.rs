@@ -5,33 +5,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nmfw_tests::{Failure, NatsServer, failure::Doing, install};
-use tokio::process::Command;
+use nmfw_tests::{Failure, failure::Doing, install};
 
 use crate::{
     cli::Suite,
+    counted,
     host::{Host, load},
-    launch::{Launcher, Part},
+    launch::Launcher,
+    party::{Party, Running},
     peer::Peer,
-    process::{Process, busy_seconds, cpu_seconds, resident},
-    protocol::{COUNT, Outcome, REPORT, What},
+    process::{busy_seconds, cpu_seconds},
+    protocol::Outcome,
     report,
-    results::{Cost, Results, Row, Skipped},
+    results::{Results, Row, Skipped},
     stats::Sample,
-    work::{Broker, Case, Setup, Work},
+    work::{Case, Setup},
 };
 
 /// How long a peer does a work before it is measured: caches fill, sessions open.
 const WARM_UP: Duration = Duration::from_millis(150);
-
-/// How long what idles is left alone before its memory is looked at.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// How many calls are counted where allocations are.
-const COUNTED_CALLS: u64 = 12_800;
-
-/// How long a server may take to say what it counted.
-const REPORT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Measures and writes it all.
 pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
@@ -76,19 +68,6 @@ struct Run<'a> {
     all: usize,
 }
 
-/// The processes of a peer in a setup.
-struct Party {
-    peer: Peer,
-    servers: Vec<Process>,
-    client: Process,
-}
-
-/// The broker of a setup.
-enum Running {
-    NatsServer(Box<NatsServer>),
-    Embedded(Process),
-}
-
 impl<'a> Run<'a> {
     fn new(suite: &'a Suite) -> Self {
         Self {
@@ -110,7 +89,8 @@ impl<'a> Run<'a> {
         }
         let works = self.suite.works();
         let cases = works.iter().flat_map(|work| work.cases(self.suite.quick));
-        let (counted, timed): (Vec<Case>, Vec<Case>) = cases.partition(|case| case.is_counted());
+        let (counted, timed): (Vec<Case>, Vec<Case>) =
+            cases.partition(|case| !case.work.is_timed());
         self.all =
             (timed.len() * self.suite.rounds as usize + counted.len()) * self.launchers.len();
         let mut setups: Vec<Setup> = Vec::new();
@@ -242,18 +222,7 @@ impl<'a> Run<'a> {
             self.progress(&format!("{}, {peer}", case.title()));
             let counted = match self.reason(peer, &case) {
                 Some(reason) => Err(Failure::new(reason)),
-                None => {
-                    let broker = Running::start(case.setup.broker).await?;
-                    let mut party = self.party(peer, case.setup, &broker).await?;
-                    let counted = if case.setup.counting {
-                        allocations(&case, &mut party).await
-                    } else {
-                        memory(&case, &mut party, &broker).await
-                    };
-                    party.stop().await;
-                    broker.stop().await;
-                    counted
-                }
+                None => counted::costs(&case, self.launcher(peer)?, self.suite.rounds).await,
             };
             match counted {
                 Ok(costs) => self.results.costs.extend(costs),
@@ -268,29 +237,16 @@ impl<'a> Run<'a> {
     }
 
     async fn party(&self, peer: Peer, setup: Setup, broker: &Running) -> Result<Party, Failure> {
-        let launcher = self.launchers.iter().find(|(each, _)| *each == peer);
-        let launcher = match launcher {
-            Some((_, Ok(launcher))) => launcher,
-            Some((_, Err(reason))) => return Err(Failure::new(reason.clone())),
-            None => return Err(Failure::new(format!("{peer} takes no part"))),
-        };
-        let mut servers = Vec::new();
-        let instances = if peer.is_local() { 0 } else { setup.instances };
-        for number in 0..instances {
-            let command = launcher.command(Part::Server, &broker.url(), setup.counting);
-            let name = format!("{peer}'s server {number}");
-            servers.push(Process::start(command, name).await?);
+        let launcher = self.launcher(peer)?;
+        Party::start(launcher, setup, broker).await
+    }
+
+    fn launcher(&self, peer: Peer) -> Result<&Launcher, Failure> {
+        match self.launchers.iter().find(|(each, _)| *each == peer) {
+            Some((_, Ok(launcher))) => Ok(launcher),
+            Some((_, Err(reason))) => Err(Failure::new(reason.clone())),
+            None => Err(Failure::new(format!("{peer} takes no part"))),
         }
-        let address = servers
-            .first()
-            .map_or_else(|| broker.url(), |server: &Process| server.address.clone());
-        let command = launcher.command(Part::Clients(setup.clients), &address, setup.counting);
-        let client = Process::start(command, format!("{peer}'s client")).await?;
-        Ok(Party {
-            peer,
-            servers,
-            client,
-        })
     }
 
     fn progress(&self, what: &str) {
@@ -300,147 +256,6 @@ impl<'a> Run<'a> {
         } else {
             tell(&format!("[{}/{}] {what}", self.done, self.all));
         }
-    }
-}
-
-/// Allocations a call, of client and server, on one thread each.
-async fn allocations(case: &Case, party: &mut Party) -> Result<Vec<Cost>, Failure> {
-    party.client.run(case.job().lasting(WARM_UP)).await?;
-    for server in &mut party.servers {
-        server.say(COUNT).await?;
-        server.line(REPORT_LIMIT).await?;
-    }
-    let mut job = case.job();
-    job.calls = COUNTED_CALLS;
-    let outcome = party.client.run(job).await?;
-    let mut counts = vec![("allocations_client", outcome.allocations)];
-    for server in &mut party.servers {
-        server.say(REPORT).await?;
-        let outcome = server.outcome(REPORT_LIMIT).await?;
-        counts.push(("allocations_server", outcome.allocations));
-    }
-    if let Some(error) = outcome.error {
-        return Err(Failure::new(error));
-    }
-    let costs = counts.into_iter().filter_map(|(measure, count)| {
-        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-        let value = count? as f64 / outcome.done.max(1) as f64;
-        Some(Cost {
-            case: *case,
-            peer: party.peer,
-            measure,
-            unit: "a call",
-            value,
-        })
-    });
-    let costs: Vec<Cost> = costs.collect();
-    if costs.is_empty() {
-        return Err(Failure::new("it does not count its allocations"));
-    }
-    Ok(costs)
-}
-
-/// Memory that idle clients, sessions or streams take, of client, server and broker.
-async fn memory(case: &Case, party: &mut Party, broker: &Running) -> Result<Vec<Cost>, Failure> {
-    let job = case.job();
-    // One first: what is there once is not counted.
-    let mut one = job;
-    one.callers = 1;
-    if party.client.run(one).await?.done == 0 {
-        return Err(Failure::new("it cannot do that"));
-    }
-    tokio::time::sleep(SETTLE).await;
-    let parts = [
-        ("memory_client", party.client_pids()),
-        ("memory_server", party.server_pids()),
-        ("memory_broker", broker.pids()),
-    ];
-    let before = parts.each_ref().map(|(_, pids)| resident(pids));
-    let outcome = party.client.run(job).await?;
-    if let Some(error) = outcome.error {
-        return Err(Failure::new(error));
-    }
-    tokio::time::sleep(SETTLE).await;
-    let costs = parts.iter().zip(before).map(|((measure, pids), before)| {
-        let grown = resident(pids).saturating_sub(before);
-        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let value = grown as f64 / outcome.done.max(1) as f64 / 1024.0;
-        Cost {
-            case: *case,
-            peer: party.peer,
-            measure,
-            unit: match case.what {
-                What::IdleClients => "KiB a client",
-                What::IdleSessions => "KiB a client with a session",
-                _ => "KiB a stream",
-            },
-            value,
-        }
-    });
-    Ok(costs.collect())
-}
-
-impl Party {
-    fn server_pids(&self) -> Vec<u32> {
-        self.servers.iter().filter_map(Process::pid).collect()
-    }
-
-    fn client_pids(&self) -> Vec<u32> {
-        self.client.pid().into_iter().collect()
-    }
-
-    async fn stop(self) {
-        // The client first: a server that goes before makes it complain.
-        self.client.stop().await;
-        for server in self.servers {
-            server.stop().await;
-        }
-    }
-}
-
-impl Running {
-    async fn start(kind: Broker) -> Result<Self, Failure> {
-        match kind {
-            Broker::NatsServer => {
-                let server = NatsServer::start().await?;
-                Ok(Self::NatsServer(Box::new(server)))
-            }
-            Broker::Embedded => {
-                let program = std::env::current_exe().doing("find this program")?;
-                let mut command = Command::new(program);
-                command.arg("broker");
-                let name = "the embedded broker".to_owned();
-                Process::start(command, name).await.map(Self::Embedded)
-            }
-        }
-    }
-
-    fn url(&self) -> String {
-        match self {
-            Self::NatsServer(server) => server.url(),
-            Self::Embedded(process) => process.address.clone(),
-        }
-    }
-
-    fn pids(&self) -> Vec<u32> {
-        let pid = match self {
-            Self::NatsServer(server) => server.pid(),
-            Self::Embedded(process) => process.pid(),
-        };
-        pid.into_iter().collect()
-    }
-
-    async fn stop(self) {
-        if let Self::Embedded(process) = self {
-            process.stop().await;
-        }
-    }
-}
-
-impl Case {
-    /// Whether something else than time is measured.
-    fn is_counted(&self) -> bool {
-        matches!(self.work, Work::Allocations | Work::Memory)
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) enum Work {
     Allocations,
     /// Memory of idle clients, sessions and streams
     Memory,
+    /// Instructions a call of client and server, by callgrind
+    Instructions,
+    /// Time until a server serves, and until a client has its first answer
+    Startup,
 }
 
 /// One thing to measure.
@@ -100,7 +104,15 @@ impl Work {
         Self::UnaryEmbedded,
         Self::Allocations,
         Self::Memory,
+        Self::Instructions,
+        Self::Startup,
     ];
+
+    /// Whether it is timed in rounds, and not counted.
+    pub(crate) fn is_timed(self) -> bool {
+        use Work::{Allocations, Instructions, Memory, Startup};
+        !matches!(self, Allocations | Memory | Instructions | Startup)
+    }
 
     /// The name, as on the command line and in the results.
     pub(crate) fn name(self) -> String {
@@ -139,7 +151,8 @@ impl Work {
                 };
                 self.grid(What::Unary, many, &[SMALL], setup)
             }
-            Self::Allocations => {
+            Self::Startup => self.grid(What::Unary, &[1], &[SMALL], plain),
+            Self::Allocations | Self::Instructions => {
                 let setup = Setup {
                     counting: true,
                     ..plain

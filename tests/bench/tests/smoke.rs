@@ -48,7 +48,8 @@ fn quick_measures_the_peers_in_rust() {
 fn all_work_can_be_done_and_what_cannot_has_a_reason() {
     let out = tempfile::tempdir().unwrap();
     let work = "unary-sleep-10ms,unary-deadline,unary-metadata,server-streaming,client-streaming,\
-                bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,allocations,memory";
+                bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,allocations,memory,startup";
+    let counted = ["allocations", "memory", "startup"];
     let args = format!("--quick --peers nmfw,raw,tonic,go-nmfw --only {work}");
     let rounds = run(out.path(), &args);
     let of = |work: &str, peer: &str| {
@@ -57,10 +58,7 @@ fn all_work_can_be_done_and_what_cannot_has_a_reason() {
             .filter(|(key, _)| key.0 == work && key.1 == peer);
         *found.next().unwrap().1
     };
-    for work in work
-        .split(',')
-        .filter(|work| !["allocations", "memory"].contains(work))
-    {
+    for work in work.split(',').filter(|work| !counted.contains(work)) {
         assert_eq!(of(work, "nmfw"), 1, "{work}");
         assert_eq!(of(work, "go-nmfw"), 0, "{work}");
     }
@@ -73,7 +71,11 @@ fn all_work_can_be_done_and_what_cannot_has_a_reason() {
         "{text}"
     );
     let costs = fs::read_to_string(out.path().join("costs.csv")).unwrap();
-    for cost in ["nmfw,1,16,allocations_server", "tonic,200,16,memory_client"] {
+    for cost in [
+        "nmfw,1,16,allocations_server",
+        "tonic,200,16,memory_client",
+        "raw,1,16,startup_client",
+    ] {
         assert!(costs.contains(cost), "{cost}: {costs}");
     }
 }

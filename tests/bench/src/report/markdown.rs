@@ -135,7 +135,7 @@ fn costs(out: &mut String, results: &Results) {
     if results.costs.is_empty() {
         return;
     }
-    out.push_str("## Allocations and memory\n\n| of | peer | | |\n|---|---|---|--:|\n");
+    out.push_str("## Counted\n\n| of | peer | | |\n|---|---|---|--:|\n");
     for cost in &results.costs {
         let (title, measure) = (cost.case.title(), cost.measure.replace('_', ", "));
         let _ = writeln!(
