@@ -3,6 +3,7 @@
 //! The suite ([`suite`]) starts a broker, and a server and a client of each peer, all in processes
 //! of their own ([`process`], [`worker`]), and has the clients do the same work in turns.
 
+mod allocations;
 mod cli;
 mod counted;
 mod drive;

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    allocations,
     cli::Worker,
     drive::Driver,
     peer::Peer,
@@ -33,12 +34,9 @@ pub(crate) fn serve(worker: &Worker) -> Result<(), Failure> {
             return Err(Failure::new(format!("a server is told {line:?}")));
         }
         say(READY)?;
-        // Only what happens on this thread is counted, which is all of it.
-        let counted = allocation_counter::measure(|| {
-            runtime.block_on(input.until(REPORT));
-        });
+        let ((), count) = allocations::counted(|| runtime.block_on(input.until(REPORT)));
         say_json(&Outcome {
-            allocations: Some(counted.count_total),
+            allocations: Some(count),
             ..Outcome::default()
         })?;
     }
@@ -68,12 +66,9 @@ fn call_as<C: Client>(worker: &Worker) -> Result<(), Failure> {
     while let Some(line) = runtime.block_on(input.line()) {
         let job: Job = serde_json::from_str(&line).doing("read a job")?;
         let outcome = if worker.counting {
-            let mut outcome = Ok(Outcome::default());
-            let counted = allocation_counter::measure(|| {
-                outcome = runtime.block_on(driver.run(job));
-            });
+            let (outcome, count) = allocations::counted(|| runtime.block_on(driver.run(job)));
             outcome.map(|outcome| Outcome {
-                allocations: Some(counted.count_total),
+                allocations: Some(count),
                 ..outcome
             })
         } else {

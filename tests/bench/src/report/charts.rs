@@ -177,7 +177,8 @@ fn bars(path: &Path, title: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> 
 fn short(value: f64) -> String {
     match value {
         1e6.. => format!("{:.1} M", value / 1e6),
-        1e3.. => format!("{:.0} k", value / 1e3),
+        1e4.. => format!("{:.0} k", value / 1e3),
+        1e3.. => format!("{:.1} k", value / 1e3),
         10.0.. => format!("{value:.0}"),
         _ => format!("{value:.2}"),
     }
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn values_are_short() {
-        let texts = [0.5, 42.0, 1_234.0, 2_345_678.0].map(short);
-        assert_eq!(texts, ["0.50", "42", "1 k", "2.3 M"]);
+        let texts = [0.5, 42.0, 1_234.0, 56_789.0, 2_345_678.0].map(short);
+        assert_eq!(texts, ["0.50", "42", "1.2 k", "57 k", "2.3 M"]);
     }
 }
