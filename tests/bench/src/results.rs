@@ -57,6 +57,11 @@ impl Row {
     pub(crate) fn add(&mut self, sample: Option<Sample>, outcome: &Outcome) {
         self.samples.push(sample);
         self.errors += outcome.errors;
+        if sample.is_none() && outcome.error.is_none() {
+            self.errors += 1;
+            self.note
+                .get_or_insert_with(|| "nothing came of it in time".to_owned());
+        }
         if let Some(error) = &outcome.error {
             self.note
                 .get_or_insert_with(|| format!("an error: {error}"));

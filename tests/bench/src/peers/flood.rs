@@ -10,8 +10,9 @@ use crate::meter::Over;
 /// Bytes under way at most: far less than what nats-server keeps for a slow connection.
 const WINDOW: usize = 4 * 1024 * 1024;
 
-/// Messages under way at most: less than a subscription of async-nats holds.
-const WINDOW_MESSAGES: usize = 32 * 1024;
+/// Messages under way at most: some milliseconds' worth, so that those of many streams are gone soon
+/// after their end.
+const WINDOW_MESSAGES: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Lost(String);
@@ -119,8 +120,8 @@ pub(super) async fn upload(
     send(nats, &to, &body, &mut said, || over.is_over()).await
 }
 
-/// Sends until it is over or the receiver has enough. Gives the number of messages that the
-/// receiver has said to have, which at the end are all.
+/// Sends until it is over or the receiver has enough, and says that it was all. Gives the number of
+/// messages.
 async fn send(
     nats: &Client,
     to: &Subject,
@@ -128,32 +129,29 @@ async fn send(
     said: &mut Subscriber,
     over: impl Fn() -> bool,
 ) -> Result<u64, Lost> {
-    let window = window(body.len());
-    let (mut sent, mut arrived) = (0_u64, 0_u64);
-    let step = window as u64 / 2;
-    while !over() {
-        if sent - arrived < window as u64 {
+    let window = window(body.len()) as u64;
+    let (mut sent, mut arrived) = (0, 0);
+    let mut has_enough = false;
+    while !over() && !has_enough {
+        if sent - arrived < window {
             nats.publish(to.clone(), body.clone()).await?;
             sent += 1;
             continue;
         }
-        // An empty word: the receiver has enough.
         let word = said.next().await.ok_or("the connection is closed")?;
-        if word.payload.is_empty() {
-            return Ok(arrived);
-        }
-        arrived += step;
+        arrived += window / 2;
+        has_enough = word.payload.is_empty();
     }
     nats.publish(to.clone(), Bytes::new()).await?;
-    while let Some(word) = said.next().await {
-        if word.payload.is_empty() {
-            return Ok(sent);
-        }
+    while !has_enough {
+        let word = said.next().await.ok_or("the connection is closed")?;
+        has_enough = word.payload.is_empty();
     }
-    Err("the connection is closed".into())
+    Ok(sent)
 }
 
-/// Receives until it is over or the sender has said all. Gives the number of messages.
+/// Receives until the sender has said all, which it is told to do when it is over. Gives the number
+/// of messages.
 async fn receive(
     nats: &Client,
     messages: &mut Subscriber,
@@ -163,16 +161,22 @@ async fn receive(
 ) -> Result<u64, Lost> {
     let step = window(size) as u64 / 2;
     let mut count = 0;
-    while !over() {
+    let mut has_enough = false;
+    loop {
         let message = messages.next().await.ok_or("the connection is closed")?;
         if message.payload.is_empty() {
             break;
         }
         count += 1;
-        if count % step == 0 {
+        if !has_enough && over() {
+            has_enough = true;
+            nats.publish(credits.clone(), Bytes::new()).await?;
+        } else if !has_enough && count % step == 0 {
             nats.publish(credits.clone(), "more".into()).await?;
         }
     }
-    nats.publish(credits.clone(), Bytes::new()).await?;
+    if !has_enough {
+        nats.publish(credits.clone(), Bytes::new()).await?;
+    }
     Ok(count)
 }
