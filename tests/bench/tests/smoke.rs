@@ -8,7 +8,7 @@ use std::{collections::HashMap, fs, path::Path, process::Command};
 fn run(out: &Path, args: &str) -> HashMap<(String, String, String), u32> {
     let ended = Command::new(env!("CARGO_BIN_EXE_nmfw-bench"))
         .args(args.split_whitespace())
-        .args(["--rounds", "1", "--millis", "30", "--out"])
+        .args(["--rounds", "1", "--millis", "100", "--out"])
         .arg(out)
         .env_remove("NMFW_GO")
         .output()
