@@ -138,8 +138,8 @@ impl Channel {
     /// way outlive a connection that is lost and comes back, until their deadlines.
     ///
     /// Without it such calls take a session only if a message is larger than the NATS server's
-    /// `max_payload`: up to 64 MiB. A single caller that waits for each answer before the next call
-    /// is answered a little sooner without; that is why it is a choice.
+    /// `max_payload`: up to 64 MiB. It is a choice because sessions are with a few instances, where
+    /// without them NATS gives each call to any of all that there are, one as likely as the other.
     ///
     /// Sessions are opened in the background when the first call is made. That call does not wait
     /// for it, nor do others: they are made as without this, and so are all calls to a service that
