@@ -19,6 +19,10 @@ use crate::{Connection, Method, Status, driver};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
+/// The same while there are sessions, and the attempt was to find another instance. Chance decides,
+/// so that a dozen attempts in a minute find one of two almost certainly.
+const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(8);
+
 /// Sessions that a pool has when its calls are few: one instance may stop, or be slow.
 const FEW: usize = 2;
 
@@ -246,7 +250,7 @@ impl Pool {
             if was_of_use {
                 state.of_use();
             } else {
-                state.of_no_use();
+                state.of_no_use(MAX_PAUSE);
             }
             true
         });
@@ -313,7 +317,7 @@ impl State {
             if same.until <= now {
                 *same = Member::new(Arc::clone(&same.handle));
             }
-            self.of_no_use();
+            self.of_no_use(MAX_SEARCH_PAUSE);
             return Some(handle);
         }
         self.of_use();
@@ -327,9 +331,9 @@ impl State {
         self.retry = None;
     }
 
-    fn of_no_use(&mut self) {
+    fn of_no_use(&mut self, max: Duration) {
         let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
-        let pause = longest.min(MAX_PAUSE).mul_f64(rand::random_range(0.5..1.0));
+        let pause = longest.min(max).mul_f64(rand::random_range(0.5..1.0));
         self.failures = self.failures.saturating_add(1);
         self.retry = Some(Instant::now() + pause);
     }
