@@ -8,6 +8,7 @@ pub mod calc;
 pub mod cluster;
 pub mod embedded;
 pub mod failure;
+mod fates;
 pub mod foreign;
 pub mod foreign_peer;
 pub mod install;

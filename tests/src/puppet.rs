@@ -1,16 +1,11 @@
 //! A service that does what its caller tells it, and remembers what happened to it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use nmfw::{Code, Context, MetadataValue, Server, Status, server::Running};
 
 pub use self::generated::*;
+use crate::fates::Fates;
 
 #[allow(
     missing_docs,
@@ -22,76 +17,43 @@ mod generated {
 
 /// The implementation. Clones share their counters.
 #[derive(Clone, Debug, Default)]
-pub struct Strings {
-    counts: Arc<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    started: AtomicU64,
-    finished: AtomicU64,
-    dropped: AtomicU64,
-}
+pub struct Strings(Fates);
 
 impl Strings {
     /// Handlers that have begun.
     #[must_use]
     pub fn started(&self) -> u64 {
-        self.counts.started.load(Ordering::SeqCst)
+        self.0.started()
     }
 
     /// Handlers that have come to their end.
     #[must_use]
     pub fn finished(&self) -> u64 {
-        self.counts.finished.load(Ordering::SeqCst)
+        self.0.finished()
     }
 
     /// Handlers that were dropped before.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.counts.dropped.load(Ordering::SeqCst)
-    }
-
-    fn enter(&self) -> Entered {
-        self.counts.started.fetch_add(1, Ordering::SeqCst);
-        Entered(Arc::clone(&self.counts), false)
-    }
-}
-
-struct Entered(Arc<Counts>, bool);
-
-impl Entered {
-    fn leave(mut self) {
-        self.1 = true;
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let count = if self.1 {
-            &self.0.finished
-        } else {
-            &self.0.dropped
-        };
-        count.fetch_add(1, Ordering::SeqCst);
+        self.0.dropped()
     }
 }
 
 impl Puppet for Strings {
     async fn echo(&self, _ctx: Context, request: Blob) -> Result<Blob, Status> {
-        self.enter().leave();
+        self.0.enter().leave();
         Ok(request)
     }
 
     async fn sleep(&self, _ctx: Context, request: SleepRequest) -> Result<Blob, Status> {
-        let entered = self.enter();
+        let mut entered = self.0.enter();
         tokio::time::sleep(Duration::from_millis(request.millis)).await;
         entered.leave();
         Ok(Blob::default())
     }
 
     async fn fail(&self, ctx: Context, request: FailRequest) -> Result<(), Status> {
-        self.enter().leave();
+        self.0.enter().leave();
         ctx.set_response_metadata("failed-by", "puppet")?;
         let mut status = Status::new(Code::from_number(request.code), request.message);
         if !request.detail.is_empty() {
@@ -104,12 +66,12 @@ impl Puppet for Strings {
     }
 
     async fn panic(&self, _ctx: Context, (): ()) -> Result<(), Status> {
-        let _entered = self.enter();
+        let _entered = self.0.enter();
         panic!("told to")
     }
 
     async fn inspect(&self, ctx: Context, (): ()) -> Result<Seen, Status> {
-        self.enter().leave();
+        self.0.enter().leave();
         ctx.set_response_metadata("inspected-by", "puppet")?;
         let text = |value: &MetadataValue| match value {
             MetadataValue::Text(text) => text.clone(),

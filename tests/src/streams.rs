@@ -12,6 +12,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use nmfw::{Channel, Context, Server, Status, Stream, Streaming, server::Running};
 
 pub use self::generated::*;
+use crate::fates::Fates;
 
 #[allow(
     missing_docs,
@@ -23,63 +24,34 @@ mod generated {
 
 /// The implementation. Clones share their counters.
 #[derive(Clone, Debug, Default)]
-pub struct Flows(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    started: AtomicU64,
-    finished: AtomicU64,
-    dropped: AtomicU64,
-    sent: AtomicU64,
+pub struct Flows {
+    fates: Fates,
+    sent: Arc<AtomicU64>,
 }
 
 impl Flows {
     /// Calls that have begun.
     #[must_use]
     pub fn started(&self) -> u64 {
-        self.0.started.load(Ordering::SeqCst)
+        self.fates.started()
     }
 
     /// Calls that have come to their end, streams included.
     #[must_use]
     pub fn finished(&self) -> u64 {
-        self.0.finished.load(Ordering::SeqCst)
+        self.fates.finished()
     }
 
     /// Calls that were dropped before.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::SeqCst)
+        self.fates.dropped()
     }
 
     /// Items that were made by `Count`.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.0.sent.load(Ordering::SeqCst)
-    }
-
-    fn enter(&self) -> Entered {
-        self.0.started.fetch_add(1, Ordering::SeqCst);
-        Entered(Arc::clone(&self.0), false)
-    }
-}
-
-struct Entered(Arc<Counts>, bool);
-
-impl Entered {
-    fn leave(&mut self) {
-        self.1 = true;
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let count = if self.1 {
-            &self.0.finished
-        } else {
-            &self.0.dropped
-        };
-        count.fetch_add(1, Ordering::SeqCst);
+        self.sent.load(Ordering::SeqCst)
     }
 }
 
@@ -132,7 +104,7 @@ fn number(ctx: &Context, key: &str) -> Option<u64> {
 
 impl Streams for Flows {
     async fn echo(&self, ctx: Context, mut request: Item) -> Result<Item, Status> {
-        self.enter().leave();
+        self.fates.enter().leave();
         let grow = number(&ctx, "grow").and_then(|grow| usize::try_from(grow).ok());
         let size = request.padding.len() + grow.unwrap_or(0);
         request.padding.resize(size, 0);
@@ -144,7 +116,7 @@ impl Streams for Flows {
         ctx: Context,
         request: CountRequest,
     ) -> Result<impl Stream<Item = Result<Item, Status>> + Send + 'static, Status> {
-        let entered = self.enter();
+        let entered = self.fates.enter();
         ctx.set_response_metadata("counts-to", request.to.to_string())?;
         if request.to < request.from {
             return Err(Status::invalid_argument("it counts up only"));
@@ -153,8 +125,8 @@ impl Streams for Flows {
             Some(_) => ctx.stopping().left_future(),
             None => std::future::pending().right_future(),
         };
-        let state = (ctx, request.from, entered);
-        let items = stream::try_unfold(state, move |(ctx, next, mut entered)| async move {
+        let state = (ctx, request.from, entered, Arc::clone(&self.sent));
+        let items = stream::try_unfold(state, move |(ctx, next, mut entered, sent)| async move {
             if request.fail_at == Some(next) {
                 entered.leave();
                 ctx.set_trailer("failed-at", next.to_string())?;
@@ -172,14 +144,17 @@ impl Streams for Flows {
             if request.pause_micros > 0 {
                 tokio::time::sleep(Duration::from_micros(request.pause_micros)).await;
             }
-            entered.0.sent.fetch_add(1, Ordering::SeqCst);
-            Ok(Some((item(next, request.size), (ctx, next + 1, entered))))
+            sent.fetch_add(1, Ordering::SeqCst);
+            Ok(Some((
+                item(next, request.size),
+                (ctx, next + 1, entered, sent),
+            )))
         });
         Ok(items.take_until(until))
     }
 
     async fn sum(&self, ctx: Context, mut requests: Streaming<Item>) -> Result<Total, Status> {
-        let mut entered = self.enter();
+        let mut entered = self.fates.enter();
         let stop = number(&ctx, "stop-after").unwrap_or(u64::MAX);
         let pause = number(&ctx, "pause-micros").map(Duration::from_micros);
         let mut total = Total::default();
@@ -203,7 +178,7 @@ impl Streams for Flows {
     ) -> Result<impl Stream<Item = Result<Item, Status>> + Send + 'static, Status> {
         let stop = number(&ctx, "stop-after").unwrap_or(u64::MAX);
         let pause = number(&ctx, "pause-micros").map(Duration::from_micros);
-        let state = (requests, 0, self.enter(), ctx);
+        let state = (requests, 0, self.fates.enter(), ctx);
         Ok(stream::try_unfold(
             state,
             move |(mut requests, count, mut entered, ctx)| async move {
