@@ -18,8 +18,8 @@ const MAX_BARE: usize = 64;
 /// Filled by those who must not wait, readers of subscriptions and callers; emptied by the task of
 /// the session, all at once.
 ///
-/// It is bounded: packets by what the window allows, commands by the calls that are under way,
-/// each of which gives one.
+/// It is bounded: packets by what the window allows, commands by the calls that are under way, each
+/// of which has few at a time: its beginning, a batch of messages, a word about what was taken.
 #[derive(Debug)]
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,

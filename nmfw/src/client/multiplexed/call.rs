@@ -107,8 +107,9 @@ impl Handle {
 
     /// Whether both are with the same instance.
     pub(super) fn is_with_instance_of(&self, other: &Self) -> bool {
-        let instance = |handle: &Self| handle.service.get().map(|facts| facts.instance.clone());
-        instance(self) == instance(other)
+        let (own, other) = (self.service.get(), other.service.get());
+        own.zip(other)
+            .is_some_and(|(own, other)| own.instance == other.instance)
     }
 
     /// Makes a call. Dropping the future, and the stream that it gives, gives the call up, at the

@@ -121,14 +121,15 @@ impl Pool {
         method: Method,
         avoid: Option<&Arc<Handle>>,
     ) -> Result<Arc<Handle>, Status> {
-        let base = &self.scope.base;
+        let not_served = || {
+            let base = &self.scope.base;
+            let text = format!("the service at {base} does not serve {method} in sessions");
+            Status::unimplemented(text)
+        };
         {
             let state = self.state.borrow();
             if !state.open.is_empty() && !state.open.iter().any(|m| m.handle.serves(method)) {
-                return Err(Status::unimplemented(format!(
-                    "the service at {base} does not serve {method} in sessions"
-                ))
-                .not_started());
+                return Err(not_served().not_started());
             }
         }
         // Who has refused the call is not asked again if another can be found.
@@ -162,9 +163,7 @@ impl Pool {
             } else if state.open.iter().any(|m| m.handle.serves(method)) {
                 Status::resource_exhausted("all sessions have as many calls as they may")
             } else {
-                Status::unimplemented(format!(
-                    "the service at {base} does not serve {method} in sessions"
-                ))
+                not_served()
             }
         });
         let text = format!("cannot call {method}: {open}: {}", status.message());

@@ -99,8 +99,8 @@ impl Port {
         let was_empty = messages.is_empty() && end.is_none();
         while let Some(message) = messages.pop_front() {
             // An end without trailers goes with the last message.
-            let is_last = messages.is_empty()
-                && matches!(end, Some(Ok(trailers)) if *trailers == Metadata::new());
+            let is_last =
+                messages.is_empty() && matches!(end, Some(Ok(trailers)) if trailers.is_empty());
             match session.send_message(stream, message, is_last) {
                 Ok(()) if is_last => {
                     *end = None;
@@ -131,7 +131,7 @@ impl Port {
                 }
                 Ended::No
             }
-            Some(Ok(trailers)) if trailers == Metadata::new() => {
+            Some(Ok(trailers)) if trailers.is_empty() => {
                 session.finish(stream);
                 Ended::Said
             }

@@ -350,7 +350,7 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
         session.send_status(stream, Err(&status));
         return Err(status);
     };
-    if metadata != Metadata::new()
+    if !metadata.is_empty()
         && let Err(status) = session.send_headers(stream, &metadata)
     {
         session.send_status(stream, Err(&status));
