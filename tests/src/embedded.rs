@@ -1,8 +1,10 @@
 //! The embedded broker, shaped for [`TestBroker`](crate::TestBroker).
 
 use std::io;
+use std::time::Duration;
 
 use nmfw::embedded::Broker;
+use tokio::time::sleep;
 
 use crate::failure::{Doing, Failure};
 use crate::free_port;
@@ -16,16 +18,19 @@ use crate::free_port;
 ///
 /// That it could not start.
 pub async fn start(port: Option<u16>, max_payload: Option<usize>) -> Result<Broker, Failure> {
-    let attempts = if port.is_some() { 1 } else { 5 };
     let mut taken = None;
-    for _ in 0..attempts {
+    for _ in 0..5 {
         let mut builder = Broker::builder().port(port.map_or_else(free_port, Ok)?);
         if let Some(bytes) = max_payload {
             builder = builder.max_payload(bytes);
         }
         match builder.start().await {
-            // Another process was faster: try another port.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = Some(error),
+            // Another process was faster, or one that just starts holds a copy of the socket of
+            // the broker before this one.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                taken = Some(error);
+                sleep(Duration::from_millis(20)).await;
+            }
             started => return started.doing("start the embedded broker"),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::failure::Failure;
@@ -17,6 +17,9 @@ const LOWEST: u16 = 10_240;
 /// client that keeps dialling a stopped server's port ends up connected to itself, and the server
 /// cannot have its port back.
 ///
+/// Whether a port is free is found out by connecting, not by listening: a process that starts on
+/// another thread holds a copy of the listening socket for a moment, and the port with it.
+///
 /// # Errors
 ///
 /// That no port is free.
@@ -29,7 +32,7 @@ pub fn free_port() -> Result<u16, Failure> {
     let _ = NEXT.compare_exchange(0, start.max(1), Ordering::Relaxed, Ordering::Relaxed);
     for _ in 0..span {
         let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % span;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return Ok(port);
         }
     }
@@ -49,11 +52,29 @@ fn highest() -> u16 {
 mod tests {
     use super::{LOWEST, free_port, highest};
     use std::collections::HashSet;
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::thread;
 
     #[test]
     fn hands_out_every_port_once() {
         let ports: HashSet<u16> = (0..50).map(|_| free_port().unwrap()).collect();
         assert_eq!(ports.len(), 50);
         assert!(ports.iter().all(|port| (LOWEST..highest()).contains(port)));
+    }
+
+    #[test]
+    fn is_free_at_once_while_processes_start() {
+        thread::scope(|scope| {
+            let ports = scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let port = free_port().unwrap();
+                    TcpListener::bind(("127.0.0.1", port)).unwrap();
+                }
+            });
+            while !ports.is_finished() {
+                Command::new("true").status().unwrap();
+            }
+        });
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nmfw::{ConnectOptions, Connection, ConnectionEvent, ConnectionStatus, ErrorKind};
-use nmfw_tests::NatsServer;
+use nmfw_tests::{NatsServer, free_port};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -46,11 +46,6 @@ impl Server {
     fn stop(&mut self) {
         self.0.kill().unwrap();
     }
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -151,7 +146,7 @@ async fn a_wrong_password_is_an_error_at_once() {
 
 #[tokio::test]
 async fn nothing_listens() {
-    let port = free_port().await;
+    let port = free_port().unwrap();
     let urls = format!("nats://u:hush@127.0.0.1:{port},127.0.0.1:1");
     let error = refused(ConnectOptions::new().connect_attempts(2), &urls).await;
     assert_eq!(error.kind(), ErrorKind::Connect);
@@ -689,7 +684,7 @@ async fn a_context_file() {
 
 #[tokio::test]
 async fn websocket() {
-    let port = free_port().await;
+    let port = free_port().unwrap();
     let config = format!("websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}\n{USERS}");
     let _server = Server::start(&config).await;
     let url = format!("ws://bob:secret@127.0.0.1:{port}");
