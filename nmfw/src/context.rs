@@ -12,7 +12,7 @@ use tracing::Span;
 use crate::{
     Connection, Deadline, Metadata, MetadataError, Method,
     body::Body,
-    middleware::{Caller, Extensions, Request},
+    middleware::{Head, Request},
 };
 
 /// What a handler knows of its call besides the message: who calls, how long there is time, and
@@ -39,12 +39,7 @@ pub struct Context(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     method: Option<Method>,
-    deadline: Deadline,
-    metadata: Metadata,
-    extensions: Extensions,
-    caller: Option<Caller>,
-    connection: Option<Connection>,
-    stopping: Option<Arc<CancellationToken>>,
+    head: Box<Head>,
     span: Option<Span>,
     response_metadata: Mutex<Metadata>,
     trailers: Mutex<Metadata>,
@@ -63,9 +58,13 @@ impl Context {
     /// ```
     #[must_use]
     pub fn new(metadata: Metadata, deadline: Deadline) -> Self {
-        Self(Arc::new(Inner {
+        let head = Head {
             metadata,
             deadline,
+            ..Head::default()
+        };
+        Self(Arc::new(Inner {
+            head: Box::new(head),
             ..Inner::default()
         }))
     }
@@ -74,14 +73,11 @@ impl Context {
     pub(crate) fn from_request(request: Request) -> (Self, Body) {
         let context = Self(Arc::new(Inner {
             method: Some(request.method),
-            deadline: request.deadline,
-            metadata: request.metadata,
-            extensions: request.extensions,
-            caller: request.caller,
-            connection: request.connection,
-            stopping: request.stopping,
+            head: request.head,
             span: Some(Span::current()),
-            ..Inner::default()
+            response_metadata: Mutex::default(),
+            trailers: Mutex::default(),
+            cancelled: OnceLock::new(),
         }));
         (context, request.body)
     }
@@ -95,7 +91,7 @@ impl Context {
     /// The caller's metadata.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
+        &self.0.head.metadata
     }
 
     /// Sets a key of the metadata that goes back with the answer, or with the error. Of a method
@@ -158,13 +154,13 @@ impl Context {
     /// When the call must be done. The handler is dropped then.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        self.0.deadline
+        self.0.head.deadline
     }
 
     /// The time left until the deadline; `None` if there is none.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.0.deadline.time_left()
+        self.0.head.deadline.time_left()
     }
 
     /// Whether nobody waits for the answer any more: the deadline passed, the caller gave up, or
@@ -176,7 +172,7 @@ impl Context {
             .cancelled
             .get()
             .is_some_and(CancellationToken::is_cancelled);
-        told || self.0.deadline.has_passed()
+        told || self.0.head.deadline.has_passed()
     }
 
     /// Waits until nobody waits for the answer any more.
@@ -206,7 +202,7 @@ impl Context {
     /// }
     /// ```
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let stopping = self.0.stopping.clone();
+        let stopping = self.0.head.stopping.clone();
         async move {
             match stopping {
                 Some(stopping) => stopping.cancelled().await,
@@ -230,31 +226,31 @@ impl Context {
     /// What middleware has left of a type.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.0.extensions.get()
+        self.0.head.extensions.get()
     }
 
     /// The version of the calling service, where it says so.
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
-        self.0.caller.as_ref()?.client_version.as_deref()
+        self.0.head.caller.as_ref()?.client_version.as_deref()
     }
 
     /// The subject that the request came in on; `None` for a local call.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        Some(self.0.caller.as_ref()?.subject.as_str())
+        Some(self.0.head.caller.as_ref()?.subject.as_str())
     }
 
     /// The subject that the answer goes to; `None` for a local call.
     #[must_use]
     pub fn reply(&self) -> Option<&str> {
-        Some(self.0.caller.as_ref()?.reply.as_str())
+        Some(self.0.head.caller.as_ref()?.reply.as_str())
     }
 
     /// The server's connection: for calls to other services. `None` for a local call.
     #[must_use]
     pub fn connection(&self) -> Option<&Connection> {
-        self.0.connection.as_ref()
+        self.0.head.connection.as_ref()
     }
 
     /// The NATS client of the server's connection: for JetStream, key-value buckets and whatever
@@ -277,8 +273,8 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("method", &self.0.method)
             .field("time_left", &self.time_left())
-            .field("metadata", &self.0.metadata)
-            .field("extensions", &self.0.extensions)
+            .field("metadata", &self.0.head.metadata)
+            .field("extensions", &self.0.head.extensions)
             .finish_non_exhaustive()
     }
 }

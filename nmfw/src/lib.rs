@@ -23,6 +23,7 @@ mod spec;
 mod status;
 mod streaming;
 mod subject;
+mod text;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -259,7 +259,7 @@ impl Channel {
         match settings.layers.get() {
             None => settings.transport.call(request).await,
             Some(layered) => {
-                request.via = Some(settings.transport.clone());
+                request.head.via = Some(settings.transport.clone());
                 let call = tower::ServiceExt::oneshot(layered.clone(), request);
                 // A layer may make a call wait; the deadline holds there too.
                 tokio::select! {

@@ -55,7 +55,7 @@ impl Transport {
         BoxService::new(service_fn(
             |mut request: Request| -> BoxFuture<'static, Result<Response, Status>> {
                 async move {
-                    match request.via.take() {
+                    match request.head.via.take() {
                         Some(transport) => transport.call(request).await,
                         None => Err(Status::internal("a request without a channel")),
                     }

@@ -18,6 +18,7 @@ use crate::{
     Connection, Deadline, Metadata, Method, Status,
     body::{Body, Messages},
     client::Transport,
+    text::Text,
 };
 
 /// A service of the middle: what layers wrap, on client and server alike.
@@ -27,9 +28,16 @@ pub type BoxService = BoxCloneSyncService<Request, Response, Status>;
 #[derive(Debug)]
 pub struct Request {
     pub(crate) method: Method,
+    /// In a box, as it is moved from one future to the next a dozen times.
+    pub(crate) head: Box<Head>,
+    pub(crate) body: Body,
+}
+
+/// What comes with a call besides its message.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
-    pub(crate) body: Body,
     pub(crate) extensions: Extensions,
     pub(crate) caller: Option<Caller>,
     pub(crate) connection: Option<Connection>,
@@ -44,7 +52,7 @@ pub struct Request {
 pub(crate) struct Caller {
     pub(crate) subject: Subject,
     pub(crate) reply: Subject,
-    pub(crate) client_version: Option<String>,
+    pub(crate) client_version: Option<Text>,
 }
 
 impl Request {
@@ -54,16 +62,15 @@ impl Request {
         metadata: Metadata,
         body: impl Into<Body>,
     ) -> Self {
-        Self {
-            method,
+        let head = Head {
             deadline,
             metadata,
+            ..Head::default()
+        };
+        Self {
+            method,
+            head: Box::new(head),
             body: body.into(),
-            extensions: Extensions::default(),
-            caller: None,
-            connection: None,
-            stopping: None,
-            via: None,
         }
     }
 
@@ -76,24 +83,24 @@ impl Request {
     /// The caller's metadata.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.head.metadata
     }
 
     /// The caller's metadata, to add to: a client's layer can add credentials, say.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
+        &mut self.head.metadata
     }
 
     /// When the call must be done.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        self.deadline
+        self.head.deadline
     }
 
     /// Makes the deadline earlier. A later one than the present one changes nothing: nobody would
     /// wait for the answer.
     pub fn limit_deadline(&mut self, deadline: Deadline) {
-        self.deadline = self.deadline.earlier(deadline);
+        self.head.deadline = self.head.deadline.earlier(deadline);
     }
 
     /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.
@@ -105,12 +112,12 @@ impl Request {
     /// What other middleware has left.
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
-        &self.extensions
+        &self.head.extensions
     }
 
     /// Leaves something for the handler: [`Context::extension`](crate::Context::extension) reads it.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.extensions
+        &mut self.head.extensions
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Admission {
 }
 
 /// What the gate says of a request.
+#[derive(Debug)]
 pub(crate) enum Admitted {
     /// Runs now, and until the permit is dropped.
     Now(OwnedSemaphorePermit),
@@ -31,6 +32,7 @@ pub(crate) enum Admitted {
 }
 
 /// A place in the queue, given up when dropped.
+#[derive(Debug)]
 pub(crate) struct Ticket(Arc<Admission>);
 
 impl Admission {

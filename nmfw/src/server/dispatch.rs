@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, Subject};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     admission::Admitted,
-    instance::{Endpoint, Instance},
+    instance::{Answering, Endpoint, Instance},
 };
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     middleware::{Caller, Request, Response},
+    text::Text,
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -29,19 +31,49 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         return;
     };
     let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
-    let tasks = instance.lifecycle.tasks.clone();
     match read(&instance, &endpoint, message, reply.clone()) {
         Ok(request) => match instance.admit(&endpoint) {
             Admitted::Refused(status) => refuse(instance, &endpoint, reply, status),
             admitted => {
-                tasks.spawn(async move {
-                    let (outcome, permit) = instance.call(&endpoint, admitted, request).await;
-                    answer(&instance, &endpoint, reply, outcome).await;
-                    drop(permit);
-                });
+                let task = Task {
+                    _tracked: instance.lifecycle.tasks.token(),
+                    instance: Arc::clone(&instance),
+                    endpoint,
+                    admitted,
+                    request,
+                    reply,
+                };
+                instance.workers.start(Answering::Request(task));
             }
         },
         Err(status) => refuse(instance, &endpoint, reply, status),
+    }
+}
+
+/// A handler at work on a request.
+#[derive(Debug)]
+pub(crate) struct Task {
+    instance: Arc<Instance>,
+    endpoint: Arc<Endpoint>,
+    admitted: Admitted,
+    request: Request,
+    reply: Subject,
+    _tracked: TaskTrackerToken,
+}
+
+impl Task {
+    pub(super) async fn run(self) {
+        let Self {
+            instance,
+            endpoint,
+            admitted,
+            request,
+            reply,
+            _tracked,
+        } = self;
+        let (outcome, permit) = instance.call(&endpoint, admitted, request).await;
+        answer(&instance, &endpoint, reply, outcome).await;
+        drop(permit);
     }
 }
 
@@ -67,12 +99,12 @@ fn read(
         incoming.metadata,
         message.payload,
     );
-    request.caller = Some(Caller {
+    request.head.caller = Some(Caller {
         subject: message.subject,
         reply,
-        client_version: incoming.client_version,
+        client_version: incoming.client_version.map(Text::from),
     });
-    request.connection = instance.connection.clone();
+    request.head.connection = instance.connection.clone();
     Ok(request)
 }
 

@@ -6,7 +6,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream,
     future::BoxFuture,
@@ -210,7 +210,7 @@ where
     guard.finish();
     match outcome {
         Ok(message) => Ok(Response::with_metadata(
-            encode(&message)?,
+            message.encode_to_vec().into(),
             context.take_trailers(),
         )),
         Err(status) => Err(failed(status, &context)),
@@ -253,7 +253,7 @@ fn answers<R: Message>(
     let mut guard = Some(guard);
     stream::poll_fn(move |cx| {
         let item = ready!(stream.poll_next_unpin(cx)).map(|item| match item {
-            Ok(message) => encode(&message),
+            Ok(message) => Ok(message.encode_to_vec().into()),
             Err(status) => Err(failed(status, &context)),
         });
         if !matches!(item, Some(Ok(_)))
@@ -263,13 +263,6 @@ fn answers<R: Message>(
         }
         Poll::Ready(item)
     })
-}
-
-fn encode(message: &impl Message) -> Result<Bytes, Status> {
-    let mut body = BytesMut::with_capacity(message.encoded_len());
-    // Fails only for want of room, which the buffer always has.
-    message.encode(&mut body)?;
-    Ok(body.freeze())
 }
 
 /// A handler's own error.

@@ -1,6 +1,9 @@
 //! [`Instance`]: a service as one process serves it, whatever its requests arrive on.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    task::Poll, time::SystemTime,
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -11,9 +14,12 @@ use tracing::Instrument;
 use super::{
     Handlers, Service,
     admission::{Admission, Admitted},
+    dispatch,
     limits::{Effective, service_queue_group},
+    sessions,
     stats::Stats,
     watch::{self, Count, Watched},
+    workers::{Job, Workers},
 };
 use crate::{
     Connection, Error, Method, Status,
@@ -41,8 +47,26 @@ pub(crate) struct Instance {
     /// Who shares the sessions that clients open; nobody opens one without.
     pub(crate) queue_group: Option<String>,
     pub(crate) lifecycle: Lifecycle,
+    /// Who has handlers answer.
+    pub(super) workers: Workers<Answering>,
     handlers: Handlers,
     layers: Layers,
+}
+
+/// A handler that answers to somebody.
+#[derive(Debug)]
+pub(super) enum Answering {
+    Request(dispatch::Task),
+    Call(sessions::Task),
+}
+
+impl Job for Answering {
+    async fn run(self) {
+        match self {
+            Self::Request(task) => task.run().await,
+            Self::Call(task) => task.run().await,
+        }
+    }
 }
 
 /// A method as it is served.
@@ -115,6 +139,7 @@ impl Instance {
             connection,
             queue_group: service_queue_group(&service)?,
             lifecycle,
+            workers: Workers::new(),
             handlers: service.handlers,
             layers: service.layers,
         })
@@ -136,7 +161,10 @@ impl Instance {
         let mut count = Count::new(endpoint);
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
-            Admitted::Later(ticket) => ticket.turn(deadline, &self.lifecycle.draining).await,
+            Admitted::Later(ticket) => {
+                // In a box, so that calls that need not wait have no room for it in their futures.
+                Box::pin(ticket.turn(deadline, &self.lifecycle.draining)).await
+            }
             Admitted::Refused(status) => Err(status),
         };
         let permit = match turn {
@@ -148,7 +176,7 @@ impl Instance {
         };
         count.begin();
         let mut request = endpoint.check_sizes(request);
-        request.stopping = Some(Arc::clone(&self.lifecycle.draining));
+        request.head.stopping = Some(Arc::clone(&self.lifecycle.draining));
         let span = tracing::info_span!(
             "call",
             rpc.system = "nats",
@@ -184,17 +212,33 @@ impl Instance {
         let work = async {
             match self.layers.get() {
                 None => self.handlers.call(request).await,
-                Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).await,
+                Some(layered) => {
+                    let layered = tower::ServiceExt::oneshot(layered.clone(), request);
+                    Box::pin(layered).await
+                }
             }
         };
-        tokio::select! {
-            biased;
-            outcome = AssertUnwindSafe(work).catch_unwind() => {
-                outcome.unwrap_or_else(|panic| Err(watch::panicked(method, panic.as_ref())))
+        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+        let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+        let outcome = match first {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                // Only a handler that waits has a timer, which takes some work and memory.
+                let end = async {
+                    tokio::select! {
+                        biased;
+                        () = deadline.passed() => watch::late(method),
+                        () = self.lifecycle.forced.cancelled() => watch::stopped(method),
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    outcome = work => outcome,
+                    status = Box::pin(end) => return Err(status),
+                }
             }
-            () = deadline.passed() => Err(watch::late(method)),
-            () = self.lifecycle.forced.cancelled() => Err(watch::stopped(method)),
-        }
+        };
+        outcome.unwrap_or_else(|panic| Err(watch::panicked(method, panic.as_ref())))
     }
 
     /// The endpoint of a method, unless it is not served here.

@@ -13,6 +13,7 @@ mod sessions;
 mod stats;
 mod watch;
 mod work;
+mod workers;
 
 use std::time::Duration;
 

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message as _;
 use prost_types::Any;
 
-use super::wire::{Malformed, NUMBER_LIMIT, Reader, put_bytes, put_field, put_varint, utf8};
-use crate::{Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding};
+use super::wire::{
+    Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
+    utf8,
+};
+use crate::{Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, text::Text};
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
 /// time stays in range.
@@ -20,12 +23,12 @@ const MAX_ENTRIES: usize = 256;
 /// Everything of a call but its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallHead {
-    pub(crate) method: String,
+    pub(crate) method: Text,
     /// `None`: the method's own time-out.
     pub(crate) deadline: Option<Instant>,
     pub(crate) encoding: Encoding,
     /// The version of the calling service.
-    pub(crate) client_version: Option<String>,
+    pub(crate) client_version: Option<Text>,
     pub(crate) metadata: Metadata,
 }
 
@@ -36,20 +39,34 @@ mod call_field {
 }
 
 impl CallHead {
-    /// All of the body but the time left, which stands first and is known only when it is sent.
-    pub(super) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(16 + self.method.len());
-        put_bytes(&mut out, self.method.as_bytes());
+    /// How many bytes [`Self::put`] appends.
+    pub(super) fn len(&self) -> usize {
+        // Ids of fields take one byte.
+        let field = |len| 1 + bytes_len(len);
+        let mut len = bytes_len(self.method.len());
         if self.encoding == Encoding::Json {
-            put_field(&mut out, call_field::ENCODING, |out| put_varint(out, 1));
+            len += field(1);
         }
         if let Some(version) = &self.client_version {
-            put_field(&mut out, call_field::CLIENT_VERSION, |out| {
-                out.put_slice(version.as_bytes());
-            });
+            len += field(version.len());
         }
-        put_metadata_field(&mut out, call_field::METADATA, &self.metadata);
-        out.freeze()
+        if !self.metadata.is_empty() {
+            len += field(metadata_len(&self.metadata));
+        }
+        len
+    }
+
+    /// Appends all of the body but the time left, which stands first and is known only when it is
+    /// sent.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.method.as_bytes());
+        if self.encoding == Encoding::Json {
+            put_bytes_field(out, call_field::ENCODING, &[1]);
+        }
+        if let Some(version) = &self.client_version {
+            put_bytes_field(out, call_field::CLIENT_VERSION, version.as_bytes());
+        }
+        put_metadata_field(out, call_field::METADATA, &self.metadata);
     }
 }
 
@@ -95,7 +112,19 @@ impl<'a> Call<'a> {
     }
 
     /// Why a call that can be read cannot be served is for its caller to know.
-    pub(super) fn into_head(self, now: Instant) -> Result<CallHead, Status> {
+    ///
+    /// `methods` are those that are served, and `last` is the version that the last call came from:
+    /// so nothing is copied that is there already.
+    pub(super) fn into_head(
+        self,
+        methods: &[Text],
+        last: &mut Option<Text>,
+        now: Instant,
+    ) -> Result<CallHead, Status> {
+        let Some(method) = methods.iter().find(|method| ***method == *self.method) else {
+            let text = "the method is not served in this session";
+            return Err(Status::unimplemented(text));
+        };
         let encoding = match self.encoding {
             0 => Encoding::Protobuf,
             1 => Encoding::Json,
@@ -105,18 +134,39 @@ impl<'a> Call<'a> {
                 )));
             }
         };
+        let same = |last: &Option<Text>| last.as_deref() == self.client_version;
         if let Some(version) = self.client_version
-            && !crate::headers::is_version(version)
+            && !same(last)
         {
-            return Err(Status::invalid_argument("the client's version is not one"));
+            if !crate::headers::is_version(version) {
+                return Err(Status::invalid_argument("the client's version is not one"));
+            }
+            *last = Some(Text::from(version.to_owned()));
         }
         Ok(CallHead {
-            method: self.method.to_owned(),
+            method: method.clone(),
             deadline: self.time_left.map(|left| now + left.min(MAX_TIME_LEFT)),
             encoding,
-            client_version: self.client_version.map(str::to_owned),
+            client_version: last.clone().filter(|_| self.client_version.is_some()),
             metadata: self.metadata.decode()?,
         })
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl CallHead {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out);
+        out
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Call<'_> {
+    /// As a service that has the method sees it.
+    pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
+        self.into_head(&[self.method.to_owned().into()], &mut None, now)
     }
 }
 
@@ -189,7 +239,7 @@ fn is_binary(name: &str) -> bool {
 }
 
 /// Appends names and values one after the other, to the end of the field or frame.
-pub(super) fn put_metadata(out: &mut BytesMut, metadata: &Metadata) {
+pub(super) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     for (name, value) in metadata.iter() {
         put_bytes(out, name.as_bytes());
         match value {
@@ -199,9 +249,22 @@ pub(super) fn put_metadata(out: &mut BytesMut, metadata: &Metadata) {
     }
 }
 
-fn put_metadata_field(out: &mut BytesMut, id: u64, metadata: &Metadata) {
+fn metadata_len(metadata: &Metadata) -> usize {
+    let entry = |(name, value): (&str, &MetadataValue)| {
+        let value = match value {
+            MetadataValue::Text(text) => text.len(),
+            MetadataValue::Binary(bytes) => bytes.len(),
+        };
+        bytes_len(name.len()) + bytes_len(value)
+    };
+    metadata.iter().map(entry).sum()
+}
+
+fn put_metadata_field(out: &mut Vec<u8>, id: u64, metadata: &Metadata) {
     if !metadata.is_empty() {
-        put_field(out, id, |out| put_metadata(out, metadata));
+        put_varint(out, id);
+        put_varint(out, metadata_len(metadata) as u64);
+        put_metadata(out, metadata);
     }
 }
 
@@ -215,12 +278,12 @@ mod status_field {
 /// a few hundred bytes: details and metadata are left out if they do not fit, and the message is
 /// cut.
 pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     put_varint(&mut out, u64::from(status.code() as u8));
     let message = cut(status.message(), limit - 32);
     if !message.is_empty() {
         put_field(&mut out, status_field::MESSAGE, |out| {
-            out.put_slice(message.as_bytes());
+            out.extend_from_slice(message.as_bytes());
         });
     }
     let short = out.len();
@@ -236,15 +299,15 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
         tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
-    out.freeze()
+    out.into()
 }
 
 /// The body of a STATUS of code OK; `None` if the trailers do not fit.
 pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     put_varint(&mut out, 0);
     put_metadata_field(&mut out, status_field::METADATA, trailers);
-    (out.len() <= limit).then(|| out.freeze())
+    (out.len() <= limit).then(|| out.into())
 }
 
 /// At most `limit` bytes of a text, cut between characters.

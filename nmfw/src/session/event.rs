@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::body::CallHead;
-use crate::{Metadata, Status};
+use crate::{Metadata, Status, text::Text};
 
 /// A call of a session. Numbers ascend and are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub(crate) struct Opened {
     pub(crate) instance: String,
     /// What may be called; empty on the service's side, or if the service has too many methods
     /// for the list to fit into a packet.
-    pub(crate) methods: Vec<String>,
+    pub(crate) methods: Vec<Text>,
     /// Calls that may be open at a time.
     pub(crate) max_streams: usize,
     /// Largest message that may be sent.

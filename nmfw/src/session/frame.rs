@@ -2,8 +2,6 @@
 //!
 //! Reading borrows from the packet and allocates nothing but the few names in OPEN and ACCEPT.
 
-use bytes::{BufMut, BytesMut};
-
 use super::{
     body::{Call, RawMetadata, StatusBody},
     handshake::Hello,
@@ -70,8 +68,8 @@ impl Header {
         go_back: false,
     };
 
-    pub(super) fn put(self, out: &mut BytesMut) {
-        out.put_u8(VERSION << 4 | if self.go_back { GO_BACK } else { 0 });
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        out.push(VERSION << 4 | if self.go_back { GO_BACK } else { 0 });
         put_varint(out, self.seq);
         put_varint(out, self.ack);
     }
@@ -161,6 +159,16 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// Whether the next frame is a message, or a part of one, of this stream. For frames that will be
+    /// read in any case: it does not say whether they are well formed.
+    pub(super) fn begin_with_message_of(&self, stream: u64) -> bool {
+        let mut reader = self.reader;
+        reader.varint() == Ok(stream)
+            && reader
+                .u8()
+                .is_ok_and(|kind| kind & kind::MASK == kind::MESSAGE)
+    }
+
     /// One frame; `None` if it is of a type that may be skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
@@ -240,20 +248,20 @@ fn message(part: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
 }
 
 /// Appends a frame.
-pub(super) fn put_frame(out: &mut BytesMut, stream: u64, kind_and_flags: u8, body: &[u8]) {
+pub(super) fn put_frame(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, body: &[u8]) {
     put_frame_header(out, stream, kind_and_flags, body.len());
-    out.put_slice(body);
+    out.extend_from_slice(body);
 }
 
 /// Appends all of a frame but its body.
-pub(super) fn put_frame_header(out: &mut BytesMut, stream: u64, kind_and_flags: u8, len: usize) {
+pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, len: usize) {
     put_varint(out, stream);
-    out.put_u8(kind_and_flags);
+    out.push(kind_and_flags);
     put_varint(out, len as u64);
 }
 
 /// Appends a frame whose body is one number.
-pub(super) fn put_number_frame(out: &mut BytesMut, stream: u64, kind: u8, number: u64) {
+pub(super) fn put_number_frame(out: &mut Vec<u8>, stream: u64, kind: u8, number: u64) {
     put_frame_header(out, stream, kind, varint_len(number));
     put_varint(out, number);
 }

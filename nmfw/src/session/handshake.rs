@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-
 use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
+use crate::text::Text;
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
 pub(super) const MIN_PACKET: u64 = 1024;
@@ -33,7 +32,7 @@ pub(super) struct Hello {
     /// The service's instance; empty from a client.
     pub(super) instance: String,
     /// What can be called in this session. Empty if the list is too long for a packet.
-    pub(super) methods: Vec<String>,
+    pub(super) methods: Vec<Text>,
 }
 
 mod field {
@@ -48,8 +47,8 @@ mod field {
 }
 
 impl Hello {
-    pub(super) fn encode(&self) -> BytesMut {
-        let mut out = BytesMut::new();
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         let heartbeat = u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX >> 1);
         for (id, number) in [
             (field::PACKET_WINDOW, self.packet_window),
@@ -65,7 +64,7 @@ impl Hello {
         }
         if !self.instance.is_empty() {
             put_field(&mut out, field::INSTANCE, |out| {
-                out.put_slice(self.instance.as_bytes());
+                out.extend_from_slice(self.instance.as_bytes());
             });
         }
         if !self.methods.is_empty() {
@@ -101,7 +100,7 @@ impl Hello {
                 field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
                 field::METHODS => {
                     while !value.is_empty() {
-                        hello.methods.push(value.str()?.to_owned());
+                        hello.methods.push(Text::from(value.str()?.to_owned()));
                         if hello.methods.len() > MAX_METHODS {
                             return Err(Malformed("too many methods"));
                         }

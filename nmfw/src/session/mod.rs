@@ -30,11 +30,12 @@ mod transmit;
 mod wire;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{HashMap, VecDeque},
     time::Instant,
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
@@ -51,7 +52,7 @@ use self::{
     receiving::Assembly,
     stream::Stream,
 };
-use crate::{Metadata, Status};
+use crate::{Metadata, Status, text::Text};
 
 /// One side of a session.
 #[derive(Debug)]
@@ -63,7 +64,9 @@ pub(crate) struct Session {
     state: State,
     agreed: Agreed,
 
-    streams: BTreeMap<u64, Stream>,
+    /// Looked at several times for each frame, by numbers that a peer chooses only within bounds:
+    /// they ascend, and are as many at a time as was agreed.
+    streams: HashMap<u64, Stream, RandomState>,
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
@@ -87,6 +90,8 @@ pub(crate) struct Session {
     due: Due,
     /// The last stream that is served, once the service has said so.
     going_away: Option<u64>,
+    /// The version that the last call came from.
+    last_version: Option<Text>,
     is_drained: bool,
     events: VecDeque<Event>,
 }
@@ -124,7 +129,7 @@ impl Session {
     pub(crate) fn server(
         config: Config,
         instance: String,
-        methods: Vec<String>,
+        methods: Vec<Text>,
         now: Instant,
     ) -> Self {
         let hello = Hello {
@@ -149,7 +154,7 @@ impl Session {
             hello,
             is_server,
             state: State::Opening,
-            streams: BTreeMap::new(),
+            streams: HashMap::default(),
             highest: 0,
             ready: VecDeque::new(),
             stale: 0,
@@ -157,6 +162,7 @@ impl Session {
             assembling: VecDeque::new(),
             due: Due::default(),
             going_away: None,
+            last_version: None,
             is_drained: false,
             events: VecDeque::new(),
         }
@@ -336,7 +342,9 @@ impl Session {
         let each = status
             .clone()
             .unwrap_or_else(|| Status::unavailable("the session was closed"));
-        for (id, stream) in std::mem::take(&mut self.streams) {
+        let mut streams: Vec<_> = std::mem::take(&mut self.streams).into_iter().collect();
+        streams.sort_unstable_by_key(|(id, _)| *id);
+        for (id, stream) in streams {
             if !stream.ended_here {
                 // What the peer never heard of it cannot have started.
                 let status = if stream.sending.is_known() {

@@ -1,6 +1,6 @@
 //! What the application does with streams.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     CallHead, Event, SendError, Session, State, StreamId,
@@ -26,7 +26,7 @@ impl Session {
     /// # Errors
     /// All of them are *not started*: the session is not open or not any more, it has as many
     /// streams as it may, or the metadata is larger than a packet.
-    pub(crate) fn open_call(&mut self, head: &CallHead) -> Result<StreamId, Status> {
+    pub(crate) fn open_call(&mut self, head: CallHead) -> Result<StreamId, Status> {
         if self.is_server || self.state != State::Open {
             return Err(Status::unavailable("the session is not open").not_started());
         }
@@ -38,15 +38,16 @@ impl Session {
                 Status::resource_exhausted("the session has as many calls as it may").not_started(),
             );
         }
-        let rest = head.encode();
-        if rest.len() + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
-            return Err(self.too_large("metadata", rest.len()).not_started());
+        let len = head.len();
+        if len + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+            return Err(self.too_large("metadata", len).not_started());
         }
         self.highest += 1;
         let mut stream = self.new_stream();
-        stream.sending.push_call(head.deadline, rest);
+        stream.sending.push_call(head);
+        stream.queued = true;
+        self.ready.push_back(self.highest);
         self.streams.insert(self.highest, stream);
-        self.wake(self.highest);
         Ok(StreamId(self.highest))
     }
 
@@ -109,7 +110,7 @@ impl Session {
         stream: StreamId,
         metadata: &Metadata,
     ) -> Result<(), Status> {
-        let mut body = BytesMut::new();
+        let mut body = Vec::new();
         put_metadata(&mut body, metadata);
         if body.len() > self.agreed.max_body() {
             return Err(self.too_large("metadata", body.len()));
@@ -117,7 +118,7 @@ impl Session {
         let is_sent = self.is_server
             && self
                 .sending(stream)
-                .is_some_and(|state| state.sending.push_headers(body.freeze()));
+                .is_some_and(|state| state.sending.push_headers(body.into()));
         if !is_sent {
             return Err(Status::failed_precondition(
                 "metadata goes out once and before the first message",

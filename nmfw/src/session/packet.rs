@@ -1,6 +1,6 @@
 //! A packet while it is written.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     frame::{Header, MAX_PACKET_HEADER},
@@ -9,7 +9,7 @@ use super::{
 
 #[derive(Debug)]
 pub(super) struct Packet {
-    out: BytesMut,
+    out: Vec<u8>,
     header: usize,
     target: usize,
     max: usize,
@@ -19,7 +19,7 @@ impl Packet {
     /// A packet that is closed at the size `target`, but may have `max` for one frame alone.
     /// `expected` is about how many bytes of frames there will be.
     pub(super) fn new(header: Header, expected: usize, target: usize, max: usize) -> Self {
-        let mut out = BytesMut::with_capacity(MAX_PACKET_HEADER + expected.min(target));
+        let mut out = Vec::with_capacity(MAX_PACKET_HEADER + expected.min(target));
         header.put(&mut out);
         Self {
             header: out.len(),
@@ -29,7 +29,7 @@ impl Packet {
         }
     }
 
-    pub(super) fn bytes(&mut self) -> &mut BytesMut {
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
@@ -59,6 +59,6 @@ impl Packet {
     }
 
     pub(super) fn finish(self) -> Bytes {
-        self.out.freeze()
+        self.out.into()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     Event, Opened, Session, State, StreamId,
@@ -123,12 +123,11 @@ impl Session {
 
     fn take_frames(&mut self, now: Instant, mut frames: Frames<'_>) -> Result<(), Malformed> {
         let mut row = Row::default();
-        let mut rest = frames.clone();
         while let Some(frame) = frames.next() {
             let Frame { stream: id, body } = frame?;
             match body {
                 Body::Message { part, more, end } => {
-                    self.on_message(&mut row, &rest, id, (part, more, end))?;
+                    self.on_message(&mut row, &frames, id, (part, more, end))?;
                 }
                 Body::Call(call) => self.on_call(now, id, call)?,
                 Body::Headers(metadata) => self.on_headers(id, metadata)?,
@@ -159,7 +158,6 @@ impl Session {
             if self.state == State::Closed {
                 break;
             }
-            rest = frames.clone();
         }
         self.life.confirmed();
         Ok(())
@@ -196,19 +194,10 @@ impl Session {
         }
         self.streams.insert(id, self.new_stream());
         let stream = StreamId(id);
-        let method = call.method;
-        let refusal = if self.hello.methods.iter().any(|served| served == method) {
-            match call.into_head(now) {
-                Ok(head) => {
-                    self.events.push_back(Event::Call { stream, head });
-                    return Ok(());
-                }
-                Err(status) => status,
-            }
-        } else {
-            Status::unimplemented("the method is not served in this session")
-        };
-        self.reset(stream, &refusal.not_started());
+        match call.into_head(&self.hello.methods, &mut self.last_version, now) {
+            Ok(head) => self.events.push_back(Event::Call { stream, head }),
+            Err(status) => self.reset(stream, &status.not_started()),
+        }
         Ok(())
     }
 
@@ -241,13 +230,7 @@ impl Session {
             return self.on_late(part.len(), more);
         };
         let message = match stream.receiving.on_part(part, more, end, max_message)? {
-            Part::Whole => {
-                if row.stream != id || row.copies.capacity() < part.len() {
-                    *row = Row::new(rest, id);
-                }
-                row.copies.extend_from_slice(part);
-                Some(row.copies.split().freeze())
-            }
+            Part::Whole => Some(row.copy(id, part, rest)),
             Part::Last(message) => {
                 if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
                     self.release_assembly(id);
@@ -326,11 +309,13 @@ impl Session {
             return Ok(());
         }
         self.going_away = Some(highest);
-        let refused: Vec<u64> = self
+        let mut refused: Vec<u64> = self
             .streams
-            .range(highest + 1..)
-            .map(|(&id, _)| id)
+            .keys()
+            .copied()
+            .filter(|&id| id > highest)
             .collect();
+        refused.sort_unstable();
         for id in refused {
             let status = Status::unavailable("the service takes no more calls").not_started();
             self.finish_stream(id, Err(status));
@@ -365,21 +350,30 @@ impl Session {
 }
 
 impl Row {
-    /// Makes room for the whole messages at the front of these frames.
-    fn new(frames: &Frames<'_>, id: u64) -> Self {
-        let len = frames
-            .clone()
-            .map_while(|frame| match frame {
-                Ok(Frame {
-                    stream,
-                    body: Body::Message { part, more, .. },
-                }) if stream == id && !more => Some(part.len()),
-                _ => None,
-            })
-            .sum();
-        Self {
-            stream: id,
-            copies: BytesMut::with_capacity(len),
+    /// Copies a message of a stream; `rest` are the frames behind it.
+    fn copy(&mut self, id: u64, message: &[u8], rest: &Frames<'_>) -> Bytes {
+        if self.stream != id || self.copies.capacity() < message.len() {
+            if !rest.begin_with_message_of(id) {
+                return Bytes::copy_from_slice(message);
+            }
+            *self = Self {
+                stream: id,
+                copies: BytesMut::with_capacity(message.len() + messages_len(rest, id)),
+            };
         }
+        self.copies.extend_from_slice(message);
+        self.copies.split().freeze()
     }
+}
+
+/// The bytes of the whole messages of a stream at the front of these frames.
+fn messages_len(frames: &Frames<'_>, id: u64) -> usize {
+    let len = |frame| match frame {
+        Ok(Frame {
+            stream,
+            body: Body::Message { part, more, .. },
+        }) if stream == id && !more => Some(part.len()),
+        _ => None,
+    };
+    frames.clone().map_while(len).sum()
 }

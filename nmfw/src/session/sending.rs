@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::{
-    body::time_left,
+    body::{CallHead, time_left},
     frame::{flag, frame_len, kind, put_frame, put_frame_header},
     packet::Packet,
     stream::MESSAGE_COST,
@@ -23,15 +23,40 @@ const MIN_PART: usize = 256;
 /// Something that waits to be sent.
 #[derive(Debug)]
 enum Item {
-    /// The body lacks the time left, which stands first.
-    Call {
-        deadline: Option<Instant>,
-        rest: Bytes,
-    },
     /// A message, or what is left of it.
     Message { rest: Bytes, end: bool },
     /// A frame that costs nothing.
     Frame { kind_and_flags: u8, body: Bytes },
+}
+
+/// What waits, in its order. Most streams have one message to say: that lies here itself, and takes
+/// no memory of its own.
+#[derive(Debug, Default)]
+struct Items {
+    first: Option<Item>,
+    /// Empty if there is no first.
+    others: VecDeque<Item>,
+}
+
+impl Items {
+    fn push(&mut self, item: Item) {
+        match &self.first {
+            None => self.first = Some(item),
+            Some(_) => self.others.push_back(item),
+        }
+    }
+
+    fn front(&self) -> Option<&Item> {
+        self.first.as_ref()
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Item> {
+        self.first.as_mut()
+    }
+
+    fn pop(&mut self) {
+        self.first = self.others.pop_front();
+    }
 }
 
 /// How a stream's turn ended.
@@ -50,7 +75,9 @@ pub(super) enum Turn {
 /// What one side has to say on a stream.
 #[derive(Debug)]
 pub(super) struct Sending {
-    items: VecDeque<Item>,
+    /// CALL, until it is sent.
+    call: Option<CallHead>,
+    items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
     /// Nothing can be added.
@@ -68,7 +95,8 @@ pub(super) struct Sending {
 impl Sending {
     pub(super) fn new(is_server: bool, limit: u64) -> Self {
         Self {
-            items: VecDeque::new(),
+            call: None,
+            items: Items::default(),
             buffered: 0,
             is_closed: false,
             has_begun: false,
@@ -91,15 +119,15 @@ impl Sending {
         self.is_known
     }
 
-    pub(super) fn push_call(&mut self, deadline: Option<Instant>, rest: Bytes) {
-        self.items.push_back(Item::Call { deadline, rest });
+    pub(super) fn push_call(&mut self, head: CallHead) {
+        self.call = Some(head);
     }
 
     pub(super) fn push_message(&mut self, message: Bytes, end: bool) {
         self.has_begun = true;
         self.buffered += message.len() as u64 + MESSAGE_COST;
         self.is_closed = end;
-        self.items.push_back(Item::Message { rest: message, end });
+        self.items.push(Item::Message { rest: message, end });
     }
 
     /// HEADERS come once and before messages.
@@ -120,7 +148,7 @@ impl Sending {
 
     /// RESET, in place of what waits.
     pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
-        self.items.clear();
+        self.items = Items::default();
         self.buffered = 0;
         self.is_closed = true;
         self.end_is_last = true;
@@ -128,7 +156,7 @@ impl Sending {
     }
 
     fn push_frame(&mut self, kind_and_flags: u8, body: Bytes) {
-        self.items.push_back(Item::Frame {
+        self.items.push(Item::Frame {
             kind_and_flags,
             body,
         });
@@ -150,9 +178,10 @@ impl Sending {
     /// Whether a turn would write anything.
     pub(super) fn is_ready(&self) -> bool {
         match self.items.front() {
+            _ if self.call.is_some() => true,
             None => false,
             Some(Item::Message { rest, .. }) => self.affordable(rest.len()).is_some(),
-            Some(Item::Call { .. } | Item::Frame { .. }) => true,
+            Some(Item::Frame { .. }) => true,
         }
     }
 
@@ -165,6 +194,18 @@ impl Sending {
         alone: bool,
         now: Instant,
     ) -> Turn {
+        if let Some(head) = &self.call {
+            let time = time_left(head.deadline, now);
+            let len = varint_len(time) + head.len();
+            if !out.has_room(frame_len(id, len)) {
+                return Turn::Full;
+            }
+            put_frame_header(out.bytes(), id, kind::CALL, len);
+            put_varint(out.bytes(), time);
+            head.put(out.bytes());
+            self.is_known = true;
+            self.call = None;
+        }
         loop {
             let share = if alone {
                 usize::MAX
@@ -174,19 +215,6 @@ impl Sending {
             let turn = match self.items.front_mut() {
                 None => return Turn::Idle,
                 Some(_) if share == 0 => return Turn::More,
-                Some(Item::Call { deadline, rest }) => {
-                    let time = time_left(*deadline, now);
-                    let len = varint_len(time) + rest.len();
-                    if !out.has_room(frame_len(id, len)) {
-                        return Turn::Full;
-                    }
-                    put_frame_header(out.bytes(), id, kind::CALL, len);
-                    put_varint(out.bytes(), time);
-                    out.bytes().put_slice(rest);
-                    self.is_known = true;
-                    self.items.pop_front();
-                    None
-                }
                 Some(Item::Frame {
                     kind_and_flags,
                     body,
@@ -196,7 +224,7 @@ impl Sending {
                     }
                     put_frame(out.bytes(), id, *kind_and_flags, body);
                     let is_end = *kind_and_flags & kind::MASK != kind::HEADERS;
-                    self.items.pop_front();
+                    self.items.pop();
                     (is_end && self.end_is_last).then_some(Turn::Done)
                 }
                 Some(Item::Message { .. }) => self.write_message(id, out, share),
@@ -241,7 +269,7 @@ impl Sending {
         let end = *end;
         let flags = if end { flag::END } else { 0 };
         put_frame(out.bytes(), id, kind::MESSAGE | flags, rest);
-        self.items.pop_front();
+        self.items.pop();
         self.spend(part as u64 + MESSAGE_COST);
         (end && self.end_is_last).then_some(Turn::Done)
     }
@@ -260,7 +288,8 @@ impl Sending {
 impl Sending {
     pub(super) fn check(&self) {
         assert!(self.spent <= self.limit);
-        let buffered = self.items.iter().map(|item| match item {
+        let items = self.items.first.iter().chain(&self.items.others);
+        let buffered = items.map(|item| match item {
             Item::Message { rest, .. } => rest.len() as u64 + MESSAGE_COST,
             _ => 0,
         });

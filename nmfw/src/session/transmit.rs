@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     Event, Session, State, StreamId, Transmit,
@@ -55,28 +55,28 @@ impl Session {
             short.methods.clear();
             body = short.encode();
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Header::BARE.put(&mut out);
         put_frame(&mut out, 0, kind, &body);
-        out.freeze()
+        out.into()
     }
 
     pub(super) fn close_packet(&self, status: Option<&Status>) -> Bytes {
         let ok = Status::new(Code::Ok, "");
         let status = status.unwrap_or(&ok);
         let flags = super::operations::not_started_flag(status);
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Header::BARE.put(&mut out);
         // What any peer takes, as this may be the answer to an OPEN that was not understood.
         let body = encode_status(status, MIN_PACKET as usize / 2);
         put_frame(&mut out, 0, kind::CLOSE | flags, &body);
-        out.freeze()
+        out.into()
     }
 
     /// A packet of which nothing is kept: liveness and acknowledgements.
     fn bare_packet(&mut self) -> Transmit {
         let (ack, go_back) = self.inbound.take_ack();
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Header {
             seq: 0,
             ack,
@@ -92,7 +92,7 @@ impl Session {
             put_number_frame(&mut out, 0, kind::PONG, last_sent);
         }
         Transmit {
-            packet: out.freeze(),
+            packet: out.into(),
             with_reply,
         }
     }

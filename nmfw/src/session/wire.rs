@@ -1,7 +1,5 @@
 //! The primitives that packets and frames are made of: varints, and fields with their length.
 
-use bytes::{BufMut, BytesMut};
-
 /// One more than the largest number on the wire. Below 2^63 two of them can be added in a `u64`.
 pub(super) const NUMBER_LIMIT: u64 = 1 << 63;
 
@@ -14,14 +12,14 @@ pub(super) const MAX_VARINT_LEN: usize = 9;
 pub(super) struct Malformed(pub(super) &'static str);
 
 /// Appends a number, least significant group first; the high bit says that more follows.
-pub(super) fn put_varint(out: &mut BytesMut, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     debug_assert!(value < NUMBER_LIMIT, "{value} does not go on the wire");
     while value >= 0x80 {
         // The low seven bits; the cast cuts the rest off.
-        out.put_u8(value as u8 | 0x80);
+        out.push(value as u8 | 0x80);
         value >>= 7;
     }
-    out.put_u8(value as u8);
+    out.push(value as u8);
 }
 
 /// How many bytes [`put_varint`] appends.
@@ -31,17 +29,27 @@ pub(super) const fn varint_len(value: u64) -> usize {
 }
 
 /// Appends bytes behind their length.
-pub(super) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
-    out.put_slice(bytes);
+    out.extend_from_slice(bytes);
+}
+
+/// How many bytes [`put_bytes`] appends.
+pub(super) const fn bytes_len(len: usize) -> usize {
+    varint_len(len as u64) + len
 }
 
 /// Appends an optional field: its id, then the length of what `write` appends, then that.
-pub(super) fn put_field(out: &mut BytesMut, id: u64, write: impl FnOnce(&mut BytesMut)) {
-    let mut value = BytesMut::new();
+pub(super) fn put_field(out: &mut Vec<u8>, id: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut value = Vec::new();
     write(&mut value);
+    put_bytes_field(out, id, &value);
+}
+
+/// Appends an optional field of bytes that are there already.
+pub(super) fn put_bytes_field(out: &mut Vec<u8>, id: u64, value: &[u8]) {
     put_varint(out, id);
-    put_bytes(out, &value);
+    put_bytes(out, value);
 }
 
 /// Reads from the front of a slice; whatever it gives borrows from there.
@@ -137,7 +145,7 @@ mod tests {
                 &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
             ),
         ] {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put_varint(&mut out, value);
             assert_eq!(&out[..], bytes, "{value}");
             assert_eq!(varint_len(value), bytes.len(), "{value}");
@@ -175,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_round_trip(value in 0..NUMBER_LIMIT) {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put_varint(&mut out, value);
             prop_assert_eq!(out.len(), varint_len(value));
             let mut reader = Reader::new(&out);

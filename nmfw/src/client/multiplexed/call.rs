@@ -26,6 +26,7 @@ use crate::{
     headers::Encoding,
     middleware::{Request, Response},
     session::{CallHead, Opened},
+    text::Text,
 };
 
 /// A session. When the last is dropped, the session ends.
@@ -42,7 +43,7 @@ pub(crate) struct Handle {
 struct Facts {
     instance: String,
     /// Sorted; empty if all may be called.
-    methods: Vec<String>,
+    methods: Vec<Text>,
     max_calls: usize,
 }
 
@@ -63,7 +64,7 @@ impl Handle {
             max_streams,
             ..
         } = opened;
-        methods.sort_unstable();
+        methods.sort_unstable_by(|a, b| (**a).cmp(b));
         let facts = Facts {
             instance,
             methods,
@@ -100,7 +101,7 @@ impl Handle {
             facts.methods.is_empty()
                 || facts
                     .methods
-                    .binary_search_by(|served| served.as_str().cmp(name))
+                    .binary_search_by(|served| (**served).cmp(name))
                     .is_ok()
         })
     }
@@ -121,10 +122,10 @@ impl Handle {
     ) -> Result<Response, Status> {
         let method = request.method();
         let head = CallHead {
-            method: method.name().to_owned(),
+            method: method.name().into(),
             deadline: request.deadline().instant().map(Into::into),
             encoding: Encoding::Protobuf,
-            client_version: Some(method.service().semver().to_owned()),
+            client_version: Some(method.service().semver().into()),
             metadata: request.metadata().clone(),
         };
         let busy = Busy::new(Arc::clone(self));

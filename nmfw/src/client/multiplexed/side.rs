@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 
 use super::{Handle, Pool};
@@ -68,7 +69,7 @@ impl Command {
 pub(super) struct Calls {
     pool: Weak<Pool>,
     handle: Weak<Handle>,
-    calls: HashMap<StreamId, Call>,
+    calls: HashMap<StreamId, Call, RandomState>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
     /// NATS server may pass on one answer only.
     accepted: Option<Opened>,
@@ -115,7 +116,7 @@ impl Calls {
         Self {
             pool,
             handle,
-            calls: HashMap::new(),
+            calls: HashMap::default(),
             accepted: None,
             is_abandoned: false,
             has_gone_away: false,
@@ -239,7 +240,7 @@ fn gave_up() -> Status {
 }
 
 /// Starts a call with what is known of its requests.
-fn begin(session: &mut Session, head: &CallHead, body: Option<Bytes>) -> Result<StreamId, Status> {
+fn begin(session: &mut Session, head: CallHead, body: Option<Bytes>) -> Result<StreamId, Status> {
     let stream = session.open_call(head)?;
     let Some(body) = body else {
         return Ok(stream);
@@ -262,7 +263,7 @@ impl Side for Calls {
         match command {
             // Given up before it began.
             Command::Unary { sender, .. } if sender.is_closed() => {}
-            Command::Unary { head, body, sender } => match begin(session, &head, Some(body)) {
+            Command::Unary { head, body, sender } => match begin(session, head, Some(body)) {
                 Ok(stream) => {
                     let call = Unary {
                         metadata: Metadata::new(),
@@ -274,7 +275,7 @@ impl Side for Calls {
                 // Fails if the call was given up this moment.
                 Err(status) => _ = sender.send(Err(status)),
             },
-            Command::Begin { head, lane, body } => match begin(session, &head, body) {
+            Command::Begin { head, lane, body } => match begin(session, head, body) {
                 Ok(stream) => {
                     lane.begin(stream);
                     let port = Port::new(lane);

@@ -14,6 +14,7 @@ use async_nats::{Message, Subject};
 
 pub(super) use self::intake::{opening, packets};
 use self::side::{Calls, Command, Served};
+pub(super) use self::task::Task;
 use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
@@ -136,7 +137,7 @@ impl Sessions {
         if let Ok(place) = &admitted {
             config.packet_window = place.window;
         }
-        let methods = served.iter().map(|served| served.method().to_owned());
+        let methods = served.iter().map(|served| served.method().into());
         let mut session = Session::server(
             config,
             self.instance.id.clone(),

@@ -8,10 +8,15 @@ use std::{
 
 use async_nats::Subject;
 use bytes::Bytes;
-use tokio::task::AbortHandle;
+use foldhash::fast::RandomState;
 
 use super::{
-    super::{Instance, admission::Admitted, instance::Endpoint},
+    super::{
+        Instance,
+        admission::Admitted,
+        instance::{Answering, Endpoint},
+        workers::Assignment,
+    },
     Place,
     task::Task,
 };
@@ -74,7 +79,7 @@ pub(super) struct Calls {
     served: Arc<[Served]>,
     mailbox: Arc<Mailbox<Command>>,
     client: Subject,
-    calls: HashMap<StreamId, Call>,
+    calls: HashMap<StreamId, Call, RandomState>,
     /// Set when the server stops.
     is_draining: bool,
     /// When to wait no longer for the client's acknowledgements.
@@ -92,7 +97,7 @@ enum Call {
 struct Running {
     /// Of the method among those served.
     index: usize,
-    handler: AbortHandle,
+    handler: Assignment<Answering>,
     /// If either side streams.
     port: Option<Port>,
 }
@@ -105,7 +110,7 @@ impl Calls {
             place,
             served,
             client,
-            calls: HashMap::new(),
+            calls: HashMap::default(),
             is_draining: false,
             end: None,
             was_idle: false,
@@ -168,12 +173,12 @@ impl Calls {
             (None, None) => Deadline::NONE,
         };
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
-        request.caller = Some(Caller {
+        request.head.caller = Some(Caller {
             subject: subject.clone(),
             reply: self.client.clone(),
             client_version: head.client_version,
         });
-        request.connection = self.instance.connection.clone();
+        request.head.connection = self.instance.connection.clone();
         let admitted = self.instance.admit(endpoint);
         if let Admitted::Refused(status) = admitted {
             return Err(refused(status));
@@ -192,12 +197,13 @@ impl Calls {
             mailbox: Arc::clone(&self.mailbox),
             stream,
             lane,
+            admitted,
+            request,
+            _tracked: self.instance.lifecycle.tasks.token(),
         };
-        let tasks = &self.instance.lifecycle.tasks;
-        let handler = tasks.spawn(task.run(admitted, request));
         let running = Running {
             index,
-            handler: handler.abort_handle(),
+            handler: self.instance.workers.start(Answering::Call(task)),
             port,
         };
         self.calls.insert(stream, Call::Running(running));

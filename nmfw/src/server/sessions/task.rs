@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::{
     super::{Instance, admission::Admitted, instance::Endpoint},
     side::Command,
@@ -14,24 +16,31 @@ use crate::{
     session::StreamId,
 };
 
-pub(super) struct Task {
+#[derive(Debug)]
+pub(in crate::server) struct Task {
     pub(super) instance: Arc<Instance>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) mailbox: Arc<Mailbox<Command>>,
     pub(super) stream: StreamId,
     /// If either side streams.
     pub(super) lane: Option<Arc<Lane>>,
+    pub(super) admitted: Admitted,
+    pub(super) request: Request,
+    pub(super) _tracked: TaskTrackerToken,
 }
 
 impl Task {
     /// Runs the handler, and tells the session's task what it says.
-    pub(super) async fn run(self, admitted: Admitted, request: Request) {
+    pub(in crate::server) async fn run(self) {
         let Self {
             instance,
             endpoint,
             mailbox,
             stream,
             lane,
+            admitted,
+            request,
+            _tracked,
         } = self;
         let deadline = request.deadline();
         let mut unanswered = Unanswered {
@@ -51,13 +60,17 @@ impl Task {
             ) => {
                 let answers = Outgoing::new(lane, mailbox);
                 answers.headers(metadata);
-                tokio::select! {
-                    biased;
-                    () = answers.send_all(&mut messages, |_| {}) => {}
-                    // While the client takes nothing nobody looks at the handler's stream, which
-                    // knows that it is late, and says so once it is looked at.
-                    () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
-                }
+                let sending = async {
+                    tokio::select! {
+                        biased;
+                        () = answers.send_all(&mut messages, |_| {}) => {}
+                        // While the client takes nothing nobody looks at the handler's stream,
+                        // which knows that it is late, and says so once it is looked at.
+                        () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
+                    }
+                };
+                // In a box, so that other calls have no room for it in their futures.
+                Box::pin(sending).await;
             }
             // Fails if the session has ended: then nobody waits for the answer.
             (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::{
@@ -95,8 +94,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn write(packet: &Packet, seq: u64) -> BytesMut {
-    let mut out = BytesMut::new();
+fn write(packet: &Packet, seq: u64) -> Vec<u8> {
+    let mut out = Vec::new();
     Header {
         seq,
         ack: packet.ack,
@@ -106,7 +105,7 @@ fn write(packet: &Packet, seq: u64) -> BytesMut {
     for frame in &packet.frames {
         match *frame {
             Frame::Call(stream, is_known) => {
-                let mut body = BytesMut::new();
+                let mut body = Vec::new();
                 put_varint(&mut body, 0);
                 let method = if is_known { METHOD } else { "None" };
                 body.extend_from_slice(&head(method).encode());
@@ -133,7 +132,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
     let stream = StreamId(stream);
     let message = vec![0; usize::from(what) * 40].into();
     match what % 11 {
-        0 => drop(session.open_call(&head(METHOD))),
+        0 => drop(session.open_call(head(METHOD))),
         1 | 2 => drop(session.send_message(stream, message, what > 200)),
         3 => session.finish(stream),
         4 => drop(session.send_headers(stream, &Metadata::new())),
@@ -142,7 +141,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
         7 => session.consume(stream, 1, usize::from(what) * 100),
         8 if what > 240 => session.go_away(),
         9 => session.set_packet_window(u32::from(what) % 20),
-        _ => drop(session.open_call(&head(METHOD))),
+        _ => drop(session.open_call(head(METHOD))),
     }
 }
 
@@ -334,9 +333,9 @@ fn the_status_of_a_close_has_a_bound() {
     let mut network = Network::both(Config::default());
     let now = network.now;
     let client = &mut network.sides[CLIENT];
-    client.open_call(&head(METHOD)).unwrap();
+    client.open_call(head(METHOD)).unwrap();
     let status = Status::aborted("ä".repeat(50_000)).with_detail(&"x".repeat(50_000));
-    let mut packet = BytesMut::new();
+    let mut packet = Vec::new();
     Header::BARE.put(&mut packet);
     put_frame(
         &mut packet,
@@ -408,7 +407,7 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
 #[test]
 fn going_back_packet_by_packet() {
     let mut network = Network::both(Config::default());
-    network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     network.run_ms(50);
     let now = network.now;
     let service = &mut network.sides[SERVER];
@@ -430,7 +429,7 @@ fn going_back_packet_by_packet() {
             ack,
             go_back: true,
         };
-        let mut packet = BytesMut::new();
+        let mut packet = Vec::new();
         header.put(&mut packet);
         service.handle_packet(now, &packet);
         transmit(service);

@@ -133,7 +133,7 @@ impl Model {
             Action::Open { metadata } => {
                 let mut head = head(METHOD);
                 head.metadata.append("a", "x".repeat(metadata)).unwrap();
-                match self.network.sides[CLIENT].open_call(&head) {
+                match self.network.sides[CLIENT].open_call(head) {
                     Ok(id) => {
                         let before = self.views[CLIENT].insert(id, View::default());
                         assert!(before.is_none(), "a number is used again");
@@ -274,7 +274,7 @@ impl Model {
         match event {
             Event::Opened(_) => panic!("opened twice"),
             Event::Call { stream, head } => {
-                assert_eq!((side, head.method.as_str()), (SERVER, METHOD));
+                assert_eq!((side, &*head.method), (SERVER, METHOD));
                 let before = self.views[SERVER].insert(stream, View::default());
                 assert!(before.is_none(), "called twice");
             }

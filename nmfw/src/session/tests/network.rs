@@ -19,7 +19,7 @@ pub(super) const METHOD: &str = "Echo";
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
     CallHead {
-        method: method.to_owned(),
+        method: method.to_owned().into(),
         deadline: None,
         encoding: Encoding::Protobuf,
         client_version: None,
@@ -88,7 +88,7 @@ impl Network {
             now,
             sides: [
                 Session::client(client, now),
-                Session::server(server, "I1".to_owned(), vec![METHOD.to_owned()], now),
+                Session::server(server, "I1".to_owned(), vec![METHOD.into()], now),
             ],
             wires: Default::default(),
             latency: Duration::from_millis(1),

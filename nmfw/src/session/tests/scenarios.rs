@@ -16,7 +16,7 @@ fn network() -> Network {
 
 /// Starts a call that the service knows of.
 fn call(network: &mut Network) -> StreamId {
-    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     network.run_ms(5);
     let events = network.take(SERVER);
     assert!(matches!(&events[..], [Event::Call { stream, .. }] if *stream == id));
@@ -33,7 +33,7 @@ fn told(network: &mut Network, side: usize) -> Vec<String> {
     let events = network.take(side);
     let short = events.into_iter().map(|event| match event {
         Event::Opened(opened) => format!("opened {}", opened.instance),
-        Event::Call { stream, head } => format!("{stream} call {}", head.method),
+        Event::Call { stream, head } => format!("{stream} call {}", &*head.method),
         Event::Headers { stream, metadata } => format!("{stream} headers {}", metadata.len()),
         Event::Message { stream, message } => {
             format!("{stream} message {}", String::from_utf8_lossy(&message))
@@ -69,7 +69,7 @@ fn assert_empty(network: &Network) {
 fn a_unary_call_is_one_packet_each_way() {
     let mut network = network();
     let before = network.sent;
-    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     send(&mut network, CLIENT, id, "ping", true);
     network.run_ms(2);
     assert_eq!(
@@ -91,7 +91,7 @@ fn many_calls_share_packets() {
     let mut network = network();
     let before = network.sent[CLIENT];
     for _ in 0..1000 {
-        let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+        let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
         send(&mut network, CLIENT, id, "0123456789abcdef", true);
     }
     network.run_ms(5);
@@ -110,7 +110,7 @@ fn a_call_with_everything() {
         metadata: metadata.clone(),
         ..head(METHOD)
     };
-    let id = network.sides[CLIENT].open_call(&full).unwrap();
+    let id = network.sides[CLIENT].open_call(full).unwrap();
     network.run_ms(1);
     let events = network.take(SERVER);
     let [Event::Call { head, .. }] = &events[..] else {
@@ -188,7 +188,7 @@ fn resets_go_both_ways() {
     assert_empty(&network);
     // One that was never sent leaves no trace at all.
     let before = network.sent;
-    let third = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    let third = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     network.sides[CLIENT].reset(third, &Status::cancelled(""));
     network.run_ms(100);
     assert_eq!(network.sent, before);
@@ -198,7 +198,7 @@ fn resets_go_both_ways() {
 #[test]
 fn a_session_serves_its_methods_only() {
     let mut network = network();
-    network.sides[CLIENT].open_call(&head("Other")).unwrap();
+    network.sides[CLIENT].open_call(head("Other")).unwrap();
     network.run_ms(100);
     assert_eq!(told(&mut network, CLIENT), ["1 UNIMPLEMENTED not started"]);
     assert!(told(&mut network, SERVER).is_empty());
@@ -213,7 +213,7 @@ fn as_many_streams_as_agreed() {
     });
     let first = call(&mut network);
     call(&mut network);
-    let status = network.sides[CLIENT].open_call(&head(METHOD)).unwrap_err();
+    let status = network.sides[CLIENT].open_call(head(METHOD)).unwrap_err();
     assert!(status.code() == Code::ResourceExhausted && status.is_not_started());
     network.sides[CLIENT].reset(first, &Status::cancelled(""));
     network.run_ms(5);
@@ -282,7 +282,7 @@ fn a_big_stream_does_not_starve_others() {
         .unwrap();
     network.run_ms(3);
     for _ in 0..10 {
-        let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+        let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
         send(&mut network, CLIENT, id, "small", true);
     }
     // One packet that was on its way already, and the next.
@@ -364,7 +364,7 @@ fn calls_go_out_in_order() {
     for size in [700, 10, 900, 100, 500, 20, 800] {
         let mut head = head(METHOD);
         head.metadata.append("a", "x".repeat(size)).unwrap();
-        network.sides[CLIENT].open_call(&head).unwrap();
+        network.sides[CLIENT].open_call(head).unwrap();
     }
     network.run_ms(10);
     let calls = (1..=7).map(|id| format!("{id} call Echo"));
@@ -429,7 +429,7 @@ fn what_is_larger_than_a_packet_and_cannot_be_split() {
     });
     let mut large = Metadata::new();
     large.append("a", "x".repeat(2000)).unwrap();
-    let refused = network.sides[CLIENT].open_call(&CallHead {
+    let refused = network.sides[CLIENT].open_call(CallHead {
         metadata: large.clone(),
         ..head(METHOD)
     });
@@ -445,7 +445,7 @@ fn what_is_larger_than_a_packet_and_cannot_be_split() {
 fn a_lost_tail_is_sent_again() {
     let mut network = network();
     network.weather.is_cut = true;
-    let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     send(&mut network, CLIENT, id, "lost", true);
     network.run_ms(300);
     network.weather = Weather::default();
@@ -493,7 +493,7 @@ fn a_silent_peer_is_dead_after_a_while() {
             network.sides[CLIENT].set_packet_window(64);
             network.pump();
         }
-        network.sides[CLIENT].open_call(&head(METHOD)).unwrap()
+        network.sides[CLIENT].open_call(head(METHOD)).unwrap()
     };
     network.run_ms(1500);
     let [known, unknown] = [id, never_sent];
@@ -613,7 +613,7 @@ fn the_smaller_of_both_holds() {
 fn going_away() {
     let mut network = network();
     let served = call(&mut network);
-    let refused = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+    let refused = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     send(&mut network, CLIENT, refused, "cross", true);
     network.sides[SERVER].go_away();
     network.run_ms(5);
@@ -624,7 +624,7 @@ fn going_away() {
     assert!(told(&mut network, SERVER).is_empty());
     assert!(
         network.sides[CLIENT]
-            .open_call(&head(METHOD))
+            .open_call(head(METHOD))
             .unwrap_err()
             .is_not_started()
     );
@@ -742,7 +742,7 @@ fn nothing_is_left_of_100_000_streams() {
     while opened < 100_000 {
         let mut ids = Vec::new();
         for i in 0..500 {
-            let id = network.sides[CLIENT].open_call(&head(METHOD)).unwrap();
+            let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
             ids.push(id);
             let _ = network.sides[CLIENT].send_message(id, Bytes::from_static(b"x"), i % 2 == 0);
             if i % 7 == 0 {

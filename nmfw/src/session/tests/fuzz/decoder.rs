@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::super::super::{
     body::{StatusBody, encode_ok, encode_status, put_metadata, time_left},
@@ -21,12 +21,12 @@ pub fn decoder(packet: &[u8]) {
     let Ok((header, mut frames)) = Header::decode(packet) else {
         return;
     };
-    let mut written = BytesMut::new();
+    let mut written = Vec::new();
     header.put(&mut written);
     assert!(packet.starts_with(&written), "a header has one form");
     while let Some(Ok(frame)) = frames.next() {
         let meaning = Meaning::of(&frame, packet.len(), now);
-        let mut first = BytesMut::new();
+        let mut first = Vec::new();
         header.put(&mut first);
         meaning.put(&mut first, frame.stream);
         let (_, mut again) = Header::decode(&first).unwrap();
@@ -35,7 +35,7 @@ pub fn decoder(packet: &[u8]) {
         assert_eq!(read.stream, frame.stream);
         let read = Meaning::of(&read, first.len(), now);
         assert_eq!(read, meaning);
-        let mut second = BytesMut::new();
+        let mut second = Vec::new();
         header.put(&mut second);
         read.put(&mut second, frame.stream);
         assert_eq!(first, second, "what was written is written alike");
@@ -74,11 +74,11 @@ impl Meaning {
         match &frame.body {
             Body::Open(hello) => Self::hello(kind::OPEN, hello, len),
             Body::Accept(hello) => Self::hello(kind::ACCEPT, hello, len),
-            Body::Call(call) => match call.into_head(now) {
+            Body::Call(call) => match call.into_any_head(now) {
                 Ok(head) => {
                     is_in_proportion(&head.metadata, len);
                     let left = time_left(head.deadline, now);
-                    Self::Call(left, head.encode())
+                    Self::Call(left, head.encode().into())
                 }
                 Err(status) => {
                     assert!(!status.message().is_empty());
@@ -107,7 +107,7 @@ impl Meaning {
     }
 
     fn hello(kind: u8, hello: &Hello, len: usize) -> Self {
-        let names: usize = hello.methods.iter().map(String::len).sum();
+        let names: usize = hello.methods.iter().map(|method| method.len()).sum();
         assert!(hello.methods.len() <= len.min(4096) && names + hello.instance.len() <= len);
         Self::Hello(kind, hello.clone())
     }
@@ -135,17 +135,17 @@ impl Meaning {
         Self::Outcome(kind, outcome)
     }
 
-    fn put(&self, out: &mut BytesMut, stream: u64) {
+    fn put(&self, out: &mut Vec<u8>, stream: u64) {
         match self {
             Self::Hello(kind, hello) => put_frame(out, stream, *kind, &hello.encode()),
             Self::Call(left, rest) => {
-                let mut body = BytesMut::new();
+                let mut body = Vec::new();
                 put_varint(&mut body, *left);
                 body.extend_from_slice(rest);
                 put_frame(out, stream, kind::CALL, &body);
             }
             Self::BadCall => {
-                let mut body = BytesMut::new();
+                let mut body = Vec::new();
                 put_varint(&mut body, 0);
                 // No method, and an encoding that nobody knows.
                 body.extend_from_slice(&[0, 1, 1, 9]);
@@ -153,7 +153,7 @@ impl Meaning {
             }
             Self::Message(flags, part) => put_frame(out, stream, kind::MESSAGE | flags, part),
             Self::Headers(metadata) => {
-                let mut body = BytesMut::new();
+                let mut body = Vec::new();
                 put_metadata(&mut body, metadata);
                 put_frame(out, stream, kind::HEADERS, &body);
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     super::{
@@ -119,7 +119,7 @@ impl Scene {
         let view = view.unwrap_or(&mut none);
         match input.below(10) {
             0 | 1 => {
-                if let Ok(stream) = session.open_call(&head(METHOD)) {
+                if let Ok(stream) = session.open_call(head(METHOD)) {
                     let before = application.streams.insert(stream, View::default());
                     assert!(before.is_none(), "a number is used again");
                 }
@@ -206,7 +206,7 @@ impl Application {
     fn on_event(&mut self, side: usize, event: Event) {
         match event {
             Event::Call { stream, head } => {
-                assert_eq!((side, head.method.as_str()), (SERVER, METHOD));
+                assert_eq!((side, &*head.method), (SERVER, METHOD));
                 let before = self.streams.insert(stream, View::default());
                 assert!(before.is_none(), "called twice");
             }
@@ -257,7 +257,7 @@ fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Bytes {
         1 => 0,
         _ => last_sent,
     };
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     Header {
         seq,
         ack,
@@ -267,10 +267,10 @@ fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Bytes {
     for _ in 0..input.below(5) {
         frame(input, seq > 0, &mut out);
     }
-    out.freeze()
+    out.into()
 }
 
-fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut BytesMut) {
+fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut Vec<u8>) {
     let what = input.byte();
     let stream = u64::from(what >> 5);
     let which = usize::from(what & 31);
@@ -285,7 +285,7 @@ fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut BytesMut) {
     }
     match which {
         0..6 => {
-            let mut body = BytesMut::new();
+            let mut body = Vec::new();
             put_varint(&mut body, input.below(1000));
             let method = if which == 0 { "None" } else { METHOD };
             body.extend_from_slice(&head(method).encode());
