@@ -76,6 +76,16 @@ impl Deadline {
         }
     }
 
+    /// Waits for a future, but no longer than until it has passed; `None` then. There is a timer only
+    /// if there is something to wait for.
+    pub(crate) async fn limit<F: Future>(self, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = self.passed() => None,
+        }
+    }
+
     /// The absolute time for the wire: RFC 3339, UTC, milliseconds.
     pub(crate) fn to_rfc3339(self) -> Option<String> {
         self.time_left()

@@ -109,7 +109,7 @@ impl Channel {
                 settings.invalid.get_or_insert(status);
             });
         }
-        self.set_nats(|nats| nats.subject = Some(subject))
+        self.set_nats(|nats| nats.set_subject(subject))
     }
 
     /// Sets how often a call is sent, at most, while instances answer that they have not started
@@ -262,13 +262,11 @@ impl Channel {
                 request.head.via = Some(settings.transport.clone());
                 let call = tower::ServiceExt::oneshot(layered.clone(), request);
                 // A layer may make a call wait; the deadline holds there too.
-                tokio::select! {
-                    biased;
-                    outcome = call => outcome,
-                    () = deadline.passed() => Err(Status::deadline_exceeded(format!(
-                        "{method} was not done when the deadline passed"
-                    ))),
-                }
+                let outcome = Box::pin(deadline.limit(call)).await;
+                outcome.unwrap_or_else(|| {
+                    let text = format!("{method} was not done when the deadline passed");
+                    Err(Status::deadline_exceeded(text))
+                })
             }
         }
     }

@@ -4,6 +4,7 @@ mod call;
 mod channel;
 mod multiplexed;
 mod nats;
+mod per_method;
 mod ready;
 mod replies;
 mod requests;

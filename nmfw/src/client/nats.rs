@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     multiplexed::{Handle, Sessions},
+    per_method::PerMethod,
     replies::Waiting,
     requests::Sent,
 };
 use crate::{
-    Connection, Deadline, Idempotency, Metadata, Method, Status,
+    Connection, Deadline, Idempotency, Metadata, Method, ServiceSpec, Status,
     base::{self, reply, request::Outgoing},
     body::Body,
     middleware::{Request, Response},
@@ -32,7 +33,9 @@ const SOON: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Nats {
     pub(crate) connection: Connection,
-    pub(super) subject: Option<String>,
+    subject: Option<String>,
+    /// Where requests for the methods go.
+    subjects: PerMethod<Subject>,
     pub(super) max_attempts: u32,
     pub(super) reconnect_grace: Duration,
     pub(super) go_compatible: bool,
@@ -46,6 +49,7 @@ impl Nats {
         Self {
             connection,
             subject: None,
+            subjects: PerMethod::default(),
             max_attempts: 5,
             reconnect_grace: Duration::from_secs(1),
             go_compatible: false,
@@ -54,26 +58,37 @@ impl Nats {
         }
     }
 
-    fn base(&self, method: Method) -> &str {
-        self.subject
-            .as_deref()
-            .unwrap_or(method.service().base_subject())
+    pub(super) fn set_subject(&mut self, subject: String) {
+        self.subject = Some(subject);
+        self.subjects = PerMethod::default();
     }
 
-    fn method_subject(&self, method: Method) -> String {
-        subject::method(self.base(method), method.name())
+    /// What a service's methods' names are appended to.
+    pub(super) fn base(&self, service: &'static ServiceSpec) -> &str {
+        self.subject.as_deref().unwrap_or(service.base_subject())
+    }
+
+    fn method_subject(&self, method: Method) -> Subject {
+        self.subjects.get(method, |method| {
+            subject::method(self.base(method.service()), method.name()).into()
+        })
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        if request.method().streams() {
+            Box::pin(self.stream(request)).await
+        } else {
+            self.attempts(request).await
+        }
+    }
+
+    /// A call that streams.
+    async fn stream(&self, request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
-        let late = move || Status::deadline_exceeded(format!("{method} did not end in time"));
-        let response = tokio::select! {
-            biased;
-            outcome = self.attempts(request) => outcome?,
-            () = deadline.passed() => return Err(late()),
-        };
+        let outcome = deadline.limit(self.attempts(request)).await;
+        let response = outcome.unwrap_or_else(|| Err(late(method)))?;
         Ok(match response {
-            // A stream has only begun.
+            // The answers have only begun.
             Response {
                 metadata,
                 body: Body::Messages(messages),
@@ -81,7 +96,7 @@ impl Nats {
                 let mut passed = Box::pin(deadline.passed());
                 let messages = messages.wrap(|mut messages| {
                     stream::poll_fn(move |cx| match messages.poll_next_unpin(cx) {
-                        Poll::Pending => passed.as_mut().poll(cx).map(|()| Some(Err(late()))),
+                        Poll::Pending => passed.as_mut().poll(cx).map(|()| Some(Err(late(method)))),
                         ready => ready,
                     })
                 });
@@ -92,21 +107,22 @@ impl Nats {
     }
 
     /// Sends the call until an instance takes it.
+    ///
+    /// Answers are waited for without a timer: who gives them out sees to deadlines too, for all
+    /// calls together. Whatever else is waited for is limited where it is.
     async fn attempts(&self, mut request: Request) -> Result<Response, Status> {
-        let subject = Subject::from(self.method_subject(request.method()));
+        let deadline = request.deadline();
         let sent = Sent::from(mem::replace(&mut request.body, Body::Message(Bytes::new())));
         let mut longest = FIRST_PAUSE;
         let mut attempt = 1;
         let mut refused_by = None;
         loop {
-            let begin = Instant::now();
             let session = self.session(&request, refused_by.as_ref()).await;
             let outcome = match &session {
                 Ok(Some(session)) => self.attempt_in_session(session, &request, &sent).await,
-                Ok(None) => self.attempt_in_base_mode(&request, &sent, &subject).await,
-                // Another instance may take a session. What took its time would again.
-                Err(status) if begin.elapsed() < SOON => Err(Refusal::of(status.clone())),
-                Err(status) => Err(Refusal::Final(status.clone())),
+                // In a box, as calls in sessions need no room for it.
+                Ok(None) => Box::pin(self.attempt_in_base_mode(&request, &sent)).await,
+                Err(refusal) => Err(refusal.clone()),
             };
             let status = match outcome {
                 Ok(response) => return Ok(response),
@@ -114,7 +130,9 @@ impl Nats {
                 // has `wait_ready`.
                 Err(Refusal::Final(status)) => return Err(status),
                 Err(Refusal::TooLarge(status)) => {
-                    return self.again_in_session(&request, &sent, status).await;
+                    let again = Box::pin(self.again_in_session(&request, &sent, status));
+                    let outcome = deadline.limit(again).await;
+                    return outcome.unwrap_or_else(|| Err(late(request.method())));
                 }
                 Err(Refusal::Elsewhere(status)) => status,
             };
@@ -124,13 +142,14 @@ impl Nats {
             let pause = longest.mul_f64(rand::random_range(0.5..1.0));
             // Without time for a repetition the refusal is the better answer: it says what is wrong
             // and that nothing was started, which a passed deadline does not.
-            let left = request.deadline().time_left();
+            let left = deadline.time_left();
             let is_late = left.is_some_and(|left| left <= pause);
             if attempt >= self.max_attempts || is_late || !sent.is_whole() {
                 return Err(status);
             }
             tracing::debug!(method = %request.method(), %status, attempt, "sending again");
-            tokio::time::sleep(pause).await;
+            // In a box, like all that few calls need.
+            Box::pin(tokio::time::sleep(pause)).await;
             longest = (longest * 2).min(MAX_PAUSE);
             attempt += 1;
             refused_by = session.ok().flatten();
@@ -142,26 +161,49 @@ impl Nats {
         &self,
         request: &Request,
         avoid: Option<&Arc<Handle>>,
-    ) -> Result<Option<Arc<Handle>>, Status> {
+    ) -> Result<Option<Arc<Handle>>, Refusal> {
         let (connection, method) = (&self.connection, request.method());
-        let base = self.base(method);
-        if method.streams() {
-            self.wait_for_connection().await?;
-            let session = self.sessions.wait(connection, base, method, avoid).await?;
-            return Ok(Some(session));
+        if !method.streams() {
+            let session = if self.is_multiplexed {
+                let base = self.base(method.service());
+                self.sessions.pick(connection, base, method, avoid)
+            } else {
+                None
+            };
+            if session.is_some() || !self.sessions.are_preferred() {
+                return Ok(session);
+            }
         }
-        let session = if self.is_multiplexed {
-            self.sessions.pick(connection, base, method, avoid)
-        } else {
-            None
+        let wait = Box::pin(self.wait_for_session(request, avoid));
+        let outcome = request.deadline().limit(wait).await;
+        outcome.unwrap_or_else(|| Err(Refusal::Final(late(method))))
+    }
+
+    /// The session for a call that needs one, or does better with one.
+    async fn wait_for_session(
+        &self,
+        request: &Request,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Result<Option<Arc<Handle>>, Refusal> {
+        let begin = Instant::now();
+        let (connection, method) = (&self.connection, request.method());
+        let base = self.base(method.service());
+        let outcome = match self.wait_for_connection().await {
+            Ok(()) => match self.sessions.wait(connection, base, method, avoid).await {
+                // Without a session base mode does what it can.
+                Err(_) if !method.streams() => return Ok(None),
+                outcome => outcome,
+            },
+            Err(lost) => Err(lost),
         };
-        if session.is_none() && self.sessions.are_preferred() {
-            self.wait_for_connection().await?;
-            // Without a session base mode does what it can.
-            let session = self.sessions.wait(connection, base, method, avoid).await;
-            return Ok(session.ok());
-        }
-        Ok(session)
+        outcome.map(Some).map_err(|status| {
+            // Another instance may take a session. What took its time would again.
+            if begin.elapsed() < SOON {
+                Refusal::of(status)
+            } else {
+                Refusal::Final(status)
+            }
+        })
     }
 
     /// Request or answer were too large for base mode. What may be repeated is; what may not is at
@@ -179,7 +221,7 @@ impl Nats {
         let (connection, method) = (&self.connection, request.method());
         let wait = self
             .sessions
-            .wait(connection, self.base(method), method, None);
+            .wait(connection, self.base(method.service()), method, None);
         let Ok(session) = wait.await else {
             return Err(status);
         };
@@ -200,7 +242,11 @@ impl Nats {
         request: &Request,
         sent: &Sent,
     ) -> Result<Response, Refusal> {
-        self.wait_for_connection().await.map_err(Refusal::Final)?;
+        if !self.connection.is_connected() {
+            let outcome = Box::pin(request.deadline().limit(self.wait_for_connection())).await;
+            let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
+            outcome.map_err(Refusal::Final)?;
+        }
         session.call(request, sent).await.map_err(Refusal::of)
     }
 
@@ -208,13 +254,13 @@ impl Nats {
         &self,
         request: &Request,
         sent: &Sent,
-        subject: &Subject,
     ) -> Result<Response, Refusal> {
+        let (method, deadline) = (request.method(), request.deadline());
         let Sent::Message(body) = sent else {
             let text = "a stream of requests needs a session";
             return Err(Refusal::Final(Status::internal(text)));
         };
-        let headers = self.headers(request.method(), request.deadline(), request.metadata());
+        let headers = self.headers(method, deadline, request.metadata());
         let size = base::size(Some(&headers), body);
         let max = self.connection.max_payload();
         if size > max {
@@ -225,7 +271,9 @@ impl Nats {
                 .not_started(),
             ));
         }
-        let message = self.request(subject, headers, body.clone()).await?;
+        let subject = self.method_subject(method);
+        let asked = self.ask(&subject, headers, body.clone(), deadline);
+        let message = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Final(Status::unavailable(text).not_started()));
@@ -260,33 +308,52 @@ impl Nats {
         headers: async_nats::HeaderMap,
         body: Bytes,
     ) -> Result<Message, Refusal> {
-        self.wait_for_connection().await.map_err(Refusal::Final)?;
-        let replies = self.connection.replies().await.map_err(Refusal::Final)?;
-        // There before the request is sent, gone when this future is.
-        let waiting = Waiting::register(Arc::clone(replies), subject, self.reconnect_grace)
-            .map_err(Refusal::Final)?;
-        self.connection
-            .client()
-            .publish_with_reply_and_headers(subject.clone(), waiting.inbox(), headers, body)
-            .await
-            .map_err(|error| {
-                let text = format!("the request to {subject} was not sent: {error}");
-                let status = match error.kind() {
-                    PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
-                    PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
-                    PublishErrorKind::Send => Status::unavailable(text),
-                };
-                Refusal::Final(status.not_started().with_source(error))
-            })?;
+        let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
+        asked.ok_or_else(|| Refusal::Final(Status::internal("late, without a deadline")))
+    }
+
+    /// Sends a request and waits for its reply; `None` if there is none at the deadline.
+    async fn ask(
+        &self,
+        subject: &Subject,
+        headers: async_nats::HeaderMap,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Result<Option<Message>, Refusal> {
+        let send = async {
+            self.wait_for_connection().await?;
+            let replies = self.connection.replies().await?;
+            // There before the request is sent, gone when this future is.
+            let waiting =
+                Waiting::register(Arc::clone(replies), subject, deadline, self.reconnect_grace)?;
+            self.connection
+                .client()
+                .publish_with_reply_and_headers(subject.clone(), waiting.inbox(), headers, body)
+                .await
+                .map_err(|error| {
+                    let text = format!("the request to {subject} was not sent: {error}");
+                    let status = match error.kind() {
+                        PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
+                        PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
+                        PublishErrorKind::Send => Status::unavailable(text),
+                    };
+                    status.not_started().with_source(error)
+                })?;
+            Ok::<_, Status>(waiting)
+        };
+        let Some(sent) = deadline.limit(send).await else {
+            return Ok(None);
+        };
+        let waiting = sent.map_err(Refusal::Final)?;
         waiting.reply().await.map_err(Refusal::Final)
     }
 
     /// A call that begins while the connection is lost waits a little for it.
     async fn wait_for_connection(&self) -> Result<(), Status> {
-        let mut state = self.connection.state();
-        if state.borrow().is_connected() {
+        if self.connection.is_connected() {
             return Ok(());
         }
+        let mut state = self.connection.state();
         let back = state.wait_for(|state| state.is_connected() || state.is_closed());
         let lost = match tokio::time::timeout(self.reconnect_grace, back).await {
             Ok(Ok(state)) if state.is_connected() => return Ok(()),
@@ -297,7 +364,13 @@ impl Nats {
     }
 }
 
+/// What a call ends with at its deadline.
+pub(super) fn late(method: Method) -> Status {
+    Status::deadline_exceeded(format!("{method} did not end in time"))
+}
+
 /// Why an attempt gave no answer.
+#[derive(Clone)]
 pub(super) enum Refusal {
     /// Not started by the instance that got it: another may.
     Elsewhere(Status),

@@ -40,7 +40,7 @@ pub(super) async fn wait(
     service: &'static ServiceSpec,
     timeout: Duration,
 ) -> Result<(), Status> {
-    let base = nats.subject.as_deref().unwrap_or(service.base_subject());
+    let base = nats.base(service);
     let named = subject::discovery_of("INFO", service.discovery_name());
     let asking = async {
         let mut pause = FIRST_PAUSE;

@@ -6,15 +6,16 @@
 mod session;
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_nats::{Message, Subject, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use slab::Slab;
 use tokio::{
-    sync::{broadcast, oneshot, watch},
+    sync::{Notify, broadcast, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -22,7 +23,7 @@ use tokio::{
 pub(crate) use self::session::SessionInbox;
 use self::session::{SESSION, SessionEntry};
 use super::multiplexed::Mailbox;
-use crate::{Connection, ConnectionEvent, ConnectionState, Status};
+use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -37,11 +38,16 @@ struct Shared {
     prefix: String,
     state: watch::Receiver<ConnectionState>,
     calls: Mutex<Calls>,
+    /// The alarm was set to an earlier time.
+    earlier: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     waiting: Slab<Entry>,
+    /// When to look for calls that are to end without a reply. Not later than the first of them is
+    /// due; earlier, if that one has ended since.
+    alarm: Option<Instant>,
     sessions: Slab<SessionEntry>,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
@@ -53,12 +59,26 @@ struct Calls {
 struct Entry {
     generation: u32,
     subject: Subject,
+    deadline: Deadline,
     grace: Duration,
     /// Which of the connection's lives the request belongs to.
     epoch: u64,
     /// When to give up, once that life is over.
     give_up: Option<Instant>,
-    sender: oneshot::Sender<Result<Message, Status>>,
+    sender: oneshot::Sender<Outcome>,
+}
+
+/// A reply; `None` if there was none at the deadline.
+type Outcome = Result<Option<Message>, Status>;
+
+impl Entry {
+    /// When it is to end without a reply.
+    fn end(&self) -> Option<Instant> {
+        [self.deadline.instant(), self.give_up]
+            .into_iter()
+            .flatten()
+            .min()
+    }
 }
 
 impl Replies {
@@ -71,6 +91,7 @@ impl Replies {
             prefix,
             state: connection.state(),
             calls: Mutex::default(),
+            earlier: Notify::new(),
         });
         let reader = connection
             .spawn(read(Arc::clone(&shared), subscriber, events))
@@ -130,12 +151,16 @@ impl Shared {
             }
         };
         // Fails if the call was given up this moment.
-        _ = entry.sender.send(Ok(message));
+        _ = entry.sender.send(Ok(Some(message)));
     }
 
     /// Ends the calls that match.
     fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
-        let failed: Vec<_> = {
+        self.end(matches, |entry| Err(status(entry)));
+    }
+
+    fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
+        let ended: Vec<_> = {
             let mut calls = self.calls();
             let slots: Vec<_> = calls
                 .waiting
@@ -146,9 +171,9 @@ impl Shared {
             let removed = slots.into_iter().map(|slot| calls.waiting.remove(slot));
             removed.collect()
         };
-        for entry in failed {
-            let status = status(&entry);
-            _ = entry.sender.send(Err(status));
+        for entry in ended {
+            let outcome = outcome(&entry);
+            _ = entry.sender.send(outcome);
         }
     }
 
@@ -164,8 +189,8 @@ impl Shared {
         self.fail(|_, _| true, |_| status.clone());
     }
 
-    /// Starts the clock of the calls whose connection is lost, and tells when the first runs out.
-    fn connection_changed(&self, state: ConnectionState) -> Option<Instant> {
+    /// Starts the clock of the calls whose connection is lost.
+    fn connection_changed(&self, state: ConnectionState) {
         let now = Instant::now();
         let mut calls = self.calls();
         // What was denied may be allowed now; if not, the server says so again.
@@ -175,22 +200,25 @@ impl Shared {
                 entry.give_up.get_or_insert(now + entry.grace);
             }
         }
-        calls.next_alarm()
+        calls.set_alarm();
     }
 
-    /// Ends the calls whose clock has run out, and tells when the next does.
-    fn give_up(&self) -> Option<Instant> {
+    /// Ends the calls whose deadline has passed, or whose connection was lost for too long.
+    fn give_up(&self) {
         let now = Instant::now();
-        self.fail(
-            |_, entry| entry.give_up.is_some_and(|at| at <= now),
+        self.end(
+            |_, entry| entry.end().is_some_and(|at| at <= now),
             |entry| {
-                Status::unavailable(format!(
+                if entry.deadline.instant().is_some_and(|at| at <= now) {
+                    return Ok(None);
+                }
+                Err(Status::unavailable(format!(
                     "the connection to NATS was lost while {} was under way",
                     entry.subject
-                ))
+                )))
             },
         );
-        self.calls().next_alarm()
+        self.calls().set_alarm();
     }
 }
 
@@ -200,8 +228,8 @@ impl Calls {
         (session.generation == generation).then(|| Arc::clone(&session.mailbox))
     }
 
-    fn next_alarm(&self) -> Option<Instant> {
-        self.waiting.iter().filter_map(|(_, e)| e.give_up).min()
+    fn set_alarm(&mut self) {
+        self.alarm = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
     }
 }
 
@@ -212,21 +240,34 @@ async fn read(
 ) {
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
-    let mut alarm: Option<Instant> = None;
+    let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut armed: Option<Instant> = None;
     loop {
-        let wake = async {
-            match alarm {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+        let at = shared.calls().alarm;
+        if at != armed {
+            armed = at;
+            if let Some(at) = at {
+                alarm.as_mut().reset(at);
             }
-        };
+        }
         tokio::select! {
             biased;
             message = subscriber.next() => match message {
-                Some(message) => shared.deliver(message),
+                Some(message) => {
+                    shared.deliver(message);
+                    // They come in rows. Its turn ends by tokio's own limit.
+                    while let Some(Some(message)) = subscriber.next().now_or_never() {
+                        shared.deliver(message);
+                    }
+                }
                 None => return closed(&shared),
             },
-            () = wake => alarm = shared.give_up(),
+            () = &mut alarm, if armed.is_some() => {
+                shared.give_up();
+                // It has to be set anew, even to the same time.
+                armed = None;
+            }
+            () = shared.earlier.notified() => {}
             event = events.recv() => match event {
                 Ok(event) => on_event(&shared, &event),
                 // What was missed can only be denials; those calls end at their deadlines.
@@ -238,7 +279,7 @@ async fn read(
                 if changed.is_err() || state.is_closed() {
                     return closed(&shared);
                 }
-                alarm = shared.connection_changed(state);
+                shared.connection_changed(state);
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
                     shared.each_session(|session| session.mailbox.reconnected());
@@ -300,31 +341,40 @@ pub(crate) struct Waiting {
     replies: Arc<Replies>,
     slot: usize,
     generation: u32,
-    receiver: oneshot::Receiver<Result<Message, Status>>,
+    receiver: oneshot::Receiver<Outcome>,
 }
 
 impl Waiting {
-    /// Takes a place, before the request is sent. `grace` is how long the reply may still come
-    /// once the connection was lost.
+    /// Takes a place, before the request is sent, until the deadline. `grace` is how long the reply
+    /// may still come once the connection was lost.
     pub(crate) fn register(
         replies: Arc<Replies>,
         subject: &Subject,
+        deadline: Deadline,
         grace: Duration,
     ) -> Result<Self, Status> {
         let (sender, receiver) = oneshot::channel();
         // Read before the request is sent: it belongs to this life of the connection, or to a
         // later one, and then gives up too early rather than never.
         let epoch = replies.shared.state.borrow().epoch;
+        let mut is_earlier = false;
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
                 return Err(status.clone());
+            }
+            if let Some(end) = deadline.instant()
+                && calls.alarm.is_none_or(|alarm| end < alarm)
+            {
+                calls.alarm = Some(end);
+                is_earlier = true;
             }
             calls.generation = calls.generation.wrapping_add(1);
             let generation = calls.generation;
             let slot = calls.waiting.insert(Entry {
                 generation,
                 subject: subject.clone(),
+                deadline,
                 grace,
                 epoch,
                 give_up: None,
@@ -332,6 +382,9 @@ impl Waiting {
             });
             (slot, generation)
         };
+        if is_earlier {
+            replies.shared.earlier.notify_one();
+        }
         Ok(Self {
             replies,
             slot,
@@ -346,7 +399,8 @@ impl Waiting {
         format!("{}{id:x}", self.replies.shared.prefix)
     }
 
-    pub(crate) async fn reply(mut self) -> Result<Message, Status> {
+    /// The reply; `None` if there is none at the deadline.
+    pub(crate) async fn reply(mut self) -> Outcome {
         match (&mut self.receiver).await {
             Ok(reply) => reply,
             Err(_) => Err(Status::unavailable("the connection to NATS is closed")),

@@ -161,6 +161,11 @@ impl Connection {
         self.0.hub.state()
     }
 
+    /// Whether it is up at this moment.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.0.hub.current().is_connected()
+    }
+
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
     pub fn max_payload(&self) -> usize {
         self.0.client.max_payload()

@@ -6,7 +6,7 @@ mod carrier;
 mod lane;
 mod mailbox;
 
-use std::time::Instant;
+use std::{pin::pin, time::Instant};
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
@@ -50,6 +50,15 @@ pub(crate) trait Side {
     fn alarm(&self) -> Option<Instant> {
         None
     }
+
+    /// The first deadline that this side sees to: that cannot wait, even while the connection takes
+    /// nothing.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// It has passed. The next one is later.
+    fn on_deadline(&mut self, _session: &mut Session, _now: Instant) {}
 
     /// Whether others are likely to have something to send at this moment, too.
     fn is_busy(&self) -> bool;
@@ -98,7 +107,7 @@ pub(crate) async fn drive<S: Side>(
         side.settle(session, &batch.signals, now);
         pass_events(session, side);
         loop {
-            if let Err(status) = transmit(session, carrier, now).await {
+            if let Err(status) = transmit(session, carrier, side, now).await {
                 session.close(Some(status));
             }
             if !pass_events(session, side) {
@@ -130,8 +139,10 @@ pub(crate) async fn drive<S: Side>(
 
 /// Publishes what a session that is over has to say.
 pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
-    if let Err(status) = transmit(session, carrier, Instant::now()).await {
-        tracing::debug!(%status, "a session was ended without a word");
+    while let Some(transmit) = session.poll_transmit(Instant::now()) {
+        if let Err(status) = carrier.publish(transmit).await {
+            return tracing::debug!(%status, "a session was ended without a word");
+        }
     }
 }
 
@@ -145,13 +156,28 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
     any
 }
 
-async fn transmit(
+async fn transmit<S: Side>(
     session: &mut Session,
     carrier: &mut Carrier,
+    side: &mut S,
     now: Instant,
 ) -> Result<(), Status> {
     while let Some(transmit) = session.poll_transmit(now) {
-        if !carrier.publish(transmit).await? {
+        let mut publish = pin!(carrier.publish(transmit));
+        let taken = loop {
+            let deadline = async {
+                match side.deadline() {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                taken = &mut publish => break taken?,
+                () = deadline => side.on_deadline(session, Instant::now()),
+            }
+        };
+        if !taken {
             break;
         }
     }

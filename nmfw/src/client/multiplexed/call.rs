@@ -15,7 +15,10 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    super::requests::{Sent, Source},
+    super::{
+        per_method::PerMethod,
+        requests::{Sent, Source},
+    },
     Outgoing,
     side::{Command, Mailbox},
 };
@@ -45,6 +48,7 @@ struct Facts {
     /// Sorted; empty if all may be called.
     methods: Vec<Text>,
     max_calls: usize,
+    serves: PerMethod<bool>,
 }
 
 impl Handle {
@@ -69,6 +73,7 @@ impl Handle {
             instance,
             methods,
             max_calls: max_streams,
+            serves: PerMethod::default(),
         };
         // It happens once.
         _ = self.service.set(facts);
@@ -96,13 +101,15 @@ impl Handle {
 
     /// Whether the service takes calls of the method this way: other calls take base mode.
     pub(super) fn serves(&self, method: Method) -> bool {
-        let name = method.name();
-        self.service.get().is_some_and(|facts| {
-            facts.methods.is_empty()
-                || facts
-                    .methods
-                    .binary_search_by(|served| (**served).cmp(name))
-                    .is_ok()
+        let Some(facts) = self.service.get() else {
+            return false;
+        };
+        facts.serves.get(method, |method| {
+            let name = method.name();
+            let found = facts
+                .methods
+                .binary_search_by(|served| (**served).cmp(name));
+            facts.methods.is_empty() || found.is_ok()
         })
     }
 
@@ -130,11 +137,14 @@ impl Handle {
         };
         let busy = Busy::new(Arc::clone(self));
         match sent {
-            Sent::Message(body) if !method.streams() => self.unary(head, body.clone()).await,
+            Sent::Message(body) if !method.streams() => {
+                self.unary(method, head, body.clone()).await
+            }
+            // Futures that unary calls have no room for.
             Sent::Message(body) => {
                 let (lane, incoming) = self.lane();
                 self.begin(head, lane, Some(body.clone()))?;
-                finish(method, incoming, busy, None, None).await
+                Box::pin(finish(method, incoming, busy, None, None)).await
             }
             Sent::Stream(source) => {
                 let (lane, incoming) = self.lane();
@@ -150,19 +160,25 @@ impl Handle {
                     }
                 });
                 let sending = AbortOnDropHandle::new(sending);
-                finish(method, incoming, busy, Some(sending), Some(source)).await
+                Box::pin(finish(method, incoming, busy, Some(sending), Some(source))).await
             }
         }
     }
 
-    async fn unary(&self, head: CallHead, body: Bytes) -> Result<Response, Status> {
+    /// The session's task sees to the deadline.
+    async fn unary(&self, method: Method, head: CallHead, body: Bytes) -> Result<Response, Status> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = Waiting {
             handle: self,
             receiver,
             is_over: false,
         };
-        let command = Command::Unary { head, body, sender };
+        let command = Command::Unary {
+            method,
+            head,
+            body,
+            sender,
+        };
         if self.mailbox.command(command).is_err() {
             waiting.is_over = true;
             return Err(is_over());

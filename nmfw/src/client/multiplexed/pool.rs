@@ -4,7 +4,10 @@
 //! chance, and is closed again if it is not; time and again it is tried, as instances come and go.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,9 @@ pub(super) struct Pool {
     scope: Scope,
     connection: Connection,
     state: watch::Sender<State>,
+    /// What time makes of the state, as of the last tick: calls do not look at the clock.
+    may_try: AtomicBool,
+    is_any_old: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +91,19 @@ impl Pool {
             scope,
             connection,
             state: watch::Sender::default(),
+            may_try: AtomicBool::new(true),
+            is_any_old: AtomicBool::new(false),
         }
+    }
+
+    /// Sessions tell the time, now and then.
+    pub(super) fn tick(&self, now: std::time::Instant) {
+        let now = Instant::from_std(now);
+        let state = self.state.borrow();
+        let may_try = state.may_try(now);
+        let is_any_old = state.open.iter().any(|member| member.until <= now);
+        self.may_try.store(may_try, Ordering::Relaxed);
+        self.is_any_old.store(is_any_old, Ordering::Relaxed);
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -100,7 +118,15 @@ impl Pool {
         avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
         let choice = self.state.borrow().choose(method, avoid);
-        if choice.wants_more {
+        let wants = match choice.handle {
+            // Nobody tells the time where there is no session.
+            None => choice.wants_more,
+            Some(_) => {
+                let is_any_old = self.is_any_old.load(Ordering::Relaxed);
+                (choice.wants_more || is_any_old) && self.may_try.load(Ordering::Relaxed)
+            }
+        };
+        if wants {
             self.open(false);
         }
         choice.handle
@@ -173,12 +199,11 @@ impl Pool {
     /// Opens a session in the background, unless one is being opened, or it is too early to try
     /// again and the need is not urgent.
     fn open(self: &Arc<Self>, is_urgent: bool) {
-        let may = |state: &State| {
-            let is_time = is_urgent || state.retry.is_none_or(|at| at <= Instant::now());
-            state.opening.is_none() && is_time
-        };
+        let may =
+            |state: &State| state.opening.is_none() && (is_urgent || state.may_try(Instant::now()));
         // The writer's lock is taken only where it is needed.
         if !may(&self.state.borrow()) {
+            self.may_try.store(false, Ordering::Relaxed);
             return;
         }
         let Some(config) = driver::config(&self.connection) else {
@@ -230,6 +255,7 @@ impl Pool {
             left = state.admit(handle);
             true
         });
+        self.may_try.store(true, Ordering::Relaxed);
     }
 
     /// The session takes no more calls. If it has never been of use, the next has to wait.
@@ -253,10 +279,16 @@ impl Pool {
             }
             true
         });
+        self.may_try.store(true, Ordering::Relaxed);
     }
 }
 
 impl State {
+    /// Whether it is not too early to try again.
+    fn may_try(&self, now: Instant) -> bool {
+        self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
+    }
+
     /// The less loaded of two that are picked by chance.
     fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
         let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
@@ -264,6 +296,14 @@ impl State {
             |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
         // A service that may be gone is better than none.
         let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+        if let [only] = &self.open[..]
+            && sure(&only.handle)
+        {
+            return Choice {
+                handle: Some(Arc::clone(&only.handle)),
+                wants_more: true,
+            };
+        }
         let is_any_sure = self.open.iter().any(|member| sure(&member.handle));
         let fits = |member: &&Member| match is_any_sure {
             true => sure(&member.handle),
@@ -293,13 +333,8 @@ impl State {
             };
         };
         let is_loaded = chosen.handle.load() >= LOADED;
-        let wants_more = self.open.len() < FEW
-            || !is_any_sure
-            || (is_loaded && self.open.len() < MANY)
-            || self
-                .open
-                .iter()
-                .any(|member| member.until <= Instant::now());
+        let wants_more =
+            self.open.len() < FEW || !is_any_sure || (is_loaded && self.open.len() < MANY);
         Choice {
             handle: Some(Arc::clone(&chosen.handle)),
             wants_more,

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 
-use super::{Handle, Pool};
+use super::{super::nats, Handle, Pool};
 use crate::{
-    Code, Metadata, Status,
+    Code, Metadata, Method, Status,
     driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
     middleware::Response,
     session::{CallHead, Event, Opened, SendError, Session, StreamId},
@@ -25,6 +25,9 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 /// broker that has restarted.
 const MAX_DOUBT: Duration = Duration::from_secs(2);
 
+/// How exact the pool is about time.
+const TICK: Duration = Duration::from_millis(100);
+
 pub(crate) type Mailbox = driver::Mailbox<Command>;
 pub(in crate::client) type Outgoing = driver::Outgoing<Command>;
 
@@ -33,6 +36,7 @@ pub(in crate::client) type Outgoing = driver::Outgoing<Command>;
 pub(crate) enum Command {
     /// A call with one message each way.
     Unary {
+        method: Method,
         head: CallHead,
         body: Bytes,
         sender: oneshot::Sender<Result<Response, Status>>,
@@ -78,6 +82,10 @@ pub(super) struct Calls {
     has_gone_away: bool,
     /// Whether a call was answered.
     was_of_use: bool,
+    /// When to look for unary calls whose deadlines have passed. Not later than the first of them
+    /// is due; earlier, if that one has ended since.
+    late_at: Option<Instant>,
+    next_tick: Instant,
     /// Since when there has been no call.
     idle_since: Option<Instant>,
     /// Why the session ended.
@@ -90,6 +98,8 @@ enum Call {
 }
 
 struct Unary {
+    method: Method,
+    deadline: Option<Instant>,
     metadata: Metadata,
     body: Option<Bytes>,
     sender: oneshot::Sender<Result<Response, Status>>,
@@ -121,8 +131,35 @@ impl Calls {
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
+            late_at: None,
+            next_tick: Instant::now(),
             idle_since: None,
             failure: None,
+        }
+    }
+
+    fn begin_unary(
+        &mut self,
+        session: &mut Session,
+        method: Method,
+        (head, body): (CallHead, Bytes),
+        sender: oneshot::Sender<Result<Response, Status>>,
+    ) {
+        let deadline = head.deadline;
+        match begin(session, head, Some(body)) {
+            Ok(stream) => {
+                self.late_at = [self.late_at, deadline].into_iter().flatten().min();
+                let call = Unary {
+                    method,
+                    deadline,
+                    metadata: Metadata::new(),
+                    body: None,
+                    sender,
+                };
+                self.calls.insert(stream, Call::Unary(call));
+            }
+            // Fails if the call was given up this moment.
+            Err(status) => _ = sender.send(Err(status)),
         }
     }
 
@@ -147,6 +184,14 @@ impl Calls {
     /// The session could not even begin.
     pub(super) fn fail(&mut self, status: Status) {
         self.failure.get_or_insert(status);
+    }
+
+    /// Tells the pool what time it is, so that calls need not ask.
+    fn tick(&mut self, now: Instant) {
+        self.next_tick = now + TICK;
+        if let Some(pool) = self.pool.upgrade() {
+            pool.tick(now);
+        }
     }
 
     /// Lets callers use the session.
@@ -263,18 +308,12 @@ impl Side for Calls {
         match command {
             // Given up before it began.
             Command::Unary { sender, .. } if sender.is_closed() => {}
-            Command::Unary { head, body, sender } => match begin(session, head, Some(body)) {
-                Ok(stream) => {
-                    let call = Unary {
-                        metadata: Metadata::new(),
-                        body: None,
-                        sender,
-                    };
-                    self.calls.insert(stream, Call::Unary(call));
-                }
-                // Fails if the call was given up this moment.
-                Err(status) => _ = sender.send(Err(status)),
-            },
+            Command::Unary {
+                method,
+                head,
+                body,
+                sender,
+            } => self.begin_unary(session, method, (head, body), sender),
             Command::Begin { head, lane, body } => match begin(session, head, body) {
                 Ok(stream) => {
                     lane.begin(stream);
@@ -349,6 +388,12 @@ impl Side for Calls {
         if signals.gave_up {
             self.reset_abandoned(session);
         }
+        if self.late_at.is_some_and(|at| at <= now) {
+            self.on_deadline(session, now);
+        }
+        if now >= self.next_tick {
+            self.tick(now);
+        }
         self.doubt(session.vanished_since(), now);
         if session.open_streams() > 0 {
             self.idle_since = None;
@@ -369,7 +414,34 @@ impl Side for Calls {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        self.idle_since.map(|since| since + MAX_IDLE)
+        let idle = self.idle_since.map(|since| since + MAX_IDLE);
+        [idle, self.late_at].into_iter().flatten().min()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.late_at
+    }
+
+    /// Ends the unary calls whose deadlines have passed, at the service too: all in one go, which
+    /// takes no timer for each.
+    fn on_deadline(&mut self, session: &mut Session, now: Instant) {
+        self.late_at = None;
+        let mut late = Vec::new();
+        for (stream, call) in &self.calls {
+            match call {
+                Call::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
+                    late.push((*stream, nats::late(call.method)));
+                }
+                Call::Unary(call) => {
+                    self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
+                }
+                Call::Streaming(_) => {}
+            }
+        }
+        for (stream, status) in late {
+            session.reset(stream, &gave_up());
+            self.finish(stream, Err(status));
+        }
     }
 
     fn is_busy(&self) -> bool {
