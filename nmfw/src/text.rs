@@ -20,14 +20,8 @@ impl Deref for Text {
     }
 }
 
-impl From<&'static str> for Text {
-    fn from(text: &'static str) -> Self {
-        Self::Static(text)
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
         Self::Shared(text.into())
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 
 use crate::{
-    Code, Deadline, Metadata, Status,
+    Code, Deadline, Metadata, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
+    text::Text,
 };
 
 /// What a client puts beside the body.
@@ -24,12 +25,10 @@ impl Outgoing<'_> {
         let mut map = HeaderMap::new();
         // None of these can hold a line break, on which async-nats would panic: a formatted time,
         // a formatted number, a version that was checked, and metadata that was checked.
-        map.insert(
-            headers::NMFW,
-            NmfwHeader::format(self.deadline.time_left(), self.client_version),
-        );
-        if let Some(at) = self.deadline.to_rfc3339() {
-            map.insert(headers::DEADLINE, at);
+        let left = self.deadline.time_left();
+        map.insert(headers::NMFW, NmfwHeader::format(left, self.client_version));
+        if let Some(left) = left {
+            map.insert(headers::DEADLINE, deadline::rfc3339_in(left));
         }
         if self.go_compatible {
             map.insert(headers::VERSION, env!("CARGO_PKG_VERSION"));
@@ -47,7 +46,7 @@ impl Outgoing<'_> {
 pub(crate) struct Incoming {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
-    pub(crate) client_version: Option<String>,
+    pub(crate) client_version: Option<Text>,
 }
 
 impl Incoming {
@@ -74,7 +73,7 @@ impl Incoming {
             } else if name.eq_ignore_ascii_case("Nmfw-Deadline") {
                 absolute = Some(first);
             } else if name.eq_ignore_ascii_case("Nmfw-Client-Version") {
-                client_version = Some(first.chars().take(64).collect::<String>());
+                client_version = Some(Text::from(&*first.chars().take(64).collect::<String>()));
             } else if name.eq_ignore_ascii_case("Content-Type") {
                 json |= is_json(first);
             }

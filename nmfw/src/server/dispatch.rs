@@ -13,7 +13,6 @@ use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     middleware::{Caller, Request, Response},
-    text::Text,
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -102,7 +101,7 @@ fn read(
     request.head.caller = Some(Caller {
         subject: message.subject,
         reply,
-        client_version: incoming.client_version.map(Text::from),
+        client_version: incoming.client_version,
     });
     request.head.connection = instance.connection.clone();
     Ok(request)

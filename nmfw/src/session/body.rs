@@ -141,7 +141,7 @@ impl<'a> Call<'a> {
             if !crate::headers::is_version(version) {
                 return Err(Status::invalid_argument("the client's version is not one"));
             }
-            *last = Some(Text::from(version.to_owned()));
+            *last = Some(Text::from(version));
         }
         Ok(CallHead {
             method: method.clone(),
@@ -166,7 +166,7 @@ impl CallHead {
 impl Call<'_> {
     /// As a service that has the method sees it.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
-        self.into_head(&[self.method.to_owned().into()], &mut None, now)
+        self.into_head(&[self.method.into()], &mut None, now)
     }
 }
 

@@ -100,7 +100,7 @@ impl Hello {
                 field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
                 field::METHODS => {
                     while !value.is_empty() {
-                        hello.methods.push(Text::from(value.str()?.to_owned()));
+                        hello.methods.push(Text::from(value.str()?));
                         if hello.methods.len() > MAX_METHODS {
                             return Err(Malformed("too many methods"));
                         }

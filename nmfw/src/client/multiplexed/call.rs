@@ -129,10 +129,10 @@ impl Handle {
     ) -> Result<Response, Status> {
         let method = request.method();
         let head = CallHead {
-            method: method.name().into(),
+            method: Text::Static(method.name()),
             deadline: request.deadline().instant().map(Into::into),
             encoding: Encoding::Protobuf,
-            client_version: Some(method.service().semver().into()),
+            client_version: Some(Text::Static(method.service().semver())),
             metadata: request.metadata().clone(),
         };
         let busy = Busy::new(Arc::clone(self));

@@ -21,6 +21,7 @@ use crate::{
     driver::{self, Carrier, Mailbox, Packet},
     session::Session,
     subject,
+    text::Text,
 };
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
@@ -137,7 +138,7 @@ impl Sessions {
         if let Ok(place) = &admitted {
             config.packet_window = place.window;
         }
-        let methods = served.iter().map(|served| served.method().into());
+        let methods = served.iter().map(|served| Text::Static(served.method()));
         let mut session = Session::server(
             config,
             self.instance.id.clone(),

@@ -145,7 +145,7 @@ fn accept() -> Hello {
 
 fn head(method: &str) -> CallHead {
     CallHead {
-        method: method.to_owned().into(),
+        method: method.into(),
         deadline: None,
         encoding: Encoding::Protobuf,
         client_version: None,
@@ -355,7 +355,7 @@ proptest! {
         entries in proptest::collection::vec(("[a-z]{1,8}", "[a-z ä]{0,20}"), 0..5),
     ) {
         let mut sent = head(&method);
-        sent.client_version = version.map(Text::from);
+        sent.client_version = version.as_deref().map(Text::from);
         if json {
             sent.encoding = Encoding::Json;
         }

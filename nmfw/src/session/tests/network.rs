@@ -19,7 +19,7 @@ pub(super) const METHOD: &str = "Echo";
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
     CallHead {
-        method: method.to_owned().into(),
+        method: method.into(),
         deadline: None,
         encoding: Encoding::Protobuf,
         client_version: None,
