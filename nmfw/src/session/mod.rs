@@ -273,12 +273,8 @@ impl Session {
 
     /// Puts a stream into the row if it has something to send.
     fn wake(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && !stream.queued
-            && stream.is_ready()
-        {
-            stream.queued = true;
-            self.ready.push_back(id);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.queue(id, &mut self.ready);
         }
     }
 

@@ -70,7 +70,9 @@ impl Session {
         let len = message.len();
         let is_too_large = len > self.agreed.max_message;
         let send_buffer = self.config.send_buffer as u64;
-        let state = self.sending(stream).ok_or(SendError::Ended)?;
+        let state = self.streams.get_mut(&stream.0);
+        let state = state.filter(|state| state.can_send());
+        let state = state.ok_or(SendError::Ended)?;
         if is_too_large {
             let status = Status::resource_exhausted(format!(
                 "a message of {len} bytes is over the limit of {}",
@@ -88,7 +90,11 @@ impl Session {
             return Err(SendError::Full(message));
         }
         state.sending.push_message(message, end);
-        self.after_send(stream, end);
+        let is_over = end && self.is_server && state.end_here();
+        state.queue(stream.0, &mut self.ready);
+        if is_over {
+            self.release_assembly(stream.0);
+        }
         Ok(())
     }
 
@@ -162,24 +168,27 @@ impl Session {
             self.remove(stream.0);
             return;
         }
-        state.end_here();
+        let is_assembling = state.end_here();
         state.wants_writable = false;
         state.sending.push_reset(not_started_flag(status), body);
-        self.release_assembly(stream.0);
-        self.wake(stream.0);
+        state.queue(stream.0, &mut self.ready);
+        if is_assembling {
+            self.release_assembly(stream.0);
+        }
     }
 
     /// Grants the peer more, as the application has taken so many messages of so many bytes together.
     pub(crate) fn consume(&mut self, stream: StreamId, messages: usize, bytes: usize) {
         if let Some(state) = self.streams.get_mut(&stream.0) {
             state.receiving.consume(messages, bytes);
-
             if state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
                 // The next message may have begun, and waits like those of other streams.
                 self.ask_for_assembly(stream.0);
+                self.wake(stream.0);
+            } else {
+                state.queue(stream.0, &mut self.ready);
             }
-            self.wake(stream.0);
         }
     }
 
@@ -219,8 +228,9 @@ impl Session {
 
     /// A stream on which this side may still send.
     fn sending(&mut self, stream: StreamId) -> Option<&mut Stream> {
-        let state = self.streams.get_mut(&stream.0)?;
-        (!state.sending.is_closed() && !state.ended_here).then_some(state)
+        self.streams
+            .get_mut(&stream.0)
+            .filter(|state| state.can_send())
     }
 
     fn after_send(&mut self, stream: StreamId, end: bool) {
@@ -229,8 +239,9 @@ impl Session {
             && let Some(state) = self.streams.get_mut(&stream.0)
         {
             // The service has said its last: what the caller may still say is not wanted.
-            state.end_here();
-            self.release_assembly(stream.0);
+            if state.end_here() {
+                self.release_assembly(stream.0);
+            }
         }
         self.wake(stream.0);
     }

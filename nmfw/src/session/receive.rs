@@ -247,11 +247,14 @@ impl Session {
                 return self.end_if(id, end);
             }
         };
+        // A message that is whole needs no grant: that comes when the application takes it.
+        if message.is_none() {
+            self.wake(id);
+        }
         if let Some(message) = message {
             let stream = StreamId(id);
             self.events.push_back(Event::Message { stream, message });
         }
-        self.wake(id);
         self.end_if(id, end)
     }
 

@@ -8,12 +8,12 @@
 //! A message may be larger than a window. What arrived of it then counts as taken, but only on
 //! one stream at a time: see [`super::receiving::Assembly`].
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use super::{
     frame::{frame_len, kind, put_number_frame},
     packet::Packet,
-    receiving::Receiving,
+    receiving::{Assembly, Receiving},
     sending::{Sending, Turn},
     wire::varint_len,
 };
@@ -49,15 +49,31 @@ impl Stream {
         }
     }
 
-    /// This side has ended the stream: what still comes is not wanted.
-    pub(super) fn end_here(&mut self) {
+    /// This side has ended the stream: what still comes is not wanted. Says whether it held, or
+    /// waited for, the permission to assemble, which others get now.
+    #[must_use]
+    pub(super) fn end_here(&mut self) -> bool {
         self.ended_here = true;
         self.receiving.end_here();
+        self.receiving.assembly != Assembly::No
+    }
+
+    /// Whether this side may still send on it.
+    pub(super) fn can_send(&self) -> bool {
+        !self.sending.is_closed() && !self.ended_here
     }
 
     /// Whether a turn would write anything.
     pub(super) fn is_ready(&self) -> bool {
         self.receiving.grant().is_some() || self.sending.is_ready()
+    }
+
+    /// Puts it into the row of streams with something to send, if it has.
+    pub(super) fn queue(&mut self, id: u64, row: &mut VecDeque<u64>) {
+        if !self.queued && self.is_ready() {
+            self.queued = true;
+            row.push_back(id);
+        }
     }
 
     /// Writes what is next, up to a share if others wait.

@@ -78,7 +78,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Only the shortest form of a number is taken, so that equal frames are equal bytes.
+    #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
+        // Most numbers are small.
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for i in 0..MAX_VARINT_LEN {
             let byte = self.u8()?;

@@ -80,6 +80,8 @@ pub(super) struct Calls {
     mailbox: Arc<Mailbox<Command>>,
     client: Subject,
     calls: HashMap<StreamId, Call, RandomState>,
+    /// The call that has come last, if it waits for its message: that is nearly always next.
+    newest: Option<(StreamId, CallHead)>,
     /// Set when the server stops.
     is_draining: bool,
     /// When to wait no longer for the client's acknowledgements.
@@ -111,6 +113,7 @@ impl Calls {
             served,
             client,
             calls: HashMap::default(),
+            newest: None,
             is_draining: false,
             end: None,
             was_idle: false,
@@ -123,8 +126,7 @@ impl Calls {
             return session.send_status(stream, Err(&unknown()));
         };
         if !served.endpoint.method.streams_requests() {
-            let call = Call::Arriving(Box::new(head));
-            self.calls.insert(stream, call);
+            self.newest = Some((stream, head));
             return;
         }
         let lane = Arc::new(Lane::default());
@@ -210,7 +212,22 @@ impl Calls {
         Ok(())
     }
 
+    /// Puts the newest call among those that wait for their messages.
+    fn put_aside(&mut self) {
+        if let Some((stream, head)) = self.newest.take() {
+            let call = Call::Arriving(Box::new(head));
+            self.calls.insert(stream, call);
+        }
+    }
+
     fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
+        if let Some((_, head)) = self.newest.take_if(|(newest, _)| *newest == stream) {
+            session.consume(stream, 1, message.len());
+            if let Err(status) = self.start(stream, head, message.into(), None) {
+                session.send_status(stream, Err(&status));
+            }
+            return;
+        }
         if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
             && let Some(port) = port
             && self.served[*index].endpoint.method.streams_requests()
@@ -385,6 +402,9 @@ impl Side for Calls {
     }
 
     fn on_event(&mut self, session: &mut Session, event: Event) {
+        if !matches!(event, Event::Message { .. }) {
+            self.put_aside();
+        }
         match event {
             Event::Call { stream, head } => self.on_call(session, stream, head),
             Event::Message { stream, message } => self.on_message(session, stream, message),
