@@ -202,7 +202,8 @@ impl Context {
     /// }
     /// ```
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let stopping = self.0.head.stopping.clone();
+        let origin = self.0.head.origin.as_ref();
+        let stopping = origin.map(|origin| Arc::clone(&origin.stopping));
         async move {
             match stopping {
                 Some(stopping) => stopping.cancelled().await,
@@ -232,25 +233,25 @@ impl Context {
     /// The version of the calling service, where it says so.
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
-        self.0.head.caller.as_ref()?.client_version.as_deref()
+        self.0.head.client_version.as_deref()
     }
 
     /// The subject that the request came in on; `None` for a local call.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        Some(self.0.head.caller.as_ref()?.subject.as_str())
+        Some(self.0.head.origin.as_ref()?.subject.as_str())
     }
 
     /// The subject that the answer goes to; `None` for a local call.
     #[must_use]
     pub fn reply(&self) -> Option<&str> {
-        Some(self.0.head.caller.as_ref()?.reply.as_str())
+        Some(self.0.head.origin.as_ref()?.reply.as_str())
     }
 
     /// The server's connection: for calls to other services. `None` for a local call.
     #[must_use]
     pub fn connection(&self) -> Option<&Connection> {
-        self.0.head.connection.as_ref()
+        self.0.head.origin.as_ref()?.connection.as_ref()
     }
 
     /// The NATS client of the server's connection: for JetStream, key-value buckets and whatever

@@ -2,7 +2,7 @@
 //! state to await, and a log line each.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,8 @@ impl ConnectionState {
 pub(super) struct EventHub {
     events: broadcast::Sender<ConnectionEvent>,
     state: watch::Sender<ConnectionState>,
+    /// The same as in the state. Each call asks, for which a lock is too much.
+    is_connected: AtomicBool,
     servers: String,
     /// Set once the client exists; its `connects` is the epoch. Counting `Connected` events would
     /// not do, because async-nats drops events when many come at once.
@@ -134,6 +136,7 @@ impl EventHub {
         Arc::new(Self {
             events: broadcast::Sender::new(EVENT_CAPACITY),
             state: watch::Sender::new(state),
+            is_connected: AtomicBool::new(false),
             servers,
             statistics: OnceLock::new(),
             slow: Mutex::default(),
@@ -153,6 +156,10 @@ impl EventHub {
         *self.state.borrow()
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Acquire)
+    }
+
     /// Makes the state true at the moment when connecting returns, although the first `Connected`
     /// event may still be on its way.
     pub(super) fn attach(&self, client: &async_nats::Client) {
@@ -160,7 +167,7 @@ impl EventHub {
         let epoch = connects(&statistics);
         // Set once per hub; a second client on one hub does not exist.
         _ = self.statistics.set(statistics);
-        self.state.send_if_modified(|state| {
+        self.change(|state| {
             // Anything else was set by an event and is newer than what is read here.
             if state.status != ConnectionStatus::Connecting {
                 return false;
@@ -286,8 +293,18 @@ impl EventHub {
         });
     }
 
-    fn set(&self, status: ConnectionStatus, epoch: u64) {
+    /// All changes go this way.
+    fn change(&self, change: impl FnOnce(&mut ConnectionState) -> bool) {
         self.state.send_if_modified(|state| {
+            let is_changed = change(state);
+            self.is_connected
+                .store(state.is_connected(), Ordering::Release);
+            is_changed
+        });
+    }
+
+    fn set(&self, status: ConnectionStatus, epoch: u64) {
+        self.change(|state| {
             let next = ConnectionState {
                 status,
                 epoch: state.epoch.max(epoch),
@@ -304,7 +321,7 @@ impl EventHub {
     /// Says, once, that the connection is gone for good.
     pub(super) fn close(&self) {
         let mut before = ConnectionStatus::Closed;
-        self.state.send_if_modified(|state| {
+        self.change(|state| {
             before = std::mem::replace(&mut state.status, ConnectionStatus::Closed);
             before != ConnectionStatus::Closed
         });

@@ -163,7 +163,7 @@ impl Connection {
 
     /// Whether it is up at this moment.
     pub(crate) fn is_connected(&self) -> bool {
-        self.0.hub.current().is_connected()
+        self.0.hub.is_connected()
     }
 
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.

@@ -30,6 +30,8 @@ pub(crate) struct Mailbox<C> {
 struct Contents<C> {
     batch: Batch<C>,
     max_packets: usize,
+    /// The bell was rung since the batch was taken.
+    is_rung: bool,
     /// The session is over: nobody reads any more.
     is_over: bool,
 }
@@ -84,6 +86,13 @@ impl<C> Default for Batch<C> {
     }
 }
 
+impl<C> Contents<C> {
+    /// Whether the bell is to be rung: once for each batch.
+    fn rings(&mut self) -> bool {
+        !mem::replace(&mut self.is_rung, true)
+    }
+}
+
 /// Those that are sent again may lie beside the first ones.
 fn max_packets(packet_window: u32) -> usize {
     2 * packet_window as usize + MAX_BARE
@@ -96,6 +105,7 @@ impl<C> Mailbox<C> {
             contents: Mutex::new(Contents {
                 batch: Batch::default(),
                 max_packets: max_packets(packet_window),
+                is_rung: false,
                 is_over: false,
             }),
             bell: Notify::new(),
@@ -113,7 +123,7 @@ impl<C> Mailbox<C> {
 
     /// A packet has come. More than the window allows end the session.
     pub(crate) fn packet(&self, packet: Packet) {
-        {
+        let rings = {
             let mut contents = self.contents();
             if contents.is_over {
                 return;
@@ -125,26 +135,45 @@ impl<C> Mailbox<C> {
             } else {
                 contents.batch.packets.push(packet);
             }
-        }
-        self.bell.notify_one();
+            contents.rings()
+        };
+        self.ring(rings);
     }
 
     /// Gives the command back if the session is over.
     pub(crate) fn command(&self, command: C) -> Result<(), C> {
-        {
+        let rings = {
             let mut contents = self.contents();
             if contents.is_over {
                 return Err(command);
             }
             contents.batch.commands.push(command);
-        }
-        self.bell.notify_one();
+            contents.rings()
+        };
+        self.ring(rings);
         Ok(())
     }
 
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        let contents = self.contents();
+        contents.batch.packets.len() + contents.batch.commands.len()
+    }
+
     fn signal(&self, set: impl FnOnce(&mut Signals)) {
-        set(&mut self.contents().batch.signals);
-        self.bell.notify_one();
+        let rings = {
+            let mut contents = self.contents();
+            set(&mut contents.batch.signals);
+            contents.rings()
+        };
+        self.ring(rings);
+    }
+
+    /// Outside of the lock, which the task of the session wants at once.
+    fn ring(&self, rings: bool) {
+        if rings {
+            self.bell.notify_one();
+        }
     }
 
     pub(crate) fn gave_up(&self) {
@@ -184,7 +213,9 @@ impl<C> Mailbox<C> {
     pub(super) fn take(&self, batch: &mut Batch<C>) {
         debug_assert!(batch.packets.is_empty() && batch.commands.is_empty());
         batch.signals = Signals::default();
-        mem::swap(&mut self.contents().batch, batch);
+        let mut contents = self.contents();
+        contents.is_rung = false;
+        mem::swap(&mut contents.batch, batch);
     }
 
     /// Comes back when something may be there.

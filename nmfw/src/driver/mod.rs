@@ -22,6 +22,11 @@ use crate::{
 /// What mappings may add to a packet on its way.
 const PACKET_RESERVE: usize = 1024;
 
+/// How often the task of a session lets the others go first while more and more waits for it: a
+/// runtime polls a few dozen tasks in such a turn. The packet grows with the load, and its cost for
+/// the broker and the peer is shared by all that is in it.
+const MAX_TURNS: usize = 8;
+
 /// Below this there is no room for sessions beside the reserve.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 
@@ -127,13 +132,24 @@ pub(crate) async fn drive<S: Side>(
             biased;
             () = mailbox.rung() => {
                 if side.is_busy() {
-                    // Who was woken together with this task gets its turn, and into the same
-                    // packet.
-                    tokio::task::yield_now().await;
+                    let_others_go_first(mailbox).await;
                 }
             }
             () = alarm.rung() => {}
         }
+    }
+}
+
+/// Who was woken together with this task gets its turn, and into the same packet.
+async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
+    let mut waiting = 0;
+    for _ in 0..MAX_TURNS {
+        let more = mailbox.len();
+        if more <= waiting {
+            break;
+        }
+        waiting = more;
+        tokio::task::yield_now().await;
     }
 }
 

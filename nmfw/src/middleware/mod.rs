@@ -39,20 +39,21 @@ pub(crate) struct Head {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) extensions: Extensions,
-    pub(crate) caller: Option<Caller>,
-    pub(crate) connection: Option<Connection>,
-    /// Cancelled when the server is told to stop. In an `Arc`, as a token's own clones meet at a lock.
-    pub(crate) stopping: Option<Arc<CancellationToken>>,
+    /// On the server, unless the call is local.
+    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) client_version: Option<Text>,
     /// Where a client's layers end.
     pub(crate) via: Option<Transport>,
 }
 
-/// Where a request came from, on the server.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
+/// Where a request came from, and the server that it came to. Calls of a session share it.
+#[derive(Debug)]
+pub(crate) struct Origin {
     pub(crate) subject: Subject,
     pub(crate) reply: Subject,
-    pub(crate) client_version: Option<Text>,
+    pub(crate) connection: Option<Connection>,
+    /// Cancelled when the server is told to stop. In an `Arc`, as a token's own clones meet at a lock.
+    pub(crate) stopping: Arc<CancellationToken>,
 }
 
 impl Request {

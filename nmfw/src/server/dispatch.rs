@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
-    middleware::{Caller, Request, Response},
+    middleware::{Request, Response},
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -98,12 +98,8 @@ fn read(
         incoming.metadata,
         message.payload,
     );
-    request.head.caller = Some(Caller {
-        subject: message.subject,
-        reply,
-        client_version: incoming.client_version,
-    });
-    request.head.connection = instance.connection.clone();
+    request.head.origin = Some(Arc::new(instance.origin(message.subject, reply)));
+    request.head.client_version = incoming.client_version;
     Ok(request)
 }
 

@@ -5,6 +5,7 @@ use std::{
     task::Poll, time::SystemTime,
 };
 
+use async_nats::Subject;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,7 +26,7 @@ use crate::{
     Connection, Error, Method, Status,
     body::Body,
     deadline::format_rfc3339,
-    middleware::{Layers, Request, Response},
+    middleware::{Layers, Origin, Request, Response},
 };
 
 /// Requests that are being turned away at a time. Turning one away is a publish, so this many are
@@ -158,7 +159,7 @@ impl Instance {
         request: Request,
     ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
         let (method, deadline) = (request.method(), request.deadline());
-        let mut count = Count::new(endpoint);
+        let mut count = Count::new(&**endpoint);
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => {
@@ -175,8 +176,7 @@ impl Instance {
             }
         };
         count.begin();
-        let mut request = endpoint.check_sizes(request);
-        request.head.stopping = Some(Arc::clone(&self.lifecycle.draining));
+        let request = endpoint.check_sizes(request);
         let span = tracing::info_span!(
             "call",
             rpc.system = "nats",
@@ -190,6 +190,7 @@ impl Instance {
                 body: Body::Messages(messages),
             }) => {
                 let call = (method, deadline);
+                let count = count.keep(endpoint);
                 let forced = &self.lifecycle.forced;
                 let messages = messages
                     .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
@@ -239,6 +240,16 @@ impl Instance {
             }
         };
         outcome.unwrap_or_else(|panic| Err(watch::panicked(method, panic.as_ref())))
+    }
+
+    /// What a request that came on a subject comes with.
+    pub(super) fn origin(&self, subject: Subject, reply: Subject) -> Origin {
+        Origin {
+            subject,
+            reply,
+            connection: self.connection.clone(),
+            stopping: Arc::clone(&self.lifecycle.draining),
+        }
     }
 
     /// The endpoint of a method, unless it is not served here.

@@ -3,6 +3,7 @@
 
 use std::{
     any::Any,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -23,16 +24,16 @@ use super::instance::Endpoint;
 use crate::{Deadline, Method, Status, body::Messages};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
-pub(super) struct Count {
-    endpoint: Arc<Endpoint>,
+pub(super) struct Count<E: Deref<Target = Endpoint>> {
+    endpoint: E,
     begin: Option<Instant>,
     is_done: bool,
 }
 
-impl Count {
-    pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
+impl<E: Deref<Target = Endpoint>> Count<E> {
+    pub(super) fn new(endpoint: E) -> Self {
         Self {
-            endpoint: Arc::clone(endpoint),
+            endpoint,
             begin: None,
             is_done: false,
         }
@@ -53,7 +54,19 @@ impl Count {
     }
 }
 
-impl Drop for Count {
+impl Count<&Endpoint> {
+    /// For a call that outlives the borrow.
+    pub(super) fn keep(mut self, endpoint: &Arc<Endpoint>) -> Count<Arc<Endpoint>> {
+        self.is_done = true;
+        Count {
+            endpoint: Arc::clone(endpoint),
+            begin: self.begin,
+            is_done: false,
+        }
+    }
+}
+
+impl<E: Deref<Target = Endpoint>> Drop for Count<E> {
     fn drop(&mut self) {
         if !self.is_done {
             self.end(Err(&Status::cancelled("the call ended before its handler")));
@@ -68,7 +81,7 @@ pub(super) struct Watched {
     deadline: Option<Pin<Box<Sleep>>>,
     forced: Pin<Box<WaitForCancellationFutureOwned>>,
     span: Span,
-    count: Count,
+    count: Count<Arc<Endpoint>>,
     /// The handler's place among those that run.
     _permit: OwnedSemaphorePermit,
 }
@@ -79,7 +92,7 @@ impl Watched {
         (method, deadline): (Method, Deadline),
         forced: &CancellationToken,
         span: Span,
-        count: Count,
+        count: Count<Arc<Endpoint>>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let deadline = deadline.instant();

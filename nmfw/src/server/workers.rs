@@ -9,7 +9,10 @@ use std::{
     mem,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -39,14 +42,17 @@ struct Idle<J> {
 
 /// Where a worker finds its work.
 #[derive(Debug)]
-struct Desk<J>(Mutex<State<J>>);
+struct Desk<J> {
+    state: Mutex<State<J>>,
+    /// The last job that was given up.
+    aborted: AtomicU64,
+}
 
 #[derive(Debug)]
 struct State<J> {
     next: Option<J>,
     /// Of the job that lies here or is being done, counted from 1.
     number: u64,
-    is_aborted: bool,
     /// The worker is to end, or has.
     is_over: bool,
     waker: Option<Waker>,
@@ -76,13 +82,16 @@ impl<J: Job> Workers<J> {
                 Err(refused) => job = refused,
             }
         }
-        let desk = Arc::new(Desk(Mutex::new(State {
+        let state = State {
             next: Some(job),
             number: 1,
-            is_aborted: false,
             is_over: false,
             waker: None,
-        })));
+        };
+        let desk = Arc::new(Desk {
+            state: Mutex::new(state),
+            aborted: AtomicU64::new(0),
+        });
         tokio::spawn(work(Arc::clone(&self.0), Arc::clone(&desk)));
         Assignment { desk, number: 1 }
     }
@@ -106,7 +115,7 @@ impl<J> Assignment<J> {
     pub(crate) fn abort(&self) {
         self.desk.tell(|state| {
             if state.number == self.number {
-                state.is_aborted = true;
+                self.desk.aborted.store(self.number, Ordering::Release);
             }
         });
     }
@@ -134,16 +143,15 @@ impl<J> Shared<J> {
 
 impl<J> Desk<J> {
     fn state(&self) -> MutexGuard<'_, State<J>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the state, and has the worker look at it.
     fn tell<T>(&self, what: impl FnOnce(&mut State<J>) -> T) -> T {
-        let (told, waker) = {
-            let mut state = self.state();
-            (what(&mut state), state.waker.take())
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+        let mut state = self.state();
+        let told = what(&mut state);
+        if let Some(waker) = &state.waker {
+            waker.wake_by_ref();
         }
         told
     }
@@ -156,52 +164,39 @@ impl<J> Desk<J> {
             }
             state.next = Some(job);
             state.number += 1;
-            state.is_aborted = false;
             Ok(state.number)
         })
     }
 
-    /// The next job; `None` if there will be none.
-    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<J>> {
+    /// The next job with its number; `None` if there will be none.
+    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<(J, u64)>> {
         let mut state = self.state();
-        match state.next.take() {
-            Some(job) => Poll::Ready(Some(job)),
-            None if state.is_over => Poll::Ready(None),
-            None => {
-                state.park(cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    fn poll_aborted(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.state();
-        if state.is_aborted {
-            return Poll::Ready(());
-        }
-        state.park(cx);
-        Poll::Pending
-    }
-}
-
-impl<J> State<J> {
-    fn park(&mut self, cx: &Context<'_>) {
-        match &self.waker {
+        // Kept from now on, as it is that of a task.
+        match &state.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
-            _ => self.waker = Some(cx.waker().clone()),
+            _ => state.waker = Some(cx.waker().clone()),
         }
+        match state.next.take() {
+            Some(job) => Poll::Ready(Some((job, state.number))),
+            None if state.is_over => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_aborted(&self, number: u64) -> bool {
+        self.aborted.load(Ordering::Acquire) == number
     }
 }
 
 async fn work<J: Job>(shared: Arc<Shared<J>>, desk: Arc<Desk<J>>) {
     let seat = Seat(&desk);
-    while let Some(job) = poll_fn(|cx| desk.poll_next(cx)).await {
+    while let Some((job, number)) = poll_fn(|cx| desk.poll_next(cx)).await {
         {
             // The hook has told of a panic; it is not to end the worker.
             let mut work = pin!(AssertUnwindSafe(job.run()).catch_unwind());
-            poll_fn(|cx| match desk.poll_aborted(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => work.as_mut().poll(cx).map(drop),
+            poll_fn(|cx| match desk.is_aborted(number) {
+                true => Poll::Ready(()),
+                false => work.as_mut().poll(cx).map(drop),
             })
             .await;
         }
@@ -228,10 +223,7 @@ impl<J> Drop for Seat<'_, J> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::pending,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::{future::pending, sync::atomic::AtomicUsize};
 
     use tokio::{
         runtime::{Handle, Runtime},

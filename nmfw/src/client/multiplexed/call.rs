@@ -1,6 +1,7 @@
 //! [`Handle`]: a session as callers see it, and a call on it.
 
 use std::{
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -135,12 +136,15 @@ impl Handle {
             client_version: Some(Text::Static(method.service().semver())),
             metadata: request.metadata().clone(),
         };
+        if let Sent::Message(body) = sent
+            && !method.streams()
+        {
+            let _busy = Busy::new(&**self);
+            return self.unary(method, head, body.clone()).await;
+        }
+        // Futures that unary calls have no room for.
         let busy = Busy::new(Arc::clone(self));
         match sent {
-            Sent::Message(body) if !method.streams() => {
-                self.unary(method, head, body.clone()).await
-            }
-            // Futures that unary calls have no room for.
             Sent::Message(body) => {
                 let (lane, incoming) = self.lane();
                 self.begin(head, lane, Some(body.clone()))?;
@@ -209,7 +213,7 @@ fn is_over() -> Status {
 async fn finish(
     method: Method,
     mut incoming: Incoming<Command>,
-    busy: Busy,
+    busy: Busy<Arc<Handle>>,
     sending: Option<AbortOnDropHandle<()>>,
     source: Option<&Arc<Source>>,
 ) -> Result<Response, Status> {
@@ -234,7 +238,7 @@ async fn finish(
 struct Answers {
     incoming: Incoming<Command>,
     _sending: Option<AbortOnDropHandle<()>>,
-    _busy: Busy,
+    _busy: Busy<Arc<Handle>>,
 }
 
 impl Stream for Answers {
@@ -266,18 +270,18 @@ impl Drop for Handle {
     }
 }
 
-/// A call under way, which counts for the choice among sessions and keeps its own.
+/// A call under way, which counts for the choice among sessions; one that streams keeps its own.
 #[derive(Debug)]
-struct Busy(Arc<Handle>);
+struct Busy<H: Deref<Target = Handle>>(H);
 
-impl Busy {
-    fn new(handle: Arc<Handle>) -> Self {
+impl<H: Deref<Target = Handle>> Busy<H> {
+    fn new(handle: H) -> Self {
         handle.calls.fetch_add(1, Ordering::Relaxed);
         Self(handle)
     }
 }
 
-impl Drop for Busy {
+impl<H: Deref<Target = Handle>> Drop for Busy<H> {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }

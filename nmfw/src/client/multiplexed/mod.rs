@@ -6,7 +6,7 @@ mod side;
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -34,9 +34,11 @@ const MAX_FLUSH: Duration = Duration::from_secs(1);
 /// The sessions of a channel and its clones. They end with it.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    /// One for each service that was called, as a channel can be used for several, and for each
-    /// method that has sessions of its own.
-    pools: RwLock<Vec<Arc<Pool>>>,
+    /// Of the service that was called first, and nearly always the only one. Each call looks here.
+    first: OnceLock<Arc<Pool>>,
+    /// One for each other service that was called, as a channel can be used for several, and for
+    /// each method that has sessions of its own.
+    others: RwLock<Vec<Arc<Pool>>>,
     /// A service had an answer that base mode could not carry: there may be more.
     are_preferred: AtomicBool,
 }
@@ -51,6 +53,10 @@ struct Scope {
 }
 
 impl Scope {
+    fn is(&self, base: &str, method: Option<&str>) -> bool {
+        self.base == base && self.method == method
+    }
+
     /// Where sessions are opened.
     fn open(&self) -> String {
         match self.method {
@@ -79,7 +85,16 @@ impl Sessions {
         method: Method,
         avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
-        self.pool(connection, base, None).pick(method, avoid)
+        let first = self.first.get_or_init(|| {
+            let base = base.to_owned();
+            let scope = Scope { base, method: None };
+            Arc::new(Pool::new(scope, connection.clone()))
+        });
+        if first.scope().base == base {
+            first.pick(method, avoid)
+        } else {
+            self.pool(connection, base, None).pick(method, avoid)
+        }
     }
 
     /// The session for a call that cannot be made without one. Waits while one is opened.
@@ -117,15 +132,16 @@ impl Sessions {
 
     fn pool(&self, connection: &Connection, base: &str, method: Option<&'static str>) -> Arc<Pool> {
         let of = |pools: &Vec<Arc<Pool>>| {
-            let pool = pools.iter().find(|pool| {
-                let scope = pool.scope();
-                scope.base == base && scope.method == method
-            });
+            let pool = pools.iter().find(|pool| pool.scope().is(base, method));
             pool.map(Arc::clone)
         };
-        let known = of(&self.pools.read().unwrap_or_else(PoisonError::into_inner));
+        let first = self.first.get();
+        if let Some(first) = first.filter(|pool| pool.scope().is(base, method)) {
+            return Arc::clone(first);
+        }
+        let known = of(&self.others.read().unwrap_or_else(PoisonError::into_inner));
         known.unwrap_or_else(|| {
-            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let mut pools = self.others.write().unwrap_or_else(PoisonError::into_inner);
             of(&pools).unwrap_or_else(|| {
                 let base = base.to_owned();
                 let pool = Arc::new(Pool::new(Scope { base, method }, connection.clone()));

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::{sync::watch, time::Instant};
 
 use super::{Handle, Opening, Scope, side::Calls};
@@ -47,6 +48,9 @@ pub(super) struct Pool {
     scope: Scope,
     connection: Connection,
     state: watch::Sender<State>,
+    /// The sessions of the state that are open. Each call looks at them, on any thread, for which a
+    /// lock is too much.
+    open: ArcSwap<Vec<Arc<Handle>>>,
     /// What time makes of the state, as of the last tick: calls do not look at the clock.
     may_try: AtomicBool,
     is_any_old: AtomicBool,
@@ -91,6 +95,7 @@ impl Pool {
             scope,
             connection,
             state: watch::Sender::default(),
+            open: ArcSwap::default(),
             may_try: AtomicBool::new(true),
             is_any_old: AtomicBool::new(false),
         }
@@ -117,7 +122,7 @@ impl Pool {
         method: Method,
         avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
-        let choice = self.state.borrow().choose(method, avoid);
+        let choice = self.choose(method, avoid);
         let wants = match choice.handle {
             // Nobody tells the time where there is no session.
             None => choice.wants_more,
@@ -138,7 +143,23 @@ impl Pool {
         method: Method,
         avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
-        self.state.borrow().choose(method, avoid).handle
+        self.choose(method, avoid).handle
+    }
+
+    fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
+        choose(&self.open.load(), method, avoid)
+    }
+
+    /// All changes go this way, so that what calls see is the same.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
+        self.state.send_if_modified(|state| {
+            let is_changed = change(state);
+            if is_changed {
+                let open = state.open.iter().map(|member| Arc::clone(&member.handle));
+                self.open.store(Arc::new(open.collect()));
+            }
+            is_changed
+        })
     }
 
     /// The session that a call takes which cannot be made without one.
@@ -164,12 +185,12 @@ impl Pool {
             self.open(true);
             let mut state = self.state.subscribe();
             let ready = state.wait_for(|state| {
-                state.opening.is_none() || state.choose(method, avoid).handle.is_some()
+                state.opening.is_none() || self.choose(method, avoid).handle.is_some()
             });
             let Ok(state) = ready.await else {
                 return Err(Status::unavailable("the channel is gone").not_started());
             };
-            if let Some(handle) = state.choose(method, avoid).handle {
+            if let Some(handle) = self.choose(method, avoid).handle {
                 return Ok(handle);
             }
             if state.failure.is_some() {
@@ -177,7 +198,7 @@ impl Pool {
             }
         }
         let state = self.state.borrow();
-        if let Some(handle) = state.choose(method, None).handle {
+        if let Some(handle) = self.choose(method, None).handle {
             return Ok(handle);
         }
         let failure = state.failure.clone();
@@ -210,7 +231,7 @@ impl Pool {
             return self.unavailable();
         };
         let handle = Arc::new(Handle::new(config.packet_window));
-        let is_ours = self.state.send_if_modified(|state| {
+        let is_ours = self.change(|state| {
             let may = may(state);
             if may {
                 state.opening = Some(Arc::clone(&handle));
@@ -237,8 +258,9 @@ impl Pool {
     fn unavailable(&self) {
         let max = self.connection.max_payload();
         let text = format!("the NATS server's max_payload of {max} is too small for sessions");
-        self.state.send_modify(|state| {
+        self.change(|state| {
             state.failure = Some(Status::failed_precondition(text));
+            true
         });
     }
 
@@ -246,7 +268,7 @@ impl Pool {
     pub(super) fn opened(&self, handle: &Arc<Handle>) {
         // Dropped outside, as that rings the session.
         let mut left = None;
-        self.state.send_if_modified(|state| {
+        self.change(|state| {
             let ours = state.opening.as_ref();
             let Some(handle) = ours.filter(|ours| Arc::ptr_eq(ours, handle)).cloned() else {
                 return false;
@@ -263,7 +285,7 @@ impl Pool {
         let is = |other: &Arc<Handle>| Weak::as_ptr(handle) == Arc::as_ptr(other);
         // Dropped outside, as that rings the session.
         let mut left = None;
-        self.state.send_if_modified(|state| {
+        self.change(|state| {
             if let Some(index) = state.open.iter().position(|member| is(&member.handle)) {
                 left = Some(state.open.swap_remove(index).handle);
             } else if state.opening.as_ref().is_some_and(is) {
@@ -287,58 +309,6 @@ impl State {
     /// Whether it is not too early to try again.
     fn may_try(&self, now: Instant) -> bool {
         self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
-    }
-
-    /// The less loaded of two that are picked by chance.
-    fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
-        let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
-        let could =
-            |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
-        // A service that may be gone is better than none.
-        let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
-        if let [only] = &self.open[..]
-            && sure(&only.handle)
-        {
-            return Choice {
-                handle: Some(Arc::clone(&only.handle)),
-                wants_more: true,
-            };
-        }
-        let is_any_sure = self.open.iter().any(|member| sure(&member.handle));
-        let fits = |member: &&Member| match is_any_sure {
-            true => sure(&member.handle),
-            false => could(&member.handle),
-        };
-        let count = self.open.iter().filter(fits).count();
-        let nth = |n| self.open.iter().filter(fits).nth(n);
-        let chosen = match count {
-            0 => None,
-            1 => nth(0),
-            _ => {
-                let first = rand::random_range(0..count);
-                let second = (first + rand::random_range(1..count)) % count;
-                [nth(first), nth(second)]
-                    .into_iter()
-                    .flatten()
-                    .min_by_key(|member| member.handle.load())
-            }
-        };
-        let Some(chosen) = chosen else {
-            // A method that the service does not serve in sessions will not be served by another.
-            let wants_more =
-                self.open.is_empty() || self.open.iter().any(|m| m.handle.serves(method));
-            return Choice {
-                handle: None,
-                wants_more,
-            };
-        };
-        let is_loaded = chosen.handle.load() >= LOADED;
-        let wants_more =
-            self.open.len() < FEW || !is_any_sure || (is_loaded && self.open.len() < MANY);
-        Choice {
-            handle: Some(Arc::clone(&chosen.handle)),
-            wants_more,
-        }
     }
 
     /// Takes a session in that was opened. Gives back the one that is not needed: this one if it is
@@ -370,5 +340,55 @@ impl State {
         let pause = longest.min(max).mul_f64(rand::random_range(0.5..1.0));
         self.failures = self.failures.saturating_add(1);
         self.retry = Some(Instant::now() + pause);
+    }
+}
+
+/// The less loaded of two that are picked by chance.
+fn choose(open: &[Arc<Handle>], method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
+    let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
+    let could =
+        |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
+    // A service that may be gone is better than none.
+    let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+    if let [only] = open
+        && sure(only)
+    {
+        return Choice {
+            handle: Some(Arc::clone(only)),
+            wants_more: true,
+        };
+    }
+    let is_any_sure = open.iter().any(sure);
+    let fits = |handle: &&Arc<Handle>| match is_any_sure {
+        true => sure(handle),
+        false => could(handle),
+    };
+    let count = open.iter().filter(fits).count();
+    let nth = |n| open.iter().filter(fits).nth(n);
+    let chosen = match count {
+        0 => None,
+        1 => nth(0),
+        _ => {
+            let first = rand::random_range(0..count);
+            let second = (first + rand::random_range(1..count)) % count;
+            [nth(first), nth(second)]
+                .into_iter()
+                .flatten()
+                .min_by_key(|handle| handle.load())
+        }
+    };
+    let Some(chosen) = chosen else {
+        // A method that the service does not serve in sessions will not be served by another.
+        let wants_more = open.is_empty() || open.iter().any(|handle| handle.serves(method));
+        return Choice {
+            handle: None,
+            wants_more,
+        };
+    };
+    let is_loaded = chosen.load() >= LOADED;
+    let wants_more = open.len() < FEW || !is_any_sure || (is_loaded && open.len() < MANY);
+    Choice {
+        handle: Some(Arc::clone(chosen)),
+        wants_more,
     }
 }

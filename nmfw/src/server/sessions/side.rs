@@ -12,20 +12,19 @@ use foldhash::fast::RandomState;
 
 use super::{
     super::{
-        Instance,
         admission::Admitted,
         instance::{Answering, Endpoint},
         workers::Assignment,
     },
     Place,
-    task::Task,
+    task::{Common, Task},
 };
 use crate::{
     Deadline, Metadata, Status,
     body::{Body, Messages},
-    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Mailbox, Port, Side, Signals},
+    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Port, Side, Signals},
     headers::Encoding,
-    middleware::{Caller, Request, Response},
+    middleware::{Request, Response},
     session::{CallHead, Event, SendError, Session, StreamId},
 };
 
@@ -75,9 +74,7 @@ impl From<LaneCommand> for Command {
 /// The calls of a session. Those under way end when it is dropped.
 pub(super) struct Calls {
     place: Place,
-    instance: Arc<Instance>,
-    served: Arc<[Served]>,
-    mailbox: Arc<Mailbox<Command>>,
+    common: Arc<Common>,
     client: Subject,
     calls: HashMap<StreamId, Call, RandomState>,
     /// The call that has come last, if it waits for its message: that is nearly always next.
@@ -106,11 +103,19 @@ struct Running {
 
 impl Calls {
     pub(super) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
-        Self {
-            instance: Arc::clone(&place.sessions.instance),
-            mailbox: Arc::clone(&place.mailbox),
-            place,
+        let instance = Arc::clone(&place.sessions.instance);
+        let origin =
+            |served: &Served| Arc::new(instance.origin(served.subject.clone(), client.clone()));
+        let common = Common {
+            origins: served.iter().map(origin).collect(),
             served,
+            mailbox: Arc::clone(&place.mailbox),
+            _tracked: instance.lifecycle.tasks.token(),
+            instance,
+        };
+        Self {
+            place,
+            common: Arc::new(common),
             client,
             calls: HashMap::default(),
             newest: None,
@@ -131,7 +136,7 @@ impl Calls {
         }
         let lane = Arc::new(Lane::default());
         lane.begin(stream);
-        let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.mailbox));
+        let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
         let body = Body::Messages(Messages::new(requests));
         if let Err(status) = self.start(stream, head, body, Some(lane)) {
             session.send_status(stream, Err(&status));
@@ -139,7 +144,7 @@ impl Calls {
     }
 
     fn find(&self, method: &str) -> Option<(usize, &Served)> {
-        let mut served = self.served.iter().enumerate();
+        let mut served = self.common.served.iter().enumerate();
         served.find(|(_, served)| served.method() == method)
     }
 
@@ -151,7 +156,7 @@ impl Calls {
         body: Body,
         lane: Option<Arc<Lane>>,
     ) -> Result<(), Status> {
-        let (index, Served { endpoint, subject }) = self.find(&head.method).ok_or_else(unknown)?;
+        let (index, Served { endpoint, .. }) = self.find(&head.method).ok_or_else(unknown)?;
         let refused = |status: Status| {
             endpoint.refuse(&status);
             status
@@ -175,13 +180,9 @@ impl Calls {
             (None, None) => Deadline::NONE,
         };
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
-        request.head.caller = Some(Caller {
-            subject: subject.clone(),
-            reply: self.client.clone(),
-            client_version: head.client_version,
-        });
-        request.head.connection = self.instance.connection.clone();
-        let admitted = self.instance.admit(endpoint);
+        request.head.origin = self.common.origins.get(index).map(Arc::clone);
+        request.head.client_version = head.client_version;
+        let admitted = self.common.instance.admit(endpoint);
         if let Admitted::Refused(status) = admitted {
             return Err(refused(status));
         }
@@ -194,18 +195,16 @@ impl Calls {
         });
         let port = lane.clone().map(Port::new);
         let task = Task {
-            instance: Arc::clone(&self.instance),
-            endpoint: Arc::clone(endpoint),
-            mailbox: Arc::clone(&self.mailbox),
+            common: Arc::clone(&self.common),
+            index,
             stream,
             lane,
             admitted,
             request,
-            _tracked: self.instance.lifecycle.tasks.token(),
         };
         let running = Running {
             index,
-            handler: self.instance.workers.start(Answering::Call(task)),
+            handler: self.common.instance.workers.start(Answering::Call(task)),
             port,
         };
         self.calls.insert(stream, Call::Running(running));
@@ -230,7 +229,10 @@ impl Calls {
         }
         if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
             && let Some(port) = port
-            && self.served[*index].endpoint.method.streams_requests()
+            && self.common.served[*index]
+                .endpoint
+                .method
+                .streams_requests()
         {
             return port.on_message(session, stream, message);
         }
@@ -301,7 +303,7 @@ impl Calls {
             Ended::No => return,
             Ended::Said | Ended::Failed => {}
             Ended::Refused { status, was_done } => {
-                let Some(served) = self.served.get(index) else {
+                let Some(served) = self.common.served.get(index) else {
                     return;
                 };
                 tracing::warn!(method = %served.method(), %status, "an answer cannot be sent");
@@ -333,7 +335,7 @@ impl Calls {
                 None
             }
         };
-        if let (Some(status), Some(served)) = (failed, self.served.get(running.index)) {
+        if let (Some(status), Some(served)) = (failed, self.common.served.get(running.index)) {
             // The handler was well; its answer turned out too large. Counted besides its success.
             served.endpoint.stats.fail(&status);
         }

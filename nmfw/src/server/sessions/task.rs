@@ -5,27 +5,39 @@ use std::sync::Arc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    super::{Instance, admission::Admitted, instance::Endpoint},
-    side::Command,
+    super::{Instance, admission::Admitted},
+    side::{Command, Served},
 };
 use crate::{
     Status,
     body::Body,
     driver::{Lane, Mailbox, Outgoing},
-    middleware::{Request, Response},
+    middleware::{Origin, Request, Response},
     session::StreamId,
 };
 
 #[derive(Debug)]
 pub(in crate::server) struct Task {
-    pub(super) instance: Arc<Instance>,
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) mailbox: Arc<Mailbox<Command>>,
+    pub(super) common: Arc<Common>,
+    /// Of the method among those served.
+    pub(super) index: usize,
     pub(super) stream: StreamId,
     /// If either side streams.
     pub(super) lane: Option<Arc<Lane>>,
     pub(super) admitted: Admitted,
     pub(super) request: Request,
+}
+
+/// What all calls of a session have in common. They share one, as counters that many threads change
+/// are slow.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) instance: Arc<Instance>,
+    pub(super) mailbox: Arc<Mailbox<Command>>,
+    pub(super) served: Arc<[Served]>,
+    /// Of the methods served.
+    pub(super) origins: Box<[Arc<Origin>]>,
+    /// The server waits for a session's handlers too.
     pub(super) _tracked: TaskTrackerToken,
 }
 
@@ -33,23 +45,30 @@ impl Task {
     /// Runs the handler, and tells the session's task what it says.
     pub(in crate::server) async fn run(self) {
         let Self {
-            instance,
-            endpoint,
-            mailbox,
+            common,
+            index,
             stream,
             lane,
             admitted,
             request,
-            _tracked,
         } = self;
+        let Common {
+            instance,
+            mailbox,
+            served,
+            ..
+        } = &*common;
+        let Some(Served { endpoint, .. }) = served.get(index) else {
+            return;
+        };
         let deadline = request.deadline();
         let mut unanswered = Unanswered {
-            mailbox: Arc::clone(&mailbox),
+            mailbox,
             stream: Some(stream),
         };
         // The permit lasts until the session has the answer; how many of those a session can hold
         // is bounded by its streams.
-        let (outcome, _permit) = instance.call(&endpoint, admitted, request).await;
+        let (outcome, _permit) = instance.call(endpoint, admitted, request).await;
         match (outcome, lane) {
             (
                 Ok(Response {
@@ -58,7 +77,7 @@ impl Task {
                 }),
                 Some(lane),
             ) => {
-                let answers = Outgoing::new(lane, mailbox);
+                let answers = Outgoing::new(lane, Arc::clone(mailbox));
                 answers.headers(metadata);
                 let sending = async {
                     tokio::select! {
@@ -81,12 +100,12 @@ impl Task {
 
 /// One that has not answered. If it ends by a panic where none is caught, as when something of the
 /// user's is dropped, it leaves nobody waiting.
-struct Unanswered {
-    mailbox: Arc<Mailbox<Command>>,
+struct Unanswered<'a> {
+    mailbox: &'a Mailbox<Command>,
     stream: Option<StreamId>,
 }
 
-impl Drop for Unanswered {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(stream) = self.stream {
             let outcome = Err(Status::internal("the handler ended without an answer"));
