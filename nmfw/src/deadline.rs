@@ -79,11 +79,7 @@ impl Deadline {
     /// Waits for a future, but no longer than until it has passed; `None` then. There is a timer only
     /// if there is something to wait for.
     pub(crate) async fn limit<F: Future>(self, future: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            output = future => Some(output),
-            () = self.passed() => None,
-        }
+        first(future, self.passed()).await
     }
 
     /// What a request's headers, or else the method's own time-out, give a handler.
@@ -97,6 +93,20 @@ impl Deadline {
     ) -> Result<Self, Status> {
         let now = OffsetDateTime::from(SystemTime::now());
         Ok(Self::after(allowance(relative, absolute, fallback, now)?))
+    }
+}
+
+/// Waits for a future, but not for longer than this; `None` then. Unlike with tokio's `timeout`, there
+/// is a timer, and a look at the clock, only if there is something to wait for.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    first(future, async { tokio::time::sleep(limit).await }).await
+}
+
+async fn first<F: Future>(future: F, limit: impl Future<Output = ()>) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = limit => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
-use crate::{Connection, Status, session::Transmit};
+use crate::{Connection, Status, deadline::within, session::Transmit};
 
 /// How long a packet may take to get into the connection's buffer. It takes longer only while the
 /// connection is lost; then it is left out, as the session sends it again.
@@ -100,12 +100,12 @@ impl Carrier {
                 client.publish(peer, packet).await
             }
         };
-        match tokio::time::timeout(MAX_SEND, publish).await {
-            Ok(Ok(())) => {
+        match within(MAX_SEND, publish).await {
+            Some(Ok(())) => {
                 self.is_introduced |= with_reply;
                 Ok(true)
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let text = format!("a packet was not sent: {error}");
                 Err(match error.kind() {
                     // The server takes less than when the session was opened.
@@ -116,7 +116,7 @@ impl Carrier {
                     }
                 })
             }
-            Err(_) => {
+            None => {
                 tracing::debug!(peer = %self.peer, "a packet waits for the connection to come back");
                 Ok(false)
             }

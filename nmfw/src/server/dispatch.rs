@@ -3,15 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, Subject};
+use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     admission::Admitted,
     instance::{Answering, Endpoint, Instance},
+    run::{Now, Work},
 };
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
+    deadline::within,
     middleware::{Request, Response},
 };
 
@@ -33,19 +37,51 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
     match read(&instance, &endpoint, message, reply.clone()) {
         Ok(request) => match instance.admit(&endpoint) {
             Admitted::Refused(status) => refuse(instance, &endpoint, reply, status),
-            admitted => {
-                let task = Task {
-                    _tracked: instance.lifecycle.tasks.token(),
-                    instance: Arc::clone(&instance),
-                    endpoint,
-                    admitted,
-                    request,
-                    reply,
-                };
-                instance.workers.start(Answering::Request(task));
+            Admitted::Now(permit) if endpoint.quick.is_quick() => {
+                match instance.call_now(&endpoint, request) {
+                    Now::Done(outcome) => answer_now(instance, endpoint, reply, outcome, permit),
+                    Now::Begun(handler) => {
+                        start(&instance, endpoint, Work::Begun(handler, permit), reply);
+                    }
+                }
             }
+            admitted => start(
+                &instance,
+                endpoint,
+                Work::Admitted(admitted, request),
+                reply,
+            ),
         },
         Err(status) => refuse(instance, &endpoint, reply, status),
+    }
+}
+
+fn start(instance: &Arc<Instance>, endpoint: Arc<Endpoint>, work: Work, reply: Subject) {
+    let task = Task {
+        _tracked: instance.lifecycle.tasks.token(),
+        instance: Arc::clone(instance),
+        endpoint,
+        work,
+        reply,
+    };
+    instance.workers.start(Answering::Request(task));
+}
+
+/// Answers without waiting, as long as the connection takes it; else a task waits.
+fn answer_now(
+    instance: Arc<Instance>,
+    endpoint: Arc<Endpoint>,
+    reply: Subject,
+    outcome: Result<Response, Status>,
+    permit: OwnedSemaphorePermit,
+) {
+    let tasks = instance.lifecycle.tasks.clone();
+    let mut answering = Box::pin(async move {
+        answer(&instance, &endpoint, reply, outcome).await;
+        drop(permit);
+    });
+    if answering.as_mut().now_or_never().is_none() {
+        tasks.spawn(answering);
     }
 }
 
@@ -54,8 +90,7 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
 pub(crate) struct Task {
     instance: Arc<Instance>,
     endpoint: Arc<Endpoint>,
-    admitted: Admitted,
-    request: Request,
+    work: Work,
     reply: Subject,
     _tracked: TaskTrackerToken,
 }
@@ -65,12 +100,11 @@ impl Task {
         let Self {
             instance,
             endpoint,
-            admitted,
-            request,
+            work,
             reply,
             _tracked,
         } = self;
-        let (outcome, permit) = instance.call(&endpoint, admitted, request).await;
+        let (outcome, permit) = instance.work(&endpoint, work).await;
         answer(&instance, &endpoint, reply, outcome).await;
         drop(permit);
     }
@@ -139,11 +173,11 @@ async fn answer(
         // The handler was well; its answer turned out too large. Counted besides its success.
         endpoint.stats.fail(status);
     }
-    let published = tokio::time::timeout(MAX_SEND, publish(connection, reply, headers, body)).await;
+    let published = within(MAX_SEND, publish(connection, reply, headers, body)).await;
     let problem = match published {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the connection took nothing for {} s", MAX_SEND.as_secs()),
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => format!("the connection took nothing for {} s", MAX_SEND.as_secs()),
     };
     tracing::warn!(method = %endpoint.method, problem, "answer not sent");
 }

@@ -1,32 +1,32 @@
 //! [`Instance`]: a service as one process serves it, whatever its requests arrive on.
 
 use std::{
-    collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
-    task::Poll, time::SystemTime,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use async_nats::Subject;
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
 
 use super::{
     Handlers, Service,
     admission::{Admission, Admitted},
     dispatch,
     limits::{Effective, service_queue_group},
+    quick::Quick,
     sessions,
     stats::Stats,
-    watch::{self, Count, Watched},
     workers::{Job, Workers},
 };
 use crate::{
     Connection, Error, Method, Status,
     body::Body,
     deadline::format_rfc3339,
-    middleware::{Layers, Origin, Request, Response},
+    middleware::{Layers, Origin, Request},
 };
 
 /// Requests that are being turned away at a time. Turning one away is a publish, so this many are
@@ -50,8 +50,8 @@ pub(crate) struct Instance {
     pub(crate) lifecycle: Lifecycle,
     /// Who has handlers answer.
     pub(super) workers: Workers<Answering>,
-    handlers: Handlers,
-    layers: Layers,
+    pub(super) handlers: Handlers,
+    pub(super) layers: Layers,
 }
 
 /// A handler that answers to somebody.
@@ -78,6 +78,7 @@ pub(crate) struct Endpoint {
     pub(crate) limits: Effective,
     pub(crate) stats: Stats,
     pub(crate) admission: Arc<Admission>,
+    pub(super) quick: Quick,
 }
 
 /// The stages of a server's end, and the tasks that must see it.
@@ -146,102 +147,6 @@ impl Instance {
         })
     }
 
-    /// Runs a request that the gate has been asked about: waits for its turn if it must, and lets
-    /// the handler work until it answers, panics, or nobody waits any more. A stream that it answers
-    /// with is watched over in the same way, to its end.
-    ///
-    /// The permit is for the caller to keep until the answer is on its way, so that answers which
-    /// cannot be sent do not pile up behind handlers that go on making more. A stream keeps its own.
-    pub(crate) async fn call(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        admitted: Admitted,
-        request: Request,
-    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
-        let (method, deadline) = (request.method(), request.deadline());
-        let mut count = Count::new(&**endpoint);
-        let turn = match admitted {
-            Admitted::Now(permit) => Ok(permit),
-            Admitted::Later(ticket) => {
-                // In a box, so that calls that need not wait have no room for it in their futures.
-                Box::pin(ticket.turn(deadline, &self.lifecycle.draining)).await
-            }
-            Admitted::Refused(status) => Err(status),
-        };
-        let permit = match turn {
-            Ok(permit) => permit,
-            Err(status) => {
-                count.end(Err(&status));
-                return (Err(status), None);
-            }
-        };
-        count.begin();
-        let request = endpoint.check_sizes(request);
-        let span = tracing::info_span!(
-            "call",
-            rpc.system = "nats",
-            rpc.method = %method,
-            service.instance.id = self.id,
-        );
-        let outcome = self.run(request).instrument(span.clone()).await;
-        match outcome {
-            Ok(Response {
-                metadata,
-                body: Body::Messages(messages),
-            }) => {
-                let call = (method, deadline);
-                let count = count.keep(endpoint);
-                let forced = &self.lifecycle.forced;
-                let messages = messages
-                    .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
-                (Ok(Response::streaming(messages, metadata)), None)
-            }
-            outcome => {
-                count.end(outcome.as_ref().map(|_| ()));
-                (outcome, Some(permit))
-            }
-        }
-    }
-
-    async fn run(&self, request: Request) -> Result<Response, Status> {
-        let (method, deadline) = (request.method(), request.deadline());
-        if deadline.has_passed() {
-            // A handler that never waits would otherwise run to its end all the same.
-            let text = format!("no time was left for {method}");
-            return Err(Status::deadline_exceeded(text).not_started());
-        }
-        let work = async {
-            match self.layers.get() {
-                None => self.handlers.call(request).await,
-                Some(layered) => {
-                    let layered = tower::ServiceExt::oneshot(layered.clone(), request);
-                    Box::pin(layered).await
-                }
-            }
-        };
-        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
-        let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
-        let outcome = match first {
-            Poll::Ready(outcome) => outcome,
-            Poll::Pending => {
-                // Only a handler that waits has a timer, which takes some work and memory.
-                let end = async {
-                    tokio::select! {
-                        biased;
-                        () = deadline.passed() => watch::late(method),
-                        () = self.lifecycle.forced.cancelled() => watch::stopped(method),
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    outcome = work => outcome,
-                    status = Box::pin(end) => return Err(status),
-                }
-            }
-        };
-        outcome.unwrap_or_else(|panic| Err(watch::panicked(method, panic.as_ref())))
-    }
-
     /// What a request that came on a subject comes with.
     pub(super) fn origin(&self, subject: Subject, reply: Subject) -> Origin {
         Origin {
@@ -273,6 +178,7 @@ impl Endpoint {
             admission: Admission::new(limits.concurrency, limits.queue),
             limits,
             stats: Stats::default(),
+            quick: Quick::default(),
         })
     }
 
@@ -288,7 +194,7 @@ impl Endpoint {
     }
 
     /// Has a handler's stream of requests end at one that is too large.
-    fn check_sizes(self: &Arc<Self>, mut request: Request) -> Request {
+    pub(super) fn check_sizes(self: &Arc<Self>, mut request: Request) -> Request {
         request.body = match request.body {
             Body::Messages(messages) => {
                 let endpoint = Arc::clone(self);
@@ -308,6 +214,6 @@ impl Endpoint {
     /// Counts a request that no handler has seen.
     pub(crate) fn refuse(&self, status: &Status) {
         tracing::debug!(method = %self.method, %status, "request refused");
-        self.stats.record(Err(status), std::time::Duration::ZERO);
+        self.stats.record(Err(status), Duration::ZERO);
     }
 }

@@ -7,6 +7,8 @@ mod fence;
 mod handler;
 mod instance;
 mod limits;
+mod quick;
+mod run;
 mod running;
 mod service;
 mod sessions;

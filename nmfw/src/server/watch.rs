@@ -39,18 +39,30 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         }
     }
 
-    /// The handler has its turn: from now on its time counts.
-    pub(super) fn begin(&mut self) {
-        self.begin = Some(Instant::now());
+    /// Of a handler that has had its turn since then.
+    pub(super) fn begun(endpoint: E, begin: Instant) -> Self {
+        Self {
+            endpoint,
+            begin: Some(begin),
+            is_done: false,
+        }
     }
 
-    pub(super) fn end(&mut self, outcome: Result<(), &Status>) {
+    /// Leaves it to somebody else.
+    pub(super) fn leave(mut self) {
+        self.is_done = true;
+    }
+
+    /// Gives the time that the handler has taken.
+    pub(super) fn end(&mut self, outcome: Result<(), &Status>) -> Duration {
         self.is_done = true;
         if let (None, Err(status)) = (self.begin, outcome) {
-            return self.endpoint.refuse(status);
+            self.endpoint.refuse(status);
+            return Duration::ZERO;
         }
         let time = self.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
         self.endpoint.stats.record(outcome, time);
+        time
     }
 }
 
@@ -69,7 +81,7 @@ impl Count<&Endpoint> {
 impl<E: Deref<Target = Endpoint>> Drop for Count<E> {
     fn drop(&mut self) {
         if !self.is_done {
-            self.end(Err(&Status::cancelled("the call ended before its handler")));
+            _ = self.end(Err(&Status::cancelled("the call ended before its handler")));
         }
     }
 }
@@ -139,8 +151,8 @@ impl Stream for Watched {
         };
         match &item {
             Some(Ok(_)) => {}
-            Some(Err(status)) => this.count.end(Err(status)),
-            None => this.count.end(Ok(())),
+            Some(Err(status)) => _ = this.count.end(Err(status)),
+            None => _ = this.count.end(Ok(())),
         }
         Poll::Ready(item)
     }

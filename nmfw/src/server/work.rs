@@ -267,6 +267,10 @@ impl Requests {
         let draining = self.instance.lifecycle.draining.clone();
         while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
             self.accept(message);
+            // They come in rows. Its turn ends by tokio's own limit.
+            while let Some(Some(message)) = subscriber.next().now_or_never() {
+                self.accept(message);
+            }
         }
         if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
             tracing::debug!(%error, subject = self.endpoint.subject, "unsubscribing failed");

@@ -8,8 +8,8 @@ use super::{
 };
 
 /// A packet is closed at this size even if a larger one were allowed: more gains nothing, and
-/// smaller packets let streams take turns.
-const TARGET_PACKET: usize = 32 * 1024;
+/// smaller packets let streams take turns. A message of 64 KiB fits into one.
+const TARGET_PACKET: usize = 65 * 1024;
 
 /// Settings of one side.
 #[derive(Clone, Debug)]

@@ -19,18 +19,21 @@ use crate::{Metadata, Status};
 /// What is kept of the status of CLOSE. It is for people to read.
 const MAX_CLOSE: usize = 1024;
 
+/// A message of at least this size stays where it is, in its packet, if that is mostly it.
+const LARGE: usize = 16 * 1024;
+
 /// The copies of messages of a row of frames of one stream, in one allocation. Messages are copied
-/// out of packets, so that one which the application keeps, or does not come to take, holds no
+/// out of packets, so that one which the application keeps, or does not come to take, holds hardly
 /// more memory than what its stream paid for.
-#[derive(Default)]
-struct Row {
+struct Row<'a> {
+    packet: &'a Bytes,
     stream: u64,
     copies: BytesMut,
 }
 
 impl Session {
     /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
-    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) {
         let outcome = match self.state {
             State::Closed => return,
             State::Opening => self.handle_hello(now, packet),
@@ -96,7 +99,7 @@ impl Session {
         }));
     }
 
-    fn take_packet(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+    fn take_packet(&mut self, now: Instant, packet: &Bytes) -> Result<(), Malformed> {
         if packet.len() as u64 > self.hello.max_packet {
             return Err(Malformed("a packet is larger than agreed"));
         }
@@ -118,11 +121,16 @@ impl Session {
                 Arrival::Violation => return Err(Malformed("more packets than the window")),
             }
         }
-        self.take_frames(now, frames)
+        self.take_frames(now, packet, frames)
     }
 
-    fn take_frames(&mut self, now: Instant, mut frames: Frames<'_>) -> Result<(), Malformed> {
-        let mut row = Row::default();
+    fn take_frames(
+        &mut self,
+        now: Instant,
+        packet: &Bytes,
+        mut frames: Frames<'_>,
+    ) -> Result<(), Malformed> {
+        let mut row = Row::new(packet);
         while let Some(frame) = frames.next() {
             let Frame { stream: id, body } = frame?;
             match body {
@@ -220,7 +228,7 @@ impl Session {
 
     fn on_message(
         &mut self,
-        row: &mut Row,
+        row: &mut Row<'_>,
         rest: &Frames<'_>,
         id: u64,
         (part, more, end): (&[u8], bool, bool),
@@ -352,14 +360,26 @@ impl Session {
     }
 }
 
-impl Row {
+impl<'a> Row<'a> {
+    fn new(packet: &'a Bytes) -> Self {
+        Self {
+            packet,
+            stream: 0,
+            copies: BytesMut::new(),
+        }
+    }
+
     /// Copies a message of a stream; `rest` are the frames behind it.
     fn copy(&mut self, id: u64, message: &[u8], rest: &Frames<'_>) -> Bytes {
+        if message.len() >= LARGE && message.len() >= self.packet.len() / 2 {
+            return self.packet.slice_ref(message);
+        }
         if self.stream != id || self.copies.capacity() < message.len() {
             if !rest.begin_with_message_of(id) {
                 return Bytes::copy_from_slice(message);
             }
             *self = Self {
+                packet: self.packet,
                 stream: id,
                 copies: BytesMut::with_capacity(message.len() + messages_len(rest, id)),
             };

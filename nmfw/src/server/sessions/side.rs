@@ -14,6 +14,7 @@ use super::{
     super::{
         admission::Admitted,
         instance::{Answering, Endpoint},
+        run::{Now, Work},
         workers::Assignment,
     },
     Place,
@@ -138,7 +139,7 @@ impl Calls {
         lane.begin(stream);
         let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
         let body = Body::Messages(Messages::new(requests));
-        if let Err(status) = self.start(stream, head, body, Some(lane)) {
+        if let Err(status) = self.start(session, stream, head, body, Some(lane)) {
             session.send_status(stream, Err(&status));
         }
     }
@@ -151,6 +152,7 @@ impl Calls {
     /// Starts the handler, or says why not.
     fn start(
         &mut self,
+        session: &mut Session,
         stream: StreamId,
         head: CallHead,
         body: Body,
@@ -182,10 +184,20 @@ impl Calls {
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
         request.head.origin = self.common.origins.get(index).map(Arc::clone);
         request.head.client_version = head.client_version;
-        let admitted = self.common.instance.admit(endpoint);
-        if let Admitted::Refused(status) = admitted {
-            return Err(refused(status));
-        }
+        let instance = &self.common.instance;
+        let work = match instance.admit(endpoint) {
+            Admitted::Refused(status) => return Err(refused(status)),
+            Admitted::Now(permit) if !endpoint.method.streams() && endpoint.quick.is_quick() => {
+                match instance.call_now(endpoint, request) {
+                    Now::Done(outcome) => {
+                        self.deliver(session, stream, index, outcome);
+                        return Ok(());
+                    }
+                    Now::Begun(handler) => Work::Begun(handler, permit),
+                }
+            }
+            admitted => Work::Admitted(admitted, request),
+        };
         let lane = lane.or_else(|| {
             endpoint.method.streams().then(|| {
                 let lane = Arc::new(Lane::default());
@@ -199,8 +211,8 @@ impl Calls {
             index,
             stream,
             lane,
-            admitted,
-            request,
+            work,
+            deadline,
         };
         let running = Running {
             index,
@@ -222,7 +234,7 @@ impl Calls {
     fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
         if let Some((_, head)) = self.newest.take_if(|(newest, _)| *newest == stream) {
             session.consume(stream, 1, message.len());
-            if let Err(status) = self.start(stream, head, message.into(), None) {
+            if let Err(status) = self.start(session, stream, head, message.into(), None) {
                 session.send_status(stream, Err(&status));
             }
             return;
@@ -238,7 +250,9 @@ impl Calls {
         }
         session.consume(stream, 1, message.len());
         let refusal = match self.calls.remove(&stream) {
-            Some(Call::Arriving(head)) => self.start(stream, *head, message.into(), None).err(),
+            Some(Call::Arriving(head)) => self
+                .start(session, stream, *head, message.into(), None)
+                .err(),
             Some(Call::Running(running)) => {
                 let text = "this method takes one message only";
                 let status = Status::invalid_argument(text);
@@ -328,6 +342,17 @@ impl Calls {
             return;
         };
         running.is_over();
+        self.deliver(session, stream, running.index, outcome);
+    }
+
+    /// Sends what came of a handler that does not stream, of the method of this index.
+    fn deliver(
+        &self,
+        session: &mut Session,
+        stream: StreamId,
+        index: usize,
+        outcome: Result<Response, Status>,
+    ) {
         let failed = match outcome {
             Ok(response) => send(session, stream, response).err(),
             Err(status) => {
@@ -335,7 +360,7 @@ impl Calls {
                 None
             }
         };
-        if let (Some(status), Some(served)) = (failed, self.common.served.get(running.index)) {
+        if let (Some(status), Some(served)) = (failed, self.common.served.get(index)) {
             // The handler was well; its answer turned out too large. Counted besides its success.
             served.endpoint.stats.fail(&status);
         }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    super::{Instance, admission::Admitted},
+    super::{Instance, run::Work},
     side::{Command, Served},
 };
 use crate::{
-    Status,
+    Deadline, Status,
     body::Body,
     driver::{Lane, Mailbox, Outgoing},
-    middleware::{Origin, Request, Response},
+    middleware::{Origin, Response},
     session::StreamId,
 };
 
@@ -24,8 +24,8 @@ pub(in crate::server) struct Task {
     pub(super) stream: StreamId,
     /// If either side streams.
     pub(super) lane: Option<Arc<Lane>>,
-    pub(super) admitted: Admitted,
-    pub(super) request: Request,
+    pub(super) work: Work,
+    pub(super) deadline: Deadline,
 }
 
 /// What all calls of a session have in common. They share one, as counters that many threads change
@@ -49,8 +49,8 @@ impl Task {
             index,
             stream,
             lane,
-            admitted,
-            request,
+            work,
+            deadline,
         } = self;
         let Common {
             instance,
@@ -61,14 +61,13 @@ impl Task {
         let Some(Served { endpoint, .. }) = served.get(index) else {
             return;
         };
-        let deadline = request.deadline();
         let mut unanswered = Unanswered {
             mailbox,
             stream: Some(stream),
         };
         // The permit lasts until the session has the answer; how many of those a session can hold
         // is bounded by its streams.
-        let (outcome, _permit) = instance.call(endpoint, admitted, request).await;
+        let (outcome, _permit) = instance.work(endpoint, work).await;
         match (outcome, lane) {
             (
                 Ok(Response {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
@@ -94,7 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn write(packet: &Packet, seq: u64) -> Vec<u8> {
+fn write(packet: &Packet, seq: u64) -> Bytes {
     let mut out = Vec::new();
     Header {
         seq,
@@ -125,7 +126,7 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
             }
         }
     }
-    out
+    out.into()
 }
 
 fn act(session: &mut Session, what: u8, stream: u64) {
@@ -170,7 +171,7 @@ fn endure(side: usize, steps: &[Step]) {
                 session.handle_packet(now, &write(packet, this));
             }
             Step::Bare(packet) => session.handle_packet(now, &write(packet, 0)),
-            Step::Bytes(bytes) => session.handle_packet(now, bytes),
+            Step::Bytes(bytes) => session.handle_packet(now, &bytes.clone().into()),
             Step::Wait(ms) => now += Duration::from_millis(*ms),
             Step::Act(what, stream) => act(&mut session, *what, *stream),
         }
@@ -343,7 +344,7 @@ fn the_status_of_a_close_has_a_bound() {
         kind::CLOSE,
         &encode_status(&status, 500_000),
     );
-    client.handle_packet(now, &packet);
+    client.handle_packet(now, &packet.into());
     let Some(Event::Finished { outcome, .. }) = client.poll_event() else {
         panic!()
     };
@@ -406,7 +407,10 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
 /// A few bytes do not set off all that a side keeps, again and again.
 #[test]
 fn going_back_packet_by_packet() {
-    let mut network = Network::both(Config::default());
+    let mut network = Network::both(Config {
+        max_packet: 32 * 1024,
+        ..Config::default()
+    });
     network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     network.run_ms(50);
     let now = network.now;
@@ -431,7 +435,7 @@ fn going_back_packet_by_packet() {
         };
         let mut packet = Vec::new();
         header.put(&mut packet);
-        service.handle_packet(now, &packet);
+        service.handle_packet(now, &packet.into());
         transmit(service);
     }
     assert!(transmit(service) < 500_000, "{sent} bytes");

@@ -677,7 +677,7 @@ fn garbage_ends_the_session_with_a_status() {
         let mut network = network();
         call(&mut network);
         let now = network.now;
-        network.sides[SERVER].handle_packet(now, garbage);
+        network.sides[SERVER].handle_packet(now, &Bytes::copy_from_slice(garbage));
         network.run_ms(5);
         assert_eq!(
             told(&mut network, SERVER),
@@ -694,7 +694,7 @@ fn garbage_ends_the_session_with_a_status() {
 fn an_open_that_is_not_understood_is_answered() {
     let now = std::time::Instant::now();
     let mut server = Session::server(Config::default(), String::new(), Vec::new(), now);
-    server.handle_packet(now, b"\x20\x00\x00\x00\x01\x00");
+    server.handle_packet(now, &Bytes::from_static(b"\x20\x00\x00\x00\x01\x00"));
     let answer = server.poll_transmit(now).unwrap();
     let mut client = Session::client(Config::default(), now);
     assert!(client.poll_transmit(now).unwrap().with_reply);

@@ -88,7 +88,7 @@ impl Scene {
             }
             14 => {
                 let len = input.below(64) as usize;
-                session.handle_packet(now, input.take(len));
+                session.handle_packet(now, &Bytes::copy_from_slice(input.take(len)));
             }
             15..28 => self.act(side, input),
             28 => self.network.run_ms(input.below(12_000)),

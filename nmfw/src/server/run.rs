@@ -1,0 +1,223 @@
+//! Calls of an instance: from a request that the gate has been asked about to what its handler says.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::Span;
+
+use super::{
+    Instance,
+    admission::Admitted,
+    instance::Endpoint,
+    watch::{self, Count, Watched},
+};
+use crate::{
+    Deadline, Method, Status,
+    body::Body,
+    middleware::{Request, Response},
+};
+
+/// A handler at work.
+pub(super) struct Begun {
+    method: Method,
+    deadline: Deadline,
+    work: BoxFuture<'static, Result<Response, Status>>,
+    span: Span,
+    began: Instant,
+    has_waited: bool,
+}
+
+impl Begun {
+    /// A panic ends the handler, and nothing else.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Status>> {
+        let entered = self.span.enter();
+        let polled = catch_unwind(AssertUnwindSafe(|| self.work.poll_unpin(cx)));
+        drop(entered);
+        self.has_waited |= matches!(polled, Ok(Poll::Pending));
+        polled
+            .unwrap_or_else(|panic| Poll::Ready(Err(watch::panicked(self.method, panic.as_ref()))))
+    }
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a handler of {}", self.method)
+    }
+}
+
+/// What became of a handler that was run at once.
+pub(super) enum Now {
+    Done(Result<Response, Status>),
+    /// It waits.
+    Begun(Begun),
+}
+
+/// What a worker is given: a request that the gate has been asked about, or a handler that has begun.
+#[derive(Debug)]
+pub(super) enum Work {
+    Admitted(Admitted, Request),
+    Begun(Begun, OwnedSemaphorePermit),
+}
+
+impl Instance {
+    /// Runs a request that the gate has been asked about: waits for its turn if it must, and lets the
+    /// handler work until it answers, panics, or nobody waits any more. A stream that it answers
+    /// with is watched over in the same way, to its end.
+    ///
+    /// The permit is for the caller to keep until the answer is on its way, so that answers which
+    /// cannot be sent do not pile up behind handlers that go on making more. A stream keeps its own.
+    pub(crate) async fn call(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        admitted: Admitted,
+        request: Request,
+    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        let mut count = Count::new(&**endpoint);
+        let turn = match admitted {
+            Admitted::Now(permit) => Ok(permit),
+            Admitted::Later(ticket) => {
+                // In a box, so that calls that need not wait have no room for it in their futures.
+                let turn = ticket.turn(request.deadline(), &self.lifecycle.draining);
+                Box::pin(turn).await
+            }
+            Admitted::Refused(status) => Err(status),
+        };
+        let permit = match turn {
+            Ok(permit) => permit,
+            Err(status) => {
+                count.end(Err(&status));
+                return (Err(status), None);
+            }
+        };
+        count.leave();
+        match self.begin(endpoint, request) {
+            Ok(handler) => self.finish(endpoint, handler, permit).await,
+            Err(status) => (Err(status), Some(permit)),
+        }
+    }
+
+    /// Runs a request here and now, without waiting: for handlers that are known to be
+    /// [quick](super::quick).
+    pub(super) fn call_now(&self, endpoint: &Arc<Endpoint>, request: Request) -> Now {
+        let mut handler = match self.begin(endpoint, request) {
+            Ok(handler) => handler,
+            Err(status) => return Now::Done(Err(status)),
+        };
+        // If it waits, it is asked again at once by whom it is left to.
+        let polled = handler.poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(outcome) = polled else {
+            endpoint.quick.waits();
+            return Now::Begun(handler);
+        };
+        let time = handler.began.elapsed();
+        endpoint.quick.ended(time);
+        endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
+        Now::Done(outcome)
+    }
+
+    fn begin(&self, endpoint: &Arc<Endpoint>, request: Request) -> Result<Begun, Status> {
+        let (method, deadline) = (request.method(), request.deadline());
+        if deadline.has_passed() {
+            // A handler that never waits would otherwise run to its end all the same.
+            let status = Status::deadline_exceeded(format!("no time was left for {method}"));
+            let status = status.not_started();
+            endpoint.stats.record(Err(&status), Duration::ZERO);
+            return Err(status);
+        }
+        let request = endpoint.check_sizes(request);
+        let work = match self.layers.get() {
+            None => self.handlers.call(request),
+            Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).boxed(),
+        };
+        let span = tracing::info_span!(
+            "call",
+            rpc.system = "nats",
+            rpc.method = %method,
+            service.instance.id = self.id,
+        );
+        Ok(Begun {
+            method,
+            deadline,
+            work,
+            span,
+            began: Instant::now(),
+            has_waited: false,
+        })
+    }
+
+    /// Lets a handler work to its end. A permit is its place among those that run.
+    pub(super) async fn finish(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        mut handler: Begun,
+        permit: OwnedSemaphorePermit,
+    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        let mut count = Count::begun(&**endpoint, handler.began);
+        let outcome = self.outcome(&mut handler).await;
+        match outcome {
+            Ok(Response {
+                metadata,
+                body: Body::Messages(messages),
+            }) => {
+                let call = (handler.method, handler.deadline);
+                let count = count.keep(endpoint);
+                let (forced, span) = (&self.lifecycle.forced, handler.span);
+                let messages = messages
+                    .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
+                (Ok(Response::streaming(messages, metadata)), None)
+            }
+            outcome => {
+                let time = count.end(outcome.as_ref().map(|_| ()));
+                if handler.has_waited {
+                    endpoint.quick.waits();
+                } else {
+                    endpoint.quick.ended(time);
+                }
+                (outcome, Some(permit))
+            }
+        }
+    }
+
+    async fn outcome(&self, handler: &mut Begun) -> Result<Response, Status> {
+        if !handler.has_waited {
+            let first = poll_fn(|cx| Poll::Ready(handler.poll(cx))).await;
+            if let Poll::Ready(outcome) = first {
+                return outcome;
+            }
+        }
+        // Only a handler that waits has a timer, which takes some work and memory.
+        let (method, deadline) = (handler.method, handler.deadline);
+        let end = async {
+            tokio::select! {
+                biased;
+                () = deadline.passed() => watch::late(method),
+                () = self.lifecycle.forced.cancelled() => watch::stopped(method),
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = poll_fn(|cx| handler.poll(cx)) => outcome,
+            status = Box::pin(end) => Err(status),
+        }
+    }
+
+    /// Has a worker's work done.
+    pub(super) async fn work(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        work: Work,
+    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        match work {
+            Work::Admitted(admitted, request) => self.call(endpoint, admitted, request).await,
+            Work::Begun(handler, permit) => self.finish(endpoint, handler, permit).await,
+        }
+    }
+}
