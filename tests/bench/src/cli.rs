@@ -37,6 +37,15 @@ pub(crate) struct Suite {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Compare instructions of nmfw with those in this file, and fail if they are more.
+    /// With --only or --peers: costs of those
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub(crate) check: Option<PathBuf>,
+
+    /// Write this file anew, with what --check will compare with
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "check"])]
+    pub(crate) bless: Option<PathBuf>,
+
     /// How often everything is measured, in turns
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -79,6 +88,8 @@ impl Suite {
     pub(crate) fn works(&self) -> Vec<Work> {
         let all = if self.quick {
             &[Work::Unary]
+        } else if self.has_baseline() {
+            &[Work::Instructions]
         } else {
             Work::ALL
         };
@@ -88,8 +99,18 @@ impl Suite {
     /// The peers to measure, in their order.
     pub(crate) fn peers(&self) -> Vec<Peer> {
         let every: &[Peer] = clap::ValueEnum::value_variants();
-        let all = if self.quick { &Peer::RUST } else { every };
+        let all = if self.quick {
+            &Peer::RUST
+        } else if self.has_baseline() {
+            &Peer::NMFW
+        } else {
+            every
+        };
         pick(all, every, &self.peers)
+    }
+
+    fn has_baseline(&self) -> bool {
+        self.check.is_some() || self.bless.is_some()
     }
 }
 
@@ -134,6 +155,20 @@ mod tests {
             .suite;
         assert_eq!(suite.works(), [Work::ServerStreaming]);
         assert_eq!(suite.peers(), [Peer::GoMicro]);
+    }
+
+    #[test]
+    fn a_baseline_is_of_instructions_of_nmfw_unless_told() {
+        let suite = parse("--check a.csv").unwrap().suite;
+        assert_eq!(suite.works(), [Work::Instructions]);
+        assert_eq!(suite.peers(), Peer::NMFW);
+        let suite = parse("--bless a.csv --only allocations --peers raw")
+            .unwrap()
+            .suite;
+        assert_eq!(suite.works(), [Work::Allocations]);
+        assert_eq!(suite.peers(), [Peer::Raw]);
+        assert!(parse("--check a.csv --bless a.csv").is_err());
+        assert!(parse("--check a.csv --quick").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of their own ([`process`], [`worker`]), and has the clients do the same work in turns.
 
 mod allocations;
+mod baseline;
 mod cli;
 mod counted;
 mod drive;

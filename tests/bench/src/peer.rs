@@ -50,6 +50,9 @@ impl Peer {
         Self::Tonic,
     ];
 
+    /// This project's own.
+    pub(crate) const NMFW: [Self; 3] = [Self::Nmfw, Self::NmfwBase, Self::NmfwLocal];
+
     pub(crate) fn is_rust(self) -> bool {
         Self::RUST.contains(&self)
     }

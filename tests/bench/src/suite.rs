@@ -1,13 +1,16 @@
 //! Runs the plan: every case by every peer, in turns, round after round.
 
 use std::{
+    fs,
     io::{IsTerminal, Write as _, stderr},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use nmfw_tests::{Failure, failure::Doing, install};
 
 use crate::{
+    baseline::Baseline,
     cli::Suite,
     counted,
     host::{Host, load},
@@ -31,14 +34,18 @@ pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
         Some(out) => out.clone(),
         None => install::target_dir().join("bench"),
     };
-    std::fs::create_dir_all(&out).doing(format_args!("create {}", out.display()))?;
+    fs::create_dir_all(&out).doing(format_args!("create {}", out.display()))?;
+    let baseline = match &suite.check {
+        Some(file) => Some(read_baseline(file)?),
+        None => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .doing("start a runtime")?;
     let host = Host::look();
     let began = Instant::now();
-    let results = runtime.block_on(Run::new(suite).measure())?;
+    let results = runtime.block_on(Run::new(suite, baseline.as_ref()).measure())?;
     let run = report::Run {
         host,
         load_after: load(),
@@ -57,11 +64,55 @@ pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
         run.took.as_secs_f64(),
         out.join("results.md").display()
     ));
+    match (&baseline, &suite.bless) {
+        (Some(baseline), _) => check(baseline, &results),
+        (None, Some(file)) => bless(file, &results),
+        (None, None) => Ok(()),
+    }
+}
+
+fn read_baseline(file: &Path) -> Result<Baseline, Failure> {
+    let text = fs::read_to_string(file).doing(format_args!("read {}", file.display()))?;
+    Baseline::parse(&text).doing(format_args!("read {}", file.display()))
+}
+
+/// Fails if something costs more than it did.
+fn check(baseline: &Baseline, results: &Results) -> Result<(), Failure> {
+    let compared = baseline.compare(&Baseline::of(results));
+    tell(&compared.render());
+    tell_skipped(results);
+    if compared.has_failed() {
+        return Err(Failure::new(
+            "costs are not what they were; if that is meant, write them anew with --bless",
+        ));
+    }
+    if compared.has_improved() {
+        tell("Some costs are less than they were; --bless keeps it so.");
+    }
     Ok(())
+}
+
+/// Writes what later runs are compared with.
+fn bless(file: &Path, results: &Results) -> Result<(), Failure> {
+    tell_skipped(results);
+    if results.costs.is_empty() || !results.skipped.is_empty() {
+        return Err(Failure::new("not all was measured; nothing is written"));
+    }
+    let text = Baseline::of(results).render();
+    fs::write(file, text).doing(format_args!("write {}", file.display()))
+}
+
+fn tell_skipped(results: &Results) {
+    for skipped in &results.skipped {
+        let (title, peer) = (skipped.case.title(), skipped.peer);
+        tell(&format!("{title}, {peer}: {}", skipped.reason));
+    }
 }
 
 struct Run<'a> {
     suite: &'a Suite,
+    /// If there is one, only what is in it is measured.
+    baseline: Option<&'a Baseline>,
     launchers: Vec<(Peer, Result<Launcher, String>)>,
     results: Results,
     done: usize,
@@ -69,9 +120,10 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(suite: &'a Suite) -> Self {
+    fn new(suite: &'a Suite, baseline: Option<&'a Baseline>) -> Self {
         Self {
             suite,
+            baseline,
             launchers: Vec::new(),
             results: Results::default(),
             done: 0,
@@ -219,6 +271,9 @@ impl<'a> Run<'a> {
         let peers: Vec<Peer> = self.launchers.iter().map(|(peer, _)| *peer).collect();
         for peer in peers {
             self.done += 1;
+            if self.baseline.is_some_and(|known| !known.has(&case, peer)) {
+                continue;
+            }
             self.progress(&format!("{}, {peer}", case.title()));
             let counted = match self.reason(peer, &case) {
                 Some(reason) => Err(Failure::new(reason)),
