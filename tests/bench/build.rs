@@ -1,6 +1,15 @@
-//! Generates the same service twice: for nmfw and for tonic, both with bodies as `Bytes`.
+//! Generates the same service twice: for nmfw and for tonic, both with bodies as `Bytes`. And one of
+//! very many methods, for nmfw.
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Methods of the service that has many, as many as `growth` asks for.
+const METHODS: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
@@ -16,6 +25,37 @@ fn main() -> Result<(), Box<dyn Error>> {
         .out_dir(dir("tonic")?)
         .bytes(".")
         .compile_fds(protox::compile(["proto/bench.proto"], ["proto"])?)?;
+    wide(&dir("wide")?)?;
     println!("cargo::rerun-if-changed=proto");
+    Ok(())
+}
+
+/// Writes a service of [`METHODS`] methods, generates it, and implements it.
+fn wide(dir: &Path) -> Result<(), Box<dyn Error>> {
+    let mut proto = String::from(
+        "syntax = \"proto3\";\n\npackage nmfw.bench.wide;\n\n\
+         message Payload {\n  bytes body = 1;\n}\n\nservice Wide {\n",
+    );
+    let mut echo = String::from("impl Wide for Echo {\n");
+    let others = (1..METHODS).map(|number| (format!("Other{number}"), format!("other{number}")));
+    for (method, function) in others.chain([("Echo".to_owned(), "echo".to_owned())]) {
+        writeln!(proto, "  rpc {method}(Payload) returns (Payload);")?;
+        writeln!(
+            echo,
+            "    async fn {function}(&self, _ctx: Context, request: Payload) -> Result<Payload, Status> \
+             {{ Ok(request) }}"
+        )?;
+    }
+    proto.push_str("}\n");
+    echo.push_str("}\n");
+    let file = dir.join("wide.proto");
+    fs::write(&file, proto)?;
+    fs::write(dir.join("echo.rs"), echo)?;
+    nmfw_build::configure()
+        .out_dir(dir)
+        .bytes(["."])
+        // With a client, the compiler's limit of recursion allows some 120 methods.
+        .build_client(false)
+        .compile_protos(&[file], &[dir])?;
     Ok(())
 }

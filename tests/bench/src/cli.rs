@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{peer::Peer, work::Work};
+use crate::{
+    peer::Peer,
+    setup::{Many, Tracing},
+    work::Work,
+};
 
 /// Measures nmfw beside raw NATS, other RPC on NATS, and direct gRPC, in turns on one machine, and
 /// writes results.csv, costs.csv, results.md and charts.
@@ -81,6 +85,15 @@ pub(crate) struct Worker {
     /// Runs on one thread, and counts allocations
     #[arg(long)]
     pub(crate) counting: bool,
+    /// Who listens to `tracing`
+    #[arg(long, default_value_t)]
+    pub(crate) tracing: Tracing,
+    /// What a server has many of
+    #[arg(long)]
+    pub(crate) many: Option<Many>,
+    /// How many of those
+    #[arg(long, default_value_t = 1)]
+    pub(crate) count: usize,
 }
 
 impl Suite {
@@ -199,11 +212,13 @@ mod tests {
     fn workers_are_not_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
         assert!(!help.contains("Serves"), "{help}");
-        let cli = parse("call nmfw-base nats://x:1 --clients 3 --counting").unwrap();
+        let cli =
+            parse("call nmfw-base nats://x:1 --clients 3 --counting --tracing lines").unwrap();
         let Some(Role::Call(worker)) = cli.role else {
             panic!("{cli:?}")
         };
         assert_eq!((worker.peer, worker.clients), (Peer::NmfwBase, 3));
         assert!(worker.counting);
+        assert_eq!(worker.tracing, Tracing::Lines);
     }
 }

@@ -10,6 +10,9 @@ use std::{
 use nmfw_tests::{Failure, failure::Doing, install};
 
 use crate::{
+    building,
+    cli::Suite,
+    growth,
     launch::Launcher,
     party::{Party, Running},
     process::resident,
@@ -29,7 +32,7 @@ const FEWER_CALLS: u64 = 1_280;
 const MORE_CALLS: u64 = 6_400;
 
 /// How long what idles is left alone before its memory is looked at.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
 /// How many calls are counted where allocations are.
 const COUNTED_CALLS: u64 = 12_800;
@@ -41,14 +44,17 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn costs(
     case: &Case,
     launcher: &Launcher,
-    rounds: u32,
+    suite: &Suite,
 ) -> Result<Vec<Cost>, Failure> {
-    if case.work == Work::Instructions {
-        return instructions(case, launcher).await;
+    match case.work {
+        Work::Instructions => return instructions(case, launcher).await,
+        Work::Building => return building::costs(case, launcher.peer),
+        Work::Growth => return growth::costs(case, launcher, suite).await,
+        _ => {}
     }
     let broker = Running::start(case.setup.broker).await?;
     if case.work == Work::Startup {
-        return startup(case, launcher, &broker, rounds).await;
+        return startup(case, launcher, &broker, suite.rounds).await;
     }
     let mut party = Party::start(launcher, case.setup, &broker).await?;
     let costs = match case.work {
@@ -94,7 +100,7 @@ async fn startup(
         Some(Cost {
             case: *case,
             peer: launcher.peer,
-            measure,
+            measure: (*measure).to_owned(),
             unit: "ms",
             value: median(times)?,
         })
@@ -117,7 +123,7 @@ async fn instructions(case: &Case, launcher: &Launcher) -> Result<Vec<Cost>, Fai
         Some(Cost {
             case: *case,
             peer: launcher.peer,
-            measure,
+            measure: (*measure).to_owned(),
             unit: "a call",
             value,
         })
@@ -184,7 +190,7 @@ async fn allocations(case: &Case, party: &mut Party) -> Result<Vec<Cost>, Failur
         Some(Cost {
             case: *case,
             peer: party.peer,
-            measure,
+            measure: measure.to_owned(),
             unit: "a call",
             value,
         })
@@ -224,7 +230,7 @@ async fn memory(case: &Case, party: &mut Party, broker: &Running) -> Result<Vec<
         Cost {
             case: *case,
             peer: party.peer,
-            measure,
+            measure: (*measure).to_owned(),
             unit: match case.what {
                 What::IdleClients => "KiB a client",
                 What::IdleSessions => "KiB a client with a session",

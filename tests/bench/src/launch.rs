@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use nmfw_tests::Failure;
 use tokio::process::Command;
 
-use crate::{foreign, peer::Peer};
+use crate::{
+    foreign,
+    peer::Peer,
+    setup::{Setup, Tracing},
+};
 
 /// A program that takes `serve` and `call` as this one does.
 #[derive(Clone, Debug)]
@@ -73,7 +77,7 @@ impl Launcher {
         }
     }
 
-    pub(crate) fn command(&self, part: Part, address: &str, counting: bool) -> Command {
+    pub(crate) fn command(&self, part: Part, address: &str, setup: &Setup) -> Command {
         let role = match part {
             Part::Server => "serve",
             Part::Clients(_) => "call",
@@ -94,8 +98,18 @@ impl Launcher {
         if let Part::Clients(count) = part {
             command.arg("--clients").arg(count.to_string());
         }
-        if counting {
+        // What is not said can be left out by peers that do not know it.
+        if setup.counting {
             command.arg("--counting");
+        }
+        if setup.tracing != Tracing::Off {
+            command.arg("--tracing").arg(setup.tracing.to_string());
+        }
+        if let Some((many, count)) = setup.many
+            && part == Part::Server
+        {
+            command.arg("--many").arg(many.to_string());
+            command.arg("--count").arg(count.to_string());
         }
         command
     }

@@ -5,12 +5,15 @@
 
 mod allocations;
 mod baseline;
+mod building;
 mod cli;
 mod counted;
 mod drive;
 mod foreign;
+mod growth;
 mod host;
 mod launch;
+mod listen;
 mod meter;
 mod party;
 mod peer;
@@ -19,6 +22,7 @@ mod process;
 mod protocol;
 mod report;
 mod results;
+mod setup;
 mod stats;
 mod suite;
 mod work;

@@ -7,12 +7,13 @@ use crate::{
     launch::{Launcher, Part},
     peer::Peer,
     process::Process,
-    work::{Broker, Setup},
+    setup::{Broker, Setup},
 };
 
 /// The processes of a peer in a setup.
 pub(crate) struct Party {
     pub(crate) peer: Peer,
+    pub(crate) setup: Setup,
     pub(crate) servers: Vec<Process>,
     pub(crate) client: Process,
 }
@@ -39,6 +40,7 @@ impl Party {
         let client = Self::client(launcher, setup, broker, &servers).await?;
         Ok(Self {
             peer,
+            setup,
             servers,
             client,
         })
@@ -50,7 +52,7 @@ impl Party {
         broker: &Running,
         number: usize,
     ) -> Result<Process, Failure> {
-        let command = launcher.command(Part::Server, &broker.url(), setup.counting);
+        let command = launcher.command(Part::Server, &broker.url(), &setup);
         Process::start(command, format!("{}'s server {number}", launcher.peer)).await
     }
 
@@ -63,7 +65,7 @@ impl Party {
         let address = servers
             .first()
             .map_or_else(|| broker.url(), |server| server.address.clone());
-        let command = launcher.command(Part::Clients(setup.clients), &address, setup.counting);
+        let command = launcher.command(Part::Clients(setup.clients), &address, &setup);
         Process::start(command, format!("{}'s client", launcher.peer)).await
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use clap::ValueEnum;
 
 use crate::protocol::What;
-use crate::work::{Broker, Case};
+use crate::setup::{Broker, Many, Tracing};
+use crate::work::{Case, Work};
 
 /// A way to make calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -82,6 +83,26 @@ impl Peer {
         const MAX_PAYLOAD: usize = 1024 * 1024;
         /// Half of what nats-server keeps for a connection before it cuts it off.
         const MAX_UNDER_WAY: usize = 32 * 1024 * 1024;
+        if case.work == Work::Building {
+            return match self {
+                Self::Nmfw | Self::Tonic => Ok(()),
+                _ => Err("only nmfw and tonic are built as packages of their own"),
+            };
+        }
+        if case.work == Work::UnaryTracingOff || case.setup.tracing != Tracing::Off {
+            return match self {
+                Self::Nmfw | Self::NmfwBase => Ok(()),
+                _ => Err("only nmfw over NATS traces calls of client and server"),
+            };
+        }
+        if let Some((many, _)) = case.setup.many {
+            return match (self, many) {
+                (Self::Nmfw, _) => Ok(()),
+                (Self::NmfwBase, Many::Sessions) => Err("it has no sessions"),
+                (Self::NmfwBase, _) => Ok(()),
+                _ => Err("growth is measured for nmfw over NATS"),
+            };
+        }
         let under_way = case.callers * case.payload;
         match (self, case.what) {
             (Self::Nmfw | Self::Tonic, Download | Upload | Chat | IdleStreams)
@@ -139,7 +160,6 @@ impl fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::Work;
 
     #[test]
     fn names_are_those_of_the_command_line() {

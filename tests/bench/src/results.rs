@@ -35,7 +35,7 @@ pub(crate) struct Row {
 pub(crate) struct Cost {
     pub(crate) case: Case,
     pub(crate) peer: Peer,
-    pub(crate) measure: &'static str,
+    pub(crate) measure: String,
     pub(crate) unit: &'static str,
     pub(crate) value: f64,
 }

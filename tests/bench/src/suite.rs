@@ -21,8 +21,9 @@ use crate::{
     protocol::Outcome,
     report,
     results::{Results, Row, Skipped},
+    setup::Setup,
     stats::Sample,
-    work::{Case, Setup},
+    work::Case,
 };
 
 /// How long a peer does a work before it is measured: caches fill, sessions open.
@@ -147,14 +148,16 @@ impl<'a> Run<'a> {
             (timed.len() * self.suite.rounds as usize + counted.len()) * self.launchers.len();
         let mut setups: Vec<Setup> = Vec::new();
         for case in &timed {
-            if !setups.contains(&case.setup) {
-                setups.push(case.setup);
+            let setup = case.setup.without_tracing();
+            if !setups.contains(&setup) {
+                setups.push(setup);
             }
         }
         for setup in setups {
-            let cases = timed.iter().filter(|case| case.setup == setup);
-            self.rounds(setup, &cases.copied().collect::<Vec<_>>())
-                .await?;
+            let cases = timed
+                .iter()
+                .filter(|case| case.setup.without_tracing() == setup);
+            self.rounds(&cases.copied().collect::<Vec<_>>()).await?;
         }
         for case in counted {
             self.count(case).await?;
@@ -173,27 +176,37 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All cases of a setup.
-    async fn rounds(&mut self, setup: Setup, cases: &[Case]) -> Result<(), Failure> {
-        let broker = Running::start(setup.broker).await?;
+    /// All cases of setups that have the same turns.
+    async fn rounds(&mut self, cases: &[Case]) -> Result<(), Failure> {
         let peers: Vec<Peer> = self.launchers.iter().map(|(peer, _)| *peer).collect();
+        // Each with a broker, as servers of one peer would share their calls on the same.
+        let mut brokers: Vec<(Setup, Running)> = Vec::new();
+        for case in cases {
+            if !brokers.iter().any(|(setup, _)| *setup == case.setup) {
+                let broker = Running::start(case.setup.broker).await?;
+                brokers.push((case.setup, broker));
+            }
+        }
         let mut parties = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
-        for peer in &peers {
-            let mut failed = None;
-            if cases.iter().any(|case| self.reason(*peer, case).is_none()) {
-                match self.party(*peer, setup, &broker).await {
-                    Ok(party) => parties.push(party),
-                    Err(failure) => failed = Some(failure.to_string()),
+        for (setup, broker) in &brokers {
+            let cases = cases.iter().filter(|case| case.setup == *setup);
+            for peer in &peers {
+                let mut failed = None;
+                if cases.clone().any(|case| self.reason(*peer, case).is_none()) {
+                    match self.party(*peer, *setup, broker).await {
+                        Ok(party) => parties.push(party),
+                        Err(failure) => failed = Some(failure.to_string()),
+                    }
                 }
+                rows.extend(cases.clone().map(|case| Row {
+                    case: *case,
+                    peer: *peer,
+                    samples: Vec::new(),
+                    errors: 0,
+                    note: self.reason(*peer, case).or_else(|| failed.clone()),
+                }));
             }
-            rows.extend(cases.iter().map(|case| Row {
-                case: *case,
-                peer: *peer,
-                samples: Vec::new(),
-                errors: 0,
-                note: self.reason(*peer, case).or_else(|| failed.clone()),
-            }));
         }
         let was = self.done;
         for round in 0..self.suite.rounds as usize {
@@ -201,7 +214,7 @@ impl<'a> Run<'a> {
                 // Nobody always comes after the same one.
                 let turn = round % parties.len().max(1);
                 parties.rotate_left(turn);
-                for party in &mut parties {
+                for party in parties.iter_mut().filter(|party| party.setup == case.setup) {
                     let row = rows
                         .iter_mut()
                         .find(|row| row.case == *case && row.peer == party.peer);
@@ -210,7 +223,7 @@ impl<'a> Run<'a> {
                     };
                     self.done += 1;
                     self.progress(&format!("{}, {}", case.title(), party.peer));
-                    match self.sample(case, party, &broker).await {
+                    match self.sample(case, party, &brokers).await {
                         Ok((sample, outcome)) => row.add(sample, &outcome),
                         Err(failure) => row.fail(&failure),
                     }
@@ -221,7 +234,9 @@ impl<'a> Run<'a> {
         for party in parties {
             party.stop().await;
         }
-        broker.stop().await;
+        for (_, broker) in brokers {
+            broker.stop().await;
+        }
         self.results.rows.extend(rows);
         Ok(())
     }
@@ -230,11 +245,14 @@ impl<'a> Run<'a> {
         &self,
         case: &Case,
         party: &mut Party,
-        broker: &Running,
+        brokers: &[(Setup, Running)],
     ) -> Result<(Option<Sample>, Outcome), Failure> {
         party.client.run(case.job().lasting(WARM_UP)).await?;
         let (servers, client) = (party.server_pids(), party.client_pids());
-        let brokers = broker.pids();
+        let mut own = brokers.iter().filter(|(setup, _)| *setup == case.setup);
+        let brokers = own
+            .next()
+            .map_or_else(Vec::new, |(_, broker)| broker.pids());
         let look = || {
             let cpu = [&client, &servers, &brokers].map(|pids| cpu_seconds(pids));
             (cpu, busy_seconds(), Instant::now())
@@ -277,7 +295,7 @@ impl<'a> Run<'a> {
             self.progress(&format!("{}, {peer}", case.title()));
             let counted = match self.reason(peer, &case) {
                 Some(reason) => Err(Failure::new(reason)),
-                None => counted::costs(&case, self.launcher(peer)?, self.suite.rounds).await,
+                None => counted::costs(&case, self.launcher(peer)?, self.suite).await,
             };
             match counted {
                 Ok(costs) => self.results.costs.extend(costs),

@@ -2,7 +2,11 @@
 
 use clap::ValueEnum;
 
-use crate::protocol::{Job, What};
+use crate::{
+    growth,
+    protocol::{Job, What},
+    setup::{Broker, Many, Setup, Tracing},
+};
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -16,6 +20,12 @@ pub(crate) enum Work {
     UnaryDeadline,
     /// Calls with three entries of metadata
     UnaryMetadata,
+    /// Calls by 128 callers to which no `tracing` subscriber listens
+    UnaryTracingOff,
+    /// The same with a registry that keeps spans, in client and server
+    UnaryTracingSpans,
+    /// The same with a line of text a span, which is thrown away
+    UnaryTracingLines,
     /// Messages from the server
     ServerStreaming,
     /// Messages to the server
@@ -44,6 +54,10 @@ pub(crate) enum Work {
     Instructions,
     /// Time until a server serves, and until a client has its first answer
     Startup,
+    /// Start-up, memory and calls of 1 to 1000 services, instances, methods and sessions
+    Growth,
+    /// Time to build a hello-world service, its crates, and its size
+    Building,
 }
 
 /// One thing to measure.
@@ -56,36 +70,8 @@ pub(crate) struct Case {
     pub(crate) setup: Setup,
 }
 
-/// What has to run for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Setup {
-    pub(crate) broker: Broker,
-    /// Servers, each a process.
-    pub(crate) instances: usize,
-    /// Clients of the one process of clients, each with a connection.
-    pub(crate) clients: usize,
-    /// Client and server run on one thread each, and count allocations.
-    pub(crate) counting: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broker {
-    NatsServer,
-    Embedded,
-}
-
 const SMALL: usize = 16;
 const KIB: usize = 1024;
-
-impl Setup {
-    /// One of each.
-    pub(crate) const PLAIN: Self = Self {
-        broker: Broker::NatsServer,
-        instances: 1,
-        clients: 1,
-        counting: false,
-    };
-}
 
 impl Work {
     /// All of it.
@@ -94,6 +80,9 @@ impl Work {
         Self::UnarySleep,
         Self::UnaryDeadline,
         Self::UnaryMetadata,
+        Self::UnaryTracingOff,
+        Self::UnaryTracingSpans,
+        Self::UnaryTracingLines,
         Self::ServerStreaming,
         Self::ClientStreaming,
         Self::BidiStreaming,
@@ -106,12 +95,17 @@ impl Work {
         Self::Memory,
         Self::Instructions,
         Self::Startup,
+        Self::Growth,
+        Self::Building,
     ];
 
     /// Whether it is timed in rounds, and not counted.
     pub(crate) fn is_timed(self) -> bool {
-        use Work::{Allocations, Instructions, Memory, Startup};
-        !matches!(self, Allocations | Memory | Instructions | Startup)
+        use Work::{Allocations, Building, Growth, Instructions, Memory, Startup};
+        !matches!(
+            self,
+            Allocations | Memory | Instructions | Startup | Growth | Building
+        )
     }
 
     /// The name, as on the command line and in the results.
@@ -128,6 +122,7 @@ impl Work {
         let plain = Setup::PLAIN;
         let instances = |instances| Setup { instances, ..plain };
         let clients = |clients| Setup { clients, ..plain };
+        let tracing = |tracing| Setup { tracing, ..plain };
         match self {
             Self::Unary if quick => self.grid(What::Unary, &[1, 128, 1024], &[SMALL], plain),
             Self::Unary => {
@@ -137,6 +132,13 @@ impl Work {
             Self::UnarySleep => self.grid(What::Sleep, many, &[SMALL], plain),
             Self::UnaryDeadline => self.grid(What::Deadline, &[128], &[SMALL], plain),
             Self::UnaryMetadata => self.grid(What::Metadata, &[128], &[SMALL], plain),
+            Self::UnaryTracingOff => self.grid(What::Unary, &[128], &[SMALL], plain),
+            Self::UnaryTracingSpans => {
+                self.grid(What::Unary, &[128], &[SMALL], tracing(Tracing::Spans))
+            }
+            Self::UnaryTracingLines => {
+                self.grid(What::Unary, &[128], &[SMALL], tracing(Tracing::Lines))
+            }
             Self::ServerStreaming => self.grid(What::Download, streams, sizes, plain),
             Self::ClientStreaming => self.grid(What::Upload, streams, sizes, plain),
             Self::BidiStreaming => self.grid(What::Chat, streams, sizes, plain),
@@ -151,13 +153,23 @@ impl Work {
                 };
                 self.grid(What::Unary, many, &[SMALL], setup)
             }
-            Self::Startup => self.grid(What::Unary, &[1], &[SMALL], plain),
+            Self::Startup | Self::Building => self.grid(What::Unary, &[1], &[SMALL], plain),
             Self::Allocations | Self::Instructions => {
                 let setup = Setup {
                     counting: true,
                     ..plain
                 };
                 self.grid(What::Unary, &[1, 128], &[SMALL], setup)
+            }
+            Self::Growth => {
+                let counts = if quick { &[100] } else { &growth::COUNTS[..] };
+                let all = Many::value_variants().iter();
+                all.flat_map(|many| counts.iter().map(move |count| (*many, *count)))
+                    .flat_map(|(many, count)| {
+                        let many = Some((many, count));
+                        self.grid(What::Unary, &[count], &[SMALL], Setup { many, ..plain })
+                    })
+                    .collect()
             }
             Self::Memory => {
                 let idle = [What::IdleClients, What::IdleSessions, What::IdleStreams];
@@ -207,6 +219,18 @@ impl Case {
             (_, 1) => "1 caller".to_owned(),
             (_, count) => format!("{count} callers"),
         };
+        if self.work == Work::Building {
+            return self.work.name();
+        }
+        if let Some((many, count)) = self.setup.many {
+            let many = many.to_string();
+            let many = if count == 1 {
+                many.trim_end_matches('s')
+            } else {
+                &many
+            };
+            return format!("{}, {count} {many}", self.work.name());
+        }
         if self.work == Work::Memory {
             return format!("{}, {what}", self.work.name());
         }

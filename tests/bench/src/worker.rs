@@ -15,6 +15,7 @@ use crate::{
     allocations,
     cli::Worker,
     drive::Driver,
+    listen::listen,
     peer::Peer,
     peers::{
         self, BaseClient, Client, HeadersClient, LocalClient, MultiplexedClient, RawClient,
@@ -25,9 +26,11 @@ use crate::{
 
 /// Serves as a peer until the input ends.
 pub(crate) fn serve(worker: &Worker) -> Result<(), Failure> {
+    listen(worker.tracing)?;
     let runtime = runtime(worker)?;
     let mut input = Input::new();
-    let (_held, address) = runtime.block_on(peers::serve(worker.peer, &worker.address))?;
+    let many = worker.many.map(|many| (many, worker.count));
+    let (_held, address) = runtime.block_on(peers::serve(worker.peer, &worker.address, many))?;
     say(format_args!("{READY} {address}"))?;
     while let Some(line) = runtime.block_on(input.line()) {
         if line != COUNT {
@@ -58,6 +61,7 @@ pub(crate) fn call(worker: &Worker) -> Result<(), Failure> {
 }
 
 fn call_as<C: Client>(worker: &Worker) -> Result<(), Failure> {
+    listen(worker.tracing)?;
     let runtime = runtime(worker)?;
     let mut input = Input::new();
     let address = &worker.address;

@@ -6,13 +6,14 @@ mod local;
 mod nmfw;
 mod raw;
 mod tonic;
+mod wide;
 
 use std::{any::Any, fmt::Display, time::Duration};
 
 use bytes::Bytes;
 use nmfw_tests::Failure;
 
-use crate::{meter::Over, peer::Peer};
+use crate::{meter::Over, peer::Peer, setup::Many};
 
 pub(crate) use self::{
     async_nats_service::ServiceClient,
@@ -88,9 +89,13 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
 }
 
 /// Serves as this peer. What it gives back serves until it is dropped, at the address.
-pub(crate) async fn serve(peer: Peer, url: &str) -> Result<(Held, String), Failure> {
+pub(crate) async fn serve(
+    peer: Peer,
+    url: &str,
+    many: Option<(Many, usize)>,
+) -> Result<(Held, String), Failure> {
     match peer {
-        Peer::Nmfw | Peer::NmfwBase => nmfw::serve(peer, url).await,
+        Peer::Nmfw | Peer::NmfwBase => nmfw::serve(peer, url, many).await,
         Peer::Raw | Peer::RawHeaders => raw::serve(peer, url).await,
         Peer::AsyncNatsService => async_nats_service::serve(url).await,
         Peer::Tonic => tonic::serve().await,

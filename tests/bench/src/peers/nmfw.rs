@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use nmfw::{Channel, Context, Server, Status, Stream, Streaming};
+use nmfw::{Channel, Context, Server, Status, Stream, Streaming, server::Service};
 use nmfw_tests::{Failure, failure::Doing};
 
-use super::{Client, Held, How, METADATA, NAP, TIMEOUT, subject, text};
-use crate::{meter::Over, peer::Peer};
+use super::{Client, Held, How, METADATA, NAP, TIMEOUT, subject, text, wide};
+use crate::{meter::Over, peer::Peer, setup::Many};
 
 pub(super) use self::generated::{Bench, BenchClient};
 use self::generated::{BenchServer, DownloadRequest, Payload, Total};
@@ -62,14 +62,36 @@ impl Bench for Echo {
     }
 }
 
-pub(super) async fn serve(peer: Peer, url: &str) -> Result<(Held, String), Failure> {
+pub(super) async fn serve(
+    peer: Peer,
+    url: &str,
+    many: Option<(Many, usize)>,
+) -> Result<(Held, String), Failure> {
     let nats = nmfw::connect(url).await.doing("connect")?;
-    let running = Server::new(nats)
-        .add_service(BenchServer::new(Echo).subject(subject(peer)))
-        .start()
-        .await
-        .doing("serve")?;
+    let server = services(peer, many)
+        .into_iter()
+        .fold(Server::new(nats), Server::add_service);
+    let running = server.start().await.doing("serve")?;
     Ok((Box::new(running), url.to_owned()))
+}
+
+/// What is served. Clients call the first one.
+fn services(peer: Peer, many: Option<(Many, usize)>) -> Vec<Service> {
+    let echo = || BenchServer::new(Echo).subject(subject(peer));
+    match many {
+        Some((Many::Services, count)) => {
+            let others = (1..count).map(|number| {
+                let name = format!("bench-{number}");
+                BenchServer::new(Echo)
+                    .subject(format!("{}.{number}", subject(peer)))
+                    .name(name)
+            });
+            std::iter::once(echo()).chain(others).collect()
+        }
+        Some((Many::Instances, count)) => (0..count).map(|_| echo()).collect(),
+        Some((Many::Methods, count)) => vec![wide::service(count).subject(subject(peer))],
+        Some((Many::Sessions, _)) | None => vec![echo()],
+    }
 }
 
 /// A client whose calls share a session.

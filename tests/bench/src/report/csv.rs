@@ -112,7 +112,7 @@ mod tests {
             costs: vec![Cost {
                 case,
                 peer: Peer::Raw,
-                measure: "allocations_client",
+                measure: "allocations_client".to_owned(),
                 unit: "a call",
                 value: 7.0,
             }],

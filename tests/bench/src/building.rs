@@ -1,0 +1,225 @@
+//! What a hello-world service costs before it runs: a package of its own beside the workspace, with
+//! the versions of the workspace's lock file, built from nothing.
+
+use std::{
+    collections::HashSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nmfw_tests::{Failure, failure::Doing, install};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{peer::Peer, results::Cost, work::Case};
+
+const PROTO: &str = include_str!("../hello/hello.proto");
+
+/// A build of everything, on a machine that does something else too.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// Downloads.
+const FETCH_LIMIT: Duration = Duration::from_secs(300);
+
+/// A package, and where cargo is to build it: both gone when dropped.
+#[derive(Debug)]
+struct Package {
+    dir: TempDir,
+}
+
+/// What came of a build.
+#[derive(Debug)]
+struct Built {
+    seconds: f64,
+    /// Compiled ones, those for the build script among them.
+    crates: usize,
+    program: PathBuf,
+}
+
+/// Builds a peer's service: debug, release, and the latter once more without symbols.
+pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
+    let package = Package::write(peer)?;
+    package.fetch()?;
+    let linked = package.linked()?;
+    let debug = package.build(&["build"])?;
+    let release = package.build(&["build", "--release"])?;
+    let size = |built: &Built| {
+        let found = fs::metadata(&built.program).doing("look at what was built");
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        found.map(|found| found.len() as f64 / 1024.0)
+    };
+    let full = size(&release)?;
+    let stripped = package.build(&["rustc", "--release", "--", "-C", "strip=symbols"])?;
+    #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
+    let measures = [
+        ("crates_linked", "crates", linked as f64),
+        ("crates_compiled", "crates", debug.crates as f64),
+        ("build_debug", "s", debug.seconds),
+        ("build_release", "s", release.seconds),
+        ("binary", "KiB", full),
+        ("binary_stripped", "KiB", size(&stripped)?),
+    ];
+    let costs = measures.map(|(measure, unit, value)| Cost {
+        case: *case,
+        peer,
+        measure: measure.to_owned(),
+        unit,
+        value,
+    });
+    Ok(costs.into())
+}
+
+impl Package {
+    fn write(peer: Peer) -> Result<Self, Failure> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = workspace.canonicalize().doing("find the workspace")?;
+        let (manifest, build, main) = match peer {
+            Peer::Tonic => (
+                include_str!("../hello/tonic.toml").to_owned(),
+                include_str!("../hello/tonic_build.rs"),
+                include_str!("../hello/tonic_main.rs"),
+            ),
+            _ => (
+                manifest(&workspace)?,
+                include_str!("../hello/nmfw_build.rs"),
+                include_str!("../hello/nmfw_main.rs"),
+            ),
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("hello-")
+            .tempdir_in(install::target_dir())
+            .doing("create a directory for a package")?;
+        let put = |name: &str, text: &str| {
+            let file = dir.path().join(name);
+            fs::write(file, text).doing(format_args!("write {name}"))
+        };
+        fs::create_dir(dir.path().join("src")).doing("create its src")?;
+        put("Cargo.toml", &manifest)?;
+        put("build.rs", build)?;
+        put("src/main.rs", main)?;
+        put("hello.proto", PROTO)?;
+        let lock = workspace.join("Cargo.lock");
+        fs::copy(lock, dir.path().join("Cargo.lock")).doing("copy the lock file")?;
+        Ok(Self { dir })
+    }
+
+    /// Cargo, without what would make a build anything but cold, or its output anything but here.
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("CARGO_TARGET_DIR", self.dir.path().join("target"))
+            .env("RUSTC_WRAPPER", "")
+            .env_remove("CARGO_BUILD_TARGET");
+        cargo
+    }
+
+    /// Has all crates in cargo's cache, so that no download is timed.
+    fn fetch(&self) -> Result<(), Failure> {
+        let offline = self.tree().env("CARGO_NET_OFFLINE", "true").output();
+        if offline.is_ok_and(|output| output.status.success()) {
+            return Ok(());
+        }
+        install::run(&mut self.cargo(&["fetch"]), FETCH_LIMIT).map(drop)
+    }
+
+    fn tree(&self) -> Command {
+        self.cargo(&["tree", "--edges", "normal", "--prefix", "none"])
+    }
+
+    /// How many crates are in the program, itself among them.
+    fn linked(&self) -> Result<usize, Failure> {
+        let text = install::run(self.tree().arg("--offline").arg("--quiet"), FETCH_LIMIT)?;
+        Ok(crates_of_tree(&text))
+    }
+
+    fn build(&self, args: &[&str]) -> Result<Built, Failure> {
+        let mut cargo = self.cargo(&args[..1]);
+        cargo.args(["--offline", "--quiet", "--message-format=json"]);
+        cargo.args(&args[1..]);
+        let began = Instant::now();
+        let text = install::run(&mut cargo, BUILD_LIMIT)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let (crates, program) = built(&text);
+        let program = program.ok_or_else(|| Failure::new("cargo does not say what it built"))?;
+        Ok(Built {
+            seconds,
+            crates,
+            program,
+        })
+    }
+}
+
+/// With the paths of this checkout.
+fn manifest(workspace: &Path) -> Result<String, Failure> {
+    let path = |name: &str| {
+        let path = workspace.join(name);
+        serde_json::to_string(&path).doing("write a path")
+    };
+    Ok(include_str!("../hello/nmfw.toml")
+        .replace("\"NMFW\"", &path("nmfw")?)
+        .replace("\"NMFW-BUILD\"", &path("nmfw-build")?))
+}
+
+/// Each crate of `cargo tree` once: it repeats some, and says so behind their versions.
+fn crates_of_tree(text: &str) -> usize {
+    let crates = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?, words.next()?))
+    });
+    crates.collect::<HashSet<_>>().len()
+}
+
+/// The number of crates and the program in what cargo says as JSON.
+fn built(text: &str) -> (usize, Option<PathBuf>) {
+    let mut crates = HashSet::new();
+    let mut program = None;
+    for line in text.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        if message["reason"] != "compiler-artifact" {
+            continue;
+        }
+        crates.insert(message["package_id"].to_string());
+        if let Some(path) = message["executable"].as_str() {
+            program = Some(PathBuf::from(path));
+        }
+    }
+    (crates.len(), program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_crates_once() {
+        assert_eq!(
+            crates_of_tree("a v1.0.0\nb v1.0.0\nb v2.0.0\na v1.0.0 (*)\n"),
+            3
+        );
+        let text = r#"{"reason":"compiler-artifact","package_id":"a","executable":null}
+{"reason":"compiler-artifact","package_id":"a","executable":null}
+{"reason":"build-script-executed","package_id":"b"}
+warning: not JSON
+{"reason":"compiler-artifact","package_id":"hello","executable":"/x/hello"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(built(text), (2, Some(PathBuf::from("/x/hello"))));
+        assert_eq!(built(""), (0, None));
+    }
+
+    #[test]
+    fn cargo_can_read_the_packages() {
+        for peer in [Peer::Nmfw, Peer::Tonic] {
+            let package = Package::write(peer).unwrap();
+            let args = ["metadata", "--offline", "--no-deps", "--format-version=1"];
+            let text = install::run(&mut package.cargo(&args), FETCH_LIMIT).unwrap();
+            assert!(text.contains(r#""name":"hello""#), "{text}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How costs grow with what a process has many of: services, instances, methods, sessions.
+
+use std::time::{Duration, Instant};
+
+use nmfw_tests::Failure;
+
+use crate::{
+    cli::Suite,
+    counted::SETTLE,
+    launch::Launcher,
+    party::{Party, Running},
+    process::{Process, resident},
+    protocol::{Job, Outcome, What},
+    results::Cost,
+    setup::Many,
+    stats::median,
+    work::Case,
+};
+
+/// How many there are of each.
+pub(crate) const COUNTS: [usize; 4] = [1, 10, 100, 1000];
+
+/// How many callers make calls where it is measured how many are made, and the one whose calls are
+/// measured for how long they take.
+const CALLERS: [usize; 2] = [128, 1];
+
+/// How long callers call before they are measured.
+const WARM_UP: Duration = Duration::from_millis(150);
+
+/// Starts what there is many of, looks at memory, and has one client make calls.
+pub(crate) async fn costs(
+    case: &Case,
+    launcher: &Launcher,
+    suite: &Suite,
+) -> Result<Vec<Cost>, Failure> {
+    let Some((many, count)) = case.setup.many else {
+        return Err(Failure::new("there is not many of anything"));
+    };
+    let mut costs = Vec::new();
+    let mut put = |measure: &str, unit, value: Option<f64>| {
+        costs.extend(value.map(|value| Cost {
+            case: *case,
+            peer: launcher.peer,
+            measure: format!("{many}_{measure}"),
+            unit,
+            value,
+        }));
+    };
+    let broker = Running::start(case.setup.broker).await?;
+    let (server, startup) = server(case, launcher, &broker, suite.rounds).await?;
+    put("startup_server", "ms", startup);
+
+    let servers = [server];
+    let mut client = Party::client(launcher, case.setup, &broker, &servers).await?;
+    // The client that makes the calls has a session, too.
+    run(&mut client, case.job().lasting(WARM_UP)).await?;
+    if many == Many::Sessions && count > 1 {
+        let mut job = case.job();
+        (job.what, job.callers) = (What::IdleSessions, count - 1);
+        let began = Instant::now();
+        run(&mut client, job).await?;
+        put(
+            "startup_clients",
+            "ms",
+            Some(began.elapsed().as_secs_f64() * 1e3),
+        );
+    }
+    tokio::time::sleep(SETTLE).await;
+    put("memory_server", "KiB", memory(servers[0].pid()));
+    put("memory_client", "KiB", memory(client.pid()));
+    put("memory_broker", "KiB", memory(broker.pids()));
+
+    for callers in CALLERS {
+        let mut job = case.job().lasting(WARM_UP);
+        job.callers = callers;
+        run(&mut client, job).await?;
+        let job = job.lasting(Duration::from_millis(suite.millis));
+        let (mut rates, mut medians) = (Vec::new(), Vec::new());
+        for _ in 0..suite.rounds {
+            let outcome = run(&mut client, job).await?;
+            rates.push(outcome.per_second());
+            medians.extend(outcome.p50_us);
+        }
+        if callers == 1 {
+            put("p50_1_caller", "us", median(&medians));
+        } else {
+            put("calls_128_callers", "a second", median(&rates));
+        }
+    }
+    client.stop().await;
+    for server in servers {
+        server.stop().await;
+    }
+    broker.stop().await;
+    Ok(costs)
+}
+
+/// A server, and how many milliseconds one takes to serve.
+async fn server(
+    case: &Case,
+    launcher: &Launcher,
+    broker: &Running,
+    rounds: u32,
+) -> Result<(Process, Option<f64>), Failure> {
+    let mut times = Vec::new();
+    loop {
+        let began = Instant::now();
+        let server = Party::server(launcher, case.setup, broker, 0).await?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+        if times.len() >= rounds as usize {
+            return Ok((server, median(&times)));
+        }
+        server.stop().await;
+    }
+}
+
+/// Resident memory in KiB.
+fn memory(pids: impl IntoIterator<Item = u32>) -> Option<f64> {
+    let pids: Vec<u32> = pids.into_iter().collect();
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let memory = resident(&pids) as f64 / 1024.0;
+    (!pids.is_empty()).then_some(memory)
+}
+
+/// Does a job without any error.
+async fn run(client: &mut Process, job: Job) -> Result<Outcome, Failure> {
+    let outcome = client.run(job).await?;
+    match outcome.error {
+        Some(error) => Err(Failure::new(error)),
+        None => Ok(outcome),
+    }
+}
