@@ -79,8 +79,10 @@ impl Baseline {
             let (work, peer) = (line.work.name(), line.peer);
             let _ = writeln!(
                 out,
-                "{work},{peer},{},{},{:.0}",
-                line.callers, line.measure, line.value
+                "{work},{peer},{},{},{}",
+                line.callers,
+                line.measure,
+                number(line.value)
             );
         }
         out
@@ -112,6 +114,12 @@ impl Baseline {
         let mut same = self.lines.iter().filter(|line| line.key() == wanted.key());
         same.next().map(|line| line.value)
     }
+}
+
+/// As exact as tolerances need it.
+fn number(value: f64) -> String {
+    let digits = if value < 1000.0 { 2 } else { 0 };
+    format!("{value:.digits$}")
 }
 
 impl Line {
@@ -188,9 +196,9 @@ impl Comparison {
         for (line, now, verdict) in &self.lines {
             let was = match verdict {
                 Verdict::New => "-".to_owned(),
-                _ => format!("{:.0}", line.value),
+                _ => number(line.value),
             };
-            let is = now.map_or_else(|| "-".to_owned(), |now| format!("{now:.0}"));
+            let is = now.map_or_else(|| "-".to_owned(), number);
             let change = match verdict {
                 Verdict::New | Verdict::Gone => "-".to_owned(),
                 _ => now.map_or_else(String::new, |now| {

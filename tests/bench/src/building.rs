@@ -119,21 +119,22 @@ impl Package {
 
     /// Has all crates in cargo's cache, so that no download is timed.
     fn fetch(&self) -> Result<(), Failure> {
-        let offline = self.tree().env("CARGO_NET_OFFLINE", "true").output();
-        if offline.is_ok_and(|output| output.status.success()) {
+        if self.tree("normal,build").is_ok() {
             return Ok(());
         }
-        install::run(&mut self.cargo(&["fetch"]), FETCH_LIMIT).map(drop)
+        let fetched = install::run(&mut self.cargo(&["fetch"]), FETCH_LIMIT);
+        fetched.doing("fetch crates").map(drop)
     }
 
-    fn tree(&self) -> Command {
-        self.cargo(&["tree", "--edges", "normal", "--prefix", "none"])
+    /// What it needs, one crate a line, as far as it is in the cache.
+    fn tree(&self, edges: &str) -> Result<String, Failure> {
+        let args = ["tree", "--offline", "--quiet", "--prefix=none", "--edges"];
+        install::run(self.cargo(&args).arg(edges), FETCH_LIMIT)
     }
 
     /// How many crates are in the program, itself among them.
     fn linked(&self) -> Result<usize, Failure> {
-        let text = install::run(self.tree().arg("--offline").arg("--quiet"), FETCH_LIMIT)?;
-        Ok(crates_of_tree(&text))
+        Ok(crates_of_tree(&self.tree("normal,no-proc-macro")?))
     }
 
     fn build(&self, args: &[&str]) -> Result<Built, Failure> {

@@ -48,8 +48,9 @@ fn quick_measures_the_peers_in_rust() {
 fn all_work_can_be_done_and_what_cannot_has_a_reason() {
     let out = tempfile::tempdir().unwrap();
     let work = "unary-sleep-10ms,unary-deadline,unary-metadata,server-streaming,client-streaming,\
-                bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,allocations,memory,startup";
-    let counted = ["allocations", "memory", "startup"];
+                bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,unary-tracing-lines,\
+                allocations,memory,startup,growth";
+    let counted = ["allocations", "memory", "startup", "growth"];
     let args = format!("--quick --peers nmfw,raw,tonic,go-nmfw --only {work}");
     let rounds = run(out.path(), &args);
     let of = |work: &str, peer: &str| {
@@ -75,7 +76,55 @@ fn all_work_can_be_done_and_what_cannot_has_a_reason() {
         "nmfw,1,16,allocations_server",
         "tonic,200,16,memory_client",
         "raw,1,16,startup_client",
+        "nmfw,100,16,services_memory_server",
+        "nmfw,100,16,instances_startup_server",
+        "nmfw,100,16,methods_p50_1_caller",
+        "nmfw,100,16,sessions_startup_clients",
     ] {
         assert!(costs.contains(cost), "{cost}: {costs}");
     }
+}
+
+/// Runs it with a baseline; gives whether it ended well, and what it said.
+fn baseline(flag: &str, file: &Path) -> (bool, String) {
+    let out = tempfile::tempdir().unwrap();
+    let args = "--only allocations --peers nmfw-local --out";
+    let ended = Command::new(env!("CARGO_BIN_EXE_nmfw-bench"))
+        .args(args.split_whitespace())
+        .arg(out.path())
+        .arg(flag)
+        .arg(file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    (ended.status.success(), said)
+}
+
+#[test]
+fn what_costs_more_than_before_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("baseline.csv");
+    let (is_well, said) = baseline("--check", &file);
+    assert!(!is_well && said.contains("baseline.csv"), "{said}");
+
+    let (is_well, said) = baseline("--bless", &file);
+    assert!(is_well, "{said}");
+    let (is_well, said) = baseline("--check", &file);
+    assert!(is_well && said.contains("allocations_client"), "{said}");
+
+    // As if each call had taken half as much before.
+    let text = fs::read_to_string(&file).unwrap();
+    let halved = text.lines().enumerate().map(|(index, line)| {
+        let (front, value) = line.rsplit_once(',').unwrap();
+        match value.parse::<f64>() {
+            Ok(value) => format!("{front},{}\n", value / 2.0),
+            Err(_) => {
+                assert_eq!(index, 0, "{line}");
+                format!("{line}\n")
+            }
+        }
+    });
+    fs::write(&file, halved.collect::<String>()).unwrap();
+    let (is_well, said) = baseline("--check", &file);
+    assert!(!is_well && said.contains("TOO MUCH"), "{said}");
 }

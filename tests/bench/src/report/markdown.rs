@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Run, targets};
+use super::{Run, growth, targets, tracing};
 use crate::{
     peer::Peer,
     protocol::What,
@@ -19,6 +19,8 @@ pub(super) fn render(run: &Run, results: &Results, charts: &[String]) -> String 
     for case in results.cases() {
         table(&mut out, results, &case);
     }
+    tracing::table(&mut out, results);
+    growth::tables(&mut out, results);
     costs(&mut out, results);
     not_run(&mut out, results);
     if !charts.is_empty() {
@@ -132,11 +134,16 @@ fn table(out: &mut String, results: &Results, case: &Case) {
 }
 
 fn costs(out: &mut String, results: &Results) {
-    if results.costs.is_empty() {
+    // What grows has tables of its own.
+    let costs = results.costs.iter();
+    let mut costs = costs
+        .filter(|cost| cost.case.setup.many.is_none())
+        .peekable();
+    if costs.peek().is_none() {
         return;
     }
     out.push_str("## Counted\n\n| of | peer | | |\n|---|---|---|--:|\n");
-    for cost in &results.costs {
+    for cost in costs {
         let (title, measure) = (cost.case.title(), cost.measure.replace('_', ", "));
         let _ = writeln!(
             out,

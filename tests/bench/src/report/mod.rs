@@ -2,8 +2,10 @@
 
 mod charts;
 mod csv;
+mod growth;
 mod markdown;
 mod targets;
+mod tracing;
 
 use std::{fs, path::Path, time::Duration};
 

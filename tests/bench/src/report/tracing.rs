@@ -1,0 +1,68 @@
+//! What it costs that somebody listens to tracing.
+
+use std::fmt::Write as _;
+
+use crate::{
+    results::{Results, Row},
+    work::Work,
+};
+
+/// How many calls are made for each that is made when nobody listens.
+pub(super) fn table(out: &mut String, results: &Results) {
+    let mut lines = String::new();
+    for off in of(results, Work::UnaryTracingOff) {
+        let to = |work| {
+            let listened = of(results, work).find(|row| row.peer == off.peer);
+            let ratio = listened.and_then(|row| row.rate_to(off));
+            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+        };
+        let (spans, text) = (to(Work::UnaryTracingSpans), to(Work::UnaryTracingLines));
+        let _ = writeln!(lines, "| {} | {spans} | {text} |", off.peer);
+    }
+    if !lines.is_empty() {
+        let _ = writeln!(
+            out,
+            "## Tracing\n\nCalls a second, to those with no subscriber.\n\n\
+             | peer | spans | a line a span |\n|---|--:|--:|\n{lines}"
+        );
+    }
+}
+
+fn of(results: &Results, work: Work) -> impl Iterator<Item = &Row> {
+    let rows = results.rows.iter();
+    rows.filter(move |row| row.case.work == work && row.summary().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{peer::Peer, stats::Sample};
+
+    #[test]
+    fn ratios_to_no_subscriber() {
+        let row = |work: Work, per_second| Row {
+            case: work.cases(true)[0],
+            peer: Peer::Nmfw,
+            samples: vec![Some(Sample {
+                per_second,
+                ..Sample::default()
+            })],
+            errors: 0,
+            note: None,
+        };
+        let mut results = Results {
+            rows: vec![
+                row(Work::UnaryTracingOff, 100.0),
+                row(Work::UnaryTracingSpans, 90.0),
+            ],
+            ..Results::default()
+        };
+        let mut out = String::new();
+        table(&mut out, &results);
+        assert!(out.contains("| nmfw | 0.90 | - |"), "{out}");
+        results.rows.remove(0);
+        out.clear();
+        table(&mut out, &results);
+        assert_eq!(out, "");
+    }
+}
