@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -28,7 +29,11 @@ type outcome struct {
 
 // drive has each caller make a call after the other until the time is over.
 func drive(clients []client, j job) outcome {
-	if j.What != "unary" && j.What != "sleep" {
+	switch j.What {
+	case "unary", "sleep":
+	case "download", "upload", "chat":
+		return stream(clients, j)
+	default:
 		text := j.What + " is not part of what peers in Go do"
 		return outcome{Errors: 1, Error: &text}
 	}
@@ -90,4 +95,50 @@ func drive(clients []client, j job) outcome {
 		out.P50, out.P99 = at(0.5), at(0.99)
 	}
 	return out
+}
+
+// stream has each caller keep a stream busy until the time is over.
+func stream(clients []client, j job) outcome {
+	body := bytes.Repeat([]byte("x"), j.Payload)
+	var (
+		lock  sync.Mutex
+		out   outcome
+		group sync.WaitGroup
+	)
+	began := time.Now()
+	over, cancel := context.WithTimeout(context.Background(), time.Duration(j.Millis)*time.Millisecond)
+	defer cancel()
+	for number := range max(j.Callers, 1) {
+		group.Go(func() {
+			count, err := 0, fmt.Errorf("no streams here")
+			if s, ok := clients[number%len(clients)].(streamer); ok {
+				count, err = one(over, s, j.What, body)
+			}
+			ended := time.Since(began).Seconds()
+			lock.Lock()
+			defer lock.Unlock()
+			out.Done += count
+			out.Seconds = max(out.Seconds, ended)
+			if err != nil {
+				out.Errors++
+				if out.Error == nil {
+					text := err.Error()
+					out.Error = &text
+				}
+			}
+		})
+	}
+	group.Wait()
+	return out
+}
+
+func one(over context.Context, s streamer, what string, body []byte) (int, error) {
+	switch what {
+	case "upload":
+		return s.upload(over, body)
+	case "chat":
+		return s.chat(over, body)
+	default:
+		return s.download(over, len(body))
+	}
 }

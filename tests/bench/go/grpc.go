@@ -44,6 +44,11 @@ func serveGRPC(string) (string, error) {
 			{MethodName: "Echo", Handler: handleGRPC(false)},
 			{MethodName: "Sleep", Handler: handleGRPC(true)},
 		},
+		Streams: []grpc.StreamDesc{
+			{StreamName: "Download", Handler: handleDownload, ServerStreams: true},
+			{StreamName: "Upload", Handler: handleUpload, ClientStreams: true},
+			{StreamName: "Chat", Handler: handleChat, ServerStreams: true, ClientStreams: true},
+		},
 	}, struct{}{})
 	go server.Serve(listener)
 	return listener.Addr().String(), nil

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,6 +23,17 @@ const timeout = 5 * time.Second
 type client interface {
 	// call gives the number of bytes that came back. With sleep, the handler is to sleep first.
 	call(body []byte, sleep bool) (int, error)
+}
+
+// streamer is a client that has streams, too. What it does ends when the context does; it gives the
+// number of messages that have arrived.
+type streamer interface {
+	// download takes messages of that size.
+	download(over context.Context, size int) (int, error)
+	// upload sends messages, and counts those that the server has got.
+	upload(over context.Context, body []byte) (int, error)
+	// chat sends messages, and counts those that come back.
+	chat(over context.Context, body []byte) (int, error)
 }
 
 // peer is a way to make calls.

@@ -106,6 +106,7 @@ impl Peer {
         let under_way = case.callers * case.payload;
         match (self, case.what) {
             (Self::Nmfw | Self::Tonic, Download | Upload | Chat | IdleStreams)
+            | (Self::GrpcGo, Download | Upload | Chat)
             | (Self::Raw, Download | Upload) => {}
             (Self::Raw | Self::RawHeaders | Self::AsyncNatsService, Download | Upload | Chat) => {
                 return Err("request and reply has no streams");
