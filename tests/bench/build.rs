@@ -8,8 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Methods of the service that has many, as many as `growth` asks for.
-const METHODS: usize = 1000;
+/// Methods of the service that has many.
+const METHODS: usize = if cfg!(feature = "thousand-methods") {
+    1000
+} else {
+    100
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);

@@ -48,10 +48,11 @@ pub(crate) struct Comparison {
 }
 
 /// How far a value may be from the file's, as a part of that. Without a network between, counts
-/// repeat to a few thousandths. Else they depend on how many messages one read brings; runs beside
-/// other work have differed by a twentieth at most.
+/// repeat to a few thousandths, but inlining can change with code that is not called. Else they depend
+/// on how many messages one read brings, too; runs beside other work have differed by a twentieth at
+/// most.
 pub(crate) fn tolerance(peer: Peer) -> f64 {
-    if peer.is_local() { 0.02 } else { 0.1 }
+    if peer.is_local() { 0.05 } else { 0.1 }
 }
 
 impl Baseline {
@@ -281,12 +282,12 @@ mod tests {
     #[test]
     fn more_than_allowed_fails_and_less_does_not() {
         assert_eq!(verdicts(&baseline(1000.0, 2000.0)), (false, false));
-        assert_eq!(verdicts(&baseline(1019.0, 2199.0)), (false, false));
-        assert_eq!(verdicts(&baseline(1021.0, 2000.0)), (true, false));
+        assert_eq!(verdicts(&baseline(1049.0, 2199.0)), (false, false));
+        assert_eq!(verdicts(&baseline(1051.0, 2000.0)), (true, false));
         assert_eq!(verdicts(&baseline(1000.0, 2201.0)), (true, false));
-        assert_eq!(verdicts(&baseline(981.0, 1801.0)), (false, false));
-        assert_eq!(verdicts(&baseline(979.0, 2000.0)), (false, true));
-        assert_eq!(verdicts(&baseline(979.0, 2201.0)), (true, true));
+        assert_eq!(verdicts(&baseline(951.0, 1801.0)), (false, false));
+        assert_eq!(verdicts(&baseline(949.0, 2000.0)), (false, true));
+        assert_eq!(verdicts(&baseline(949.0, 2201.0)), (true, true));
     }
 
     #[test]

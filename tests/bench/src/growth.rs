@@ -9,7 +9,7 @@ use crate::{
     counted::SETTLE,
     launch::Launcher,
     party::{Party, Running},
-    process::{Process, resident},
+    process::{Process, cpu_seconds, resident},
     protocol::{Job, Outcome, What},
     results::Cost,
     setup::Many,
@@ -70,14 +70,18 @@ pub(crate) async fn costs(
     put("memory_client", "KiB", memory(client.pid()));
     put("memory_broker", "KiB", memory(broker.pids()));
 
+    let pids: Vec<u32> = servers[0].pid().into_iter().collect();
     for callers in CALLERS {
         let mut job = case.job().lasting(WARM_UP);
         job.callers = callers;
         run(&mut client, job).await?;
         let job = job.lasting(Duration::from_millis(suite.millis));
-        let (mut rates, mut medians) = (Vec::new(), Vec::new());
+        let (mut rates, mut medians, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..suite.rounds {
+            let before = cpu_seconds(&pids);
             let outcome = run(&mut client, job).await?;
+            #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+            cpu.push((cpu_seconds(&pids) - before) * 1e6 / outcome.done.max(1) as f64);
             rates.push(outcome.per_second());
             medians.extend(outcome.p50_us);
         }
@@ -85,6 +89,7 @@ pub(crate) async fn costs(
             put("p50_1_caller", "us", median(&medians));
         } else {
             put("calls_128_callers", "a second", median(&rates));
+            put("cpu_server_128_callers", "us", median(&cpu));
         }
     }
     client.stop().await;

@@ -95,7 +95,10 @@ impl Peer {
                 _ => Err("only nmfw over NATS traces calls of client and server"),
             };
         }
-        if let Some((many, _)) = case.setup.many {
+        if let Some((many, count)) = case.setup.many {
+            if many == Many::Methods && count > 100 && !cfg!(feature = "thousand-methods") {
+                return Err("this is built without the feature thousand-methods");
+            }
             return match (self, many) {
                 (Self::Nmfw, _) => Ok(()),
                 (Self::NmfwBase, Many::Sessions) => Err("it has no sessions"),

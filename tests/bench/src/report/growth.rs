@@ -7,13 +7,14 @@ use clap::ValueEnum;
 use crate::{peer::Peer, results::Results, setup::Many};
 
 /// Titles of columns, and the measures that are in them.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 8] = [
     ("server starts, ms", "startup_server"),
     ("clients start, ms", "startup_clients"),
     ("server, KiB", "memory_server"),
     ("client, KiB", "memory_client"),
     ("broker, KiB", "memory_broker"),
     ("128 callers, calls/s", "calls_128_callers"),
+    ("server's CPU, us a call", "cpu_server_128_callers"),
     ("1 caller, p50 us", "p50_1_caller"),
 ];
 
@@ -52,12 +53,17 @@ fn table(out: &mut String, results: &Results, many: Many) {
                     && cost.case.setup.many == Some((many, count))
                     && cost.measure == measure
             });
-            let text = value.map_or_else(String::new, |cost| format!("{:.0}", cost.value));
+            let text = value.map_or_else(String::new, |cost| figure(cost.value));
             let _ = write!(out, " {text} |");
         }
         out.push('\n');
     }
     out.push('\n');
+}
+
+fn figure(value: f64) -> String {
+    let digits = usize::from(value < 100.0);
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]
@@ -91,7 +97,7 @@ mod tests {
         assert!(out.starts_with("## growth, services\n"), "{out}");
         assert!(
             out.ends_with(
-                "| nmfw | 1 | 2 |  | 1000 |  |  |  |  |\n| nmfw | 10 | 3 |  |  |  |  |  |  |\n\n"
+                "| nmfw | 1 | 2.0 |  | 1000 |  |  |  |  |  |\n| nmfw | 10 | 3.2 |  |  |  |  |  |  |  |\n\n"
             ),
             "{out}"
         );
