@@ -89,6 +89,14 @@ impl Baseline {
         out
     }
 
+    /// Leaves only this work and these peers; with none, all.
+    pub(crate) fn narrow(&mut self, works: &[Work], peers: &[Peer]) {
+        self.lines.retain(|line| {
+            (works.is_empty() || works.contains(&line.work))
+                && (peers.is_empty() || peers.contains(&line.peer))
+        });
+    }
+
     /// Whether a case by a peer is in it.
     pub(crate) fn has(&self, case: &Case, peer: Peer) -> bool {
         self.lines
@@ -258,6 +266,19 @@ mod tests {
         assert!(!baseline.has(&case(Work::Instructions, 128), Peer::NmfwLocal));
         assert!(!baseline.has(&case(Work::Allocations, 1), Peer::NmfwLocal));
         assert!(!baseline.has(&case(Work::Instructions, 1), Peer::Raw));
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_left_out() {
+        let narrowed = |works: &[Work], peers: &[Peer]| {
+            let mut baseline = Baseline::parse(TEXT).unwrap();
+            baseline.narrow(works, peers);
+            baseline.lines.len()
+        };
+        assert_eq!(narrowed(&[], &[]), 2);
+        assert_eq!(narrowed(&[Work::Instructions], &[]), 2);
+        assert_eq!(narrowed(&[], &[Peer::Nmfw, Peer::Raw]), 1);
+        assert_eq!(narrowed(&[Work::Allocations], &[Peer::Nmfw]), 0);
     }
 
     #[test]

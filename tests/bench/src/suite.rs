@@ -37,7 +37,11 @@ pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
     };
     fs::create_dir_all(&out).doing(format_args!("create {}", out.display()))?;
     let baseline = match &suite.check {
-        Some(file) => Some(read_baseline(file)?),
+        Some(file) => {
+            let mut baseline = read_baseline(file)?;
+            baseline.narrow(&suite.only, &suite.peers);
+            Some(baseline)
+        }
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
