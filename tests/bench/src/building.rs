@@ -13,7 +13,7 @@ use nmfw_tests::{Failure, failure::Doing, install};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{peer::Peer, results::Cost, work::Case};
+use crate::{peer::Peer, process::children_cpu_seconds, results::Cost, work::Case};
 
 const PROTO: &str = include_str!("../hello/hello.proto");
 
@@ -33,6 +33,8 @@ struct Package {
 #[derive(Debug)]
 struct Built {
     seconds: f64,
+    /// Of all cores together, which is steadier beside other work.
+    cpu_seconds: f64,
     /// Compiled ones, those for the build script among them.
     crates: usize,
     program: PathBuf,
@@ -57,7 +59,9 @@ pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
         ("crates_linked", "crates", linked as f64),
         ("crates_compiled", "crates", debug.crates as f64),
         ("build_debug", "s", debug.seconds),
+        ("build_debug_cpu", "s", debug.cpu_seconds),
         ("build_release", "s", release.seconds),
+        ("build_release_cpu", "s", release.cpu_seconds),
         ("binary", "KiB", full),
         ("binary_stripped", "KiB", size(&stripped)?),
     ];
@@ -141,13 +145,14 @@ impl Package {
         let mut cargo = self.cargo(&args[..1]);
         cargo.args(["--offline", "--quiet", "--message-format=json"]);
         cargo.args(&args[1..]);
-        let began = Instant::now();
+        let (began, cpu_before) = (Instant::now(), children_cpu_seconds());
         let text = install::run(&mut cargo, BUILD_LIMIT)?;
         let seconds = began.elapsed().as_secs_f64();
         let (crates, program) = built(&text);
         let program = program.ok_or_else(|| Failure::new("cargo does not say what it built"))?;
         Ok(Built {
             seconds,
+            cpu_seconds: children_cpu_seconds() - cpu_before,
             crates,
             program,
         })

@@ -116,15 +116,26 @@ impl Process {
 pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     pids.iter()
         .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok())
-        .filter_map(|stat| cpu_ticks(&stat))
+        .filter_map(|stat| cpu_ticks(&stat, OWN))
         .map(seconds)
         .sum()
 }
 
+/// Seconds of CPU that processes have used which this one has started, which have ended, and all that
+/// they had started and waited for.
+pub(crate) fn children_cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_ticks(&stat, OF_CHILDREN).map_or(0.0, seconds)
+}
+
+/// Where user and system time are in a line of `/proc/<pid>/stat`, counted from behind the name.
+const OWN: usize = 11;
+const OF_CHILDREN: usize = 13;
+
 /// User and system time of a line of `/proc/<pid>/stat`. The name in it may hold anything, so the
 /// fields are counted from the parenthesis behind it.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+fn cpu_ticks(stat: &str, first: usize) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(first);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(user + system)
 }
@@ -175,9 +186,10 @@ mod tests {
 
     #[test]
     fn reads_the_times_of_a_process_with_any_name() {
-        let stat = "42 (a ) b) S 1 42 42 0 -1 4194304 100 0 0 0 17 5 0 0 20 0 1 0 99 1000";
-        assert_eq!(cpu_ticks(stat), Some(22));
-        assert_eq!(cpu_ticks("42 (short) S 1"), None);
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194304 100 0 0 0 17 5 4 3 20 0 1 0 99 1000";
+        assert_eq!(cpu_ticks(stat, OWN), Some(22));
+        assert_eq!(cpu_ticks(stat, OF_CHILDREN), Some(7));
+        assert_eq!(cpu_ticks("42 (short) S 1", OWN), None);
         let line = "cpu  10 20 30 1000 500 1 2 3 0 0";
         assert_eq!(busy_ticks(line), Some(66));
         assert_eq!(busy_ticks("cpu 1"), None);
