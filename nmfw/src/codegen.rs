@@ -11,41 +11,36 @@ pub mod v1 {
 }
 
 /// Implements a service trait for its client, by the methods of the same name that the client has
-/// itself.
+/// itself. What a method takes and gives stands in parentheses, so that a method is read in one go:
+/// the compiler lets a macro go only so deep, and services have hundreds of methods.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __nmfw_forward_v1 {
-    (impl $service:ident for $client:ident { $($methods:tt)* }) => {
-        $crate::__nmfw_forward_v1!(@ [$service $client] [] $($methods)*);
-    };
-
-    // Reads a method after the other. A type can begin like `stream ::path`: so that comes first.
-    (@ $names:tt [$($read:tt)*] $method:ident(stream $q:ty) -> stream $r:ty; $($rest:tt)*) => {
-        $crate::__nmfw_forward_v1!(@ $names [$($read)* {
-            $method [$crate::Streaming<$q>] [$crate::__nmfw_answers_v1!($r)]
-        }] $($rest)*);
-    };
-    (@ $names:tt [$($read:tt)*] $method:ident(stream $q:ty) -> $r:ty; $($rest:tt)*) => {
-        $crate::__nmfw_forward_v1!(@ $names [$($read)* {
-            $method [$crate::Streaming<$q>] [$r]
-        }] $($rest)*);
-    };
-    (@ $names:tt [$($read:tt)*] $method:ident($q:ty) -> stream $r:ty; $($rest:tt)*) => {
-        $crate::__nmfw_forward_v1!(@ $names [$($read)* {
-            $method [$q] [$crate::__nmfw_answers_v1!($r)]
-        }] $($rest)*);
-    };
-    (@ $names:tt [$($read:tt)*] $method:ident($q:ty) -> $r:ty; $($rest:tt)*) => {
-        $crate::__nmfw_forward_v1!(@ $names [$($read)* { $method [$q] [$r] }] $($rest)*);
-    };
-
-    (@ [$service:ident $client:ident] [$({ $method:ident [$q:ty] [$r:ty] })*]) => {
+    (impl $service:ident for $client:ident { $($method:ident $q:tt -> $r:tt;)* }) => {
         #[allow(deprecated)]
         impl $service for $client {
-            $(async fn $method(&self, ctx: $crate::Context, request: $q) -> $crate::Result<$r> {
-                // The client's own method comes before the trait's in the search for a name.
-                self.$method(request).context(&ctx).await
-            })*
+            $($crate::__nmfw_forward_v1!(@ $method $q $r);)*
+        }
+    };
+
+    // A type can begin like `stream ::path`: so the word comes first.
+    (@ $method:ident (stream $q:ty) (stream $r:ty)) => {
+        $crate::__nmfw_forward_v1!(@ $method [$crate::Streaming<$q>] [$crate::__nmfw_answers_v1!($r)]);
+    };
+    (@ $method:ident (stream $q:ty) ($r:ty)) => {
+        $crate::__nmfw_forward_v1!(@ $method [$crate::Streaming<$q>] [$r]);
+    };
+    (@ $method:ident ($q:ty) (stream $r:ty)) => {
+        $crate::__nmfw_forward_v1!(@ $method [$q] [$crate::__nmfw_answers_v1!($r)]);
+    };
+    (@ $method:ident ($q:ty) ($r:ty)) => {
+        $crate::__nmfw_forward_v1!(@ $method [$q] [$r]);
+    };
+
+    (@ $method:ident [$q:ty] [$r:ty]) => {
+        async fn $method(&self, ctx: $crate::Context, request: $q) -> $crate::Result<$r> {
+            // The client's own method comes before the trait's in the search for a name.
+            self.$method(request).context(&ctx).await
         }
     };
 }

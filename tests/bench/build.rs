@@ -58,8 +58,6 @@ fn wide(dir: &Path) -> Result<(), Box<dyn Error>> {
     nmfw_build::configure()
         .out_dir(dir)
         .bytes(["."])
-        // With a client, the compiler's limit of recursion allows about 125 methods.
-        .build_client(false)
         // As descriptors: cargo would be told to look at the file, find it new, and do it all again.
         .compile_fds(protox::compile([file], [dir])?)?;
     Ok(())

@@ -131,7 +131,7 @@ pub(super) fn forward(item: &Item<'_>, target: &Target) -> String {
         let input = forwarded(input, method.kind.streams_requests);
         let output = forwarded(output, method.kind.streams_responses);
         // Writing to a string does not fail.
-        let _ = writeln!(text, "        {name}({input}) -> {output};");
+        let _ = writeln!(text, "        {name}({input}) -> ({output});");
     }
     text.push_str("    }\n}\n");
     text

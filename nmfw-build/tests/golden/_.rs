@@ -105,6 +105,6 @@ impl TClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl T for TClient {
-        get(GetRequest) -> GetResponse;
+        get(GetRequest) -> (GetResponse);
     }
 }

@@ -178,7 +178,7 @@ impl RefundsClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Refunds for RefundsClient {
-        issue(IssueRefund) -> Refund;
+        issue(IssueRefund) -> (Refund);
     }
 }
 /// Static facts of the service `acme.billing.v1.Invoices`.
@@ -266,9 +266,9 @@ impl InvoicesClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Invoices for InvoicesClient {
-        get(GetRequest) -> Invoice;
-        list(super::super::common::page::Request) -> ListResponse;
-        total(()) -> super::super::common::Money;
+        get(GetRequest) -> (Invoice);
+        list(super::super::common::page::Request) -> (ListResponse);
+        total(()) -> (super::super::common::Money);
     }
 }
 /// Static facts of the service `acme.billing.v1.Archive`.
@@ -344,7 +344,7 @@ impl ArchiveClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Archive for ArchiveClient {
-        get(GetRequest) -> Invoice;
-        refunded(Invoice) -> Refund;
+        get(GetRequest) -> (Invoice);
+        refunded(Invoice) -> (Refund);
     }
 }

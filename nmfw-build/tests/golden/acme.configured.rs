@@ -111,9 +111,9 @@ impl EverythingClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Everything for EverythingClient {
-        plain(Request) -> Request;
-        configured(Request) -> Request;
-        everyone(Request) -> Request;
+        plain(Request) -> (Request);
+        configured(Request) -> (Request);
+        everyone(Request) -> (Request);
     }
 }
 /// Static facts of the service `acme.configured.Broadcast`.
@@ -175,6 +175,6 @@ impl BroadcastClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Broadcast for BroadcastClient {
-        tell(Request) -> Request;
+        tell(Request) -> (Request);
     }
 }

@@ -160,8 +160,8 @@ impl CalcClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Calc for CalcClient {
-        average(AverageRequest) -> CalcResponse;
-        add(AddRequest) -> CalcResponse;
-        expression(ExpressionRequest) -> CalcResponse;
+        average(AverageRequest) -> (CalcResponse);
+        add(AddRequest) -> (CalcResponse);
+        expression(ExpressionRequest) -> (CalcResponse);
     }
 }

@@ -210,7 +210,7 @@ impl TalkClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Talk for TalkClient {
-        say(Words) -> Words;
-        tabs(Words) -> Words;
+        say(Words) -> (Words);
+        tabs(Words) -> (Words);
     }
 }

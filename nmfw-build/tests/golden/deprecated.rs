@@ -156,8 +156,8 @@ impl MixedClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Mixed for MixedClient {
-        fresh(Request) -> Request;
-        stale(Request) -> Request;
+        fresh(Request) -> (Request);
+        stale(Request) -> (Request);
     }
 }
 /// Static facts of the service `deprecated.Old`.
@@ -221,6 +221,6 @@ impl OldClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Old for OldClient {
-        stale(Request) -> Request;
+        stale(Request) -> (Request);
     }
 }

@@ -121,6 +121,6 @@ impl StoreClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Store for StoreClient {
-        put(PutRequest) -> PutResponse;
+        put(PutRequest) -> (PutResponse);
     }
 }

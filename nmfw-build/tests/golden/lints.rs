@@ -291,9 +291,9 @@ impl LintsClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Lints for LintsClient {
-        to_bytes(Reached) -> Reached;
-        from_bytes(Reached) -> Reached;
-        is_empty(Reached) -> Reached;
-        cmp(Reached) -> Reached;
+        to_bytes(Reached) -> (Reached);
+        from_bytes(Reached) -> (Reached);
+        is_empty(Reached) -> (Reached);
+        cmp(Reached) -> (Reached);
     }
 }

@@ -309,16 +309,16 @@ impl NumbersClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Numbers for NumbersClient {
-        get(Number) -> Number;
-        count(Number) -> stream Number;
-        sum(stream Number) -> Number;
-        chat(stream Number) -> stream Tally;
-        watch(()) -> stream ::nmfw::prost_types::Timestamp;
-        discard(stream Number) -> ();
-        undocumented(stream ()) -> stream ();
-        count_forever(()) -> stream Number;
-        total(stream Number) -> Number;
-        talk(stream Number) -> stream Tally;
+        get(Number) -> (Number);
+        count(Number) -> (stream Number);
+        sum(stream Number) -> (Number);
+        chat(stream Number) -> (stream Tally);
+        watch(()) -> (stream ::nmfw::prost_types::Timestamp);
+        discard(stream Number) -> (());
+        undocumented(stream ()) -> (stream ());
+        count_forever(()) -> (stream Number);
+        total(stream Number) -> (Number);
+        talk(stream Number) -> (stream Tally);
     }
 }
 /// Static facts of the service `streaming.Names`.
@@ -467,13 +467,13 @@ impl NamesClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Names for NamesClient {
-        stream(r#stream::Item) -> r#stream::Item;
-        streaming(stream r#stream::Item) -> stream r#stream::Item;
-        server_streaming(Requests) -> stream Streaming;
-        client_streaming(stream Streaming) -> Requests;
-        into_streaming(stream Stream) -> Stream;
-        cmp(stream Stream) -> stream Stream;
-        new_(stream Output) -> stream Output;
-        r#type(stream Output) -> Output;
+        stream(r#stream::Item) -> (r#stream::Item);
+        streaming(stream r#stream::Item) -> (stream r#stream::Item);
+        server_streaming(Requests) -> (stream Streaming);
+        client_streaming(stream Streaming) -> (Requests);
+        into_streaming(stream Stream) -> (Stream);
+        cmp(stream Stream) -> (stream Stream);
+        new_(stream Output) -> (stream Output);
+        r#type(stream Output) -> (Output);
     }
 }

@@ -480,15 +480,15 @@ impl NamesClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Names for NamesClient {
-        new_(Result) -> Option;
-        local_(Future) -> Send;
-        wait_ready_(Vec) -> String;
-        clone_(Status) -> Context;
-        into_(Box) -> Ok;
-        unary(Sync) -> Some;
-        from_arc(Debug) -> Arc;
-        cmp(Nmfw) -> Core;
-        drop(Std) -> T;
+        new_(Result) -> (Option);
+        local_(Future) -> (Send);
+        wait_ready_(Vec) -> (String);
+        clone_(Status) -> (Context);
+        into_(Box) -> (Ok);
+        unary(Sync) -> (Some);
+        from_arc(Debug) -> (Arc);
+        cmp(Nmfw) -> (Core);
+        drop(Std) -> (T);
     }
 }
 /// Static facts of the service `taken.H`.
@@ -548,7 +548,7 @@ impl HClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl H for HClient {
-        add(Result) -> Result;
+        add(Result) -> (Result);
     }
 }
 /// Static facts of the service `taken.Clone`.
@@ -609,6 +609,6 @@ impl CloneClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Clone for CloneClient {
-        add(Result) -> Result;
+        add(Result) -> (Result);
     }
 }

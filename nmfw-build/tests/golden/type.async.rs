@@ -192,11 +192,11 @@ impl SelfClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Self_ for SelfClient {
-        r#type(Fn) -> Fn;
-        self_(Fn) -> Fn;
-        super_(Fn) -> Fn;
-        r#gen(Fn) -> Fn;
-        r#await(Fn) -> Fn;
+        r#type(Fn) -> (Fn);
+        self_(Fn) -> (Fn);
+        super_(Fn) -> (Fn);
+        r#gen(Fn) -> (Fn);
+        r#await(Fn) -> (Fn);
     }
 }
 /// Static facts of the service `type.async.match`.
@@ -272,7 +272,7 @@ impl MatchClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Match for MatchClient {
-        r#yield(Fn) -> Fn;
-        to_string(Fn) -> Fn;
+        r#yield(Fn) -> (Fn);
+        to_string(Fn) -> (Fn);
     }
 }

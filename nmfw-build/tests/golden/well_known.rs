@@ -132,10 +132,10 @@ impl ClockClient {
 }
 ::nmfw::codegen::v1::forward! {
     impl Clock for ClockClient {
-        now(()) -> ::nmfw::prost_types::Timestamp;
-        since(::nmfw::prost_types::Timestamp) -> ::nmfw::prost_types::Duration;
-        name(::nmfw::prost::alloc::string::String) -> ::nmfw::prost::alloc::vec::Vec<u8>;
-        log(::nmfw::prost_types::Any) -> ();
-        echo(Everything) -> ::nmfw::prost_types::Struct;
+        now(()) -> (::nmfw::prost_types::Timestamp);
+        since(::nmfw::prost_types::Timestamp) -> (::nmfw::prost_types::Duration);
+        name(::nmfw::prost::alloc::string::String) -> (::nmfw::prost::alloc::vec::Vec<u8>);
+        log(::nmfw::prost_types::Any) -> (());
+        echo(Everything) -> (::nmfw::prost_types::Struct);
     }
 }

@@ -1,8 +1,12 @@
 //! What stands in the bodies of CALL, HEADERS, STATUS, RESET and CLOSE.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use prost::Message as _;
 use prost_types::Any;
 
@@ -79,6 +83,9 @@ pub(super) fn time_left(deadline: Option<Instant>, now: Instant) -> u64 {
     })
 }
 
+/// The methods that are served, with the place of each in their list.
+pub(crate) type Methods = HashMap<Text, usize, RandomState>;
+
 /// The body of a CALL as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call<'a> {
@@ -113,15 +120,15 @@ impl<'a> Call<'a> {
 
     /// Why a call that can be read cannot be served is for its caller to know.
     ///
-    /// `methods` are those that are served, and `last` is the version that the last call came from:
-    /// so nothing is copied that is there already.
+    /// Gives the place of the method among those that are served, too. `last` is the version that the
+    /// last call came from: so nothing is copied that is there already.
     pub(super) fn into_head(
         self,
-        methods: &[Text],
+        methods: &Methods,
         last: &mut Option<Text>,
         now: Instant,
-    ) -> Result<CallHead, Status> {
-        let Some(method) = methods.iter().find(|method| ***method == *self.method) else {
+    ) -> Result<(usize, CallHead), Status> {
+        let Some((method, &index)) = methods.get_key_value(self.method) else {
             let text = "the method is not served in this session";
             return Err(Status::unimplemented(text));
         };
@@ -143,13 +150,14 @@ impl<'a> Call<'a> {
             }
             *last = Some(Text::from(version));
         }
-        Ok(CallHead {
+        let head = CallHead {
             method: method.clone(),
             deadline: self.time_left.map(|left| now + left.min(MAX_TIME_LEFT)),
             encoding,
             client_version: last.clone().filter(|_| self.client_version.is_some()),
             metadata: self.metadata.decode()?,
-        })
+        };
+        Ok((index, head))
     }
 }
 
@@ -166,7 +174,9 @@ impl CallHead {
 impl Call<'_> {
     /// As a service that has the method sees it.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
-        self.into_head(&[self.method.into()], &mut None, now)
+        let methods = [(self.method.into(), 0)].into_iter().collect();
+        let (_, head) = self.into_head(&methods, &mut None, now)?;
+        Ok(head)
     }
 }
 

@@ -22,8 +22,12 @@ impl fmt::Display for StreamId {
 pub(crate) enum Event {
     /// The handshake is done.
     Opened(Opened),
-    /// A service is called.
-    Call { stream: StreamId, head: CallHead },
+    /// A service is called: the method at this place of those that the session was made with.
+    Call {
+        stream: StreamId,
+        method: usize,
+        head: CallHead,
+    },
     /// Metadata of an answer; at most once, and before the first message.
     Headers {
         stream: StreamId,

@@ -31,6 +31,7 @@ mod wire;
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Instant,
 };
 
@@ -40,7 +41,7 @@ use foldhash::fast::RandomState;
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
 pub(crate) use self::{
-    body::CallHead,
+    body::{CallHead, Methods},
     config::Config,
     event::{Event, Opened, SendError, StreamId, Transmit},
 };
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     config: Config,
     /// What this side offers; of a service with instance and methods.
     hello: Hello,
+    /// Of a service, what it serves; sessions that serve the same share it.
+    methods: Arc<Methods>,
     is_server: bool,
     state: State,
     agreed: Agreed,
@@ -129,16 +132,21 @@ impl Session {
     pub(crate) fn server(
         config: Config,
         instance: String,
-        methods: Vec<Text>,
+        methods: &Arc<Methods>,
         now: Instant,
     ) -> Self {
+        let mut names: Vec<_> = methods.iter().collect();
+        names.sort_unstable_by_key(|(_, index)| **index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
             instance,
-            methods,
+            methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
             ..config.hello()
         };
-        Self::new(config, hello, true, now)
+        Self {
+            methods: Arc::clone(methods),
+            ..Self::new(config, hello, true, now)
+        }
     }
 
     fn new(config: Config, hello: Hello, is_server: bool, now: Instant) -> Self {
@@ -151,6 +159,7 @@ impl Session {
             peer_window: 0,
             life: Life::new(&config, now),
             config,
+            methods: Arc::default(),
             hello,
             is_server,
             state: State::Opening,

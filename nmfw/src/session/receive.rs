@@ -202,8 +202,12 @@ impl Session {
         }
         self.streams.insert(id, self.new_stream());
         let stream = StreamId(id);
-        match call.into_head(&self.hello.methods, &mut self.last_version, now) {
-            Ok(head) => self.events.push_back(Event::Call { stream, head }),
+        match call.into_head(&self.methods, &mut self.last_version, now) {
+            Ok((method, head)) => self.events.push_back(Event::Call {
+                stream,
+                method,
+                head,
+            }),
             Err(status) => self.reset(stream, &status.not_started()),
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
-    session::Session,
+    session::{Methods, Session},
     subject,
     text::Text,
 };
@@ -37,6 +37,7 @@ pub(in crate::server) struct Sessions {
     /// What sessions serve that are opened for the service as a whole: the methods of its own queue
     /// group. One that other instances share is called by way of sessions of its own.
     served: Arc<[Served]>,
+    methods: Arc<Methods>,
     open: Mutex<Open>,
 }
 
@@ -84,10 +85,12 @@ impl Sessions {
             let group = group_of(endpoint);
             group.is_some() && group == instance.queue_group
         });
+        let served: Arc<[Served]> = served.map(Served::new).collect();
         Some(Arc::new(Self {
             instance: Arc::clone(instance),
             connection,
-            served: served.map(Served::new).collect(),
+            methods: methods(&served),
+            served,
             open: Mutex::default(),
         }))
     }
@@ -122,10 +125,14 @@ impl Sessions {
             tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
             return;
         };
-        let served = endpoint.map_or_else(
-            || Arc::clone(&self.served),
-            |endpoint| [Served::new(endpoint)].into(),
-        );
+        let (served, methods) = match endpoint {
+            None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
+            Some(endpoint) => {
+                let served: Arc<[Served]> = [Served::new(endpoint)].into();
+                let methods = methods(&served);
+                (served, methods)
+            }
+        };
         let config = driver::config(&self.connection);
         let admitted = match config {
             Some(_) => self.admit(endpoint),
@@ -138,13 +145,8 @@ impl Sessions {
         if let Ok(place) = &admitted {
             config.packet_window = place.window;
         }
-        let methods = served.iter().map(|served| Text::Static(served.method()));
-        let mut session = Session::server(
-            config,
-            self.instance.id.clone(),
-            methods.collect(),
-            Instant::now(),
-        );
+        let id = self.instance.id.clone();
+        let mut session = Session::server(config, id, &methods, Instant::now());
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
@@ -266,6 +268,11 @@ impl Sessions {
         self.open().is_draining = true;
         self.each(|mailbox| mailbox.fail(Status::unavailable(why)));
     }
+}
+
+fn methods(served: &[Served]) -> Arc<Methods> {
+    let names = served.iter().map(|served| Text::Static(served.method()));
+    Arc::new(names.zip(0..).collect())
 }
 
 /// A place among the sessions, given up when dropped.

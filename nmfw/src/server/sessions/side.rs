@@ -79,7 +79,7 @@ pub(super) struct Calls {
     client: Subject,
     calls: HashMap<StreamId, Call, RandomState>,
     /// The call that has come last, if it waits for its message: that is nearly always next.
-    newest: Option<(StreamId, CallHead)>,
+    newest: Option<(StreamId, Arrived)>,
     /// Set when the server stops.
     is_draining: bool,
     /// When to wait no longer for the client's acknowledgements.
@@ -88,9 +88,12 @@ pub(super) struct Calls {
     was_idle: bool,
 }
 
+/// A call, with the place of its method among those served.
+type Arrived = (usize, CallHead);
+
 enum Call {
     /// Its message has not come.
-    Arriving(Box<CallHead>),
+    Arriving(Box<Arrived>),
     Running(Running),
 }
 
@@ -127,26 +130,21 @@ impl Calls {
     }
 
     /// A call has come. A handler that takes a stream starts now, others with their message.
-    fn on_call(&mut self, session: &mut Session, stream: StreamId, head: CallHead) {
-        let Some((_, served)) = self.find(&head.method) else {
+    fn on_call(&mut self, session: &mut Session, stream: StreamId, (index, head): Arrived) {
+        let Some(served) = self.common.served.get(index) else {
             return session.send_status(stream, Err(&unknown()));
         };
         if !served.endpoint.method.streams_requests() {
-            self.newest = Some((stream, head));
+            self.newest = Some((stream, (index, head)));
             return;
         }
         let lane = Arc::new(Lane::default());
         lane.begin(stream);
         let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
         let body = Body::Messages(Messages::new(requests));
-        if let Err(status) = self.start(session, stream, head, body, Some(lane)) {
+        if let Err(status) = self.start(session, stream, (index, head), body, Some(lane)) {
             session.send_status(stream, Err(&status));
         }
-    }
-
-    fn find(&self, method: &str) -> Option<(usize, &Served)> {
-        let mut served = self.common.served.iter().enumerate();
-        served.find(|(_, served)| served.method() == method)
     }
 
     /// Starts the handler, or says why not.
@@ -154,11 +152,12 @@ impl Calls {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        head: CallHead,
+        (index, head): Arrived,
         body: Body,
         lane: Option<Arc<Lane>>,
     ) -> Result<(), Status> {
-        let (index, Served { endpoint, .. }) = self.find(&head.method).ok_or_else(unknown)?;
+        let served = self.common.served.get(index);
+        let Served { endpoint, .. } = served.ok_or_else(unknown)?;
         let refused = |status: Status| {
             endpoint.refuse(&status);
             status
@@ -433,7 +432,11 @@ impl Side for Calls {
             self.put_aside();
         }
         match event {
-            Event::Call { stream, head } => self.on_call(session, stream, head),
+            Event::Call {
+                stream,
+                method,
+                head,
+            } => self.on_call(session, stream, (method, head)),
             Event::Message { stream, message } => self.on_message(session, stream, message),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {

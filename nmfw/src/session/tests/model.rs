@@ -273,7 +273,7 @@ impl Model {
     fn on_event(&mut self, side: usize, event: Event) {
         match event {
             Event::Opened(_) => panic!("opened twice"),
-            Event::Call { stream, head } => {
+            Event::Call { stream, head, .. } => {
                 assert_eq!((side, &*head.method), (SERVER, METHOD));
                 let before = self.views[SERVER].insert(stream, View::default());
                 assert!(before.is_none(), "called twice");

@@ -1,5 +1,6 @@
 //! Two sides and the simulated network between them.
 
+use std::sync::Arc;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -7,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{CallHead, Config, Event, Session, State, receiving::Assembly};
+use super::super::{CallHead, Config, Event, Methods, Session, State, receiving::Assembly};
 use crate::{Metadata, headers::Encoding};
 
 /// The sides, as indices.
@@ -25,6 +26,11 @@ pub(super) fn head(method: &str) -> CallHead {
         client_version: None,
         metadata: Metadata::new(),
     }
+}
+
+/// What the service serves.
+fn methods() -> Arc<Methods> {
+    Arc::new([(METHOD.into(), 0)].into_iter().collect())
 }
 
 /// Small numbers at random, the same for the same seed.
@@ -88,7 +94,7 @@ impl Network {
             now,
             sides: [
                 Session::client(client, now),
-                Session::server(server, "I1".to_owned(), vec![METHOD.into()], now),
+                Session::server(server, "I1".to_owned(), &methods(), now),
             ],
             wires: Default::default(),
             latency: Duration::from_millis(1),

@@ -1,5 +1,6 @@
 //! What a session does in one situation each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ fn told(network: &mut Network, side: usize) -> Vec<String> {
     let events = network.take(side);
     let short = events.into_iter().map(|event| match event {
         Event::Opened(opened) => format!("opened {}", opened.instance),
-        Event::Call { stream, head } => format!("{stream} call {}", &*head.method),
+        Event::Call { stream, head, .. } => format!("{stream} call {}", &*head.method),
         Event::Headers { stream, metadata } => format!("{stream} headers {}", metadata.len()),
         Event::Message { stream, message } => {
             format!("{stream} message {}", String::from_utf8_lossy(&message))
@@ -693,7 +694,7 @@ fn garbage_ends_the_session_with_a_status() {
 #[test]
 fn an_open_that_is_not_understood_is_answered() {
     let now = std::time::Instant::now();
-    let mut server = Session::server(Config::default(), String::new(), Vec::new(), now);
+    let mut server = Session::server(Config::default(), String::new(), &Arc::default(), now);
     server.handle_packet(now, &Bytes::from_static(b"\x20\x00\x00\x00\x01\x00"));
     let answer = server.poll_transmit(now).unwrap();
     let mut client = Session::client(Config::default(), now);
@@ -710,7 +711,7 @@ fn an_open_that_is_not_understood_is_answered() {
 #[test]
 fn a_service_that_is_not_heard_behind_its_accept_is_given_up() {
     let mut now = std::time::Instant::now();
-    let mut server = Session::server(Config::default(), String::new(), Vec::new(), now);
+    let mut server = Session::server(Config::default(), String::new(), &Arc::default(), now);
     let mut client = Session::client(Config::default(), now);
     server.handle_packet(now, &client.poll_transmit(now).unwrap().packet);
     client.handle_packet(now, &server.poll_transmit(now).unwrap().packet);

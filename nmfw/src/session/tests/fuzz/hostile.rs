@@ -205,7 +205,7 @@ impl Application {
 
     fn on_event(&mut self, side: usize, event: Event) {
         match event {
-            Event::Call { stream, head } => {
+            Event::Call { stream, head, .. } => {
                 assert_eq!((side, &*head.method), (SERVER, METHOD));
                 let before = self.streams.insert(stream, View::default());
                 assert!(before.is_none(), "called twice");
