@@ -78,7 +78,9 @@ impl Deadline {
 
     /// Waits for a future, but no longer than until it has passed; `None` then. There is a timer only
     /// if there is something to wait for.
-    pub(crate) async fn limit<F: Future>(self, future: F) -> Option<F::Output> {
+    ///
+    /// It takes what is pinned already: a future that is passed on is in its taker twice.
+    pub(crate) async fn limit<F: Future + Unpin>(self, future: F) -> Option<F::Output> {
         first(future, self.passed()).await
     }
 
@@ -98,11 +100,11 @@ impl Deadline {
 
 /// Waits for a future, but not for longer than this; `None` then. Unlike with tokio's `timeout`, there
 /// is a timer, and a look at the clock, only if there is something to wait for.
-pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+pub(crate) async fn within<F: Future + Unpin>(limit: Duration, future: F) -> Option<F::Output> {
     first(future, async { tokio::time::sleep(limit).await }).await
 }
 
-async fn first<F: Future>(future: F, limit: impl Future<Output = ()>) -> Option<F::Output> {
+async fn first<F: Future + Unpin>(future: F, limit: impl Future<Output = ()>) -> Option<F::Output> {
     tokio::select! {
         biased;
         output = future => Some(output),

@@ -1,7 +1,7 @@
 //! Calls over NATS: how often they are sent, and base mode, which is one NATS request and one NATS
 //! reply.
 
-use std::{mem, sync::Arc, task::Poll, time::Duration};
+use std::{mem, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
 use bytes::Bytes;
@@ -85,7 +85,7 @@ impl Nats {
     /// A call that streams.
     async fn stream(&self, request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
-        let outcome = deadline.limit(self.attempts(request)).await;
+        let outcome = deadline.limit(pin!(self.attempts(request))).await;
         let response = outcome.unwrap_or_else(|| Err(late(method)))?;
         Ok(match response {
             // The answers have only begun.
@@ -131,7 +131,7 @@ impl Nats {
                 Err(Refusal::Final(status)) => return Err(status),
                 Err(Refusal::TooLarge(status)) => {
                     let again = Box::pin(self.again_in_session(&request, &sent, status));
-                    let outcome = deadline.limit(again).await;
+                    let outcome = Box::pin(deadline.limit(again)).await;
                     return outcome.unwrap_or_else(|| Err(late(request.method())));
                 }
                 Err(Refusal::Elsewhere(status)) => status,
@@ -175,7 +175,7 @@ impl Nats {
             }
         }
         let wait = Box::pin(self.wait_for_session(request, avoid));
-        let outcome = request.deadline().limit(wait).await;
+        let outcome = Box::pin(request.deadline().limit(wait)).await;
         outcome.unwrap_or_else(|| Err(Refusal::Final(late(method))))
     }
 
@@ -243,7 +243,8 @@ impl Nats {
         sent: &Sent,
     ) -> Result<Response, Refusal> {
         if !self.connection.is_connected() {
-            let outcome = Box::pin(request.deadline().limit(self.wait_for_connection())).await;
+            let wait = Box::pin(self.wait_for_connection());
+            let outcome = Box::pin(request.deadline().limit(wait)).await;
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
         }
@@ -341,7 +342,8 @@ impl Nats {
                 })?;
             Ok::<_, Status>(waiting)
         };
-        let Some(sent) = deadline.limit(send).await else {
+        let sent = deadline.limit(pin!(send)).await;
+        let Some(sent) = sent else {
             return Ok(None);
         };
         let waiting = sent.map_err(Refusal::Final)?;

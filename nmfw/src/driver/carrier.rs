@@ -1,6 +1,6 @@
 //! [`Carrier`]: the way of packets to the peer.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
@@ -100,7 +100,7 @@ impl Carrier {
                 client.publish(peer, packet).await
             }
         };
-        match within(MAX_SEND, publish).await {
+        match within(MAX_SEND, pin!(publish)).await {
             Some(Ok(())) => {
                 self.is_introduced |= with_reply;
                 Ok(true)

@@ -1,6 +1,6 @@
 //! Requests of base mode: from a NATS message to a handler, and back.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subject};
 use futures_util::FutureExt;
@@ -173,7 +173,8 @@ async fn answer(
         // The handler was well; its answer turned out too large. Counted besides its success.
         endpoint.stats.fail(status);
     }
-    let published = within(MAX_SEND, publish(connection, reply, headers, body)).await;
+    let publishing = pin!(publish(connection, reply, headers, body));
+    let published = within(MAX_SEND, publishing).await;
     let problem = match published {
         Some(Ok(())) => return,
         Some(Err(error)) => error.to_string(),
