@@ -158,7 +158,7 @@ fn messages_from_elsewhere_are_not_generated() {
         code.contains("request: ::acme_billing::v1::GetRequest"),
         "{code}"
     );
-    assert!(code.contains("get(::acme_billing::v1::GetRequest) -> ::acme_billing::v1::Invoice;"));
+    assert!(code.contains("get(::acme_billing::v1::GetRequest) -> (::acme_billing::v1::Invoice);"));
     assert!(!code.contains("trait Refunds"), "{code}");
 }
 

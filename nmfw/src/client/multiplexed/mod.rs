@@ -85,15 +85,9 @@ impl Sessions {
         method: Method,
         avoid: Option<&Arc<Handle>>,
     ) -> Option<Arc<Handle>> {
-        let first = self.first.get_or_init(|| {
-            let base = base.to_owned();
-            let scope = Scope { base, method: None };
-            Arc::new(Pool::new(scope, connection.clone()))
-        });
-        if first.scope().base == base {
-            first.pick(method, avoid)
-        } else {
-            self.pool(connection, base, None).pick(method, avoid)
+        match self.first(connection, base) {
+            Some(first) => first.pick(method, avoid),
+            None => self.pool(connection, base, None).pick(method, avoid),
         }
     }
 
@@ -130,13 +124,24 @@ impl Sessions {
         })
     }
 
+    /// The pool of the service that was called first, if that is the one.
+    fn first(&self, connection: &Connection, base: &str) -> Option<&Arc<Pool>> {
+        let first = self.first.get_or_init(|| {
+            let base = base.to_owned();
+            let scope = Scope { base, method: None };
+            Arc::new(Pool::new(scope, connection.clone()))
+        });
+        (first.scope().base == base).then_some(first)
+    }
+
     fn pool(&self, connection: &Connection, base: &str, method: Option<&'static str>) -> Arc<Pool> {
         let of = |pools: &Vec<Arc<Pool>>| {
             let pool = pools.iter().find(|pool| pool.scope().is(base, method));
             pool.map(Arc::clone)
         };
-        let first = self.first.get();
-        if let Some(first) = first.filter(|pool| pool.scope().is(base, method)) {
+        if method.is_none()
+            && let Some(first) = self.first(connection, base)
+        {
             return Arc::clone(first);
         }
         let known = of(&self.others.read().unwrap_or_else(PoisonError::into_inner));

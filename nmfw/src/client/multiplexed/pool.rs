@@ -327,7 +327,13 @@ impl State {
         self.of_use();
         let old = self.open.iter().position(|member| member.until <= now);
         self.open.push(Member::new(handle));
-        old.map(|old| self.open.swap_remove(old).handle)
+        let old = old?;
+        if self.open.len() <= FEW {
+            // Its place is not needed.
+            self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
+            return None;
+        }
+        Some(self.open.swap_remove(old).handle)
     }
 
     fn of_use(&mut self) {
