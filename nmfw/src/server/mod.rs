@@ -52,6 +52,14 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Instances need nothing of each other: NATS gives each request to one of those that serve the
 /// method, in this process, on this machine or in another region.
 ///
+/// # Where handlers run
+///
+/// On tasks of the tokio runtime that the server was started on, as many at a time as
+/// [`Service::concurrency`] says. Only those of a method that have shown that they neither wait nor
+/// take long, less than ten microseconds on average, run on the task that has read their calls: to
+/// hand such a call on takes longer than to answer it. What blocks its thread belongs into
+/// `tokio::task::spawn_blocking`, as everywhere.
+///
 /// # How a server stops
 ///
 /// 1. It leaves discovery, and asks the NATS server to send no more requests. What is on its way
