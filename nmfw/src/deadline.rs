@@ -168,7 +168,7 @@ fn positive(duration: time::Duration) -> Duration {
 
 /// The absolute time of a deadline for the wire.
 pub(crate) fn rfc3339_in(left: Duration) -> String {
-    format_rfc3339(OffsetDateTime::from(SystemTime::now()) + left)
+    format_rfc3339(OffsetDateTime::from(SystemTime::now()) + left.min(MAX))
 }
 
 /// RFC 3339 in UTC with milliseconds; the same form serves ADR-32's `started`.

@@ -6,6 +6,7 @@
 mod session;
 
 use std::{
+    ops::Deref,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -203,6 +204,11 @@ impl Shared {
         calls.set_alarm();
     }
 
+    fn is_alarm_due(&self) -> bool {
+        let alarm = self.calls().alarm;
+        alarm.is_some_and(|at| at <= Instant::now())
+    }
+
     /// Ends the calls whose deadline has passed, or whose connection was lost for too long.
     fn give_up(&self) {
         let now = Instant::now();
@@ -238,11 +244,18 @@ async fn read(
     mut subscriber: Subscriber,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
+    // Also if the task is dropped, with its runtime: callers on others have no timers of their own.
+    let shared = &*Reading(shared);
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
     let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<Instant> = None;
     loop {
+        // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
+        // without an end.
+        if shared.is_alarm_due() {
+            shared.give_up();
+        }
         let at = shared.calls().alarm;
         if at != armed {
             armed = at;
@@ -260,24 +273,21 @@ async fn read(
                         shared.deliver(message);
                     }
                 }
-                None => return closed(&shared),
+                None => return,
             },
-            () = &mut alarm, if armed.is_some() => {
-                shared.give_up();
-                // It has to be set anew, even to the same time.
-                armed = None;
-            }
+            // It has to be set anew, even to the same time.
+            () = &mut alarm, if armed.is_some() => armed = None,
             () = shared.earlier.notified() => {}
             event = events.recv() => match event {
-                Ok(event) => on_event(&shared, &event),
+                Ok(event) => on_event(shared, &event),
                 // What was missed can only be denials; those calls end at their deadlines.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return closed(&shared),
+                Err(broadcast::error::RecvError::Closed) => return,
             },
             changed = state.changed() => {
                 let state = *state.borrow_and_update();
                 if changed.is_err() || state.is_closed() {
-                    return closed(&shared);
+                    return;
                 }
                 shared.connection_changed(state);
                 if state.is_connected() && state.epoch != epoch {
@@ -289,8 +299,22 @@ async fn read(
     }
 }
 
-fn closed(shared: &Shared) {
-    shared.fail_all_from_now_on(&Status::unavailable("the connection to NATS is closed"));
+/// When it ends, so do all calls.
+struct Reading(Arc<Shared>);
+
+impl Deref for Reading {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let status = Status::unavailable("the connection to NATS is closed");
+        self.0.fail_all_from_now_on(&status);
+    }
 }
 
 fn on_event(shared: &Shared, event: &ConnectionEvent) {

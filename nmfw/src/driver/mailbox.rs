@@ -218,6 +218,17 @@ impl<C> Mailbox<C> {
         mem::swap(&mut contents.batch, batch);
     }
 
+    /// Takes the commands alone. What else is there is seen to after [`Self::ring_again`].
+    pub(super) fn take_commands(&self) -> Vec<C> {
+        let mut contents = self.contents();
+        contents.is_rung = false;
+        mem::take(&mut contents.batch.commands)
+    }
+
+    pub(super) fn ring_again(&self) {
+        self.bell.notify_one();
+    }
+
     /// Comes back when something may be there.
     pub(super) async fn rung(&self) {
         self.bell.notified().await;

@@ -112,7 +112,7 @@ pub(crate) async fn drive<S: Side>(
         side.settle(session, &batch.signals, now);
         pass_events(session, side);
         loop {
-            if let Err(status) = transmit(session, carrier, side, now).await {
+            if let Err(status) = transmit(session, carrier, (mailbox, side), now).await {
                 session.close(Some(status));
             }
             if !pass_events(session, side) {
@@ -175,11 +175,12 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
 async fn transmit<S: Side>(
     session: &mut Session,
     carrier: &mut Carrier,
-    side: &mut S,
+    (mailbox, side): (&Mailbox<S::Command>, &mut S),
     now: Instant,
 ) -> Result<(), Status> {
     while let Some(transmit) = session.poll_transmit(now) {
         let mut publish = pin!(carrier.publish(transmit));
+        let mut is_held_up = false;
         let taken = loop {
             let deadline = async {
                 match side.deadline() {
@@ -191,8 +192,18 @@ async fn transmit<S: Side>(
                 biased;
                 taken = &mut publish => break taken?,
                 () = deadline => side.on_deadline(session, Instant::now()),
+                // Calls that begin meanwhile have deadlines, too.
+                () = mailbox.rung() => {
+                    is_held_up = true;
+                    for command in mailbox.take_commands() {
+                        side.on_command(session, command);
+                    }
+                }
             }
         };
+        if is_held_up {
+            mailbox.ring_again();
+        }
         if !taken {
             break;
         }

@@ -100,7 +100,7 @@ mod tests {
         assert!(method.is_quick());
         // Ten milliseconds in a hundred calls are a hundred microseconds for each.
         let mixed = |n: u64| {
-            let time = if n % 100 == 0 {
+            let time = if n.is_multiple_of(100) {
                 Duration::from_millis(10)
             } else {
                 SHORT

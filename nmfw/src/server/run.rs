@@ -3,15 +3,16 @@
 use std::{
     fmt,
     future::poll_fn,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::Span;
+use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
+use tracing::{Instrument, instrument::Instrumented};
 
 use super::{
     Instance,
@@ -29,8 +30,7 @@ use crate::{
 pub(super) struct Begun {
     method: Method,
     deadline: Deadline,
-    work: BoxFuture<'static, Result<Response, Status>>,
-    span: Span,
+    work: Instrumented<BoxFuture<'static, Result<Response, Status>>>,
     began: Instant,
     has_waited: bool,
 }
@@ -38,9 +38,7 @@ pub(super) struct Begun {
 impl Begun {
     /// A panic ends the handler, and nothing else.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Status>> {
-        let entered = self.span.enter();
         let polled = catch_unwind(AssertUnwindSafe(|| self.work.poll_unpin(cx)));
-        drop(entered);
         self.has_waited |= matches!(polled, Ok(Poll::Pending));
         polled
             .unwrap_or_else(|panic| Poll::Ready(Err(watch::panicked(self.method, panic.as_ref()))))
@@ -111,13 +109,17 @@ impl Instance {
             Ok(handler) => handler,
             Err(status) => return Now::Done(Err(status)),
         };
-        // If it waits, it is asked again at once by whom it is left to.
-        let polled = handler.poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(outcome) = polled else {
-            endpoint.quick.waits();
+        // It is not to wait because whoever reads has done enough for a turn. If it waits, it is asked
+        // again at once by whom it is left to.
+        let polled = unconstrained(poll_fn(|cx| handler.poll(cx))).now_or_never();
+        let Some(mut outcome) = polled else {
             return Now::Begun(handler);
         };
-        let time = handler.began.elapsed();
+        let (method, time) = (handler.method, handler.began.elapsed());
+        // What the user's own drops do is not to end who reads.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+            outcome = Err(watch::panicked(method, panic.as_ref()));
+        }
         endpoint.quick.ended(time);
         endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
         Now::Done(outcome)
@@ -146,8 +148,7 @@ impl Instance {
         Ok(Begun {
             method,
             deadline,
-            work,
-            span,
+            work: work.instrument(span),
             began: Instant::now(),
             has_waited: false,
         })
@@ -169,7 +170,7 @@ impl Instance {
             }) => {
                 let call = (handler.method, handler.deadline);
                 let count = count.keep(endpoint);
-                let (forced, span) = (&self.lifecycle.forced, handler.span);
+                let (forced, span) = (&self.lifecycle.forced, handler.work.span().clone());
                 let messages = messages
                     .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
                 (Ok(Response::streaming(messages, metadata)), None)
@@ -187,11 +188,13 @@ impl Instance {
     }
 
     async fn outcome(&self, handler: &mut Begun) -> Result<Response, Status> {
+        let mut has_asked = false;
         if !handler.has_waited {
             let first = poll_fn(|cx| Poll::Ready(handler.poll(cx))).await;
             if let Poll::Ready(outcome) = first {
                 return outcome;
             }
+            has_asked = true;
         }
         // Only a handler that waits has a timer, which takes some work and memory.
         let (method, deadline) = (handler.method, handler.deadline);
@@ -204,7 +207,11 @@ impl Instance {
         };
         tokio::select! {
             biased;
-            outcome = poll_fn(|cx| handler.poll(cx)) => outcome,
+            // Not twice in the same turn.
+            outcome = poll_fn(|cx| match mem::take(&mut has_asked) {
+                true => Poll::Pending,
+                false => handler.poll(cx),
+            }) => outcome,
             status = Box::pin(end) => Err(status),
         }
     }

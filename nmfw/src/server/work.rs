@@ -6,7 +6,7 @@ use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::{broadcast, mpsc},
-    task::JoinSet,
+    task::{JoinSet, unconstrained},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -279,8 +279,9 @@ impl Requests {
         while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
             self.accept(message);
         }
-        // The server has sent all; what is left lies in the subscription's buffer.
-        while let Some(Some(message)) = subscriber.next().now_or_never() {
+        // The server has sent all; what is left lies in the subscription's buffer, and is read to its
+        // end, whatever tokio thinks of the length of this turn.
+        while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
             self.accept(message);
         }
     }

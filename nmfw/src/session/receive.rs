@@ -20,7 +20,7 @@ use crate::{Metadata, Status};
 const MAX_CLOSE: usize = 1024;
 
 /// A message of at least this size stays where it is, in its packet, if that is mostly it.
-const LARGE: usize = 16 * 1024;
+const LARGE: usize = 64 * 1024;
 
 /// The copies of messages of a row of frames of one stream, in one allocation. Messages are copied
 /// out of packets, so that one which the application keeps, or does not come to take, holds hardly

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    task::unconstrained,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{super::work::UNSUBSCRIBE_NOW, Sessions};
@@ -29,7 +32,9 @@ pub(in crate::server) async fn opening(
     while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
         sessions.accept(message);
     }
-    while let Some(Some(message)) = subscriber.next().now_or_never() {
+    // What lies in the subscription's buffer, to its end, whatever tokio thinks of the length of this
+    // turn.
+    while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
         sessions.accept(message);
     }
 }

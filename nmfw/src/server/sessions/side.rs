@@ -465,7 +465,7 @@ impl Side for Calls {
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
-        if self.calls.len() >= BUSY
+        if session.open_streams() >= BUSY
             && let Some(window) = self.place.widen()
         {
             session.set_packet_window(window);
