@@ -4,6 +4,7 @@
 //! end requests when the connection is lost or the server denies them.
 
 mod session;
+mod waiting;
 
 use std::{
     ops::Deref,
@@ -21,8 +22,8 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use self::session::SessionInbox;
 use self::session::{SESSION, SessionEntry};
+pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
 use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status};
 
@@ -358,95 +359,4 @@ fn parse_id(id: &str) -> Option<(usize, u32)> {
     let id = u64::from_str_radix(id, 16).ok()?;
     let slot = usize::try_from(id & u64::from(u32::MAX)).ok()?;
     Some((slot, u32::try_from(id >> 32).ok()?))
-}
-
-/// A call that waits for its reply. Dropping it gives the place up.
-pub(crate) struct Waiting {
-    replies: Arc<Replies>,
-    slot: usize,
-    generation: u32,
-    receiver: oneshot::Receiver<Outcome>,
-}
-
-impl Waiting {
-    /// Takes a place, before the request is sent, until the deadline. `grace` is how long the reply
-    /// may still come once the connection was lost.
-    pub(crate) fn register(
-        replies: Arc<Replies>,
-        subject: &Subject,
-        deadline: Deadline,
-        grace: Duration,
-    ) -> Result<Self, Status> {
-        let (sender, receiver) = oneshot::channel();
-        // Read before the request is sent: it belongs to this life of the connection, or to a
-        // later one, and then gives up too early rather than never.
-        let epoch = replies.shared.state.borrow().epoch;
-        let mut is_earlier = false;
-        let (slot, generation) = {
-            let mut calls = replies.shared.calls();
-            if let Some(status) = &calls.dead {
-                return Err(status.clone());
-            }
-            if let Some(end) = deadline.instant()
-                && calls.alarm.is_none_or(|alarm| end < alarm)
-            {
-                calls.alarm = Some(end);
-                is_earlier = true;
-            }
-            calls.generation = calls.generation.wrapping_add(1);
-            let generation = calls.generation;
-            let slot = calls.waiting.insert(Entry {
-                generation,
-                subject: subject.clone(),
-                deadline,
-                grace,
-                epoch,
-                give_up: None,
-                sender,
-            });
-            (slot, generation)
-        };
-        if is_earlier {
-            replies.shared.earlier.notify_one();
-        }
-        Ok(Self {
-            replies,
-            slot,
-            generation,
-            receiver,
-        })
-    }
-
-    /// The reply subject of the request.
-    pub(crate) fn inbox(&self) -> String {
-        let id = u64::from(self.generation) << 32 | self.slot as u64;
-        let prefix = &self.replies.shared.prefix;
-        let mut inbox = String::with_capacity(prefix.len() + 16);
-        inbox.push_str(prefix);
-        // Each request has one, for which `format!` takes too long.
-        let digits = 16 - (id | 1).leading_zeros() / 4;
-        for place in (0..digits).rev() {
-            let digit = (id >> (4 * place) & 0xf) as u8;
-            inbox.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-        inbox
-    }
-
-    /// The reply; `None` if there is none at the deadline.
-    pub(crate) async fn reply(mut self) -> Outcome {
-        match (&mut self.receiver).await {
-            Ok(reply) => reply,
-            Err(_) => Err(Status::unavailable("the connection to NATS is closed")),
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut calls = self.replies.shared.calls();
-        let ours = calls.waiting.get(self.slot);
-        if ours.is_some_and(|entry| entry.generation == self.generation) {
-            calls.waiting.remove(self.slot);
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Sessions of an instance: who opens one, where its packets go, and the end of all.
 
 mod intake;
+mod running;
 mod side;
 mod task;
 
@@ -13,8 +14,11 @@ use std::{
 use async_nats::{Message, Subject};
 
 pub(super) use self::intake::{opening, packets};
-use self::side::{Calls, Command, Served};
 pub(super) use self::task::Task;
+use self::{
+    running::Served,
+    side::{Calls, Command},
+};
 use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,

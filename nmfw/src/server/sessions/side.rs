@@ -13,11 +13,11 @@ use foldhash::fast::RandomState;
 use super::{
     super::{
         admission::Admitted,
-        instance::{Answering, Endpoint},
+        instance::Answering,
         run::{Now, Work},
-        workers::Assignment,
     },
     Place,
+    running::{Running, Served},
     task::{Common, Task},
 };
 use crate::{
@@ -34,26 +34,6 @@ const BUSY: usize = 4;
 
 /// How long the client may take to acknowledge the last answers when the server stops.
 const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
-
-/// A method that sessions serve.
-#[derive(Clone, Debug)]
-pub(super) struct Served {
-    pub(super) endpoint: Arc<Endpoint>,
-    subject: Subject,
-}
-
-impl Served {
-    pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
-        Self {
-            endpoint: Arc::clone(endpoint),
-            subject: endpoint.subject.clone().into(),
-        }
-    }
-
-    pub(super) fn method(&self) -> &'static str {
-        self.endpoint.method.name()
-    }
-}
 
 /// What a handler's task tells the session's.
 #[derive(Debug)]
@@ -95,14 +75,6 @@ enum Call {
     /// Its message has not come.
     Arriving(Box<Arrived>),
     Running(Running),
-}
-
-struct Running {
-    /// Of the method among those served.
-    index: usize,
-    handler: Assignment<Answering>,
-    /// If either side streams.
-    port: Option<Port>,
 }
 
 impl Calls {
@@ -362,26 +334,6 @@ impl Calls {
         if let (Some(status), Some(served)) = (failed, self.common.served.get(index)) {
             // The handler was well; its answer turned out too large. Counted besides its success.
             served.endpoint.stats.fail(&status);
-        }
-    }
-}
-
-impl Running {
-    /// The handler has ended. It may have left its requests to a task, which gets no more of them:
-    /// if the caller has not said all, that is not to look as if it had.
-    fn is_over(&self) {
-        if let Some(port) = &self.port {
-            let status =
-                Status::cancelled("the handler ended the call before its caller had said all");
-            port.lane.finish(Err(status));
-        }
-    }
-
-    /// Drops the handler of a call that nobody waits for.
-    fn give_up(&self, status: &Status) {
-        self.handler.abort();
-        if let Some(port) = &self.port {
-            port.lane.finish(Err(status.clone()));
         }
     }
 }

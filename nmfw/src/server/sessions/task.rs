@@ -6,7 +6,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     super::{Instance, run::Work},
-    side::{Command, Served},
+    running::Served,
+    side::Command,
 };
 use crate::{
     Deadline, Status,
