@@ -1,6 +1,9 @@
 //! Deadlines: relative and absolute on the wire, [`Instant`] inside.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    pin::{Pin, pin},
+    time::{Duration, SystemTime},
+};
 
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
@@ -82,6 +85,14 @@ impl Deadline {
     /// It takes what is pinned already: a future that is passed on is in its taker twice.
     pub(crate) async fn limit<F: Future + Unpin>(self, future: F) -> Option<F::Output> {
         first(future, self.passed()).await
+    }
+
+    /// The same in a box, for what few calls wait for: the others need no room for it.
+    pub(crate) fn limit_boxed<F: Future>(
+        self,
+        future: F,
+    ) -> Pin<Box<impl Future<Output = Option<F::Output>>>> {
+        Box::pin(async move { self.limit(pin!(future)).await })
     }
 
     /// What a request's headers, or else the method's own time-out, give a handler.

@@ -262,7 +262,7 @@ impl Channel {
                 request.head.via = Some(settings.transport.clone());
                 let call = tower::ServiceExt::oneshot(layered.clone(), request);
                 // A layer may make a call wait; the deadline holds there too.
-                let outcome = Box::pin(deadline.limit(Box::pin(call))).await;
+                let outcome = deadline.limit_boxed(call).await;
                 outcome.unwrap_or_else(|| {
                     let text = format!("{method} was not done when the deadline passed");
                     Err(Status::deadline_exceeded(text))

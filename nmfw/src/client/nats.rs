@@ -130,8 +130,8 @@ impl Nats {
                 // has `wait_ready`.
                 Err(Refusal::Final(status)) => return Err(status),
                 Err(Refusal::TooLarge(status)) => {
-                    let again = Box::pin(self.again_in_session(&request, &sent, status));
-                    let outcome = Box::pin(deadline.limit(again)).await;
+                    let again = self.again_in_session(&request, &sent, status);
+                    let outcome = deadline.limit_boxed(again).await;
                     return outcome.unwrap_or_else(|| Err(late(request.method())));
                 }
                 Err(Refusal::Elsewhere(status)) => status,
@@ -174,8 +174,8 @@ impl Nats {
                 return Ok(session);
             }
         }
-        let wait = Box::pin(self.wait_for_session(request, avoid));
-        let outcome = Box::pin(request.deadline().limit(wait)).await;
+        let wait = self.wait_for_session(request, avoid);
+        let outcome = request.deadline().limit_boxed(wait).await;
         outcome.unwrap_or_else(|| Err(Refusal::Final(late(method))))
     }
 
@@ -243,8 +243,8 @@ impl Nats {
         sent: &Sent,
     ) -> Result<Response, Refusal> {
         if !self.connection.is_connected() {
-            let wait = Box::pin(self.wait_for_connection());
-            let outcome = Box::pin(request.deadline().limit(wait)).await;
+            let wait = self.wait_for_connection();
+            let outcome = request.deadline().limit_boxed(wait).await;
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
         }

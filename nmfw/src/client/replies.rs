@@ -205,9 +205,14 @@ impl Shared {
         calls.set_alarm();
     }
 
-    fn is_alarm_due(&self) -> bool {
-        let alarm = self.calls().alarm;
-        alarm.is_some_and(|at| at <= Instant::now())
+    /// Ends what is due, and tells when something will be.
+    fn next_alarm(&self) -> Option<Instant> {
+        let alarm = self.calls().alarm?;
+        if alarm > Instant::now() {
+            return Some(alarm);
+        }
+        self.give_up();
+        self.calls().alarm
     }
 
     /// Ends the calls whose deadline has passed, or whose connection was lost for too long.
@@ -254,10 +259,7 @@ async fn read(
     loop {
         // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
         // without an end.
-        if shared.is_alarm_due() {
-            shared.give_up();
-        }
-        let at = shared.calls().alarm;
+        let at = shared.next_alarm();
         if at != armed {
             armed = at;
             if let Some(at) = at {

@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subject};
 use futures_util::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, task::unconstrained};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
@@ -33,34 +33,26 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     };
-    let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
-    match read(&instance, &endpoint, message, reply.clone()) {
-        Ok(request) => match instance.admit(&endpoint) {
-            Admitted::Refused(status) => refuse(instance, &endpoint, reply, status),
-            Admitted::Now(permit) if endpoint.quick.is_quick() => {
-                match instance.call_now(&endpoint, request) {
-                    Now::Done(outcome) => answer_now(instance, endpoint, reply, outcome, permit),
-                    Now::Begun(handler) => {
-                        start(&instance, endpoint, Work::Begun(handler, permit), reply);
-                    }
+    let request = match read(instance, endpoint, message, reply.clone()) {
+        Ok(request) => request,
+        Err(status) => return refuse(instance, endpoint, reply, status),
+    };
+    let work = match instance.admit(endpoint) {
+        Admitted::Refused(status) => return refuse(instance, endpoint, reply, status),
+        Admitted::Now(permit) if endpoint.quick.is_quick() => {
+            match instance.call_now(endpoint, request) {
+                Now::Done(outcome) => {
+                    return answer_now(instance, endpoint, reply, outcome, permit);
                 }
+                Now::Begun(handler) => Work::Begun(handler, permit),
             }
-            admitted => start(
-                &instance,
-                endpoint,
-                Work::Admitted(admitted, request),
-                reply,
-            ),
-        },
-        Err(status) => refuse(instance, &endpoint, reply, status),
-    }
-}
-
-fn start(instance: &Arc<Instance>, endpoint: Arc<Endpoint>, work: Work, reply: Subject) {
+        }
+        admitted => Work::Admitted(admitted, request),
+    };
     let task = Task {
         _tracked: instance.lifecycle.tasks.token(),
         instance: Arc::clone(instance),
-        endpoint,
+        endpoint: Arc::clone(endpoint),
         work,
         reply,
     };
@@ -69,19 +61,20 @@ fn start(instance: &Arc<Instance>, endpoint: Arc<Endpoint>, work: Work, reply: S
 
 /// Answers without waiting, as long as the connection takes it; else a task waits.
 fn answer_now(
-    instance: Arc<Instance>,
-    endpoint: Arc<Endpoint>,
+    instance: &Arc<Instance>,
+    endpoint: &Arc<Endpoint>,
     reply: Subject,
     outcome: Result<Response, Status>,
     permit: OwnedSemaphorePermit,
 ) {
-    let tasks = instance.lifecycle.tasks.clone();
+    let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
     let mut answering = Box::pin(async move {
-        answer(&instance, &endpoint, reply, outcome).await;
+        answer(&own, &endpoint, reply, outcome).await;
         drop(permit);
     });
-    if answering.as_mut().now_or_never().is_none() {
-        tasks.spawn(answering);
+    // Not to wait because whoever reads has done enough for a turn.
+    if unconstrained(answering.as_mut()).now_or_never().is_none() {
+        instance.lifecycle.tasks.spawn(answering);
     }
 }
 
@@ -137,7 +130,7 @@ fn read(
     Ok(request)
 }
 
-fn refuse(instance: Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
         tracing::error!(
@@ -146,9 +139,9 @@ fn refuse(instance: Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, sta
         );
         return;
     };
-    let (tasks, endpoint) = (instance.lifecycle.tasks.clone(), Arc::clone(endpoint));
-    tasks.spawn(async move {
-        answer(&instance, &endpoint, reply, Err(status)).await;
+    let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+    instance.lifecycle.tasks.spawn(async move {
+        answer(&own, &endpoint, reply, Err(status)).await;
         drop(place);
     });
 }

@@ -356,6 +356,7 @@ fn choose(open: &[Arc<Handle>], method: Method, avoid: Option<&Arc<Handle>>) -> 
         |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
     // A service that may be gone is better than none.
     let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+    // Nothing to choose, as with most services.
     if let [only] = open
         && sure(only)
     {

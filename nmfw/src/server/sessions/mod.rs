@@ -3,6 +3,7 @@
 mod intake;
 mod running;
 mod side;
+mod start;
 mod task;
 
 use std::{

@@ -7,25 +7,18 @@ use std::{
 };
 
 use async_nats::Subject;
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use super::{
-    super::{
-        admission::Admitted,
-        instance::Answering,
-        run::{Now, Work},
-    },
     Place,
     running::{Running, Served},
-    task::{Common, Task},
+    task::Common,
 };
 use crate::{
-    Deadline, Metadata, Status,
-    body::{Body, Messages},
-    driver::{Ended, Flow, Incoming, Lane, LaneCommand, Port, Side, Signals},
-    headers::Encoding,
-    middleware::{Request, Response},
+    Metadata, Status,
+    body::Body,
+    driver::{Ended, Flow, LaneCommand, Side, Signals},
+    middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId},
 };
 
@@ -55,11 +48,11 @@ impl From<LaneCommand> for Command {
 /// The calls of a session. Those under way end when it is dropped.
 pub(super) struct Calls {
     place: Place,
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
     client: Subject,
-    calls: HashMap<StreamId, Call, RandomState>,
+    pub(super) calls: HashMap<StreamId, Call, RandomState>,
     /// The call that has come last, if it waits for its message: that is nearly always next.
-    newest: Option<(StreamId, Arrived)>,
+    pub(super) newest: Option<(StreamId, Arrived)>,
     /// Set when the server stops.
     is_draining: bool,
     /// When to wait no longer for the client's acknowledgements.
@@ -69,9 +62,9 @@ pub(super) struct Calls {
 }
 
 /// A call, with the place of its method among those served.
-type Arrived = (usize, CallHead);
+pub(super) type Arrived = (usize, CallHead);
 
-enum Call {
+pub(super) enum Call {
     /// Its message has not come.
     Arriving(Box<Arrived>),
     Running(Running),
@@ -98,142 +91,6 @@ impl Calls {
             is_draining: false,
             end: None,
             was_idle: false,
-        }
-    }
-
-    /// A call has come. A handler that takes a stream starts now, others with their message.
-    fn on_call(&mut self, session: &mut Session, stream: StreamId, (index, head): Arrived) {
-        let Some(served) = self.common.served.get(index) else {
-            return session.send_status(stream, Err(&unknown()));
-        };
-        if !served.endpoint.method.streams_requests() {
-            self.newest = Some((stream, (index, head)));
-            return;
-        }
-        let lane = Arc::new(Lane::default());
-        lane.begin(stream);
-        let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
-        let body = Body::Messages(Messages::new(requests));
-        if let Err(status) = self.start(session, stream, (index, head), body, Some(lane)) {
-            session.send_status(stream, Err(&status));
-        }
-    }
-
-    /// Starts the handler, or says why not.
-    fn start(
-        &mut self,
-        session: &mut Session,
-        stream: StreamId,
-        (index, head): Arrived,
-        body: Body,
-        lane: Option<Arc<Lane>>,
-    ) -> Result<(), Status> {
-        let served = self.common.served.get(index);
-        let Served { endpoint, .. } = served.ok_or_else(unknown)?;
-        let refused = |status: Status| {
-            endpoint.refuse(&status);
-            status
-        };
-        if head.encoding == Encoding::Json {
-            return Err(refused(
-                Status::unimplemented(
-                    "this service does not take JSON: send the request as protobuf",
-                )
-                .not_started(),
-            ));
-        }
-        if let Body::Message(body) = &body
-            && let Err(status) = endpoint.check_size(body.len())
-        {
-            return Err(refused(status));
-        }
-        let deadline = match (head.deadline, endpoint.limits.timeout) {
-            (Some(at), _) => Deadline::at(at.into()),
-            (None, Some(timeout)) => Deadline::after(timeout),
-            (None, None) => Deadline::NONE,
-        };
-        let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
-        request.head.origin = self.common.origins.get(index).map(Arc::clone);
-        request.head.client_version = head.client_version;
-        let instance = &self.common.instance;
-        let work = match instance.admit(endpoint) {
-            Admitted::Refused(status) => return Err(refused(status)),
-            Admitted::Now(permit) if !endpoint.method.streams() && endpoint.quick.is_quick() => {
-                match instance.call_now(endpoint, request) {
-                    Now::Done(outcome) => {
-                        self.deliver(session, stream, index, outcome);
-                        return Ok(());
-                    }
-                    Now::Begun(handler) => Work::Begun(handler, permit),
-                }
-            }
-            admitted => Work::Admitted(admitted, request),
-        };
-        let lane = lane.or_else(|| {
-            endpoint.method.streams().then(|| {
-                let lane = Arc::new(Lane::default());
-                lane.begin(stream);
-                lane
-            })
-        });
-        let port = lane.clone().map(Port::new);
-        let task = Task {
-            common: Arc::clone(&self.common),
-            index,
-            stream,
-            lane,
-            work,
-            deadline,
-        };
-        let running = Running {
-            index,
-            handler: self.common.instance.workers.start(Answering::Call(task)),
-            port,
-        };
-        self.calls.insert(stream, Call::Running(running));
-        Ok(())
-    }
-
-    /// Puts the newest call among those that wait for their messages.
-    fn put_aside(&mut self) {
-        if let Some((stream, head)) = self.newest.take() {
-            let call = Call::Arriving(Box::new(head));
-            self.calls.insert(stream, call);
-        }
-    }
-
-    fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
-        if let Some((_, head)) = self.newest.take_if(|(newest, _)| *newest == stream) {
-            session.consume(stream, 1, message.len());
-            if let Err(status) = self.start(session, stream, head, message.into(), None) {
-                session.send_status(stream, Err(&status));
-            }
-            return;
-        }
-        if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
-            && let Some(port) = port
-            && self.common.served[*index]
-                .endpoint
-                .method
-                .streams_requests()
-        {
-            return port.on_message(session, stream, message);
-        }
-        session.consume(stream, 1, message.len());
-        let refusal = match self.calls.remove(&stream) {
-            Some(Call::Arriving(head)) => self
-                .start(session, stream, *head, message.into(), None)
-                .err(),
-            Some(Call::Running(running)) => {
-                let text = "this method takes one message only";
-                let status = Status::invalid_argument(text);
-                running.give_up(&status);
-                Some(status)
-            }
-            None => None,
-        };
-        if let Some(status) = refusal {
-            session.send_status(stream, Err(&status));
         }
     }
 
@@ -317,7 +174,7 @@ impl Calls {
     }
 
     /// Sends what came of a handler that does not stream, of the method of this index.
-    fn deliver(
+    pub(super) fn deliver(
         &self,
         session: &mut Session,
         stream: StreamId,
@@ -336,10 +193,6 @@ impl Calls {
             served.endpoint.stats.fail(&status);
         }
     }
-}
-
-fn unknown() -> Status {
-    Status::unimplemented("the method is not served here").not_started()
 }
 
 /// # Errors
