@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use sync_wrapper::SyncWrapper;
 
-use crate::{Metadata, Status};
+use crate::{Metadata, Status, session::Chunk};
 
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -36,16 +36,16 @@ impl From<Bytes> for Body {
 
 type Trailers = Box<dyn FnOnce() -> Metadata + Send>;
 
-/// Messages as they come. The first error is the last item, and when the stream has ended, what it
+/// Messages as they come, small ones in rows. The first error is the last item, and when the stream has ended, what it
 /// was made of is dropped.
 pub(crate) struct Messages {
-    items: SyncWrapper<Option<BoxStream<'static, Result<Bytes, Status>>>>,
+    items: SyncWrapper<Option<BoxStream<'static, Result<Chunk, Status>>>>,
     /// Known when the stream has ended well.
     trailers: SyncWrapper<Option<Trailers>>,
 }
 
 impl Messages {
-    pub(crate) fn new(items: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
+    pub(crate) fn new(items: impl Stream<Item = Result<Chunk, Status>> + Send + 'static) -> Self {
         Self {
             items: SyncWrapper::new(Some(items.boxed())),
             trailers: SyncWrapper::new(None),
@@ -63,7 +63,7 @@ impl Messages {
     /// Puts something around the messages that sees each.
     pub(crate) fn wrap<S>(self, wrap: impl FnOnce(Self) -> S) -> Self
     where
-        S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
+        S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
     {
         let Self { items, trailers } = self;
         let inner = Self {
@@ -84,7 +84,7 @@ impl Messages {
 }
 
 impl Stream for Messages {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let slot = self.items.get_mut();

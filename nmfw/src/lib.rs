@@ -10,6 +10,7 @@ pub mod server;
 
 mod base;
 mod body;
+mod chunks;
 mod connection;
 mod context;
 mod deadline;

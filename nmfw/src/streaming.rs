@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     Metadata, Method, Status,
     body::{Body, Messages},
+    session::{Chunk, Row},
 };
 
 #[doc = include_str!("docs/streaming.md")]
@@ -28,13 +29,22 @@ enum Source<T> {
     /// Of a call, to be decoded.
     Messages {
         messages: Messages,
-        decode: fn(Bytes) -> Result<T, DecodeError>,
+        /// What is left of the last that came.
+        row: Row,
+        decode: Decode<T>,
         /// What to say of a message that cannot be.
         invalid: fn(Method, DecodeError) -> Status,
         method: Method,
     },
     Items(BoxStream<'static, Result<T, Status>>),
     Over,
+}
+
+/// How to decode a message that lies in a row, and one by itself, of which the decoded one can keep
+/// parts.
+struct Decode<T> {
+    in_row: fn(&[u8]) -> Result<T, DecodeError>,
+    alone: fn(Bytes) -> Result<T, DecodeError>,
 }
 
 impl<T> Streaming<T> {
@@ -85,12 +95,27 @@ impl<T> Stream for Streaming<T> {
         let item = match source {
             Source::Messages {
                 messages,
+                row,
                 decode,
                 invalid,
                 method,
-            } => ready!(messages.poll_next_unpin(cx)).map(|message| {
-                message.and_then(|message| decode(message).map_err(|error| invalid(*method, error)))
-            }),
+            } => {
+                let decoded = match row.read_first(decode.in_row) {
+                    Some(decoded) => Some(Ok(decoded)),
+                    None => match ready!(messages.poll_next_unpin(cx)) {
+                        Some(Ok(Chunk::Message(message))) => Some(Ok((decode.alone)(message))),
+                        Some(Ok(Chunk::Row(next))) => {
+                            *row = next;
+                            row.read_first(decode.in_row).map(Ok)
+                        }
+                        Some(Err(status)) => Some(Err(status)),
+                        None => None,
+                    },
+                };
+                decoded.map(|decoded| {
+                    decoded.and_then(|decoded| decoded.map_err(|error| invalid(*method, error)))
+                })
+            }
             Source::Items(items) => ready!(items.poll_next_unpin(cx)),
             Source::Over => None,
         };
@@ -188,7 +213,11 @@ impl<T: Message + Default + 'static> Payload for Streaming<T> {
             Body::Messages(messages) => Ok(Self {
                 source: SyncWrapper::new(Source::Messages {
                     messages,
-                    decode: T::decode,
+                    row: Row::default(),
+                    decode: Decode {
+                        in_row: |message| T::decode(message),
+                        alone: |message| T::decode(message),
+                    },
                     invalid: reader.invalid(),
                     method,
                 }),

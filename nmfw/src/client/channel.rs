@@ -10,6 +10,7 @@ use super::{Call, Requests, Transport, nats::Nats, ready};
 use crate::{
     Connection, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
     body::{Body, Messages},
+    chunks::encode,
     middleware::{CallLayer, Layers, Request, Response},
     server::Service,
 };
@@ -203,11 +204,9 @@ impl Channel {
     where
         Q: Message + 'static,
     {
-        let encoded = requests.into_streaming().map(|request| match request {
-            Ok(request) => Ok(Bytes::from(request.encode_to_vec())),
-            // The mark is of another call, and would have this one repeated.
-            Err(status) => Err(status.started()),
-        });
+        // The mark is of another call, and would have this one repeated.
+        let encoded =
+            encode(requests.into_streaming()).map(|requests| requests.map_err(Status::started));
         let body = Body::Messages(Messages::new(encoded));
         Call::new(self.clone(), method, body)
     }

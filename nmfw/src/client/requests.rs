@@ -16,11 +16,12 @@ use super::multiplexed::Outgoing;
 use crate::{
     Status, Streaming,
     body::{Body, Messages},
+    session::Chunk,
 };
 
 /// What of a stream of requests is kept to be sent again, to another instance, if none has started
 /// the call.
-const MAX_KEPT: usize = 256 * 1024;
+const MAX_KEPT: u64 = 256 * 1024;
 
 /// The messages of a caller that streams: every [`Stream`] of them that can be sent to another
 /// thread, and so [`Streaming`] too; also of results, where an error gives the call up and is what
@@ -131,8 +132,8 @@ pub(super) struct Source {
 #[derive(Debug)]
 struct State {
     messages: Messages,
-    kept: VecDeque<Bytes>,
-    size: usize,
+    kept: VecDeque<Chunk>,
+    size: u64,
 }
 
 impl Source {
@@ -167,9 +168,9 @@ impl Source {
         if !kept.is_empty() && !outgoing.send_again(kept.clone()).await {
             return;
         }
-        let keep = |message: Result<&Bytes, &Status>| {
-            let message = match message {
-                Ok(message) => message,
+        let keep = |chunk: Result<&Chunk, &Status>| {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
                 Err(status) => {
                     _ = self.failure.set(status.clone());
                     return;
@@ -178,12 +179,12 @@ impl Source {
             if self.is_lost.load(Ordering::Relaxed) {
                 return;
             }
-            *size += message.len();
+            *size += chunk.tally().cost;
             if *size > MAX_KEPT || self.has_begun.load(Ordering::Relaxed) {
                 self.is_lost.store(true, Ordering::Relaxed);
                 *kept = VecDeque::new();
             } else {
-                kept.push_back(message.clone());
+                kept.push_back(chunk.clone());
             }
         };
         outgoing.send_all(messages, keep).await;
@@ -200,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_of_the_caller_is_remembered_for_all_attempts() {
         let failure = Status::data_loss("the file is broken");
-        let messages = stream::iter([Ok(Bytes::new()), Err(failure.clone())]);
+        let messages = stream::iter([Ok(Bytes::new().into()), Err(failure.clone())]);
         let sent = Sent::from(Body::Messages(Messages::new(messages)));
         let Sent::Stream(source) = &sent else {
             panic!("one message");

@@ -6,7 +6,6 @@ use std::{
     task::{Poll, ready},
 };
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream,
     future::BoxFuture,
@@ -19,8 +18,10 @@ use super::Service;
 use crate::{
     Context, ServiceSpec, Status, Streaming,
     body::Messages,
+    chunks::encode,
     context::CallGuard,
     middleware::{BoxService, Request, Response},
+    session::Chunk,
     streaming::{Encoded, Payload, Reader},
 };
 
@@ -248,14 +249,12 @@ fn answers<R: Message>(
     stream: impl Stream<Item = Result<R, Status>> + Send + 'static,
     context: Context,
     guard: CallGuard,
-) -> impl Stream<Item = Result<Bytes, Status>> + Send + 'static {
-    let mut stream = Box::pin(stream);
+) -> impl Stream<Item = Result<Chunk, Status>> + Send + 'static {
+    let mut stream = Box::pin(encode(stream));
     let mut guard = Some(guard);
     stream::poll_fn(move |cx| {
-        let item = ready!(stream.poll_next_unpin(cx)).map(|item| match item {
-            Ok(message) => Ok(message.encode_to_vec().into()),
-            Err(status) => Err(failed(status, &context)),
-        });
+        let item = ready!(stream.poll_next_unpin(cx))
+            .map(|item| item.map_err(|status| failed(status, &context)));
         if !matches!(item, Some(Ok(_)))
             && let Some(guard) = guard.take()
         {

@@ -7,8 +7,7 @@ use std::{
 };
 
 use async_nats::Subject;
-use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,6 +26,7 @@ use crate::{
     body::Body,
     deadline::format_rfc3339,
     middleware::{Layers, Origin, Request},
+    session::Chunk,
 };
 
 /// Requests that are being turned away at a time. Turning one away is a publish, so this many are
@@ -198,17 +198,32 @@ impl Endpoint {
         request.body = match request.body {
             Body::Messages(messages) => {
                 let endpoint = Arc::clone(self);
-                let check = move |message: Bytes| {
-                    endpoint.check_size(message.len())?;
-                    Ok(message)
-                };
-                Body::Messages(
-                    messages.wrap(|messages| messages.map(move |message| message.and_then(&check))),
-                )
+                let checked =
+                    move |chunk| stream::iter(endpoint.checked(chunk).into_iter().flatten());
+                Body::Messages(messages.wrap(|messages| messages.flat_map(checked)))
             }
             body => body,
         };
         request
+    }
+
+    /// What may pass of requests, and the error that the first which may not is.
+    fn checked(&self, chunk: Result<Chunk, Status>) -> [Option<Result<Chunk, Status>>; 2] {
+        let refused = match &chunk {
+            Ok(chunk) => self.check_size(chunk.tally().largest).err(),
+            Err(_) => None,
+        };
+        match (chunk, refused) {
+            (Ok(Chunk::Row(mut row)), Some(refused)) => {
+                let limit = self.limits.max_request_size;
+                let front = row.split_to(|tally| tally.largest <= limit);
+                let first = row.first_len().map(|len| self.check_size(len));
+                let refused = first.and_then(Result::err).unwrap_or(refused);
+                [front.map(Ok), Some(Err(refused))]
+            }
+            (Ok(Chunk::Message(_)), Some(refused)) => [Some(Err(refused)), None],
+            (chunk, _) => [Some(chunk), None],
+        }
     }
 
     /// Counts a request that no handler has seen.

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -21,7 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::Span;
 
 use super::instance::Endpoint;
-use crate::{Deadline, Method, Status, body::Messages};
+use crate::{Deadline, Method, Status, body::Messages, session::Chunk};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -121,7 +120,7 @@ impl Watched {
 }
 
 impl Stream for Watched {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;

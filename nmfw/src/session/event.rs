@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::body::CallHead;
+use super::{
+    body::CallHead,
+    row::{Chunk, Row},
+};
 use crate::{Metadata, Status, text::Text};
 
 /// A call of a session. Numbers ascend and are never used again.
@@ -36,6 +39,8 @@ pub(crate) enum Event {
     /// A whole message. Once the application has taken it, [`super::Session::consume`] lets the
     /// peer send more.
     Message { stream: StreamId, message: Bytes },
+    /// Several of them, for which the same holds.
+    Row { stream: StreamId, row: Row },
     /// The caller sends no more messages; the service may still.
     End { stream: StreamId },
     /// The stream is over, in both directions. For a caller it is the outcome, with trailers if
@@ -83,9 +88,9 @@ pub(crate) struct Transmit {
 /// Why a message was not taken.
 #[derive(Clone, Debug)]
 pub(crate) enum SendError {
-    /// The stream buffers enough already. Here is the message back; try again after
+    /// The stream buffers enough already. Here it is back; try again after
     /// [`Event::Writable`].
-    Full(Bytes),
+    Full(Chunk),
     /// The stream takes no messages, or no more of them.
     Ended,
     /// The message is larger than a side takes. The stream has ended with this status, on both

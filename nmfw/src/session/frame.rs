@@ -5,6 +5,7 @@
 use super::{
     body::{Call, RawMetadata, StatusBody},
     handshake::Hello,
+    row::{Row, Tally},
     wire::{Malformed, Reader, put_varint, varint_len},
 };
 
@@ -35,6 +36,7 @@ pub(super) mod kind {
     pub(in super::super) const GO_AWAY: u8 = 11;
     pub(in super::super) const CLOSE: u8 = 12;
     pub(in super::super) const END: u8 = 13;
+    pub(in super::super) const ROW: u8 = 14;
     /// Types from here on may be skipped by who does not know them.
     pub(in super::super) const SKIPPABLE: u8 = 16;
     pub(in super::super) const MASK: u8 = 0x1f;
@@ -42,9 +44,9 @@ pub(super) mod kind {
 
 /// Flags of frames, in the upper three bits beside the type.
 pub(super) mod flag {
-    /// MSG: more parts of this message follow.
+    /// MESSAGE: more parts of this message follow.
     pub(in super::super) const MORE: u8 = 0x20;
-    /// MSG: the last message of this direction.
+    /// MESSAGE, ROW: the last of this direction.
     pub(in super::super) const END: u8 = 0x40;
     /// STATUS, RESET, CLOSE: no handler has seen the call.
     pub(in super::super) const NOT_STARTED: u8 = 0x20;
@@ -115,6 +117,12 @@ pub(super) enum Body<'a> {
         more: bool,
         end: bool,
     },
+    /// Whole messages.
+    Row {
+        row: &'a [u8],
+        tally: Tally,
+        end: bool,
+    },
     Headers(RawMetadata<'a>),
     Status(StatusBody<'a>),
     Reset(StatusBody<'a>),
@@ -159,16 +167,6 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// Whether the next frame is a message, or a part of one, of this stream. For frames that will be
-    /// read in any case: it does not say whether they are well formed.
-    pub(super) fn begin_with_message_of(&self, stream: u64) -> bool {
-        let mut reader = self.reader;
-        reader.varint() == Ok(stream)
-            && reader
-                .u8()
-                .is_ok_and(|kind| kind & kind::MASK == kind::MESSAGE)
-    }
-
     /// One frame; `None` if it is of a type that may be skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
@@ -180,6 +178,7 @@ impl<'a> Frames<'a> {
         }
         let known_flags = match kind {
             kind::MESSAGE => flag::MORE | flag::END,
+            kind::ROW => flag::END,
             kind::STATUS | kind::RESET | kind::CLOSE => flag::NOT_STARTED,
             _ => 0,
         };
@@ -193,6 +192,7 @@ impl<'a> Frames<'a> {
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
             kind::CALL => Body::Call(Call::decode(body)?),
             kind::MESSAGE => message(body.rest(), flags)?,
+            kind::ROW => row(body.rest(), flags)?,
             kind::HEADERS => Body::Headers(RawMetadata::check(body)?),
             kind::STATUS => Body::Status(StatusBody::decode(body, not_started)?),
             kind::RESET => Body::Reset(StatusBody::decode(body, not_started)?),
@@ -221,9 +221,13 @@ impl<'a> Frames<'a> {
     /// of the handshake or of liveness in a numbered packet would wait for what it is to repair.
     fn check_place(&self, kind: u8, stream: u64) -> Result<(), Malformed> {
         let (of_stream, numbered) = match kind {
-            kind::CALL | kind::MESSAGE | kind::HEADERS | kind::STATUS | kind::RESET | kind::END => {
-                (true, true)
-            }
+            kind::CALL
+            | kind::MESSAGE
+            | kind::ROW
+            | kind::HEADERS
+            | kind::STATUS
+            | kind::RESET
+            | kind::END => (true, true),
             // Both the session and a stream have windows.
             kind::WINDOW => (stream > 0, true),
             kind::GO_AWAY => (false, true),
@@ -245,6 +249,14 @@ fn message(part: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
         return Err(Malformed("a part of a message is empty or the last"));
     }
     Ok(Body::Message { part, more, end })
+}
+
+fn row(row: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
+    Ok(Body::Row {
+        row,
+        tally: Row::tally_of(row)?,
+        end: flags & flag::END != 0,
+    })
 }
 
 /// Appends a frame.

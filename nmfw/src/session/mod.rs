@@ -22,6 +22,7 @@ mod operations;
 mod packet;
 mod receive;
 mod receiving;
+mod row;
 mod sending;
 mod stream;
 #[cfg(any(test, fuzzing))]
@@ -44,6 +45,7 @@ pub(crate) use self::{
     body::{CallHead, Methods},
     config::Config,
     event::{Event, Opened, SendError, StreamId, Transmit},
+    row::{Chunk, Row, RowWriter, Tally},
 };
 use self::{
     config::Agreed,

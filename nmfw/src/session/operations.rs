@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    CallHead, Event, SendError, Session, State, StreamId,
+    CallHead, Chunk, Event, SendError, Session, State, StreamId, Tally,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
     receiving::Assembly,
@@ -67,35 +67,59 @@ impl Session {
         message: Bytes,
         end: bool,
     ) -> Result<(), SendError> {
-        let len = message.len();
-        let is_too_large = len > self.agreed.max_message;
+        self.send(stream, message.into(), end)
+    }
+
+    /// Sends one message or several, like [`Self::send_message`].
+    ///
+    /// # Errors
+    /// See [`SendError`]. Those of a row that come before one that is too large are sent, as if they
+    /// had come by themselves.
+    pub(crate) fn send(
+        &mut self,
+        stream: StreamId,
+        mut chunk: Chunk,
+        end: bool,
+    ) -> Result<(), SendError> {
+        let Tally { cost, largest, .. } = chunk.tally();
+        let max_message = self.agreed.max_message;
         let send_buffer = self.config.send_buffer as u64;
         let state = self.streams.get_mut(&stream.0);
         let state = state.filter(|state| state.can_send());
         let state = state.ok_or(SendError::Ended)?;
-        if is_too_large {
-            let status = Status::resource_exhausted(format!(
-                "a message of {len} bytes is over the limit of {}",
-                self.agreed.max_message
-            ));
-            if self.is_server {
-                self.send_status(stream, Err(&status));
-            } else {
-                self.reset(stream, &status);
+        if largest > max_message {
+            if let Chunk::Row(row) = &mut chunk
+                && let Some(front) = row.split_to(|tally| tally.largest <= max_message)
+            {
+                state.sending.push(front, false);
             }
-            return Err(SendError::TooLarge(status));
+            return Err(SendError::TooLarge(self.refuse_to_send(stream, largest)));
         }
-        if state.sending.buffered() > 0 && state.sending.buffered() + len as u64 > send_buffer {
+        if state.sending.buffered() > 0 && state.sending.buffered() + cost > send_buffer {
             state.wants_writable = true;
-            return Err(SendError::Full(message));
+            return Err(SendError::Full(chunk));
         }
-        state.sending.push_message(message, end);
+        state.sending.push(chunk, end);
         let is_over = end && self.is_server && state.end_here();
         state.queue(stream.0, &mut self.ready);
         if is_over {
             self.release_assembly(stream.0);
         }
         Ok(())
+    }
+
+    /// Ends a stream on which the application wants to send a message of so many bytes.
+    fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
+        let status = Status::resource_exhausted(format!(
+            "a message of {len} bytes is over the limit of {}",
+            self.agreed.max_message
+        ));
+        if self.is_server {
+            self.send_status(stream, Err(&status));
+        } else {
+            self.reset(stream, &status);
+        }
+        status
     }
 
     /// Ends this side of a stream without a further message: a caller has said all, and for a
@@ -177,10 +201,10 @@ impl Session {
         }
     }
 
-    /// Grants the peer more, as the application has taken so many messages of so many bytes together.
-    pub(crate) fn consume(&mut self, stream: StreamId, messages: usize, bytes: usize) {
+    /// Grants the peer more, as the application has taken so much.
+    pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
         if let Some(state) = self.streams.get_mut(&stream.0) {
-            state.receiving.consume(messages, bytes);
+            state.receiving.consume(taken);
             if state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
                 // The next message may have begun, and waits like those of other streams.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     Event, Opened, Session, State, StreamId,
@@ -12,6 +12,8 @@ use super::{
     handshake::Hello,
     link::Arrival,
     receiving::Part,
+    row::{Row, Tally},
+    stream::cost,
     wire::Malformed,
 };
 use crate::{Metadata, Status};
@@ -19,17 +21,8 @@ use crate::{Metadata, Status};
 /// What is kept of the status of CLOSE. It is for people to read.
 const MAX_CLOSE: usize = 1024;
 
-/// A message of at least this size stays where it is, in its packet, if that is mostly it.
+/// Messages of at least this size stay where they are, in their packet, if that is mostly them.
 const LARGE: usize = 64 * 1024;
-
-/// The copies of messages of a row of frames of one stream, in one allocation. Messages are copied
-/// out of packets, so that one which the application keeps, or does not come to take, holds hardly
-/// more memory than what its stream paid for.
-struct Row<'a> {
-    packet: &'a Bytes,
-    stream: u64,
-    copies: BytesMut,
-}
 
 impl Session {
     /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
@@ -128,15 +121,15 @@ impl Session {
         &mut self,
         now: Instant,
         packet: &Bytes,
-        mut frames: Frames<'_>,
+        frames: Frames<'_>,
     ) -> Result<(), Malformed> {
-        let mut row = Row::new(packet);
-        while let Some(frame) = frames.next() {
+        for frame in frames {
             let Frame { stream: id, body } = frame?;
             match body {
                 Body::Message { part, more, end } => {
-                    self.on_message(&mut row, &frames, id, (part, more, end))?;
+                    self.on_message(packet, id, (part, more, end))?;
                 }
+                Body::Row { row, tally, end } => self.on_row(packet, id, (row, tally, end))?,
                 Body::Call(call) => self.on_call(now, id, call)?,
                 Body::Headers(metadata) => self.on_headers(id, metadata)?,
                 Body::End => self.on_end(id)?,
@@ -232,17 +225,16 @@ impl Session {
 
     fn on_message(
         &mut self,
-        row: &mut Row<'_>,
-        rest: &Frames<'_>,
+        packet: &Bytes,
         id: u64,
         (part, more, end): (&[u8], bool, bool),
     ) -> Result<(), Malformed> {
         let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
         let Some(stream) = self.stream(id)? else {
-            return self.on_late(part.len(), more);
+            return self.on_late(cost(part.len(), more));
         };
         let message = match stream.receiving.on_part(part, more, end, max_message)? {
-            Part::Whole => Some(row.copy(id, part, rest)),
+            Part::Whole => Some(taken_out(packet, part)),
             Part::Last(message) => {
                 if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
                     self.release_assembly(id);
@@ -266,6 +258,28 @@ impl Session {
         if let Some(message) = message {
             let stream = StreamId(id);
             self.events.push_back(Event::Message { stream, message });
+        }
+        self.end_if(id, end)
+    }
+
+    fn on_row(
+        &mut self,
+        packet: &Bytes,
+        id: u64,
+        (row, tally, end): (&[u8], Tally, bool),
+    ) -> Result<(), Malformed> {
+        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
+        let Some(stream) = self.stream(id)? else {
+            return self.on_late(tally.cost);
+        };
+        match stream.receiving.on_row(tally, end, max_message)? {
+            Part::TooLarge => self.message_too_large(id),
+            Part::Unwanted => self.wake(id),
+            Part::Whole | Part::Last(_) | Part::More => {
+                let stream = StreamId(id);
+                let row = Row::new(taken_out(packet, row), tally);
+                self.events.push_back(Event::Row { stream, row });
+            }
         }
         self.end_if(id, end)
     }
@@ -341,8 +355,7 @@ impl Session {
 
     /// A message on a stream that is over. An honest peer sends no more of them than it has
     /// credit for.
-    fn on_late(&mut self, len: usize, more: bool) -> Result<(), Malformed> {
-        let cost = super::stream::cost(len, more);
+    fn on_late(&mut self, cost: u64) -> Result<(), Malformed> {
         self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
             "more on streams that are over than their windows",
         ))?;
@@ -364,43 +377,12 @@ impl Session {
     }
 }
 
-impl<'a> Row<'a> {
-    fn new(packet: &'a Bytes) -> Self {
-        Self {
-            packet,
-            stream: 0,
-            copies: BytesMut::new(),
-        }
+/// Messages are copied out of packets, so that one which the application keeps, or does not come to
+/// take, holds hardly more memory than what its stream paid for.
+fn taken_out(packet: &Bytes, messages: &[u8]) -> Bytes {
+    if messages.len() >= LARGE && messages.len() >= packet.len() / 2 {
+        packet.slice_ref(messages)
+    } else {
+        Bytes::copy_from_slice(messages)
     }
-
-    /// Copies a message of a stream; `rest` are the frames behind it.
-    fn copy(&mut self, id: u64, message: &[u8], rest: &Frames<'_>) -> Bytes {
-        if message.len() >= LARGE && message.len() >= self.packet.len() / 2 {
-            return self.packet.slice_ref(message);
-        }
-        if self.stream != id || self.copies.capacity() < message.len() {
-            if !rest.begin_with_message_of(id) {
-                return Bytes::copy_from_slice(message);
-            }
-            *self = Self {
-                packet: self.packet,
-                stream: id,
-                copies: BytesMut::with_capacity(message.len() + messages_len(rest, id)),
-            };
-        }
-        self.copies.extend_from_slice(message);
-        self.copies.split().freeze()
-    }
-}
-
-/// The bytes of the whole messages of a stream at the front of these frames.
-fn messages_len(frames: &Frames<'_>, id: u64) -> usize {
-    let len = |frame| match frame {
-        Ok(Frame {
-            stream,
-            body: Body::Message { part, more, .. },
-        }) if stream == id && !more => Some(part.len()),
-        _ => None,
-    };
-    frames.clone().map_while(len).sum()
 }

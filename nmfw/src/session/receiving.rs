@@ -1,12 +1,15 @@
 //! The receiving half of a stream: what has come of an unfinished message, and what the peer may
 //! send.
+//!
+//! Its window grows while the application takes all that comes: then more on the way means fewer
+//! turns of waiting for each other, and hardly more memory. It never grows for one who is slow.
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    stream::{MESSAGE_COST, cost},
-    wire::Malformed,
-};
+use super::{row::Tally, stream::cost, wire::Malformed};
+
+/// How much larger a window may become, in doublings.
+pub(super) const MAX_GROWTH: u64 = 4;
 
 /// The permission to assemble a message larger than the window, of which there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub(super) enum Assembly {
 /// What became of a part of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It was the whole message.
+    /// It was the whole message, or all of several.
     Whole,
     /// It completed this message.
     Last(Bytes),
@@ -47,6 +50,9 @@ pub(super) struct Receiving {
     /// This side has ended the stream: what still comes is not wanted, but counts.
     is_unwanted: bool,
     window: u64,
+    max_window: u64,
+    /// What will have arrived when a window grows next.
+    grows_at: u64,
     /// Cost of what has arrived.
     received: u64,
     /// Cost of what the application has taken.
@@ -64,6 +70,8 @@ impl Receiving {
             is_closed: false,
             is_unwanted: false,
             window,
+            max_window: window * MAX_GROWTH,
+            grows_at: window,
             received: 0,
             consumed: 0,
             announced: window,
@@ -89,15 +97,7 @@ impl Receiving {
         end: bool,
         max_message: usize,
     ) -> Result<Part, Malformed> {
-        if self.is_closed {
-            return Err(Malformed("a message after the last"));
-        }
-        self.received += cost(part.len(), more);
-        if self.received > self.announced {
-            return Err(Malformed("a stream sent more than its window"));
-        }
-        self.has_begun = true;
-        self.is_closed = end;
+        self.on_cost(cost(part.len(), more), end)?;
         if self.is_unwanted {
             return Ok(Part::Unwanted);
         }
@@ -120,6 +120,39 @@ impl Receiving {
         Ok(Part::Last(message.freeze()))
     }
 
+    /// Takes in whole messages.
+    pub(super) fn on_row(
+        &mut self,
+        tally: Tally,
+        end: bool,
+        max_message: usize,
+    ) -> Result<Part, Malformed> {
+        self.on_cost(tally.cost, end)?;
+        if !self.partial.is_empty() {
+            return Err(Malformed("a row of messages within a message"));
+        }
+        Ok(if self.is_unwanted {
+            Part::Unwanted
+        } else if tally.largest > max_message {
+            Part::TooLarge
+        } else {
+            Part::Whole
+        })
+    }
+
+    fn on_cost(&mut self, cost: u64, end: bool) -> Result<(), Malformed> {
+        if self.is_closed {
+            return Err(Malformed("a message after the last"));
+        }
+        self.received += cost;
+        if self.received > self.announced {
+            return Err(Malformed("a stream sent more than its window"));
+        }
+        self.has_begun = true;
+        self.is_closed = end;
+        Ok(())
+    }
+
     pub(super) fn on_end(&mut self) -> Result<(), Malformed> {
         if std::mem::replace(&mut self.is_closed, true) || !self.partial.is_empty() {
             return Err(Malformed("an end after the end, or within a message"));
@@ -133,9 +166,14 @@ impl Receiving {
     }
 
     /// The application has taken messages.
-    pub(super) fn consume(&mut self, messages: usize, bytes: usize) {
-        let taken = self.consumed + bytes as u64 + messages as u64 * MESSAGE_COST;
-        self.consumed = taken.min(self.received - self.partial.len() as u64);
+    pub(super) fn consume(&mut self, taken: Tally) {
+        let taken = self.consumed + taken.cost;
+        let all = self.received - self.partial.len() as u64;
+        self.consumed = taken.min(all);
+        if self.consumed == all && all >= self.grows_at && self.window < self.max_window {
+            self.window *= 2;
+            self.grows_at = all + self.window;
+        }
     }
 
     /// What the peer may send in total, as it should know by now. Small steps wait, unless a
@@ -202,5 +240,42 @@ impl Receiving {
     pub(super) fn check(&self) {
         assert!(self.received <= self.announced);
         assert!(self.consumed + self.partial.len() as u64 <= self.received);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends all that there is credit for, and takes a part of it: what the peer may send then.
+    fn round(receiving: &mut Receiving, taken: impl Fn(u64) -> u64) -> u64 {
+        let credit = receiving.announced - receiving.received;
+        let tally = |cost| Tally {
+            messages: 2,
+            cost,
+            largest: 1,
+        };
+        receiving.on_row(tally(credit), false, 1).unwrap();
+        receiving.consume(tally(taken(credit)));
+        if let Some(limit) = receiving.grant() {
+            receiving.granted(limit);
+        }
+        receiving.announced - receiving.received
+    }
+
+    #[test]
+    fn a_window_grows_for_who_takes_all() {
+        let mut receiving = Receiving::new(1000);
+        let windows: Vec<_> = (0..6).map(|_| round(&mut receiving, |all| all)).collect();
+        assert_eq!(windows, [2000, 4000, 4000, 4000, 4000, 4000]);
+    }
+
+    #[test]
+    fn a_window_does_not_grow_for_who_is_slow() {
+        let mut receiving = Receiving::new(1000);
+        for _ in 0..20 {
+            assert!(round(&mut receiving, |all| all * 9 / 10) <= 1000);
+            assert!(receiving.received - receiving.consumed <= 1000);
+        }
     }
 }

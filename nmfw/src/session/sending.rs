@@ -8,6 +8,7 @@ use super::{
     body::{CallHead, time_left},
     frame::{flag, frame_len, kind, put_frame, put_frame_header},
     packet::Packet,
+    row::{Chunk, Row, Tally},
     stream::MESSAGE_COST,
     wire::{put_varint, varint_len},
 };
@@ -25,8 +26,19 @@ const MIN_PART: usize = 256;
 enum Item {
     /// A message, or what is left of it.
     Message { rest: Bytes, end: bool },
+    /// Several messages, or those that are left of them.
+    Row { row: Row, end: bool },
     /// A frame that costs nothing.
     Frame { kind_and_flags: u8, body: Bytes },
+}
+
+impl Item {
+    fn new(chunk: Chunk, end: bool) -> Self {
+        match chunk {
+            Chunk::Message(rest) => Self::Message { rest, end },
+            Chunk::Row(row) => Self::Row { row, end },
+        }
+    }
 }
 
 /// What waits, in its order. Most streams have one message to say: that lies here itself, and takes
@@ -54,8 +66,14 @@ impl Items {
         self.first.as_mut()
     }
 
-    fn pop(&mut self) {
-        self.first = self.others.pop_front();
+    fn pop(&mut self) -> Option<Item> {
+        std::mem::replace(&mut self.first, self.others.pop_front())
+    }
+
+    fn push_front(&mut self, item: Item) {
+        if let Some(second) = self.first.replace(item) {
+            self.others.push_front(second);
+        }
     }
 }
 
@@ -123,11 +141,12 @@ impl Sending {
         self.call = Some(head);
     }
 
-    pub(super) fn push_message(&mut self, message: Bytes, end: bool) {
+    /// Messages, with `end` the last ones.
+    pub(super) fn push(&mut self, chunk: Chunk, end: bool) {
         self.has_begun = true;
-        self.buffered += message.len() as u64 + MESSAGE_COST;
+        self.buffered += chunk.tally().cost;
         self.is_closed = end;
-        self.items.push(Item::Message { rest: message, end });
+        self.items.push(Item::new(chunk, end));
     }
 
     /// HEADERS come once and before messages.
@@ -181,6 +200,9 @@ impl Sending {
             _ if self.call.is_some() => true,
             None => false,
             Some(Item::Message { rest, .. }) => self.affordable(rest.len()).is_some(),
+            Some(Item::Row { row, .. }) => row
+                .first_len()
+                .is_none_or(|len| self.affordable(len).is_some()),
             Some(Item::Frame { .. }) => true,
         }
     }
@@ -228,6 +250,7 @@ impl Sending {
                     (is_end && self.end_is_last).then_some(Turn::Done)
                 }
                 Some(Item::Message { .. }) => self.write_message(id, out, share),
+                Some(Item::Row { .. }) => self.write_row(id, out, share),
             };
             if let Some(turn) = turn {
                 return turn;
@@ -274,6 +297,70 @@ impl Sending {
         (end && self.end_is_last).then_some(Turn::Done)
     }
 
+    /// Writes as many messages of a row as there is credit, room and a share for. `None` if the turn
+    /// can go on.
+    fn write_row(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
+        let credit = self.limit.saturating_sub(self.spent);
+        let Some(Item::Row { row, end }) = self.items.front_mut() else {
+            return None;
+        };
+        let Some(room) = out.body_room(id) else {
+            return Some(Turn::Full);
+        };
+        // What a row costs is what it is long.
+        let most = credit.min(room as u64).min(share as u64);
+        let Tally { cost, .. } = row.tally();
+        if cost <= most {
+            let end = *end;
+            let flags = if end { flag::END } else { 0 };
+            put_frame(out.bytes(), id, kind::ROW | flags, row.as_bytes());
+            self.items.pop();
+            self.spend(cost);
+            return (end && self.end_is_last).then_some(Turn::Done);
+        }
+        match row.split_to(|tally| tally.cost <= most) {
+            Some(Chunk::Row(front)) => {
+                put_frame(out.bytes(), id, kind::ROW, front.as_bytes());
+                let last = if row.tally().messages == 1 {
+                    row.pop()
+                } else {
+                    None
+                };
+                self.spend(front.tally().cost);
+                self.detach(last);
+            }
+            Some(Chunk::Message(first)) => self.detach(Some(first)),
+            None => {
+                let first = row.pop();
+                self.detach(first);
+            }
+        }
+        None
+    }
+
+    /// Has the first message of the row that is next, which was taken out of it, go by itself: then it
+    /// can be sent in parts.
+    fn detach(&mut self, first: Option<Bytes>) {
+        let Some(first) = first else {
+            return;
+        };
+        let Some(Item::Row { row, end }) = self.items.pop() else {
+            return;
+        };
+        self.buffered -= row.tally().cost + Tally::in_row(first.len()).cost;
+        let rest = row.into_chunk();
+        let is_last = rest.is_none();
+        if let Some(rest) = rest {
+            self.push_front(rest, end);
+        }
+        self.push_front(first.into(), end && is_last);
+    }
+
+    fn push_front(&mut self, chunk: Chunk, end: bool) {
+        self.buffered += chunk.tally().cost;
+        self.items.push_front(Item::new(chunk, end));
+    }
+
     fn spend(&mut self, cost: u64) {
         self.spent += cost;
         self.buffered -= cost;
@@ -291,6 +378,7 @@ impl Sending {
         let items = self.items.first.iter().chain(&self.items.others);
         let buffered = items.map(|item| match item {
             Item::Message { rest, .. } => rest.len() as u64 + MESSAGE_COST,
+            Item::Row { row, .. } => row.tally().cost,
             _ => 0,
         });
         assert_eq!(buffered.sum::<u64>(), self.buffered);

@@ -12,6 +12,7 @@ pub(super) const MAX_VARINT_LEN: usize = 9;
 pub(super) struct Malformed(pub(super) &'static str);
 
 /// Appends a number, least significant group first; the high bit says that more follows.
+#[inline]
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     debug_assert!(value < NUMBER_LIMIT, "{value} does not go on the wire");
     while value >= 0x80 {
@@ -23,6 +24,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// How many bytes [`put_varint`] appends.
+#[inline]
 pub(super) const fn varint_len(value: u64) -> usize {
     let bits = (u64::BITS - value.leading_zeros()) as usize;
     if bits == 0 { 1 } else { bits.div_ceil(7) }
@@ -35,6 +37,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// How many bytes [`put_bytes`] appends.
+#[inline]
 pub(super) const fn bytes_len(len: usize) -> usize {
     varint_len(len as u64) + len
 }
@@ -59,6 +62,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -106,6 +110,7 @@ impl<'a> Reader<'a> {
         Err(Malformed("a number is too large"))
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         let (bytes, rest) = usize::try_from(len)

@@ -29,7 +29,7 @@ use crate::{
     driver::{Incoming, Lane, trailers},
     headers::Encoding,
     middleware::{Request, Response},
-    session::{CallHead, Opened},
+    session::{CallHead, Chunk, Opened},
     text::Text,
 };
 
@@ -242,7 +242,7 @@ struct Answers {
 }
 
 impl Stream for Answers {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.incoming.poll_next_unpin(cx)
@@ -251,14 +251,19 @@ impl Stream for Answers {
 
 /// Waits for the only answer.
 async fn one(
-    mut answers: impl Stream<Item = Result<Bytes, Status>> + Unpin,
+    mut answers: impl Stream<Item = Result<Chunk, Status>> + Unpin,
     lane: Arc<Lane>,
     mut metadata: Metadata,
 ) -> Result<Response, Status> {
     let answer = answers.next().await.transpose()?;
-    let body = answer.ok_or_else(|| Status::internal("the answer has no message"))?;
+    let more = || Status::internal("the answer has more than one message");
+    let body = match answer {
+        Some(Chunk::Message(body)) => body,
+        Some(Chunk::Row(_)) => return Err(more()),
+        None => return Err(Status::internal("the answer has no message")),
+    };
     if answers.next().await.transpose()?.is_some() {
-        return Err(Status::internal("the answer has more than one message"));
+        return Err(more());
     }
     metadata.merge(&trailers(lane)());
     Ok(Response::with_metadata(body, metadata))

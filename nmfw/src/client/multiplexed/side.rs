@@ -15,7 +15,7 @@ use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, Opened, SendError, Session, StreamId},
+    session::{CallHead, Event, Opened, SendError, Session, StreamId, Tally},
 };
 
 /// A session without a call for this long ends. The next call opens another.
@@ -213,6 +213,13 @@ impl Calls {
         }
     }
 
+    /// Ends a unary call with more than one answer.
+    fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
+        let status = Status::internal("the answer has more than one message");
+        session.reset(stream, &status);
+        self.finish(stream, Err(status));
+    }
+
     /// Ends the calls that nobody waits for any more, at the service too.
     fn reset_abandoned(&mut self, session: &mut Session) {
         self.calls.retain(|&stream, call| {
@@ -341,15 +348,21 @@ impl Side for Calls {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
                     Some(Call::Unary(call)) => {
-                        session.consume(stream, 1, message.len());
+                        session.consume(stream, Tally::of(message.len()));
                         if call.body.replace(message).is_some() {
-                            let status = Status::internal("the answer has more than one message");
-                            session.reset(stream, &status);
-                            self.finish(stream, Err(status));
+                            self.refuse_more(session, stream);
                         }
                     }
-                    Some(Call::Streaming(port)) => port.on_message(session, stream, message),
-                    None => session.consume(stream, 1, message.len()),
+                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
+                    None => session.consume(stream, Tally::of(message.len())),
+                }
+            }
+            Event::Row { stream, row } => {
+                self.was_of_use = true;
+                match self.calls.get(&stream) {
+                    Some(Call::Unary(_)) => self.refuse_more(session, stream),
+                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
+                    None => session.consume(stream, row.tally()),
                 }
             }
             Event::Writable { stream } => {

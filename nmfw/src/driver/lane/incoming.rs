@@ -9,15 +9,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Flow, Lane, LaneCommand, Taken, lock, park};
-use crate::{Metadata, Status, driver::Mailbox};
+use super::{Flow, Lane, LaneCommand, lock, park};
+use crate::{
+    Metadata, Status,
+    driver::Mailbox,
+    session::{Chunk, Tally},
+};
 
 /// What was taken is told to the session when it comes to this, or when the application waits for
 /// more. So what is held back is never what the peer waits for.
-const CREDIT_STEP: usize = 32 * 1024;
+const CREDIT_STEP: u64 = 64 * 1024;
 
 /// The application's end of a lane, for what comes. Dropping it tells the session.
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub(crate) struct Incoming<C: From<LaneCommand>> {
     lane: Arc<Lane>,
     mailbox: Arc<Mailbox<C>>,
     /// Taken from the lane, all that was there at once.
-    messages: VecDeque<Bytes>,
-    taken: Taken,
+    chunks: VecDeque<Chunk>,
+    taken: Tally,
     is_over: bool,
 }
 
@@ -35,8 +38,8 @@ impl<C: From<LaneCommand>> Incoming<C> {
         Self {
             lane,
             mailbox,
-            messages: VecDeque::new(),
-            taken: Taken::default(),
+            chunks: VecDeque::new(),
+            taken: Tally::default(),
             is_over: false,
         }
     }
@@ -55,7 +58,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
             if let Some(headers) = inbox.headers.take() {
                 return Poll::Ready(Ok(headers));
             }
-            if !inbox.messages.is_empty() {
+            if !inbox.chunks.is_empty() {
                 return Poll::Ready(Ok(Metadata::new()));
             }
             match &inbox.outcome {
@@ -75,23 +78,24 @@ impl<C: From<LaneCommand>> Incoming<C> {
         .await
     }
 
-    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        if let Some(message) = self.messages.pop_front() {
-            self.taken.messages += 1;
-            self.taken.bytes += message.len();
-            if self.taken.cost() >= CREDIT_STEP {
+    /// A row counts as taken when it is handed over: so up to a packet more than the window can be
+    /// here.
+    fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Chunk, Status>>> {
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.taken.add(chunk.tally());
+            if self.taken.cost >= CREDIT_STEP {
                 self.tell();
             }
-            return Poll::Ready(Some(Ok(message)));
+            return Poll::Ready(Some(Ok(chunk)));
         }
         if self.is_over {
             return Poll::Ready(None);
         }
         let mut inbox = lock(&self.lane.inbox);
-        if !inbox.messages.is_empty() {
-            mem::swap(&mut inbox.messages, &mut self.messages);
+        if !inbox.chunks.is_empty() {
+            mem::swap(&mut inbox.chunks, &mut self.chunks);
             drop(inbox);
-            return self.poll_message(cx);
+            return self.poll_chunk(cx);
         }
         match &inbox.outcome {
             Some(outcome) => {
@@ -113,11 +117,10 @@ impl<C: From<LaneCommand>> Incoming<C> {
 
     /// Tells the session what was taken.
     fn tell(&mut self) {
-        let Taken { messages, bytes } = mem::take(&mut self.taken);
+        let taken = mem::take(&mut self.taken);
         let was_told = {
             let mut inbox = lock(&self.lane.inbox);
-            inbox.taken.messages += messages;
-            inbox.taken.bytes += bytes;
+            inbox.taken.add(taken);
             mem::replace(&mut inbox.is_told, true)
         };
         if !was_told {
@@ -134,10 +137,10 @@ impl<C: From<LaneCommand>> Incoming<C> {
 }
 
 impl<C: From<LaneCommand>> Stream for Incoming<C> {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_message(cx)
+        self.poll_chunk(cx)
     }
 }
 
@@ -146,14 +149,16 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
         {
             let mut inbox = lock(&self.lane.inbox);
             inbox.is_dropped = true;
-            let left = self.messages.iter().chain(&inbox.messages);
-            let (messages, bytes) = left.fold((0, 0), |(n, bytes), m| (n + 1, bytes + m.len()));
-            inbox.taken.messages += messages + self.taken.messages;
-            inbox.taken.bytes += bytes + self.taken.bytes;
-            inbox.messages = VecDeque::new();
+            let mut left = Tally::default();
+            for chunk in self.chunks.iter().chain(&inbox.chunks) {
+                left.add(chunk.tally());
+            }
+            inbox.taken.add(left);
+            inbox.taken.add(self.taken);
+            inbox.chunks = VecDeque::new();
             // A caller may have said all while the call goes on. What nobody has taken of it can be
             // a large message, for which those of other streams wait.
-            if inbox.outcome.is_some() && messages == 0 {
+            if inbox.outcome.is_some() && left.messages == 0 {
                 return;
             }
         }

@@ -15,17 +15,15 @@ use std::{
     task::{Context, Waker},
 };
 
-use bytes::Bytes;
-
 pub(crate) use self::{
     incoming::{Incoming, trailers},
     outgoing::Outgoing,
     port::{Ended, Port},
 };
-use crate::{Metadata, Status, session::StreamId};
-
-/// About what a message takes besides its bytes.
-const MESSAGE_COST: usize = 32;
+use crate::{
+    Metadata, Status,
+    session::{Chunk, StreamId, Tally},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
@@ -38,29 +36,17 @@ pub(crate) struct Lane {
 /// From the session to the application.
 #[derive(Debug, Default)]
 struct Inbox {
-    messages: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     headers: Option<Metadata>,
     /// The end, with trailers if it is good.
     outcome: Option<Result<Metadata, Status>>,
     waker: Option<Waker>,
-    taken: Taken,
+    /// What the application has taken since the peer got credit for it.
+    taken: Tally,
     /// The session has been told to look at `taken`.
     is_told: bool,
     /// Nobody takes any more.
     is_dropped: bool,
-}
-
-/// What the application has taken since the peer got credit for it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Taken {
-    fn cost(self) -> usize {
-        self.bytes + self.messages * MESSAGE_COST
-    }
 }
 
 /// From the application to the session.
@@ -85,7 +71,7 @@ pub(crate) enum Flow {
 /// Messages to send, and the end if it is near.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    messages: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     end: Option<Result<Metadata, Status>>,
 }
 

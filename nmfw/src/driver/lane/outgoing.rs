@@ -9,14 +9,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Batch, Flow, Lane, LaneCommand, MESSAGE_COST, lock, park};
-use crate::{Metadata, Status, body::Messages, driver::Mailbox};
+use super::{Batch, Flow, Lane, LaneCommand, lock, park};
+use crate::{Metadata, Status, body::Messages, driver::Mailbox, session::Chunk};
 
-/// A batch that the application gives the session is closed at this size.
-const BATCH: usize = 32 * 1024;
+/// A batch that the application gives the session is closed at this size: a row is one by itself.
+const BATCH: u64 = 32 * 1024;
 
 /// The application's end of a lane, for what goes.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
     pub(crate) async fn send_all(
         &self,
         messages: &mut Messages,
-        mut seen: impl FnMut(Result<&Bytes, &Status>),
+        mut seen: impl FnMut(Result<&Chunk, &Status>),
     ) {
         loop {
             let Some(batch) = self.batch(messages, &mut seen).await else {
@@ -59,10 +58,10 @@ impl<C: From<LaneCommand>> Outgoing<C> {
     }
 
     /// Sends these messages, with more to follow. Says whether the peer wants them.
-    pub(crate) async fn send_again(&self, messages: VecDeque<Bytes>) -> bool {
+    pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
         lock(&self.lane.outbox).is_busy = true;
         let end = None;
-        self.command(Flow::Batch(Batch { messages, end })) && poll_fn(|cx| self.poll_free(cx)).await
+        self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
     }
 
     fn command(&self, flow: Flow) -> bool {
@@ -76,17 +75,17 @@ impl<C: From<LaneCommand>> Outgoing<C> {
     async fn batch(
         &self,
         messages: &mut Messages,
-        seen: &mut impl FnMut(Result<&Bytes, &Status>),
+        seen: &mut impl FnMut(Result<&Chunk, &Status>),
     ) -> Option<Batch> {
         let mut batch = Batch::default();
         let mut size = 0;
         poll_fn(|cx| {
             while size < BATCH {
                 match Pin::new(&mut *messages).poll_next(cx) {
-                    Poll::Ready(Some(Ok(message))) => {
-                        size += message.len() + MESSAGE_COST;
-                        seen(Ok(&message));
-                        batch.messages.push_back(message);
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        size += chunk.tally().cost;
+                        seen(Ok(&chunk));
+                        batch.chunks.push_back(chunk);
                     }
                     Poll::Ready(Some(Err(status))) => {
                         seen(Err(&status));

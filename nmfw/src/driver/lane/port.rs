@@ -2,12 +2,10 @@
 
 use std::{mem, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{Batch, Lane, lock};
 use crate::{
     Metadata, Status,
-    session::{SendError, Session, StreamId},
+    session::{Chunk, SendError, Session, StreamId},
 };
 
 /// The session's end of a lane.
@@ -46,18 +44,18 @@ impl Port {
         self.lane.put(|inbox| inbox.headers = Some(metadata));
     }
 
-    /// A message has come; the session gets it back as taken if nobody wants it.
-    pub(crate) fn on_message(&self, session: &mut Session, stream: StreamId, message: Bytes) {
-        let len = message.len();
+    /// Messages have come; the session gets them back as taken if nobody wants them.
+    pub(crate) fn on_chunk(&self, session: &mut Session, stream: StreamId, chunk: Chunk) {
+        let tally = chunk.tally();
         let mut is_dropped = false;
         self.lane.put(|inbox| {
             is_dropped = inbox.is_dropped;
             if !is_dropped {
-                inbox.messages.push_back(message);
+                inbox.chunks.push_back(chunk);
             }
         });
         if is_dropped {
-            session.consume(stream, 1, len);
+            session.consume(stream, tally);
         }
     }
 
@@ -71,7 +69,7 @@ impl Port {
             (mem::take(&mut inbox.taken), inbox.is_dropped)
         };
         if taken.messages > 0 {
-            session.consume(stream, taken.messages, taken.bytes);
+            session.consume(stream, taken);
         }
         is_dropped
     }
@@ -84,10 +82,10 @@ impl Port {
         stream: StreamId,
         batch: Batch,
     ) -> Ended {
-        if self.waiting.messages.is_empty() {
+        if self.waiting.chunks.is_empty() {
             self.waiting = batch;
         } else {
-            self.waiting.messages.extend(batch.messages);
+            self.waiting.chunks.extend(batch.chunks);
             self.waiting.end = batch.end;
         }
         self.push(session, stream)
@@ -95,20 +93,20 @@ impl Port {
 
     /// Gives the session what it has room for.
     pub(crate) fn push(&mut self, session: &mut Session, stream: StreamId) -> Ended {
-        let Batch { messages, end } = &mut self.waiting;
-        let was_empty = messages.is_empty() && end.is_none();
-        while let Some(message) = messages.pop_front() {
+        let Batch { chunks, end } = &mut self.waiting;
+        let was_empty = chunks.is_empty() && end.is_none();
+        while let Some(chunk) = chunks.pop_front() {
             // An end without trailers goes with the last message.
             let is_last =
-                messages.is_empty() && matches!(end, Some(Ok(trailers)) if trailers.is_empty());
-            match session.send_message(stream, message, is_last) {
+                chunks.is_empty() && matches!(end, Some(Ok(trailers)) if trailers.is_empty());
+            match session.send(stream, chunk, is_last) {
                 Ok(()) if is_last => {
                     *end = None;
                     return Ended::Said;
                 }
                 Ok(()) => {}
-                Err(SendError::Full(message)) => {
-                    messages.push_front(message);
+                Err(SendError::Full(chunk)) => {
+                    chunks.push_front(chunk);
                     return Ended::No;
                 }
                 Err(SendError::Ended) => {

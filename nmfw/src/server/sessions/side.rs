@@ -243,6 +243,7 @@ impl Side for Calls {
                 head,
             } => self.on_call(session, stream, (method, head)),
             Event::Message { stream, message } => self.on_message(session, stream, message),
+            Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {
                 if let Some(Call::Running(running)) = self.calls.get_mut(&stream)

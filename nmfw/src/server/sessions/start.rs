@@ -20,7 +20,7 @@ use crate::{
     driver::{Incoming, Lane, Port},
     headers::Encoding,
     middleware::Request,
-    session::{Session, StreamId},
+    session::{Chunk, Session, StreamId, Tally},
 };
 
 impl Calls {
@@ -131,13 +131,18 @@ impl Calls {
     }
 
     pub(super) fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
+        // That of a unary call, which nearly all are.
         if let Some((_, head)) = self.newest.take_if(|(newest, _)| *newest == stream) {
-            session.consume(stream, 1, message.len());
+            session.consume(stream, Tally::of(message.len()));
             if let Err(status) = self.start(session, stream, head, message.into(), None) {
                 session.send_status(stream, Err(&status));
             }
             return;
         }
+        self.on_chunk(session, stream, message.into());
+    }
+
+    pub(super) fn on_chunk(&mut self, session: &mut Session, stream: StreamId, chunk: Chunk) {
         if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
             && let Some(port) = port
             && self.common.served[*index]
@@ -145,20 +150,21 @@ impl Calls {
                 .method
                 .streams_requests()
         {
-            return port.on_message(session, stream, message);
+            return port.on_chunk(session, stream, chunk);
         }
-        session.consume(stream, 1, message.len());
-        let refusal = match self.calls.remove(&stream) {
-            Some(Call::Arriving(head)) => self
+        session.consume(stream, chunk.tally());
+        let more = || Status::invalid_argument("this method takes one message only");
+        let refusal = match (self.calls.remove(&stream), chunk) {
+            (Some(Call::Arriving(head)), Chunk::Message(message)) => self
                 .start(session, stream, *head, message.into(), None)
                 .err(),
-            Some(Call::Running(running)) => {
-                let text = "this method takes one message only";
-                let status = Status::invalid_argument(text);
+            (Some(Call::Arriving(_)), Chunk::Row(_)) => Some(more()),
+            (Some(Call::Running(running)), _) => {
+                let status = more();
                 running.give_up(&status);
                 Some(status)
             }
-            None => None,
+            (None, _) => None,
         };
         if let Some(status) = refusal {
             session.send_status(stream, Err(&status));

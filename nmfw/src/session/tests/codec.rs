@@ -9,6 +9,7 @@ use super::super::{
     body::{CallHead, RawMetadata, StatusBody, encode_ok, encode_status, put_metadata, time_left},
     frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
     handshake::Hello,
+    row::Row,
     wire::{Malformed, Reader, put_varint},
 };
 use crate::{Code, Metadata, Status, headers::Encoding, text::Text};
@@ -76,6 +77,10 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         put_frame(out, 2, kind::MESSAGE | flag::MORE, b"abc");
         put_frame(out, 2, kind::MESSAGE, b"d");
         put_frame(out, 2, kind::END, b"");
+    });
+    example("row", numbered(4, 1), &|out| {
+        let row = Row::of(&[&b"ab"[..], b"", b"c"]);
+        put_frame(out, 3, kind::ROW | flag::END, row.as_bytes());
     });
     example("headers and window", numbered(2, 3), &|out| {
         let mut body = Vec::new();
@@ -240,7 +245,7 @@ fn frames_of_the_future() {
         "as is what follows a body"
     );
 
-    for (kind_and_flags, stream) in [(0, 0), (14, 0), (15, 1), (kind::PING | flag::END, 0)] {
+    for (kind_and_flags, stream) in [(0, 0), (15, 0), (15, 1), (kind::PING | flag::END, 0)] {
         let mut packet = Vec::new();
         Header::BARE.put(&mut packet);
         put_frame(&mut packet, stream, kind_and_flags, &[0]);
@@ -254,6 +259,7 @@ fn frames_of_the_future() {
 fn frames_have_their_places() {
     for (seq, stream, kind) in [
         (0, 1, kind::MESSAGE),
+        (0, 1, kind::ROW),
         (0, 1, kind::CALL),
         (0, 1, kind::END),
         (0, 0, kind::GO_AWAY),
@@ -261,6 +267,7 @@ fn frames_have_their_places() {
         (1, 0, kind::CLOSE),
         (1, 0, kind::OPEN),
         (1, 0, kind::MESSAGE),
+        (1, 0, kind::ROW),
         (1, 1, kind::GO_AWAY),
         (0, 1, kind::PING),
     ] {

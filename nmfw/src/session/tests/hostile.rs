@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::{
     super::{
-        Config, Event, Session, StreamId,
+        Config, Event, Session, StreamId, Tally,
         body::encode_status,
         frame::{Header, flag, kind, put_frame, put_number_frame},
-        wire::put_varint,
+        wire::{put_bytes, put_varint},
     },
     network::{CLIENT, METHOD, Network, SERVER, check, head},
 };
@@ -20,6 +20,8 @@ use crate::{Metadata, Status};
 enum Frame {
     Call(u64, bool),
     Message(u64, usize, u8),
+    /// So many messages of so many bytes each.
+    Messages(u64, usize, usize, u8),
     Plain(u64, u8),
     Status(u64, u8, u8),
     Number(u64, u8, u64),
@@ -51,6 +53,8 @@ fn frame(is_numbered: bool) -> BoxedStrategy<Frame> {
         prop_oneof![
             4 => (stream.clone(), any::<bool>()).prop_map(|(s, known)| Frame::Call(s, known)),
             6 => (stream.clone(), 0..9000usize, 0..4u8).prop_map(|(s, l, f)| Frame::Message(s, l, f)),
+            4 => (stream.clone(), 0..50usize, 0..100usize, 0..4u8)
+                .prop_map(|(s, n, l, f)| Frame::Messages(s, n, l, f)),
             2 => (stream.clone(), prop_oneof![Just(kind::END), Just(kind::HEADERS)])
                 .prop_map(|(s, k)| Frame::Plain(s, k)),
             2 => (stream.clone(), prop_oneof![Just(kind::STATUS), Just(kind::RESET)], 0..17u8)
@@ -116,6 +120,14 @@ fn write(packet: &Packet, seq: u64) -> Bytes {
                 let flags = [0, flag::MORE, flag::END, flag::MORE][usize::from(flags)];
                 put_frame(&mut out, stream, kind::MESSAGE | flags, &vec![0; len]);
             }
+            Frame::Messages(stream, count, len, flags) => {
+                let mut row = Vec::new();
+                for _ in 0..count {
+                    put_bytes(&mut row, &vec![0; len]);
+                }
+                let flags = [0, flag::END, 0, flag::MORE][usize::from(flags)];
+                put_frame(&mut out, stream, kind::ROW | flags, &row);
+            }
             Frame::Plain(stream, kind) => put_frame(&mut out, stream, kind, b""),
             Frame::Status(stream, kind, code) => {
                 let status = Status::new(crate::Code::from_number(code.into()), "");
@@ -139,7 +151,14 @@ fn act(session: &mut Session, what: u8, stream: u64) {
         4 => drop(session.send_headers(stream, &Metadata::new())),
         5 => session.send_status(stream, Err(&Status::aborted(""))),
         6 => session.reset(stream, &Status::cancelled("")),
-        7 => session.consume(stream, 1, usize::from(what) * 100),
+        7 => session.consume(
+            stream,
+            Tally {
+                messages: 1,
+                cost: u64::from(what) * 100,
+                largest: 0,
+            },
+        ),
         8 if what > 240 => session.go_away(),
         9 => session.set_packet_window(u32::from(what) % 20),
         _ => drop(session.open_call(head(METHOD))),
@@ -197,6 +216,10 @@ fn endure(side: usize, steps: &[Step]) {
                 Event::Message { stream, message } => {
                     assert_ne!(streams.get(&stream), Some(&true));
                     assert!(message.len() <= 20_000);
+                }
+                Event::Row { stream, row } => {
+                    assert_ne!(streams.get(&stream), Some(&true));
+                    assert!(row.tally().messages >= 2 && row.tally().largest <= 20_000);
                 }
                 Event::Closed(_) => is_over = true,
                 _ => {}
@@ -271,6 +294,32 @@ fn violations() {
                 Frame::Call(1, true),
                 Frame::Message(1, 1, 1),
                 Frame::Plain(1, kind::END),
+            ]),
+        ),
+        // More than the window.
+        (
+            SERVER,
+            numbered(vec![Frame::Call(1, true), Frame::Messages(1, 81, 101, 0)]),
+        ),
+        (
+            SERVER,
+            numbered(vec![Frame::Call(1, true), Frame::Messages(1, 1, 1, 0)]),
+        ),
+        // Within another message, and after the end.
+        (
+            SERVER,
+            numbered(vec![
+                Frame::Call(1, true),
+                Frame::Message(1, 1, 1),
+                Frame::Messages(1, 2, 1, 0),
+            ]),
+        ),
+        (
+            SERVER,
+            numbered(vec![
+                Frame::Call(1, true),
+                Frame::Messages(1, 2, 1, 1),
+                Frame::Messages(1, 2, 1, 0),
             ]),
         ),
         (SERVER, numbered(vec![Frame::Number(0, kind::GO_AWAY, 1)])),

@@ -15,4 +15,6 @@ mod network;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod scenarios;

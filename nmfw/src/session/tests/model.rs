@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::{
-    super::{Config, Event, SendError, StreamId},
-    network::{CLIENT, Dice, Fault, METHOD, Network, SERVER, Weather, head},
+    super::{Chunk, Config, Event, Row, SendError, StreamId, Tally, receiving::MAX_GROWTH},
+    network::{CLIENT, Dice, Fault, MAX_ROW, METHOD, Network, SERVER, Weather, head},
 };
 use crate::{Code, Metadata, Status};
 
@@ -24,6 +24,8 @@ pub(super) enum Action {
         side: usize,
         stream: u64,
         len: usize,
+        /// How many, each shorter than the one before; more than one go together.
+        count: usize,
         end: bool,
     },
     Finish {
@@ -79,9 +81,9 @@ struct View {
     was_reset: bool,
     sent_headers: bool,
     waits_for_room: bool,
-    /// How many messages came, and the lengths of those that the application has not taken.
+    /// How many messages came, and what those are that the application has not taken.
     got: usize,
-    inbox: VecDeque<usize>,
+    inbox: VecDeque<Tally>,
     got_headers: bool,
     got_end: bool,
     outcome: Option<Code>,
@@ -145,10 +147,11 @@ impl Model {
                 side,
                 stream,
                 len,
+                count,
                 end,
             } => {
                 if let Some(id) = self.pick(side, stream) {
-                    self.send(side, id, len, end);
+                    self.send(side, id, (len, count), end);
                 }
             }
             Action::Finish { side, stream } => {
@@ -221,28 +224,45 @@ impl Model {
         self.view(SERVER, id).ended = Some(code);
     }
 
-    fn send(&mut self, side: usize, id: StreamId, len: usize, end: bool) {
+    fn send(&mut self, side: usize, id: StreamId, (len, count): (usize, usize), end: bool) {
         let fill = self.dice.roll(256) as u8;
-        let message = Bytes::from(vec![fill; len]);
-        let result = self.network.sides[side].send_message(id, message.clone(), end);
+        let messages = (1..=count).map(|i| Bytes::from(vec![fill; len / i]));
+        let mut room = MAX_ROW;
+        let mut messages: Vec<_> = messages
+            .take_while(|message| {
+                let fits = message.len() + 3 <= room;
+                room = room.saturating_sub(message.len() + 3);
+                fits
+            })
+            .collect();
+        // The largest is not always the first.
+        let first = usize::from(fill) % messages.len();
+        messages.rotate_left(first);
+        let chunk = match &messages[..] {
+            [message] => Chunk::from(message.clone()),
+            messages => Row::of(messages).into(),
+        };
+        let result = self.network.sides[side].send(id, chunk.clone(), end);
         let view = self.view(side, id);
         match result {
             Ok(()) => {
                 assert!(view.ended.is_none() && len <= 25_000);
-                view.sent.push(message);
+                view.sent.extend(messages);
                 view.waits_for_room = false;
                 if end {
                     view.ended = Some(Code::Ok);
                 }
             }
             Err(SendError::Full(back)) => {
-                assert_eq!(back, message);
+                assert_eq!(back, chunk);
                 view.waits_for_room = true;
             }
             Err(SendError::Ended) => assert!(view.ended.is_some()),
             Err(SendError::TooLarge(_)) => {
                 assert!(len > 25_000);
                 if side == SERVER {
+                    let fitting = messages.into_iter().take_while(|m| m.len() <= 25_000);
+                    view.sent.extend(fitting);
                     view.ended = Some(Code::ResourceExhausted);
                 } else {
                     view.was_reset = true;
@@ -253,8 +273,8 @@ impl Model {
 
     fn take(&mut self, side: usize, id: StreamId, count: usize) {
         for _ in 0..count {
-            if let Some(len) = self.view(side, id).inbox.pop_front() {
-                self.network.sides[side].consume(id, 1, len);
+            if let Some(taken) = self.view(side, id).inbox.pop_front() {
+                self.network.sides[side].consume(id, taken);
             }
         }
     }
@@ -268,6 +288,20 @@ impl Model {
                 self.on_event(side, event);
             }
         }
+    }
+
+    fn on_messages(&mut self, side: usize, stream: StreamId, messages: &[Bytes], tally: Tally) {
+        let view = self.view(side, stream);
+        assert!(!view.is_over() && !view.got_end, "a message after the end");
+        assert_eq!(messages.len(), tally.messages);
+        view.inbox.push_back(tally);
+        let got = view.got;
+        view.got += messages.len();
+        let held: u64 = view.inbox.iter().map(|tally| tally.cost).sum();
+        let window = self.network.sides[side].hello.stream_window;
+        assert!(held <= MAX_GROWTH * window + 25_000 + 32, "{held} are held");
+        let sent = &self.view(1 - side, stream).sent;
+        assert!(sent[got..].starts_with(messages), "not what was sent");
     }
 
     fn on_event(&mut self, side: usize, event: Event) {
@@ -285,16 +319,12 @@ impl Model {
                 view.got_headers = true;
             }
             Event::Message { stream, message } => {
-                let view = self.view(side, stream);
-                assert!(!view.is_over() && !view.got_end, "a message after the end");
-                view.inbox.push_back(message.len());
-                view.got += 1;
-                let got = view.got;
-                let held: usize = view.inbox.iter().map(|len| len + 32).sum();
-                let window = self.network.sides[side].hello.stream_window as usize;
-                assert!(held <= window + 25_000 + 32, "{held} are held");
-                let sent = &self.view(1 - side, stream).sent;
-                assert!(sent[got - 1] == message, "not what was sent");
+                let tally = Tally::of(message.len());
+                self.on_messages(side, stream, &[message], tally);
+            }
+            Event::Row { stream, row } => {
+                let tally = row.tally();
+                self.on_messages(side, stream, &row.messages(), tally);
             }
             Event::End { stream } => {
                 assert_eq!(side, SERVER);

@@ -16,6 +16,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => 0..3000usize,
         1 => 3000..30_000usize,
     ];
+    let count = prop_oneof![3 => Just(1), 2 => 2..10usize, 1 => 10..200usize];
     let weather = (0..30u64, 0..30u64, 0..30u64, prop::bool::weighted(0.15)).prop_map(
         |(loss, repetition, disorder, is_cut)| Weather {
             loss,
@@ -27,8 +28,14 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         12 => prop_oneof![2 => Just(0), 1 => 0..900usize]
             .prop_map(|metadata| Action::Open { metadata }),
-        30 => (side.clone(), stream, len, prop::bool::weighted(0.1))
-            .prop_map(|(side, stream, len, end)| Action::Send { side, stream, len, end }),
+        30 => (side.clone(), stream, len, count, prop::bool::weighted(0.1))
+            .prop_map(|(side, stream, len, count, end)| Action::Send {
+                side,
+                stream,
+                len,
+                count,
+                end,
+            }),
         3 => (side.clone(), stream).prop_map(|(side, stream)| Action::Finish { side, stream }),
         2 => stream.prop_map(|stream| Action::Headers { stream }),
         3 => (stream, 0..17i32).prop_map(|(stream, code)| Action::Status { stream, code }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    super::{CallHead, Config, Event, SendError, Session, StreamId},
+    super::{CallHead, Config, Event, SendError, Session, StreamId, Tally},
     network::{CLIENT, METHOD, Network, SERVER, Weather, head},
 };
 use crate::{Code, Metadata, Status};
@@ -16,7 +16,7 @@ fn network() -> Network {
 }
 
 /// Starts a call that the service knows of.
-fn call(network: &mut Network) -> StreamId {
+pub(super) fn call(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
     network.run_ms(5);
     let events = network.take(SERVER);
@@ -30,7 +30,7 @@ fn send(network: &mut Network, side: usize, id: StreamId, text: &str, end: bool)
 }
 
 /// Events in short.
-fn told(network: &mut Network, side: usize) -> Vec<String> {
+pub(super) fn told(network: &mut Network, side: usize) -> Vec<String> {
     let events = network.take(side);
     let short = events.into_iter().map(|event| match event {
         Event::Opened(opened) => format!("opened {}", opened.instance),
@@ -38,6 +38,14 @@ fn told(network: &mut Network, side: usize) -> Vec<String> {
         Event::Headers { stream, metadata } => format!("{stream} headers {}", metadata.len()),
         Event::Message { stream, message } => {
             format!("{stream} message {}", String::from_utf8_lossy(&message))
+        }
+        Event::Row { stream, row } => {
+            let messages = row.messages();
+            let texts: Vec<_> = messages
+                .iter()
+                .map(|m| String::from_utf8_lossy(m))
+                .collect();
+            format!("{stream} row {}", texts.join(","))
         }
         Event::End { stream } => format!("{stream} end"),
         Event::Finished { stream, outcome } => match outcome {
@@ -240,7 +248,7 @@ fn a_slow_consumer_holds_up_its_stream_alone() {
             if let Event::Message { stream, message } = event {
                 if stream == fast {
                     taken += 1;
-                    network.sides[CLIENT].consume(stream, 1, message.len());
+                    network.sides[CLIENT].consume(stream, Tally::of(message.len()));
                 } else {
                     // It counts against the window of its stream, and stays there.
                     taken += 1_000_000;
@@ -320,7 +328,7 @@ fn messages_larger_than_windows_take_turns() {
                         .iter()
                         .all(|e| !matches!(e, Event::Message { .. }))
                 );
-                network.sides[SERVER].consume(stream, 1, message.len());
+                network.sides[SERVER].consume(stream, Tally::of(message.len()));
             }
         }
     }
@@ -348,7 +356,7 @@ fn a_message_does_not_wait_for_a_step_that_never_comes() {
         .unwrap();
     network.run_ms(5);
     assert_eq!(network.take(SERVER).len(), 1);
-    network.sides[SERVER].consume(id, 1, 2048 - 32 - 1);
+    network.sides[SERVER].consume(id, Tally::of(2048 - 32 - 1));
     let more = Bytes::from(vec![2; 3500]);
     network.sides[CLIENT].send_message(id, more, false).unwrap();
     network.run_ms(5);
@@ -819,7 +827,7 @@ fn large_messages_without_end_do_not_starve_another() {
                     break 'rounds;
                 }
                 got += 1;
-                network.sides[SERVER].consume(stream, 1, message.len());
+                network.sides[SERVER].consume(stream, Tally::of(message.len()));
             }
         }
     }
@@ -844,8 +852,8 @@ fn a_turn_to_assemble_is_not_kept_for_nothing() {
     assert_eq!(send(&mut network, first, 50_000), 1);
     // It is larger than half a window.
     assert_eq!(send(&mut network, second, 3500), 1);
-    network.sides[SERVER].consume(second, 1, 3500);
-    network.sides[SERVER].consume(first, 1, 50_000);
+    network.sides[SERVER].consume(second, Tally::of(3500));
+    network.sides[SERVER].consume(first, Tally::of(50_000));
     assert_eq!(send(&mut network, third, 50_000), 1);
 }
 

@@ -8,6 +8,7 @@ use super::super::super::{
     body::{StatusBody, encode_ok, encode_status, put_metadata, time_left},
     frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
     handshake::Hello,
+    row::{Row, Tally},
     wire::put_varint,
 };
 use crate::{Metadata, Status};
@@ -52,6 +53,7 @@ enum Meaning {
     /// One that can be read, and not served.
     BadCall,
     Message(u8, Bytes),
+    Messages(u8, Bytes, Tally),
     Headers(Metadata),
     Outcome(u8, Outcome),
     Number(u8, u64),
@@ -89,6 +91,11 @@ impl Meaning {
                 let more = if *more { flag::MORE } else { 0 };
                 let end = if *end { flag::END } else { 0 };
                 Self::Message(more | end, Bytes::copy_from_slice(part))
+            }
+            Body::Row { row, tally, end } => {
+                let end = if *end { flag::END } else { 0 };
+                assert!(tally.messages >= 2 && tally.largest < row.len());
+                Self::Messages(end, Bytes::copy_from_slice(row), *tally)
             }
             Body::Headers(metadata) => {
                 let metadata = metadata.decode_lossy();
@@ -152,6 +159,12 @@ impl Meaning {
                 put_frame(out, stream, kind::CALL, &body);
             }
             Self::Message(flags, part) => put_frame(out, stream, kind::MESSAGE | flags, part),
+            Self::Messages(flags, row, tally) => {
+                let row = Row::new(row.clone(), *tally).messages();
+                assert_eq!(row.len(), tally.messages);
+                let row = Row::of(&row);
+                put_frame(out, stream, kind::ROW | flags, row.as_bytes());
+            }
             Self::Headers(metadata) => {
                 let mut body = Vec::new();
                 put_metadata(&mut body, metadata);

@@ -59,6 +59,11 @@ fn action(input: &mut Input<'_>) -> Action {
                 1 | 2 => input.below(4000),
                 _ => input.below(30_000),
             } as usize,
+            count: match input.below(3) {
+                0 => 1,
+                1 => 1 + input.below(10),
+                _ => 1 + input.below(200),
+            } as usize,
             end: input.byte() > 220,
         },
         22..24 => Action::Finish { side, stream },

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::{
     super::{
         super::{
-            Config, Event, SendError, StreamId,
+            Config, Event, Row, SendError, StreamId, Tally,
             body::encode_status,
             frame::{Header, flag, kind, put_frame, put_number_frame},
+            receiving::MAX_GROWTH,
             wire::put_varint,
         },
         network::{CLIENT, METHOD, Network, SERVER, Weather, head},
@@ -51,8 +52,8 @@ struct View {
     /// By this side, which is to hear no more of it then.
     is_ended: bool,
     is_finished: bool,
-    /// Lengths of messages that were not taken yet.
-    inbox: Vec<usize>,
+    /// Messages that were not taken yet.
+    inbox: Vec<Tally>,
 }
 
 struct Scene {
@@ -148,8 +149,8 @@ impl Scene {
                 view.is_ended |= is_known;
             }
             8 => {
-                for len in view.inbox.drain(..) {
-                    session.consume(stream, 1, len);
+                for taken in view.inbox.drain(..) {
+                    session.consume(stream, taken);
                 }
             }
             _ => match input.below(30) {
@@ -212,7 +213,13 @@ impl Application {
             }
             Event::Message { stream, message } => {
                 assert!(message.len() <= MAX_MESSAGE);
-                self.view(stream).inbox.push(message.len());
+                let tally = Tally::of(message.len());
+                self.view(stream).inbox.push(tally);
+            }
+            Event::Row { stream, row } => {
+                let tally = row.tally();
+                assert!(tally.messages >= 2 && tally.largest <= MAX_MESSAGE);
+                self.view(stream).inbox.push(tally);
             }
             Event::Finished { stream, .. } => {
                 let view = self.view(stream);
@@ -236,10 +243,11 @@ impl Application {
         let live = live.filter(|view| !view.is_finished && !view.is_ended);
         let (mut held, mut count) = (0, 0);
         for view in live {
-            held += view.inbox.iter().map(|len| len + 32).sum::<usize>();
+            held += view.inbox.iter().map(|tally| tally.cost).sum::<u64>();
             count += 1;
         }
-        assert!(held <= count * WINDOW + MAX_MESSAGE + 32, "{held} are held");
+        let most = count * WINDOW * MAX_GROWTH as usize + MAX_MESSAGE + 32;
+        assert!(held <= most as u64, "{held} are held");
     }
 }
 
@@ -291,7 +299,13 @@ fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut Vec<u8>) {
             body.extend_from_slice(&head(method).encode());
             put_frame(out, stream, kind::CALL, &body);
         }
-        6..18 => {
+        6..8 => {
+            let messages = vec![vec![0; input.below(100) as usize]; input.below(100) as usize];
+            let flags = [0, flag::END][which & 1];
+            let row = Row::of(&messages);
+            put_frame(out, stream, kind::ROW | flags, row.as_bytes());
+        }
+        8..18 => {
             let flags = [0, flag::END, flag::MORE, flag::MORE][which & 3];
             let len = match input.below(3) {
                 0 => input.below(8),
