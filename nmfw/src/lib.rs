@@ -5,6 +5,7 @@ pub mod client;
 pub mod codegen;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod metrics;
 pub mod middleware;
 pub mod server;
 

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use prost::Message;
 
-use super::{Call, Requests, Transport, nats::Nats, ready};
+use super::{Call, Requests, Transport, nats::Nats, per_method::PerMethod, ready};
 use crate::{
     Connection, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
     body::{Body, Messages},
     chunks::encode,
+    metrics::{CallCount, CallMetrics},
     middleware::{CallLayer, Layers, Request, Response},
     server::Service,
 };
@@ -44,6 +45,7 @@ struct Settings {
     /// What was set wrongly. Every call reports it: setters are chained and return no errors.
     invalid: Option<Status>,
     layers: Layers,
+    metrics: PerMethod<&'static CallMetrics>,
 }
 
 impl Channel {
@@ -67,6 +69,7 @@ impl Channel {
             metadata: Metadata::new(),
             invalid: None,
             layers: Layers::default(),
+            metrics: PerMethod::default(),
         }))
     }
 
@@ -252,10 +255,12 @@ impl Channel {
                     .not_started(),
             );
         }
+        let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
+        let body = count.request(body);
         let mut all = settings.metadata.clone();
         all.merge(metadata);
         let mut request = Request::new(method, deadline, all, body);
-        match settings.layers.get() {
+        let outcome = match settings.layers.get() {
             None => settings.transport.call(request).await,
             Some(layered) => {
                 request.head.via = Some(settings.transport.clone());
@@ -267,7 +272,8 @@ impl Channel {
                     Err(Status::deadline_exceeded(text))
                 })
             }
-        }
+        };
+        count.response(outcome)
     }
 }
 

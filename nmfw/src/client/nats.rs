@@ -18,6 +18,7 @@ use crate::{
     Connection, Deadline, Idempotency, Metadata, Method, ServiceSpec, Status,
     base::{self, reply, request::Outgoing},
     body::Body,
+    metrics::CallMetrics,
     middleware::{Request, Response},
     subject,
 };
@@ -148,6 +149,7 @@ impl Nats {
                 return Err(status);
             }
             tracing::debug!(method = %request.method(), %status, attempt, "sending again");
+            CallMetrics::of(request.method()).redispatched();
             // In a box, like all that few calls need.
             Box::pin(tokio::time::sleep(pause)).await;
             longest = (longest * 2).min(MAX_PAUSE);

@@ -10,6 +10,7 @@ use async_nats::{ClientError, Event, ServerError, Statistics};
 use tokio::sync::{broadcast, watch};
 
 use super::violation::Violation;
+use crate::metrics;
 
 /// How many events a receiver may be behind before it loses the oldest.
 const EVENT_CAPACITY: usize = 256;
@@ -206,6 +207,7 @@ impl EventHub {
                 self.failures.store(0, Ordering::Relaxed);
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
+                    metrics::connection().reconnected();
                     tracing::info!(target: LOG, servers, epoch, "connected again");
                 }
                 self.emit(ConnectionEvent::Connected);
@@ -270,6 +272,7 @@ impl EventHub {
     }
 
     fn slow_consumer(&self, subscription: u64) {
+        metrics::connection().dropped();
         let dropped = {
             let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
             slow.dropped = slow.dropped.saturating_add(1);

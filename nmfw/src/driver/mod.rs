@@ -15,7 +15,7 @@ pub(crate) use self::{
     mailbox::{Mailbox, Packet, Signals},
 };
 use crate::{
-    Connection, Status,
+    Connection, Status, metrics,
     session::{Config, Event, Session},
 };
 
@@ -79,6 +79,7 @@ pub(crate) async fn drive<S: Side>(
 ) {
     let mut batch = Batch::default();
     let mut alarm = Alarm::new();
+    let open = metrics::sessions(session.is_server()).opened();
     loop {
         mailbox.take(&mut batch);
         let now = Instant::now();
@@ -119,6 +120,7 @@ pub(crate) async fn drive<S: Side>(
                 break;
             }
         }
+        open.add(session.take_counts());
         if session.is_closed() {
             return;
         }

@@ -166,10 +166,11 @@ async fn answer(
         // The handler was well; its answer turned out too large. Counted besides its success.
         endpoint.stats.fail(status);
     }
+    let bytes = body.len();
     let publishing = pin!(publish(connection, reply, headers, body));
     let published = within(MAX_SEND, publishing).await;
     let problem = match published {
-        Some(Ok(())) => return,
+        Some(Ok(())) => return endpoint.stats.metrics.sent(bytes),
         Some(Err(error)) => error.to_string(),
         None => format!("the connection took nothing for {} s", MAX_SEND.as_secs()),
     };

@@ -1,10 +1,6 @@
 //! [`Instance`]: a service as one process serves it, whatever its requests arrive on.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use async_nats::Subject;
 use futures_util::{StreamExt, stream};
@@ -25,6 +21,7 @@ use crate::{
     Connection, Error, Method, Status,
     body::Body,
     deadline::format_rfc3339,
+    metrics::MethodMetrics,
     middleware::{Layers, Origin, Request},
     session::Chunk,
 };
@@ -111,10 +108,11 @@ impl Instance {
         lifecycle: Lifecycle,
     ) -> Result<Self, Error> {
         let base = service.checked_subject()?;
+        let name = service.checked_name()?;
         let endpoints = service
             .served_methods()?
             .into_iter()
-            .map(|method| Endpoint::new(&service, method, &base).map(Arc::new))
+            .map(|method| Endpoint::new(&service, &name, method, &base).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let from_proto = service.spec.facts().iter();
         let mut metadata: BTreeMap<_, _> = from_proto
@@ -127,7 +125,7 @@ impl Instance {
             env!("CARGO_PKG_VERSION").to_owned(),
         );
         Ok(Self {
-            name: service.checked_name()?,
+            name,
             id: nuid::next().to_string(),
             version: service.checked_version()?,
             description: service
@@ -170,14 +168,14 @@ impl Instance {
 }
 
 impl Endpoint {
-    fn new(service: &Service, method: Method, base: &str) -> Result<Self, Error> {
+    fn new(service: &Service, name: &str, method: Method, base: &str) -> Result<Self, Error> {
         let limits = Effective::of(service, method)?;
         Ok(Self {
             method,
             subject: service.checked_method_subject(base, method)?,
             admission: Admission::new(limits.concurrency, limits.queue),
             limits,
-            stats: Stats::default(),
+            stats: Stats::new(MethodMetrics::new(name, method.name())),
             quick: Quick::default(),
         })
     }
@@ -210,7 +208,10 @@ impl Endpoint {
     /// What may pass of requests, and the error that the first which may not is.
     fn checked(&self, chunk: Result<Chunk, Status>) -> [Option<Result<Chunk, Status>>; 2] {
         let refused = match &chunk {
-            Ok(chunk) => self.check_size(chunk.tally().largest).err(),
+            Ok(chunk) => {
+                self.stats.metrics.received_in_stream(chunk);
+                self.check_size(chunk.tally().largest).err()
+            }
             Err(_) => None,
         };
         match (chunk, refused) {
@@ -229,6 +230,6 @@ impl Endpoint {
     /// Counts a request that no handler has seen.
     pub(crate) fn refuse(&self, status: &Status) {
         tracing::debug!(method = %self.method, %status, "request refused");
-        self.stats.record(Err(status), Duration::ZERO);
+        self.stats.refuse(status);
     }
 }

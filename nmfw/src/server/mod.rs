@@ -4,6 +4,7 @@ mod admission;
 mod discovery;
 mod dispatch;
 mod fence;
+mod gauges;
 mod handler;
 mod instance;
 mod limits;

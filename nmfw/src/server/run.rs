@@ -7,7 +7,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -131,8 +130,11 @@ impl Instance {
             // A handler that never waits would otherwise run to its end all the same.
             let status = Status::deadline_exceeded(format!("no time was left for {method}"));
             let status = status.not_started();
-            endpoint.stats.record(Err(&status), Duration::ZERO);
+            endpoint.stats.refuse(&status);
             return Err(status);
+        }
+        if let Body::Message(message) = &request.body {
+            endpoint.stats.metrics.received(message.len());
         }
         let request = endpoint.check_sizes(request);
         let work = match self.layers.get() {

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Instance, Lifecycle, Service, discovery,
     fence::Fence,
+    gauges,
     work::{MAX_ROUND_TRIP, Work},
 };
 use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
@@ -100,6 +102,7 @@ impl Running {
         }
         let (ended, end) = watch::channel(None);
         tokio::spawn(async move {
+            let _sampling = AbortOnDropHandle::new(tokio::spawn(gauges::sample(instances)));
             let outcome = work.until_the_end(fence, events, ours).await;
             // Nobody may be interested any more.
             _ = ended.send(Some(outcome));

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use crate::Status;
+use crate::{Status, metrics::MethodMetrics};
 
 /// Longest `last_error`, in bytes: it goes into every STATS answer.
 const MAX_ERROR: usize = 512;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stats {
+    pub(crate) metrics: MethodMetrics,
     requests: AtomicU64,
     errors: AtomicU64,
     processing_nanos: AtomicU64,
@@ -31,18 +32,41 @@ pub(crate) struct Snapshot {
 }
 
 impl Stats {
-    /// Counts a request with the time that its handler took: zero if none ran.
+    pub(crate) fn new(metrics: MethodMetrics) -> Self {
+        Self {
+            metrics,
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            processing_nanos: AtomicU64::new(0),
+            last_error: Mutex::default(),
+        }
+    }
+
+    /// Counts a request with the time that its handler took.
     pub(crate) fn record(&self, outcome: Result<(), &Status>, processing: Duration) {
+        self.metrics.ended(outcome, processing);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(processing.as_nanos()).unwrap_or(u64::MAX);
         self.processing_nanos.fetch_add(nanos, Ordering::Relaxed);
         if let Err(status) = outcome {
-            self.fail(status);
+            self.error(status);
         }
     }
 
-    /// Counts an error of a request that is counted already.
+    /// Counts a request that no handler has seen.
+    pub(crate) fn refuse(&self, status: &Status) {
+        self.metrics.refused(status);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.error(status);
+    }
+
+    /// Counts the error of a request that is counted already: its answer could not be sent.
     pub(crate) fn fail(&self, status: &Status) {
+        self.metrics.unsent();
+        self.error(status);
+    }
+
+    fn error(&self, status: &Status) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut text = status.to_string();
         // `floor_char_boundary` of std is younger than the oldest Rust supported.
@@ -76,9 +100,9 @@ mod tests {
 
     #[test]
     fn counts_and_remembers_the_last_error() {
-        let stats = Stats::default();
+        let stats = Stats::new(MethodMetrics::new("calc", "Add"));
         stats.record(Ok(()), Duration::from_millis(2));
-        stats.record(Err(&Status::not_found("ä".repeat(1000))), Duration::ZERO);
+        stats.refuse(&Status::not_found("ä".repeat(1000)));
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.requests, snapshot.errors), (2, 1));
         assert_eq!(snapshot.processing, Duration::from_millis(2));

@@ -149,7 +149,7 @@ impl Stream for Watched {
             item => item,
         };
         match &item {
-            Some(Ok(_)) => {}
+            Some(Ok(chunk)) => this.count.endpoint.stats.metrics.sent_in_stream(chunk),
             Some(Err(status)) => _ = this.count.end(Err(status)),
             None => _ = this.count.end(Ok(())),
         }

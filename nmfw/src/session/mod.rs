@@ -98,7 +98,17 @@ pub(crate) struct Session {
     /// The version that the last call came from.
     last_version: Option<Text>,
     is_drained: bool,
+    counts: Counts,
     events: VecDeque<Event>,
+}
+
+/// What has happened, for who measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Times that a stream had something to send and no credit for it.
+    pub(crate) window_stalls: u64,
+    /// Packets that were sent again.
+    pub(crate) retransmissions: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +185,7 @@ impl Session {
             going_away: None,
             last_version: None,
             is_drained: false,
+            counts: Counts::default(),
             events: VecDeque::new(),
         }
     }
@@ -263,6 +274,11 @@ impl Session {
     /// Streams that are not over, those that only wait to tell the peer so included.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// What has happened since the last time.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     fn has_drained(&self) -> bool {

@@ -23,6 +23,14 @@ pub(crate) enum Chunk {
 }
 
 impl Chunk {
+    /// Of its messages, encoded; of a row with what frames them.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.len() as u64,
+            Self::Row(row) => row.tally.cost,
+        }
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         match self {
             Self::Message(message) => Tally::of(message.len()),

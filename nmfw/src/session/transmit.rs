@@ -33,6 +33,7 @@ impl Session {
             return Some(self.bare_packet());
         }
         if let Some(packet) = self.outbound.resend(now) {
+            self.counts.retransmissions += 1;
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {
@@ -178,7 +179,10 @@ impl Session {
                 self.events.push_back(Event::Writable { stream });
             }
             match turn {
-                Turn::Idle => {}
+                Turn::Idle => {
+                    let is_stalled = stream.sending.buffered() > 0;
+                    self.counts.window_stalls += u64::from(is_stalled);
+                }
                 Turn::More => self.ready.push_back(id),
                 // Its place in the row stays if it got nothing, and so do CALLs in their order.
                 Turn::Full if packet.len() == before => {

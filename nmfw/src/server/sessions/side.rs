@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::Subject;
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use super::{
@@ -181,16 +182,21 @@ impl Calls {
         index: usize,
         outcome: Result<Response, Status>,
     ) {
-        let failed = match outcome {
-            Ok(response) => send(session, stream, response).err(),
-            Err(status) => {
-                session.send_status(stream, Err(&status));
-                None
-            }
+        let Some(served) = self.common.served.get(index) else {
+            return;
         };
-        if let (Some(status), Some(served)) = (failed, self.common.served.get(index)) {
-            // The handler was well; its answer turned out too large. Counted besides its success.
-            served.endpoint.stats.fail(&status);
+        let stats = &served.endpoint.stats;
+        match outcome {
+            Ok(response) => {
+                let bytes = response.body.message().map_or(0, Bytes::len);
+                match send(session, stream, response) {
+                    Ok(()) => stats.metrics.sent(bytes),
+                    // The handler was well; its answer turned out too large. Counted besides its
+                    // success.
+                    Err(status) => stats.fail(&status),
+                }
+            }
+            Err(status) => session.send_status(stream, Err(&status)),
         }
     }
 }
