@@ -86,6 +86,11 @@ pub(crate) fn method(base: &str, method: &str) -> String {
     format!("{base}.{method}")
 }
 
+/// Where a service is asked how it is.
+pub(crate) fn health(base: &str) -> String {
+    format!("{base}._health")
+}
+
 /// The three subjects on which one verb of ADR-32 is answered: for everybody, for the services of
 /// a name, for one instance.
 pub(crate) fn discovery(verb: &str, name: &str, id: &str) -> [String; 3] {

@@ -9,7 +9,7 @@ use super::nats::Nats;
 use crate::{
     Status,
     middleware::{BoxService, Request, Response},
-    server::{Instance, Lifecycle, Service},
+    server::{Checks, Instance, Lifecycle, Service},
 };
 
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) enum Transport {
 
 impl Transport {
     pub(super) fn local(service: Service) -> Self {
-        let instance = Instance::new(service, None, Lifecycle::new());
+        let instance = Instance::new(service, None, Lifecycle::new(Checks::default()));
         Self::Local(
             instance
                 .map(Arc::new)

@@ -10,7 +10,10 @@ use async_nats::{Message, Subscriber};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::instance::{Endpoint, Instance};
+use super::{
+    health::Health,
+    instance::{Endpoint, Instance},
+};
 use crate::{Error, subject};
 
 const QUEUE_GROUP_OF_NONE: &str = "";
@@ -80,15 +83,16 @@ struct EndpointStats<'a> {
     processing_time: u64,
     average_processing_time: u64,
     /// Free to use by ADR-32; some clients want it to be there.
-    data: EndpointLoad,
+    data: EndpointData<'a>,
 }
 
 #[derive(Serialize)]
-struct EndpointLoad {
+struct EndpointData<'a> {
     running: usize,
     waiting: usize,
     concurrency: usize,
     queue: usize,
+    health: &'a Health,
 }
 
 impl Instance {
@@ -97,16 +101,30 @@ impl Instance {
         match verb {
             Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),
             Verb::Info => serde_json::to_vec(&Info {
-                identity: self.identity("io.nats.micro.v1.info_response"),
+                identity: Identity {
+                    metadata: &self.metadata_with_health(),
+                    ..self.identity("io.nats.micro.v1.info_response")
+                },
                 description: &self.description,
                 endpoints: self.endpoints.iter().map(|e| e.info()).collect(),
             }),
-            Verb::Stats => serde_json::to_vec(&Stats {
-                identity: self.identity("io.nats.micro.v1.stats_response"),
-                started: &self.started,
-                endpoints: self.endpoints.iter().map(|e| e.stats()).collect(),
-            }),
+            Verb::Stats => {
+                let health = self.health();
+                let endpoints = self.endpoints.iter();
+                serde_json::to_vec(&Stats {
+                    identity: self.identity("io.nats.micro.v1.stats_response"),
+                    started: &self.started,
+                    endpoints: endpoints.map(|e| e.stats(&health)).collect(),
+                })
+            }
         }
+    }
+
+    fn metadata_with_health(&self) -> BTreeMap<String, String> {
+        let mut metadata = self.metadata.clone();
+        let health = self.health().status.name().to_owned();
+        metadata.insert("nmfw.health".to_owned(), health);
+        metadata
     }
 
     fn identity(&self, r#type: &'static str) -> Identity<'_> {
@@ -135,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    fn stats(&self) -> EndpointStats<'_> {
+    fn stats<'a>(&'a self, health: &'a Health) -> EndpointStats<'a> {
         let stats = self.stats.snapshot();
         let nanos = u64::try_from(stats.processing.as_nanos()).unwrap_or(u64::MAX);
         EndpointStats {
@@ -147,7 +165,8 @@ impl Endpoint {
             last_error: stats.last_error,
             processing_time: nanos,
             average_processing_time: nanos.checked_div(stats.requests).unwrap_or(0),
-            data: EndpointLoad {
+            data: EndpointData {
+                health,
                 running: self.admission.running(),
                 waiting: self.admission.waiting(),
                 concurrency: self.limits.concurrency,

@@ -11,6 +11,7 @@ use super::{
     Handlers, Service,
     admission::{Admission, Admitted},
     dispatch,
+    health::{Checks, Health},
     limits::{Effective, service_queue_group},
     quick::Quick,
     sessions,
@@ -88,16 +89,26 @@ pub(crate) struct Lifecycle {
     /// Every request under way.
     pub(crate) tasks: TaskTracker,
     pub(crate) refusals: Arc<Semaphore>,
+    /// While they fail, no calls are started.
+    pub(crate) checks: Arc<Checks>,
 }
 
 impl Lifecycle {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(checks: Checks) -> Self {
         Self {
+            checks: Arc::new(checks),
             draining: Arc::new(CancellationToken::new()),
             forced: CancellationToken::new(),
             tasks: TaskTracker::new(),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         }
+    }
+}
+
+impl Lifecycle {
+    pub(super) fn health(&self, is_connected: bool) -> Health {
+        self.checks
+            .health(self.draining.is_cancelled(), is_connected)
     }
 }
 
@@ -155,6 +166,15 @@ impl Instance {
         }
     }
 
+    /// How this instance is: the same as all others of the server.
+    pub(super) fn health(&self) -> Health {
+        let is_connected = self
+            .connection
+            .as_ref()
+            .is_none_or(Connection::is_connected);
+        self.lifecycle.health(is_connected)
+    }
+
     /// The endpoint of a method, unless it is not served here.
     pub(crate) fn endpoint(&self, method: Method) -> Option<&Arc<Endpoint>> {
         self.endpoints
@@ -163,6 +183,9 @@ impl Instance {
     }
 
     pub(crate) fn admit(&self, endpoint: &Endpoint) -> Admitted {
+        if let Some(refusal) = self.lifecycle.checks.refusal() {
+            return Admitted::Refused(refusal);
+        }
         endpoint.admission.enter(&self.lifecycle.draining)
     }
 }

@@ -6,6 +6,7 @@ mod dispatch;
 mod fence;
 mod gauges;
 mod handler;
+mod health;
 mod instance;
 mod limits;
 mod quick;
@@ -25,10 +26,12 @@ use futures_util::StreamExt;
 
 pub(crate) use self::{
     handler::Handlers,
+    health::Checks,
     instance::{Instance, Lifecycle},
 };
 pub use self::{
     handler::{ServiceBuilder, StreamingFn, UnaryFn},
+    health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
     limits::{DEFAULT_CONCURRENCY, Limits},
     running::{Running, ServedService},
     service::Service,
@@ -78,6 +81,7 @@ pub struct Server {
     connection: Connection,
     services: Vec<Service>,
     layers: ServerLayers,
+    checks: Checks,
     grace: Duration,
 }
 
@@ -98,6 +102,7 @@ impl Server {
             connection: connection.into(),
             services: Vec::new(),
             layers: ServerLayers::default(),
+            checks: Checks::default(),
             grace: DEFAULT_GRACE,
         }
     }
@@ -112,6 +117,57 @@ impl Server {
     /// [`middleware`](crate::middleware). These layers see a request before those of a service.
     pub fn layer(mut self, layer: impl CallLayer + Send + Sync + 'static) -> Self {
         self.layers.0.push(Box::new(layer));
+        self
+    }
+
+    /// Adds a check of something that the services cannot do without: a database that can be reached,
+    /// say. All checks are made when the server starts, and then again and again. While one of them
+    /// fails, takes too long or panics, calls are answered as *not started*, so that clients send them
+    /// to other instances, and the server is `NOT_SERVING`:
+    ///
+    /// - in `/readyz` of [`metrics`](Self::metrics),
+    /// - in the answers to INFO, in the metadata `nmfw.health`, and to STATS, in the data of each
+    ///   endpoint,
+    /// - to whom asks by NATS, on the subject `<subject of the service>._health`: the answer is a
+    ///   `grpc.health.v1.HealthCheckResponse`,
+    /// - in [`Running::health`].
+    ///
+    /// ```no_run
+    /// # async fn example(nats: nmfw::Connection, calc: nmfw::server::Service) -> Result<(), nmfw::Error> {
+    /// # #[derive(Clone)] struct Pool;
+    /// # impl Pool { async fn ping(&self) -> Result<(), std::io::Error> { Ok(()) } }
+    /// # let pool = Pool;
+    /// nmfw::Server::new(nats)
+    ///     .add_service(calc) // CalcServer::new(Calculator)
+    ///     .health_check("database", move || {
+    ///         let pool = pool.clone();
+    ///         async move { pool.ping().await }
+    ///     })
+    ///     .serve_with_shutdown(nmfw::shutdown_signal())
+    ///     .await
+    /// # }
+    /// ```
+    pub fn health_check<F, Fut, E>(mut self, name: impl Into<String>, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.checks.add(name.into(), check);
+        self
+    }
+
+    /// Sets how often [checks](Self::health_check) are made. The default is
+    /// [`DEFAULT_HEALTH_INTERVAL`], 5 seconds.
+    pub fn health_interval(mut self, interval: Duration) -> Self {
+        self.checks.interval = interval;
+        self
+    }
+
+    /// Sets how long a [check](Self::health_check) may take. The default is
+    /// [`DEFAULT_HEALTH_TIMEOUT`], 2 seconds.
+    pub fn health_timeout(mut self, timeout: Duration) -> Self {
+        self.checks.timeout = timeout;
         self
     }
 
@@ -144,7 +200,7 @@ impl Server {
                 service.wrap(&**layer);
             }
         }
-        Running::start(self.connection, services, self.grace).await
+        Running::start(self.connection, services, (self.checks, self.grace)).await
     }
 
     /// Serves until the connection is closed for good.

@@ -10,6 +10,7 @@ use super::{
     Instance, Lifecycle, Service, discovery,
     fence::Fence,
     gauges,
+    health::{self, Checks, Health},
     work::{MAX_ROUND_TRIP, Work},
 };
 use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
@@ -26,6 +27,7 @@ const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
 #[must_use = "dropping it stops the server"]
 pub struct Running {
     services: Vec<ServedService>,
+    connection: Connection,
     lifecycle: Lifecycle,
     end: watch::Receiver<Option<Result<(), End>>>,
 }
@@ -52,9 +54,9 @@ impl Running {
     pub(super) async fn start(
         connection: Connection,
         services: Vec<Service>,
-        grace: Duration,
+        (checks, grace): (Checks, Duration),
     ) -> Result<Self, Error> {
-        let lifecycle = Lifecycle::new();
+        let lifecycle = Lifecycle::new(checks);
         let instances = services
             .into_iter()
             .map(|service| {
@@ -62,9 +64,11 @@ impl Running {
             })
             .collect::<Result<Vec<_>, _>>()?;
         wait_for_connection(&connection).await?;
+        // So that nobody calls an instance that is not ready, if that is known.
+        lifecycle.checks.make().await;
 
         let mut events = connection.subscribe_events();
-        let mut work = Work::new(connection, lifecycle.clone(), grace);
+        let mut work = Work::new(connection.clone(), lifecycle.clone(), grace);
         let first = &instances[0];
         let mut fence = Fence::new(&work.connection, &first.base, &first.id).await?;
         for instance in &instances {
@@ -75,6 +79,8 @@ impl Running {
         for instance in &instances {
             let client = work.connection.client();
             let responder = discovery::responder(instance, client).await?;
+            work.discovery.spawn(responder);
+            let responder = health::responder(instance, client).await?;
             work.discovery.spawn(responder);
         }
         fence.pass(MAX_ROUND_TRIP).await?;
@@ -102,6 +108,9 @@ impl Running {
         }
         let (ended, end) = watch::channel(None);
         tokio::spawn(async move {
+            let checks = Arc::clone(&work.lifecycle.checks);
+            let checking = async move { checks.repeat().await };
+            let _checking = AbortOnDropHandle::new(tokio::spawn(checking));
             let _sampling = AbortOnDropHandle::new(tokio::spawn(gauges::sample(instances)));
             let outcome = work.until_the_end(fence, events, ours).await;
             // Nobody may be interested any more.
@@ -109,6 +118,7 @@ impl Running {
         });
         Ok(Self {
             services,
+            connection,
             lifecycle,
             end,
         })
@@ -118,6 +128,13 @@ impl Running {
     #[must_use]
     pub fn services(&self) -> &[ServedService] {
         &self.services
+    }
+
+    /// How the server is: what its [checks](super::Server::health_check) have said the last time, and
+    /// what it knows by itself.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.lifecycle.health(self.connection.is_connected())
     }
 
     /// Tells the server to stop: the first time gracefully, the second time at once. Does not wait.

@@ -37,7 +37,7 @@ pub(super) const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
 /// All tasks of a server. They end with it.
 pub(super) struct Work {
     pub(super) connection: Connection,
-    lifecycle: Lifecycle,
+    pub(super) lifecycle: Lifecycle,
     grace: Duration,
     readers: JoinSet<()>,
     /// Packets of sessions are read to the very end.

@@ -1,0 +1,290 @@
+//! [`Health`]: whether a server can do its work, as its user's checks say.
+
+mod method;
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture, future::join_all};
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
+
+pub(super) use self::method::responder;
+use crate::Status;
+
+/// How often checks are made, unless something else is set.
+pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a check may take, unless something else is set.
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether something serves, as gRPC's
+/// [health checking protocol](https://github.com/grpc/grpc/blob/master/doc/health-checking.md) names
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum Serving {
+    /// It does.
+    Serving,
+    /// It does not, for the time being.
+    NotServing,
+}
+
+impl Serving {
+    /// The name in the protocol: `SERVING` or `NOT_SERVING`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "SERVING",
+            Self::NotServing => "NOT_SERVING",
+        }
+    }
+}
+
+impl fmt::Display for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is known of a server's health: its own, and of each check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// All checks were good the last time, and the server is not about to stop.
+    pub status: Serving,
+    /// The checks, in the order of their addition. What the server knows by itself, such as that its
+    /// connection is lost, stands there too as long as it is so.
+    pub checks: Vec<Check>,
+}
+
+/// One check, the last time that it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Check {
+    /// As it was registered.
+    pub name: String,
+    /// How it went.
+    pub status: Serving,
+    /// Why it was not good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+type Asked = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The checks of a server, and what they have said.
+pub(crate) struct Checks {
+    all: Vec<(String, Asked)>,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    /// Of each of `all`, the error that it ended with.
+    failures: Mutex<Vec<Option<String>>>,
+    /// So that calls need not look at the others.
+    is_healthy: AtomicBool,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            interval: DEFAULT_HEALTH_INTERVAL,
+            timeout: DEFAULT_HEALTH_TIMEOUT,
+            failures: Mutex::default(),
+            is_healthy: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn add<F, Fut, E>(&mut self, name: String, check: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let check = move || {
+            let outcome = check();
+            async move { outcome.await.map_err(|error| error.to_string()) }.boxed()
+        };
+        self.all.push((name, Box::new(check)));
+    }
+
+    /// Makes all checks, at the same time.
+    pub(super) async fn make(&self) {
+        let outcomes = self.all.iter().map(|(_, check)| async {
+            // A check that panics when it is called, too.
+            let check = AssertUnwindSafe(async { check().await }).catch_unwind();
+            match tokio::time::timeout(self.timeout, check).await {
+                Ok(Ok(outcome)) => outcome.err(),
+                Ok(Err(_)) => Some("the check panicked".to_owned()),
+                Err(_) => Some(format!("no answer within {:?}", self.timeout)),
+            }
+        });
+        let outcomes = join_all(outcomes).await;
+        let before = std::mem::replace(&mut *self.failures(), outcomes.clone());
+        for (i, ((name, _), outcome)) in self.all.iter().zip(&outcomes).enumerate() {
+            let before = before.get(i).and_then(Option::as_ref);
+            match (before, outcome) {
+                (None, Some(error)) => tracing::warn!(check = name, error, "not healthy"),
+                (Some(_), None) => tracing::info!(check = name, "healthy again"),
+                _ => {}
+            }
+        }
+        let is_healthy = outcomes.iter().all(Option::is_none);
+        self.is_healthy.store(is_healthy, Ordering::Relaxed);
+    }
+
+    /// Makes all checks again and again; who started it ends it. The first round is made already.
+    pub(super) async fn repeat(&self) {
+        if self.all.is_empty() {
+            return;
+        }
+        let mut ticks = tokio::time::interval(self.interval.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.make().await;
+        }
+    }
+
+    /// Why calls are not to be started now.
+    pub(crate) fn refusal(&self) -> Option<Status> {
+        if self.is_healthy.load(Ordering::Relaxed) {
+            return None;
+        }
+        let failures = self.failures();
+        let failed = self.all.iter().zip(&*failures);
+        let mut failed = failed.filter_map(|((name, _), failure)| failure.as_ref().map(|_| name));
+        // What is wrong is for the operator: callers get the name alone.
+        let name = failed.next().map_or("health", String::as_str);
+        let text = format!("this instance is not ready: its check {name:?} fails");
+        Some(Status::unavailable(text).not_started())
+    }
+
+    /// What the checks have said, and what the server knows by itself.
+    pub(super) fn health(&self, is_stopping: bool, is_connected: bool) -> Health {
+        let failures = self.failures();
+        let failure = |i: usize| failures.get(i).cloned().flatten();
+        let own = self.all.iter().enumerate();
+        let own = own.map(|(i, (name, _))| (name.clone(), failure(i)));
+        let lost = (!is_connected).then(|| {
+            let error = "the connection to NATS is lost".to_owned();
+            ("nats".to_owned(), Some(error))
+        });
+        let stopping = is_stopping.then(|| {
+            let error = "the server is stopping".to_owned();
+            ("server".to_owned(), Some(error))
+        });
+        let checks: Vec<_> = own
+            .chain(lost)
+            .chain(stopping)
+            .map(|(name, error)| Check {
+                name,
+                status: match error {
+                    None => Serving::Serving,
+                    Some(_) => Serving::NotServing,
+                },
+                error,
+            })
+            .collect();
+        let is_serving = |check: &Check| check.status == Serving::Serving;
+        Health {
+            status: match checks.iter().all(is_serving) {
+                true => Serving::Serving,
+                false => Serving::NotServing,
+            },
+            checks,
+        }
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<Option<String>>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.all.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn failing(error: &Arc<Mutex<Option<&'static str>>>) -> Checks {
+        let mut checks = Checks::default();
+        let error = Arc::clone(error);
+        checks.add("good".to_owned(), || async { Ok::<_, String>(()) });
+        checks.add("database".to_owned(), move || {
+            let error = *error.lock().unwrap();
+            async move { error.map_or(Ok(()), Err) }
+        });
+        checks
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_is_enough() {
+        let error = Arc::new(Mutex::new(None));
+        let checks = failing(&error);
+        checks.make().await;
+        assert!(checks.refusal().is_none());
+        assert_eq!(checks.health(false, true).status, Serving::Serving);
+        *error.lock().unwrap() = Some("no route");
+        checks.make().await;
+        let refusal = checks.refusal().unwrap();
+        assert!(refusal.is_not_started());
+        assert!(refusal.message().contains("database") && !refusal.message().contains("no route"));
+        let health = checks.health(false, true);
+        assert_eq!(health.status, Serving::NotServing);
+        let text = serde_json::to_string(&health).unwrap();
+        assert_eq!(
+            text,
+            r#"{"status":"NOT_SERVING","checks":[{"name":"good","status":"SERVING"},{"name":"database","status":"NOT_SERVING","error":"no route"}]}"#
+        );
+        *error.lock().unwrap() = None;
+        checks.make().await;
+        assert!(checks.refusal().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_that_hang_or_panic_fail() {
+        let mut checks = Checks::default();
+        checks.add(
+            "hangs".to_owned(),
+            std::future::pending::<Result<(), String>>,
+        );
+        checks.add("panics".to_owned(), || async {
+            panic!("told to") as Result<(), String>
+        });
+        checks.make().await;
+        let health = checks.health(false, true);
+        let errors: Vec<_> = health
+            .checks
+            .iter()
+            .filter_map(|c| c.error.as_deref())
+            .collect();
+        assert_eq!(errors, ["no answer within 2s", "the check panicked"]);
+    }
+
+    #[test]
+    fn what_the_server_knows_by_itself_counts() {
+        let checks = Checks::default();
+        assert_eq!(checks.health(true, true).status, Serving::NotServing);
+        assert_eq!(checks.health(false, false).checks[0].name, "nats");
+    }
+}
