@@ -7,6 +7,7 @@ pub mod codegen;
 pub mod embedded;
 pub mod metrics;
 pub mod middleware;
+pub mod permissions;
 pub mod server;
 
 mod base;

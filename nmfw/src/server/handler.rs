@@ -78,7 +78,7 @@ where
 type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, Result<Response, Status>> + Send + Sync>;
 
 /// The handlers of a service, in the order of its methods.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Handlers(Arc<[Handler]>);
 
 impl Handlers {

@@ -136,6 +136,19 @@ impl Effective {
     }
 }
 
+impl Service {
+    /// The queue group of the service as a whole, and of each method that it serves.
+    pub(crate) fn queue_groups(&self) -> Result<QueueGroups, Error> {
+        let mut groups = Vec::new();
+        for method in self.served_methods()? {
+            groups.push((method, Effective::of(self, method)?.queue_group));
+        }
+        Ok((service_queue_group(self)?, groups))
+    }
+}
+
+type QueueGroups = (Option<String>, Vec<(Method, Option<String>)>);
+
 /// The queue group of a whole service; `None` if each of its instances gets every request.
 pub(super) fn service_queue_group(service: &Service) -> Result<Option<String>, Error> {
     let from_proto = service.spec.default_queue_group();

@@ -1,0 +1,235 @@
+//! [`Export`] and [`Import`]: a service in one account, its callers in another.
+
+use std::fmt::Write;
+
+use crate::{Error, ServiceFacts, facts::facts, permissions::requests, text};
+
+/// What an account shares of a service with others: where requests arrive and sessions are opened.
+///
+/// Nothing else: the NATS server maps the subjects of answers and of sessions by itself, to `_R_.>`.
+/// The service and its callers in the other account need
+/// [`across_accounts`](crate::Permissions::across_accounts). Discovery stays in the account.
+///
+/// Any account of the NATS server, or of the operator, can import it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Export {
+    service: ServiceFacts,
+    methods: Option<Vec<String>>,
+}
+
+/// What an account takes of a service that another one exports. Made by [`Export::import_from`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Import {
+    export: Export,
+    account: String,
+    local: String,
+}
+
+/// A subject that is exported, and whether more than one message answers.
+struct Shared {
+    subject: String,
+    response_type: &'static str,
+}
+
+impl Export {
+    /// Of all methods of a service.
+    ///
+    /// # Errors
+    /// The facts of the service cannot be used on NATS.
+    pub fn of<S>(service: S) -> Result<Self, Error>
+    where
+        S: TryInto<ServiceFacts>,
+        Error: From<S::Error>,
+    {
+        Ok(Self {
+            service: facts(service)?,
+            methods: None,
+        })
+    }
+
+    /// Some methods only, named as in the `.proto`. Called several times, it adds.
+    ///
+    /// # Errors
+    /// There is no method of that name, or none is named.
+    pub fn methods<M: AsRef<str>>(
+        mut self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, Error> {
+        let methods: Vec<_> = methods.into_iter().collect();
+        self.service.check_methods(&methods)?;
+        let names = methods.iter().map(|method| method.as_ref().to_owned());
+        self.methods.get_or_insert_default().extend(names);
+        Ok(self)
+    }
+
+    /// What another account has to import for it. The account that exports goes by its name in
+    /// nats-server's configuration; for `nsc` by its name or its public key.
+    pub fn import_from(&self, account: &str) -> Import {
+        Import {
+            export: self.clone(),
+            account: account.to_owned(),
+            local: self.service.subject().to_owned(),
+        }
+    }
+
+    /// The `exports` of an account in nats-server's configuration.
+    #[must_use]
+    pub fn nats_config(&self) -> String {
+        list("exports", [self.config_entries()])
+    }
+
+    /// With what is shared of each of several services: an account has one list.
+    pub(crate) fn config_entries(&self) -> String {
+        let mut out = self.about("Shared with other accounts");
+        for shared in self.shared() {
+            let subject = text::config(&shared.subject);
+            let response = shared.response_type;
+            // Writing to a string does not fail, here and below.
+            _ = writeln!(out, "{{ service: {subject}, response_type: {response} }}");
+        }
+        out
+    }
+
+    /// The `nsc` commands that add the exports to an account.
+    #[must_use]
+    pub fn nsc(&self, account: &str) -> String {
+        self.nsc_quoted(&text::shell(account))
+    }
+
+    /// The same as a script for `sh` that is given the account.
+    #[must_use]
+    pub fn nsc_script(&self) -> String {
+        let commands = self.nsc_quoted("\"$account\"");
+        format!("#!/bin/sh\n# usage: $0 ACCOUNT\nset -eu\naccount=${{1:?the account}}\n{commands}")
+    }
+
+    fn nsc_quoted(&self, account: &str) -> String {
+        let mut out = self.about("Shared with other accounts");
+        for shared in self.shared() {
+            let subject = text::shell(&shared.subject);
+            let response = shared.response_type;
+            _ = writeln!(
+                out,
+                "nsc add export --account {account} --name {subject} --service --subject {subject} --response-type {response}"
+            );
+        }
+        out
+    }
+
+    fn about(&self, what: &str) -> String {
+        let methods = match &self.methods {
+            None => "all methods".to_owned(),
+            Some(methods) => methods.join(", "),
+        };
+        format!("# {what}: {}, {methods}.\n", self.service.full_name())
+    }
+
+    fn shared(&self) -> impl Iterator<Item = Shared> {
+        let subjects = requests(&self.service, self.methods.as_deref());
+        subjects.into_iter().map(|subject| {
+            let base = self.service.subject();
+            let name = subject
+                .strip_prefix(base)
+                .and_then(|rest| rest.strip_prefix('.'));
+            let method = self
+                .service
+                .all()
+                .iter()
+                .find(|m| Some(m.name.as_str()) == name);
+            // Without a queue group there are no sessions, and the first answer counts.
+            let single = method.is_some_and(|method| method.queue_group.is_none());
+            Shared {
+                response_type: if single { "Singleton" } else { "Stream" },
+                subject,
+            }
+        })
+    }
+}
+
+impl Import {
+    /// Gives the service another subject in the importing account. Clients there need the same
+    /// (`Channel::subject`), and permissions for it ([`ServiceFacts::with_subject`]).
+    ///
+    /// # Errors
+    /// It has a wildcard, an empty token, white space, or a token that begins with `_` or `$`.
+    pub fn to(mut self, subject: &str) -> Result<Self, Error> {
+        self.export.service.clone().with_subject(subject)?;
+        subject.clone_into(&mut self.local);
+        Ok(self)
+    }
+
+    /// The `imports` of an account in nats-server's configuration.
+    #[must_use]
+    pub fn nats_config(&self) -> String {
+        list("imports", [self.config_entries()])
+    }
+
+    pub(crate) fn config_entries(&self) -> String {
+        let mut out = self.export.about("Taken from another account");
+        for (remote, local) in self.subjects() {
+            let account = text::config(&self.account);
+            let subject = text::config(&remote);
+            _ = write!(
+                out,
+                "{{ service: {{ account: {account}, subject: {subject} }}"
+            );
+            if remote != local {
+                _ = write!(out, ", to: {}", text::config(&local));
+            }
+            out.push_str(" }\n");
+        }
+        out
+    }
+
+    /// The `nsc` commands that add the imports to an account. If the other account is not among
+    /// those that `nsc` knows, it has to be given by its public key.
+    #[must_use]
+    pub fn nsc(&self, account: &str) -> String {
+        self.nsc_quoted(&text::shell(account), &text::shell(&self.account))
+    }
+
+    /// The same as a script for `sh` that is given this account and the one that exports.
+    #[must_use]
+    pub fn nsc_script(&self) -> String {
+        let commands = self.nsc_quoted("\"$account\"", "\"$exporter\"");
+        format!(
+            "#!/bin/sh\n# usage: $0 ACCOUNT EXPORTING_ACCOUNT\nset -eu\naccount=${{1:?the account}}\nexporter=${{2:?the account that exports, its name or public key}}\n{commands}"
+        )
+    }
+
+    fn nsc_quoted(&self, account: &str, exporter: &str) -> String {
+        let mut out = self.export.about("Taken from another account");
+        for (remote, local) in self.subjects() {
+            let (remote, local) = (text::shell(&remote), text::shell(&local));
+            _ = writeln!(
+                out,
+                "nsc add import --account {account} --name {local} --service --src-account {exporter} --remote-subject {remote} --local-subject {local}"
+            );
+        }
+        out
+    }
+
+    /// Each subject in the account that exports, and in this one.
+    fn subjects(&self) -> impl Iterator<Item = (String, String)> {
+        let base = self.export.service.subject();
+        self.export.shared().map(move |shared| {
+            let below = shared.subject.strip_prefix(base).unwrap_or_default();
+            let local = format!("{}{below}", self.local);
+            (shared.subject, local)
+        })
+    }
+}
+
+/// A list of an account in nats-server's configuration.
+pub(crate) fn list(name: &str, entries: impl IntoIterator<Item = String>) -> String {
+    let mut out = format!("{name}: [\n");
+    for entries in entries {
+        for line in entries.lines() {
+            _ = writeln!(out, "  {line}");
+        }
+    }
+    out.push_str("]\n");
+    out
+}

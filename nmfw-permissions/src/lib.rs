@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod accounts;
+mod error;
+mod facts;
+mod permissions;
+mod query;
+mod rules;
+mod text;
+
+pub use self::{
+    accounts::{Export, Import},
+    error::Error,
+    facts::ServiceFacts,
+    permissions::{Permissions, Role},
+    query::{Format, Query, What},
+    rules::Rules,
+};

@@ -1,0 +1,307 @@
+//! [`Query`]: what a command line asks for, as one text.
+
+use std::{fmt, str::FromStr};
+
+use crate::{Error, Export, Import, Permissions, Role, Rules, ServiceFacts, accounts::list};
+
+/// Which language the text is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// nats-server's configuration, `nats-conf`.
+    #[default]
+    NatsConf,
+    /// Commands of `nsc`.
+    Nsc,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NatsConf => "nats-conf",
+            Self::Nsc => "nsc",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "nats-conf" => Ok(Self::NatsConf),
+            "nsc" => Ok(Self::Nsc),
+            other => Err(Error::new(format!(
+                "there is no format {other:?}; there are: nats-conf, nsc"
+            ))),
+        }
+    }
+}
+
+/// What the text is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum What {
+    /// The permissions of a user.
+    Role(Role),
+    /// What the account of the service exports.
+    Export,
+    /// What the account of callers imports.
+    Import,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(role) => role.fmt(f),
+            Self::Export => f.write_str("export"),
+            Self::Import => f.write_str("import"),
+        }
+    }
+}
+
+/// `service`, `client`, `observer`, `export` or `import`.
+impl FromStr for What {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "export" => Ok(Self::Export),
+            "import" => Ok(Self::Import),
+            role => role.parse().map(Self::Role).map_err(|_| {
+                Error::new(format!(
+                    "there is no role {role:?}; there are: service, client, observer, export, import"
+                ))
+            }),
+        }
+    }
+}
+
+/// What the command line of a program asks for:
+/// `calc permissions --role client --method Add --format nsc`.
+///
+/// ```
+/// use nmfw_permissions::{Format, Query, Role, ServiceFacts, What};
+///
+/// # fn main() -> Result<(), nmfw_permissions::Error> {
+/// let calc = ServiceFacts::new("calc.Calc", "calc", "nmfw.calc", Some("q"))?
+///     .with_method("Add", Some("q"))?;
+/// let mut query = Query::new("client".parse()?);
+/// query.methods = vec!["Add".to_owned()];
+/// query.format = "nsc".parse()?;
+/// query.account = Some("CALLERS".to_owned());
+/// query.user = Some("web".to_owned());
+/// assert!(query.text(&[calc])?.contains("--allow-pub 'nmfw.calc.Add'"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Query {
+    /// What the text is of.
+    pub what: What,
+    /// Which language it is in.
+    pub format: Format,
+    /// The methods, `Add` or `calc.Calc.Add`; all of them if empty.
+    pub methods: Vec<String>,
+    /// The account of the user, of the exports or of the imports: needed by `nsc`.
+    pub account: Option<String>,
+    /// The user: needed by `nsc`.
+    pub user: Option<String>,
+    /// The account that exports: needed by imports.
+    pub from_account: Option<String>,
+    /// The subject of the service in the account that imports.
+    pub to: Option<String>,
+    /// See [`Permissions::wait_ready`].
+    pub wait_ready: bool,
+    /// See [`Permissions::across_accounts`].
+    pub across_accounts: bool,
+    /// See [`Permissions::inbox_prefix`].
+    pub inbox_prefix: Option<String>,
+    /// See [`Permissions::callers_inbox_prefix`].
+    pub callers_inbox_prefixes: Vec<String>,
+}
+
+impl Query {
+    /// Of all methods, as nats-server's configuration, with the defaults of
+    /// [`Permissions`].
+    #[must_use]
+    pub fn new(what: What) -> Self {
+        Self {
+            what,
+            format: Format::default(),
+            methods: Vec::new(),
+            account: None,
+            user: None,
+            from_account: None,
+            to: None,
+            wait_ready: false,
+            across_accounts: false,
+            inbox_prefix: None,
+            callers_inbox_prefixes: Vec::new(),
+        }
+    }
+
+    /// The text for these services. A user's permissions are those for all of them.
+    ///
+    /// # Errors
+    /// There is no service, no method of a name, something cannot be used, or something is missing
+    /// that the format needs.
+    pub fn text(&self, services: &[ServiceFacts]) -> Result<String, Error> {
+        let services = self.select(services)?;
+        match self.what {
+            What::Role(role) => self.role(role, &services),
+            What::Export => self.exports(&services),
+            What::Import => self.imports(&services),
+        }
+    }
+
+    fn role(&self, role: Role, services: &[Selected<'_>]) -> Result<String, Error> {
+        let each = services.iter().map(|selected| self.rules(role, selected));
+        let each: Vec<Rules> = each.collect::<Result<_, _>>()?;
+        let Some(rules) = each.into_iter().reduce(Rules::and) else {
+            return Err(no_service());
+        };
+        match self.format {
+            Format::NatsConf => Ok(rules.nats_config()),
+            Format::Nsc => {
+                let account = needed(self.account.as_deref(), "the account of the user")?;
+                let user = needed(self.user.as_deref(), "the name of the user")?;
+                Ok(rules.nsc(account, user))
+            }
+        }
+    }
+
+    fn rules(&self, role: Role, selected: &Selected<'_>) -> Result<Rules, Error> {
+        let mut permissions = Permissions::new(role, selected.service)?;
+        if let Some(methods) = &selected.methods {
+            permissions = permissions.methods(methods)?;
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            permissions = permissions.inbox_prefix(prefix)?;
+        }
+        for prefix in &self.callers_inbox_prefixes {
+            permissions = permissions.callers_inbox_prefix(prefix)?;
+        }
+        if self.wait_ready {
+            permissions = permissions.wait_ready();
+        }
+        if self.across_accounts {
+            permissions = permissions.across_accounts();
+        }
+        Ok(permissions.rules())
+    }
+
+    fn exports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
+        let exports = services.iter().map(Selected::export);
+        let exports: Vec<_> = exports.collect::<Result<_, _>>()?;
+        match self.format {
+            Format::NatsConf => {
+                let entries = exports.iter().map(Export::config_entries);
+                Ok(list("exports", entries))
+            }
+            Format::Nsc => {
+                let account = needed(self.account.as_deref(), "the account that exports")?;
+                Ok(exports.iter().map(|export| export.nsc(account)).collect())
+            }
+        }
+    }
+
+    fn imports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
+        let from = needed(self.from_account.as_deref(), "the account that exports")?;
+        if services.len() > 1 && self.to.is_some() {
+            return Err(Error::new(
+                "one subject cannot stand for several services: choose one of them",
+            ));
+        }
+        let import = |selected: &Selected<'_>| {
+            let import = selected.export()?.import_from(from);
+            match &self.to {
+                Some(to) => import.to(to),
+                None => Ok(import),
+            }
+        };
+        let imports: Vec<_> = services.iter().map(import).collect::<Result<_, _>>()?;
+        match self.format {
+            Format::NatsConf => {
+                let entries = imports.iter().map(Import::config_entries);
+                Ok(list("imports", entries))
+            }
+            Format::Nsc => {
+                let account = needed(self.account.as_deref(), "the account that imports")?;
+                Ok(imports.iter().map(|import| import.nsc(account)).collect())
+            }
+        }
+    }
+
+    /// The services with the methods that are meant; of several those that have one of them.
+    fn select<'a>(&self, services: &'a [ServiceFacts]) -> Result<Vec<Selected<'a>>, Error> {
+        if services.is_empty() {
+            return Err(no_service());
+        }
+        if self.methods.is_empty() {
+            let all = services.iter().map(|service| Selected {
+                service,
+                methods: None,
+            });
+            return Ok(all.collect());
+        }
+        let named = |service: &ServiceFacts, method: &str| {
+            let own = method
+                .strip_prefix(service.full_name())
+                .and_then(|rest| rest.strip_prefix('.'))
+                .unwrap_or(method);
+            service.has(own).then(|| own.to_owned())
+        };
+        for method in &self.methods {
+            if !services
+                .iter()
+                .any(|service| named(service, method).is_some())
+            {
+                let known: Vec<_> = services
+                    .iter()
+                    .flat_map(|s| s.methods().map(move |m| format!("{}.{m}", s.full_name())))
+                    .collect();
+                return Err(Error::new(format!(
+                    "there is no method {method:?}; there are: {}",
+                    known.join(", ")
+                )));
+            }
+        }
+        let selected = services.iter().filter_map(|service| {
+            let methods = self
+                .methods
+                .iter()
+                .filter_map(|method| named(service, method));
+            let methods: Vec<_> = methods.collect();
+            (!methods.is_empty()).then_some(Selected {
+                service,
+                methods: Some(methods),
+            })
+        });
+        Ok(selected.collect())
+    }
+}
+
+struct Selected<'a> {
+    service: &'a ServiceFacts,
+    methods: Option<Vec<String>>,
+}
+
+impl Selected<'_> {
+    fn export(&self) -> Result<Export, Error> {
+        let export = Export::of(self.service)?;
+        match &self.methods {
+            Some(methods) => export.methods(methods),
+            None => Ok(export),
+        }
+    }
+}
+
+fn needed<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
+    value.ok_or_else(|| Error::new(format!("{what} is missing")))
+}
+
+fn no_service() -> Error {
+    Error::new("there is no service to give permissions for")
+}

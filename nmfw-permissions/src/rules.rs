@@ -1,0 +1,116 @@
+//! [`Rules`]: what one user may publish and subscribe, whatever it is for.
+
+use std::fmt::Write;
+
+use crate::text;
+
+/// What a user may publish and subscribe. All else is denied.
+///
+/// Made by [`Permissions::rules`](crate::Permissions::rules). A user with several roles has the
+/// rules of all of them: [`and`](Self::and).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Rules {
+    about: Vec<String>,
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+}
+
+impl Rules {
+    pub(crate) fn new(about: String, publish: Vec<String>, subscribe: Vec<String>) -> Self {
+        let none = Self {
+            about: Vec::new(),
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+        };
+        none.and(Self {
+            about: vec![about],
+            publish,
+            subscribe,
+        })
+    }
+
+    /// The rules of a user that may do this and that.
+    pub fn and(mut self, other: Self) -> Self {
+        for (all, more) in [
+            (&mut self.about, other.about),
+            (&mut self.publish, other.publish),
+            (&mut self.subscribe, other.subscribe),
+        ] {
+            for rule in more {
+                if !all.contains(&rule) {
+                    all.push(rule);
+                }
+            }
+        }
+        self
+    }
+
+    /// The subjects that may be published to.
+    #[must_use]
+    pub fn publish(&self) -> &[String] {
+        &self.publish
+    }
+
+    /// The subjects that may be subscribed to, each with its queue group behind a blank if it may be
+    /// in that only.
+    #[must_use]
+    pub fn subscribe(&self) -> &[String] {
+        &self.subscribe
+    }
+
+    /// The `permissions` of a user in nats-server's configuration.
+    #[must_use]
+    pub fn nats_config(&self) -> String {
+        let mut out = String::new();
+        for about in &self.about {
+            // Writing to a string does not fail, here and below.
+            _ = writeln!(out, "# {about}");
+        }
+        out.push_str("permissions: {\n");
+        for (what, rules) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
+            _ = writeln!(out, "  {what}: {{\n    allow: [");
+            for rule in rules {
+                _ = writeln!(out, "      {}", text::config(rule));
+            }
+            out.push_str("    ]\n  }\n");
+        }
+        out.push_str("}\n");
+        out
+    }
+
+    /// The `nsc` command that adds a user with these permissions to an account.
+    ///
+    /// For a user that exists write `nsc edit user`: that adds to the permissions which the user has.
+    #[must_use]
+    pub fn nsc(&self, account: &str, user: &str) -> String {
+        self.nsc_quoted(&text::shell(account), &text::shell(user))
+    }
+
+    /// The same as a script for `sh` that is given account and user.
+    #[must_use]
+    pub fn nsc_script(&self) -> String {
+        format!(
+            "#!/bin/sh\n# usage: $0 ACCOUNT USER\nset -eu\naccount=${{1:?the account}}\nuser=${{2:?the user}}\n{}",
+            self.nsc_quoted("\"$account\"", "\"$user\"")
+        )
+    }
+
+    fn nsc_quoted(&self, account: &str, user: &str) -> String {
+        let mut out = String::new();
+        for about in &self.about {
+            _ = writeln!(out, "# {about}");
+        }
+        _ = write!(out, "nsc add user --account {account} --name {user}");
+        for (flag, rules) in [
+            ("--allow-pub", &self.publish),
+            ("--allow-sub", &self.subscribe),
+        ] {
+            for rule in rules {
+                _ = write!(out, " \\\n  {flag} {}", text::shell(&text::csv(rule)));
+            }
+        }
+        out.push('\n');
+        out
+    }
+}
