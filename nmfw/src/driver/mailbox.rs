@@ -52,8 +52,8 @@ pub(crate) struct Signals {
     /// No new calls are wanted; the session may end when the present ones have.
     pub(crate) drain: bool,
     pub(super) reconnected: bool,
-    /// A subject to which the NATS server does not let this side publish.
-    pub(super) denied: Option<(String, Status)>,
+    /// Subjects to which the NATS server does not let this side publish, each once.
+    pub(super) denied: Vec<(String, Status)>,
     /// Why the session is to end at once.
     pub(super) failure: Option<Status>,
 }
@@ -189,10 +189,14 @@ impl<C> Mailbox<C> {
     }
 
     /// The NATS server does not let this side publish to the subject. If that is where the packets
-    /// go, it ends the session. The last one counts, as the subject of a session is asked for again
-    /// and again.
+    /// go, it ends the session. All of them are kept: OPEN is not sent again, so that its denial
+    /// comes once, and those of other calls on the connection may come with it.
     pub(crate) fn denied(&self, subject: &str, status: Status) {
-        self.signal(|signals| signals.denied = Some((subject.to_owned(), status)));
+        self.signal(|signals| {
+            if signals.denied.iter().all(|(known, _)| known != subject) {
+                signals.denied.push((subject.to_owned(), status));
+            }
+        });
     }
 
     /// Ends the session.

@@ -6,7 +6,7 @@ mod carrier;
 mod lane;
 mod mailbox;
 
-use std::{pin::pin, time::Instant};
+use std::{mem, pin::pin, time::Instant};
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
@@ -102,8 +102,8 @@ pub(crate) async fn drive<S: Side>(
                 session.handle_no_responders(now);
             }
         }
-        let denied = batch.signals.denied.take();
-        let denied = denied.filter(|(subject, _)| carrier.peer().as_str() == subject);
+        let mut denied = mem::take(&mut batch.signals.denied).into_iter();
+        let denied = denied.find(|(subject, _)| carrier.peer().as_str() == subject);
         let denied = denied.map(|(_, status)| status);
         if let Some(status) = denied.or_else(|| batch.signals.failure.take()) {
             session.close(Some(status));
