@@ -2,17 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use nmfw_build::{Builder, Error};
+use nmfw_build::{Builder, Error, PermissionFiles};
 
 fn main() -> Result<(), Error> {
-    nmfw_build::compile_protos(
-        &[
-            "../proto/calc.proto",
-            "../proto/puppet.proto",
-            "../proto/streams.proto",
-        ],
-        &["../proto"],
-    )?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    let permissions = PermissionFiles::new(out.join("permissions"))
+        .client("reporting", ["calc.Calc.Add", "nmfw.streams.Streams.Count"])
+        .exported_by("SERVICES");
+    nmfw_build::configure()
+        .permissions(permissions)
+        .compile_protos(
+            &[
+                "../proto/calc.proto",
+                "../proto/puppet.proto",
+                "../proto/streams.proto",
+            ],
+            &["../proto"],
+        )?;
     builder_options()
 }
 

@@ -18,6 +18,7 @@ use crate::model::{self, Settings};
 use crate::names;
 use crate::options;
 use crate::output::{self, OutDir};
+use crate::permissions::PermissionFiles;
 use crate::source;
 
 /// Chooses what is generated, and how. Made by [`configure`](crate::configure).
@@ -40,6 +41,7 @@ pub struct Builder {
     out_dir: Option<PathBuf>,
     include_file: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
+    permissions: Option<PermissionFiles>,
     runtime_path: String,
     settings: Settings,
 }
@@ -51,6 +53,7 @@ impl Builder {
             out_dir: None,
             include_file: None,
             file_descriptor_set_path: None,
+            permissions: None,
             runtime_path: "::nmfw".to_owned(),
             settings: Settings {
                 client: true,
@@ -88,6 +91,30 @@ impl Builder {
     /// Also writes the encoded `FileDescriptorSet`, with all imports, comments and options.
     pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.file_descriptor_set_path = Some(path.into());
+        self
+    }
+
+    /// Also writes the least NATS permissions of each service and of its clients, to a folder or as
+    /// [`PermissionFiles`] says. What they allow, and how to use them, is told in `nmfw::permissions`.
+    ///
+    /// A service `calc` gets these files, each as nats-server configuration, `.conf`, and as a script with `nsc`
+    /// commands, `.nsc.sh`:
+    ///
+    /// | file | of |
+    /// |---|---|
+    /// | `calc.service` | who serves it |
+    /// | `calc.client` | who calls all of its methods |
+    /// | `calc.observer` | who looks at it with `nats micro` |
+    ///
+    /// They are for subjects, names and queue groups as in the `.proto`: what a program sets when it runs is not known
+    /// here.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().permissions("deploy/permissions");
+    /// # let _ = builder;
+    /// ```
+    pub fn permissions(mut self, files: impl Into<PermissionFiles>) -> Self {
+        self.permissions = Some(files.into());
         self
     }
 
@@ -280,6 +307,9 @@ impl Builder {
         if let Some(path) = &self.file_descriptor_set_path {
             output::write_if_changed(path, &pool.encode_to_vec())?;
         }
+        if let Some(files) = &self.permissions {
+            files.write(&services)?;
+        }
         Ok(())
     }
 
@@ -336,6 +366,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("out_dir", &self.out_dir)
             .field("include_file", &self.include_file)
+            .field("permissions", &self.permissions)
             .field("runtime_path", &self.runtime_path)
             .field("settings", &self.settings)
             .finish_non_exhaustive()

@@ -19,12 +19,14 @@ mod model;
 mod names;
 mod options;
 mod output;
+mod permissions;
 mod reason;
 mod source;
 mod well_known;
 
 pub use config::Builder;
 pub use error::Error;
+pub use permissions::PermissionFiles;
 
 /// Generates code for `.proto` files and everything they import, with the defaults.
 ///

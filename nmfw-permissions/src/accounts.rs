@@ -102,7 +102,9 @@ impl Export {
     #[must_use]
     pub fn nsc_script(&self) -> String {
         let commands = self.nsc_quoted("\"$account\"");
-        format!("#!/bin/sh\n# usage: $0 ACCOUNT\nset -eu\naccount=${{1:?the account}}\n{commands}")
+        format!(
+            "#!/bin/sh\n# usage: sh FILE ACCOUNT\nset -eu\naccount=${{1:?the account}}\n{commands}"
+        )
     }
 
     fn nsc_quoted(&self, account: &str) -> String {
@@ -195,7 +197,7 @@ impl Import {
     pub fn nsc_script(&self) -> String {
         let commands = self.nsc_quoted("\"$account\"", "\"$exporter\"");
         format!(
-            "#!/bin/sh\n# usage: $0 ACCOUNT EXPORTING_ACCOUNT\nset -eu\naccount=${{1:?the account}}\nexporter=${{2:?the account that exports, its name or public key}}\n{commands}"
+            "#!/bin/sh\n# usage: sh FILE ACCOUNT EXPORTING_ACCOUNT\nset -eu\naccount=${{1:?the account}}\nexporter=${{2:?the account that exports, its name or public key}}\n{commands}"
         )
     }
 

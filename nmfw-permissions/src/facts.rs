@@ -46,8 +46,10 @@ impl ServiceFacts {
         subject: &str,
         queue_group: Option<&str>,
     ) -> Result<Self, Error> {
+        let full_name = full_name.into();
+        check_token_text("full name", &full_name)?;
         let new = Self {
-            full_name: full_name.into(),
+            full_name,
             name: String::new(),
             subject: String::new(),
             queue_group: None,
@@ -239,4 +241,56 @@ fn check_token_text(what: &str, text: &str) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::{Export, Permissions};
+
+    fn facts() -> ServiceFacts {
+        let calc = ServiceFacts::new("calc.Calc", "calc", "nmfw.calc", Some("q"));
+        calc.unwrap().with_method("Add", Some("q")).unwrap()
+    }
+
+    /// What would allow more than it says, or end a line of a script.
+    #[test]
+    fn wildcards_and_white_space_are_refused() {
+        for bad in ["", "*", "a.>", "a b", "a\nb", "a..b", "$SYS.a", ".a", "a."] {
+            let inbox = |permissions: Permissions| permissions.inbox_prefix(bad).is_err();
+            assert!(inbox(Permissions::client(facts()).unwrap()), "{bad:?}");
+            let service = Permissions::service(facts()).unwrap();
+            assert!(service.callers_inbox_prefix(bad).is_err(), "{bad:?}");
+            assert!(facts().with_subject(bad).is_err(), "{bad:?}");
+            assert!(facts().with_name(bad).is_err(), "{bad:?}");
+            assert!(facts().with_method(bad, None).is_err(), "{bad:?}");
+            let import = Export::of(facts()).unwrap().import_from("A");
+            assert!(import.to(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "*", ">", "a b", "a\tb"] {
+            assert!(facts().with_queue_group(Some(bad)).is_err(), "{bad:?}");
+            let group = facts().with_method_queue_group("Add", Some(bad));
+            assert!(group.is_err(), "{bad:?}");
+            let service = ServiceFacts::new(bad, "calc", "nmfw.calc", None);
+            assert!(service.is_err(), "{bad:?}");
+        }
+        assert!(facts().with_subject("a._open").is_err());
+        // Inboxes are where subjects of services are not.
+        let client = Permissions::client(facts()).unwrap();
+        assert!(client.inbox_prefix("_INBOX_web.eu").is_ok());
+    }
+
+    #[test]
+    fn methods_that_are_not_there_are_refused() {
+        let client = Permissions::client(facts()).unwrap();
+        let error = client.clone().methods(["Sub"]).unwrap_err().to_string();
+        assert!(
+            error.contains("\"Sub\"") && error.contains("Add"),
+            "{error}"
+        );
+        assert!(client.methods([""; 0]).is_err(), "none is not all");
+        assert!(facts().with_method_queue_group("Sub", None).is_err());
+    }
 }

@@ -305,3 +305,105 @@ fn needed<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
 fn no_service() -> Error {
     Error::new("there is no service to give permissions for")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    fn services() -> [ServiceFacts; 2] {
+        [("calc.Calc", "calc", "Add"), ("shop.Shop", "shop", "Buy")].map(
+            |(full_name, name, method)| {
+                let service = ServiceFacts::new(full_name, name, name, Some("q")).unwrap();
+                let service = service.with_method(method, Some("q")).unwrap();
+                service.with_method("List", Some("q")).unwrap()
+            },
+        )
+    }
+
+    fn query(what: &str) -> Query {
+        Query::new(what.parse().unwrap())
+    }
+
+    /// Nothing is lost where a configuration has one list or block only.
+    #[test]
+    fn several_services_are_one_text() {
+        for (what, list) in [
+            ("client", "permissions: {"),
+            ("service", "permissions: {"),
+            ("observer", "permissions: {"),
+            ("export", "exports: ["),
+            ("import", "imports: ["),
+        ] {
+            let mut query = query(what);
+            query.from_account = Some("A".to_owned());
+            let text = query.text(&services()).unwrap();
+            assert_eq!(text.matches(list).count(), 1, "{text}");
+            assert!(text.contains("calc") && text.contains("shop"), "{text}");
+        }
+    }
+
+    #[test]
+    fn methods_choose_services() {
+        let mut query = query("client");
+        query.methods = vec!["Add".to_owned()];
+        let text = query.text(&services()).unwrap();
+        assert!(
+            text.contains("\"calc.Add\"") && !text.contains("shop"),
+            "{text}"
+        );
+        query.methods = vec!["List".to_owned()];
+        let text = query.text(&services()).unwrap();
+        assert!(
+            text.contains("calc.List") && text.contains("shop.List"),
+            "{text}"
+        );
+        query.methods = vec!["shop.Shop.List".to_owned()];
+        let text = query.text(&services()).unwrap();
+        assert!(
+            text.contains("shop.List") && !text.contains("calc"),
+            "{text}"
+        );
+        query.methods.push("Sell".to_owned());
+        let error = query.text(&services()).unwrap_err().to_string();
+        let known = ["\"Sell\"", "calc.Calc.Add", "shop.Shop.Buy"];
+        assert!(known.iter().all(|name| error.contains(name)), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let mut query = query("import");
+        let error = query.text(&services()).unwrap_err().to_string();
+        assert!(error.contains("account that exports"), "{error}");
+        query.from_account = Some("A".to_owned());
+        query.format = Format::Nsc;
+        let error = query.text(&services()).unwrap_err().to_string();
+        assert!(error.contains("account that imports"), "{error}");
+        query.account = Some("B".to_owned());
+        query.to = Some("bought".to_owned());
+        let error = query.text(&services()).unwrap_err().to_string();
+        assert!(error.contains("several services"), "{error}");
+        query.methods = vec!["Add".to_owned()];
+        let text = query.text(&services()).unwrap();
+        assert!(text.contains("--local-subject 'bought.Add'"), "{text}");
+
+        query.what = What::Role(Role::Client);
+        let error = query.text(&services()).unwrap_err().to_string();
+        assert!(error.contains("name of the user"), "{error}");
+        assert!(query.text(&[]).is_err());
+        for wrong in ["", "clients"] {
+            assert!(wrong.parse::<What>().is_err() && wrong.parse::<Format>().is_err());
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for what in ["service", "client", "observer", "export", "import"] {
+            assert_eq!(what.parse::<What>().unwrap().to_string(), what);
+        }
+        for format in ["nats-conf", "nsc"] {
+            assert_eq!(format.parse::<Format>().unwrap().to_string(), format);
+        }
+    }
+}

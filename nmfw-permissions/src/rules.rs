@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::text;
 
+/// Every subject.
+const ALL: &str = ">";
+
 /// What a user may publish and subscribe. All else is denied.
 ///
 /// Made by [`Permissions::rules`](crate::Permissions::rules). A user with several roles has the
@@ -69,6 +72,11 @@ impl Rules {
         }
         out.push_str("permissions: {\n");
         for (what, rules) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
+            if rules.is_empty() {
+                // To allow nothing by an empty list is to allow everything.
+                _ = writeln!(out, "  {what}: {{ deny: [{}] }}", text::config(ALL));
+                continue;
+            }
             _ = writeln!(out, "  {what}: {{\n    allow: [");
             for rule in rules {
                 _ = writeln!(out, "      {}", text::config(rule));
@@ -91,7 +99,7 @@ impl Rules {
     #[must_use]
     pub fn nsc_script(&self) -> String {
         format!(
-            "#!/bin/sh\n# usage: $0 ACCOUNT USER\nset -eu\naccount=${{1:?the account}}\nuser=${{2:?the user}}\n{}",
+            "#!/bin/sh\n# usage: sh FILE ACCOUNT USER\nset -eu\naccount=${{1:?the account}}\nuser=${{2:?the user}}\n{}",
             self.nsc_quoted("\"$account\"", "\"$user\"")
         )
     }
@@ -102,12 +110,16 @@ impl Rules {
             _ = writeln!(out, "# {about}");
         }
         _ = write!(out, "nsc add user --account {account} --name {user}");
-        for (flag, rules) in [
-            ("--allow-pub", &self.publish),
-            ("--allow-sub", &self.subscribe),
-        ] {
+        let mut option = |flag: &str, rule: &str| {
+            let rule = text::shell(&text::csv(rule));
+            _ = write!(out, " \\\n  {flag} {rule}");
+        };
+        for (what, rules) in [("pub", &self.publish), ("sub", &self.subscribe)] {
+            if rules.is_empty() {
+                option(&format!("--deny-{what}"), ALL);
+            }
             for rule in rules {
-                _ = write!(out, " \\\n  {flag} {}", text::shell(&text::csv(rule)));
+                option(&format!("--allow-{what}"), rule);
             }
         }
         out.push('\n');

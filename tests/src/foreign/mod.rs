@@ -1,4 +1,4 @@
-//! Clients and services that others wrote: nats-py, nats.js, the `nats` CLI, Go nmfw.
+//! Clients, services and tools that others wrote: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw.
 //!
 //! A machine need not have them. A test that cannot get one says so through [`or_not_run`], plainly
 //! and past the capture of test output; it is never counted as a check that was made.
@@ -6,6 +6,7 @@
 mod go_nmfw;
 mod nats_cli;
 mod node;
+mod nsc;
 mod process;
 mod python;
 
@@ -17,6 +18,7 @@ use std::sync::OnceLock;
 pub use go_nmfw::{GoNmfw, GoService, go_nmfw};
 pub use nats_cli::{NatsCli, nats_cli};
 pub use node::{Node, node};
+pub use nsc::{Nsc, nsc};
 pub use process::{Output, Running};
 pub use python::{Python, python};
 

@@ -1,0 +1,234 @@
+//! Files with the NATS permissions of services and their clients.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nmfw_permissions::{Export, Permissions, Role, Rules, ServiceFacts};
+
+use crate::error::Error;
+use crate::model::Service;
+use crate::options::QueueGroup;
+use crate::output;
+
+/// ADR-32's default, as the runtime has it.
+const DEFAULT_QUEUE_GROUP: &str = "q";
+
+/// Which files with NATS permissions are written, for [`Builder::permissions`](crate::Builder::permissions).
+///
+/// ```
+/// use nmfw_build::PermissionFiles;
+///
+/// let builder = nmfw_build::configure().permissions(
+///     PermissionFiles::new("deploy/permissions")
+///         .client("reporting", ["calc.Calc.Add", "calc.Calc.Average"])
+///         .exported_by("SERVICES"),
+/// );
+/// # let _ = builder;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PermissionFiles {
+    dir: PathBuf,
+    clients: Vec<(String, Vec<String>)>,
+    exporter: Option<String>,
+}
+
+impl PermissionFiles {
+    /// A folder for the files. It is created where it is missing; a relative path begins at the folder of the crate.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            clients: Vec::new(),
+            exporter: None,
+        }
+    }
+
+    /// Also writes the permissions of clients that call some methods only, in files of that name. The methods are named in
+    /// full, `calc.Calc.Add`, and can be of several services.
+    pub fn client<M: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let methods = methods.into_iter().map(Into::into).collect();
+        self.clients.push((name.into(), methods));
+        self
+    }
+
+    /// Also writes what an account of that name exports of the services, what others have to import for it, and the
+    /// permissions of clients in these others. The services themselves are allowed to answer them.
+    pub fn exported_by(mut self, account: impl Into<String>) -> Self {
+        self.exporter = Some(account.into());
+        self
+    }
+
+    /// # Errors
+    /// A method is not there, a name cannot be a file's, or a file cannot be written.
+    pub(crate) fn write(&self, services: &[Service]) -> Result<(), Error> {
+        let services: Vec<_> = services.iter().map(facts).collect::<Result<_, _>>()?;
+        let mut files = Files::default();
+        for service in &services {
+            self.service(service, &mut files)?;
+        }
+        for (name, methods) in &self.clients {
+            files.user(name, &self.some_methods(name, methods, &services, false)?);
+            if self.exporter.is_some() {
+                let rules = self.some_methods(name, methods, &services, true)?;
+                files.user(&format!("{name}.importer"), &rules);
+            }
+        }
+        files.check_names()?;
+        fs::create_dir_all(&self.dir).map_err(|error| Error::io("create", &self.dir, error))?;
+        for (name, text) in files.0 {
+            output::write_if_changed(&self.dir.join(name), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn service(&self, service: &ServiceFacts, files: &mut Files) -> Result<(), Error> {
+        let name = service.name();
+        for role in [Role::Service, Role::Client, Role::Observer] {
+            let mut permissions = Permissions::new(role, service).map_err(wrong)?;
+            if role == Role::Service && self.exporter.is_some() {
+                permissions = permissions.across_accounts();
+            }
+            files.user(&format!("{name}.{role}"), &permissions.rules());
+        }
+        if let Some(exporter) = &self.exporter {
+            let importer = Permissions::client(service).map_err(wrong)?;
+            let importer = importer.across_accounts().rules();
+            files.user(&format!("{name}.importer"), &importer);
+            let export = Export::of(service).map_err(wrong)?;
+            let import = export.import_from(exporter);
+            files.pair(
+                &format!("{name}.exports"),
+                export.nats_config(),
+                export.nsc_script(),
+            );
+            files.pair(
+                &format!("{name}.imports"),
+                import.nats_config(),
+                import.nsc_script(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The rules of a client that calls these methods, of whichever services.
+    fn some_methods(
+        &self,
+        client: &str,
+        methods: &[String],
+        services: &[ServiceFacts],
+        across_accounts: bool,
+    ) -> Result<Rules, Error> {
+        let mut by_service: Vec<(&ServiceFacts, Vec<&str>)> = Vec::new();
+        for method in methods {
+            let (service, name) = method.rsplit_once('.').unwrap_or(("", method));
+            let service = services.iter().find(|known| known.full_name() == service);
+            let service = service.ok_or_else(|| {
+                let known: Vec<_> = services.iter().map(ServiceFacts::full_name).collect();
+                Error::config(format!(
+                    "the permissions of the client {client:?} name the method {method:?}, and there is no such service; write it as in \"calc.Calc.Add\". The services are: {}",
+                    known.join(", ")
+                ))
+            })?;
+            match by_service.iter_mut().find(|(known, _)| *known == service) {
+                Some((_, names)) => names.push(name),
+                None => by_service.push((service, vec![name])),
+            }
+        }
+        let rules = |(service, names): (&ServiceFacts, Vec<&str>)| {
+            let permissions = Permissions::client(service)?.methods(names)?;
+            Ok(if across_accounts {
+                permissions.across_accounts().rules()
+            } else {
+                permissions.rules()
+            })
+        };
+        let rules: Result<Vec<_>, _> = by_service.into_iter().map(rules).collect();
+        let rules = rules.map_err(wrong)?.into_iter().reduce(Rules::and);
+        rules.ok_or_else(|| {
+            Error::config(format!(
+                "the permissions of the client {client:?} name no method"
+            ))
+        })
+    }
+}
+
+impl From<&str> for PermissionFiles {
+    fn from(dir: &str) -> Self {
+        Self::new(dir)
+    }
+}
+
+impl From<PathBuf> for PermissionFiles {
+    fn from(dir: PathBuf) -> Self {
+        Self::new(dir)
+    }
+}
+
+/// Names of files, and what is in them.
+#[derive(Default)]
+struct Files(Vec<(String, String)>);
+
+impl Files {
+    fn user(&mut self, name: &str, rules: &Rules) {
+        self.pair(name, rules.nats_config(), rules.nsc_script());
+    }
+
+    fn pair(&mut self, name: &str, config: String, script: String) {
+        self.0.push((format!("{name}.conf"), config));
+        self.0.push((format!("{name}.nsc.sh"), script));
+    }
+
+    /// # Errors
+    /// One would be in another folder, or two the same.
+    fn check_names(&self) -> Result<(), Error> {
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            let allowed = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            if !name.chars().all(allowed) || name.starts_with('.') {
+                return Err(Error::config(format!(
+                    "`{name}` is no name for a file of permissions: use letters, digits, `-`, `_` and `.`"
+                )));
+            }
+            if self
+                .0
+                .iter()
+                .skip(index + 1)
+                .any(|(other, _)| other == name)
+            {
+                return Err(Error::config(format!(
+                    "two files of permissions would be `{name}`: give a client another name"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn facts(service: &Service) -> Result<ServiceFacts, Error> {
+    let own = group(service.options.queue_group.as_ref());
+    let own = own.unwrap_or(Some(DEFAULT_QUEUE_GROUP));
+    let (name, subject) = (&service.discovery_name, &service.subject);
+    let mut facts = ServiceFacts::new(&service.full_name, name, subject, own).map_err(wrong)?;
+    for method in &service.methods {
+        let group = group(method.options.queue_group.as_ref()).unwrap_or(own);
+        facts = facts
+            .with_method(&method.proto_name, group)
+            .map_err(wrong)?;
+    }
+    Ok(facts)
+}
+
+/// What an option says, if it is set.
+fn group(option: Option<&QueueGroup>) -> Option<Option<&str>> {
+    Some(match option? {
+        QueueGroup::Named(name) => Some(name),
+        QueueGroup::None => None,
+    })
+}
+
+fn wrong(error: nmfw_permissions::Error) -> Error {
+    Error::config(error.to_string())
+}

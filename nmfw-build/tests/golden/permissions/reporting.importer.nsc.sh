@@ -1,0 +1,11 @@
+#!/bin/sh
+# usage: sh FILE ACCOUNT USER
+set -eu
+account=${1:?the account}
+user=${2:?the user}
+# Calls calc.Calc: Average, Add.
+nsc add user --account "$account" --name "$user" \
+  --allow-pub 'nmfw.calc.Average' \
+  --allow-pub 'nmfw.calc.Add' \
+  --allow-pub '_R_.>' \
+  --allow-sub '_INBOX.>'

@@ -1,0 +1,141 @@
+//! The `nsc` command, which keeps operators, accounts and users.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as StdCommand;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{Output, command, run};
+use super::{NotAvailable, found_once, not_installed};
+use crate::failure::{Doing, Failure};
+use crate::install;
+
+const VERSION: &str = "2.8.6";
+
+/// The `nsc` program, and a store of its own for its operator, accounts, users and keys.
+#[derive(Debug)]
+pub struct Nsc {
+    program: PathBuf,
+    home: TempDir,
+}
+
+/// `nsc`: `$NSC`, else from `PATH`, else built once by Go under the cargo target directory, which
+/// takes a minute.
+///
+/// # Errors
+///
+/// That there is none and no Go, or that the build failed.
+pub async fn nsc() -> Result<Nsc, NotAvailable> {
+    static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
+    let program = found_once(&FOUND, find).await?;
+    let home = tempfile::tempdir().map_err(|e| NotAvailable::new(format!("no folder: {e}")))?;
+    Ok(Nsc { program, home })
+}
+
+fn find() -> Result<PathBuf, NotAvailable> {
+    if let Some(given) = std::env::var_os("NSC").map(PathBuf::from) {
+        let mut ask = StdCommand::new(&given);
+        return match install::run(ask.arg("--version"), Duration::from_secs(20)) {
+            Ok(_) => Ok(given),
+            Err(_) => Err(NotAvailable::new("NSC does not name an nsc that runs")),
+        };
+    }
+    if let Some(found) = install::in_path("nsc") {
+        return Ok(found);
+    }
+    if install::in_path("go").is_none() {
+        return Err(NotAvailable::new(format!(
+            "no nsc {VERSION} by NSC or in PATH, and no go to build it"
+        )));
+    }
+    install::once(&format!("nsc-{VERSION}"), build)
+        .map(|directory| directory.join("nsc"))
+        .map_err(|failure| not_installed(&failure))
+}
+
+/// Built as a dependency of an empty module: `go install` wants lists of versions that not every
+/// module proxy gives.
+fn build(scratch: &Path) -> Result<(), Failure> {
+    let module = tempfile::tempdir().doing("create a directory for the build")?;
+    let requirement = format!("require github.com/nats-io/nsc/v2 v{VERSION}");
+    fs::write(
+        module.path().join("go.mod"),
+        format!("module scratch\n\ngo 1.24\n\n{requirement}\n"),
+    )
+    .doing("write go.mod")?;
+    let mut go = StdCommand::new("go");
+    go.current_dir(module.path())
+        .env("GOFLAGS", "-mod=mod")
+        .args(["build", "-o"])
+        .arg(scratch.join("nsc"))
+        .arg("github.com/nats-io/nsc/v2");
+    install::run(&mut go, Duration::from_secs(900)).map(drop)
+}
+
+impl Nsc {
+    /// Runs commands for `sh`, with `nsc` as a program among them.
+    ///
+    /// # Errors
+    ///
+    /// That one of them failed, with all that was printed.
+    pub async fn sh(&self, script: &str) -> Result<Output, Failure> {
+        let bin = self.home.path().join("bin");
+        fs::create_dir_all(&bin).doing("create a folder for nsc")?;
+        let link = bin.join("nsc");
+        if !link.exists() {
+            std::os::unix::fs::symlink(&self.program, &link).doing("link nsc")?;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(paths).doing("make a PATH")?;
+        let home = self.home.path();
+        let mut command = command(Path::new("/bin/sh"), ["-euc", script]);
+        command
+            .env("PATH", path)
+            .env("HOME", home)
+            .env("XDG_DATA_HOME", home.join("data"))
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("NKEYS_PATH", home.join("keys"))
+            .env("NSC_HOME", home.join("nsc"))
+            .current_dir(home);
+        run(command).await?.success()
+    }
+
+    /// The configuration of a nats-server that knows the operator, and all accounts as they are.
+    ///
+    /// # Errors
+    ///
+    /// What `nsc` has against it.
+    pub async fn server_config(&self) -> Result<String, Failure> {
+        let config = self.sh("nsc generate config --mem-resolver").await?;
+        Ok(config.stdout)
+    }
+
+    /// The file with a user's credentials.
+    ///
+    /// # Errors
+    ///
+    /// What `nsc` has against it.
+    pub async fn credentials(&self, account: &str, user: &str) -> Result<PathBuf, Failure> {
+        let path = self.home.path().join(format!("{account}-{user}.creds"));
+        let file = path.display();
+        let script =
+            format!("nsc generate creds --account {account} --name {user} --output-file '{file}'");
+        self.sh(&script).await?;
+        Ok(path)
+    }
+
+    /// What `nsc` says of a user.
+    ///
+    /// # Errors
+    ///
+    /// What `nsc` has against it.
+    pub async fn user(&self, account: &str, user: &str) -> Result<Value, Failure> {
+        let script = format!("nsc describe user --account {account} --name {user} --json");
+        self.sh(&script).await?.json()
+    }
+}
