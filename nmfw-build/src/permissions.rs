@@ -31,6 +31,7 @@ pub struct PermissionFiles {
     dir: PathBuf,
     clients: Vec<(String, Vec<String>)>,
     exporter: Option<String>,
+    importers: Vec<String>,
 }
 
 impl PermissionFiles {
@@ -40,6 +41,7 @@ impl PermissionFiles {
             dir: dir.into(),
             clients: Vec::new(),
             exporter: None,
+            importers: Vec::new(),
         }
     }
 
@@ -59,6 +61,13 @@ impl PermissionFiles {
     /// permissions of clients in these others. The services themselves are allowed to answer them.
     pub fn exported_by(mut self, account: impl Into<String>) -> Self {
         self.exporter = Some(account.into());
+        self
+    }
+
+    /// Has it exported for this account only. Called several times, it adds. Says nothing without
+    /// [`exported_by`](Self::exported_by).
+    pub fn only_for(mut self, account: impl Into<String>) -> Self {
+        self.importers.push(account.into());
         self
     }
 
@@ -98,7 +107,10 @@ impl PermissionFiles {
             let importer = Permissions::client(service).map_err(wrong)?;
             let importer = importer.across_accounts().rules();
             files.user(&format!("{name}.importer"), &importer);
-            let export = Export::of(service).map_err(wrong)?;
+            let mut export = Export::of(service).map_err(wrong)?;
+            if !self.importers.is_empty() {
+                export = export.only_for(&self.importers).map_err(wrong)?;
+            }
             let import = export.import_from(exporter);
             files.pair(
                 &format!("{name}.exports"),

@@ -103,6 +103,18 @@ fn options_of_the_proto_count() {
     }
 }
 
+#[test]
+fn exports_for_one_account() {
+    let files = generate("calc.proto", |dir| {
+        let files = PermissionFiles::new(dir).exported_by("SERVICES");
+        files.only_for("CALLERS")
+    });
+    let files = files.unwrap();
+    assert!(files["calc.exports.conf"].contains("accounts: [\"CALLERS\"]"));
+    assert!(files["calc.exports.nsc.sh"].contains(" --private"));
+    assert!(files["calc.imports.nsc.sh"].contains("nsc generate activation"));
+}
+
 /// An empty list would allow everything.
 #[test]
 fn who_may_nothing_is_denied_everything() {

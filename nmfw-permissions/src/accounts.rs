@@ -10,12 +10,15 @@ use crate::{Error, ServiceFacts, facts::facts, permissions::requests, text};
 /// The service and its callers in the other account need
 /// [`across_accounts`](crate::Permissions::across_accounts). Discovery stays in the account.
 ///
-/// Any account of the NATS server, or of the operator, can import it.
+/// Any account of the NATS server, or of the operator, can import it, unless it is [for some
+/// only](Self::only_for).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Export {
     service: ServiceFacts,
     methods: Option<Vec<String>>,
+    /// `None` is any.
+    accounts: Option<Vec<String>>,
 }
 
 /// What an account takes of a service that another one exports. Made by [`Export::import_from`].
@@ -46,6 +49,7 @@ impl Export {
         Ok(Self {
             service: facts(service)?,
             methods: None,
+            accounts: None,
         })
     }
 
@@ -61,6 +65,28 @@ impl Export {
         self.service.check_methods(&methods)?;
         let names = methods.iter().map(|method| method.as_ref().to_owned());
         self.methods.get_or_insert_default().extend(names);
+        Ok(self)
+    }
+
+    /// Only these accounts can import it, named as in nats-server's configuration. With `nsc` each
+    /// of them needs an activation, which [`Import::nsc`] has it make; there the names do not matter.
+    /// Called several times, it adds.
+    ///
+    /// # Errors
+    /// None is named, or one has nothing in its name.
+    pub fn only_for<A: AsRef<str>>(
+        mut self,
+        accounts: impl IntoIterator<Item = A>,
+    ) -> Result<Self, Error> {
+        let names = accounts.into_iter().map(|name| name.as_ref().to_owned());
+        let all = self.accounts.get_or_insert_default();
+        all.extend(names);
+        if all.is_empty() || all.iter().any(String::is_empty) {
+            return Err(Error::new(format!(
+                "{} would be exported for accounts without a name, or for none at all",
+                self.service.full_name()
+            )));
+        }
         Ok(self)
     }
 
@@ -87,7 +113,12 @@ impl Export {
             let subject = text::config(&shared.subject);
             let response = shared.response_type;
             // Writing to a string does not fail, here and below.
-            _ = writeln!(out, "{{ service: {subject}, response_type: {response} }}");
+            _ = write!(out, "{{ service: {subject}, response_type: {response}");
+            if let Some(accounts) = &self.accounts {
+                let accounts: Vec<_> = accounts.iter().map(|name| text::config(name)).collect();
+                _ = write!(out, ", accounts: [{}]", accounts.join(", "));
+            }
+            out.push_str(" }\n");
         }
         out
     }
@@ -109,12 +140,13 @@ impl Export {
 
     fn nsc_quoted(&self, account: &str) -> String {
         let mut out = self.about("Shared with other accounts");
+        let private = self.accounts.as_ref().map_or("", |_| " --private");
         for shared in self.shared() {
             let subject = text::shell(&shared.subject);
             let response = shared.response_type;
             _ = writeln!(
                 out,
-                "nsc add export --account {account} --name {subject} --service --subject {subject} --response-type {response}"
+                "nsc add export --account {account} --name {subject} --service --subject {subject} --response-type {response}{private}"
             );
         }
         out
@@ -186,7 +218,8 @@ impl Import {
     }
 
     /// The `nsc` commands that add the imports to an account. If the other account is not among
-    /// those that `nsc` knows, it has to be given by its public key.
+    /// those that `nsc` knows, it has to be given by its public key. Of an export [for some accounts
+    /// only](Export::only_for) they make activations, for which `nsc` needs to know both.
     #[must_use]
     pub fn nsc(&self, account: &str) -> String {
         self.nsc_quoted(&text::shell(account), &text::shell(&self.account))
@@ -205,10 +238,21 @@ impl Import {
         let mut out = self.export.about("Taken from another account");
         for (remote, local) in self.subjects() {
             let (remote, local) = (text::shell(&remote), text::shell(&local));
-            _ = writeln!(
-                out,
-                "nsc add import --account {account} --name {local} --service --src-account {exporter} --remote-subject {remote} --local-subject {local}"
-            );
+            let import = format!("nsc add import --account {account} --name {local}");
+            _ = if self.export.accounts.is_none() {
+                writeln!(
+                    out,
+                    "{import} --service --src-account {exporter} --remote-subject {remote} --local-subject {local}"
+                )
+            } else {
+                writeln!(
+                    out,
+                    "activation=$(mktemp -d)\n\
+                     nsc generate activation --account {exporter} --target-account {account} --subject {remote} --output-file \"$activation/jwt\"\n\
+                     {import} --token \"$activation/jwt\" --local-subject {local}\n\
+                     rm -r \"$activation\""
+                )
+            };
         }
         out
     }

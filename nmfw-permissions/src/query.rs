@@ -108,6 +108,8 @@ pub struct Query {
     pub account: Option<String>,
     /// The user: needed by `nsc`.
     pub user: Option<String>,
+    /// See [`Export::only_for`]; any account if empty.
+    pub only_for: Vec<String>,
     /// The account that exports: needed by imports.
     pub from_account: Option<String>,
     /// The subject of the service in the account that imports.
@@ -133,6 +135,7 @@ impl Query {
             methods: Vec::new(),
             account: None,
             user: None,
+            only_for: Vec::new(),
             from_account: None,
             to: None,
             wait_ready: false,
@@ -193,7 +196,7 @@ impl Query {
     }
 
     fn exports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
-        let exports = services.iter().map(Selected::export);
+        let exports = services.iter().map(|selected| self.export(selected));
         let exports: Vec<_> = exports.collect::<Result<_, _>>()?;
         match self.format {
             Format::NatsConf => {
@@ -207,6 +210,17 @@ impl Query {
         }
     }
 
+    fn export(&self, selected: &Selected<'_>) -> Result<Export, Error> {
+        let mut export = Export::of(selected.service)?;
+        if let Some(methods) = &selected.methods {
+            export = export.methods(methods)?;
+        }
+        if !self.only_for.is_empty() {
+            export = export.only_for(&self.only_for)?;
+        }
+        Ok(export)
+    }
+
     fn imports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
         let from = needed(self.from_account.as_deref(), "the account that exports")?;
         if services.len() > 1 && self.to.is_some() {
@@ -215,7 +229,7 @@ impl Query {
             ));
         }
         let import = |selected: &Selected<'_>| {
-            let import = selected.export()?.import_from(from);
+            let import = self.export(selected)?.import_from(from);
             match &self.to {
                 Some(to) => import.to(to),
                 None => Ok(import),
@@ -286,16 +300,6 @@ impl Query {
 struct Selected<'a> {
     service: &'a ServiceFacts,
     methods: Option<Vec<String>>,
-}
-
-impl Selected<'_> {
-    fn export(&self) -> Result<Export, Error> {
-        let export = Export::of(self.service)?;
-        match &self.methods {
-            Some(methods) => export.methods(methods),
-            None => Ok(export),
-        }
-    }
 }
 
 fn needed<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
@@ -388,6 +392,15 @@ mod tests {
         let text = query.text(&services()).unwrap();
         assert!(text.contains("--local-subject 'bought.Add'"), "{text}");
 
+        query.only_for = vec!["B".to_owned()];
+        let text = query.text(&services()).unwrap();
+        assert!(text.contains("nsc generate activation"), "{text}");
+        query.what = What::Export;
+        query.format = Format::NatsConf;
+        let text = query.text(&services()).unwrap();
+        assert!(text.contains("accounts: [\"B\"]"), "{text}");
+
+        query.format = Format::Nsc;
         query.what = What::Role(Role::Client);
         let error = query.text(&services()).unwrap_err().to_string();
         assert!(error.contains("name of the user"), "{error}");

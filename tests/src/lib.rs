@@ -14,6 +14,7 @@ pub mod foreign_peer;
 pub mod install;
 pub mod nats_server;
 pub mod packets;
+pub mod permitted;
 pub mod ports;
 pub mod probe;
 pub mod proxy;

@@ -1,0 +1,167 @@
+//! Users with exactly the generated permissions, and what the tests of these do with them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
+
+use std::{fmt::Debug, time::Duration};
+
+use nmfw::{
+    Channel, Code, Connection, Server, Status,
+    permissions::{Permissions, Rules},
+    server::{Running, Service},
+};
+use tokio::time::timeout;
+
+use crate::{
+    NatsServer,
+    streams::{
+        CountRequest, Flows, STREAMS_SPEC, StreamsClient, StreamsServer, Total, item, items,
+    },
+};
+
+/// Longer than anything takes.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Far above the limit: what is denied must not look like a time-out.
+pub const NEVER: Duration = Duration::from_secs(500);
+
+/// More bytes than the NATS server takes in one message.
+pub const LARGE: u32 = 3 << 20;
+
+/// The methods of the streams: one of each kind.
+pub const METHODS: [&str; 4] = ["Echo", "Count", "Sum", "Chat"];
+
+/// A user in nats-server's configuration; its password is `x`.
+#[must_use]
+pub fn user(name: &str, rules: impl Into<Rules>) -> String {
+    let rules = rules.into().nats_config();
+    format!("{{ user: {name:?}, password: x\n{rules} }}\n")
+}
+
+/// A nats-server with these users and no others.
+pub async fn server(users: &[String]) -> NatsServer {
+    let users = users.concat();
+    NatsServer::builder()
+        .config(format!("authorization {{ users: [\n{users}] }}"))
+        .start()
+        .await
+        .unwrap()
+}
+
+/// A connection of a user.
+pub async fn connect(server: &NatsServer, user: &str) -> Connection {
+    nmfw::connect(format!("nats://{user}:x@127.0.0.1:{}", server.port()))
+        .await
+        .unwrap()
+}
+
+/// Starts a service.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn start(nats: Connection, service: Service) -> Result<Running, nmfw::Error> {
+    let starting = Server::new(nats).add_service(service).start();
+    timeout(LIMIT, starting).await.expect("starting hangs")
+}
+
+/// Serves the streams.
+pub async fn serve(server: &NatsServer, user: &str) -> Running {
+    let service = StreamsServer::new(Flows::default());
+    start(connect(server, user).await, service).await.unwrap()
+}
+
+/// All denials in the server's log.
+#[must_use]
+pub fn violations(server: &NatsServer) -> Vec<String> {
+    let log = server.log().text();
+    let violations = log.lines().filter(|line| line.contains("Violation"));
+    violations.map(str::to_owned).collect()
+}
+
+/// Of who serves the streams.
+pub fn service() -> Permissions {
+    Permissions::service(&STREAMS_SPEC).unwrap()
+}
+
+/// Of who calls them.
+pub fn client() -> Permissions {
+    Permissions::client(&STREAMS_SPEC).unwrap()
+}
+
+/// What counting to there asks for, and gives.
+#[must_use]
+pub fn counted(to: u64, size: u32) -> (CountRequest, Total) {
+    let mut expected = Total::default();
+    for number in 0..to {
+        expected.add(&item(number, size));
+    }
+    let request = CountRequest {
+        to,
+        size,
+        ..CountRequest::default()
+    };
+    (request, expected)
+}
+
+/// A call of a method, with messages so many and so large.
+///
+/// # Errors
+/// What the call ends with.
+pub async fn call(client: &StreamsClient, method: &str, to: u64, size: u32) -> Result<(), Status> {
+    let (request, expected) = counted(to, size);
+    let total = match method {
+        "Echo" => {
+            let sent = item(1, size);
+            let got = client.echo(sent.clone()).timeout(NEVER).await?;
+            assert!(got == sent);
+            return Ok(());
+        }
+        "Count" => Total::of(client.count(request).timeout(NEVER).await?).await?,
+        "Sum" => client.sum(items(0, to, size)).timeout(NEVER).await?,
+        "Chat" => Total::of(client.chat(items(0, to, size)).timeout(NEVER).await?).await?,
+        other => panic!("no method {other}"),
+    };
+    assert_eq!(total, expected, "{method}");
+    Ok(())
+}
+
+/// In base mode where that is possible, multiplexed, few messages and many, small and large.
+pub async fn works(client: &StreamsClient, method: &str) {
+    for (to, size) in [(3, 1), (2_000, 1_000), (3, LARGE)] {
+        timeout(LIMIT, call(client, method, to, size))
+            .await
+            .unwrap_or_else(|_| panic!("{method} hangs"))
+            .unwrap_or_else(|status| panic!("{method} of {size} bytes: {status}"));
+    }
+}
+
+/// Both kinds of clients on a connection.
+#[must_use]
+pub fn clients(nats: &Connection) -> [StreamsClient; 2] {
+    [
+        StreamsClient::new(nats),
+        StreamsClient::new(Channel::new(nats.clone()).multiplexed()),
+    ]
+}
+
+/// Denied, soon, with the subject in the text.
+pub async fn denied<T: Debug>(call: impl Future<Output = Result<T, Status>>, subject: &str) {
+    let status = timeout(LIMIT, call)
+        .await
+        .unwrap_or_else(|_| panic!("what is denied hangs: {subject}"))
+        .unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{subject}: {status}");
+    assert!(status.message().contains(subject), "{subject} in {status}");
+}
+
+/// Stops a service, which must not fail.
+pub async fn stop(running: Running) {
+    running.stop();
+    timeout(LIMIT, running.join())
+        .await
+        .expect("stopping hangs")
+        .unwrap();
+}
