@@ -55,6 +55,34 @@ async fn a_service_and_its_clients_do_all_that_they_can() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
+/// A session with one of them is none for what the other serves: each method gets its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_serve_a_part_each() {
+    let part = |methods: &[&str]| service().methods(methods).unwrap();
+    let parts = [("one", ["Echo", "Count"]), ("other", ["Sum", "Chat"])];
+    let server = server(&[
+        user("one", part(&parts[0].1)),
+        user("other", part(&parts[1].1)),
+        user("client", client()),
+    ])
+    .await;
+    let mut running = Vec::new();
+    for (user, methods) in parts {
+        let served = StreamsServer::new(Flows::default()).only(methods);
+        running.push(start(connect(&server, user).await, served).await.unwrap());
+    }
+    let nats = connect(&server, "client").await;
+    for client in clients(&nats) {
+        for method in METHODS {
+            works(&client, method).await;
+        }
+    }
+    for running in running {
+        stop(running).await;
+    }
+    assert_eq!(violations(&server), [""; 0]);
+}
+
 /// Somebody who listens to everything takes the short way of a service's round trips away.
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_and_stopping_under_somebodys_eyes() {
