@@ -238,3 +238,23 @@ impl<C> Mailbox<C> {
         self.bell.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_does_not_hide_another() {
+        let mailbox = Mailbox::<()>::new(8);
+        for subject in ["calc._open", "calc.Add", "calc._open"] {
+            mailbox.denied(subject, Status::permission_denied(subject));
+        }
+        let mut batch = Batch::default();
+        mailbox.take(&mut batch);
+        let denied = batch.signals.denied.iter();
+        let subjects: Vec<_> = denied.map(|(subject, _)| subject.as_str()).collect();
+        assert_eq!(subjects, ["calc._open", "calc.Add"]);
+        mailbox.take(&mut batch);
+        assert!(batch.signals.denied.is_empty());
+    }
+}
