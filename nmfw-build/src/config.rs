@@ -105,6 +105,7 @@ impl Builder {
     /// | `calc.service` | who serves it |
     /// | `calc.client` | who calls all of its methods |
     /// | `calc.observer` | who looks at it with `nats micro` |
+    /// | `calc.exports`, `calc.imports`, `calc.importer` | other accounts and who calls it there: [`PermissionFiles::exported_by`] |
     ///
     /// They are for subjects, names and queue groups as in the `.proto`: what a program sets when it runs is not known
     /// here.
