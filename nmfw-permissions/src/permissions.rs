@@ -184,7 +184,9 @@ impl Permissions {
             Role::Client => (self.client_publishes(), vec![self.inbox()]),
             Role::Observer => {
                 let subjects = VERBS.map(|verb| discovery(verb, self.service.name()));
-                (subjects.concat(), vec![self.inbox()])
+                let base = self.service.subject();
+                let asks = [subjects.concat(), vec![health(base), instance_health(base)]];
+                (asks.concat(), vec![self.inbox()])
             }
         };
         Rules::new(self.about(), publish, subscribe)
@@ -260,6 +262,8 @@ impl Permissions {
             rules.push(method_packets(base, "*"));
         }
         rules.push(fence(base));
+        rules.push(grouped(health(base), self.service.queue_group()));
+        rules.push(instance_health(base));
         for verb in VERBS {
             rules.extend(discovery(verb, self.service.name()));
         }
@@ -351,6 +355,15 @@ fn method_packets(base: &str, method: &str) -> String {
 
 fn fence(base: &str) -> String {
     format!("{base}._i.*.fence.*")
+}
+
+/// Where a service is asked how it is.
+fn health(base: &str) -> String {
+    format!("{base}._health")
+}
+
+fn instance_health(base: &str) -> String {
+    format!("{base}._i.*.health")
 }
 
 /// For everybody, for the services of a name, for an instance.

@@ -88,6 +88,8 @@ mod tests {
             subject::open(base),
             subject::instance(base, "*", "s.*"),
             subject::instance(base, "*", "fence.*"),
+            subject::health(base),
+            subject::instance(base, "*", "health"),
             subject::method_session(base, "*", "*", "*"),
         ];
         for verb in ["PING", "INFO", "STATS"] {

@@ -15,6 +15,9 @@ use crate::Status;
 /// life, of which an honest peer sends few.
 const MAX_BARE: usize = 64;
 
+/// Subjects that may be denied at a time. Those of a session are few.
+const MAX_DENIED: usize = 64;
+
 /// Filled by those who must not wait, readers of subscriptions and callers; emptied by the task of
 /// the session, all at once.
 ///
@@ -193,7 +196,8 @@ impl<C> Mailbox<C> {
     /// comes once, and those of other calls on the connection may come with it.
     pub(crate) fn denied(&self, subject: &str, status: Status) {
         self.signal(|signals| {
-            if signals.denied.iter().all(|(known, _)| known != subject) {
+            let denied = &signals.denied;
+            if denied.len() < MAX_DENIED && denied.iter().all(|(known, _)| known != subject) {
                 signals.denied.push((subject.to_owned(), status));
             }
         });

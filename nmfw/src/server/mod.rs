@@ -8,6 +8,7 @@ mod gauges;
 mod handler;
 mod health;
 mod instance;
+mod intake;
 mod limits;
 mod quick;
 mod run;
@@ -122,8 +123,9 @@ impl Server {
 
     /// Adds a check of something that the services cannot do without: a database that can be reached,
     /// say. All checks are made when the server starts, and then again and again. While one of them
-    /// fails, takes too long or panics, calls are answered as *not started*, so that clients send them
-    /// to other instances, and the server is `NOT_SERVING`:
+    /// fails, takes too long or panics, the server asks NATS for no calls, and answers those that come
+    /// all the same as *not started*, so that clients send them to other instances; calls under way go
+    /// on. And it is `NOT_SERVING`:
     ///
     /// - in `/readyz` of [`metrics`](Self::metrics),
     /// - in the answers to INFO, in the metadata `nmfw.health`, and to STATS, in the data of each

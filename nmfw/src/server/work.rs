@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Message, Subscriber};
-use futures_util::{FutureExt, StreamExt};
+use async_nats::Message;
+use futures_util::FutureExt;
 use tokio::{
     sync::{broadcast, mpsc},
     task::{JoinSet, unconstrained},
@@ -15,6 +15,7 @@ use super::{
     Instance, Lifecycle, dispatch,
     fence::Fence,
     instance::Endpoint,
+    intake::Intake,
     running::{End, Subjects},
     sessions::{self, Sessions},
 };
@@ -81,12 +82,9 @@ impl Work {
         endpoint: &Arc<Endpoint>,
         sessions: Option<Arc<Sessions>>,
     ) -> Result<(), Error> {
-        let subscriber = super::subscribe(
-            self.connection.client(),
-            endpoint.subject.clone(),
-            endpoint.limits.queue_group.clone(),
-        )
-        .await?;
+        let group = endpoint.limits.queue_group.clone();
+        let client = self.connection.client();
+        let intake = Intake::new(instance, client, endpoint.subject.clone(), group).await?;
         let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
         self.readers.spawn(async move {
@@ -95,7 +93,7 @@ impl Work {
                 endpoint,
                 sessions,
             };
-            requests.read(subscriber, asked, fenced).await;
+            requests.read(intake, asked, fenced).await;
         });
         Ok(())
     }
@@ -117,7 +115,7 @@ impl Work {
             .spawn(sessions::packets(Arc::clone(sessions), packets));
         if let Some(group) = sessions.queue_group() {
             let open = subject::open(&instance.base);
-            let opening = super::subscribe(client, open, Some(group.to_owned())).await?;
+            let opening = Intake::new(instance, client, open, Some(group.to_owned())).await?;
             let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
             let sessions = Arc::clone(sessions);
             self.readers
@@ -258,30 +256,23 @@ struct Requests {
 impl Requests {
     /// The life of the subscription. Never waits for anything but messages, so that none is
     /// dropped for want of room.
-    async fn read(
-        self,
-        mut subscriber: Subscriber,
-        asked: mpsc::Sender<()>,
-        fenced: CancellationToken,
-    ) {
+    async fn read(self, mut intake: Intake, asked: mpsc::Sender<()>, fenced: CancellationToken) {
         let draining = self.instance.lifecycle.draining.clone();
-        while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
+        while let Some(Some(message)) = draining.run_until_cancelled(intake.next()).await {
             self.accept(message);
             // They come in rows. Its turn ends by tokio's own limit.
-            while let Some(Some(message)) = subscriber.next().now_or_never() {
+            while let Some(Some(message)) = intake.rest().now_or_never() {
                 self.accept(message);
             }
         }
-        if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
-            tracing::debug!(%error, subject = self.endpoint.subject, "unsubscribing failed");
-        }
+        intake.leave().await;
         drop(asked);
-        while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
+        while let Some(Some(message)) = fenced.run_until_cancelled(intake.rest()).await {
             self.accept(message);
         }
         // The server has sent all; what is left lies in the subscription's buffer, and is read to its
         // end, whatever tokio thinks of the length of this turn.
-        while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
+        while let Some(Some(message)) = unconstrained(intake.rest()).now_or_never() {
             self.accept(message);
         }
     }

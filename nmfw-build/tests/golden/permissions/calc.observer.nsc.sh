@@ -14,4 +14,6 @@ nsc add user --account "$account" --name "$user" \
   --allow-pub '$SRV.STATS' \
   --allow-pub '$SRV.STATS.calc' \
   --allow-pub '$SRV.STATS.calc.*' \
+  --allow-pub 'nmfw.calc._health' \
+  --allow-pub 'nmfw.calc._i.*.health' \
   --allow-sub '_INBOX.>'

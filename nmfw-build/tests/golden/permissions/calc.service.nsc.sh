@@ -15,6 +15,8 @@ nsc add user --account "$account" --name "$user" \
   --allow-sub 'nmfw.calc._i.*.s.*' \
   --allow-sub 'nmfw.calc._m.*.*.*' \
   --allow-sub 'nmfw.calc._i.*.fence.*' \
+  --allow-sub 'nmfw.calc._health q' \
+  --allow-sub 'nmfw.calc._i.*.health' \
   --allow-sub '$SRV.PING' \
   --allow-sub '$SRV.PING.calc' \
   --allow-sub '$SRV.PING.calc.*' \

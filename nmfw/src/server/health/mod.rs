@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::watch, time::MissedTickBehavior};
 
 pub(super) use self::method::responder;
 use crate::Status;
@@ -90,6 +90,8 @@ pub(crate) struct Checks {
     failures: Mutex<Vec<Option<String>>>,
     /// So that calls need not look at the others.
     is_healthy: AtomicBool,
+    /// The same for those who wait for a change.
+    is_ready: watch::Sender<bool>,
 }
 
 impl Default for Checks {
@@ -100,6 +102,7 @@ impl Default for Checks {
             timeout: DEFAULT_HEALTH_TIMEOUT,
             failures: Mutex::default(),
             is_healthy: AtomicBool::new(true),
+            is_ready: watch::Sender::new(true),
         }
     }
 }
@@ -141,6 +144,12 @@ impl Checks {
         }
         let is_healthy = outcomes.iter().all(Option::is_none);
         self.is_healthy.store(is_healthy, Ordering::Relaxed);
+        self.is_ready
+            .send_if_modified(|is_ready| std::mem::replace(is_ready, is_healthy) != is_healthy);
+    }
+
+    pub(super) fn is_ready(&self) -> watch::Receiver<bool> {
+        self.is_ready.subscribe()
     }
 
     /// Makes all checks again and again; who started it ends it. The first round is made already.

@@ -10,31 +10,29 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{super::work::UNSUBSCRIBE_NOW, Sessions};
+use super::{super::intake::Intake, Sessions};
 use crate::ConnectionEvent;
 
 /// Where sessions are opened. As with requests, none that is on its way when the server stops
 /// stays without an answer.
 pub(in crate::server) async fn opening(
     sessions: Arc<Sessions>,
-    mut subscriber: Subscriber,
+    mut intake: Intake,
     asked: mpsc::Sender<()>,
     fenced: CancellationToken,
 ) {
     let draining = sessions.instance.lifecycle.draining.clone();
-    while let Some(Some(message)) = draining.run_until_cancelled(subscriber.next()).await {
+    while let Some(Some(message)) = draining.run_until_cancelled(intake.next()).await {
         sessions.accept(message);
     }
-    if let Err(error) = subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
-        tracing::debug!(%error, "unsubscribing failed");
-    }
+    intake.leave().await;
     drop(asked);
-    while let Some(Some(message)) = fenced.run_until_cancelled(subscriber.next()).await {
+    while let Some(Some(message)) = fenced.run_until_cancelled(intake.rest()).await {
         sessions.accept(message);
     }
     // What lies in the subscription's buffer, to its end, whatever tokio thinks of the length of this
     // turn.
-    while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
+    while let Some(Some(message)) = unconstrained(intake.rest()).now_or_never() {
         sessions.accept(message);
     }
 }
@@ -48,6 +46,7 @@ pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Su
     let mut state = sessions.connection.state();
     let mut epoch = state.borrow_and_update().epoch;
     let mut is_draining = false;
+    let mut is_ready = lifecycle.checks.is_ready();
     loop {
         tokio::select! {
             biased;
@@ -55,6 +54,12 @@ pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Su
             () = lifecycle.draining.cancelled(), if !is_draining => {
                 is_draining = true;
                 sessions.drain();
+            }
+            Ok(()) = is_ready.changed() => {
+                if !*is_ready.borrow_and_update() {
+                    // Clients open others, with instances that are ready.
+                    sessions.each(crate::driver::Mailbox::drain);
+                }
             }
             changed = state.changed() => {
                 let now = *state.borrow_and_update();

@@ -185,6 +185,9 @@ impl Sessions {
             let text = format!("{} has no queue group, and so no sessions", endpoint.method);
             return Err(Status::unimplemented(text).not_started());
         }
+        if let Some(refusal) = self.instance.lifecycle.checks.refusal() {
+            return Err(refusal);
+        }
         let mut open = self.open();
         if open.is_draining {
             return Err(Status::unavailable("the server is stopping").not_started());
