@@ -83,7 +83,8 @@ on_both_brokers! {
         databases[0].store(true, Ordering::Relaxed);
         eventually(LIMIT, || async { first.health().status == Serving::Serving }).await;
         for client in both {
-            client.echo(Blob::default()).await.unwrap();
+            // The subscriptions are on their way.
+            eventually(LIMIT, || async { client.echo(Blob::default()).await.is_ok() }).await;
         }
     }
 
