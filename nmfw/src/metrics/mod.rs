@@ -1,6 +1,8 @@
 #![doc = include_str!("../docs/metrics.md")]
 
 mod client;
+#[cfg(feature = "prometheus")]
+pub(crate) mod exporter;
 mod names;
 mod process;
 mod server;

@@ -1,6 +1,13 @@
 //! [`Instance`]: a service as one process serves it, whatever its requests arrive on.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use async_nats::Subject;
 use futures_util::{StreamExt, stream};
@@ -91,12 +98,15 @@ pub(crate) struct Lifecycle {
     pub(crate) refusals: Arc<Semaphore>,
     /// While they fail, no calls are started.
     pub(crate) checks: Arc<Checks>,
+    /// The server takes calls, or did.
+    pub(super) has_started: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
     pub(crate) fn new(checks: Checks) -> Self {
         Self {
             checks: Arc::new(checks),
+            has_started: Arc::default(),
             draining: Arc::new(CancellationToken::new()),
             forced: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -107,8 +117,13 @@ impl Lifecycle {
 
 impl Lifecycle {
     pub(super) fn health(&self, is_connected: bool) -> Health {
-        self.checks
-            .health(self.draining.is_cancelled(), is_connected)
+        let has_started = self.has_started.load(Ordering::Relaxed);
+        let unwilling = if self.draining.is_cancelled() {
+            Some("the server is stopping")
+        } else {
+            (!has_started).then_some("the server is starting")
+        };
+        self.checks.health(unwilling, is_connected)
     }
 }
 

@@ -10,6 +10,8 @@ mod health;
 mod instance;
 mod intake;
 mod limits;
+#[cfg(feature = "prometheus")]
+mod monitor;
 mod quick;
 mod run;
 mod running;
@@ -20,6 +22,8 @@ mod watch;
 mod work;
 mod workers;
 
+#[cfg(feature = "prometheus")]
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -83,6 +87,8 @@ pub struct Server {
     services: Vec<Service>,
     layers: ServerLayers,
     checks: Checks,
+    #[cfg(feature = "prometheus")]
+    metrics: Option<SocketAddr>,
     grace: Duration,
 }
 
@@ -104,6 +110,8 @@ impl Server {
             services: Vec::new(),
             layers: ServerLayers::default(),
             checks: Checks::default(),
+            #[cfg(feature = "prometheus")]
+            metrics: None,
             grace: DEFAULT_GRACE,
         }
     }
@@ -118,6 +126,36 @@ impl Server {
     /// [`middleware`](crate::middleware). These layers see a request before those of a service.
     pub fn layer(mut self, layer: impl CallLayer + Send + Sync + 'static) -> Self {
         self.layers.0.push(Box::new(layer));
+        self
+    }
+
+    /// Listens for HTTP on this address, for Prometheus and for the probes of Kubernetes or whatever else
+    /// looks after the process. With feature `prometheus`.
+    ///
+    /// | path | answer |
+    /// |---|---|
+    /// | `/metrics` | all [metrics](crate::metrics) of the process, its own ones included, in the text format of Prometheus |
+    /// | `/healthz` | 200 as long as the server has not ended: for a liveness probe |
+    /// | `/readyz` | 200 while the server takes calls, else 503: for a readiness probe. The body is [`Health`] as JSON |
+    ///
+    /// It listens before the server waits for NATS, and until the server has ended. Nobody needs to log
+    /// in: keep it where only those get who may see it.
+    ///
+    /// It installs a recorder for the process, if there is none yet; with one that the program has
+    /// installed, `/metrics` is answered with 404, as that one has an exporter of its own.
+    ///
+    /// ```no_run
+    /// # async fn example(nats: nmfw::Connection, calc: nmfw::server::Service) -> Result<(), nmfw::Error> {
+    /// nmfw::Server::new(nats)
+    ///     .add_service(calc) // CalcServer::new(Calculator)
+    ///     .metrics(([0, 0, 0, 0], 9090))
+    ///     .serve_with_shutdown(nmfw::shutdown_signal())
+    ///     .await
+    /// # }
+    /// ```
+    #[cfg(feature = "prometheus")]
+    pub fn metrics(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.metrics = Some(address.into());
         self
     }
 
@@ -188,7 +226,8 @@ impl Server {
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) if a service is set up wrongly,
     /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server does not allow a
     /// subscription that is needed, [`Closed`](ErrorKind::Closed) or
-    /// [`TimedOut`](ErrorKind::TimedOut) if it cannot be reached any more.
+    /// [`TimedOut`](ErrorKind::TimedOut) if it cannot be reached any more,
+    /// [`Other`](ErrorKind::Other) if the address for metrics cannot be listened on.
     pub async fn start(self) -> Result<Running, Error> {
         if self.services.is_empty() {
             return Err(Error::new(
@@ -202,7 +241,24 @@ impl Server {
                 service.wrap(&**layer);
             }
         }
-        Running::start(self.connection, services, (self.checks, self.grace)).await
+        let lifecycle = Lifecycle::new(self.checks);
+        // First of all, as counters are the recorder's that they find.
+        #[cfg(feature = "prometheus")]
+        let monitor = match self.metrics {
+            None => None,
+            Some(address) => {
+                let (connection, lifecycle) = (self.connection.clone(), lifecycle.clone());
+                let health = move || lifecycle.health(connection.is_connected());
+                Some(monitor::Monitor::start(address, health).await?)
+            }
+        };
+        let running = Running::start(self.connection, services, lifecycle, self.grace).await;
+        #[cfg(feature = "prometheus")]
+        let running = running.map(|mut running| {
+            running.watch_over(monitor);
+            running
+        });
+        running
     }
 
     /// Serves until the connection is closed for good.

@@ -1,16 +1,23 @@
 //! [`Running`]: a server at work.
 
-use std::{sync::Arc, time::Duration};
+#[cfg(feature = "prometheus")]
+use std::net::SocketAddr;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+#[cfg(feature = "prometheus")]
+use super::monitor::Monitor;
 use super::{
     Instance, Lifecycle, Service, discovery,
     fence::Fence,
     gauges,
-    health::{self, Checks, Health},
+    health::{self, Health},
     work::{MAX_ROUND_TRIP, Work},
 };
 use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
@@ -30,6 +37,8 @@ pub struct Running {
     connection: Connection,
     lifecycle: Lifecycle,
     end: watch::Receiver<Option<Result<(), End>>>,
+    #[cfg(feature = "prometheus")]
+    metrics: Option<SocketAddr>,
 }
 
 /// A service as it is found in discovery.
@@ -54,9 +63,9 @@ impl Running {
     pub(super) async fn start(
         connection: Connection,
         services: Vec<Service>,
-        (checks, grace): (Checks, Duration),
+        lifecycle: Lifecycle,
+        grace: Duration,
     ) -> Result<Self, Error> {
-        let lifecycle = Lifecycle::new(checks);
         let instances = services
             .into_iter()
             .map(|service| {
@@ -106,6 +115,7 @@ impl Running {
                 "serving"
             );
         }
+        lifecycle.has_started.store(true, Ordering::Relaxed);
         let (ended, end) = watch::channel(None);
         tokio::spawn(async move {
             let checks = Arc::clone(&work.lifecycle.checks);
@@ -121,6 +131,8 @@ impl Running {
             connection,
             lifecycle,
             end,
+            #[cfg(feature = "prometheus")]
+            metrics: None,
         })
     }
 
@@ -128,6 +140,29 @@ impl Running {
     #[must_use]
     pub fn services(&self) -> &[ServedService] {
         &self.services
+    }
+
+    /// Lets the HTTP endpoint end with the server.
+    #[cfg(feature = "prometheus")]
+    pub(super) fn watch_over(&mut self, monitor: Option<Monitor>) {
+        let Some(monitor) = monitor else {
+            return;
+        };
+        self.metrics = Some(monitor.address());
+        let mut end = self.end.clone();
+        tokio::spawn(async move {
+            // An error is an end, too.
+            _ = end.wait_for(Option::is_some).await;
+            drop(monitor);
+        });
+    }
+
+    /// Where the HTTP endpoint of [`Server::metrics`](super::Server::metrics) listens: with the port
+    /// that the system has chosen, if that was 0.
+    #[cfg(feature = "prometheus")]
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// How the server is: what its [checks](super::Server::health_check) have said the last time, and

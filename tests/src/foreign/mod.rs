@@ -1,4 +1,5 @@
-//! Clients, services and tools that others wrote: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw.
+//! Clients, services and tools that others wrote: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
+//! Prometheus.
 //!
 //! A machine need not have them. A test that cannot get one says so through [`or_not_run`], plainly
 //! and past the capture of test output; it is never counted as a check that was made.
@@ -8,6 +9,7 @@ mod nats_cli;
 mod node;
 mod nsc;
 mod process;
+mod prometheus;
 mod python;
 
 use std::fmt;
@@ -20,6 +22,7 @@ pub use nats_cli::{NatsCli, nats_cli};
 pub use node::{Node, node};
 pub use nsc::{Nsc, nsc};
 pub use process::{Output, Running};
+pub use prometheus::{Programs as Prometheus, programs as prometheus};
 pub use python::{Python, python};
 
 use crate::failure::Failure;

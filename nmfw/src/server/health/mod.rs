@@ -181,7 +181,7 @@ impl Checks {
     }
 
     /// What the checks have said, and what the server knows by itself.
-    pub(super) fn health(&self, is_stopping: bool, is_connected: bool) -> Health {
+    pub(super) fn health(&self, unwilling: Option<&str>, is_connected: bool) -> Health {
         let failures = self.failures();
         let failure = |i: usize| failures.get(i).cloned().flatten();
         let own = self.all.iter().enumerate();
@@ -190,13 +190,10 @@ impl Checks {
             let error = "the connection to NATS is lost".to_owned();
             ("nats".to_owned(), Some(error))
         });
-        let stopping = is_stopping.then(|| {
-            let error = "the server is stopping".to_owned();
-            ("server".to_owned(), Some(error))
-        });
+        let unwilling = unwilling.map(|why| ("server".to_owned(), Some(why.to_owned())));
         let checks: Vec<_> = own
             .chain(lost)
-            .chain(stopping)
+            .chain(unwilling)
             .map(|(name, error)| Check {
                 name,
                 status: match error {
@@ -252,13 +249,13 @@ mod tests {
         let checks = failing(&error);
         checks.make().await;
         assert!(checks.refusal().is_none());
-        assert_eq!(checks.health(false, true).status, Serving::Serving);
+        assert_eq!(checks.health(None, true).status, Serving::Serving);
         *error.lock().unwrap() = Some("no route");
         checks.make().await;
         let refusal = checks.refusal().unwrap();
         assert!(refusal.is_not_started());
         assert!(refusal.message().contains("database") && !refusal.message().contains("no route"));
-        let health = checks.health(false, true);
+        let health = checks.health(None, true);
         assert_eq!(health.status, Serving::NotServing);
         let text = serde_json::to_string(&health).unwrap();
         assert_eq!(
@@ -281,7 +278,7 @@ mod tests {
             panic!("told to") as Result<(), String>
         });
         checks.make().await;
-        let health = checks.health(false, true);
+        let health = checks.health(None, true);
         let errors: Vec<_> = health
             .checks
             .iter()
@@ -293,7 +290,10 @@ mod tests {
     #[test]
     fn what_the_server_knows_by_itself_counts() {
         let checks = Checks::default();
-        assert_eq!(checks.health(true, true).status, Serving::NotServing);
-        assert_eq!(checks.health(false, false).checks[0].name, "nats");
+        assert_eq!(
+            checks.health(Some("stopping"), true).status,
+            Serving::NotServing
+        );
+        assert_eq!(checks.health(None, false).checks[0].name, "nats");
     }
 }

@@ -1,0 +1,34 @@
+//! The recorder of a process that has none of its own.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::names;
+
+/// Upper bounds of times in seconds: from a call on this machine to a long stream.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0,
+];
+
+/// The process's recorder, installed by the first who asks; `None` if the program has another one.
+pub(crate) fn installed() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    let recorder = RECORDER.get_or_init(|| match install() {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::warn!(%error, "metrics go to the recorder that the program has installed");
+            None
+        }
+    });
+    recorder.as_ref()
+}
+
+fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for name in [names::HANDLER_RUNTIME, names::CLIENT_DURATION] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), SECONDS)?;
+    }
+    builder.install_recorder()
+}

@@ -1,0 +1,174 @@
+//! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and for probes.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+
+use super::health::{Health, Serving};
+use crate::{Error, error::ErrorKind, metrics::exporter};
+
+/// Those who scrape and probe are few. More of them wait in the system's queue.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a request may take to come; so long an idle connection is kept, too.
+const MAX_HEADERS: Duration = Duration::from_secs(30);
+
+/// How often the recorder puts its samples together, whether somebody scrapes or not: until then it
+/// keeps each of them.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// What `/metrics` is written in.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Monitor {
+    /// Listens, and answers with what `health` says at that moment.
+    pub(super) async fn start(
+        address: SocketAddr,
+        health: impl Fn() -> Health + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        exporter::installed();
+        let error = |error: std::io::Error| {
+            let text = format!("cannot listen on {address} for metrics and probes: {error}");
+            Error::new(ErrorKind::Other, text).with_source(error)
+        };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        tracing::info!(%address, "answers /metrics, /healthz and /readyz");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(upkeep());
+        tasks.spawn(listen(listener, Arc::new(health)));
+        Ok(Self {
+            address,
+            _tasks: tasks,
+        })
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn upkeep() {
+    let Some(recorder) = exporter::installed() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(UPKEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
+async fn listen<H>(listener: TcpListener, health: Arc<H>)
+where
+    H: Fn() -> Health + Send + Sync + 'static,
+{
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let health = Arc::clone(&health);
+                connections.spawn(async move {
+                    serve(stream, &*health).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Most likely there are no more file descriptors, for the time being.
+                tracing::warn!(%error, "a connection for metrics was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, health: &(impl Fn() -> Health + Sync)) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection for metrics ended badly");
+    }
+}
+
+fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    match path {
+        "/metrics" => match exporter::installed() {
+            Some(recorder) => response(StatusCode::OK, PROMETHEUS, recorder.render()),
+            None => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "the program has installed a recorder of metrics itself: ask its exporter\n",
+            ),
+        },
+        "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" => {
+            let health = health();
+            let status = match health.status {
+                Serving::Serving => StatusCode::OK,
+                Serving::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            match serde_json::to_string(&health) {
+                Ok(json) => response(status, "application/json", json + "\n"),
+                Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+            }
+        }
+        _ => response(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /metrics, /healthz and /readyz\n",
+        ),
+    }
+}
+
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let content_type = hyper::header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
