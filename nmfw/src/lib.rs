@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod client;
 #[doc(hidden)]
 pub mod codegen;

@@ -11,14 +11,16 @@ mod calc {
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
-use calc::{AddRequest, AverageRequest, CalcClient, CalcResponse, CalcServer, ExpressionRequest};
+use calc::{
+    AddRequest, AverageRequest, CALC_SPEC, CalcClient, CalcResponse, CalcServer, ExpressionRequest,
+};
 use calculator::Calculator;
 use clap::{Args, Parser, Subcommand};
-use nmfw::{Connection, Server, embedded::Broker};
+use nmfw::{cli, embedded::Broker};
 
 /// A calculator on NATS
 #[derive(Parser)]
-#[command(version)]
+#[command(version = cli::version(&CALC_SPEC))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,11 +29,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service until SIGINT or SIGTERM
+    ///
+    /// Any number of instances share the requests, on this machine and on others. At the first
+    /// signal it takes no more requests, and those under way may come to their end. A second signal
+    /// ends it at once.
     Run {
         #[command(flatten)]
-        nats: Nats,
+        run: cli::Run,
         /// Start a NATS broker in this process and serve on that, for trying things out
-        #[arg(long, conflicts_with_all = ["server", "context"])]
+        #[arg(long, conflicts_with_all = ["server", "context"], help_heading = "Connection")]
         embedded: bool,
     },
     /// Call the service: the average of numbers
@@ -62,35 +68,13 @@ enum Command {
     Demo,
 }
 
-/// Where NATS is. With neither: $NATS_CONTEXT, $NATS_URL, the context that the nats command has
-/// selected, or nats://localhost:4222.
-#[derive(Args)]
-struct Nats {
-    /// URLs of the NATS servers, with commas between
-    #[arg(long, conflicts_with = "context")]
-    server: Option<String>,
-    /// A context of the nats command, by name or path
-    #[arg(long)]
-    context: Option<String>,
-}
-
 #[derive(Args)]
 struct CallOptions {
     #[command(flatten)]
-    nats: Nats,
+    nats: cli::Connect,
     /// How long to wait for the answer, in milliseconds
     #[arg(long, default_value_t = 5000, value_name = "MILLISECONDS")]
     timeout: u64,
-}
-
-impl Nats {
-    async fn connect(&self) -> Result<Connection, nmfw::Error> {
-        match (&self.server, &self.context) {
-            (Some(urls), _) => nmfw::connect(urls.as_str()).await,
-            (None, Some(context)) => nmfw::connect_context(context).await,
-            (None, None) => nmfw::connect_env().await,
-        }
-    }
 }
 
 impl CallOptions {
@@ -104,17 +88,14 @@ impl CallOptions {
 #[tokio::main]
 async fn main() -> ExitCode {
     match command(Cli::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&*error);
-            ExitCode::FAILURE
-        }
+        Ok(status) => status,
+        Err(error) => cli::failure(&*error),
     }
 }
 
-async fn command(command: Command) -> Result<(), Box<dyn Error>> {
+async fn command(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        Command::Run { nats, embedded } => run(&nats, embedded).await?,
+        Command::Run { run, embedded } => return serve(run, embedded).await,
         Command::Average { call, values } => {
             let calc = call.client().await?;
             print(&calc.average(AverageRequest { values }).await?);
@@ -129,48 +110,20 @@ async fn command(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Demo => demo::run().await?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn run(nats: &Nats, embedded: bool) -> Result<(), Box<dyn Error>> {
-    log_to_stderr();
+async fn serve(mut run: cli::Run, embedded: bool) -> Result<ExitCode, Box<dyn Error>> {
     // Kept until the end: dropping a broker stops it.
-    let broker = if embedded {
-        Some(Broker::builder().port(4222).start().await?)
-    } else {
-        None
-    };
-    let nats = match &broker {
-        Some(broker) => nmfw::connect(broker.url()).await?,
-        None => nats.connect().await?,
-    };
-    Server::new(nats)
-        .add_service(CalcServer::new(Calculator))
-        .serve_with_shutdown(nmfw::shutdown_signal())
-        .await?;
-    Ok(())
-}
-
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,async_nats=warn".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let mut broker = None;
+    if embedded {
+        let broker = broker.insert(Broker::builder().port(4222).start().await?);
+        run.connect = cli::Connect::to(broker.url());
+    }
+    Ok(run.serve(CalcServer::new(Calculator)).await)
 }
 
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 fn print(response: &CalcResponse) {
     println!("{}", response.result);
-}
-
-#[allow(clippy::print_stderr, reason = "how a command fails")]
-fn report(error: &dyn Error) {
-    eprintln!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
-        cause = error.source();
-    }
 }

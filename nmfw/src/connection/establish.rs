@@ -53,6 +53,7 @@ pub(super) async fn establish(
                         servers = %servers,
                         server_name = server.server_name,
                         server_version = server.version,
+                        client_id = server.client_id,
                         "connected"
                     );
                 }

@@ -15,6 +15,7 @@ mod monitor;
 mod quick;
 mod run;
 mod running;
+mod selection;
 mod service;
 mod sessions;
 mod stats;
@@ -27,8 +28,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nats::Subscriber;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::BoxStream};
 
+#[cfg(feature = "cli")]
+pub(crate) use self::run::CALL;
 pub(crate) use self::{
     handler::Handlers,
     health::Checks,
@@ -38,7 +41,7 @@ pub use self::{
     handler::{ServiceBuilder, StreamingFn, UnaryFn},
     health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
     limits::{DEFAULT_CONCURRENCY, Limits},
-    running::{Running, ServedService},
+    running::{Ending, Running, ServedService},
     service::Service,
 };
 use crate::{Connection, Error, error::ErrorKind, middleware::CallLayer, signal::Shutdown};
@@ -86,6 +89,7 @@ pub struct Server {
     connection: Connection,
     services: Vec<Service>,
     layers: ServerLayers,
+    only: Option<Vec<String>>,
     checks: Checks,
     #[cfg(feature = "prometheus")]
     metrics: Option<SocketAddr>,
@@ -109,6 +113,7 @@ impl Server {
             connection: connection.into(),
             services: Vec::new(),
             layers: ServerLayers::default(),
+            only: None,
             checks: Checks::default(),
             #[cfg(feature = "prometheus")]
             metrics: None,
@@ -119,6 +124,35 @@ impl Server {
     /// Adds a service. Each becomes an ADR-32 service with an instance id of its own.
     pub fn add_service(mut self, service: Service) -> Self {
         self.services.push(service);
+        self
+    }
+
+    /// The connection that it serves on: for clients that handlers call other services with.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn grace_period(&self) -> Duration {
+        self.grace
+    }
+
+    /// Serves some methods only, of whatever services it has: `Add`, or `calc.Calc.Add` where other
+    /// services have a method of that name, too. For processes that are told by a command line or a
+    /// configuration what to serve; [`Service::only`] is for one service, and holds as well.
+    ///
+    /// The other methods are not subscribed to and not listed in discovery, and so their requests go
+    /// to instances that serve them. A service that is left without a method is not served. A name
+    /// that no service has is an error at the start. Called several times, it adds.
+    pub fn only<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+        self.only
+            .get_or_insert_default()
+            .extend(methods.into_iter().map(Into::into));
         self
     }
 
@@ -235,7 +269,10 @@ impl Server {
                 "the server has no services: add one with add_service",
             ));
         }
-        let mut services = self.services;
+        let mut services = match &self.only {
+            Some(only) => selection::select(self.services, only)?,
+            None => self.services,
+        };
         for service in &mut services {
             for layer in &self.layers.0 {
                 service.wrap(&**layer);
@@ -275,7 +312,24 @@ impl Server {
     /// # Errors
     /// Those of [`start`](Self::start) and [`Running::join`].
     pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<(), Error> {
-        let mut requests = shutdown.requests();
+        self.serve_until(shutdown).await.map(drop)
+    }
+
+    /// As [`serve_with_shutdown`](Self::serve_with_shutdown), and tells whether all requests were
+    /// served to their end.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start) and [`Running::join`].
+    pub async fn serve_until(self, shutdown: impl Shutdown) -> Result<Ending, Error> {
+        self.serve_while(shutdown.requests(), |_| {}).await
+    }
+
+    /// Serves, tells when it does, and stops at the first of the requests, at once at the second.
+    pub(crate) async fn serve_while(
+        self,
+        mut requests: BoxStream<'static, ()>,
+        started: impl FnOnce(&Running),
+    ) -> Result<Ending, Error> {
         let state = self.connection.state();
         let mut starting = std::pin::pin!(self.start());
         let running = tokio::select! {
@@ -283,7 +337,7 @@ impl Server {
             _ = requests.next() => {
                 if !state.borrow().is_connected() {
                     // Nothing has begun while it waits for a NATS server that is not there yet.
-                    return Ok(());
+                    return Ok(Ending::Drained);
                 }
                 // Requests may be under way already, and get their answers.
                 let running = starting.await?;
@@ -292,6 +346,7 @@ impl Server {
             }
             running = &mut starting => running?,
         };
+        started(&running);
         let mut end = std::pin::pin!(running.wait());
         loop {
             tokio::select! {

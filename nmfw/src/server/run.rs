@@ -25,6 +25,10 @@ use crate::{
     middleware::{Request, Response},
 };
 
+/// The target of the spans that handlers run in, so that a filter can let them through whatever it
+/// makes of events.
+pub(crate) const CALL: &str = "nmfw::call";
+
 /// A handler at work.
 pub(super) struct Begun {
     method: Method,
@@ -142,9 +146,12 @@ impl Instance {
             Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).boxed(),
         };
         let span = tracing::info_span!(
+            target: CALL,
             "call",
             rpc.system = "nats",
             rpc.method = %method,
+            service.name = self.name,
+            service.version = self.version,
             service.instance.id = self.id,
         );
         Ok(Begun {

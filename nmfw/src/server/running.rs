@@ -36,9 +36,21 @@ pub struct Running {
     services: Vec<ServedService>,
     connection: Connection,
     lifecycle: Lifecycle,
-    end: watch::Receiver<Option<Result<(), End>>>,
+    end: watch::Receiver<Option<Result<Ending, End>>>,
     #[cfg(feature = "prometheus")]
     metrics: Option<SocketAddr>,
+}
+
+/// How a server that was told to stop came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ending {
+    /// Every request under way was served to its end.
+    Drained,
+    /// The [grace period](super::Server::grace) ran out, and handlers still at work were dropped.
+    GraceEnded,
+    /// It was told a second time to stop, and handlers still at work were dropped.
+    Forced,
 }
 
 /// A service as it is found in discovery.
@@ -53,6 +65,9 @@ pub struct ServedService {
     pub version: String,
     /// The subjects of the methods served.
     pub subjects: Vec<String>,
+    /// The queue group of each of those, in their order; `None` where every instance gets every
+    /// request.
+    pub queue_groups: Vec<Option<String>>,
 }
 
 /// Why a server ended by itself. `Error` cannot be cloned; this can.
@@ -112,6 +127,7 @@ impl Running {
                 version = service.version,
                 instance = service.id,
                 subjects = service.subjects.join(" "),
+                queue_group = service.shown_queue_groups(),
                 "serving"
             );
         }
@@ -195,16 +211,37 @@ impl Running {
     /// [`PermissionDenied`](ErrorKind::PermissionDenied) when the NATS server took a permission
     /// away.
     pub async fn join(self) -> Result<(), Error> {
+        self.ended().await.map(drop)
+    }
+
+    /// As [`join`](Self::join), and tells whether all requests were served to their end.
+    ///
+    /// ```no_run
+    /// # async fn example(server: nmfw::server::Running) -> Result<(), nmfw::Error> {
+    /// use nmfw::server::Ending;
+    ///
+    /// server.stop();
+    /// if server.ended().await? == Ending::GraceEnded {
+    ///     tracing::warn!("some requests take longer than the grace period");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`join`](Self::join).
+    pub async fn ended(self) -> Result<Ending, Error> {
         self.wait().await
     }
 
-    pub(super) fn wait(&self) -> BoxFuture<'static, Result<(), Error>> {
+    pub(super) fn wait(&self) -> BoxFuture<'static, Result<Ending, Error>> {
         let mut end = self.end.clone();
         async move {
             match end.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Ok(ending))) => Ok(*ending),
                 Ok(Some(Err(End(kind, message)))) => Err(Error::new(*kind, message.clone())),
-                Ok(_) => Ok(()),
-                Err(_) => Err(Error::new(
+                // Never `None`, which is waited for to go away.
+                Ok(None) | Err(_) => Err(Error::new(
                     ErrorKind::Other,
                     "the server's task ended: its runtime is shutting down",
                 )),
@@ -227,8 +264,22 @@ impl ServedService {
             name: instance.name.clone(),
             id: instance.id.clone(),
             version: instance.version.clone(),
-            subjects: endpoints.map(|e| e.subject.clone()).collect(),
+            subjects: endpoints.clone().map(|e| e.subject.clone()).collect(),
+            queue_groups: endpoints.map(|e| e.limits.queue_group.clone()).collect(),
         }
+    }
+
+    /// One name if it is that of all, else one for each subject, with `-` for none.
+    fn shown_queue_groups(&self) -> String {
+        let mut shown: Vec<_> = self
+            .queue_groups
+            .iter()
+            .map(|group| group.as_deref().unwrap_or("-"))
+            .collect();
+        if shown.iter().all(|group| *group == shown[0]) {
+            shown.truncate(1);
+        }
+        shown.join(" ")
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     fence::Fence,
     instance::Endpoint,
     intake::Intake,
-    running::{End, Subjects},
+    running::{End, Ending, Subjects},
     sessions::{self, Sessions},
 };
 use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, headers, subject};
@@ -129,7 +129,7 @@ impl Work {
         mut fence: Fence,
         mut events: broadcast::Receiver<ConnectionEvent>,
         ours: Subjects,
-    ) -> Result<(), End> {
+    ) -> Result<Ending, End> {
         let draining = self.lifecycle.draining.clone();
         let failure = async {
             loop {
@@ -151,12 +151,12 @@ impl Work {
         };
         draining.cancel();
         let lost = matches!(&outcome, Err(End(ErrorKind::Closed, _)));
-        self.drain(&mut fence, lost).await;
-        outcome
+        let ending = self.drain(&mut fence, lost).await;
+        outcome.map(|()| ending)
     }
 
     /// Ends everything: first the intake, then the work, then the connection's buffer.
-    async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) {
+    async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) -> Ending {
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
         let forced = self.lifecycle.forced.clone();
@@ -203,6 +203,11 @@ impl Work {
             round_trip
         };
         let left = self.lifecycle.tasks.len();
+        let ending = match (left, forced.is_cancelled()) {
+            (0, _) => Ending::Drained,
+            (_, true) => Ending::Forced,
+            (_, false) => Ending::GraceEnded,
+        };
         if left > 0 {
             tracing::warn!(left, "handlers are ended before they are done");
             forced.cancel();
@@ -218,6 +223,7 @@ impl Work {
             tracing::warn!(%error, "the last answers may be lost");
         }
         tracing::info!("stopped");
+        ending
     }
 }
 

@@ -1,0 +1,62 @@
+//! How a tool ends: exit statuses, and the error that it shows.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::log;
+
+/// The exit status when the grace period ended with requests under way.
+pub const EXIT_GRACE_ENDED: u8 = 3;
+
+/// The exit status when a second signal ended the service with requests under way.
+pub const EXIT_FORCED: u8 = 4;
+
+/// Shows an error with its causes on standard error, and gives the exit status for it, 1.
+///
+/// ```no_run
+/// # async fn call() -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
+/// use std::process::ExitCode;
+///
+/// #[tokio::main]
+/// async fn main() -> ExitCode {
+///     match call().await {
+///         Ok(()) => ExitCode::SUCCESS,
+///         Err(error) => nmfw::cli::failure(&*error),
+///     }
+/// }
+/// ```
+///
+/// It is a line of the log where the log is in JSON, so that everything there is.
+pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
+    if log::is_json() && tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(cause = causes(error).join(": "), "{error}");
+    } else {
+        let mut text = format!("error: {error}\n");
+        for cause in causes(error) {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        // Nobody is left to be told if this fails.
+        _ = io::stderr().write_all(text.as_bytes());
+    }
+    ExitCode::FAILURE
+}
+
+/// What caused an error, one after the other. Many libraries print their source inside their own
+/// text (async-nats does), which is not repeated.
+pub(super) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut shown = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !shown.contains(&text) {
+            causes.push(text.clone());
+        }
+        shown = text;
+        next = cause.source();
+    }
+    causes
+}

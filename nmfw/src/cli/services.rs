@@ -1,0 +1,27 @@
+//! [`IntoServices`]: what a tool serves.
+
+use crate::server::Service;
+
+/// Anything that is served: a [`Service`], or several in a list.
+pub trait IntoServices {
+    /// The services, in order.
+    fn into_services(self) -> Vec<Service>;
+}
+
+impl IntoServices for Service {
+    fn into_services(self) -> Vec<Service> {
+        vec![self]
+    }
+}
+
+impl IntoServices for Vec<Service> {
+    fn into_services(self) -> Vec<Service> {
+        self
+    }
+}
+
+impl<const N: usize> IntoServices for [Service; N] {
+    fn into_services(self) -> Vec<Service> {
+        self.into()
+    }
+}
