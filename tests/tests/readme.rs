@@ -96,11 +96,14 @@ async fn the_five_minutes() {
 
     // Kept between runs, and apart from the workspace, whose folder may be locked.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
-    run(Command::new(env!("CARGO"))
-        .arg("build")
-        .current_dir(&greeter)
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", "-D warnings"));
+    let build = || {
+        run(Command::new(env!("CARGO"))
+            .arg("build")
+            .current_dir(&greeter)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", "-D warnings"));
+    };
+    build();
 
     let nats = NatsServer::start().await.unwrap();
     let start = |name: &str| {
@@ -132,8 +135,38 @@ async fn the_five_minutes() {
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(error.contains("who?"), "{error}");
 
-    let pid = service.0.id().to_string();
-    run(Command::new("kill").args(["-TERM", &pid]));
-    let status = eventually(LIMIT, || std::future::ready(service.0.try_wait().unwrap())).await;
+    let end = async |service: &mut Service| {
+        let pid = service.0.id().to_string();
+        run(Command::new("kill").args(["-TERM", &pid]));
+        eventually(LIMIT, || std::future::ready(service.0.try_wait().unwrap())).await
+    };
+    let status = end(&mut service).await;
+    assert!(status.success(), "{status}");
+
+    // The same as a tool.
+    run(Command::new(env!("CARGO"))
+        .args(["add", "--features", "cli", "--path"])
+        .arg(repository().join("nmfw"))
+        .current_dir(&greeter));
+    let main = std::fs::read_to_string(greeter.join("src/main.rs")).unwrap();
+    let (kept, _) = main.split_once("#[tokio::main]").unwrap();
+    let tool = block(&readme, "This is then all of `main`, in `src/main.rs`:");
+    let kept = kept.replace("Context, Server, Status", "Context, Status");
+    std::fs::write(greeter.join("src/main.rs"), format!("{kept}{tool}")).unwrap();
+    build();
+    let version = String::from_utf8(run(start("greeter").arg("--version")).stdout).unwrap();
+    assert!(version.starts_with("greeter 0.1.0 (nmfw "), "{version}");
+    let mut service = Service(
+        start("greeter")
+            .args(["run", "--methods", "Hello"])
+            .spawn()
+            .unwrap(),
+    );
+    eventually(LIMIT, || async {
+        start("hello").arg("Ann").status().unwrap().success()
+    })
+    .await;
+    assert!(!start("welcome").arg("Bob").status().unwrap().success());
+    let status = end(&mut service).await;
     assert!(status.success(), "{status}");
 }

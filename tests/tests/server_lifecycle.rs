@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::RequestErrorKind;
-use nmfw::server::{Running, Service};
+use nmfw::server::{Ending, Running, Service};
 use nmfw::{Channel, Code, Server, Status};
 use nmfw_tests::foreign_peer::subject;
 use nmfw_tests::puppet::{self, Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
@@ -295,6 +295,33 @@ on_both_brokers! {
                     assert!(!listens, "UNSUB with {number} ended the subscription");
                 }
                 Err(_) => assert!(listens, "UNSUB with {number} did not end the subscription"),
+            }
+        }
+    }
+}
+
+on_both_brokers! {
+    async fn it_is_known_how_a_server_ended(broker: TestBroker) {
+        for (grace, is_called, stops, expected) in [
+            (LIMIT, false, 1, Ending::Drained),
+            (LIMIT, false, 2, Ending::Drained),
+            (Duration::from_millis(50), true, 1, Ending::GraceEnded),
+            (LIMIT, true, 2, Ending::Forced),
+        ] {
+            let strings = Strings::default();
+            let running = start(&broker.url(), PuppetServer::new(strings.clone()), grace).await;
+            let client = puppet::client(&broker.url()).await.unwrap();
+            let call = match is_called {
+                true => Some(sleeping(&client, &strings, LONG).await),
+                false => None,
+            };
+            for _ in 0..stops {
+                running.stop();
+            }
+            let ending = timeout(LIMIT, running.ended()).await.unwrap().unwrap();
+            assert_eq!(ending, expected);
+            if let Some(call) = call {
+                assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
             }
         }
     }

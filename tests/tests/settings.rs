@@ -48,6 +48,41 @@ on_both_brokers! {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     }
 
+    async fn a_server_is_limited_to_methods_of_its_services(broker: TestBroker) {
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let puppet = || PuppetServer::new(Strings::default());
+        let both = || {
+            let other = puppet().subject("other").name("other").only(["Fail", "Sleep"]);
+            Server::new(&nats).add_service(puppet()).add_service(other)
+        };
+        let served = async |server: Server| {
+            let running = server.start().await.unwrap();
+            let services = running.services().iter();
+            let subjects: Vec<_> = services.flat_map(|s| s.subjects.clone()).collect();
+            running.stop();
+            running.join().await.unwrap();
+            subjects
+        };
+        let subjects = served(both().only(["Echo"]).only(["nmfw.puppet.Puppet.Sleep"])).await;
+        assert_eq!(subjects, ["nmfw.nmfw.puppet.Echo", "nmfw.nmfw.puppet.Sleep", "other.Sleep"]);
+        // A service that is left without a method is not served.
+        assert_eq!(served(both().only(["Echo"])).await, ["nmfw.nmfw.puppet.Echo"]);
+
+        for (server, text) in [
+            (both().only(["Echo", "Ecoh"]), "\"Ecoh\" to serve; there are: nmfw.puppet.Puppet.Echo,"),
+            (both().only(Vec::<String>::new()), "no method is named"),
+            // What the service itself leaves out is not there.
+            (
+                Server::new(&nats).add_service(puppet().only(["Fail", "Sleep"])).only(["Echo"]),
+                "\"Echo\" to serve; there are: Sleep, Fail",
+            ),
+        ] {
+            let error = server.start().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
     async fn layers_of_a_server_hold_for_services_added_later(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let refuse = |_: Request, _: Next| async {

@@ -48,9 +48,13 @@ impl Signals {
         let (tell, told) = unbounded_channel();
         let (signal, mut signals) = unbounded_channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let from_process = {
+            let _runtime = runtime.enter();
+            shutdown_signal().requests()
+        };
         thread::Builder::new()
             .name("nmfw-signals".to_owned())
-            .spawn(move || runtime.block_on(listen(signal, told)))?;
+            .spawn(move || runtime.block_on(listen(from_process, signal, told)))?;
         let signals = stream::poll_fn(move |cx| signals.poll_recv(cx));
         Ok((Self { tell }, signals.boxed()))
     }
@@ -67,8 +71,11 @@ impl Signals {
     }
 }
 
-async fn listen(signal: UnboundedSender<()>, mut told: UnboundedReceiver<Told>) {
-    let mut signals = shutdown_signal().requests();
+async fn listen(
+    mut signals: BoxStream<'static, ()>,
+    signal: UnboundedSender<()>,
+    mut told: UnboundedReceiver<Told>,
+) {
     let mut grace = DEFAULT_GRACE;
     let mut count = 0;
     // When to end the process if it is still there, and with which status.

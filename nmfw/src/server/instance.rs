@@ -93,6 +93,8 @@ pub(crate) struct Lifecycle {
     pub(crate) draining: Arc<CancellationToken>,
     /// Work under way is ended.
     pub(crate) forced: CancellationToken,
+    /// There was some when the end was forced.
+    was_cut: Arc<AtomicBool>,
     /// Every request under way.
     pub(crate) tasks: TaskTracker,
     pub(crate) refusals: Arc<Semaphore>,
@@ -109,13 +111,25 @@ impl Lifecycle {
             has_started: Arc::default(),
             draining: Arc::new(CancellationToken::new()),
             forced: CancellationToken::new(),
+            was_cut: Arc::default(),
             tasks: TaskTracker::new(),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         }
     }
-}
 
-impl Lifecycle {
+    /// Ends work under way.
+    pub(crate) fn force(&self) {
+        // Before, as handlers end by themselves once they see it.
+        self.was_cut
+            .fetch_or(!self.tasks.is_empty(), Ordering::AcqRel);
+        self.forced.cancel();
+    }
+
+    /// Whether work under way was ended by [`force`](Self::force).
+    pub(crate) fn was_cut(&self) -> bool {
+        self.was_cut.load(Ordering::Acquire)
+    }
+
     pub(super) fn health(&self, is_connected: bool) -> Health {
         let has_started = self.has_started.load(Ordering::Relaxed);
         let unwilling = if self.draining.is_cancelled() {

@@ -201,7 +201,7 @@ impl Running {
     /// `UNAVAILABLE`. Does not wait.
     pub fn force_stop(&self) {
         self.lifecycle.draining.cancel();
-        self.lifecycle.forced.cancel();
+        self.lifecycle.force();
     }
 
     /// Waits for the end, which is always bounded once the server is told to stop.

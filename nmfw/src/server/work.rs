@@ -203,10 +203,12 @@ impl Work {
             round_trip
         };
         let left = self.lifecycle.tasks.len();
-        let ending = match (left, forced.is_cancelled()) {
-            (0, _) => Ending::Drained,
-            (_, true) => Ending::Forced,
-            (_, false) => Ending::GraceEnded,
+        let ending = if self.lifecycle.was_cut() || (left > 0 && forced.is_cancelled()) {
+            Ending::Forced
+        } else if left > 0 {
+            Ending::GraceEnded
+        } else {
+            Ending::Drained
         };
         if left > 0 {
             tracing::warn!(left, "handlers are ended before they are done");

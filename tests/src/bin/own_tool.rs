@@ -9,7 +9,8 @@ use nmfw_tests::calc::{
     AddRequest, AverageRequest, CALC_SPEC, Calc, CalcResponse, CalcServer, ExpressionRequest,
 };
 
-/// What a user of the library may have, too: a group of this name.
+/// A tool
+// Not called `Cli`: a group of the runner's arguments must not be called so, too.
 #[derive(Parser)]
 #[command(version = cli::version(&CALC_SPEC))]
 struct Run {
@@ -76,19 +77,27 @@ impl Calc for Unruly {
 
     async fn expression(
         &self,
-        _ctx: Context,
+        ctx: Context,
         req: ExpressionRequest,
     ) -> Result<CalcResponse, Status> {
         let expression = req.expression;
         tracing::info!(expression, level = 7, "calculating");
         match expression.as_str() {
             "panic" => panic!("told\nto"),
+            // Ends only once the server has begun to stop.
+            "wait" => {
+                ctx.stopping().await;
+                Ok(CalcResponse::default())
+            }
             "hang" => std::future::pending().await,
             #[allow(clippy::infinite_loop, reason = "what it is told to do")]
             "block" => loop {
                 std::thread::park();
             },
-            _ => Ok(CalcResponse::default()),
+            _ => {
+                tracing::debug!("calculated");
+                Ok(CalcResponse::default())
+            }
         }
     }
 }

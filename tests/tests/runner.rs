@@ -1,0 +1,424 @@
+//! Services as command-line tools: real processes, their flags, their logs and how they end.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "runner/tool.rs"]
+mod tool;
+
+use std::{net::TcpListener, path::Path};
+
+use nmfw::{Code, cli};
+use nmfw_tests::{
+    TestBroker,
+    calc::{self, AddRequest, CalcClient, ExpressionRequest},
+    eventually, on_both_brokers,
+};
+use serde_json::Value;
+use tool::{LIMIT, OWN_TOOL, TOOL, Tool, output};
+use tracing::subscriber::NoSubscriber;
+
+/// What must be nowhere.
+const SECRET: &str = "hunter2";
+
+fn with_secret(broker: &TestBroker) -> String {
+    format!("nats://me:{SECRET}@127.0.0.1:{}", broker.port())
+}
+
+/// A call of the tool's own service that is under way until it is dropped.
+async fn hanging(url: &str, tool: &Tool, expression: &str) -> tokio::task::JoinHandle<()> {
+    let client = calc::client(url).await.unwrap();
+    let request = ExpressionRequest {
+        expression: expression.to_owned(),
+    };
+    let call = tokio::spawn(async move {
+        _ = client.expression(request).timeout(LIMIT).await;
+    });
+    tool.line(|line| line["msg"] == "calculating").await;
+    call
+}
+
+async fn info(url: &str, name: &str) -> Value {
+    let plain = async_nats::connect(url).await.unwrap();
+    let info = plain.request(format!("$SRV.INFO.{name}"), "".into()).await;
+    serde_json::from_slice(&info.unwrap().payload).unwrap()
+}
+
+fn endpoints(info: &Value) -> Vec<&str> {
+    let endpoints = info["endpoints"].as_array().unwrap().iter();
+    endpoints.map(|e| e["name"].as_str().unwrap()).collect()
+}
+
+/// Compares with a file, or writes it if `$NMFW_BLESS` is set.
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/runner")
+        .join(name);
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    if std::env::var_os("NMFW_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        text, expected,
+        "{name}: write it anew with NMFW_BLESS=1 if this is meant"
+    );
+}
+
+#[tokio::test]
+async fn help_and_version() {
+    for (name, args) in [
+        ("help.txt", &["--help"][..]),
+        ("run-help.txt", &["run", "--help"]),
+        ("run-h.txt", &["run", "-h"]),
+        ("version.txt", &["--version"]),
+    ] {
+        // Whatever is in the environment is not shown.
+        let variables = [
+            ("NATS_URL", SECRET),
+            ("CONTEXT", SECRET),
+            ("MAX_RECON", "4711"),
+            ("DEBUG", SECRET),
+        ];
+        let output = output(TOOL, args, &variables).await;
+        assert_eq!(output.code, Some(0));
+        assert_eq!(output.stderr, "");
+        assert!(!output.stdout.contains("4711"));
+        golden(name, &output.stdout);
+    }
+    let own = output(OWN_TOOL, &["help", "serve"], &[]).await.stdout;
+    assert!(own.contains("own_tool serve --context production"), "{own}");
+    assert!(own.contains("--grace <GRACE>"), "{own}");
+}
+
+#[tokio::test]
+async fn wrong_command_lines() {
+    for (args, text) in [
+        (
+            &["run", "--server", "a", "--context", "b"][..],
+            "cannot be used with",
+        ),
+        (&["run", "--max-recon", "0"], "a number from 1, or -1"),
+        (&["run", "--log", "xml"], "possible values: json, pretty"),
+        (&["run", "--contxt", "b"], "--context"),
+        (&["walk"], "walk"),
+        (&[], "Usage: tool <COMMAND>"),
+    ] {
+        let output = output(TOOL, args, &[]).await;
+        assert_eq!(output.code, Some(2), "{args:?}");
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains(text), "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_said() {
+    for (program, args, variables, texts) in [
+        (
+            TOOL,
+            &["run", "--server", "nats://me:hunter2@127.0.0.1:1"][..],
+            &[][..],
+            &[
+                "cannot connect to nats://127.0.0.1:1 ",
+                "is a NATS server running",
+            ][..],
+        ),
+        (
+            TOOL,
+            &["run"],
+            &[("NATS_URL", "nats://me:hunter2@127.0.0.1:1")],
+            &["127.0.0.1:1 "],
+        ),
+        (
+            TOOL,
+            &["run"],
+            &[("NATS_URL", "http://me:hunter2@127.0.0.1")],
+            &["the scheme must be"],
+        ),
+        (TOOL, &["run", "--context", "no-such"], &[], &["no-such"]),
+        (
+            TOOL,
+            &["run"],
+            &[("CONTEXT", "no-such"), ("NATS_URL", "127.0.0.1:1")],
+            &["no-such"],
+        ),
+        (
+            TOOL,
+            &["run"],
+            &[("RUST_LOG", "a=b=c")],
+            &["$RUST_LOG", "\"a=b=c\""],
+        ),
+    ] {
+        for format in ["json", "pretty"] {
+            let mut args = args.to_vec();
+            args.extend(["--log", format]);
+            let output = output(program, &args, variables).await;
+            assert_eq!(output.code, Some(1), "{args:?}");
+            assert_eq!(output.stdout, "");
+            let last = output
+                .stderr
+                .lines()
+                .rfind(|line| !line.starts_with("  caused by"));
+            let last = last.unwrap_or_default();
+            // Before it is known how to log, it is text.
+            if format == "json"
+                && variables
+                    .first()
+                    .is_none_or(|(name, _)| *name != "RUST_LOG")
+            {
+                let line: Value = serde_json::from_str(last).unwrap();
+                assert_eq!(line["level"], "error");
+                assert_eq!(line["service"], "calc");
+            } else {
+                assert!(last.starts_with("error: "), "{}", output.stderr);
+            }
+            for text in texts {
+                assert!(output.stderr.contains(text), "{}", output.stderr);
+            }
+            assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signal_before_it_serves_ends_it() {
+    // Somebody listens, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = silent.local_addr().unwrap().to_string();
+    let tool = Tool::start(TOOL, &["run", "--server", &url], &[]);
+    tool.line(|line| line["msg"] == "starting calc").await;
+    let (_connected, _) = silent.accept().unwrap();
+    tool.terminate();
+    assert_eq!(tool.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_there_stays() {
+    tracing::subscriber::set_global_default(NoSubscriber::default()).unwrap();
+    let mut log = cli::Log::default();
+    for format in [cli::LogFormat::Json, cli::LogFormat::Pretty] {
+        log.format = Some(format);
+        log.init().unwrap();
+    }
+    tracing::dispatcher::get_default(|there| assert!(there.is::<NoSubscriber>()));
+}
+
+on_both_brokers! {
+    async fn serves_until_it_is_told_to_stop(broker: TestBroker) {
+        let tool = Tool::start(TOOL, &["run", "--server", &broker.url()], &[]);
+        tool.serves().await;
+        let client = calc::client(&broker.url()).await.unwrap();
+        let sum = client.add(AddRequest { values: vec![1.0, 2.0] }).await.unwrap();
+        assert_eq!(sum.result, 3.0);
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(0));
+        let status = client.add(AddRequest::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+    }
+
+    async fn the_first_signal_waits_for_requests(broker: TestBroker) {
+        let url = broker.url();
+        let tool = Tool::start(OWN_TOOL, &["run", "--server", &url], &[]);
+        tool.serves().await;
+        let client = calc::client(&url).await.unwrap();
+        let request = ExpressionRequest { expression: "wait".to_owned() };
+        let call = tokio::spawn(client.expression(request).timeout(LIMIT).into_future());
+        tool.line(|line| line["msg"] == "calculating").await;
+        tool.terminate();
+        tool.line(|line| line["msg"] == "stopping").await;
+        call.await.unwrap().unwrap();
+        assert_eq!(tool.ended().await, Some(0));
+    }
+
+    async fn a_second_signal_forces(broker: TestBroker) {
+        let tool = Tool::start(OWN_TOOL, &["run", "--server", &broker.url()], &[]);
+        tool.serves().await;
+        let call = hanging(&broker.url(), &tool, "hang").await;
+        tool.terminate();
+        tool.line(|line| line["msg"] == "stopping").await;
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(i32::from(cli::EXIT_FORCED)));
+        call.await.unwrap();
+    }
+
+    async fn the_grace_period_ends(broker: TestBroker) {
+        let args = ["serve", "--grace", "100", "--server", &broker.url()];
+        let tool = Tool::start(OWN_TOOL, &args, &[]);
+        tool.serves().await;
+        let call = hanging(&broker.url(), &tool, "hang").await;
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(i32::from(cli::EXIT_GRACE_ENDED)));
+        call.await.unwrap();
+    }
+
+    async fn a_third_signal_ends_what_blocks(broker: TestBroker) {
+        let tool = Tool::start(OWN_TOOL, &["run", "--server", &broker.url()], &[]);
+        tool.serves().await;
+        let call = hanging(&broker.url(), &tool, "block").await;
+        for count in 1..=3 {
+            tool.terminate();
+            eventually(LIMIT, || async {
+                tool.lines().iter().filter(|line| line["msg"] == "SIGTERM").count() == count
+            })
+            .await;
+        }
+        assert_eq!(tool.ended().await, Some(i32::from(cli::EXIT_FORCED)));
+        call.abort();
+    }
+
+    async fn what_blocks_is_ended_after_a_while(broker: TestBroker) {
+        let args = ["serve", "--grace", "100", "--server", &broker.url()];
+        let tool = Tool::start(OWN_TOOL, &args, &[]);
+        tool.serves().await;
+        let call = hanging(&broker.url(), &tool, "block").await;
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(i32::from(cli::EXIT_GRACE_ENDED)));
+        call.abort();
+    }
+
+    async fn log_lines_say_whose_they_are(broker: TestBroker) {
+        let url = with_secret(&broker);
+        let variables = [("DEBUG", "yes"), ("NATS_URL", url.as_str())];
+        let tool = Tool::start(OWN_TOOL, &["run"], &variables);
+        tool.serves().await;
+        let instance = info(&broker.url(), "calc").await["id"].clone();
+        let client = calc::client(&broker.url()).await.unwrap();
+        for expression in ["1", "panic"] {
+            let expression = expression.to_owned();
+            _ = client.expression(ExpressionRequest { expression }).await;
+        }
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(0));
+
+        // Each of them is JSON: debug shows more, and a panic is a line, too.
+        let lines = tool.lines();
+        for line in &lines {
+            assert_eq!((&line["service"], &line["version"]), (&"calc".into(), &version()), "{line}");
+            let time = line["time"].as_str().unwrap();
+            time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).unwrap();
+        }
+        let find = |text: &str| {
+            let found = lines.iter().find(|line| line["msg"] == text);
+            found.unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"))
+        };
+        assert!(find("starting calc")["nmfw"].is_string());
+        let connected = find("connected");
+        assert_eq!(connected["servers"], broker.url());
+        assert!(connected["server_name"].is_string());
+        let serving = find("serving");
+        assert_eq!(serving["subjects"], "nmfw.calc.Average nmfw.calc.Add nmfw.calc.Expression");
+        assert_eq!(serving["queue_group"], "q");
+        assert_eq!(serving["instance"], instance);
+        let own = find("calculating");
+        assert_eq!((&own["function"], &own["instance"]), (&"Expression".into(), &instance));
+        assert_eq!((&own["expression"], &own["fields.level"]), (&"1".into(), &7.into()));
+        let panic = find("panicked: told\nto");
+        assert_eq!((&panic["function"], &panic["instance"]), (&"Expression".into(), &instance));
+        assert!(panic["at"].as_str().unwrap().contains("own_tool.rs"));
+        assert_eq!(find("calculated")["level"], "debug");
+        assert_eq!(find("stopped")["instance"], instance);
+        assert!(!tool.text().contains(SECRET));
+    }
+
+    async fn quiet_logs_still_say_whose_they_are(broker: TestBroker) {
+        let args = ["run", "--server", &broker.url()];
+        let tool = Tool::start(OWN_TOOL, &args, &[("RUST_LOG", "error")]);
+        let client = calc::client(&broker.url()).await.unwrap();
+        client.wait_ready(LIMIT).await.unwrap();
+        let request = ExpressionRequest { expression: "panic".to_owned() };
+        client.expression(request).await.unwrap_err();
+        tool.line(|line| line["function"] == "Expression" && line["instance"].is_string()).await;
+        assert!(tool.lines().iter().all(|line| line["level"] == "error"));
+    }
+
+    async fn text_for_people(broker: TestBroker) {
+        let url = with_secret(&broker);
+        let tool = Tool::start(TOOL, &["run", "--log", "pretty", "--server", &url], &[]);
+        eventually(LIMIT, || async { tool.text().contains("serving") }).await;
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(0));
+        let text = tool.text();
+        assert!(text.contains(" INFO ") && text.contains("nmfw.calc.Add"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains(SECRET), "{text}");
+    }
+
+    async fn some_methods_only(broker: TestBroker) {
+        let args = ["run", "--methods", "Add, calc.Calc.Average", "--server", &broker.url()];
+        let tool = Tool::start(TOOL, &args, &[]);
+        tool.serves().await;
+        assert_eq!(endpoints(&info(&broker.url(), "calc").await), ["Average", "Add"]);
+        let client = calc::client(&broker.url()).await.unwrap();
+        client.add(AddRequest::default()).await.unwrap();
+        let status = client.expression(ExpressionRequest::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+
+        let args = ["run", "--methods", "Add,Sum", "--log", "pretty", "--server", &broker.url()];
+        let output = output(TOOL, &args, &[]).await;
+        assert_eq!(output.code, Some(1));
+        let error = "error: there is no method \"Sum\" to serve; there are: Average, Add, Expression\n";
+        assert!(output.stderr.contains(error), "{}", output.stderr);
+    }
+
+    async fn several_services_and_a_setup_that_fails(broker: TestBroker) {
+        let url = broker.url();
+        let args = ["serve", "--twice", "--methods", "calc.Calc.Add", "--server", &url];
+        let tool = Tool::start(OWN_TOOL, &args, &[]);
+        eventually(LIMIT, || async {
+            tool.lines().iter().filter(|line| line["msg"] == "serving").count() == 2
+        })
+        .await;
+        let other = CalcClient::new(
+            nmfw::Channel::new(nmfw::connect(&url).await.unwrap()).subject("other"),
+        );
+        other.add(AddRequest::default()).await.unwrap();
+        assert_eq!(endpoints(&info(&url, "other").await), ["Add"]);
+        tool.terminate();
+        assert_eq!(tool.ended().await, Some(0));
+        // What is about no service in particular does not say one.
+        let stopped = tool.lines().into_iter().find(|line| line["msg"] == "stopped").unwrap();
+        assert_eq!(stopped["service"], Value::Null);
+
+        let args = ["serve", "--fail", "--log", "pretty", "--server", &url];
+        let output = output(OWN_TOOL, &args, &[]).await;
+        assert_eq!(output.code, Some(1));
+        assert!(output.stderr.contains("error: No such file"), "{}", output.stderr);
+    }
+
+    async fn flags_go_before_variables(broker: TestBroker) {
+        let home = tempfile::tempdir().unwrap();
+        let contexts = home.path().join("nats/context");
+        std::fs::create_dir_all(&contexts).unwrap();
+        let here = serde_json::json!({ "url": broker.url() }).to_string();
+        std::fs::write(contexts.join("here.json"), here).unwrap();
+        let home = home.path().to_str().unwrap();
+        let nowhere = "127.0.0.1:1";
+        let url = broker.url();
+        for (args, variables) in [
+            (&["run", "--context", "here"][..], &[("NATS_URL", nowhere), ("CONTEXT", "x")][..]),
+            (&["run", "--server", &url], &[("NATS_URL", nowhere), ("CONTEXT", "x")]),
+            (&["run"], &[("CONTEXT", "here"), ("NATS_URL", nowhere)]),
+            (&["run"], &[("CONTEXT", ""), ("NATS_URL", &url), ("MAX_RECON", ""), ("DEBUG", "")]),
+        ] {
+            let mut variables = variables.to_vec();
+            variables.push(("XDG_CONFIG_HOME", home));
+            let tool = Tool::start(TOOL, args, &variables);
+            tool.serves().await;
+            assert!(tool.lines().iter().all(|line| line["level"] != "debug"));
+        }
+    }
+
+    async fn gives_up_reconnecting(broker: TestBroker) {
+        let mut broker = broker;
+        let args = ["run", "--max-recon", "2", "--server", &broker.url()];
+        let tool = Tool::start(TOOL, &args, &[]);
+        tool.serves().await;
+        broker.stop().await.unwrap();
+        assert_eq!(tool.ended().await, Some(1));
+        let last = tool.lines().pop().unwrap();
+        assert_eq!(last["msg"], "the connection to NATS was closed");
+    }
+}
+
+/// That of the calculator, as the generator takes it from the crate.
+fn version() -> Value {
+    env!("CARGO_PKG_VERSION").into()
+}

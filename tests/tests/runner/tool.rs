@@ -1,0 +1,145 @@
+//! A tool as a process: what it is given, what it says, how it ends.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use nmfw_tests::eventually;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Nothing but the runner.
+pub(crate) const TOOL: &str = env!("CARGO_BIN_EXE_tool");
+/// With flags and subcommands of its own, and a service that does not do well.
+pub(crate) const OWN_TOOL: &str = env!("CARGO_BIN_EXE_own_tool");
+
+/// What blocks its thread is given some 10 seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(25);
+
+/// Variables that tell the runner something.
+const VARIABLES: [&str; 8] = [
+    "CONTEXT",
+    "NATS_CONTEXT",
+    "NATS_URL",
+    "MAX_RECON",
+    "DEBUG",
+    "RUST_LOG",
+    "NO_COLOR",
+    "XDG_CONFIG_HOME",
+];
+
+fn command(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command
+        .env("XDG_CONFIG_HOME", "/does/not/exist")
+        .args(args)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What a process that has ended has said.
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a tool to its end.
+pub(crate) async fn output(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = command(program, args, variables);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = tokio::time::timeout(LIMIT, output).await.unwrap().unwrap();
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A tool that serves; killed when dropped.
+pub(crate) struct Tool {
+    child: Mutex<Child>,
+    text: Arc<Mutex<String>>,
+}
+
+impl Tool {
+    pub(crate) fn start(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = command(program, args, variables).spawn().unwrap();
+        let text = Arc::new(Mutex::new(String::new()));
+        let (said, stderr) = (Arc::clone(&text), child.stderr.take().unwrap());
+        // Ends with the process.
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stderr);
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                said.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let child = Mutex::new(child);
+        Self { child, text }
+    }
+
+    /// All that it has logged.
+    pub(crate) fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// The lines of its log, each of which has to be JSON.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let parse = |line: &str| {
+            let parsed: Result<Value, _> = serde_json::from_str(line);
+            parsed.unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        self.text().lines().map(parse).collect()
+    }
+
+    /// Waits for a line.
+    pub(crate) async fn line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        eventually(LIMIT, || async {
+            let mut lines = self.lines().into_iter();
+            lines.find(|line| is_it(line)).ok_or_else(|| self.text())
+        })
+        .await
+    }
+
+    /// Waits until it serves.
+    pub(crate) async fn serves(&self) {
+        self.line(|line| line["msg"] == "serving").await;
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.lock().unwrap().id()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, for all that it has said, and gives its exit status.
+    pub(crate) async fn ended(&self) -> Option<i32> {
+        let status = eventually(LIMIT, || async {
+            let status = self.child.lock().unwrap().try_wait().unwrap();
+            status.ok_or_else(|| self.text())
+        })
+        .await;
+        // The thread that reads drops its share at the end.
+        eventually(LIMIT, || async { Arc::strong_count(&self.text) == 1 }).await;
+        status.code()
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        _ = child.kill();
+        _ = child.wait();
+    }
+}
