@@ -145,8 +145,7 @@ async fn the_five_minutes() {
 
     // The same as a tool.
     run(Command::new(env!("CARGO"))
-        .args(["add", "--features", "cli", "--path"])
-        .arg(repository().join("nmfw"))
+        .args(["add", "nmfw", "--features", "cli"])
         .current_dir(&greeter));
     let main = std::fs::read_to_string(greeter.join("src/main.rs")).unwrap();
     let (kept, _) = main.split_once("#[tokio::main]").unwrap();
