@@ -7,12 +7,22 @@ use std::{
 };
 
 use super::log;
+use crate::server::Ending;
 
 /// The exit status when the grace period ended with requests under way.
 pub const EXIT_GRACE_ENDED: u8 = 3;
 
 /// The exit status when a second signal ended the service with requests under way.
 pub const EXIT_FORCED: u8 = 4;
+
+/// The exit status of a service that was told to stop.
+pub(super) const fn status(ending: Ending) -> u8 {
+    match ending {
+        Ending::Drained => 0,
+        Ending::GraceEnded => EXIT_GRACE_ENDED,
+        Ending::Forced => EXIT_FORCED,
+    }
+}
 
 /// Shows an error with its causes on standard error, and gives the exit status for it, 1.
 ///

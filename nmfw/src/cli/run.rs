@@ -6,12 +6,11 @@ use clap::Args;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use super::{
-    BoxError, Connect, EXIT_FORCED, EXIT_GRACE_ENDED, IntoServices, Log, failure, help,
-    log::process, signals::Signals,
+    BoxError, Connect, IntoServices, Log, exit, failure, help, log::process, signals::Signals,
 };
 use crate::{
     ConnectOptions, Connection, Server,
-    server::{Ending, Running, Service},
+    server::{Ending, Running},
 };
 
 // Included, as clap would take a comment here for the text of a help.
@@ -79,25 +78,8 @@ impl Run {
         self,
         add: impl AsyncFnOnce(Server) -> Result<Server, BoxError>,
     ) -> ExitCode {
-        let outcome = match (self.log.init(), Signals::listen()) {
-            (Ok(()), Ok((signals, requests))) => {
-                let outcome = self.work(&signals, requests, add).await;
-                let status = match &outcome {
-                    Ok(Ending::GraceEnded) => Some(EXIT_GRACE_ENDED),
-                    Ok(Ending::Forced) => Some(EXIT_FORCED),
-                    Ok(Ending::Drained) | Err(_) => None,
-                };
-                if let Some(status) = status {
-                    signals.over(status);
-                    return ExitCode::from(status);
-                }
-                outcome.map(drop)
-            }
-            (Err(error), _) => Err(error.into()),
-            (_, Err(error)) => Err(error.into()),
-        };
-        match outcome {
-            Ok(()) => ExitCode::SUCCESS,
+        match self.try_serve(add).await {
+            Ok(ending) => ExitCode::from(exit::status(ending)),
             Err(error) => failure(&*error),
         }
     }
@@ -109,6 +91,19 @@ impl Run {
             Some(methods) => server.only(methods.iter().map(|name| name.trim())),
             None => server,
         }
+    }
+
+    async fn try_serve(
+        self,
+        add: impl AsyncFnOnce(Server) -> Result<Server, BoxError>,
+    ) -> Result<Ending, BoxError> {
+        self.log.init()?;
+        let (signals, requests) = Signals::listen()?;
+        let ending = self.work(&signals, requests, add).await?;
+        if ending != Ending::Drained {
+            signals.over(exit::status(ending));
+        }
+        Ok(ending)
     }
 
     async fn work(
@@ -134,20 +129,5 @@ impl Run {
         signals.grace(server.grace_period());
         let started = |running: &Running| process::runs(running.services());
         Ok(server.serve_while(requests, started).await?)
-    }
-}
-
-/// For the log and the help, before anything is checked.
-impl Service {
-    pub(super) fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(self.spec.discovery_name())
-    }
-
-    pub(super) fn shown_version(&self) -> &str {
-        self.version.as_deref().unwrap_or(self.spec.semver())
-    }
-
-    pub(super) fn shown_description(&self) -> &str {
-        self.description.as_deref().unwrap_or(self.spec.about())
     }
 }

@@ -96,12 +96,11 @@ async fn listen(
                 count += 1;
                 let now = Instant::now();
                 end = match count {
-                    _ if is_over => leave(EXIT_FORCED),
-                    1 => now
+                    1 if !is_over => now
                         .checked_add(grace.saturating_add(MAX_DRAIN))
                         .map(|at| (at, EXIT_GRACE_ENDED)),
-                    2 => Some((now + MAX_FORCED, EXIT_FORCED)),
-                    _ => leave(EXIT_FORCED),
+                    2 if !is_over => Some((now + MAX_FORCED, EXIT_FORCED)),
+                    _ => leave(EXIT_FORCED, "told once more to stop: the process is ended as it is"),
                 };
                 // Fails when the server has ended, and with it the need to tell it.
                 _ = signal.send(());
@@ -114,15 +113,12 @@ async fn listen(
                 }
                 None => return,
             },
-            status = time_is_up => leave(status),
+            status = time_is_up => leave(status, "something blocks its thread: the process is ended as it is"),
         }
     }
 }
 
-fn leave(status: u8) -> ! {
-    tracing::error!(
-        status,
-        "something blocks its thread: the process is ended as it is"
-    );
+fn leave(status: u8, why: &str) -> ! {
+    tracing::error!(status, "{why}");
     std::process::exit(status.into())
 }

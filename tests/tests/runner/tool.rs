@@ -19,8 +19,8 @@ pub(crate) const OWN_TOOL: &str = env!("CARGO_BIN_EXE_own_tool");
 /// What blocks its thread is given some 10 seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 
-/// Variables that tell the runner something.
-const VARIABLES: [&str; 8] = [
+/// Variables that tell the runner, or its help, something.
+const VARIABLES: [&str; 10] = [
     "CONTEXT",
     "NATS_CONTEXT",
     "NATS_URL",
@@ -29,6 +29,8 @@ const VARIABLES: [&str; 8] = [
     "RUST_LOG",
     "NO_COLOR",
     "XDG_CONFIG_HOME",
+    "COLUMNS",
+    "CLICOLOR_FORCE",
 ];
 
 fn command(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Command {
