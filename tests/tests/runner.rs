@@ -168,6 +168,7 @@ async fn what_keeps_it_from_starting_is_said() {
                 let line: Value = serde_json::from_str(last).unwrap();
                 assert_eq!(line["level"], "error");
                 assert_eq!(line["service"], "calc");
+                assert_ne!(line["cause"], "");
             } else {
                 assert!(last.starts_with("error: "), "{}", output.stderr);
             }
@@ -415,6 +416,7 @@ on_both_brokers! {
         assert_eq!(tool.ended().await, Some(1));
         let last = tool.lines().pop().unwrap();
         assert_eq!(last["msg"], "the connection to NATS was closed");
+        assert_eq!((&last["level"], &last["cause"]), (&"error".into(), &Value::Null));
     }
 }
 

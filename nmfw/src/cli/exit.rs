@@ -41,11 +41,13 @@ pub(super) const fn status(ending: Ending) -> u8 {
 ///
 /// It is a line of the log where the log is in JSON, so that everything there is.
 pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
+    let causes = causes(error);
     if log::is_json() && tracing::enabled!(tracing::Level::ERROR) {
-        tracing::error!(cause = causes(error).join(": "), "{error}");
+        let cause = (!causes.is_empty()).then(|| causes.join(": "));
+        tracing::error!(cause, "{error}");
     } else {
         let mut text = format!("error: {error}\n");
-        for cause in causes(error) {
+        for cause in causes {
             text.push_str(&format!("  caused by: {cause}\n"));
         }
         // Nobody is left to be told if this fails.
