@@ -11,7 +11,7 @@ use nmfw_tests::{
     broker::{Kind, Options},
     eventually,
     foreign::{or_not_run, prometheus},
-    ports,
+    ports::free_port,
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 use serde_json::Value;
@@ -44,9 +44,10 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     .await
 }
 
-async fn serve(url: &str) -> (Running, SocketAddr) {
+/// The recorder is of the process: so each test has a service of its own name.
+async fn serve(url: &str, name: &str) -> (Running, SocketAddr) {
     let running = Server::new(nmfw::connect(url).await.unwrap())
-        .add_service(PuppetServer::new(Strings::default()))
+        .add_service(PuppetServer::new(Strings::default()).name(name))
         .metrics(([127, 0, 0, 1], 0))
         .start()
         .await
@@ -67,7 +68,7 @@ async fn probes_are_answered() {
     let mut broker = TestBroker::start(Kind::Embedded, Options::default())
         .await
         .unwrap();
-    let (running, address) = serve(&broker.url()).await;
+    let (running, address) = serve(&broker.url(), "probed").await;
     assert_eq!(get(address, "/healthz").await, (200, "ok\n".to_owned()));
     let (status, body) = get(address, "/readyz").await;
     assert_eq!(
@@ -89,7 +90,7 @@ async fn probes_are_answered() {
     let another = TestBroker::start(Kind::Embedded, Options::default())
         .await
         .unwrap();
-    let (second, elsewhere) = serve(&another.url()).await;
+    let (second, elsewhere) = serve(&another.url(), "probed-too").await;
     let (status, metrics) = get(elsewhere, "/metrics").await;
     assert!(
         status == 200 && metrics.contains("nmfw_handler_runtime"),
@@ -125,7 +126,7 @@ async fn the_linter_has_nothing_to_say() {
     let broker = TestBroker::start(Kind::Embedded, Options::default())
         .await
         .unwrap();
-    let (_running, address) = serve(&broker.url()).await;
+    let (_running, address) = serve(&broker.url(), "linted").await;
     call(&broker.url(), 3).await;
     let (_, metrics) = get(address, "/metrics").await;
     let mut lint = Command::new(&programs.promtool)
@@ -162,7 +163,7 @@ async fn prometheus_scrapes_it() {
         return;
     };
     let server = NatsServer::start().await.unwrap();
-    let (_running, address) = serve(&server.url()).await;
+    let (_running, address) = serve(&server.url(), "scraped").await;
     call(&server.url(), 42).await;
 
     let folder = tempfile::tempdir().unwrap();
@@ -171,7 +172,7 @@ async fn prometheus_scrapes_it() {
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: calc\n  static_configs: [{{targets: ['{address}']}}]\n"
     );
     std::fs::write(&config, text).unwrap();
-    let listen = SocketAddr::from(([127, 0, 0, 1], ports::free().unwrap()));
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let _prometheus = Command::new(&programs.prometheus)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!(
@@ -204,18 +205,18 @@ async fn prometheus_scrapes_it() {
         .await;
     };
     has(
-        "sum(nmfw_server_requests_total%7Bfunction=%22Echo%22,code=%22OK%22%7D)",
+        "sum(nmfw_server_requests_total%7Bservice=%22scraped%22,function=%22Echo%22,code=%22OK%22%7D)",
         42.0,
     )
     .await;
     has(
-        "sum(nmfw_handler_runtime_count%7Bfunction=%22Echo%22%7D)",
+        "sum(nmfw_handler_runtime_count%7Bservice=%22scraped%22,function=%22Echo%22%7D)",
         42.0,
     )
     .await;
     has("max(nmfw_server_utilization_ratio)", 0.0).await;
     has(
-        "max(nmfw_server_concurrency_limit%7Bfunction=%22Echo%22%7D)",
+        "max(nmfw_server_concurrency_limit%7Bservice=%22scraped%22,function=%22Echo%22%7D)",
         1024.0,
     )
     .await;

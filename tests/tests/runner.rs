@@ -12,8 +12,13 @@ use nmfw_tests::{
     TestBroker,
     calc::{self, AddRequest, CalcClient, ExpressionRequest},
     eventually, on_both_brokers,
+    ports::free_port,
 };
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tool::{LIMIT, OWN_TOOL, TOOL, Tool, output};
 use tracing::subscriber::NoSubscriber;
 
@@ -70,6 +75,7 @@ async fn help_and_version() {
         ("help.txt", &["--help"][..]),
         ("run-help.txt", &["run", "--help"]),
         ("run-h.txt", &["run", "-h"]),
+        ("permissions-help.txt", &["permissions", "--help"]),
         ("version.txt", &["--version"]),
     ] {
         // Whatever is in the environment is not shown.
@@ -77,6 +83,7 @@ async fn help_and_version() {
             ("NATS_URL", SECRET),
             ("CONTEXT", SECRET),
             ("MAX_RECON", "4711"),
+            ("PORT", "4711"),
             ("DEBUG", SECRET),
         ];
         let output = output(TOOL, args, &variables).await;
@@ -98,6 +105,7 @@ async fn wrong_command_lines() {
             "cannot be used with",
         ),
         (&["run", "--max-recon", "0"], "a number from 1, or -1"),
+        (&["run", "--port", "65536"], "a number from 1 to 65535"),
         (&["run", "--log", "xml"], "possible values: json, pretty"),
         (&["run", "--contxt", "b"], "--context"),
         (&["walk"], "walk"),
@@ -423,4 +431,87 @@ on_both_brokers! {
 /// That of the calculator, as the generator takes it from the crate.
 fn version() -> Value {
     env!("CARGO_PKG_VERSION").into()
+}
+
+#[tokio::test]
+async fn permissions_are_printed() {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../nmfw-build/tests/golden/permissions");
+    for (role, file) in [
+        ("client", "calc.client.conf"),
+        ("service", "calc.service.conf"),
+        ("observer", "calc.observer.conf"),
+        ("export", "calc.exports.conf"),
+    ] {
+        let mut args = vec!["permissions", "--role", role];
+        if role == "service" {
+            // What build scripts write is for callers in other accounts, too.
+            args.push("--across-accounts");
+        }
+        let printed = output(TOOL, &args, &[]).await;
+        assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+        let expected = std::fs::read_to_string(golden.join(file)).unwrap();
+        assert_eq!(printed.stdout, expected, "{file}");
+    }
+    let some = ["permissions", "--role", "client", "--method", "Add,Average"];
+    let some = output(TOOL, &some, &[]).await.stdout;
+    assert!(
+        some.contains("nmfw.calc.Add\"") && !some.contains("Expression"),
+        "{some}"
+    );
+    let nsc = ["permissions", "--role", "client", "--format", "nsc"];
+    let named = [&nsc[..], &["--account", "CALLERS", "--user", "web"]].concat();
+    let printed = output(TOOL, &named, &[]).await;
+    assert!(
+        printed
+            .stdout
+            .contains("nsc add user --account 'CALLERS' --name 'web'"),
+        "{}",
+        printed.stdout
+    );
+
+    for (args, code, text) in [
+        (&nsc[..], 1, "account"),
+        (
+            &["permissions", "--role", "client", "--method", "Ad"],
+            1,
+            "calc.Calc.Add, calc.Calc.Expression",
+        ),
+        (
+            &["permissions", "--role", "boss"],
+            2,
+            "possible values: service, client",
+        ),
+        (&["permissions"], 2, "--role"),
+    ] {
+        let output = output(TOOL, args, &[]).await;
+        assert_eq!(output.code, Some(code), "{args:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains(text), "{}", output.stderr);
+    }
+}
+
+on_both_brokers! {
+    async fn a_port_answers_probes(broker: TestBroker) {
+        let port = free_port().unwrap().to_string();
+        let variables = [("NATS_URL", broker.url()), ("PORT", port.clone())];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let tool = Tool::start(TOOL, &["run", "--log", "json"], &variables);
+        tool.serves().await;
+        let get = async |path: &str| {
+            let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+            let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        assert!(get("/readyz").await.contains("\"SERVING\""));
+        assert!(get("/metrics").await.contains("nmfw_server_concurrency_limit{"));
+
+        // Somebody else's already.
+        let second = output(TOOL, &["run", "--port", &port], &variables).await;
+        assert_eq!(second.code, Some(1));
+        assert!(second.stderr.contains(&format!("cannot listen on 0.0.0.0:{port}")), "{}", second.stderr);
+    }
 }

@@ -40,6 +40,8 @@ enum Command {
         #[arg(long, conflicts_with_all = ["server", "context"], help_heading = "Connection")]
         embedded: bool,
     },
+    /// Print the NATS permissions that a user needs
+    Permissions(cli::Permissions),
     /// Call the service: the average of numbers
     Average {
         #[command(flatten)]
@@ -96,6 +98,9 @@ async fn main() -> ExitCode {
 async fn command(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Run { run, embedded } => return serve(run, embedded).await,
+        Command::Permissions(permissions) => {
+            return Ok(permissions.print(CalcServer::new(Calculator)));
+        }
         Command::Average { call, values } => {
             let calc = call.client().await?;
             print(&calc.average(AverageRequest { values }).await?);

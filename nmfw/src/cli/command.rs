@@ -4,7 +4,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{FromArgMatches, Subcommand};
 
-use super::{IntoServices, Run};
+use super::{IntoServices, Permissions, Run};
 
 // Included, as clap would take a comment here for the text of a help.
 #[doc = include_str!("../docs/cli/command.md")]
@@ -19,6 +19,12 @@ pub enum Command {
     /// At the first signal it takes no more requests, and those under way may come to their end
     /// while the grace period lasts. A second signal ends it at once.
     Run(Run),
+
+    /// Print the NATS permissions that a user needs
+    ///
+    /// They are the least that is enough for an instance of the service, for its clients, or for some
+    /// of its methods; also what one account exports to another. It connects to nothing.
+    Permissions(Permissions),
 }
 
 impl Command {
@@ -26,6 +32,7 @@ impl Command {
     pub async fn execute(self, services: impl IntoServices) -> ExitCode {
         match self {
             Self::Run(run) => run.serve(services).await,
+            Self::Permissions(permissions) => permissions.print(services),
         }
     }
 }

@@ -5,6 +5,7 @@ mod connect;
 mod exit;
 mod help;
 mod log;
+mod permissions;
 mod run;
 mod services;
 mod signals;
@@ -19,6 +20,7 @@ pub use self::{
     exit::{EXIT_FORCED, EXIT_GRACE_ENDED, failure},
     help::version,
     log::{Log, LogFormat},
+    permissions::Permissions,
     run::Run,
     services::IntoServices,
 };

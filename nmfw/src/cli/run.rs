@@ -1,6 +1,6 @@
 //! [`Run`]: serving, as a command line says it.
 
-use std::process::ExitCode;
+use std::{net::Ipv4Addr, process::ExitCode};
 
 use clap::Args;
 use futures_util::{StreamExt, stream::BoxStream};
@@ -36,10 +36,33 @@ pub struct Run {
     )]
     pub methods: Option<Vec<String>>,
 
-    // A `--port` for what is served beside NATS, metrics and health, belongs here.
+    /// Answer Prometheus and probes by HTTP on this port
+    ///
+    /// There are /metrics, /healthz and /readyz, on all addresses of the machine, for whoever gets
+    /// there. Without it, or with 0, it does not listen.
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_parser = port,
+        env = "PORT",
+        hide_env_values = true,
+        help_heading = "Service"
+    )]
+    port: Option<u16>,
+
     /// How to log.
     #[command(flatten)]
     pub log: Log,
+}
+
+fn port(text: &str) -> Result<u16, &'static str> {
+    match text {
+        // A variable that is set to nothing is as good as one that is not set.
+        "" => Ok(0),
+        _ => text
+            .parse()
+            .map_err(|_| "it must be a number from 1 to 65535"),
+    }
 }
 
 impl Run {
@@ -84,9 +107,13 @@ impl Run {
         }
     }
 
-    /// A server with the methods that the command line says, for who has a connection already.
+    /// A server with the methods and the port that the command line says, for who has a connection
+    /// already.
     pub fn server(&self, connection: Connection) -> Server {
-        let server = Server::new(connection);
+        let mut server = Server::new(connection);
+        if let Some(port) = self.port.filter(|port| *port > 0) {
+            server = server.metrics((Ipv4Addr::UNSPECIFIED, port));
+        }
         match &self.methods {
             Some(methods) => server.only(methods.iter().map(|name| name.trim())),
             None => server,

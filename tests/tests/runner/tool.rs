@@ -20,7 +20,8 @@ pub(crate) const OWN_TOOL: &str = env!("CARGO_BIN_EXE_own_tool");
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 
 /// Variables that tell the runner, or its help, something.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
+    "PORT",
     "CONTEXT",
     "NATS_CONTEXT",
     "NATS_URL",
