@@ -199,7 +199,7 @@ impl Server {
     /// all the same as *not started*, so that clients send them to other instances; calls under way go
     /// on. And it is `NOT_SERVING`:
     ///
-    /// - in `/readyz` of [`metrics`](Self::metrics),
+    /// - in `/readyz` of `Server::metrics`,
     /// - in the answers to INFO, in the metadata `nmfw.health`, and to STATS, in the data of each
     ///   endpoint,
     /// - to whom asks by NATS, on the subject `<subject of the service>._health`: the answer is a
