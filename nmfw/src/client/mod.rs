@@ -8,11 +8,13 @@ mod per_method;
 mod ready;
 mod replies;
 mod requests;
+mod retry;
 mod transport;
 
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
     requests::Requests,
+    retry::{RetryLayer, RetryPolicy},
 };
 pub(crate) use self::{replies::Replies, transport::Transport};

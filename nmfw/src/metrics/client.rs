@@ -21,6 +21,7 @@ pub(crate) struct CallMetrics {
     duration: Histogram,
     in_flight: Gauge,
     redispatches: Counter,
+    retries: Counter,
     sent: Traffic,
     received: Traffic,
 }
@@ -47,6 +48,7 @@ impl CallMetrics {
             duration: metrics::histogram!(names::CLIENT_DURATION, labels.all()),
             in_flight: metrics::gauge!(names::CLIENT_IN_FLIGHT, labels.all()),
             redispatches: metrics::counter!(names::CLIENT_REDISPATCHES, labels.all()),
+            retries: metrics::counter!(names::CLIENT_RETRIES, labels.all()),
             sent: Traffic::new(
                 names::CLIENT_SENT_BYTES,
                 names::CLIENT_SENT_MESSAGES,
@@ -59,6 +61,10 @@ impl CallMetrics {
             ),
             labels,
         }
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.increment(1);
     }
 
     pub(crate) fn redispatched(&self) {

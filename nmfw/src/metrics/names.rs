@@ -69,6 +69,8 @@ metrics! {
         "Calls under way";
     CLIENT_REDISPATCHES = "nmfw_client_redispatches_total", Counter,
         "Times that a call was sent again, as no instance had started it";
+    CLIENT_RETRIES = "nmfw_client_retries_total", Counter,
+        "Times that a call was made again by a retry layer, as it had failed";
     CLIENT_SENT_BYTES = "nmfw_client_sent_bytes_total", Counter in Bytes,
         "Encoded requests, each call's once";
     CLIENT_RECEIVED_BYTES = "nmfw_client_received_bytes_total", Counter in Bytes,

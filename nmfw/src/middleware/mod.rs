@@ -34,7 +34,7 @@ pub struct Request {
 }
 
 /// What comes with a call besides its message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
@@ -73,6 +73,16 @@ impl Request {
             head: Box::new(head),
             body: body.into(),
         }
+    }
+
+    /// The same again; `None` if its messages come from a stream, which can be taken once.
+    pub(crate) fn try_clone(&self) -> Option<Self> {
+        let body = self.body()?.clone();
+        Some(Self {
+            method: self.method,
+            head: self.head.clone(),
+            body: body.into(),
+        })
     }
 
     /// The method that is called.
