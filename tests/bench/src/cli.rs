@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     peer::Peer,
-    setup::{Many, Tracing},
+    setup::{Listener, Many},
     work::Work,
 };
 
@@ -87,7 +87,7 @@ pub(crate) struct Worker {
     pub(crate) counting: bool,
     /// Who listens to `tracing`
     #[arg(long, default_value_t)]
-    pub(crate) tracing: Tracing,
+    pub(crate) listener: Listener,
     /// What a server has many of
     #[arg(long)]
     pub(crate) many: Option<Many>,
@@ -213,12 +213,12 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         assert!(!help.contains("Serves"), "{help}");
         let cli =
-            parse("call nmfw-base nats://x:1 --clients 3 --counting --tracing lines").unwrap();
+            parse("call nmfw-base nats://x:1 --clients 3 --counting --listener lines").unwrap();
         let Some(Role::Call(worker)) = cli.role else {
             panic!("{cli:?}")
         };
         assert_eq!((worker.peer, worker.clients), (Peer::NmfwBase, 3));
         assert!(worker.counting);
-        assert_eq!(worker.tracing, Tracing::Lines);
+        assert_eq!(worker.listener, Listener::Lines);
     }
 }

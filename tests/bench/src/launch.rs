@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::{
     foreign,
     peer::Peer,
-    setup::{Setup, Tracing},
+    setup::{Listener, Setup},
 };
 
 /// A program that takes `serve` and `call` as this one does.
@@ -102,8 +102,8 @@ impl Launcher {
         if setup.counting {
             command.arg("--counting");
         }
-        if setup.tracing != Tracing::Off {
-            command.arg("--tracing").arg(setup.tracing.to_string());
+        if setup.listener != Listener::Off {
+            command.arg("--listener").arg(setup.listener.to_string());
         }
         if let Some((many, count)) = setup.many
             && part == Part::Server

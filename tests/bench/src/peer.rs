@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 
 use crate::protocol::What;
-use crate::setup::{Broker, Many, Tracing};
+use crate::setup::{Broker, Listener, Many};
 use crate::work::{Case, Work};
 
 /// A way to make calls.
@@ -140,7 +140,7 @@ impl Peer {
                 _ => Err("only nmfw and tonic are built as packages of their own"),
             });
         }
-        if case.work == Work::UnaryTracingOff || case.setup.tracing != Tracing::Off {
+        if case.work == Work::UnaryTracingOff || case.setup.listener != Listener::Off {
             return Some(match self {
                 Self::Nmfw | Self::NmfwBase => Ok(()),
                 _ => Err("only nmfw over NATS traces calls of client and server"),

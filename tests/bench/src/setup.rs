@@ -14,7 +14,7 @@ pub(crate) struct Setup {
     pub(crate) clients: usize,
     /// Client and server run on one thread each, and count allocations.
     pub(crate) counting: bool,
-    pub(crate) tracing: Tracing,
+    pub(crate) listener: Listener,
     /// What there is many of, and how many.
     pub(crate) many: Option<(Many, usize)>,
 }
@@ -25,9 +25,9 @@ pub(crate) enum Broker {
     Embedded,
 }
 
-/// Who listens to the `tracing` of client and server.
+/// Who takes what client and server tell of themselves, by `tracing` and `metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tracing {
+pub(crate) enum Listener {
     /// Nobody
     #[default]
     Off,
@@ -35,6 +35,8 @@ pub(crate) enum Tracing {
     Spans,
     /// The same, with a line of text a span, which nobody reads
     Lines,
+    /// A recorder of metrics for Prometheus, and no subscriber
+    Metrics,
 }
 
 /// What a process has many of where it is measured how costs grow.
@@ -57,22 +59,22 @@ impl Setup {
         instances: 1,
         clients: 1,
         counting: false,
-        tracing: Tracing::Off,
+        listener: Listener::Off,
         many: None,
     };
 
     /// What cases have in common that are measured in the same rounds, with the same broker: all but
     /// tracing, which is to be held against none.
-    pub(crate) fn without_tracing(self) -> Self {
+    pub(crate) fn without_listener(self) -> Self {
         Self {
-            tracing: Tracing::Off,
+            listener: Listener::Off,
             ..self
         }
     }
 }
 
 /// The name, as on the command line.
-impl fmt::Display for Tracing {
+impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.to_possible_value();
         f.write_str(value.as_ref().map_or("", |value| value.get_name()))

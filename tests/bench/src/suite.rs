@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
             (timed.len() * self.suite.rounds as usize + counted.len()) * self.launchers.len();
         let mut setups: Vec<Setup> = Vec::new();
         for case in &timed {
-            let setup = case.setup.without_tracing();
+            let setup = case.setup.without_listener();
             if !setups.contains(&setup) {
                 setups.push(setup);
             }
@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
         for setup in setups {
             let cases = timed
                 .iter()
-                .filter(|case| case.setup.without_tracing() == setup);
+                .filter(|case| case.setup.without_listener() == setup);
             self.rounds(&cases.copied().collect::<Vec<_>>()).await?;
         }
         for case in counted {

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use crate::{
     growth,
     protocol::{Job, What},
-    setup::{Broker, Many, Setup, Tracing},
+    setup::{Broker, Listener, Many, Setup},
 };
 
 /// A kind of work.
@@ -26,6 +26,8 @@ pub(crate) enum Work {
     UnaryTracingSpans,
     /// The same with a line of text a span, which is thrown away
     UnaryTracingLines,
+    /// The same with no subscriber and all metrics, in client and server
+    UnaryMetrics,
     /// Messages from the server
     ServerStreaming,
     /// Messages to the server
@@ -83,6 +85,7 @@ impl Work {
         Self::UnaryTracingOff,
         Self::UnaryTracingSpans,
         Self::UnaryTracingLines,
+        Self::UnaryMetrics,
         Self::ServerStreaming,
         Self::ClientStreaming,
         Self::BidiStreaming,
@@ -122,7 +125,7 @@ impl Work {
         let plain = Setup::PLAIN;
         let instances = |instances| Setup { instances, ..plain };
         let clients = |clients| Setup { clients, ..plain };
-        let tracing = |tracing| Setup { tracing, ..plain };
+        let listener = |listener| Setup { listener, ..plain };
         match self {
             Self::Unary if quick => self.grid(What::Unary, &[1, 128, 1024], &[SMALL], plain),
             Self::Unary => {
@@ -134,10 +137,13 @@ impl Work {
             Self::UnaryMetadata => self.grid(What::Metadata, &[128], &[SMALL], plain),
             Self::UnaryTracingOff => self.grid(What::Unary, &[128], &[SMALL], plain),
             Self::UnaryTracingSpans => {
-                self.grid(What::Unary, &[128], &[SMALL], tracing(Tracing::Spans))
+                self.grid(What::Unary, &[128], &[SMALL], listener(Listener::Spans))
             }
             Self::UnaryTracingLines => {
-                self.grid(What::Unary, &[128], &[SMALL], tracing(Tracing::Lines))
+                self.grid(What::Unary, &[128], &[SMALL], listener(Listener::Lines))
+            }
+            Self::UnaryMetrics => {
+                self.grid(What::Unary, &[128], &[SMALL], listener(Listener::Metrics))
             }
             Self::ServerStreaming => self.grid(What::Download, streams, sizes, plain),
             Self::ClientStreaming => self.grid(What::Upload, streams, sizes, plain),

@@ -26,7 +26,7 @@ use crate::{
 
 /// Serves as a peer until the input ends.
 pub(crate) fn serve(worker: &Worker) -> Result<(), Failure> {
-    listen(worker.tracing)?;
+    listen(worker.listener)?;
     let runtime = runtime(worker)?;
     let mut input = Input::new();
     let many = worker.many.map(|many| (many, worker.count));
@@ -61,7 +61,7 @@ pub(crate) fn call(worker: &Worker) -> Result<(), Failure> {
 }
 
 fn call_as<C: Client>(worker: &Worker) -> Result<(), Failure> {
-    listen(worker.tracing)?;
+    listen(worker.listener)?;
     let runtime = runtime(worker)?;
     let mut input = Input::new();
     let address = &worker.address;

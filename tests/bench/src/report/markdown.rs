@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Run, growth, targets, tracing};
+use super::{Run, growth, listeners, targets};
 use crate::{
     peer::Peer,
     protocol::What,
@@ -19,7 +19,7 @@ pub(super) fn render(run: &Run, results: &Results, charts: &[String]) -> String 
     for case in results.cases() {
         table(&mut out, results, &case);
     }
-    tracing::table(&mut out, results);
+    listeners::table(&mut out, results);
     growth::tables(&mut out, results);
     costs(&mut out, results);
     not_run(&mut out, results);

@@ -3,9 +3,9 @@
 mod charts;
 mod csv;
 mod growth;
+mod listeners;
 mod markdown;
 mod targets;
-mod tracing;
 
 use std::{fs, path::Path, time::Duration};
 

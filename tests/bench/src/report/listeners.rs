@@ -1,4 +1,4 @@
-//! What it costs that somebody listens to tracing.
+//! What it costs that somebody listens to tracing, or takes metrics.
 
 use std::fmt::Write as _;
 
@@ -16,14 +16,19 @@ pub(super) fn table(out: &mut String, results: &Results) {
             let ratio = listened.and_then(|row| row.rate_to(off));
             ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
         };
-        let (spans, text) = (to(Work::UnaryTracingSpans), to(Work::UnaryTracingLines));
-        let _ = writeln!(lines, "| {} | {spans} | {text} |", off.peer);
+        let [spans, text, metrics] = [
+            Work::UnaryTracingSpans,
+            Work::UnaryTracingLines,
+            Work::UnaryMetrics,
+        ]
+        .map(to);
+        let _ = writeln!(lines, "| {} | {spans} | {text} | {metrics} |", off.peer);
     }
     if !lines.is_empty() {
         let _ = writeln!(
             out,
-            "## Tracing\n\nCalls a second, to those with no subscriber.\n\n\
-             | peer | spans | a line a span |\n|---|--:|--:|\n{lines}"
+            "## Tracing and metrics\n\nCalls a second, to those that nobody listens to.\n\n\
+             | peer | spans | a line a span | metrics |\n|---|--:|--:|--:|\n{lines}"
         );
     }
 }
@@ -59,7 +64,7 @@ mod tests {
         };
         let mut out = String::new();
         table(&mut out, &results);
-        assert!(out.contains("| nmfw | 0.90 | - |"), "{out}");
+        assert!(out.contains("| nmfw | 0.90 | - | - |"), "{out}");
         results.rows.remove(0);
         out.clear();
         table(&mut out, &results);
