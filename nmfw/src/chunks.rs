@@ -25,6 +25,9 @@ const LARGE: usize = 4 * 1024;
 /// A row that takes longer to make goes as it is.
 const MAX_WAIT: Duration = Duration::from_micros(200);
 
+/// How many messages may come before the clock is looked at again.
+const LOOK_EVERY: usize = 64;
+
 /// Encodes messages: those that are there at a time, and small, in rows. None waits for another.
 pub(crate) fn encode<T: Message>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
@@ -78,7 +81,9 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
             self.row.push(&message, len);
             let mut is_late = || began.get_or_insert_with(Instant::now).elapsed() > MAX_WAIT;
             // To look at the clock takes as long as a small message does.
-            if self.row.len() >= ROW || (self.row.messages().is_power_of_two() && is_late()) {
+            let messages = self.row.messages();
+            let is_time_to_look = messages.is_power_of_two() || messages.is_multiple_of(LOOK_EVERY);
+            if self.row.len() >= ROW || (is_time_to_look && is_late()) {
                 return Close::Full;
             }
         }

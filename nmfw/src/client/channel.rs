@@ -1,6 +1,6 @@
 //! [`Channel`]: the way to a service, and how calls take it.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -207,9 +207,13 @@ impl Channel {
     where
         Q: Message + 'static,
     {
-        // The mark is of another call, and would have this one repeated.
-        let encoded =
-            encode(requests.into_streaming()).map(|requests| requests.map_err(Status::started));
+        let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
+        let encoded = encoded.map(|requests| match requests {
+            // The mark is of another call, and would have this one repeated.
+            Ok(requests) => requests.map_err(Status::started),
+            // Nobody else sees it: they are sent by a task.
+            Err(_) => Err(Status::internal("the stream of requests panicked")),
+        });
         let body = Body::Messages(Messages::new(encoded));
         Call::new(self.clone(), method, body)
     }
@@ -246,16 +250,14 @@ impl Channel {
         body: Body,
     ) -> Result<Response, Status> {
         let settings = &*self.0;
+        let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
         if let Some(status) = &settings.invalid {
-            return Err(status.clone());
+            return count.response(Err(status.clone()));
         }
         if deadline.has_passed() {
-            return Err(
-                Status::deadline_exceeded(format!("no time was left to call {method}"))
-                    .not_started(),
-            );
+            let text = format!("no time was left to call {method}");
+            return count.response(Err(Status::deadline_exceeded(text).not_started()));
         }
-        let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
         let body = count.request(body);
         let mut all = settings.metadata.clone();
         all.merge(metadata);

@@ -20,9 +20,8 @@ use crate::{
 /// Over how long a [budget](RetryLayer::budget) is reckoned.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
-/// More than any channel makes: a budget reckons in numbers that have to fit.
+/// More than any channel repeats: a budget reckons in numbers that have to fit.
 const MAX_ALWAYS: u32 = 100_000;
-const MAX_PART: f32 = 100.0;
 
 /// Repeats calls that have failed and may do better the next time: a layer for
 /// [`Channel::layer`](crate::Channel::layer).
@@ -66,7 +65,7 @@ pub struct RetryLayer {
 
 impl RetryLayer {
     /// Up to 3 attempts of calls that end with `UNAVAILABLE`, after pauses of 10 ms to 1 s, as long as
-    /// no more than a fifth of all calls are repetitions.
+    /// the budget lasts.
     pub fn new() -> Self {
         Self {
             max_attempts: 3,
@@ -74,7 +73,7 @@ impl RetryLayer {
             methods: None,
             first_pause: Duration::from_millis(10),
             longest_pause: Duration::from_secs(1),
-            budget: Arc::new(budget(10, 0.2)),
+            budget: Arc::new(budget(10, 5)),
         }
     }
 
@@ -108,13 +107,12 @@ impl RetryLayer {
         self
     }
 
-    /// Sets how many repetitions there may be: `always` a second whatever else, and besides as many as
-    /// come to this part of the calls that have succeeded in the last ten seconds: with 0.2 one for
-    /// five. By default they are 10 and 0.2.
+    /// Sets how many repetitions there may be: in any ten seconds ten times `always`, and one more for
+    /// every `calls` that have succeeded; with 0, none more. By default they are 10 and 5.
     ///
     /// It begins anew, and is shared by all clones of this layer.
-    pub fn budget(mut self, always: u32, part: f32) -> Self {
-        self.budget = Arc::new(budget(always, part));
+    pub fn budget(mut self, always: u32, calls: u32) -> Self {
+        self.budget = Arc::new(budget(always, calls));
         self
     }
 
@@ -128,13 +126,9 @@ impl RetryLayer {
     }
 }
 
-/// What tower would panic at is brought into its bounds.
-fn budget(always: u32, part: f32) -> TpsBudget {
-    let part = if part.is_finite() {
-        part.clamp(0.0, MAX_PART)
-    } else {
-        0.0
-    };
+fn budget(always: u32, calls: u32) -> TpsBudget {
+    // tower takes the part of all calls, and at most so many.
+    let part = if calls == 0 { 0.0 } else { 1.0 / calls as f32 };
     TpsBudget::new(BUDGET_WINDOW, always.min(MAX_ALWAYS), part)
 }
 
@@ -161,6 +155,7 @@ impl Layer<BoxService> for RetryLayer {
         let policy = RetryPolicy {
             layer: self.clone(),
             attempts: 1,
+            may_have_started: false,
         };
         Retry::new(policy, inner)
     }
@@ -172,6 +167,8 @@ pub struct RetryPolicy {
     layer: RetryLayer,
     /// Those that were made, with the present one.
     attempts: u32,
+    /// An instance may have started one of them.
+    may_have_started: bool,
 }
 
 impl RetryPolicy {
@@ -205,7 +202,13 @@ impl Policy<Request, Response, Status> for RetryPolicy {
             self.layer.budget.deposit();
             return None;
         };
-        if !self.is_worth_it(request, status) {
+        let is_worth_it = self.is_worth_it(request, status);
+        self.may_have_started |= !status.is_not_started();
+        if self.may_have_started && status.is_not_started() {
+            // The mark is of this attempt, and whoever sees it takes it for the call.
+            *status = status.clone().started();
+        }
+        if !is_worth_it {
             return None;
         }
         let pause = self.pause();
@@ -227,7 +230,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        if self.layer.is_for(request) {
+        if self.layer.is_for(request) && !request.method().streams() {
             request.try_clone()
         } else {
             None
@@ -248,6 +251,7 @@ mod tests {
     static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
         MethodSpec::unary("Look").no_side_effects(),
         MethodSpec::unary("Buy"),
+        MethodSpec::server_streaming("Watch").no_side_effects(),
     ]);
 
     fn look() -> Method {
@@ -341,7 +345,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_bounds_all_calls_together() {
-        let layer = RetryLayer::new().max_attempts(2).budget(0, 0.5);
+        let layer = RetryLayer::new().max_attempts(2).budget(0, 2);
         let mut calls = 0;
         for _ in 0..20 {
             calls += attempts(&layer, look(), (0, gone()), NONE).await.1;
@@ -357,10 +361,35 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_may_have_started_stays_so() {
+        let layer = RetryLayer::new().max_attempts(2);
+        let calls = Arc::new(AtomicU32::new(0));
+        let inner = BoxService::new(service_fn(move |_| {
+            let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            let status = if is_first {
+                gone()
+            } else {
+                gone().not_started()
+            };
+            async move { Err::<Response, _>(status) }
+        }));
+        let request = Request::new(look(), NONE, Metadata::new(), Bytes::new());
+        let status = layer.layer(inner).oneshot(request).await.unwrap_err();
+        assert!(!status.is_not_started());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_stream_are_not_repeated() {
+        let watch = SPEC.method(2);
+        let outcome = attempts(&RetryLayer::new(), watch, (1, gone()), NONE).await;
+        assert_eq!(outcome, (Err(Code::Unavailable), 1));
+    }
+
     #[test]
     fn odd_budgets_are_no_panic() {
-        for part in [f32::NAN, f32::INFINITY, -1.0, 1e9] {
-            _ = RetryLayer::new().budget(u32::MAX, part);
+        for calls in [0, 1, 3, u32::MAX] {
+            _ = RetryLayer::new().budget(u32::MAX, calls);
         }
     }
 }

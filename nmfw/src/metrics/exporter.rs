@@ -1,6 +1,6 @@
 //! The recorder of a process that has none of its own.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, thread, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -11,6 +11,9 @@ const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0,
 ];
+
+/// How often the recorder puts its samples together, whether somebody scrapes or not.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// The process's recorder, installed by the first who asks; `None` if the program has another one.
 pub(crate) fn installed() -> Option<&'static PrometheusHandle> {
@@ -30,5 +33,18 @@ fn install() -> Result<PrometheusHandle, BuildError> {
     for name in [names::HANDLER_RUNTIME, names::CLIENT_DURATION] {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), SECONDS)?;
     }
-    builder.install_recorder()
+    let recorder = builder.install_recorder()?;
+    let kept = recorder.clone();
+    // For as long as the process, which the recorder is of: until then it keeps each sample.
+    let upkeep = thread::Builder::new().name("nmfw-metrics".to_owned());
+    let started = upkeep.spawn(move || {
+        loop {
+            thread::sleep(UPKEEP);
+            kept.run_upkeep();
+        }
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "samples of metrics are put together only when somebody scrapes");
+    }
+    Ok(recorder)
 }

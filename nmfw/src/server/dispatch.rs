@@ -131,6 +131,11 @@ fn read(
 }
 
 fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+    // As it will be answered.
+    let status = match endpoint.limits.queue_group {
+        Some(_) => status,
+        None => status.started(),
+    };
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
         tracing::error!(
@@ -166,7 +171,11 @@ async fn answer(
         // The handler was well; its answer turned out too large. Counted besides its success.
         endpoint.stats.fail(status);
     }
-    let bytes = body.len();
+    let bytes = if started && sent.is_ok() {
+        body.len()
+    } else {
+        0
+    };
     let publishing = pin!(publish(connection, reply, headers, body));
     let published = within(MAX_SEND, publishing).await;
     let problem = match published {

@@ -82,12 +82,14 @@ impl Intake {
 
     /// Asks for no more.
     pub(super) async fn leave(&mut self) {
-        if !std::mem::replace(&mut self.is_subscribed, false) {
+        if !self.is_subscribed {
             return;
         }
         if let Err(error) = self.subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
             tracing::debug!(%error, subject = self.subject, "unsubscribing failed");
         }
+        // Only now: whoever waits here may be dropped, and it is asked again.
+        self.is_subscribed = false;
     }
 }
 

@@ -175,8 +175,10 @@ impl Server {
     /// It listens before the server waits for NATS, and until the server has ended. Nobody needs to log
     /// in: keep it where only those get who may see it.
     ///
-    /// It installs a recorder for the process, if there is none yet; with one that the program has
-    /// installed, `/metrics` is answered with 404, as that one has an exporter of its own.
+    /// When the server starts it installs a recorder for the process, if there is none yet. Methods
+    /// that the process has called before, and sessions that it has opened, are not counted then. With
+    /// a recorder that the program has installed, `/metrics` is answered with 404, as that one has an
+    /// exporter of its own.
     ///
     /// ```no_run
     /// # async fn example(nats: nmfw::Connection, calc: nmfw::server::Service) -> Result<(), nmfw::Error> {

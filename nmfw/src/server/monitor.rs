@@ -16,7 +16,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::MissedTickBehavior,
 };
 
 use super::health::{Health, Serving};
@@ -25,12 +24,9 @@ use crate::{Error, error::ErrorKind, metrics::exporter};
 /// Those who scrape and probe are few. More of them wait in the system's queue.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a request may take to come; so long an idle connection is kept, too.
-const MAX_HEADERS: Duration = Duration::from_secs(30);
-
-/// How often the recorder puts its samples together, whether somebody scrapes or not: until then it
-/// keeps each of them.
-const UPKEEP: Duration = Duration::from_secs(1);
+/// How long a connection may take for its request and its answer: who does not read must not hold up
+/// the probes.
+const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// What `/metrics` is written in.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,16 +44,15 @@ impl Monitor {
         address: SocketAddr,
         health: impl Fn() -> Health + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        exporter::installed();
         let error = |error: std::io::Error| {
             let text = format!("cannot listen on {address} for metrics and probes: {error}");
             Error::new(ErrorKind::Other, text).with_source(error)
         };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
+        exporter::installed();
         tracing::info!(%address, "answers /metrics, /healthz and /readyz");
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep());
         tasks.spawn(listen(listener, Arc::new(health)));
         Ok(Self {
             address,
@@ -67,18 +62,6 @@ impl Monitor {
 
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-async fn upkeep() {
-    let Some(recorder) = exporter::installed() else {
-        return;
-    };
-    let mut ticks = tokio::time::interval(UPKEEP);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        recorder.run_upkeep();
     }
 }
 
@@ -116,11 +99,12 @@ async fn serve(stream: TcpStream, health: &(impl Fn() -> Health + Sync)) {
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection for metrics ended badly");
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(MAX_TIME, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics ended badly"),
+        Err(_) => tracing::debug!("a connection for metrics took too long"),
     }
 }
 

@@ -87,7 +87,12 @@ impl Instance {
             Admitted::Later(ticket) => {
                 // In a box, so that calls that need not wait have no room for it in their futures.
                 let turn = ticket.turn(request.deadline(), &self.lifecycle.draining);
-                Box::pin(turn).await
+                let turn = Box::pin(turn).await;
+                // Others may be ready in the meantime.
+                match self.lifecycle.checks.refusal() {
+                    Some(refusal) => turn.and(Err(refusal)),
+                    None => turn,
+                }
             }
             Admitted::Refused(status) => Err(status),
         };

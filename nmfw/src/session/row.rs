@@ -27,7 +27,7 @@ impl Chunk {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Message(message) => message.len() as u64,
-            Self::Row(row) => row.tally.cost,
+            Self::Row(row) => row.bytes.len() as u64,
         }
     }
 
@@ -70,9 +70,16 @@ impl Tally {
         }
     }
 
+    /// Of a row before its messages: it takes as much to hold as a message does.
+    const ROW: Self = Self {
+        messages: 0,
+        cost: MESSAGE_COST,
+        largest: 0,
+    };
+
     /// Of a message in a row, where it takes no more than it does in the frame.
     #[inline]
-    pub(super) const fn in_row(len: usize) -> Self {
+    const fn in_row(len: usize) -> Self {
         Self {
             messages: 1,
             cost: bytes_len(len) as u64,
@@ -100,7 +107,7 @@ impl Row {
     /// Counts what is in a frame's body.
     pub(super) fn tally_of(body: &[u8]) -> Result<Tally, Malformed> {
         let mut rest = Reader::new(body);
-        let mut tally = Tally::default();
+        let mut tally = Tally::ROW;
         while !rest.is_empty() {
             tally.add(Tally::in_row(rest.bytes()?.len()));
         }
@@ -112,7 +119,7 @@ impl Row {
 
     /// Of bytes that were counted.
     pub(super) fn new(bytes: Bytes, tally: Tally) -> Self {
-        debug_assert_eq!(tally.cost, bytes.len() as u64);
+        debug_assert_eq!(tally.cost, bytes.len() as u64 + MESSAGE_COST);
         Self { bytes, tally }
     }
 
@@ -156,7 +163,7 @@ impl Row {
     /// Takes the first messages, as many as fit. `None` if none does.
     pub(crate) fn split_to(&mut self, fits: impl Fn(Tally) -> bool) -> Option<Chunk> {
         let mut rest = Reader::new(&self.bytes);
-        let mut tally = Tally::default();
+        let mut tally = Tally::ROW;
         while let Ok(message) = rest.bytes() {
             let mut with = tally;
             with.add(Tally::in_row(message.len()));
@@ -171,10 +178,10 @@ impl Row {
                 .flatten()
                 .map(Chunk::Message);
         }
-        let len = self.bytes.len() - usize::try_from(self.tally.cost - tally.cost).unwrap_or(0);
-        self.tally.messages -= tally.messages;
-        self.tally.cost -= tally.cost;
+        let len = usize::try_from(tally.cost - MESSAGE_COST).unwrap_or(0);
         let bytes = self.bytes.split_to(len);
+        self.tally.messages -= tally.messages;
+        self.tally.cost -= len as u64;
         Some(Chunk::Row(Self { bytes, tally }))
     }
 
@@ -227,10 +234,11 @@ impl RowWriter {
 
     /// What was added since. `None` if nothing was.
     pub(crate) fn take(&mut self) -> Option<Chunk> {
-        let tally = std::mem::take(&mut self.tally);
+        let mut tally = std::mem::take(&mut self.tally);
         // One whose encoding ended in a panic is not counted.
         self.bytes
             .truncate(usize::try_from(tally.cost).unwrap_or(usize::MAX));
+        tally.add(Tally::ROW);
         self.last_len = self.bytes.len();
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         Row::new(bytes, tally).into_chunk()
@@ -246,6 +254,7 @@ impl Row {
             super::wire::put_bytes(&mut row.bytes, message);
             row.tally.add(Tally::in_row(message.len()));
         }
+        row.tally.add(Tally::ROW);
         Self::new(row.bytes.into(), row.tally)
     }
 
@@ -294,7 +303,7 @@ mod tests {
         #[test]
         fn rows_split_anywhere(messages in vec(vec(any::<u8>(), 0..300), 0..20), at in 0..4000_usize) {
             let mut rest = Row::of(&messages);
-            let front = rest.split_to(|tally| tally.cost <= at as u64);
+            let front = rest.split_to(|tally| tally.cost - MESSAGE_COST <= at as u64);
             let len = rest.bytes.len();
             if let Some(first) = rest.first_len() {
                 let taken: usize = messages.iter().map(|m| bytes_len(m.len())).sum::<usize>() - len;
@@ -308,7 +317,7 @@ mod tests {
                     all(front)
                 }
             };
-            prop_assert_eq!(rest.tally.cost, len as u64);
+            prop_assert_eq!(rest.tally.cost, len as u64 + MESSAGE_COST);
             both.extend(all(rest));
             prop_assert_eq!(both, messages);
         }
@@ -318,7 +327,7 @@ mod tests {
             let mut row = Row::of(&messages);
             let popped: Vec<_> = std::iter::from_fn(|| row.pop()).collect();
             prop_assert_eq!(popped, messages);
-            prop_assert_eq!((row.tally.messages, row.tally.cost), (0, 0));
+            prop_assert_eq!((row.tally.messages, row.tally.cost), (0, MESSAGE_COST));
         }
     }
 }

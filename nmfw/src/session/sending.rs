@@ -307,8 +307,8 @@ impl Sending {
         let Some(room) = out.body_room(id) else {
             return Some(Turn::Full);
         };
-        // What a row costs is what it is long.
-        let most = credit.min(room as u64).min(share as u64);
+        // A row is as long as it costs, but for what it costs as a whole.
+        let most = credit.min((room.min(share) as u64).saturating_add(MESSAGE_COST));
         let Tally { cost, .. } = row.tally();
         if cost <= most {
             let end = *end;
@@ -318,42 +318,32 @@ impl Sending {
             self.spend(cost);
             return (end && self.end_is_last).then_some(Turn::Done);
         }
-        match row.split_to(|tally| tally.cost <= most) {
-            Some(Chunk::Row(front)) => {
-                put_frame(out.bytes(), id, kind::ROW, front.as_bytes());
-                let last = if row.tally().messages == 1 {
-                    row.pop()
-                } else {
-                    None
-                };
-                self.spend(front.tally().cost);
-                self.detach(last);
-            }
-            Some(Chunk::Message(first)) => self.detach(Some(first)),
-            None => {
-                let first = row.pop();
-                self.detach(first);
-            }
-        }
+        self.part(id, out, most);
         None
     }
 
-    /// Has the first message of the row that is next, which was taken out of it, go by itself: then it
-    /// can be sent in parts.
-    fn detach(&mut self, first: Option<Bytes>) {
-        let Some(first) = first else {
+    /// Writes a part of the row that is next. If that is not even two messages, the first one goes by
+    /// itself from here on: then it can be sent in parts.
+    fn part(&mut self, id: u64, out: &mut Packet, most: u64) {
+        let Some(Item::Row { mut row, end }) = self.items.pop() else {
             return;
         };
-        let Some(Item::Row { row, end }) = self.items.pop() else {
-            return;
-        };
-        self.buffered -= row.tally().cost + Tally::in_row(first.len()).cost;
+        self.buffered -= row.tally().cost;
+        let front = row.split_to(|tally| tally.cost <= most);
+        let front = front.or_else(|| row.pop().map(Chunk::Message));
         let rest = row.into_chunk();
         let is_last = rest.is_none();
         if let Some(rest) = rest {
             self.push_front(rest, end);
         }
-        self.push_front(first.into(), end && is_last);
+        match front {
+            Some(Chunk::Row(front)) => {
+                put_frame(out.bytes(), id, kind::ROW, front.as_bytes());
+                self.spent += front.tally().cost;
+            }
+            Some(message) => self.push_front(message, end && is_last),
+            None => {}
+        }
     }
 
     fn push_front(&mut self, chunk: Chunk, end: bool) {

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use futures_util::Stream;
@@ -16,6 +17,9 @@ use crate::{Metadata, Status, body::Messages, driver::Mailbox, session::Chunk};
 
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
 const BATCH: u64 = 32 * 1024;
+
+/// What takes longer to come, without anybody having to wait for it, goes in a batch each.
+const MAX_WAIT: Duration = Duration::from_micros(200);
 
 /// The application's end of a lane, for what goes.
 #[derive(Debug)]
@@ -80,12 +84,18 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         let mut batch = Batch::default();
         let mut size = 0;
         poll_fn(|cx| {
+            let began = Instant::now();
             while size < BATCH {
                 match Pin::new(&mut *messages).poll_next(cx) {
                     Poll::Ready(Some(Ok(chunk))) => {
                         size += chunk.tally().cost;
                         seen(Ok(&chunk));
+                        // It is full, or has taken its time.
+                        let is_row = matches!(chunk, Chunk::Row(_));
                         batch.chunks.push_back(chunk);
+                        if is_row || began.elapsed() > MAX_WAIT {
+                            break;
+                        }
                     }
                     Poll::Ready(Some(Err(status))) => {
                         seen(Err(&status));

@@ -25,6 +25,9 @@ pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a check may take, unless something else is set.
 pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Longest error of a check that is shown, in characters.
+const MAX_ERROR: usize = 200;
+
 /// Whether something serves, as gRPC's
 /// [health checking protocol](https://github.com/grpc/grpc/blob/master/doc/health-checking.md) names
 /// it.
@@ -107,6 +110,15 @@ impl Default for Checks {
     }
 }
 
+/// Of an error as much as can stand in every answer to STATS, once for each endpoint.
+fn short(error: &impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some((end, _)) = text.char_indices().nth(MAX_ERROR) {
+        text.truncate(end);
+    }
+    text
+}
+
 impl Checks {
     pub(super) fn add<F, Fut, E>(&mut self, name: String, check: F)
     where
@@ -116,7 +128,7 @@ impl Checks {
     {
         let check = move || {
             let outcome = check();
-            async move { outcome.await.map_err(|error| error.to_string()) }.boxed()
+            async move { outcome.await.map_err(|error| short(&error)) }.boxed()
         };
         self.all.push((name, Box::new(check)));
     }

@@ -213,6 +213,10 @@ impl Sessions {
             mailbox: Arc::clone(&mailbox),
         };
         open.sessions.insert(id, entry);
+        if self.instance.lifecycle.checks.refusal().is_some() {
+            // A check has failed since, and all sessions that were there were told.
+            mailbox.drain();
+        }
         Ok(Place {
             sessions: Arc::clone(self),
             id,
