@@ -13,6 +13,7 @@ use crate::{
     Connection, Deadline, Metadata, MetadataError, Method,
     body::Body,
     middleware::{Head, Request},
+    trace::TraceContext,
 };
 
 /// What a handler knows of its call besides the message: who calls, how long there is time, and
@@ -259,6 +260,18 @@ impl Context {
     #[must_use]
     pub fn nats(&self) -> Option<&async_nats::Client> {
         self.connection().map(Connection::client)
+    }
+
+    /// The trace that the call belongs to, as its caller sent it. Calls that are made with
+    /// [`Call::context`](crate::client::Call::context) belong to it too; see
+    /// [`tracing`](crate::tracing).
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.0.head.trace.as_deref()
+    }
+
+    pub(crate) fn shared_trace(&self) -> Option<Arc<TraceContext>> {
+        self.0.head.trace.clone()
     }
 
     /// The span of the call. Events in the handler land in it by themselves; work that is spawned

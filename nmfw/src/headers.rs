@@ -30,6 +30,10 @@ pub(crate) fn opens_session(headers: Option<&HeaderMap>) -> bool {
     headers.is_some_and(|headers| headers.iter().any(name))
 }
 
+/// W3C Trace Context: whose trace a request belongs to.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// The version of the protocol that this crate speaks.
 pub(crate) const PROTOCOL: u32 = 1;
 

@@ -29,6 +29,7 @@ mod status;
 mod streaming;
 mod subject;
 mod text;
+mod trace;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -53,10 +54,15 @@ pub use self::{
     spec::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
     status::{Code, Status},
     streaming::Streaming,
+    trace::{TraceContext, TraceContextError},
 };
 
 /// What handlers return and calls give: a message or a [`Status`].
 pub type Result<T, E = Status> = std::result::Result<T, E>;
+
+#[cfg(doc)]
+#[doc = include_str!("docs/tracing.md")]
+pub mod tracing {}
 
 /// The protocol, for whoever writes a client or a service in another language.
 #[cfg(doc)]

@@ -213,10 +213,22 @@ impl ServiceSpec {
     /// The full name in the `.proto`, for example `calc.Calc`.
     #[must_use]
     pub fn full_name(&self) -> String {
-        if self.package.is_empty() {
-            self.service.to_owned()
-        } else {
-            format!("{}.{}", self.package, self.service)
+        self.proto_name().to_string()
+    }
+
+    pub(crate) fn proto_name(&self) -> impl fmt::Display {
+        ProtoName(self.package, self.service)
+    }
+}
+
+struct ProtoName(&'static str, &'static str);
+
+impl fmt::Display for ProtoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(package, service) = self;
+        match package.is_empty() {
+            true => f.write_str(service),
+            false => write!(f, "{package}.{service}"),
         }
     }
 }
@@ -415,10 +427,7 @@ impl Method {
 /// The full name in the `.proto`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.service.package.is_empty() {
-            write!(f, "{}.", self.service.package)?;
-        }
-        write!(f, "{}.{}", self.service.service, self.name())
+        write!(f, "{}.{}", self.service.proto_name(), self.name())
     }
 }
 

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod probe;
 pub mod proxy;
 pub mod puppet;
+pub mod relay;
 pub mod round_trip;
 pub mod server;
 pub mod server_log;

@@ -2,6 +2,7 @@
 
 mod calculator;
 mod demo;
+mod telemetry;
 
 /// What the generator made of `proto/calc.proto`.
 #[allow(unreachable_pub, reason = "generated for libraries too")]
@@ -17,6 +18,7 @@ use calc::{
 use calculator::Calculator;
 use clap::{Args, Parser, Subcommand};
 use nmfw::{cli, embedded::Broker};
+use telemetry::Telemetry;
 
 /// A calculator on NATS
 #[derive(Parser)]
@@ -89,10 +91,18 @@ impl CallOptions {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match command(Cli::parse().command).await {
+    match listened(Cli::parse().command).await {
         Ok(status) => status,
         Err(error) => cli::failure(&*error),
     }
+}
+
+/// The command, with what listens to it besides the runner's log.
+async fn listened(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    let telemetry = Telemetry::start()?;
+    let outcome = self::command(command).await;
+    telemetry.stop().await?;
+    outcome
 }
 
 async fn command(command: Command) -> Result<ExitCode, Box<dyn Error>> {

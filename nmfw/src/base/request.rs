@@ -1,13 +1,14 @@
 //! Requests of base mode.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderValue};
 
 use crate::{
     Code, Deadline, Metadata, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
     text::Text,
+    trace::TraceContext,
 };
 
 /// What a client puts beside the body.
@@ -16,6 +17,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) metadata: &'a Metadata,
     /// The version of the calling service, if it wants to be known by it.
     pub(crate) client_version: Option<&'a str>,
+    pub(crate) trace: Option<&'a TraceContext>,
     /// Adds the headers that only Go nmfw reads.
     pub(crate) go_compatible: bool,
 }
@@ -24,7 +26,7 @@ impl Outgoing<'_> {
     pub(crate) fn to_headers(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
         // None of these can hold a line break, on which async-nats would panic: a formatted time,
-        // a formatted number, a version that was checked, and metadata that was checked.
+        // a formatted number, and a version, a trace context and metadata that were checked.
         let left = self.deadline.time_left();
         map.insert(headers::NMFW, NmfwHeader::format(left, self.client_version));
         if let Some(left) = left {
@@ -34,6 +36,12 @@ impl Outgoing<'_> {
             map.insert(headers::VERSION, env!("CARGO_PKG_VERSION"));
             if let Some(version) = self.client_version {
                 map.insert(headers::CLIENT_VERSION, version);
+            }
+        }
+        if let Some(trace) = self.trace {
+            map.insert(headers::TRACEPARENT, trace.traceparent());
+            if let Some(tracestate) = trace.tracestate() {
+                map.insert(headers::TRACESTATE, tracestate);
             }
         }
         append_metadata(&mut map, self.metadata);
@@ -47,6 +55,7 @@ pub(crate) struct Incoming {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) client_version: Option<Text>,
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 impl Incoming {
@@ -59,6 +68,7 @@ impl Incoming {
         let mut absolute = None;
         let mut client_version = None;
         let mut json = false;
+        let (mut traceparent, mut tracestate) = (None, None);
         let mut metadata = Metadata::new();
         for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
             let name: &str = name.as_ref();
@@ -76,6 +86,11 @@ impl Incoming {
                 client_version = Some(Text::from(&*first.chars().take(64).collect::<String>()));
             } else if name.eq_ignore_ascii_case("Content-Type") {
                 json |= is_json(first);
+            } else if name.eq_ignore_ascii_case("traceparent") {
+                // Of more than one none can be trusted.
+                traceparent = (values.len() == 1).then_some(first);
+            } else if name.eq_ignore_ascii_case("tracestate") {
+                tracestate = Some(values);
             }
             // Others that are reserved mean nothing to a server of this version.
         }
@@ -95,6 +110,12 @@ impl Incoming {
             deadline: Deadline::from_wire(relative, absolute, timeout)?,
             metadata,
             client_version: nmfw_version.or(client_version),
+            trace: traceparent.and_then(|traceparent| {
+                // It may have come in parts.
+                let tracestate = tracestate.into_iter().flatten();
+                let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
+                TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
+            }),
         })
     }
 }
@@ -137,6 +158,7 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn read(headers: &[(&str, &str)]) -> Result<Incoming, Status> {
         let mut map = HeaderMap::new();
@@ -157,6 +179,7 @@ mod tests {
             deadline: Deadline::after(Duration::from_millis(800)),
             metadata: &metadata,
             client_version: Some("1.2.3"),
+            trace: TraceContext::new(TRACEPARENT, "a=1").ok().as_ref(),
             go_compatible: true,
         }
         .to_headers();
@@ -174,6 +197,25 @@ mod tests {
             &[0, 10, 13][..]
         );
         assert_eq!(incoming.metadata.len(), 4);
+        let trace = incoming.trace.unwrap();
+        assert_eq!(
+            (trace.traceparent(), trace.tracestate()),
+            (TRACEPARENT, Some("a=1"))
+        );
+    }
+
+    #[test]
+    fn trace_contexts() {
+        let trace = |headers: &[(&str, &str)]| read(headers).unwrap().trace;
+        let foreign = trace(&[
+            ("Traceparent", TRACEPARENT),
+            ("TraceState", "a=1"),
+            ("TraceState", "b=2"),
+        ]);
+        assert_eq!(foreign.unwrap().tracestate(), Some("a=1,b=2"));
+        assert!(trace(&[("traceparent", "nonsense"), ("tracestate", "a=1")]).is_none());
+        assert!(trace(&[("traceparent", TRACEPARENT), ("traceparent", TRACEPARENT)]).is_none());
+        assert!(trace(&[("tracestate", "a=1")]).is_none());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     body::Body,
     middleware::Response,
     streaming::{Encoded, Payload, Reader},
+    trace,
 };
 
 /// What a call gives: a message, or a [`Streaming`] of them.
@@ -73,6 +74,7 @@ pub struct Call<A> {
     body: Body,
     timeout: Option<Duration>,
     inherited: Deadline,
+    handler: Option<Context>,
     metadata: Metadata,
     invalid: Option<Status>,
     answer: PhantomData<fn() -> A>,
@@ -86,6 +88,7 @@ impl<A> Call<A> {
             body,
             timeout: None,
             inherited: Deadline::NONE,
+            handler: None,
             metadata: Metadata::new(),
             invalid: None,
             answer: PhantomData,
@@ -115,9 +118,11 @@ impl<A> Call<A> {
     }
 
     /// Makes the call on behalf of the call that a handler is in: it gets no more time than is left
-    /// there. Where both have a limit, the shorter wins.
+    /// there, and belongs to the same [trace](Context::trace_context). Where both have a limit, the
+    /// shorter wins.
     pub fn context(mut self, ctx: &Context) -> Self {
         self.inherited = self.inherited.earlier(ctx.deadline());
+        self.handler = Some(ctx.clone());
         self
     }
 }
@@ -144,8 +149,18 @@ impl<A: Answer> Call<A> {
             .or_else(|| self.channel.default_timeout(self.method));
         let deadline = timeout.map_or(Deadline::NONE, Deadline::after);
         let deadline = deadline.earlier(self.inherited);
+        let (method, metadata, body) = (self.method, &self.metadata, self.body);
+        let handler = self.handler.as_ref();
+        if trace::is_listened_to() {
+            let sent = self
+                .channel
+                .send_in_span(method, deadline, metadata, body, handler);
+            // In a box, so that calls that nobody listens to have no room for it in their futures.
+            return Box::pin(sent).await;
+        }
+        let trace = handler.and_then(Context::shared_trace);
         self.channel
-            .send(self.method, deadline, &self.metadata, self.body)
+            .send(method, deadline, metadata, body, trace)
             .await
     }
 }

@@ -5,15 +5,17 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use prost::Message;
+use tracing::Instrument;
 
 use super::{Call, Requests, Transport, nats::Nats, per_method::PerMethod, ready};
 use crate::{
-    Connection, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
+    Connection, Context, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
     body::{Body, Messages},
     chunks::encode,
     metrics::{CallCount, CallMetrics},
     middleware::{CallLayer, Layers, Request, Response},
     server::Service,
+    trace::{CallSpan, Received, TraceContext},
 };
 
 /// The way to a service: a connection, or a service in the same process, with settings for all
@@ -242,12 +244,44 @@ impl Channel {
         own.or_else(|| method.timeout())
     }
 
+    /// Makes a call that somebody listens to, in a span which goes on to the end of the answers.
+    pub(super) async fn send_in_span(
+        &self,
+        method: Method,
+        deadline: Deadline,
+        metadata: &Metadata,
+        body: Body,
+        handler: Option<&Context>,
+    ) -> Result<Response, Status> {
+        let base = self.0.transport.base(method);
+        let mut call = CallSpan::client(method, base, handler.map(Context::span).as_ref());
+        let trace = call.trace_context();
+        let trace = trace.or_else(|| handler.and_then(Context::shared_trace));
+        let body = call.count_requests(body);
+        let span = call.span().clone();
+        let sent = self.send(method, deadline, metadata, body, trace);
+        match sent.instrument(span).await {
+            Ok(Response {
+                metadata,
+                body: Body::Messages(messages),
+            }) => {
+                let messages = messages.wrap(|messages| Received::new(messages, call));
+                Ok(Response::streaming(messages, metadata))
+            }
+            outcome => {
+                call.end(outcome.as_ref().map(|_| ()));
+                outcome
+            }
+        }
+    }
+
     pub(super) async fn send(
         &self,
         method: Method,
         deadline: Deadline,
         metadata: &Metadata,
         body: Body,
+        trace: Option<Arc<TraceContext>>,
     ) -> Result<Response, Status> {
         let settings = &*self.0;
         let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
@@ -262,6 +296,7 @@ impl Channel {
         let mut all = settings.metadata.clone();
         all.merge(metadata);
         let mut request = Request::new(method, deadline, all, body);
+        request.head.trace = trace;
         let outcome = match settings.layers.get() {
             None => settings.transport.call(request).await,
             Some(layered) => {

@@ -15,12 +15,13 @@ use super::{
     requests::Sent,
 };
 use crate::{
-    Connection, Deadline, Idempotency, Metadata, Method, ServiceSpec, Status,
+    Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
     base::{self, reply, request::Outgoing},
     body::Body,
     metrics::CallMetrics,
     middleware::{Request, Response},
     subject,
+    trace::Attempts,
 };
 
 /// The pause before the first repetition; each further one is twice as long, up to
@@ -115,7 +116,7 @@ impl Nats {
         let deadline = request.deadline();
         let sent = Sent::from(mem::replace(&mut request.body, Body::Message(Bytes::new())));
         let mut longest = FIRST_PAUSE;
-        let mut attempt = 1;
+        let mut attempts = Attempts(1);
         let mut refused_by = None;
         loop {
             let session = self.session(&request, refused_by.as_ref()).await;
@@ -145,15 +146,15 @@ impl Nats {
             // and that nothing was started, which a passed deadline does not.
             let left = deadline.time_left();
             let is_late = left.is_some_and(|left| left <= pause);
-            if attempt >= self.max_attempts || is_late || !sent.is_whole() {
+            if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
                 return Err(status);
             }
-            tracing::debug!(method = %request.method(), %status, attempt, "sending again");
+            tracing::debug!(method = %request.method(), %status, attempt = attempts.0, "sending again");
             CallMetrics::of(request.method()).redispatched();
             // In a box, like all that few calls need.
             Box::pin(tokio::time::sleep(pause)).await;
             longest = (longest * 2).min(MAX_PAUSE);
-            attempt += 1;
+            attempts.0 += 1;
             refused_by = session.ok().flatten();
         }
     }
@@ -263,7 +264,7 @@ impl Nats {
             let text = "a stream of requests needs a session";
             return Err(Refusal::Final(Status::internal(text)));
         };
-        let headers = self.headers(method, deadline, request.metadata());
+        let headers = self.headers(request);
         let size = base::size(Some(&headers), body);
         let max = self.connection.max_payload();
         if size > max {
@@ -288,16 +289,12 @@ impl Nats {
         })
     }
 
-    fn headers(
-        &self,
-        method: Method,
-        deadline: Deadline,
-        metadata: &Metadata,
-    ) -> async_nats::HeaderMap {
+    fn headers(&self, request: &Request) -> async_nats::HeaderMap {
         Outgoing {
-            deadline,
-            metadata,
-            client_version: Some(method.service().semver()),
+            deadline: request.deadline(),
+            metadata: request.metadata(),
+            client_version: Some(request.method().service().semver()),
+            trace: request.trace_context(),
             go_compatible: self.go_compatible,
         }
         .to_headers()

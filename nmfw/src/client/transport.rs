@@ -7,7 +7,7 @@ use tower::service_fn;
 
 use super::nats::Nats;
 use crate::{
-    Status,
+    Method, Status,
     middleware::{BoxService, Request, Response},
     server::{Checks, Instance, Lifecycle, Service},
 };
@@ -27,6 +27,15 @@ impl Transport {
                 .map(Arc::new)
                 .map_err(|error| Status::failed_precondition(error.to_string()).with_source(error)),
         )
+    }
+
+    /// What the names of the methods of a method's service are appended to, unless it is in this
+    /// process.
+    pub(super) fn base(&self, method: Method) -> Option<&str> {
+        match self {
+            Self::Nats(nats) => Some(nats.base(method.service())),
+            Self::Local(_) => None,
+        }
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {

@@ -19,6 +19,7 @@ use crate::{
     body::{Body, Messages},
     client::Transport,
     text::Text,
+    trace::TraceContext,
 };
 
 /// A service of the middle: what layers wrap, on client and server alike.
@@ -42,6 +43,7 @@ pub(crate) struct Head {
     /// On the server, unless the call is local.
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) client_version: Option<Text>,
+    pub(crate) trace: Option<Arc<TraceContext>>,
     /// Where a client's layers end.
     pub(crate) via: Option<Transport>,
 }
@@ -112,6 +114,19 @@ impl Request {
     /// wait for the answer.
     pub fn limit_deadline(&mut self, deadline: Deadline) {
         self.head.deadline = self.head.deadline.earlier(deadline);
+    }
+
+    /// The trace that the call belongs to: on a server as it came, in the layers of a client as it
+    /// goes.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.head.trace.as_deref()
+    }
+
+    /// Sets the trace that the call belongs to: for tracing systems other than `tracing` with
+    /// OpenTelemetry, to whose spans it goes by itself.
+    pub fn set_trace_context(&mut self, trace: TraceContext) {
+        self.head.trace = Some(Arc::new(trace));
     }
 
     /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.

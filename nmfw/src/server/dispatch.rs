@@ -127,6 +127,7 @@ fn read(
     );
     request.head.origin = Some(Arc::new(instance.origin(message.subject, reply)));
     request.head.client_version = incoming.client_version;
+    request.head.trace = incoming.trace;
     Ok(request)
 }
 

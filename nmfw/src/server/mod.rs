@@ -30,8 +30,6 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use futures_util::{StreamExt, stream::BoxStream};
 
-#[cfg(feature = "cli")]
-pub(crate) use self::run::CALL;
 pub(crate) use self::{
     handler::Handlers,
     health::Checks,

@@ -2,16 +2,16 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{pending, poll_fn},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
-use tracing::{Instrument, instrument::Instrumented};
 
 use super::{
     Instance,
@@ -23,17 +23,16 @@ use crate::{
     Deadline, Method, Status,
     body::Body,
     middleware::{Request, Response},
+    trace::{self, CallSpan},
 };
-
-/// The target of the spans that handlers run in, so that a filter can let them through whatever it
-/// makes of events.
-pub(crate) const CALL: &str = "nmfw::call";
 
 /// A handler at work.
 pub(super) struct Begun {
     method: Method,
     deadline: Deadline,
-    work: Instrumented<BoxFuture<'static, Result<Response, Status>>>,
+    work: BoxFuture<'static, Result<Response, Status>>,
+    /// If anybody listens.
+    call: Option<Box<CallSpan>>,
     began: Instant,
     has_waited: bool,
 }
@@ -41,10 +40,22 @@ pub(super) struct Begun {
 impl Begun {
     /// A panic ends the handler, and nothing else.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Status>> {
+        let entered = self.call.as_ref().map(|call| call.enter());
         let polled = catch_unwind(AssertUnwindSafe(|| self.work.poll_unpin(cx)));
+        drop(entered);
         self.has_waited |= matches!(polled, Ok(Poll::Pending));
         polled
             .unwrap_or_else(|panic| Poll::Ready(Err(watch::panicked(self.method, panic.as_ref()))))
+    }
+}
+
+/// What the handler drops, it drops in its span.
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(call) = &self.call {
+            let _entered = call.enter();
+            self.work = Box::pin(pending());
+        }
     }
 }
 
@@ -124,9 +135,13 @@ impl Instance {
             return Now::Begun(handler);
         };
         let (method, time) = (handler.method, handler.began.elapsed());
+        let call = handler.call.take();
         // What the user's own drops do is not to end who reads.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
             outcome = Err(watch::panicked(method, panic.as_ref()));
+        }
+        if let Some(mut call) = call {
+            call.end(outcome.as_ref().map(|_| ()));
         }
         endpoint.quick.ended(time);
         endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
@@ -145,24 +160,25 @@ impl Instance {
         if let Body::Message(message) = &request.body {
             endpoint.stats.metrics.received(message.len());
         }
-        let request = endpoint.check_sizes(request);
+        let mut request = endpoint.check_sizes(request);
+        let call = trace::is_listened_to().then(|| {
+            // Who calls from the same process is around it.
+            let from_afar = request.head.origin.as_ref();
+            let trace = from_afar.and(request.trace_context());
+            let call = CallSpan::server(method, self, trace);
+            let body = mem::replace(&mut request.body, Body::Message(Bytes::new()));
+            request.body = call.count_requests(body);
+            Box::new(call)
+        });
         let work = match self.layers.get() {
             None => self.handlers.call(request),
             Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).boxed(),
         };
-        let span = tracing::info_span!(
-            target: CALL,
-            "call",
-            rpc.system = "nats",
-            rpc.method = %method,
-            service.name = self.name,
-            service.version = self.version,
-            service.instance.id = self.id,
-        );
         Ok(Begun {
             method,
             deadline,
-            work: work.instrument(span),
+            work,
+            call,
             began: Instant::now(),
             has_waited: false,
         })
@@ -184,12 +200,15 @@ impl Instance {
             }) => {
                 let call = (handler.method, handler.deadline);
                 let count = count.keep(endpoint);
-                let (forced, span) = (&self.lifecycle.forced, handler.work.span().clone());
+                let (forced, span) = (&self.lifecycle.forced, handler.call.take());
                 let messages = messages
                     .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
                 (Ok(Response::streaming(messages, metadata)), None)
             }
             outcome => {
+                if let Some(call) = &mut handler.call {
+                    call.end(outcome.as_ref().map(|_| ()));
+                }
                 let time = count.end(outcome.as_ref().map(|_| ()));
                 if handler.has_waited {
                     endpoint.quick.waits();

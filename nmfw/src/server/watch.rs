@@ -17,10 +17,9 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::Span;
 
 use super::instance::Endpoint;
-use crate::{Deadline, Method, Status, body::Messages, session::Chunk};
+use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -91,7 +90,7 @@ pub(super) struct Watched {
     method: Method,
     deadline: Option<Pin<Box<Sleep>>>,
     forced: Pin<Box<WaitForCancellationFutureOwned>>,
-    span: Span,
+    call: Option<Box<CallSpan>>,
     count: Count<Arc<Endpoint>>,
     /// The handler's place among those that run.
     _permit: OwnedSemaphorePermit,
@@ -102,7 +101,7 @@ impl Watched {
         messages: Messages,
         (method, deadline): (Method, Deadline),
         forced: &CancellationToken,
-        span: Span,
+        call: Option<Box<CallSpan>>,
         count: Count<Arc<Endpoint>>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
@@ -112,7 +111,7 @@ impl Watched {
             method,
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
             forced: Box::pin(forced.clone().cancelled_owned()),
-            span,
+            call,
             count,
             _permit: permit,
         }
@@ -125,8 +124,9 @@ impl Stream for Watched {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let method = this.method;
-        let _entered = this.span.enter();
+        let entered = this.call.as_ref().map(|call| call.enter());
         let polled = catch_unwind(AssertUnwindSafe(|| this.messages.poll_next_unpin(cx)));
+        drop(entered);
         let item = match polled {
             Ok(Poll::Ready(item)) => item,
             Ok(Poll::Pending) => {
@@ -148,6 +148,9 @@ impl Stream for Watched {
             Some(Ok(_)) if this.deadline.as_ref().is_some_and(is_late) => Some(Err(late(method))),
             item => item,
         };
+        if let Some(call) = &mut this.call {
+            call.answer(item.as_ref());
+        }
         match &item {
             Some(Ok(chunk)) => this.count.endpoint.stats.metrics.sent_in_stream(chunk),
             Some(Err(status)) => _ = this.count.end(Err(status)),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,10 @@ use super::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
 };
-use crate::{Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, text::Text};
+use crate::{
+    Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, text::Text,
+    trace::TraceContext,
+};
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
 /// time stays in range.
@@ -34,12 +38,15 @@ pub(crate) struct CallHead {
     /// The version of the calling service.
     pub(crate) client_version: Option<Text>,
     pub(crate) metadata: Metadata,
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 mod call_field {
     pub(super) const ENCODING: u64 = 1;
     pub(super) const CLIENT_VERSION: u64 = 2;
     pub(super) const METADATA: u64 = 3;
+    pub(super) const TRACEPARENT: u64 = 4;
+    pub(super) const TRACESTATE: u64 = 5;
 }
 
 impl CallHead {
@@ -57,6 +64,10 @@ impl CallHead {
         if !self.metadata.is_empty() {
             len += field(metadata_len(&self.metadata));
         }
+        if let Some(trace) = &self.trace {
+            len += field(trace.traceparent().len());
+            len += trace.tracestate().map_or(0, |state| field(state.len()));
+        }
         len
     }
 
@@ -71,6 +82,12 @@ impl CallHead {
             put_bytes_field(out, call_field::CLIENT_VERSION, version.as_bytes());
         }
         put_metadata_field(out, call_field::METADATA, &self.metadata);
+        if let Some(trace) = &self.trace {
+            put_bytes_field(out, call_field::TRACEPARENT, trace.traceparent().as_bytes());
+            if let Some(tracestate) = trace.tracestate() {
+                put_bytes_field(out, call_field::TRACESTATE, tracestate.as_bytes());
+            }
+        }
     }
 }
 
@@ -94,6 +111,9 @@ pub(super) struct Call<'a> {
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
     pub(super) metadata: RawMetadata<'a>,
+    /// Not looked into: what cannot be used is as if it had not come.
+    traceparent: &'a [u8],
+    tracestate: &'a [u8],
 }
 
 impl<'a> Call<'a> {
@@ -105,6 +125,8 @@ impl<'a> Call<'a> {
             encoding: 0,
             client_version: None,
             metadata: RawMetadata(Reader::new(&[])),
+            traceparent: &[],
+            tracestate: &[],
         };
         let mut last = 0;
         while let Some((id, mut value)) = body.field(&mut last)? {
@@ -112,6 +134,8 @@ impl<'a> Call<'a> {
                 call_field::ENCODING => call.encoding = value.varint()?,
                 call_field::CLIENT_VERSION => call.client_version = Some(utf8(value.rest())?),
                 call_field::METADATA => call.metadata = RawMetadata::check(value)?,
+                call_field::TRACEPARENT => call.traceparent = value.rest(),
+                call_field::TRACESTATE => call.tracestate = value.rest(),
                 _ => {}
             }
         }
@@ -156,6 +180,11 @@ impl<'a> Call<'a> {
             encoding,
             client_version: last.clone().filter(|_| self.client_version.is_some()),
             metadata: self.metadata.decode()?,
+            trace: if self.traceparent.is_empty() {
+                None
+            } else {
+                TraceContext::read(self.traceparent, self.tracestate)
+            },
         };
         Ok((index, head))
     }

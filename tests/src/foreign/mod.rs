@@ -1,5 +1,5 @@
 //! Clients, services and tools that others wrote: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
-//! Prometheus.
+//! Prometheus, an OpenTelemetry collector.
 //!
 //! A machine need not have them. A test that cannot get one says so through [`or_not_run`], plainly
 //! and past the capture of test output; it is never counted as a check that was made.
@@ -11,6 +11,7 @@ mod nsc;
 mod process;
 mod prometheus;
 mod python;
+mod rotel;
 
 use std::fmt;
 use std::io::Write;
@@ -24,6 +25,7 @@ pub use nsc::{Nsc, nsc};
 pub use process::{Output, Running};
 pub use prometheus::{Programs as Prometheus, programs as prometheus};
 pub use python::{Python, python};
+pub use rotel::{CollectedSpan, Collector, Rotel, rotel};
 
 use crate::failure::Failure;
 

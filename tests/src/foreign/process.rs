@@ -88,7 +88,11 @@ pub struct Running {
 
 impl Running {
     /// Starts the command and waits until it printed `ready`.
-    pub(super) async fn start(mut command: Command, ready: &str) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// That it never did, with what it printed instead.
+    pub async fn start(mut command: Command, ready: &str) -> Result<Self, Failure> {
         let told = told(&command);
         let log = NamedTempFile::new().doing("create a log file")?;
         let file = log.as_file();

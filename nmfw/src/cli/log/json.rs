@@ -14,7 +14,7 @@ use tracing_subscriber::{
 };
 
 use super::{fields::Fields, process};
-use crate::{deadline::format_rfc3339, server::CALL};
+use crate::{deadline::format_rfc3339, trace::CALL};
 
 /// Of the line itself. A field that is called so is found under `fields.` and its name.
 const RESERVED: [(&str, &str); 4] = [
@@ -127,7 +127,7 @@ fn call(mut span: Fields) -> Fields {
     // The method without the service, which is there already.
     let method = fields
         .text("function")
-        .and_then(|name| name.rsplit('.').next());
+        .and_then(|name| name.rsplit('/').next());
     if let Some(method) = method.map(str::to_owned) {
         fields.set("function", method);
     }
@@ -207,7 +207,7 @@ mod tests {
         let lines = lines(|| {
             let span = tracing::info_span!(
                 target: CALL, "call",
-                rpc.system = "nats", rpc.method = "calc.Calc.Add",
+                otel.kind = "server", rpc.method = "calc.Calc/Add",
                 service.name = "calc", service.version = "0.0.2", service.instance.id = "XYZ",
             );
             span.in_scope(|| tracing::info!(target: "t", "calculating"));

@@ -14,7 +14,7 @@ use clap::{ArgAction, Args, ValueEnum, builder::FalseyValueParser};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::json::Json;
-use crate::{Error, ErrorKind, server::CALL};
+use crate::{Error, ErrorKind, trace::CALL};
 
 /// Whether log lines are JSON, and so nothing else should be on standard error.
 static IS_JSON: AtomicBool = AtomicBool::new(false);

@@ -135,6 +135,7 @@ impl Handle {
             encoding: Encoding::Protobuf,
             client_version: Some(Text::Static(method.service().semver())),
             metadata: request.metadata().clone(),
+            trace: request.head.trace.clone(),
         };
         if let Sent::Message(body) = sent
             && !method.streams()

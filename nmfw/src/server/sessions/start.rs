@@ -83,6 +83,7 @@ impl Calls {
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
         request.head.origin = self.common.origins.get(index).map(Arc::clone);
         request.head.client_version = head.client_version;
+        request.head.trace = head.trace;
         let instance = &self.common.instance;
         let work = match instance.admit(endpoint) {
             Admitted::Refused(status) => return Err(refused(status)),

@@ -1,6 +1,9 @@
 //! The examples of `PROTOCOL.md`, and what readers make of bytes that no honest peer sends.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,9 +13,11 @@ use super::super::{
     frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
     handshake::Hello,
     row::Row,
-    wire::{Malformed, Reader, put_varint},
+    wire::{Malformed, Reader, put_bytes_field, put_varint},
 };
-use crate::{Code, Metadata, Status, headers::Encoding, text::Text};
+use crate::{Code, Metadata, Status, headers::Encoding, text::Text, trace::TraceContext};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// What the specification shows: a name, and the bytes in hexadecimal.
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
@@ -69,6 +74,13 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         head.metadata.append("tenant", "acme").unwrap();
         head.metadata.append_bin("id-bin", vec![0, 255]).unwrap();
         head.client_version = Some("1.2.0".into());
+        let mut body = vec![0];
+        body.extend_from_slice(&head.encode());
+        put_frame(out, 2, kind::CALL, &body);
+    });
+    example("call in a trace", numbered(2, 1), &|out| {
+        let mut head = head("Sum");
+        head.trace = TraceContext::new(TRACEPARENT, "a=1").ok().map(Arc::new);
         let mut body = vec![0];
         body.extend_from_slice(&head.encode());
         put_frame(out, 2, kind::CALL, &body);
@@ -155,6 +167,7 @@ fn head(method: &str) -> CallHead {
         encoding: Encoding::Protobuf,
         client_version: None,
         metadata: Metadata::new(),
+        trace: None,
     }
 }
 
@@ -211,6 +224,15 @@ fn what_was_written_is_read() {
     assert_eq!(got.client_version.as_deref(), Some("1.2.0"));
     assert_eq!(got.metadata.get("Tenant"), Some("acme"));
     assert_eq!(got.metadata.get_bin("id-bin").unwrap(), &[0, 255][..]);
+    let calls = read("call in a trace");
+    let Body::Call(call) = &calls[0].body else {
+        panic!()
+    };
+    let trace = call.into_any_head(now).unwrap().trace.unwrap();
+    assert_eq!(
+        (trace.traceparent(), trace.tracestate()),
+        (TRACEPARENT, Some("a=1"))
+    );
     let statuses = read("status");
     let Body::Status(status) = statuses[0].body else {
         panic!()
@@ -295,6 +317,24 @@ fn metadata_that_breaks_the_rules() {
     assert_eq!(raw.decode_lossy().len(), 256);
 }
 
+/// What is wrong with a trace is no matter of the call.
+#[test]
+fn trace_contexts_that_cannot_be_used() {
+    let trace = |traceparent: &[u8], tracestate: &[u8]| {
+        let mut body = vec![0];
+        body.extend_from_slice(&head("Sum").encode());
+        put_bytes_field(&mut body, 4, traceparent);
+        put_bytes_field(&mut body, 5, tracestate);
+        let call = super::super::body::Call::decode(Reader::new(&body)).unwrap();
+        call.into_any_head(Instant::now()).unwrap().trace
+    };
+    assert!(trace(b"nonsense", b"a=1").is_none());
+    assert!(trace(b"", b"a=1").is_none());
+    assert!(trace(&[0xff; 55], b"").is_none());
+    let lossy = trace(TRACEPARENT.as_bytes(), b"a=\xff").unwrap();
+    assert_eq!(lossy.tracestate(), None);
+}
+
 #[test]
 fn statuses_fit() {
     let status = Status::internal("ä".repeat(5000)).with_detail(&"x".repeat(5000));
@@ -360,8 +400,10 @@ proptest! {
         json: bool,
         version in proptest::option::of("[0-9a-z.]{1,10}"),
         entries in proptest::collection::vec(("[a-z]{1,8}", "[a-z ä]{0,20}"), 0..5),
+        tracestate in proptest::option::of("([a-z]{1,9}=[a-z]{1,9}){0,1}"),
     ) {
         let mut sent = head(&method);
+        sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
         sent.client_version = version.as_deref().map(Text::from);
         if json {
             sent.encoding = Encoding::Json;

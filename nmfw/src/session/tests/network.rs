@@ -28,6 +28,7 @@ pub(super) fn head(method: &str) -> CallHead {
         encoding: Encoding::Protobuf,
         client_version: None,
         metadata: Metadata::new(),
+        trace: None,
     }
 }
 
