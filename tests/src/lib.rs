@@ -12,6 +12,7 @@ mod fates;
 pub mod foreign;
 pub mod foreign_peer;
 pub mod install;
+pub mod instance;
 pub mod nats_server;
 pub mod packets;
 pub mod permitted;

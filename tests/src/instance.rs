@@ -1,0 +1,198 @@
+//! An instance of the puppet and of the streams in a process of its own, which writes down the calls
+//! that it runs, and can be stopped as container runtimes do it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::failure::{Doing, Failure};
+
+/// The metadata by which a caller numbers its calls. It stays the same when a call is sent again.
+pub const CALL_ID: &str = "call-id";
+
+/// An instance that has not said or done something by then does not.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What an instance is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// Of the broker.
+    pub url: String,
+    /// The file that it writes the ids of calls into that it runs, each before its handler begins.
+    pub journal: PathBuf,
+    /// For handlers when it stops.
+    pub grace: Duration,
+    /// Whether the process stays when the server has ended, its connection open.
+    pub lingers: bool,
+    /// Handlers of each method at a time, else the default.
+    pub concurrency: Option<usize>,
+    /// Calls of each method that may wait, else the default.
+    pub queue: Option<usize>,
+}
+
+/// What an instance says on its standard output, a line of JSON each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// It can be called.
+    Serving,
+    /// It was told to stop, with these handlers under way.
+    Stopping {
+        /// Of calls with one message each way.
+        unary: u64,
+        /// Of streams.
+        streams: u64,
+    },
+    /// Its server has ended.
+    Stopped {
+        /// Handlers, streams among them, that did not come to their end.
+        dropped: u64,
+    },
+}
+
+/// A process, killed when dropped.
+#[derive(Debug)]
+pub struct Instance {
+    child: Child,
+    reports: Lines<BufReader<ChildStdout>>,
+    journal: PathBuf,
+}
+
+impl Instance {
+    /// Starts one, and comes back when it serves. The program is `env!("CARGO_BIN_EXE_instance")`,
+    /// which only tests know.
+    ///
+    /// # Errors
+    ///
+    /// That it does not start.
+    pub async fn start(program: impl AsRef<Path>, orders: &Orders) -> Result<Self, Failure> {
+        let orders_text = serde_json::to_string(orders).doing("write orders")?;
+        let mut child = Command::new(program.as_ref())
+            .arg(orders_text)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .doing("start an instance")?;
+        let output = child.stdout.take();
+        let output = output.ok_or_else(|| Failure::new("an instance without output"))?;
+        let mut instance = Self {
+            child,
+            reports: BufReader::new(output).lines(),
+            journal: orders.journal.clone(),
+        };
+        match instance.report().await? {
+            Report::Serving => Ok(instance),
+            other => Err(Failure::new(format!("{other:?} in place of serving"))),
+        }
+    }
+
+    /// What it says next.
+    ///
+    /// # Errors
+    ///
+    /// That it says nothing.
+    pub async fn report(&mut self) -> Result<Report, Failure> {
+        let line = timeout(LIMIT, self.reports.next_line());
+        let line = line.await.doing("wait for an instance to say something")?;
+        let line = line.doing("hear an instance")?;
+        let line = line.ok_or_else(|| Failure::new("an instance has ended without a word"))?;
+        serde_json::from_str(&line).doing(format_args!("read {line:?}"))
+    }
+
+    /// `SIGTERM`.
+    ///
+    /// # Errors
+    ///
+    /// That it does not run.
+    pub fn terminate(&self) -> Result<(), Failure> {
+        let pid = self.id()?;
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::new("an instance without an id"))?;
+        kill_process(pid, Signal::TERM).doing("terminate an instance")
+    }
+
+    /// `SIGKILL`. Comes back when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be killed.
+    pub async fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().await.doing("kill an instance")
+    }
+
+    /// Waits so long for the process to end by itself; `None` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// That the system does not say so.
+    pub async fn exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Failure> {
+        match timeout(limit, self.child.wait()).await {
+            Ok(exit) => exit.map(Some).doing("wait for an instance"),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Its resident memory in KiB.
+    ///
+    /// # Errors
+    ///
+    /// That the system does not say so.
+    pub fn resident(&self) -> Result<u64, Failure> {
+        resident(&self.id()?.to_string())
+    }
+
+    fn id(&self) -> Result<u32, Failure> {
+        let id = self.child.id();
+        id.ok_or_else(|| Failure::new("the instance has ended"))
+    }
+
+    /// Adds the calls that it has run up to now to the runs of each call.
+    ///
+    /// # Errors
+    ///
+    /// That the journal cannot be read.
+    pub fn add_runs(&self, runs: &mut HashMap<String, u32>) -> Result<(), Failure> {
+        for id in self.journal()?.lines() {
+            *runs.entry(id.to_owned()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// How many calls it has run whose ids begin so.
+    ///
+    /// # Errors
+    ///
+    /// That the journal cannot be read.
+    pub fn has_run(&self, prefix: &str) -> Result<usize, Failure> {
+        let journal = self.journal()?;
+        Ok(journal.lines().filter(|id| id.starts_with(prefix)).count())
+    }
+
+    fn journal(&self) -> Result<String, Failure> {
+        fs::read_to_string(&self.journal).doing("read a journal")
+    }
+}
+
+/// The resident memory of a process in KiB, by its id or `self`.
+///
+/// # Errors
+///
+/// That the system does not say so.
+pub fn resident(process: &str) -> Result<u64, Failure> {
+    let path = format!("/proc/{process}/statm");
+    let statm = fs::read_to_string(&path).doing(format_args!("read {path}"))?;
+    let pages = statm.split_whitespace().nth(1).unwrap_or_default();
+    let pages: u64 = pages.parse().doing(format_args!("read {statm:?}"))?;
+    Ok(pages * 4)
+}

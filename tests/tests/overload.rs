@@ -1,0 +1,417 @@
+//! Five times as many calls as a service can run: those that it takes keep their latency, the others
+//! are refused at once, nothing piles up, and nothing is lost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::print_stdout, reason = "figures")]
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use nmfw::{Channel, Code, Status};
+use nmfw_tests::{
+    TestBroker,
+    broker::{Kind, run},
+    eventually,
+    instance::{CALL_ID, Instance, Orders, resident},
+    puppet::{PuppetClient, SleepRequest},
+};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
+
+/// The service: 100 calls a second, or 500 if it was built to be fast.
+const CONCURRENCY: u32 = 10;
+const MILLIS: u32 = if cfg!(debug_assertions) { 100 } else { 20 };
+const HANDLER: Duration = Duration::from_millis(MILLIS as u64);
+const CAPACITY: u32 = CONCURRENCY * 1000 / MILLIS;
+
+/// Calls a second that are made, whatever becomes of them.
+const OFFERED: u32 = 5 * CAPACITY;
+
+/// How long.
+const TIME: Duration = Duration::from_secs(2);
+
+/// Calls that overtax nobody.
+const UNLOADED: usize = 15;
+
+/// How late an attempt may be on a machine that is busy with other things, too; and one in a hundred.
+const LATE: Duration = Duration::from_millis(50);
+const VERY_LATE: Duration = Duration::from_millis(400);
+
+/// Of a call with five attempts: up to 2, 4, 8 and 16 ms.
+const PAUSES: Duration = Duration::from_millis(30);
+const ATTEMPTS: u32 = 5;
+
+/// The tests measure memory and times, and so come one after the other.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// What becomes of a call, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Done,
+    Refused,
+}
+
+/// Calls with their answers. Each call is in it: whatever is not one of the two ends the test.
+#[derive(Default)]
+struct Answers {
+    done: Vec<Duration>,
+    refused: Vec<Duration>,
+}
+
+impl Answers {
+    fn add(&mut self, (answer, time): (Answer, Duration)) {
+        match answer {
+            Answer::Done => self.done.push(time),
+            Answer::Refused => self.refused.push(time),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.done.len() + self.refused.len()
+    }
+}
+
+/// The times of many calls.
+#[derive(Clone, Copy)]
+struct Times {
+    half: Duration,
+    nearly_all: Duration,
+}
+
+impl Times {
+    fn of(times: &[Duration]) -> Self {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        Self {
+            half: at(50),
+            nearly_all: at(99),
+        }
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let (half, nearly_all) = (millis(self.half), millis(self.nearly_all));
+        write!(f, "p50 {half:.1} ms, p99 {nearly_all:.1} ms")
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    multiplexed: bool,
+    /// The defaults of both sides: who is refused tries again, and as many calls wait as run. Else
+    /// neither.
+    defaults: bool,
+}
+
+struct Callers {
+    client: PuppetClient,
+    sent: AtomicU64,
+}
+
+impl Callers {
+    async fn new(url: &str, setting: Setting) -> Self {
+        let mut channel = Channel::new(nmfw::connect(url).await.unwrap());
+        if !setting.defaults {
+            channel = channel.max_attempts(1);
+        }
+        if setting.multiplexed {
+            channel = channel.multiplexed();
+        }
+        let client = PuppetClient::new(channel);
+        eventually(LIMIT, || async {
+            let seen = client.inspect(()).await.unwrap();
+            seen.reply.contains(".s.") == setting.multiplexed
+        })
+        .await;
+        Self {
+            client,
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// A call with an id of its own.
+    fn call(&self) -> impl Future<Output = (Answer, Duration)> + Send + 'static {
+        let id = self.sent.fetch_add(1, Ordering::Relaxed);
+        let millis = MILLIS.into();
+        let call = self.client.sleep(SleepRequest { millis });
+        let call = call.header(CALL_ID, id.to_string());
+        async move {
+            let begin = Instant::now();
+            let answer = match call.await {
+                Ok(_) => Answer::Done,
+                Err(status) if is_refusal(&status) => Answer::Refused,
+                Err(status) => panic!("neither done nor refused: {status:?}"),
+            };
+            (answer, begin.elapsed())
+        }
+    }
+
+    async fn one_after_the_other(&self, answers: &mut Answers) -> Times {
+        let mut own = Vec::new();
+        for _ in 0..UNLOADED {
+            let (answer, time) = self.call().await;
+            assert_eq!(answer, Answer::Done, "there was room");
+            own.push(time);
+            answers.add((answer, time));
+        }
+        Times::of(&own)
+    }
+
+    /// Makes as many calls as are due at each moment, and waits for none of them. Gives back their
+    /// answers, the most memory that the instance and this process had meanwhile, and when the last
+    /// call was made.
+    async fn overload(&self, time: Duration, instance: &Instance) -> (Answers, Memory, Instant) {
+        let mut answers = Answers::default();
+        let mut most = Memory::now(instance);
+        let mut calls = JoinSet::new();
+        let mut ticks = interval(Duration::from_millis(4));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (begin, mut made) = (Instant::now(), 0);
+        while begin.elapsed() < time {
+            ticks.tick().await;
+            let due = begin.elapsed().min(time).as_secs_f64() * f64::from(OFFERED);
+            while f64::from(made) < due {
+                calls.spawn(self.call());
+                made += 1;
+            }
+            while let Some(answer) = calls.try_join_next() {
+                answers.add(answer.unwrap());
+            }
+            most = most.max(Memory::now(instance));
+        }
+        let end = Instant::now();
+        while let Some(answer) = calls.join_next().await {
+            answers.add(answer.unwrap());
+        }
+        assert_eq!(answers.len(), made as usize, "sent = answered");
+        (answers, most, end)
+    }
+
+    /// How long after that moment calls were as fast as without load.
+    async fn recovery(&self, end: Instant, unloaded: Times, answers: &mut Answers) -> Duration {
+        let (mut begin, mut quick) = (end.elapsed(), 0);
+        // Not once by chance.
+        while quick < 5 {
+            let (answer, time) = self.call().await;
+            answers.add((answer, time));
+            if answer == Answer::Done && time < unloaded.half + LATE {
+                quick += 1;
+            } else {
+                (begin, quick) = (end.elapsed(), 0);
+                assert!(begin < LIMIT, "calls stay slow: {answer:?} after {time:?}");
+            }
+        }
+        begin
+    }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && status.is_not_started()
+}
+
+/// Resident, in KiB.
+#[derive(Clone, Copy)]
+struct Memory {
+    service: u64,
+    callers: u64,
+}
+
+impl Memory {
+    fn now(instance: &Instance) -> Self {
+        Self {
+            service: instance.resident().unwrap(),
+            callers: resident("self").unwrap(),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            service: self.service.max(other.service),
+            callers: self.callers.max(other.callers),
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        let (service, callers) = (mib(self.service), mib(self.callers));
+        write!(f, "{service:.1} MiB (callers: {callers:.1} MiB)")
+    }
+}
+
+/// How often calls of this process were sent again.
+fn redispatches() -> u64 {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || PrometheusBuilder::new().install_recorder().unwrap();
+    let text = RECORDER.get_or_init(install).render();
+    let lines = text.lines();
+    let lines = lines.filter(|line| line.starts_with("nmfw_client_redispatches_total{"));
+    let values = lines.filter_map(|line| line.rsplit(' ').next());
+    values.map(|value| value.parse::<u64>().unwrap()).sum()
+}
+
+/// What the instance says of `Sleep`: requests and errors.
+async fn stats(url: &str) -> (u64, u64) {
+    let plain = async_nats::connect(url).await.unwrap();
+    let stats = plain.request("$SRV.STATS.nmfw-puppet", "".into());
+    let stats: serde_json::Value = serde_json::from_slice(&stats.await.unwrap().payload).unwrap();
+    let endpoints = stats["endpoints"].as_array().unwrap();
+    let sleep = endpoints
+        .iter()
+        .find(|endpoint| endpoint["name"] == "Sleep");
+    let sleep = sleep.unwrap();
+    let number = |what: &str| sleep[what].as_u64().unwrap();
+    (number("num_requests"), number("num_errors"))
+}
+
+async fn overload(broker: &TestBroker, setting: Setting) {
+    let folder = tempfile::tempdir().unwrap();
+    let orders = Orders {
+        url: broker.url(),
+        journal: folder.path().join("journal"),
+        grace: LIMIT,
+        lingers: false,
+        concurrency: Some(CONCURRENCY as usize),
+        queue: (!setting.defaults).then_some(0),
+    };
+    let program = env!("CARGO_BIN_EXE_instance");
+    let instance = Instance::start(program, &orders).await.unwrap();
+    let sent_again = redispatches();
+    let callers = Callers::new(&broker.url(), setting).await;
+
+    let mut others = Answers::default();
+    let unloaded = callers.one_after_the_other(&mut others).await;
+    // Buffers and tasks that are kept are there after the first time.
+    let (first, ..) = callers.overload(TIME / 4, &instance).await;
+    let before = Memory::now(&instance);
+    let (answers, most, end) = callers.overload(TIME, &instance).await;
+    let recovery = callers.recovery(end, unloaded, &mut others).await;
+
+    let (done, refused) = (Times::of(&answers.done), Times::of(&answers.refused));
+    println!(
+        "{} with {setting:?}: {} calls in {TIME:?}, {} done and {} refused; unloaded {unloaded}; \
+         done {done}; refused {refused}; before {before}, at most {most}; recovered within {:.0} ms",
+        broker.kind(),
+        answers.len(),
+        answers.done.len(),
+        answers.refused.len(),
+        recovery.as_secs_f64() * 1e3,
+    );
+
+    // What it can do it does, and it is too much.
+    let capacity = f64::from(CAPACITY) * TIME.as_secs_f64();
+    assert!(
+        answers.done.len() as f64 > capacity * 0.6,
+        "too few were run"
+    );
+    assert!(
+        answers.refused.len() as f64 > capacity,
+        "this was no overload"
+    );
+    // Who waits waits for one handler at most, as the queue is as long as handlers are many.
+    let (turn, pauses, late) = match setting.defaults {
+        true => (HANDLER, PAUSES, ATTEMPTS * LATE),
+        false => (Duration::ZERO, Duration::ZERO, LATE),
+    };
+    let admitted = unloaded.half + turn + pauses;
+    assert!(
+        done.half < admitted + late,
+        "calls that are run take {done}"
+    );
+    assert!(
+        done.nearly_all < admitted + VERY_LATE,
+        "calls that are run take {done}"
+    );
+    assert!(refused.half < pauses + late, "refusals take {refused}");
+    assert!(
+        refused.nearly_all < pauses + VERY_LATE,
+        "refusals take {refused}"
+    );
+    assert!(
+        most.service < before.service + 4 * 1024,
+        "the service grew from {before} to {most}"
+    );
+    assert!(
+        most.callers < before.callers + 8 * 1024,
+        "callers grew from {before} to {most}"
+    );
+    assert!(
+        recovery < Duration::from_secs(1),
+        "it took {recovery:?} to recover"
+    );
+
+    // What the callers, the handlers and the service say agrees, to the last call.
+    let all = [&first, &answers, &others];
+    let done = all
+        .iter()
+        .map(|answers| answers.done.len() as u64)
+        .sum::<u64>();
+    let refused = all
+        .iter()
+        .map(|answers| answers.refused.len() as u64)
+        .sum::<u64>();
+    assert_eq!(done + refused, callers.sent.load(Ordering::Relaxed));
+    let mut runs = HashMap::new();
+    instance.add_runs(&mut runs).unwrap();
+    assert!(runs.values().all(|runs| *runs == 1), "a call was run twice");
+    assert_eq!(
+        runs.len() as u64,
+        done,
+        "handlers that ran, and calls that were done"
+    );
+    let sent_again = redispatches() - sent_again;
+    let expected = (done + refused + sent_again, refused + sent_again);
+    // A call is counted once its answer is on its way.
+    eventually(LIMIT, || async {
+        match stats(&broker.url()).await {
+            stats if stats == expected => Ok(()),
+            stats => Err(format!("STATS says {stats:?}, callers saw {expected:?}")),
+        }
+    })
+    .await;
+    assert_eq!(sent_again > 0, setting.defaults, "{sent_again} sent again");
+}
+
+async fn with_every_setting(kind: Kind) {
+    let _alone = ALONE.lock().await;
+    run("overload", kind, LONG, |broker| async move {
+        for multiplexed in [false, true] {
+            for defaults in [false, true] {
+                let setting = Setting {
+                    multiplexed,
+                    defaults,
+                };
+                overload(&broker, setting).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn is_refused_and_the_rest_is_as_ever_embedded() {
+    with_every_setting(Kind::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn is_refused_and_the_rest_is_as_ever_nats_server() {
+    with_every_setting(Kind::NatsServer).await;
+}
