@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use nmfw::{Channel, Connection, Status};
+use nmfw::{Channel, Code, Connection, Status};
 use nmfw_tests::{
     Proxy, TestBroker, eventually,
     instance::{CALL_ID, Instance, Orders, Report},
@@ -361,6 +361,54 @@ async fn rolling(broker: TestBroker, lingers: bool) {
     );
 }
 
+/// Calls that are under way when there is no grace, on an instance far away.
+async fn cut_short(broker: &TestBroker) {
+    const CALLS: usize = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(broker.port()).await.unwrap();
+    proxy.delay(Duration::from_millis(30));
+    let orders = Orders {
+        url: proxy.url(),
+        journal: folder.path().join("journal"),
+        grace: Duration::ZERO,
+        lingers: false,
+        concurrency: None,
+        queue: None,
+    };
+    let program = env!("CARGO_BIN_EXE_instance");
+    let mut instance = Instance::start(program, &orders).await.unwrap();
+    let nats = nmfw::connect(broker.url()).await.unwrap();
+    let puppet = PuppetClient::new(&nats);
+    let streams = StreamsClient::new(&nats);
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let millis = 60_000;
+        let sleep = puppet.sleep(SleepRequest { millis });
+        let sleep = sleep.header(CALL_ID, Way::Base.prefix());
+        calls.spawn(async move { sleep.timeout(2 * LIMIT).await.map(drop) });
+        // Something reaches the process at any moment, its last one too.
+        let sum = streams.sum(items(0, u64::MAX, SIZE));
+        let sum = sum.header(CALL_ID, Way::Stream.prefix());
+        calls.spawn(async move { sum.header("pause-micros", "1000").await.map(drop) });
+    }
+    for way in [Way::Base, Way::Stream] {
+        eventually(LIMIT, || async {
+            instance.has_run(way.prefix()).unwrap() == CALLS
+        })
+        .await;
+    }
+    instance.terminate().unwrap();
+    let answers = tokio::time::timeout(LIMIT / 2, calls.join_all()).await;
+    for answer in answers.expect("a caller hears nothing") {
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(status.message().contains("was stopped"), "{status:?}");
+        assert!(!status.is_not_started(), "{status:?}");
+    }
+    let exit = instance.exit(LIMIT).await.unwrap();
+    assert!(exit.is_some_and(|exit| exit.success()), "{exit:?}");
+}
+
 on_both_brokers! {
     async fn processes_that_are_terminated(broker: TestBroker) {
         rolling(broker, false).await;
@@ -369,5 +417,12 @@ on_both_brokers! {
     /// Which stay until they are killed, as some part of them never ends.
     async fn processes_that_are_terminated_and_then_killed(broker: TestBroker) {
         rolling(broker, true).await;
+    }
+
+    /// The process ends as soon as it has answered; what it has said then arrives all the same.
+    async fn callers_of_handlers_that_are_cut_short_learn_of_it(broker: TestBroker) {
+        for _ in 0..8 {
+            cut_short(&broker).await;
+        }
     }
 }

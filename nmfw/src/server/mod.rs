@@ -78,7 +78,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// 3. Handlers and their streams get the [grace period](Self::grace) to end, and can learn of it by
 ///    [`Context::stopping`](crate::Context::stopping). After that, or when the server is told
 ///    a second time to stop, they are dropped and their callers get `UNAVAILABLE`.
-/// 4. The connection is flushed. It is not closed, as it may be used for other things too.
+/// 4. It waits until the NATS server has got all answers, so that the process may end at once. The
+///    connection is not closed, as it may be used for other things too.
 ///
 /// No request is lost without an answer.
 #[derive(Debug)]

@@ -155,7 +155,7 @@ impl Work {
         outcome.map(|()| ending)
     }
 
-    /// Ends everything: first the intake, then the work, then the connection's buffer.
+    /// Ends everything: first the intake, then the work, then the sending of its answers.
     async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) -> Ending {
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
@@ -197,7 +197,7 @@ impl Work {
             () = tokio::time::sleep_until(end) => {}
         }
         // Callers of handlers that the grace has run out for should still learn of it.
-        let flush = if forced.is_cancelled() {
+        let last_round_trip = if forced.is_cancelled() {
             MAX_FORCED_ROUND_TRIP
         } else {
             round_trip
@@ -221,7 +221,9 @@ impl Work {
                 tracing::error!("handlers that block their threads cannot be ended");
             }
         }
-        if !connection_lost && let Err(error) = self.connection.flush_within(flush).await {
+        // A flush would leave answers on their way, and when the process ends with something unread, its
+        // system may drop them.
+        if !connection_lost && let Err(error) = fence.pass(last_round_trip).await {
             tracing::warn!(%error, "the last answers may be lost");
         }
         tracing::info!("stopped");
