@@ -1,4 +1,6 @@
 //! Serving: [`Server`] and what can be set about it.
+//!
+#![doc = include_str!("../docs/overload.md")]
 
 mod admission;
 mod discovery;

@@ -124,8 +124,9 @@ impl Service {
     }
 
     /// Sets how many requests of each method may wait for their turn; by default as many as run, and
-    /// none where a side streams, as a stream can keep its place for long. Past that a request is answered with `RESOURCE_EXHAUSTED`, marked as not started, and its
-    /// client tries another instance.
+    /// none where a side streams, as a stream can keep its place for long. Past that a request is
+    /// answered with `RESOURCE_EXHAUSTED`, marked as not started, and its client tries another
+    /// instance: see [under overload](super#under-overload).
     pub fn queue(mut self, length: usize) -> Self {
         self.limits.queue = Some(length);
         self
