@@ -32,8 +32,9 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(120);
 
-/// The service: 100 calls a second, or 500 if it was built to be fast.
-const CONCURRENCY: u32 = 10;
+/// The service: 50 calls a second, or 500 if all was built to be fast, so that it is the service that
+/// has too much to do, and not the machine.
+const CONCURRENCY: u32 = if cfg!(debug_assertions) { 5 } else { 10 };
 const MILLIS: u32 = if cfg!(debug_assertions) { 100 } else { 20 };
 const HANDLER: Duration = Duration::from_millis(MILLIS as u64);
 const CAPACITY: u32 = CONCURRENCY * 1000 / MILLIS;
@@ -49,7 +50,7 @@ const UNLOADED: usize = 15;
 
 /// How late an attempt may be on a machine that is busy with other things, too; and one in a hundred.
 const LATE: Duration = Duration::from_millis(50);
-const VERY_LATE: Duration = Duration::from_millis(400);
+const VERY_LATE: Duration = Duration::from_millis(500);
 
 /// Of a call with five attempts: up to 2, 4, 8 and 16 ms.
 const PAUSES: Duration = Duration::from_millis(30);
@@ -96,10 +97,10 @@ impl Times {
     fn of(times: &[Duration]) -> Self {
         let mut times = times.to_vec();
         times.sort_unstable();
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        let at = |percent: usize| times.get(times.len() * percent / 100).copied();
         Self {
-            half: at(50),
-            nearly_all: at(99),
+            half: at(50).unwrap_or_default(),
+            nearly_all: at(99).unwrap_or_default(),
         }
     }
 }
@@ -208,7 +209,7 @@ impl Callers {
     async fn recovery(&self, end: Instant, unloaded: Times, answers: &mut Answers) -> Duration {
         let (mut begin, mut quick) = (end.elapsed(), 0);
         // Not once by chance.
-        while quick < 5 {
+        while quick < 3 {
             let (answer, time) = self.call().await;
             answers.add((answer, time));
             if answer == Answer::Done && time < unloaded.half + LATE {
@@ -346,11 +347,11 @@ async fn overload(broker: &TestBroker, setting: Setting) {
         "refusals take {refused}"
     );
     assert!(
-        most.service < before.service + 4 * 1024,
+        most.service < before.service + 2 * 1024,
         "the service grew from {before} to {most}"
     );
     assert!(
-        most.callers < before.callers + 8 * 1024,
+        most.callers < before.callers + 4 * 1024,
         "callers grew from {before} to {most}"
     );
     assert!(
