@@ -135,7 +135,7 @@ fn permissions_are_those_that_calc_prints() {
 async fn the_users_of_nats_conf_can_do_their_work_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for file in ["make-secrets", "nats.conf", "permissions/"] {
+    for file in ["make-secrets", "nats.conf", "permissions"] {
         let mut copy = Command::new("cp");
         copy.arg("-R").arg(deploy().join(file)).arg(folder);
         assert!(copy.status().unwrap().success());
