@@ -154,7 +154,9 @@ impl Channel {
     ///
     /// A channel and its clones keep sessions with two instances, with up to eight when there are
     /// many calls, and each call takes the less loaded of two. Within a minute another instance takes
-    /// the place of one of them, if there is another. A call that an instance does not start, because
+    /// the place of one of them, if there is another. Of several regions, or where there are leaf
+    /// nodes, these are instances nearby as long as there are any; sessions with others are given up
+    /// within two minutes after one nearby is back. A call that an instance does not start, because
     /// it is full or stopping, is sent to another; see [`max_attempts`](Self::max_attempts). Sessions
     /// that nobody uses for a minute are closed.
     pub fn multiplexed(self) -> Self {

@@ -2,6 +2,11 @@
 //!
 //! NATS gives an OPEN to any instance. So a further session is with another instance only by
 //! chance, and is closed again if it is not; time and again it is tried, as instances come and go.
+//! Nor is it any instance where there are regions: then it is a near one, if there is any, and
+//! sessions with others do not outlive that for long.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
@@ -40,6 +45,11 @@ const LOADED: usize = 64;
 /// share of work within that time, and not all sessions are replaced at once.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// An old session is given up when NATS has given so many OPENs in a row, for each session that there
+/// is, to other instances. Chance does that to one of two in 256, and NATS does it always to an
+/// instance in another region, or behind a leaf node, once there is a nearer one again.
+const PASSED_OVER: usize = 4;
+
 /// How often a session with another instance is tried for, one after the other, when a call needs one.
 const MAX_TRIES: usize = 8;
 
@@ -72,13 +82,19 @@ struct Member {
     handle: Arc<Handle>,
     /// When another is to take its place.
     until: Instant,
+    /// Sessions that were opened with other instances since one was with this.
+    passed_over: usize,
 }
 
 impl Member {
     fn new(handle: Arc<Handle>) -> Self {
         let age = MAX_AGE.mul_f64(rand::random_range(0.5..1.0));
         let until = Instant::now() + age;
-        Self { handle, until }
+        Self {
+            handle,
+            until,
+            passed_over: 0,
+        }
     }
 }
 
@@ -267,7 +283,7 @@ impl Pool {
     /// The handshake is done.
     pub(super) fn opened(&self, handle: &Arc<Handle>) {
         // Dropped outside, as that rings the session.
-        let mut left = None;
+        let mut left = Vec::new();
         self.change(|state| {
             let ours = state.opening.as_ref();
             let Some(handle) = ours.filter(|ours| Arc::ptr_eq(ours, handle)).cloned() else {
@@ -311,29 +327,50 @@ impl State {
         self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
     }
 
-    /// Takes a session in that was opened. Gives back the one that is not needed: this one if it is
-    /// with an instance that has one, or that whose place it takes.
-    fn admit(&mut self, handle: Arc<Handle>) -> Option<Arc<Handle>> {
+    /// Takes a session in that was opened. Gives back those that are not needed: this one if it is
+    /// with an instance that has one, and that whose place it takes, or that is far away.
+    fn admit(&mut self, handle: Arc<Handle>) -> Vec<Arc<Handle>> {
         let now = Instant::now();
-        let mut others = self.open.iter_mut();
-        let same = others.find(|other| other.handle.is_with_instance_of(&handle));
-        if let Some(same) = same.filter(|same| same.handle.has_room()) {
+        let mut same = None;
+        for (index, member) in self.open.iter_mut().enumerate() {
+            if member.handle.is_with_instance_of(&handle) {
+                member.passed_over = 0;
+                same.get_or_insert(index);
+            } else {
+                member.passed_over += 1;
+            }
+        }
+        if let Some(index) = same
+            && self.open[index].handle.has_room()
+        {
+            let same = &mut self.open[index];
             if same.until <= now {
                 *same = Member::new(Arc::clone(&same.handle));
             }
             self.of_no_use(MAX_SEARCH_PAUSE);
-            return Some(handle);
+            let left = [Some(handle), self.give_up(now)];
+            return left.into_iter().flatten().collect();
         }
         self.of_use();
         let old = self.open.iter().position(|member| member.until <= now);
         self.open.push(Member::new(handle));
-        let old = old?;
+        let Some(old) = old else {
+            return Vec::new();
+        };
         if self.open.len() <= FEW {
             // Its place is not needed.
             self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
-            return None;
+            return Vec::new();
         }
-        Some(self.open.swap_remove(old).handle)
+        vec![self.open.swap_remove(old).handle]
+    }
+
+    /// Takes a session out that is old and that NATS would not open any more.
+    fn give_up(&mut self, now: Instant) -> Option<Arc<Handle>> {
+        let enough = PASSED_OVER * self.open.len();
+        let is_far = |member: &Member| member.until <= now && member.passed_over >= enough;
+        let far = self.open.iter().position(is_far)?;
+        Some(self.open.swap_remove(far).handle)
     }
 
     fn of_use(&mut self) {

@@ -1,0 +1,80 @@
+//! Which sessions are kept.
+
+use super::*;
+use crate::session::Opened;
+
+fn session(instance: &str) -> Arc<Handle> {
+    let handle = Handle::new(64);
+    handle.opened(Opened {
+        instance: instance.to_owned(),
+        methods: Vec::new(),
+        max_streams: 9,
+        max_message: 9,
+    });
+    Arc::new(handle)
+}
+
+fn is_open(state: &State, session: &Arc<Handle>) -> bool {
+    let mut open = state.open.iter();
+    open.any(|member| Arc::ptr_eq(&member.handle, session))
+}
+
+fn grow_old(state: &mut State) {
+    for member in &mut state.open {
+        member.until = Instant::now();
+    }
+}
+
+/// With a near instance and a far one, as they are after the near one was away.
+fn near_and_far() -> (State, [Arc<Handle>; 2]) {
+    let both = ["near", "far"].map(session);
+    let mut state = State::default();
+    for session in &both {
+        assert!(state.admit(Arc::clone(session)).is_empty());
+    }
+    (state, both)
+}
+
+#[test]
+fn an_old_session_that_is_passed_over_is_given_up() {
+    let (mut state, [_, far]) = near_and_far();
+    for _ in 0..20 {
+        assert_eq!(state.admit(session("near")).len(), 1);
+    }
+    assert!(is_open(&state, &far), "it is not old yet");
+
+    let (mut state, [near, far]) = near_and_far();
+    grow_old(&mut state);
+    for _ in 1..PASSED_OVER * 2 {
+        assert_eq!(state.admit(session("near")).len(), 1);
+    }
+    assert!(is_open(&state, &far), "it is too early");
+    let left = state.admit(session("near"));
+    assert!(left.iter().any(|left| Arc::ptr_eq(left, &far)));
+    assert_eq!((left.len(), state.open.len()), (2, 1));
+    assert!(is_open(&state, &near));
+}
+
+#[test]
+fn one_that_is_found_again_is_kept() {
+    let (mut state, both) = near_and_far();
+    for _ in 0..10 {
+        grow_old(&mut state);
+        for instance in ["near", "near", "near", "near", "near", "far"] {
+            assert_eq!(state.admit(session(instance)).len(), 1);
+        }
+    }
+    assert!(both.iter().all(|session| is_open(&state, session)));
+}
+
+#[test]
+fn the_only_one_is_kept() {
+    let mut state = State::default();
+    let only = session("only");
+    assert!(state.admit(Arc::clone(&only)).is_empty());
+    for _ in 0..20 {
+        grow_old(&mut state);
+        assert_eq!(state.admit(session("only")).len(), 1);
+    }
+    assert!(is_open(&state, &only));
+}
