@@ -45,6 +45,15 @@ impl Regions {
     ///
     /// As [`NatsServer::start`].
     pub async fn start() -> Result<Self, Failure> {
+        Self::with("", "").await
+    }
+
+    /// The same with further configuration of all servers, and a login that they accept, as `user:password@`.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn with(further: &str, login: &str) -> Result<Self, Failure> {
         let mut ports = BTreeMap::new();
         for host in ["eu-1", "eu-2", "us-1", "us-2"] {
             for port in [6222, 7222] {
@@ -70,28 +79,24 @@ impl Regions {
                     config = config.replace(&format!("0.0.0.0:{port}"), &here);
                 }
             }
-            NatsServer::builder().config(config).start()
+            NatsServer::builder().config(config).config(further).start()
         };
         let eu = try_join_all([start("eu-1", eu), start("eu-2", eu)]);
         let us = try_join_all([start("us-1", &us), start("us-2", &us)]);
         let (eu, us) = tokio::try_join!(eu, us)?;
         let regions = Self { eu, us };
-        regions.are_connected().await;
+        regions.are_connected(login).await;
         Ok(regions)
     }
 
     /// Waits until every server has its routes, and a gateway to the other region.
-    ///
-    /// # Panics
-    ///
-    /// If that does not come to be.
-    pub async fn are_connected(&self) {
+    async fn are_connected(&self, login: &str) {
         for server in self.eu.iter().chain(&self.us) {
             eventually(LIMIT, || async {
-                let client = async_nats::connect(server.url())
-                    .await
-                    .map_err(|error| error.to_string())?;
-                match client.server_info().connect_urls.len() {
+                let url = format!("nats://{login}127.0.0.1:{}", server.port());
+                let nats = crate::places::connect(url).await;
+                let info = nats.map_err(|error| error.to_string())?.server_info();
+                match info.map_or(0, |info| info.connect_urls.len()) {
                     0 | 1 => Err("it knows no other server of its region"),
                     _ => Ok(()),
                 }
@@ -122,12 +127,13 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts both servers, each with further configuration.
+    /// Starts both servers, each with further configuration. The leaf node logs in as this, `user:password@`
+    /// or nothing.
     ///
     /// # Errors
     ///
     /// As [`NatsServer::start`].
-    pub async fn start(hub: &str, edge: &str) -> Result<Self, Failure> {
+    pub async fn start(hub: &str, edge: &str, login: &str) -> Result<Self, Failure> {
         let port = free_port()?;
         // The hub tells its leaf nodes its own address, and they would go past the proxy.
         let listen = format!("listen: \"127.0.0.1:{port}\", no_advertise: true");
@@ -138,7 +144,7 @@ impl Edge {
             .start()
             .await?;
         let link = Proxy::start(port).await?;
-        let here = format!("127.0.0.1:{}", link.port());
+        let here = format!("{login}127.0.0.1:{}", link.port());
         let config = block("at the edge:")?.replace("hub-1.example.com:7422", &here);
         let edge = NatsServer::builder()
             .config(config)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nmfw::{Code, Status};
 use nmfw_tests::{
     Direction, eventually,
+    permitted::{self, METHODS, client, clients, service, user, violations},
     places::{Caller, DEADLINE, Instance, Kind, LIMIT, Load},
     regions::Edge,
     stream_load::StreamLoad,
@@ -53,7 +54,7 @@ async fn nobody_is_there(caller: &Caller) {
 }
 
 async fn each_side_calls_the_other(is_at_edge: bool) {
-    let net = Edge::start("", "").await.unwrap();
+    let net = Edge::start("", "", "").await.unwrap();
     let (there, here) = match is_at_edge {
         true => (net.edge.url(), net.hub.url()),
         false => (net.hub.url(), net.edge.url()),
@@ -93,7 +94,7 @@ async fn the_hub_calls_the_edge() {
 /// With an instance on each side no call has to know of the link.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_side_goes_on_without_the_link() {
-    let net = Edge::start("", "").await.unwrap();
+    let net = Edge::start("", "", "").await.unwrap();
     let edge = Instance::start(net.edge.url()).await.unwrap();
     let at_edge = callers(&net.edge.url()).await;
     let hub = Instance::start(net.hub.url()).await.unwrap();
@@ -140,7 +141,7 @@ async fn each_side_goes_on_without_the_link() {
 /// A link that is back before a peer is given up: what was lost on it is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_outlive_a_short_cut_of_the_link() {
-    let net = Edge::start("", "").await.unwrap();
+    let net = Edge::start("", "", "").await.unwrap();
     for (service, caller) in [(&net.hub, &net.edge), (&net.edge, &net.hub)] {
         let service = Instance::start(service.url()).await.unwrap();
         let caller = Caller::new(Kind::Stream, caller.url()).await.unwrap();
@@ -162,7 +163,7 @@ async fn streams_outlive_a_short_cut_of_the_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_when_the_link_stays_away() {
-    let net = Edge::start("", "").await.unwrap();
+    let net = Edge::start("", "", "").await.unwrap();
     let service = Instance::start(net.hub.url()).await.unwrap();
     let caller = Caller::new(Kind::Stream, net.edge.url()).await.unwrap();
     caller.works().await;
@@ -216,7 +217,7 @@ async fn streams_end_when_the_link_stays_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_link_is_noticed_by_pings() {
     let pings = "ping_interval: \"500ms\", ping_max: 2";
-    let net = Edge::start(pings, pings).await.unwrap();
+    let net = Edge::start(pings, pings, "").await.unwrap();
     let hub = Instance::start(net.hub.url()).await.unwrap();
     let caller = Caller::new(Kind::Base, net.edge.url()).await.unwrap();
     caller.reaches(&hub).await;
@@ -230,4 +231,23 @@ async fn a_silent_link_is_noticed_by_pings() {
         net.link.resume(direction);
     }
     caller.reaches(&hub).await;
+}
+
+/// The leaf node has the permissions of a client, which are those of all who call from the edge.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_node_with_the_permissions_of_a_client() {
+    let users = user("service", service()) + &user("client", client());
+    let users = format!("authorization {{ users: [\n{users}] }}");
+    let net = Edge::start(&users, "", "client:x@").await.unwrap();
+    let _running = permitted::serve(&net.hub, "service").await;
+    let nats = nmfw::connect(net.edge.url()).await.unwrap();
+    for client in clients(&nats) {
+        eventually(LIMIT, || permitted::call(&client, "Echo", 1, 1)).await;
+        for method in METHODS {
+            permitted::works(&client, method).await;
+        }
+    }
+    for server in [&net.hub, &net.edge] {
+        assert_eq!(violations(server), [""; 0]);
+    }
 }

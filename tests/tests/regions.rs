@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nmfw::Code;
 use nmfw_tests::{
     NatsServer, eventually,
+    permitted::{METHODS, call, client, clients, connect, serve, service, user, violations, works},
     places::{Caller, DEADLINE, Instance, Kind, LIMIT, Load, SUBJECT},
     regions::Regions,
     streams_process::Process,
@@ -184,4 +185,23 @@ async fn callers_leave_a_region_that_is_gone() {
         assert!(took < 2 * SLACK, "{:?}: {took:?}", caller.kind);
     }
     drop(near);
+}
+
+/// The same permissions do, wherever the other side is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generated_permissions_between_regions() {
+    let users = user("service", service()) + &user("client", client());
+    let users = format!("authorization {{ users: [\n{users}] }}");
+    let regions = Regions::with(&users, "client:x@").await.unwrap();
+    let _running = serve(&regions.us[0], "service").await;
+    let nats = connect(&regions.eu[1], "client").await;
+    for client in clients(&nats) {
+        eventually(LIMIT, || call(&client, "Echo", 1, 1)).await;
+        for method in METHODS {
+            works(&client, method).await;
+        }
+    }
+    for server in regions.eu.iter().chain(&regions.us) {
+        assert_eq!(violations(server), [""; 0]);
+    }
 }
