@@ -27,7 +27,8 @@ async fn a_region_is_left_and_come_back_to(kind: Kind) {
     let regions = Regions::start().await.unwrap();
     let near = Instance::start(regions.eu[0].url()).await.unwrap();
     let node = match kind {
-        // A request in base mode that is between two servers when the instance stops is lost there.
+        // A request in base mode that is between two servers when the last instance of the region
+        // stops is lost there.
         Kind::Base => 0,
         Kind::Multiplexed | Kind::Stream => 1,
     };
