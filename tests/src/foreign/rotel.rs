@@ -126,8 +126,17 @@ impl Collector {
 fn read_spans(log: &str) -> Vec<CollectedSpan> {
     let mut spans: Vec<CollectedSpan> = Vec::new();
     let mut service = String::new();
+    let mut is_resource = false;
     for line in log.lines().map(str::trim) {
-        if let Some(named) = line.strip_prefix("-> service.name: Str(") {
+        // Spans have attributes of the same names.
+        match line {
+            "Resource attributes:" => is_resource = true,
+            "ScopeSpans #0" | "Attributes:" => is_resource = false,
+            _ => {}
+        }
+        if let Some(named) = line.strip_prefix("-> service.name: Str(")
+            && is_resource
+        {
             named.trim_end_matches(')').clone_into(&mut service);
         }
         if line.starts_with("Span #") {
@@ -160,12 +169,14 @@ mod tests {
     #[test]
     fn reads_what_it_shows() {
         let log = "Starting Rotel\nResource attributes:\n     -> service.name: Str(calc)\n\
-                   Span #0\n    Trace ID       : c9\n    Parent ID      : \n    ID             : 1e\n    \
+                   ScopeSpans #0\n    Span #0\n    Trace ID       : c9\n    Parent ID      : \n    ID             : 1e\n    \
                    Name           : calc.Calc/Add\n    Kind           : SPAN_KIND_CLIENT\n\
-                   Start time: 1\n    Status code    : STATUS_CODE_UNSET\n";
-        let [span] = &read_spans(log)[..] else {
-            panic!("not one span")
+                   Start time: 1\n    Status code    : STATUS_CODE_UNSET\n\
+                   Attributes:\n     -> service.name: Str(other)\nSpan #1\n";
+        let [span, second] = &read_spans(log)[..] else {
+            panic!("not two spans")
         };
+        assert_eq!(second.service, "calc");
         let texts = [&span.service, &span.trace_id, &span.parent_id, &span.id];
         assert_eq!(texts, ["calc", "c9", "", "1e"]);
         let texts = [&span.name, &span.kind, &span.status];
