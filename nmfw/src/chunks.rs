@@ -22,8 +22,8 @@ const ROW: usize = 60 * 1024;
 /// Messages from this size on gain nothing by being in a row.
 const LARGE: usize = 4 * 1024;
 
-/// A row that takes longer to make goes as it is.
-const MAX_WAIT: Duration = Duration::from_micros(200);
+/// What takes longer to make goes as it is, without waiting for what comes behind it.
+pub(crate) const MAX_WAIT: Duration = Duration::from_micros(200);
 
 /// How many messages may come before the clock is looked at again.
 const LOOK_EVERY: usize = 64;

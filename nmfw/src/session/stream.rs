@@ -2,8 +2,9 @@
 //!
 //! Credit counts bytes from the beginning of the stream, so that a number says all there is to
 //! know. A message costs its length and [`MESSAGE_COST`]; its parts cost their lengths, and the
-//! last one the rest. Credit is granted for what the application has taken. So what a receiver
-//! holds is bounded by its window, empty messages included.
+//! last one the rest. A row costs its body and [`MESSAGE_COST`] once. Credit is granted for what
+//! the application has taken. So what a receiver holds is bounded by its window, empty messages
+//! included.
 //!
 //! A message may be larger than a window. What arrived of it then counts as taken, but only on
 //! one stream at a time: see [`super::receiving::Assembly`].

@@ -7,19 +7,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::Stream;
 
 use super::{Batch, Flow, Lane, LaneCommand, lock, park};
-use crate::{Metadata, Status, body::Messages, driver::Mailbox, session::Chunk};
+use crate::{Metadata, Status, body::Messages, chunks::MAX_WAIT, driver::Mailbox, session::Chunk};
 
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
 const BATCH: u64 = 32 * 1024;
-
-/// What takes longer to come, without anybody having to wait for it, goes in a batch each.
-const MAX_WAIT: Duration = Duration::from_micros(200);
 
 /// The application's end of a lane, for what goes.
 #[derive(Debug)]
