@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
+use prost::Message;
 use sync_wrapper::SyncWrapper;
 
 use crate::{Metadata, Status, session::Chunk};
@@ -28,9 +29,45 @@ impl Body {
     }
 }
 
+/// An empty message.
+impl Default for Body {
+    fn default() -> Self {
+        Self::Message(Bytes::new())
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(message: Bytes) -> Self {
         Self::Message(message)
+    }
+}
+
+/// What is encoded in one piece of memory with its count of references, so that to share it takes no
+/// further one.
+const SMALL: usize = 96;
+
+struct Small {
+    bytes: [u8; SMALL],
+    len: usize,
+}
+
+impl AsRef<[u8]> for Small {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Encodes a message that will be shared: kept to be sent again, while it is sent.
+pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
+    let mut bytes = [0; SMALL];
+    let mut rest = &mut bytes[..];
+    match message.encode(&mut rest) {
+        Ok(()) => {
+            let len = SMALL - rest.len();
+            Bytes::from_owner(Small { bytes, len })
+        }
+        // It is larger.
+        Err(_) => message.encode_to_vec().into(),
     }
 }
 
@@ -102,5 +139,27 @@ impl Stream for Messages {
 impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("messages")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_all_sizes_are_encoded_alike() {
+        for len in [
+            0,
+            1,
+            SMALL - 3,
+            SMALL - 2,
+            SMALL - 1,
+            SMALL,
+            SMALL + 1,
+            10 * SMALL,
+        ] {
+            let message = "m".repeat(len);
+            assert_eq!(encode_to_share(&message), message.encode_to_vec(), "{len}");
+        }
     }
 }

@@ -71,7 +71,8 @@ impl Context {
     }
 
     /// Splits a request into the context of its handler and what it carries.
-    pub(crate) fn from_request(request: Request) -> (Self, Body) {
+    pub(crate) fn from_request(mut request: Request) -> (Self, Body) {
+        let body = request.take_body();
         let context = Self(Arc::new(Inner {
             method: Some(request.method),
             head: request.head,
@@ -80,7 +81,7 @@ impl Context {
             trailers: Mutex::default(),
             cancelled: OnceLock::new(),
         }));
-        (context, request.body)
+        (context, body)
     }
 
     /// The method that is called; `None` for [`Context::default`].

@@ -33,7 +33,8 @@ impl Deadline {
         Self::after_from(Instant::now(), timeout)
     }
 
-    fn after_from(start: Instant, timeout: Duration) -> Self {
+    /// That much time from then, at most 30 days.
+    pub(crate) fn after_from(start: Instant, timeout: Duration) -> Self {
         Self(Some(start + timeout.min(MAX)))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName};
 
-use crate::text::Text;
+use smol_str::SmolStr;
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -71,7 +71,7 @@ pub(crate) enum Encoding {
 pub(crate) struct NmfwHeader {
     pub(crate) timeout: Option<Duration>,
     pub(crate) encoding: Encoding,
-    pub(crate) client_version: Option<Text>,
+    pub(crate) client_version: Option<SmolStr>,
 }
 
 /// Why a `Nmfw` header cannot be used.

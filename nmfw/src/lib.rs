@@ -28,7 +28,6 @@ mod spec;
 mod status;
 mod streaming;
 mod subject;
-mod text;
 mod trace;
 
 #[cfg(fuzzing)]

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use prost::{DecodeError, Message};
 use sync_wrapper::SyncWrapper;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     Metadata, Method, Status,
     body::{Body, Messages},
-    session::{Chunk, Row},
+    session::{Chunk, Row, SMALL},
 };
 
 #[doc = include_str!("docs/streaming.md")]
@@ -162,6 +162,40 @@ impl<T> fmt::Debug for Streaming<T> {
     }
 }
 
+/// Decodes a message, of which the decoded one can keep parts unless it may lie in a packet with
+/// others.
+fn decode<T: Message + Default>(message: Bytes) -> Result<T, DecodeError> {
+    if message.len() < SMALL {
+        T::decode(Copied(&message))
+    } else {
+        T::decode(message)
+    }
+}
+
+/// Bytes that what is decoded copies. A slice would do, but not as fast: it copies by way of a buffer
+/// that can grow.
+struct Copied<'a>(&'a [u8]);
+
+impl Buf for Copied<'_> {
+    fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        let (front, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Bytes::copy_from_slice(front)
+    }
+}
+
 /// What a method takes and what it gives: a message, or a stream of them.
 pub trait Payload: Sized {
     #[doc(hidden)]
@@ -198,7 +232,7 @@ impl<T: Message + Default> Payload for T {
     fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
         match body.0 {
             Body::Message(message) => {
-                T::decode(message).map_err(|error| reader.invalid()(method, error))
+                decode(message).map_err(|error| reader.invalid()(method, error))
             }
             Body::Messages(_) => Err(Status::internal(format!(
                 "{method} has one message in this direction, not a stream"
@@ -215,8 +249,8 @@ impl<T: Message + Default + 'static> Payload for Streaming<T> {
                     messages,
                     row: Row::default(),
                     decode: Decode {
-                        in_row: |message| T::decode(message),
-                        alone: |message| T::decode(message),
+                        in_row: |message| T::decode(Copied(message)),
+                        alone: decode,
                     },
                     invalid: reader.invalid(),
                     method,

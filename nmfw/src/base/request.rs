@@ -7,9 +7,9 @@ use async_nats::{HeaderMap, HeaderValue};
 use crate::{
     Code, Deadline, Metadata, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
-    text::Text,
     trace::TraceContext,
 };
+use smol_str::SmolStr;
 
 /// What a client puts beside the body.
 pub(crate) struct Outgoing<'a> {
@@ -54,7 +54,7 @@ impl Outgoing<'_> {
 pub(crate) struct Incoming {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
-    pub(crate) client_version: Option<Text>,
+    pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
@@ -83,7 +83,7 @@ impl Incoming {
             } else if name.eq_ignore_ascii_case("Nmfw-Deadline") {
                 absolute = Some(first);
             } else if name.eq_ignore_ascii_case("Nmfw-Client-Version") {
-                client_version = Some(Text::from(&*first.chars().take(64).collect::<String>()));
+                client_version = Some(SmolStr::from(&*first.chars().take(64).collect::<String>()));
             } else if name.eq_ignore_ascii_case("Content-Type") {
                 json |= is_json(first);
             } else if name.eq_ignore_ascii_case("traceparent") {

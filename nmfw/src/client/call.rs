@@ -4,12 +4,13 @@ use std::{fmt, marker::PhantomData, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use prost::Message;
+use tokio::time::Instant;
 
 use super::Channel;
 use crate::{
     Context, Deadline, Metadata, Method, Status, Streaming,
     body::Body,
-    middleware::Response,
+    middleware::{Request, Response},
     streaming::{Encoded, Payload, Reader},
     trace,
 };
@@ -70,12 +71,10 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 #[must_use = "a call is made when it is awaited"]
 pub struct Call<A> {
     channel: Channel,
-    method: Method,
-    body: Body,
+    /// With the metadata of the call alone, and the deadline that it inherits.
+    request: Request,
     timeout: Option<Duration>,
-    inherited: Deadline,
     handler: Option<Context>,
-    metadata: Metadata,
     invalid: Option<Status>,
     answer: PhantomData<fn() -> A>,
 }
@@ -84,12 +83,9 @@ impl<A> Call<A> {
     pub(super) fn new(channel: Channel, method: Method, body: Body) -> Self {
         Self {
             channel,
-            method,
-            body,
+            request: Request::new(method, Deadline::NONE, Metadata::new(), body),
             timeout: None,
-            inherited: Deadline::NONE,
             handler: None,
-            metadata: Metadata::new(),
             invalid: None,
             answer: PhantomData,
         }
@@ -105,7 +101,7 @@ impl<A> Call<A> {
     /// Adds metadata, in place of the channel's of the same key. Key and value that [`Metadata`]
     /// does not take make the call fail with `INVALID_ARGUMENT`.
     pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
-        if let Err(error) = self.metadata.append(key, value) {
+        if let Err(error) = self.request.metadata_mut().append(key, value) {
             self.invalid.get_or_insert(error.into());
         }
         self
@@ -113,7 +109,7 @@ impl<A> Call<A> {
 
     /// Adds metadata, in place of any of the same keys: that of the handler's own caller, say.
     pub fn metadata(mut self, metadata: &Metadata) -> Self {
-        self.metadata.merge(metadata);
+        self.request.metadata_mut().merge(metadata);
         self
     }
 
@@ -121,7 +117,7 @@ impl<A> Call<A> {
     /// there, and belongs to the same [trace](Context::trace_context). Where both have a limit, the
     /// shorter wins.
     pub fn context(mut self, ctx: &Context) -> Self {
-        self.inherited = self.inherited.earlier(ctx.deadline());
+        self.request.limit_deadline(ctx.deadline());
         self.handler = Some(ctx.clone());
         self
     }
@@ -134,34 +130,38 @@ impl<A: Answer> Call<A> {
     /// # Errors
     /// As the call itself.
     pub async fn with_metadata(self) -> Result<(A, Metadata), Status> {
-        let method = self.method;
+        let method = self.request.method();
         let Response { metadata, body } = self.send().await?;
         let answer = A::from_body(Encoded(body), method, Reader::Client)?;
         Ok((answer, metadata))
     }
 
-    async fn send(self) -> Result<Response, Status> {
-        if let Some(status) = self.invalid {
-            return Err(status);
+    // Not an `async fn`, whose future would hold all of it twice.
+    fn send(self) -> impl Future<Output = Result<Response, Status>> + Send {
+        let Self {
+            channel,
+            mut request,
+            timeout,
+            handler,
+            invalid,
+            ..
+        } = self;
+        async move {
+            if let Some(status) = invalid {
+                return Err(status);
+            }
+            let now = Instant::now();
+            if let Some(timeout) = timeout.or_else(|| channel.default_timeout(request.method())) {
+                request.limit_deadline(Deadline::after_from(now, timeout));
+            }
+            if trace::is_listened_to() {
+                let sent = channel.send_in_span(request, now, handler.as_ref());
+                // In a box, so that calls that nobody listens to have no room for it in their futures.
+                return Box::pin(sent).await;
+            }
+            request.head.trace = handler.as_ref().and_then(Context::shared_trace);
+            channel.send(request, now).await
         }
-        let timeout = self
-            .timeout
-            .or_else(|| self.channel.default_timeout(self.method));
-        let deadline = timeout.map_or(Deadline::NONE, Deadline::after);
-        let deadline = deadline.earlier(self.inherited);
-        let (method, metadata, body) = (self.method, &self.metadata, self.body);
-        let handler = self.handler.as_ref();
-        if trace::is_listened_to() {
-            let sent = self
-                .channel
-                .send_in_span(method, deadline, metadata, body, handler);
-            // In a box, so that calls that nobody listens to have no room for it in their futures.
-            return Box::pin(sent).await;
-        }
-        let trace = handler.and_then(Context::shared_trace);
-        self.channel
-            .send(method, deadline, metadata, body, trace)
-            .await
     }
 }
 
@@ -170,8 +170,10 @@ impl<A: Answer> IntoFuture for Call<A> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let method = self.request.method();
         async move {
-            let (answer, metadata) = self.with_metadata().await?;
+            let Response { metadata, body } = self.send().await?;
+            let answer = A::from_body(Encoded(body), method, Reader::Client)?;
             Ok(Answer::with_metadata(answer, metadata))
         }
         .boxed()
@@ -181,9 +183,9 @@ impl<A: Answer> IntoFuture for Call<A> {
 impl<A> fmt::Debug for Call<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("method", &self.method)
+            .field("method", &self.request.method())
             .field("timeout", &self.timeout)
-            .field("metadata", &self.metadata)
+            .field("metadata", self.request.metadata())
             .finish_non_exhaustive()
     }
 }

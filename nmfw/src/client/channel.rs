@@ -1,21 +1,21 @@
 //! [`Channel`]: the way to a service, and how calls take it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use prost::Message;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{Call, Requests, Transport, nats::Nats, per_method::PerMethod, ready};
 use crate::{
-    Connection, Context, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
-    body::{Body, Messages},
+    Connection, Context, Metadata, Method, ServiceSpec, Status, Streaming,
+    body::{Body, Messages, encode_to_share},
     chunks::encode,
     metrics::{CallCount, CallMetrics},
     middleware::{CallLayer, Layers, Request, Response},
     server::Service,
-    trace::{CallSpan, Received, TraceContext},
+    trace::{CallSpan, Received},
 };
 
 /// The way to a service: a connection, or a service in the same process, with settings for all
@@ -203,8 +203,7 @@ impl Channel {
     }
 
     fn with_one<A>(&self, method: Method, request: &impl Message) -> Call<A> {
-        let body = Bytes::from(request.encode_to_vec());
-        Call::new(self.clone(), method, body.into())
+        Call::new(self.clone(), method, encode_to_share(request).into())
     }
 
     fn with_many<Q, A>(&self, method: Method, requests: impl Requests<Q>) -> Call<A>
@@ -249,20 +248,18 @@ impl Channel {
     /// Makes a call that somebody listens to, in a span which goes on to the end of the answers.
     pub(super) async fn send_in_span(
         &self,
-        method: Method,
-        deadline: Deadline,
-        metadata: &Metadata,
-        body: Body,
+        mut request: Request,
+        now: Instant,
         handler: Option<&Context>,
     ) -> Result<Response, Status> {
+        let method = request.method();
         let base = self.0.transport.base(method);
         let mut call = CallSpan::client(method, base, handler.map(Context::span).as_ref());
         let trace = call.trace_context();
-        let trace = trace.or_else(|| handler.and_then(Context::shared_trace));
-        let body = call.count_requests(body);
+        request.head.trace = trace.or_else(|| handler.and_then(Context::shared_trace));
+        request.head.body = call.count_requests(request.take_body());
         let span = call.span().clone();
-        let sent = self.send(method, deadline, metadata, body, trace);
-        match sent.instrument(span).await {
+        match self.send(request, now).instrument(span).await {
             Ok(Response {
                 metadata,
                 body: Body::Messages(messages),
@@ -277,28 +274,28 @@ impl Channel {
         }
     }
 
+    /// Makes a call, with what is set for all calls added, at this time.
     pub(super) async fn send(
         &self,
-        method: Method,
-        deadline: Deadline,
-        metadata: &Metadata,
-        body: Body,
-        trace: Option<Arc<TraceContext>>,
+        mut request: Request,
+        now: Instant,
     ) -> Result<Response, Status> {
         let settings = &*self.0;
+        let method = request.method();
         let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
         if let Some(status) = &settings.invalid {
             return count.response(Err(status.clone()));
         }
-        if deadline.has_passed() {
+        let deadline = request.deadline();
+        if deadline.instant().is_some_and(|at| at <= now) {
             let text = format!("no time was left to call {method}");
             return count.response(Err(Status::deadline_exceeded(text).not_started()));
         }
-        let body = count.request(body);
-        let mut all = settings.metadata.clone();
-        all.merge(metadata);
-        let mut request = Request::new(method, deadline, all, body);
-        request.head.trace = trace;
+        request.head.body = count.request(request.take_body());
+        if !settings.metadata.is_empty() {
+            let own = mem::replace(request.metadata_mut(), settings.metadata.clone());
+            request.metadata_mut().merge(&own);
+        }
         let outcome = match settings.layers.get() {
             None => settings.transport.call(request).await,
             Some(layered) => {

@@ -1,7 +1,7 @@
 //! Calls over NATS: how often they are sent, and base mode, which is one NATS request and one NATS
 //! reply.
 
-use std::{mem, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
 use bytes::Bytes;
@@ -76,18 +76,44 @@ impl Nats {
         })
     }
 
-    pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+    /// Makes a call.
+    ///
+    /// Nearly all of a multiplexed channel go the short way: a session is there, and an instance
+    /// takes the call. They have no room in their futures for the rest, which is in boxes.
+    pub(super) async fn call(&self, mut request: Request) -> Result<Response, Status> {
         if request.method().streams() {
-            Box::pin(self.stream(request)).await
-        } else {
-            self.attempts(request).await
+            return Box::pin(self.stream(request)).await;
+        }
+        let Some(session) = self.session_at_hand(&request) else {
+            let sent = Sent::from(request.take_body());
+            return Box::pin(self.attempts(request, sent, None)).await;
+        };
+        let sent = Sent::from(request.take_body());
+        match session.call(&request, &sent).await {
+            Err(status) if status.is_not_started() => {
+                Box::pin(self.attempts(request, sent, Some((session, status)))).await
+            }
+            outcome => outcome,
         }
     }
 
+    /// The session for a call with one message each way, if such calls take sessions and it need not
+    /// wait for one.
+    fn session_at_hand(&self, request: &Request) -> Option<Arc<Handle>> {
+        if !self.is_multiplexed || !self.connection.is_connected() {
+            return None;
+        }
+        let method = request.method();
+        let base = self.base(method.service());
+        self.sessions.pick(&self.connection, base, method, None)
+    }
+
     /// A call that streams.
-    async fn stream(&self, request: Request) -> Result<Response, Status> {
+    async fn stream(&self, mut request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
-        let outcome = deadline.limit(pin!(self.attempts(request))).await;
+        let sent = Sent::from(request.take_body());
+        let attempts = self.attempts(request, sent, None);
+        let outcome = deadline.limit(pin!(attempts)).await;
         let response = outcome.unwrap_or_else(|| Err(late(method)))?;
         Ok(match response {
             // The answers have only begun.
@@ -108,23 +134,42 @@ impl Nats {
         })
     }
 
-    /// Sends the call until an instance takes it.
+    /// Sends the call until an instance takes it. One may have been asked already.
     ///
     /// Answers are waited for without a timer: who gives them out sees to deadlines too, for all
     /// calls together. Whatever else is waited for is limited where it is.
-    async fn attempts(&self, mut request: Request) -> Result<Response, Status> {
+    async fn attempts(
+        &self,
+        request: Request,
+        sent: Sent,
+        mut asked: Option<(Arc<Handle>, Status)>,
+    ) -> Result<Response, Status> {
         let deadline = request.deadline();
-        let sent = Sent::from(mem::replace(&mut request.body, Body::Message(Bytes::new())));
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
         let mut refused_by = None;
         loop {
-            let session = self.session(&request, refused_by.as_ref()).await;
-            let outcome = match &session {
-                Ok(Some(session)) => self.attempt_in_session(session, &request, &sent).await,
-                // In a box, as calls in sessions need no room for it.
-                Ok(None) => Box::pin(self.attempt_in_base_mode(&request, &sent)).await,
-                Err(refusal) => Err(refusal.clone()),
+            let outcome = match asked.take() {
+                Some((session, status)) => {
+                    refused_by = Some(session);
+                    Err(Refusal::of(status))
+                }
+                None => match self.session(&request, refused_by.as_ref()).await {
+                    Ok(session) => {
+                        let outcome = match &session {
+                            Some(session) => {
+                                self.attempt_in_session(session, &request, &sent).await
+                            }
+                            None => self.attempt_in_base_mode(&request, &sent).await,
+                        };
+                        refused_by = session;
+                        outcome
+                    }
+                    Err(refusal) => {
+                        refused_by = None;
+                        Err(refusal)
+                    }
+                },
             };
             let status = match outcome {
                 Ok(response) => return Ok(response),
@@ -155,7 +200,6 @@ impl Nats {
             Box::pin(tokio::time::sleep(pause)).await;
             longest = (longest * 2).min(MAX_PAUSE);
             attempts.0 += 1;
-            refused_by = session.ok().flatten();
         }
     }
 

@@ -52,8 +52,7 @@ impl Transport {
                 if let Some(body) = request.body() {
                     endpoint.check_size(body.len())?;
                 }
-                let admitted = instance.admit(endpoint);
-                instance.call(endpoint, admitted, request).await.0
+                instance.call_here(endpoint, request).await
             }
         }
     }

@@ -3,7 +3,7 @@
 mod extensions;
 mod from_fn;
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, mem, sync::Arc};
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -18,9 +18,9 @@ use crate::{
     Connection, Deadline, Metadata, Method, Status,
     body::{Body, Messages},
     client::Transport,
-    text::Text,
     trace::TraceContext,
 };
+use smol_str::SmolStr;
 
 /// A service of the middle: what layers wrap, on client and server alike.
 pub type BoxService = BoxCloneSyncService<Request, Response, Status>;
@@ -31,18 +31,18 @@ pub struct Request {
     pub(crate) method: Method,
     /// In a box, as it is moved from one future to the next a dozen times.
     pub(crate) head: Box<Head>,
-    pub(crate) body: Body,
 }
 
-/// What comes with a call besides its message.
-#[derive(Clone, Debug, Default)]
+/// What comes with a call.
+#[derive(Debug, Default)]
 pub(crate) struct Head {
+    pub(crate) body: Body,
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) extensions: Extensions,
     /// On the server, unless the call is local.
     pub(crate) origin: Option<Arc<Origin>>,
-    pub(crate) client_version: Option<Text>,
+    pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
     /// Where a client's layers end.
     pub(crate) via: Option<Transport>,
@@ -66,6 +66,7 @@ impl Request {
         body: impl Into<Body>,
     ) -> Self {
         let head = Head {
+            body: body.into(),
             deadline,
             metadata,
             ..Head::default()
@@ -73,18 +74,30 @@ impl Request {
         Self {
             method,
             head: Box::new(head),
-            body: body.into(),
         }
     }
 
     /// The same again; `None` if its messages come from a stream, which can be taken once.
     pub(crate) fn try_clone(&self) -> Option<Self> {
-        let body = self.body()?.clone();
+        let head = Head {
+            body: self.body()?.clone().into(),
+            deadline: self.head.deadline,
+            metadata: self.head.metadata.clone(),
+            extensions: self.head.extensions.clone(),
+            origin: self.head.origin.clone(),
+            client_version: self.head.client_version.clone(),
+            trace: self.head.trace.clone(),
+            via: self.head.via.clone(),
+        };
         Some(Self {
             method: self.method,
-            head: self.head.clone(),
-            body: body.into(),
+            head: Box::new(head),
         })
+    }
+
+    /// What it carries, once.
+    pub(crate) fn take_body(&mut self) -> Body {
+        mem::take(&mut self.head.body)
     }
 
     /// The method that is called.
@@ -132,7 +145,7 @@ impl Request {
     /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
-        self.body.message()
+        self.head.body.message()
     }
 
     /// What other middleware has left.

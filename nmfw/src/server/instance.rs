@@ -245,15 +245,14 @@ impl Endpoint {
 
     /// Has a handler's stream of requests end at one that is too large.
     pub(super) fn check_sizes(self: &Arc<Self>, mut request: Request) -> Request {
-        request.body = match request.body {
-            Body::Messages(messages) => {
-                let endpoint = Arc::clone(self);
-                let checked =
-                    move |chunk| stream::iter(endpoint.checked(chunk).into_iter().flatten());
-                Body::Messages(messages.wrap(|messages| messages.flat_map(checked)))
-            }
-            body => body,
-        };
+        if request.body().is_none()
+            && let Body::Messages(messages) = request.take_body()
+        {
+            let endpoint = Arc::clone(self);
+            let checked = move |chunk| stream::iter(endpoint.checked(chunk).into_iter().flatten());
+            let checked = messages.wrap(|messages| messages.flat_map(checked));
+            request.head.body = Body::Messages(checked);
+        }
         request
     }
 

@@ -9,7 +9,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
 
@@ -86,7 +85,7 @@ impl Instance {
     ///
     /// The permit is for the caller to keep until the answer is on its way, so that answers which
     /// cannot be sent do not pile up behind handlers that go on making more. A stream keeps its own.
-    pub(crate) async fn call(
+    pub(super) async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
         admitted: Admitted,
@@ -118,6 +117,24 @@ impl Instance {
         match self.begin(endpoint, request) {
             Ok(handler) => self.finish(endpoint, handler, permit).await,
             Err(status) => (Err(status), Some(permit)),
+        }
+    }
+
+    /// Runs a request of this process, as part of who calls. A handler that need not wait takes no
+    /// memory but its own.
+    pub(crate) async fn call_here(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        request: Request,
+    ) -> Result<Response, Status> {
+        match self.admit(endpoint) {
+            Admitted::Now(permit) if !endpoint.method.streams() => {
+                match self.call_now(endpoint, request) {
+                    Now::Done(outcome) => outcome,
+                    Now::Begun(handler) => Box::pin(self.finish(endpoint, handler, permit)).await.0,
+                }
+            }
+            admitted => Box::pin(self.call(endpoint, admitted, request)).await.0,
         }
     }
 
@@ -157,7 +174,7 @@ impl Instance {
             endpoint.stats.refuse(&status);
             return Err(status);
         }
-        if let Body::Message(message) = &request.body {
+        if let Some(message) = request.body() {
             endpoint.stats.metrics.received(message.len());
         }
         let mut request = endpoint.check_sizes(request);
@@ -166,8 +183,7 @@ impl Instance {
             let from_afar = request.head.origin.as_ref();
             let trace = from_afar.and(request.trace_context());
             let call = CallSpan::server(method, self, trace);
-            let body = mem::replace(&mut request.body, Body::Message(Bytes::new()));
-            request.body = call.count_requests(body);
+            request.head.body = call.count_requests(request.take_body());
             Box::new(call)
         });
         let work = match self.layers.get() {

@@ -16,9 +16,9 @@ use super::wire::{
     utf8,
 };
 use crate::{
-    Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, text::Text,
-    trace::TraceContext,
+    Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, trace::TraceContext,
 };
+use smol_str::SmolStr;
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
 /// time stays in range.
@@ -31,12 +31,12 @@ const MAX_ENTRIES: usize = 256;
 /// Everything of a call but its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallHead {
-    pub(crate) method: Text,
+    pub(crate) method: SmolStr,
     /// `None`: the method's own time-out.
     pub(crate) deadline: Option<Instant>,
     pub(crate) encoding: Encoding,
     /// The version of the calling service.
-    pub(crate) client_version: Option<Text>,
+    pub(crate) client_version: Option<SmolStr>,
     pub(crate) metadata: Metadata,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
@@ -101,7 +101,7 @@ pub(super) fn time_left(deadline: Option<Instant>, now: Instant) -> u64 {
 }
 
 /// The methods that are served, with the place of each in their list.
-pub(crate) type Methods = HashMap<Text, usize, RandomState>;
+pub(crate) type Methods = HashMap<SmolStr, usize, RandomState>;
 
 /// The body of a CALL as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl<'a> Call<'a> {
     pub(super) fn into_head(
         self,
         methods: &Methods,
-        last: &mut Option<Text>,
+        last: &mut Option<SmolStr>,
         now: Instant,
     ) -> Result<(usize, CallHead), Status> {
         let Some((method, &index)) = methods.get_key_value(self.method) else {
@@ -165,14 +165,14 @@ impl<'a> Call<'a> {
                 )));
             }
         };
-        let same = |last: &Option<Text>| last.as_deref() == self.client_version;
+        let same = |last: &Option<SmolStr>| last.as_deref() == self.client_version;
         if let Some(version) = self.client_version
             && !same(last)
         {
             if !crate::headers::is_version(version) {
                 return Err(Status::invalid_argument("the client's version is not one"));
             }
-            *last = Some(Text::from(version));
+            *last = Some(SmolStr::from(version));
         }
         let head = CallHead {
             method: method.clone(),

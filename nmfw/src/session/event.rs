@@ -8,7 +8,8 @@ use super::{
     body::CallHead,
     row::{Chunk, Row},
 };
-use crate::{Metadata, Status, text::Text};
+use crate::{Metadata, Status};
+use smol_str::SmolStr;
 
 /// A call of a session. Numbers ascend and are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,7 +70,7 @@ pub(crate) struct Opened {
     pub(crate) instance: String,
     /// What may be called; empty on the service's side, or if the service has too many methods
     /// for the list to fit into a packet.
-    pub(crate) methods: Vec<Text>,
+    pub(crate) methods: Vec<SmolStr>,
     /// Calls that may be open at a time.
     pub(crate) max_streams: usize,
     /// Largest message that may be sent.

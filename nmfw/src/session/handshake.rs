@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
-use crate::text::Text;
+use smol_str::SmolStr;
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
 pub(super) const MIN_PACKET: u64 = 1024;
@@ -32,7 +32,7 @@ pub(super) struct Hello {
     /// The service's instance; empty from a client.
     pub(super) instance: String,
     /// What can be called in this session. Empty if the list is too long for a packet.
-    pub(super) methods: Vec<Text>,
+    pub(super) methods: Vec<SmolStr>,
 }
 
 mod field {
@@ -100,7 +100,7 @@ impl Hello {
                 field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
                 field::METHODS => {
                     while !value.is_empty() {
-                        hello.methods.push(Text::from(value.str()?));
+                        hello.methods.push(SmolStr::from(value.str()?));
                         if hello.methods.len() > MAX_METHODS {
                             return Err(Malformed("too many methods"));
                         }

@@ -55,7 +55,11 @@ use self::{
     receiving::Assembly,
     stream::Stream,
 };
-use crate::{Metadata, Status, text::Text};
+use crate::{Metadata, Status};
+use smol_str::SmolStr;
+
+/// Below this size a message may lie in a packet with others: it is decoded into memory of its own.
+pub(crate) const SMALL: usize = 1024;
 
 /// One side of a session.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ pub(crate) struct Session {
     /// The last stream that is served, once the service has said so.
     going_away: Option<u64>,
     /// The version that the last call came from.
-    last_version: Option<Text>,
+    last_version: Option<SmolStr>,
     is_drained: bool,
     counts: Counts,
     events: VecDeque<Event>,
@@ -305,8 +309,9 @@ impl Session {
         }
     }
 
-    /// Forgets a stream. Everything that holds its id is cleared here.
-    fn remove(&mut self, id: u64) -> Option<Stream> {
+    /// Forgets a stream, unless it is gone, and says whether this side has ended it. Everything that
+    /// holds its id is cleared here.
+    fn remove(&mut self, id: u64) -> Option<bool> {
         let stream = self.streams.remove(&id)?;
         self.late_credit += stream.late_credit();
         if stream.queued {
@@ -321,14 +326,12 @@ impl Session {
             self.assembling.retain(|&assembling| assembling != id);
             self.next_assembly();
         }
-        Some(stream)
+        Some(stream.ended_here)
     }
 
     /// Forgets a stream and tells the application, unless it ended the stream itself.
     fn finish_stream(&mut self, id: u64, outcome: Result<Metadata, Status>) {
-        if let Some(stream) = self.remove(id)
-            && !stream.ended_here
-        {
+        if self.remove(id) == Some(false) {
             let stream = StreamId(id);
             self.events.push_back(Event::Finished { stream, outcome });
         }

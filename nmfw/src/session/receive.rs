@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Opened, Session, State, StreamId,
+    Event, Opened, SMALL, Session, State, StreamId,
     body::{Call, RawMetadata, StatusBody},
     config::Agreed,
     frame::{Body, Frame, Frames, Header},
@@ -23,6 +23,10 @@ const MAX_CLOSE: usize = 1024;
 
 /// Messages of at least this size stay where they are, in their packet, if that is mostly them.
 const LARGE: usize = 64 * 1024;
+
+/// A packet of this size at most is shared by the small messages that end their streams: of each
+/// stream it is held once, and for not much more memory than a stream may take at any rate.
+const SHARED: usize = 16 * 1024;
 
 impl Session {
     /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
@@ -234,6 +238,7 @@ impl Session {
             return self.on_late(cost(part.len(), more));
         };
         let message = match stream.receiving.on_part(part, more, end, max_message)? {
+            Part::Whole if end => Some(last_of(packet, part)),
             Part::Whole => Some(taken_out(packet, part)),
             Part::Last(message) => {
                 if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
@@ -374,6 +379,15 @@ impl Session {
         // Each stream that is open gets a copy.
         let status = status.shortened(MAX_CLOSE).into_outcome().err();
         self.over(status);
+    }
+}
+
+/// The last message of a stream, often its only one. Whoever decodes it does not keep it.
+fn last_of(packet: &Bytes, message: &[u8]) -> Bytes {
+    if message.len() < SMALL && packet.len() <= SHARED {
+        packet.slice_ref(message)
+    } else {
+        taken_out(packet, message)
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,8 +30,8 @@ use crate::{
     headers::Encoding,
     middleware::{Request, Response},
     session::{CallHead, Chunk, Opened},
-    text::Text,
 };
+use smol_str::SmolStr;
 
 /// A session. When the last is dropped, the session ends.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Handle {
 struct Facts {
     instance: String,
     /// Sorted; empty if all may be called.
-    methods: Vec<Text>,
+    methods: Vec<SmolStr>,
     max_calls: usize,
     serves: PerMethod<bool>,
 }
@@ -128,28 +128,49 @@ impl Handle {
         request: &Request,
         sent: &Sent,
     ) -> Result<Response, Status> {
-        let method = request.method();
-        let head = CallHead {
-            method: Text::Static(method.name()),
-            deadline: request.deadline().instant().map(Into::into),
-            encoding: Encoding::Protobuf,
-            client_version: Some(Text::Static(method.service().semver())),
-            metadata: request.metadata().clone(),
-            trace: request.head.trace.clone(),
-        };
-        if let Sent::Message(body) = sent
-            && !method.streams()
-        {
-            let _busy = Busy::new(&**self);
-            return self.unary(method, head, body.clone()).await;
+        match sent {
+            Sent::Message(body) if !request.method().streams() => {
+                self.unary(request, body.clone()).await
+            }
+            // In a box: unary calls have no room for it.
+            _ => Box::pin(self.streaming(request, sent)).await,
         }
-        // Futures that unary calls have no room for.
+    }
+
+    /// The session's task sees to the deadline. What waits is little, as many do at a time.
+    fn unary<'a>(
+        &'a self,
+        request: &Request,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Response, Status>> + use<'a> {
+        let busy = Busy::new(self);
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Unary {
+            method: request.method(),
+            head: head_of(request),
+            body,
+            sender,
+        };
+        let is_over = self.mailbox.command(command).is_err();
+        Waiting {
+            busy,
+            receiver,
+            is_over,
+        }
+    }
+
+    async fn streaming(
+        self: &Arc<Self>,
+        request: &Request,
+        sent: &Sent,
+    ) -> Result<Response, Status> {
+        let (method, head) = (request.method(), head_of(request));
         let busy = Busy::new(Arc::clone(self));
         match sent {
             Sent::Message(body) => {
                 let (lane, incoming) = self.lane();
                 self.begin(head, lane, Some(body.clone()))?;
-                Box::pin(finish(method, incoming, busy, None, None)).await
+                finish(method, incoming, busy, None, None).await
             }
             Sent::Stream(source) => {
                 let (lane, incoming) = self.lane();
@@ -165,33 +186,9 @@ impl Handle {
                     }
                 });
                 let sending = AbortOnDropHandle::new(sending);
-                Box::pin(finish(method, incoming, busy, Some(sending), Some(source))).await
+                finish(method, incoming, busy, Some(sending), Some(source)).await
             }
         }
-    }
-
-    /// The session's task sees to the deadline.
-    async fn unary(&self, method: Method, head: CallHead, body: Bytes) -> Result<Response, Status> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiting = Waiting {
-            handle: self,
-            receiver,
-            is_over: false,
-        };
-        let command = Command::Unary {
-            method,
-            head,
-            body,
-            sender,
-        };
-        if self.mailbox.command(command).is_err() {
-            waiting.is_over = true;
-            return Err(is_over());
-        }
-        let outcome = (&mut waiting.receiver).await;
-        waiting.is_over = true;
-        // The session's task answers all calls, unless the runtime it is on is shutting down.
-        outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended")))
     }
 
     fn lane(&self) -> (Arc<Lane>, Incoming<Command>) {
@@ -203,6 +200,18 @@ impl Handle {
     fn begin(&self, head: CallHead, lane: Arc<Lane>, body: Option<Bytes>) -> Result<(), Status> {
         let command = Command::Begin { head, lane, body };
         self.mailbox.command(command).map_err(|_| is_over())
+    }
+}
+
+fn head_of(request: &Request) -> CallHead {
+    let method = request.method();
+    CallHead {
+        method: SmolStr::new_static(method.name()),
+        deadline: request.deadline().instant().map(Into::into),
+        encoding: Encoding::Protobuf,
+        client_version: Some(SmolStr::new_static(method.service().semver())),
+        metadata: request.metadata().clone(),
+        trace: request.head.trace.clone(),
     }
 }
 
@@ -295,9 +304,26 @@ impl<H: Deref<Target = Handle>> Drop for Busy<H> {
 
 /// A unary call that waits for its answer.
 struct Waiting<'a> {
-    handle: &'a Handle,
+    busy: Busy<&'a Handle>,
     receiver: oneshot::Receiver<Result<Response, Status>>,
+    /// There is nothing to give up: it is answered, or was never taken.
     is_over: bool,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Result<Response, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_over {
+            return Poll::Ready(Err(is_over()));
+        }
+        let outcome = ready!(self.receiver.poll_unpin(cx));
+        self.is_over = true;
+        // The session's task answers all calls, unless the runtime it is on is shutting down.
+        Poll::Ready(
+            outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended"))),
+        )
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -305,7 +331,7 @@ impl Drop for Waiting<'_> {
         if !self.is_over {
             // The session looks for those whose receivers are closed.
             self.receiver.close();
-            self.handle.mailbox.gave_up();
+            self.busy.0.mailbox.gave_up();
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::{
     driver::{self, Carrier, Mailbox, Packet},
     session::{Methods, Session},
     subject,
-    text::Text,
 };
+use smol_str::SmolStr;
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
 /// the way takes a millisecond. And when there are many sessions.
@@ -283,7 +283,9 @@ impl Sessions {
 }
 
 fn methods(served: &[Served]) -> Arc<Methods> {
-    let names = served.iter().map(|served| Text::Static(served.method()));
+    let names = served
+        .iter()
+        .map(|served| SmolStr::new_static(served.method()));
     Arc::new(names.zip(0..).collect())
 }
 

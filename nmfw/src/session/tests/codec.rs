@@ -15,7 +15,8 @@ use super::super::{
     row::Row,
     wire::{Malformed, Reader, put_bytes_field, put_varint},
 };
-use crate::{Code, Metadata, Status, headers::Encoding, text::Text, trace::TraceContext};
+use crate::{Code, Metadata, Status, headers::Encoding, trace::TraceContext};
+use smol_str::SmolStr;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -404,7 +405,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        sent.client_version = version.as_deref().map(Text::from);
+        sent.client_version = version.as_deref().map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;
         }
