@@ -25,19 +25,15 @@ mod receiving;
 mod row;
 mod sending;
 mod stream;
+mod stream_map;
 #[cfg(any(test, fuzzing))]
 mod tests;
 mod transmit;
 mod wire;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
@@ -46,6 +42,7 @@ pub(crate) use self::{
     config::Config,
     event::{Event, Opened, SendError, StreamId, Transmit},
     row::{Chunk, Row, RowWriter, Tally},
+    stream_map::StreamMap,
 };
 use self::{
     config::Agreed,
@@ -73,9 +70,7 @@ pub(crate) struct Session {
     state: State,
     agreed: Agreed,
 
-    /// Looked at several times for each frame, by numbers that a peer chooses only within bounds:
-    /// they ascend, and are as many at a time as was agreed.
-    streams: HashMap<u64, Stream, RandomState>,
+    streams: StreamMap<u64, Stream>,
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
@@ -179,7 +174,7 @@ impl Session {
             hello,
             is_server,
             state: State::Opening,
-            streams: HashMap::default(),
+            streams: StreamMap::default(),
             highest: 0,
             ready: VecDeque::new(),
             stale: 0,
@@ -368,7 +363,7 @@ impl Session {
         let each = status
             .clone()
             .unwrap_or_else(|| Status::unavailable("the session was closed"));
-        let mut streams: Vec<_> = std::mem::take(&mut self.streams).into_iter().collect();
+        let mut streams: Vec<_> = self.streams.drain().collect();
         streams.sort_unstable_by_key(|(id, _)| *id);
         for (id, stream) in streams {
             if !stream.ended_here {

@@ -345,8 +345,8 @@ impl Session {
         self.going_away = Some(highest);
         let mut refused: Vec<u64> = self
             .streams
-            .keys()
-            .copied()
+            .iter()
+            .map(|(id, _)| id)
             .filter(|&id| id > highest)
             .collect();
         refused.sort_unstable();

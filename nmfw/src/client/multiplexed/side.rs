@@ -1,13 +1,11 @@
 //! [`Calls`]: the calls of a session, from callers to packets and back.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 
 use super::{super::nats, Handle, Pool};
@@ -15,7 +13,7 @@ use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, Opened, SendError, Session, StreamId, Tally},
+    session::{CallHead, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
 
 /// A session without a call for this long ends. The next call opens another.
@@ -73,7 +71,7 @@ impl Command {
 pub(super) struct Calls {
     pool: Weak<Pool>,
     handle: Weak<Handle>,
-    calls: HashMap<StreamId, Call, RandomState>,
+    calls: StreamMap<StreamId, Call>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
     /// NATS server may pass on one answer only.
     accepted: Option<Opened>,
@@ -126,7 +124,7 @@ impl Calls {
         Self {
             pool,
             handle,
-            calls: HashMap::default(),
+            calls: StreamMap::default(),
             accepted: None,
             is_abandoned: false,
             has_gone_away: false,
@@ -222,7 +220,7 @@ impl Calls {
 
     /// Ends the calls that nobody waits for any more, at the service too.
     fn reset_abandoned(&mut self, session: &mut Session) {
-        self.calls.retain(|&stream, call| {
+        self.calls.retain(|stream, call| {
             let is_abandoned = matches!(call, Call::Unary(call) if call.sender.is_closed());
             if is_abandoned {
                 session.reset(stream, &gave_up());
@@ -440,10 +438,10 @@ impl Side for Calls {
     fn on_deadline(&mut self, session: &mut Session, now: Instant) {
         self.late_at = None;
         let mut late = Vec::new();
-        for (stream, call) in &self.calls {
+        for (stream, call) in self.calls.iter() {
             match call {
                 Call::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
-                    late.push((*stream, nats::late(call.method)));
+                    late.push((stream, nats::late(call.method)));
                 }
                 Call::Unary(call) => {
                     self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();

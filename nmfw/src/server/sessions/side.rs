@@ -1,14 +1,12 @@
 //! [`Calls`]: the calls of a session, from packets to handlers and back.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_nats::Subject;
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 
 use super::{
     Place,
@@ -20,7 +18,7 @@ use crate::{
     body::Body,
     driver::{Ended, Flow, LaneCommand, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, SendError, Session, StreamId},
+    session::{CallHead, Event, SendError, Session, StreamId, StreamMap},
 };
 
 /// A session with so many calls at a time is busy.
@@ -51,7 +49,7 @@ pub(super) struct Calls {
     place: Place,
     pub(super) common: Arc<Common>,
     client: Subject,
-    pub(super) calls: HashMap<StreamId, Call, RandomState>,
+    pub(super) calls: StreamMap<StreamId, Call>,
     /// The call that has come last, if it waits for its message: that is nearly always next.
     pub(super) newest: Option<(StreamId, Arrived)>,
     /// Set when the server stops.
@@ -87,7 +85,7 @@ impl Calls {
             place,
             common: Arc::new(common),
             client,
-            calls: HashMap::default(),
+            calls: StreamMap::default(),
             newest: None,
             is_draining: false,
             end: None,

@@ -234,13 +234,13 @@ impl Network {
 pub(super) fn check(session: &Session) {
     let mut held = 0;
     let mut holders = 0;
-    for (id, stream) in &session.streams {
+    for (id, stream) in session.streams.iter() {
         stream.sending.check();
         stream.receiving.check();
         held += stream.receiving.held();
-        assert_eq!(stream.queued, session.ready.contains(id), "{id}");
+        assert_eq!(stream.queued, session.ready.contains(&id), "{id}");
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
-        let waits = session.assembling.contains(id);
+        let waits = session.assembling.contains(&id);
         assert_eq!(stream.receiving.assembly != Assembly::No, waits, "{id}");
         let assembly = stream.receiving.assembly;
         holders += usize::from(matches!(assembly, Assembly::Holds | Assembly::Repays));
@@ -249,7 +249,7 @@ pub(super) fn check(session: &Session) {
         // to leave their rows cost more by themselves.
         let buffer = session.config.send_buffer.max(one) + MAX_ROW + 64;
         assert!(stream.sending.buffered() <= buffer as u64);
-        assert!(*id <= session.highest);
+        assert!(id <= session.highest);
     }
     assert!(holders <= 1);
     assert_eq!(holders == 0, session.assembling.is_empty());

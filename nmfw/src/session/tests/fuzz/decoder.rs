@@ -114,7 +114,7 @@ impl Meaning {
     }
 
     fn hello(kind: u8, hello: &Hello, len: usize) -> Self {
-        let names: usize = hello.methods.iter().map(|method| method.len()).sum();
+        let names: usize = hello.methods.iter().map(smol_str::SmolStr::len).sum();
         assert!(hello.methods.len() <= len.min(4096) && names + hello.instance.len() <= len);
         Self::Hello(kind, hello.clone())
     }
