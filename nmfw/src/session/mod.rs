@@ -307,9 +307,12 @@ impl Session {
     /// Forgets a stream, unless it is gone, and says whether this side has ended it. Everything that
     /// holds its id is cleared here.
     fn remove(&mut self, id: u64) -> Option<bool> {
-        let stream = self.streams.remove(&id)?;
+        let stream = self.streams.get(&id)?;
+        let (was_queued, was_ended_here) = (stream.queued, stream.ended_here);
+        let had_assembly = stream.receiving.assembly != Assembly::No;
         self.late_credit += stream.late_credit();
-        if stream.queued {
+        self.streams.forget(&id);
+        if was_queued {
             self.stale += 1;
             if self.stale > self.ready.len() / 2 {
                 self.ready
@@ -317,11 +320,11 @@ impl Session {
                 self.stale = 0;
             }
         }
-        if stream.receiving.assembly != Assembly::No {
+        if had_assembly {
             self.assembling.retain(|&assembling| assembling != id);
             self.next_assembly();
         }
-        Some(stream.ended_here)
+        Some(was_ended_here)
     }
 
     /// Forgets a stream and tells the application, unless it ended the stream itself.

@@ -1,9 +1,12 @@
 //! [`StreamMap`]: what is kept of each stream.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+    mem,
+};
 
 use foldhash::fast::RandomState;
-use slab::Slab;
 
 /// A map whose values stay where they are, and take the place of those that were removed last: calls
 /// come and go by the hundred, and what they are kept in is in the processor's cache then. In a plain
@@ -14,25 +17,28 @@ use slab::Slab;
 pub(crate) struct StreamMap<K, V> {
     /// Where in `values` each is.
     places: HashMap<K, usize, RandomState>,
-    values: Slab<(K, V)>,
+    values: Vec<Option<(K, V)>>,
+    /// Places without a value, the one to be taken next last.
+    vacant: Vec<usize>,
 }
 
 impl<K, V> Default for StreamMap<K, V> {
     fn default() -> Self {
         Self {
             places: HashMap::default(),
-            values: Slab::new(),
+            values: Vec::new(),
+            vacant: Vec::new(),
         }
     }
 }
 
 impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
     pub(crate) fn len(&self) -> usize {
-        self.values.len()
+        self.places.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.places.is_empty()
     }
 
     pub(crate) fn contains_key(&self, key: &K) -> bool {
@@ -40,32 +46,57 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        let (_, value) = self.values.get(*self.places.get(key)?)?;
+        let (_, value) = self.values.get(*self.places.get(key)?)?.as_ref()?;
         Some(value)
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (_, value) = self.values.get_mut(*self.places.get(key)?)?;
+        let (_, value) = self.values.get_mut(*self.places.get(key)?)?.as_mut()?;
         Some(value)
     }
 
     /// Adds a value, in place of the one that is there.
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        let place = self.values.insert((key, value));
-        if let Some(former) = self.places.insert(key, place) {
-            self.values.try_remove(former);
+        match self.places.entry(key) {
+            Entry::Occupied(known) => {
+                if let Some(slot) = self.values.get_mut(*known.get()) {
+                    *slot = Some((key, value));
+                }
+            }
+            Entry::Vacant(unknown) => {
+                let place = self.vacant.pop();
+                match place.and_then(|place| self.values.get_mut(place)) {
+                    Some(slot) => *slot = Some((key, value)),
+                    None => self.values.push(Some((key, value))),
+                }
+                unknown.insert(place.unwrap_or(self.values.len() - 1));
+            }
         }
     }
 
+    /// Takes a value out.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
-        let place = self.places.remove(key)?;
-        let (_, value) = self.values.try_remove(place)?;
+        let (_, value) = self.vacate(key)?.take()?;
         Some(value)
+    }
+
+    /// Drops a value where it is: large ones are not moved for it.
+    pub(crate) fn forget(&mut self, key: &K) {
+        if let Some(slot) = self.vacate(key) {
+            *slot = None;
+        }
+    }
+
+    fn vacate(&mut self, key: &K) -> Option<&mut Option<(K, V)>> {
+        let place = self.places.remove(key)?;
+        self.vacant.push(place);
+        self.values.get_mut(place)
     }
 
     /// In no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.values.iter().map(|(_, (key, value))| (*key, value))
+        let values = self.values.iter().flatten();
+        values.map(|(key, value)| (*key, value))
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
@@ -74,19 +105,20 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
 
     /// In no order.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
-        self.places.clear();
-        self.values.drain()
+        let Self { values, .. } = mem::take(self);
+        values.into_iter().flatten()
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(K, &mut V) -> bool) {
-        let places = &mut self.places;
-        self.values.retain(|_, (key, value)| {
-            let is_kept = keep(*key, value);
-            if !is_kept {
-                places.remove(key);
+        for (place, slot) in self.values.iter_mut().enumerate() {
+            if let Some((key, value)) = slot
+                && !keep(*key, value)
+            {
+                self.places.remove(key);
+                self.vacant.push(place);
+                *slot = None;
             }
-            is_kept
-        });
+        }
     }
 }
 
@@ -102,13 +134,18 @@ mod tests {
         #[test]
         fn is_a_map(steps in proptest::collection::vec((0..6u8, 0..8u8, any::<u8>()), 0..200)) {
             let (mut map, mut model) = (StreamMap::default(), BTreeMap::new());
+            let mut most = 0;
             for (step, key, value) in steps {
                 match step {
                     0 | 1 => {
                         map.insert(key, value);
                         model.insert(key, value);
                     }
-                    2 | 3 => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    2 => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    3 => {
+                        map.forget(&key);
+                        model.remove(&key);
+                    }
                     4 => {
                         map.retain(|key, kept| key % 2 == 0 || *kept > value);
                         model.retain(|key, kept| key % 2 == 0 || *kept > value);
@@ -126,11 +163,14 @@ mod tests {
                 prop_assert_eq!(map.is_empty(), model.is_empty());
                 prop_assert_eq!(map.get(&key), model.get(&key));
                 prop_assert_eq!(map.contains_key(&key), model.contains_key(&key));
-                prop_assert_eq!(map.places.len(), map.values.len());
+                // Each place is taken or vacant, and there are no more than were needed at a time.
+                prop_assert_eq!(map.places.len() + map.vacant.len(), map.values.len());
+                most = most.max(model.len());
+                prop_assert_eq!(map.values.len(), most);
             }
             let drained: BTreeMap<_, _> = map.drain().collect();
             prop_assert_eq!(drained, model);
-            prop_assert!(map.is_empty() && map.places.is_empty());
+            prop_assert!(map.is_empty());
         }
     }
 }
