@@ -48,7 +48,9 @@ pub(crate) struct Comparison {
 }
 
 /// How far a value may be from the file's, as a part of that. Without a network between, counts
-/// repeat to a few thousandths, but inlining can change with code that is not called. Else they depend
+/// repeat to a few thousandths, but inlining can change with code that is not called. They do as long
+/// as no call allocates more than a kilobyte at a time: then they depend on how the heap lies, which
+/// the length of the program's path decides, too. Else they depend
 /// on how many messages one read brings, too; runs beside other work have differed by a twentieth at
 /// most.
 pub(crate) fn tolerance(peer: Peer) -> f64 {

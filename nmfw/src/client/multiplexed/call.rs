@@ -21,7 +21,7 @@ use super::{
         requests::{Sent, Source},
     },
     Outgoing,
-    side::{Command, Mailbox},
+    command::{Command, Mailbox},
 };
 use crate::{
     Metadata, Method, Status,

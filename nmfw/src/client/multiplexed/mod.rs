@@ -1,6 +1,7 @@
 //! Calls over sessions: which session a call takes, and when one is opened.
 
 mod call;
+mod command;
 mod pool;
 mod side;
 
@@ -16,7 +17,7 @@ use async_nats::{HeaderMap, Subject};
 
 pub(super) use self::{
     call::Handle,
-    side::{Mailbox, Outgoing},
+    command::{Mailbox, Outgoing},
 };
 use self::{pool::Pool, side::Calls};
 use super::replies::SessionInbox;

@@ -1,17 +1,17 @@
 //! [`Calls`]: the calls of a session, from callers to packets and back.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::Weak,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{super::nats, Handle, Pool};
+use super::{super::nats, Handle, Pool, command::Command};
 use crate::{
     Code, Metadata, Method, Status,
-    driver::{self, Flow, Lane, LaneCommand, Port, Side, Signals},
+    driver::{self, Flow, LaneCommand, Port, Side, Signals},
     middleware::Response,
     session::{CallHead, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
@@ -25,47 +25,6 @@ const MAX_DOUBT: Duration = Duration::from_secs(2);
 
 /// How exact the pool is about time.
 const TICK: Duration = Duration::from_millis(100);
-
-pub(crate) type Mailbox = driver::Mailbox<Command>;
-pub(in crate::client) type Outgoing = driver::Outgoing<Command>;
-
-/// What callers tell the session's task.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// A call with one message each way.
-    Unary {
-        method: Method,
-        head: CallHead,
-        body: Bytes,
-        sender: oneshot::Sender<Result<Response, Status>>,
-    },
-    /// A call that streams; with its only request, if it has one only.
-    Begin {
-        head: CallHead,
-        lane: Arc<Lane>,
-        body: Option<Bytes>,
-    },
-    Lane(LaneCommand),
-}
-
-impl From<LaneCommand> for Command {
-    fn from(command: LaneCommand) -> Self {
-        Self::Lane(command)
-    }
-}
-
-impl Command {
-    /// The session ended before it was read.
-    pub(super) fn refuse(self) {
-        let status = Status::unavailable("the session is over").not_started();
-        match self {
-            // Fails if the call was given up.
-            Self::Unary { sender, .. } => _ = sender.send(Err(status)),
-            Self::Begin { lane, .. } => lane.finish(Err(status)),
-            Self::Lane(_) => {}
-        }
-    }
-}
 
 /// The calls under way on a session.
 pub(super) struct Calls {
