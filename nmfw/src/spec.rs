@@ -408,6 +408,12 @@ impl Method {
         self.index
     }
 
+    /// What tells it from all others of the program: where its service's facts lie in memory, and
+    /// which it is of them.
+    pub(crate) fn id(self) -> (usize, usize) {
+        (std::ptr::from_ref(self.service).addr(), self.index)
+    }
+
     pub(crate) const fn facts(self) -> &'static [(&'static str, &'static str)] {
         self.spec().metadata
     }

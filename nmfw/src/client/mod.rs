@@ -1,20 +1,27 @@
 //! Calling: [`Channel`], what generated clients stand on, and [`Call`], what their methods return.
 
+mod apart;
 mod call;
 mod channel;
+mod circuit;
+mod hedge;
 mod multiplexed;
 mod nats;
 mod per_method;
+mod rate_limit;
 mod ready;
 mod replies;
 mod requests;
 mod retry;
 mod transport;
 
+pub(crate) use self::{apart::Apart, replies::Replies, transport::Transport};
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
+    circuit::{CircuitBreaker, CircuitBreakerLayer, CircuitOpen},
+    hedge::{Hedge, HedgeLayer},
+    rate_limit::{RateLimit, RateLimitLayer},
     requests::Requests,
     retry::{RetryLayer, RetryPolicy},
 };
-pub(crate) use self::{replies::Replies, transport::Transport};

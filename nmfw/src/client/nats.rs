@@ -100,7 +100,7 @@ impl Nats {
     /// The session for a call with one message each way, if such calls take sessions and it need not
     /// wait for one.
     fn session_at_hand(&self, request: &Request) -> Option<Arc<Handle>> {
-        if !self.is_multiplexed || !self.connection.is_connected() {
+        if !self.is_multiplexed || !self.connection.is_connected() || request.head.apart.is_some() {
             return None;
         }
         let method = request.method();
@@ -140,33 +140,38 @@ impl Nats {
     /// calls together. Whatever else is waited for is limited where it is.
     async fn attempts(
         &self,
-        request: Request,
+        mut request: Request,
         sent: Sent,
         mut asked: Option<(Arc<Handle>, Status)>,
     ) -> Result<Response, Status> {
         let deadline = request.deadline();
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
-        let mut refused_by = None;
+        let apart = request.head.apart.take();
+        // Where another attempt is under way already, or the last one was refused.
+        let mut avoid = apart.as_ref().and_then(|apart| apart.taken());
         loop {
             let outcome = match asked.take() {
                 Some((session, status)) => {
-                    refused_by = Some(session);
+                    avoid = Some(session);
                     Err(Refusal::of(status))
                 }
-                None => match self.session(&request, refused_by.as_ref()).await {
+                None => match self.session(&request, avoid.as_ref()).await {
                     Ok(session) => {
+                        if let (Some(apart), Some(session)) = (&apart, &session) {
+                            apart.takes(session);
+                        }
                         let outcome = match &session {
                             Some(session) => {
                                 self.attempt_in_session(session, &request, &sent).await
                             }
                             None => self.attempt_in_base_mode(&request, &sent).await,
                         };
-                        refused_by = session;
+                        avoid = session;
                         outcome
                     }
                     Err(refusal) => {
-                        refused_by = None;
+                        avoid = None;
                         Err(refusal)
                     }
                 },

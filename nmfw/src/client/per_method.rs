@@ -1,6 +1,11 @@
-//! [`PerMethod`]: what is worked out once for each method of a service.
+//! [`PerMethod`]: what is worked out once for each method of a service. [`EachMethod`]: what is kept of
+//! each, and changes. [`Methods`]: which of them a layer is for.
 
-use std::{ptr, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    ptr,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
 
 use crate::{Method, ServiceSpec};
 
@@ -29,6 +34,48 @@ impl<T: Clone> PerMethod<T> {
     }
 }
 
+/// A state for each method that was asked for, of whatever service. Methods are part of the program, so
+/// that their number is bounded.
+#[derive(Debug)]
+pub(super) struct EachMethod<T>(RwLock<HashMap<(usize, usize), Arc<T>>>);
+
+impl<T> Default for EachMethod<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T> EachMethod<T> {
+    pub(super) fn get(&self, method: Method, make: impl FnOnce() -> T) -> Arc<T> {
+        let id = method.id();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&id) {
+            return Arc::clone(known);
+        }
+        drop(known);
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(id).or_insert_with(|| Arc::new(make())))
+    }
+}
+
+/// All methods, or those of some names, with or without that of their service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Methods(Option<Arc<[String]>>);
+
+impl Methods {
+    pub(super) fn named<M: Into<String>>(names: impl IntoIterator<Item = M>) -> Self {
+        Self(Some(names.into_iter().map(Into::into).collect()))
+    }
+
+    pub(super) fn include(&self, method: Method) -> bool {
+        self.0.as_ref().is_none_or(|names| {
+            names
+                .iter()
+                .any(|name| name == method.name() || *name == method.full_name())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +92,30 @@ mod tests {
                 assert_eq!(names.get(method, Method::name), method.name());
             }
         }
+    }
+
+    #[test]
+    fn a_state_is_made_once_for_each_method() {
+        let states = EachMethod::default();
+        let first = states.get(SPEC.method(0), || 1);
+        assert!(Arc::ptr_eq(&first, &states.get(SPEC.method(0), || 2)));
+        assert_eq!(*states.get(SPEC.method(1), || 3), 3);
+        assert_eq!(*states.get(OTHER.method(0), || 4), 4);
+    }
+
+    #[test]
+    fn methods_have_either_name() {
+        let add = SPEC.method(1);
+        for (name, is_it) in [
+            ("Add", true),
+            ("calc.Calc.Add", true),
+            ("calc.Other.Add", false),
+            ("Average", false),
+            ("", false),
+        ] {
+            assert_eq!(Methods::named([name]).include(add), is_it, "{name}");
+        }
+        assert!(Methods::default().include(add));
+        assert!(!Methods::named::<String>([]).include(add));
     }
 }

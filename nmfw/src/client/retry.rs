@@ -11,6 +11,7 @@ use tower::{
     },
 };
 
+use super::{CircuitOpen, per_method::Methods};
 use crate::{
     Code, Idempotency, Status,
     metrics::CallMetrics,
@@ -50,6 +51,7 @@ const MAX_ALWAYS: u32 = 100_000;
 /// - A [budget](Self::budget) for all calls of the channel keeps repetitions from making an overload
 ///   worse.
 /// - The deadline is for all attempts together: there is no attempt that would begin after it.
+/// - What a [`CircuitBreakerLayer`](super::CircuitBreakerLayer) behind it refuses is not repeated.
 ///
 /// Each repetition counts in `nmfw_client_retries_total`.
 #[derive(Clone)]
@@ -57,7 +59,7 @@ const MAX_ALWAYS: u32 = 100_000;
 pub struct RetryLayer {
     max_attempts: u32,
     codes: Arc<[Code]>,
-    methods: Option<Arc<[String]>>,
+    methods: Methods,
     first_pause: Duration,
     longest_pause: Duration,
     budget: Arc<TpsBudget>,
@@ -70,7 +72,7 @@ impl RetryLayer {
         Self {
             max_attempts: 3,
             codes: Arc::new([Code::Unavailable]),
-            methods: None,
+            methods: Methods::default(),
             first_pause: Duration::from_millis(10),
             longest_pause: Duration::from_secs(1),
             budget: Arc::new(budget(10, 5)),
@@ -94,7 +96,7 @@ impl RetryLayer {
     /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. Several layers
     /// of this kind can each see to methods of their own.
     pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
-        self.methods = Some(methods.into_iter().map(Into::into).collect());
+        self.methods = Methods::named(methods);
         self
     }
 
@@ -115,18 +117,10 @@ impl RetryLayer {
         self.budget = Arc::new(budget(always, calls));
         self
     }
-
-    fn is_for(&self, request: &Request) -> bool {
-        let method = request.method();
-        self.methods.as_ref().is_none_or(|methods| {
-            methods
-                .iter()
-                .any(|name| name == method.name() || *name == method.full_name())
-        })
-    }
 }
 
-fn budget(always: u32, calls: u32) -> TpsBudget {
+/// Of layers that send calls more than once.
+pub(super) fn budget(always: u32, calls: u32) -> TpsBudget {
     // tower takes the part of all calls, and at most so many.
     let part = if calls == 0 { 0.0 } else { 1.0 / calls as f32 };
     TpsBudget::new(BUDGET_WINDOW, always.min(MAX_ALWAYS), part)
@@ -187,6 +181,8 @@ impl RetryPolicy {
         is_safe
             && self.attempts < self.layer.max_attempts
             && self.layer.codes.contains(&status.code())
+            // That circuit stays open for longer than attempts go on.
+            && CircuitOpen::of(status).is_none()
     }
 }
 
@@ -230,7 +226,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        if self.layer.is_for(request) && !request.method().streams() {
+        if self.layer.methods.include(request.method()) && !request.method().streams() {
             request.try_clone()
         } else {
             None

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fmt, ptr,
+    fmt,
     sync::{Mutex, PoisonError},
     task::{Poll, ready},
     time::Instant,
@@ -29,14 +29,12 @@ pub(crate) struct CallMetrics {
 impl CallMetrics {
     /// Those of a method, whatever channel it is called through.
     pub(crate) fn of(method: Method) -> &'static Self {
-        // The place of a method's facts in memory, and which it is of them.
-        type Key = (usize, usize);
-        static ALL: Mutex<Option<HashMap<Key, &'static CallMetrics>>> = Mutex::new(None);
+        type All = HashMap<(usize, usize), &'static CallMetrics>;
+        static ALL: Mutex<Option<All>> = Mutex::new(None);
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         let all = all.get_or_insert_default();
-        let key = (ptr::from_ref(method.service()).addr(), method.index());
         // Methods are part of the program, so that their number is bounded.
-        all.entry(key)
+        all.entry(method.id())
             .or_insert_with(|| Box::leak(Box::new(Self::new(method))))
     }
 

@@ -4,6 +4,7 @@ mod client;
 #[cfg(feature = "prometheus")]
 pub(crate) mod exporter;
 mod names;
+mod policies;
 mod process;
 mod server;
 
@@ -13,6 +14,7 @@ use metrics::{Counter, Label};
 
 pub(crate) use self::{
     client::{CallCount, CallMetrics},
+    policies::{CircuitMetrics, HedgeMetrics, RateLimitMetrics},
     process::{connection, sessions},
     server::MethodMetrics,
 };

@@ -71,6 +71,20 @@ metrics! {
         "Times that a call was sent again, as no instance had started it";
     CLIENT_RETRIES = "nmfw_client_retries_total", Counter,
         "Times that a call was made again by a retry layer, as it had failed";
+    CLIENT_HEDGES = "nmfw_client_hedges_total", Counter,
+        "Times that a hedge layer sent a call a second time, as no answer had come";
+    CLIENT_HEDGE_WINS = "nmfw_client_hedge_wins_total", Counter,
+        "Answers that came to such a second attempt first";
+    CLIENT_CIRCUITS_OPEN = "nmfw_client_circuits_open", Gauge,
+        "Circuits of circuit breaker layers that are open or half-open";
+    CLIENT_CIRCUIT_OPENINGS = "nmfw_client_circuit_openings_total", Counter,
+        "Times that a circuit breaker layer opened a circuit, again after a probe that failed too";
+    CLIENT_CIRCUIT_REFUSALS = "nmfw_client_circuit_refusals_total", Counter,
+        "Calls that were not made, as their circuit was open";
+    CLIENT_RATE_LIMIT_WAITS = "nmfw_client_rate_limit_waits_total", Counter,
+        "Calls that a rate limit layer made wait";
+    CLIENT_RATE_LIMIT_REFUSALS = "nmfw_client_rate_limit_refusals_total", Counter,
+        "Calls that a rate limit layer refused";
     CLIENT_SENT_BYTES = "nmfw_client_sent_bytes_total", Counter in Bytes,
         "Encoded requests, each call's once";
     CLIENT_RECEIVED_BYTES = "nmfw_client_received_bytes_total", Counter in Bytes,

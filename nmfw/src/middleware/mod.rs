@@ -17,7 +17,7 @@ pub use self::{
 use crate::{
     Connection, Deadline, Metadata, Method, Status,
     body::{Body, Messages},
-    client::Transport,
+    client::{Apart, Transport},
     trace::TraceContext,
 };
 use smol_str::SmolStr;
@@ -46,6 +46,8 @@ pub(crate) struct Head {
     pub(crate) trace: Option<Arc<TraceContext>>,
     /// Where a client's layers end.
     pub(crate) via: Option<Transport>,
+    /// Of a client's call that is sent more than once at a time.
+    pub(crate) apart: Option<Arc<Apart>>,
 }
 
 /// Where a request came from, and the server that it came to. Calls of a session share it.
@@ -88,6 +90,7 @@ impl Request {
             client_version: self.head.client_version.clone(),
             trace: self.head.trace.clone(),
             via: self.head.via.clone(),
+            apart: self.head.apart.clone(),
         };
         Some(Self {
             method: self.method,
