@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use nmfw::{Channel, Code, ConnectOptions, Context, Server, Status, server::Running};
 use nmfw_tests::{
     Direction, Proxy, TestBroker,
@@ -64,6 +65,21 @@ async fn two(url: &str, first: &Strings, second: &Strings) -> [Running; 2] {
     ]
 }
 
+/// Whether so many requests for `Sleep` have been answered by the service.
+async fn requests(broker: &TestBroker, expected: u64) -> Result<(), String> {
+    let plain = async_nats::connect(broker.url()).await.unwrap();
+    let stats = plain.request("$SRV.STATS.nmfw-puppet", "".into());
+    let stats: serde_json::Value = serde_json::from_slice(&stats.await.unwrap().payload).unwrap();
+    let endpoints = stats["endpoints"].as_array().unwrap();
+    let sleep = endpoints
+        .iter()
+        .find(|endpoint| endpoint["name"] == "Sleep");
+    match &sleep.unwrap()["num_requests"] {
+        requests if *requests == expected => Ok(()),
+        requests => Err(format!("{requests} requests, not {expected}")),
+    }
+}
+
 on_both_brokers! {
     async fn a_handler_whose_own_call_was_not_started_has_run(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -99,6 +115,47 @@ on_both_brokers! {
         eventually(LIMIT, || async { second.finished() == 1 }).await;
         assert_eq!((first.started(), second.started()), (1, 2));
         slow.abort();
+    }
+
+    async fn an_overload_is_not_multiplied(broker: TestBroker) {
+        const CALLS: u64 = 800;
+        // What a channel has at first, and what each call adds that is taken.
+        const BUDGET: u64 = 1_000;
+        const EARNED: u64 = 4;
+        let strings = Strings::default();
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let _server = Server::new(nats)
+            .add_service(PuppetServer::new(strings.clone()).concurrency(1).queue(0))
+            .start()
+            .await
+            .unwrap();
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let sleep = || client.sleep(SleepRequest { millis: 60_000 }).into_future();
+        let slow = tokio::spawn(sleep());
+        eventually(LIMIT, || async { strings.started() == 1 }).await;
+        let refused = async |calls| {
+            for outcome in join_all((0..calls).map(|_| sleep())).await {
+                let status = outcome.unwrap_err();
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                assert!(status.is_not_started());
+            }
+        };
+        refused(CALLS).await;
+        // Without it, each would be sent five times.
+        let mut sent = CALLS + BUDGET;
+        eventually(LIMIT, || requests(&broker, sent)).await;
+        refused(CALLS).await;
+        sent += CALLS;
+        eventually(LIMIT, || requests(&broker, sent)).await;
+
+        // Calls that are taken pay for further ones.
+        slow.abort();
+        for _ in 0..10 {
+            client.echo(Blob::default()).await.unwrap();
+        }
+        refused(CALLS).await;
+        sent += CALLS + 10 * EARNED;
+        eventually(LIMIT, || requests(&broker, sent)).await;
     }
 
     async fn answers_that_cannot_be_sent_hold_up_new_work(broker: TestBroker) {

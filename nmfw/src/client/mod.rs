@@ -13,6 +13,7 @@ mod ready;
 mod replies;
 mod requests;
 mod retry;
+mod send_budget;
 mod transport;
 
 pub(crate) use self::{apart::Apart, replies::Replies, transport::Transport};

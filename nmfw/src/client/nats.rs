@@ -13,6 +13,7 @@ use super::{
     per_method::PerMethod,
     replies::Waiting,
     requests::Sent,
+    send_budget::SendBudget,
 };
 use crate::{
     Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
@@ -39,6 +40,7 @@ pub(crate) struct Nats {
     /// Where requests for the methods go.
     subjects: PerMethod<Subject>,
     pub(super) max_attempts: u32,
+    send_budget: Arc<SendBudget>,
     pub(super) reconnect_grace: Duration,
     pub(super) go_compatible: bool,
     /// Whether calls with one message each way share sessions too.
@@ -53,6 +55,7 @@ impl Nats {
             subject: None,
             subjects: PerMethod::default(),
             max_attempts: 5,
+            send_budget: Arc::default(),
             reconnect_grace: Duration::from_secs(1),
             go_compatible: false,
             is_multiplexed: false,
@@ -93,7 +96,10 @@ impl Nats {
             Err(status) if status.is_not_started() => {
                 Box::pin(self.attempts(request, sent, Some((session, status)))).await
             }
-            outcome => outcome,
+            outcome => {
+                self.send_budget.earn();
+                outcome
+            }
         }
     }
 
@@ -177,10 +183,18 @@ impl Nats {
                 },
             };
             let status = match outcome {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    self.send_budget.earn();
+                    return Ok(response);
+                }
                 // A repetition cannot help where nobody listens; who waits for a service to come
                 // has `wait_ready`.
-                Err(Refusal::Final(status)) => return Err(status),
+                Err(Refusal::Final(status)) => {
+                    if !status.is_not_started() {
+                        self.send_budget.earn();
+                    }
+                    return Err(status);
+                }
                 Err(Refusal::TooLarge(status)) => {
                     let again = self.again_in_session(&request, &sent, status);
                     let outcome = deadline.limit_boxed(again).await;
@@ -197,6 +211,10 @@ impl Nats {
             let left = deadline.time_left();
             let is_late = left.is_some_and(|left| left <= pause);
             if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
+                return Err(status);
+            }
+            if !self.send_budget.spend() {
+                tracing::debug!(method = %request.method(), %status, "not sent again: the budget is spent");
                 return Err(status);
             }
             tracing::debug!(method = %request.method(), %status, attempt = attempts.0, "sending again");
