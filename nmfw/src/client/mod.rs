@@ -1,6 +1,7 @@
 //! Calling: [`Channel`], what generated clients stand on, and [`Call`], what their methods return.
 
 mod apart;
+mod base_mode;
 mod call;
 mod channel;
 mod circuit;
