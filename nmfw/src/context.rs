@@ -13,7 +13,7 @@ use crate::{
     Connection, Deadline, Metadata, MetadataError, Method,
     body::Body,
     middleware::{Head, Request},
-    trace::TraceContext,
+    trace::{self, TraceContext},
 };
 
 /// What a handler knows of its call besides the message: who calls, how long there is time, and
@@ -76,7 +76,7 @@ impl Context {
         let context = Self(Arc::new(Inner {
             method: Some(request.method),
             head: request.head,
-            span: Some(Span::current()),
+            span: trace::current_span(),
             response_metadata: Mutex::default(),
             trailers: Mutex::default(),
             cancelled: OnceLock::new(),

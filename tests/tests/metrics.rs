@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use nmfw::{Channel, Code, Server};
 use nmfw_tests::{
     TestBroker,
-    broker::{Kind, run},
+    broker::{Kind, Options, run},
     eventually,
     puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepRequest, Strings},
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, items},
@@ -223,6 +223,25 @@ async fn streams(broker: &TestBroker, figures: &Figures) {
     running.join().await.unwrap();
 }
 
+/// What has not happened yet is there, too, so that the first time is an increase.
+async fn at_zero(figures: &Figures) {
+    let broker = TestBroker::start(Kind::Embedded, Options::default())
+        .await
+        .unwrap();
+    let _nats = nmfw::connect(broker.url()).await.unwrap();
+    let text = figures.0.render();
+    for line in [
+        "nmfw_connection_reconnects_total 0",
+        "nmfw_connection_dropped_messages_total 0",
+        "nmfw_sessions{side=\"client\"} 0",
+        "nmfw_sessions{side=\"server\"} 0",
+        "nmfw_session_window_stalls_total{side=\"client\"} 0",
+        "nmfw_session_retransmissions_total{side=\"server\"} 0",
+    ] {
+        assert!(text.lines().any(|each| each == line), "no {line}:\n{text}");
+    }
+}
+
 async fn all(mut broker: TestBroker, figures: &Figures) {
     unary(&broker, figures, false).await;
     unary(&broker, figures, true).await;
@@ -243,6 +262,7 @@ async fn figures_tell_what_happens() {
         .set_buckets_for_metric(Matcher::Prefix("nmfw_".to_owned()), &seconds)
         .unwrap();
     let figures = Figures(builder.install_recorder().unwrap());
+    at_zero(&figures).await;
     for kind in Kind::BOTH {
         let body = |broker| all(broker, &figures);
         run("figures_tell_what_happens", kind, LONG, body).await;

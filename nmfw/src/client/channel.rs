@@ -286,7 +286,7 @@ impl Channel {
     ) -> Result<Response, Status> {
         let settings = &*self.0;
         let method = request.method();
-        let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of));
+        let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of), now);
         if let Some(status) = &settings.invalid {
             return count.response(Err(status.clone()));
         }

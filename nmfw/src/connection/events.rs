@@ -130,6 +130,7 @@ struct SlowConsumers {
 impl EventHub {
     /// `servers` is what log lines call the connection; it must be free of credentials.
     pub(super) fn new(servers: String) -> Arc<Self> {
+        metrics::register();
         let state = ConnectionState {
             status: ConnectionStatus::Connecting,
             epoch: 0,
@@ -207,7 +208,7 @@ impl EventHub {
                 self.failures.store(0, Ordering::Relaxed);
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
-                    metrics::connection().reconnected();
+                    metrics::reconnected();
                     tracing::info!(target: LOG, servers, epoch, "connected again");
                 }
                 self.emit(ConnectionEvent::Connected);
@@ -272,7 +273,7 @@ impl EventHub {
     }
 
     fn slow_consumer(&self, subscription: u64) {
-        metrics::connection().dropped();
+        metrics::message_dropped();
         let dropped = {
             let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
             slow.dropped = slow.dropped.saturating_add(1);

@@ -79,7 +79,7 @@ pub(crate) async fn drive<S: Side>(
 ) {
     let mut batch = Batch::default();
     let mut alarm = Alarm::new();
-    let open = metrics::sessions(session.is_server()).opened();
+    let open = metrics::OpenSession::new(session.is_server());
     loop {
         mailbox.take(&mut batch);
         let now = Instant::now();

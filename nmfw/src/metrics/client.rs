@@ -5,11 +5,11 @@ use std::{
     fmt,
     sync::{Mutex, PoisonError},
     task::{Poll, ready},
-    time::Instant,
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, IntoF64};
+use tokio::time::Instant;
 
 use super::{ByCode, Labels, Traffic, names};
 use crate::{Code, Method, Status, body::Body, middleware::Response};
@@ -39,7 +39,7 @@ impl CallMetrics {
     }
 
     fn new(method: Method) -> Self {
-        names::describe();
+        super::register();
         let labels = Labels::new(method.service().discovery_name(), method.name());
         Self {
             requests: ByCode::new(names::CLIENT_REQUESTS, &labels),
@@ -85,11 +85,11 @@ pub(crate) struct CallCount {
 }
 
 impl CallCount {
-    pub(crate) fn begin(metrics: &'static CallMetrics) -> Self {
+    pub(crate) fn begin(metrics: &'static CallMetrics, now: Instant) -> Self {
         metrics.in_flight.increment(1.0);
         Self {
             metrics,
-            begin: Instant::now(),
+            begin: now,
             code: Code::Cancelled,
         }
     }
@@ -140,10 +140,19 @@ impl CallCount {
     }
 }
 
+/// The time since then, which is looked at only where somebody records it.
+struct Since(Instant);
+
+impl IntoF64 for Since {
+    fn into_f64(self) -> f64 {
+        self.0.elapsed().into_f64()
+    }
+}
+
 impl Drop for CallCount {
     fn drop(&mut self) {
         self.metrics.in_flight.decrement(1.0);
-        self.metrics.duration.record(self.begin.elapsed());
+        self.metrics.duration.record(Since(self.begin));
         self.metrics.requests.count(self.code);
     }
 }

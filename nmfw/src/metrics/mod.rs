@@ -15,7 +15,7 @@ use metrics::{Counter, Label};
 pub(crate) use self::{
     client::{CallCount, CallMetrics},
     policies::{CircuitMetrics, HedgeMetrics, RateLimitMetrics},
-    process::{connection, sessions},
+    process::{OpenSession, message_dropped, reconnected, register},
     server::MethodMetrics,
 };
 use crate::{Code, session::Chunk};

@@ -1,50 +1,49 @@
 //! What is counted of sessions and connections, whatever they are for.
 
-use std::sync::OnceLock;
-
 use metrics::{Counter, Gauge};
 
 use super::names;
 use crate::session::Counts;
 
-/// Of all sessions of one side, as the recorder has them that was installed with the first.
-pub(crate) struct SessionMetrics {
+/// Describes all metrics, and has those of the process at zero from the beginning, so that what happens
+/// first is an increase.
+pub(crate) fn register() {
+    names::describe();
+    for is_server in [false, true] {
+        _ = SessionMetrics::of(is_server);
+    }
+    _ = reconnects();
+    _ = dropped();
+}
+
+/// Of all sessions of one side.
+struct SessionMetrics {
     open: Gauge,
     window_stalls: Counter,
     retransmissions: Counter,
 }
 
-/// A session that counts.
-#[derive(Debug)]
-pub(crate) struct OpenSession(&'static SessionMetrics);
-
-pub(crate) fn sessions(is_server: bool) -> &'static SessionMetrics {
-    static SIDES: [OnceLock<SessionMetrics>; 2] = [OnceLock::new(), OnceLock::new()];
-    SIDES[usize::from(is_server)].get_or_init(|| {
-        names::describe();
+impl SessionMetrics {
+    fn of(is_server: bool) -> Self {
         let side = if is_server { "server" } else { "client" };
-        SessionMetrics {
+        Self {
             open: metrics::gauge!(names::SESSIONS, "side" => side),
             window_stalls: metrics::counter!(names::WINDOW_STALLS, "side" => side),
             retransmissions: metrics::counter!(names::RETRANSMISSIONS, "side" => side),
         }
-    })
-}
-
-impl SessionMetrics {
-    pub(crate) fn opened(&'static self) -> OpenSession {
-        self.open.increment(1.0);
-        OpenSession(self)
     }
 }
 
-impl std::fmt::Debug for SessionMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("metrics of sessions")
-    }
-}
+/// A session that counts, for the recorder that there is when it opens.
+pub(crate) struct OpenSession(SessionMetrics);
 
 impl OpenSession {
+    pub(crate) fn new(is_server: bool) -> Self {
+        let metrics = SessionMetrics::of(is_server);
+        metrics.open.increment(1.0);
+        Self(metrics)
+    }
+
     /// What has happened since the last time.
     pub(crate) fn add(&self, counts: Counts) {
         let Counts {
@@ -66,29 +65,27 @@ impl Drop for OpenSession {
     }
 }
 
-/// Of all connections.
-pub(crate) struct ConnectionMetrics {
-    reconnects: Counter,
-    dropped: Counter,
+impl std::fmt::Debug for OpenSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("metrics of a session")
+    }
 }
 
-pub(crate) fn connection() -> &'static ConnectionMetrics {
-    static ALL: OnceLock<ConnectionMetrics> = OnceLock::new();
-    ALL.get_or_init(|| {
-        names::describe();
-        ConnectionMetrics {
-            reconnects: metrics::counter!(names::RECONNECTS),
-            dropped: metrics::counter!(names::DROPPED),
-        }
-    })
+/// Counts that a connection is back.
+pub(crate) fn reconnected() {
+    reconnects().increment(1);
 }
 
-impl ConnectionMetrics {
-    pub(crate) fn reconnected(&self) {
-        self.reconnects.increment(1);
-    }
+/// Counts that a message was lost on its way to a subscription.
+pub(crate) fn message_dropped() {
+    dropped().increment(1);
+}
 
-    pub(crate) fn dropped(&self) {
-        self.dropped.increment(1);
-    }
+// Seldom needed, and so asked for each time: the recorder may be younger than the connection.
+fn reconnects() -> Counter {
+    metrics::counter!(names::RECONNECTS)
+}
+
+fn dropped() -> Counter {
+    metrics::counter!(names::DROPPED)
 }

@@ -22,7 +22,7 @@ pub(crate) struct MethodMetrics {
 impl MethodMetrics {
     /// Those that count errors are there from the beginning, so that a first error is an increase.
     pub(crate) fn new(service: &str, function: &'static str) -> Self {
-        names::describe();
+        super::register();
         let labels = Labels::new(service, function);
         Self {
             requests: ByCode::new(names::SERVER_REQUESTS, &labels),

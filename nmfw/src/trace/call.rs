@@ -29,8 +29,15 @@ pub(crate) const SERVER: &str = "nmfw::call";
 const CLIENT: &str = "nmfw::client_call";
 
 /// Whether anybody listens to spans of calls: one load of an atomic.
+#[inline]
 pub(crate) fn is_listened_to() -> bool {
     tracing::Level::INFO <= LevelFilter::current()
+}
+
+/// The span that is entered; `None` if nobody listens to anything, which is not worth looking for it.
+#[inline]
+pub(crate) fn current_span() -> Option<Span> {
+    (LevelFilter::current() != LevelFilter::OFF).then(Span::current)
 }
 
 /// `<package>.<Service>/<Method>`, as the conventions for RPC have it.

@@ -7,5 +7,5 @@ mod trace_context;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::call::SERVER as CALL;
-pub(crate) use self::call::{Attempts, CallSpan, Received, is_listened_to};
+pub(crate) use self::call::{Attempts, CallSpan, Received, current_span, is_listened_to};
 pub use self::trace_context::{TraceContext, TraceContextError};
