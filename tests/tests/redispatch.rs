@@ -158,6 +158,37 @@ on_both_brokers! {
         eventually(LIMIT, || requests(&broker, sent)).await;
     }
 
+    async fn an_instance_that_stops_costs_no_budget(broker: TestBroker) {
+        // Many more than there would be a budget for.
+        const CALLS: usize = 3_000;
+        let strings = Strings::default();
+        let service = PuppetServer::new(strings.clone());
+        let stopping = Server::new(nmfw::connect(broker.url()).await.unwrap())
+            .add_service(service.concurrency(1).queue(2 * CALLS))
+            .start()
+            .await
+            .unwrap();
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let sleep = |millis| client.sleep(SleepRequest { millis }).into_future();
+        let slow = tokio::spawn(sleep(60_000));
+        eventually(LIMIT, || async { strings.started() == 1 }).await;
+        let waiting = tokio::spawn(join_all((0..CALLS).map(|_| sleep(0))));
+        let second = Server::new(nmfw::connect(broker.url()).await.unwrap())
+            .add_service(PuppetServer::new(Strings::default()).queue(2 * CALLS))
+            .start()
+            .await
+            .unwrap();
+        stopping.stop();
+        for outcome in waiting.await.unwrap() {
+            outcome.unwrap();
+        }
+        slow.abort();
+        stopping.force_stop();
+        stopping.join().await.unwrap();
+        second.stop();
+        second.join().await.unwrap();
+    }
+
     async fn answers_that_cannot_be_sent_hold_up_new_work(broker: TestBroker) {
         let strings = Strings::default();
         let proxy = Proxy::start(broker.port()).await.unwrap();

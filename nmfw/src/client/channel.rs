@@ -122,9 +122,9 @@ impl Channel {
     /// it: because they are full, or stopping. That is safe for all methods. The default is 5; 1
     /// never repeats.
     ///
-    /// So that this does not multiply an overload, a channel and its clones have a budget for it: of
-    /// 1,000 at first and at most, which each further send lessens by one, and each call that an
-    /// instance takes raises by four. Calls are sent once while it is spent.
+    /// So that this does not multiply an overload, a channel and its clones have a budget for what full
+    /// instances turn away: of 1,000 at first and at most, which each further send lessens by one, and
+    /// each call that an instance takes raises by four. While it is spent, such calls are sent once.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set_nats(|nats| nats.max_attempts = attempts.max(1))
     }

@@ -13,7 +13,7 @@ use super::{
     send_budget::SendBudget,
 };
 use crate::{
-    Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
+    Code, Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
     body::Body,
     metrics::CallMetrics,
     middleware::{Request, Response},
@@ -209,7 +209,9 @@ impl Nats {
             if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
                 return Err(status);
             }
-            if !self.send_budget.spend() {
+            // Those that are stopping turn away all they have, once, and others have room for it.
+            let is_full = status.code() == Code::ResourceExhausted;
+            if is_full && !self.send_budget.spend() {
                 tracing::debug!(method = %request.method(), %status, "not sent again: the budget is spent");
                 return Err(status);
             }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// call has. So the budget lasts for as long as every fifth is taken, and whatever is too much is sent once.
 const EARNED: u32 = 4;
 
-/// What a channel has at first, and at most. Enough for all calls under way, nearly always, when an
-/// instance stops and turns them away together.
+/// What a channel has at first, and at most: a burst that an instance has no room for finds another.
 const MOST: u32 = 1000;
 
-/// For all calls of a channel and its clones. Each send of a call but the first costs one.
+/// For all calls of a channel and its clones. Each send of a call that a full instance has turned away
+/// costs one.
 #[derive(Debug)]
 pub(super) struct SendBudget(AtomicU32);
 
