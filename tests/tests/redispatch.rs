@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use async_nats::HeaderMap;
+use futures_util::{StreamExt, future::join_all};
 use nmfw::{Channel, Code, ConnectOptions, Context, Server, Status, server::Running};
 use nmfw_tests::{
     Direction, Proxy, TestBroker,
@@ -158,35 +159,34 @@ on_both_brokers! {
         eventually(LIMIT, || requests(&broker, sent)).await;
     }
 
-    async fn an_instance_that_stops_costs_no_budget(broker: TestBroker) {
-        // Many more than there would be a budget for.
-        const CALLS: usize = 3_000;
-        let strings = Strings::default();
-        let service = PuppetServer::new(strings.clone());
-        let stopping = Server::new(nmfw::connect(broker.url()).await.unwrap())
-            .add_service(service.concurrency(1).queue(2 * CALLS))
-            .start()
-            .await
-            .unwrap();
-        let client = puppet::client(&broker.url()).await.unwrap();
-        let sleep = |millis| client.sleep(SleepRequest { millis }).into_future();
-        let slow = tokio::spawn(sleep(60_000));
-        eventually(LIMIT, || async { strings.started() == 1 }).await;
-        let waiting = tokio::spawn(join_all((0..CALLS).map(|_| sleep(0))));
-        let second = Server::new(nmfw::connect(broker.url()).await.unwrap())
-            .add_service(PuppetServer::new(Strings::default()).queue(2 * CALLS))
-            .start()
-            .await
-            .unwrap();
-        stopping.stop();
-        for outcome in waiting.await.unwrap() {
-            outcome.unwrap();
+    async fn instances_that_stop_cost_no_budget(broker: TestBroker) {
+        // Five sends each are far more than there is a budget for.
+        const CALLS: usize = 800;
+        let plain = async_nats::connect(broker.url()).await.unwrap();
+        let mut requests = plain.subscribe("stopping.Sleep").await.unwrap();
+        plain.flush().await.unwrap();
+        let answering = tokio::spawn(async move {
+            let mut count = 0;
+            while count < 5 * CALLS {
+                let request = requests.next().await.unwrap();
+                count += 1;
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Service-Error", "stopping");
+                headers.insert("Nats-Service-Error-Code", "503");
+                headers.insert("Nmfw-Status", "14;not-started");
+                let reply = request.reply.unwrap();
+                plain.publish_with_headers(reply, headers, "".into()).await.unwrap();
+            }
+        });
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let client = PuppetClient::new(Channel::new(nats).subject("stopping").timeout(LIMIT));
+        let sleep = || client.sleep(SleepRequest { millis: 0 }).into_future();
+        for outcome in join_all((0..CALLS).map(|_| sleep())).await {
+            let status = outcome.unwrap_err();
+            assert!(status.is_not_started() && status.code() == Code::Unavailable, "{status}");
         }
-        slow.abort();
-        stopping.force_stop();
-        stopping.join().await.unwrap();
-        second.stop();
-        second.join().await.unwrap();
+        // It has seen all of them.
+        tokio::time::timeout(LIMIT, answering).await.unwrap().unwrap();
     }
 
     async fn answers_that_cannot_be_sent_hold_up_new_work(broker: TestBroker) {
