@@ -177,6 +177,7 @@ on_both_brokers! {
                 let reply = request.reply.unwrap();
                 plain.publish_with_headers(reply, headers, "".into()).await.unwrap();
             }
+            plain.flush().await.unwrap();
         });
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let client = PuppetClient::new(Channel::new(nats).subject("stopping").timeout(LIMIT));
