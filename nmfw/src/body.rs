@@ -11,7 +11,10 @@ use futures_util::{Stream, StreamExt, stream::BoxStream};
 use prost::Message;
 use sync_wrapper::SyncWrapper;
 
-use crate::{Metadata, Status, session::Chunk};
+use crate::{
+    Metadata, Status,
+    session::{Chunk, SMALL},
+};
 
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -20,6 +23,15 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// Copies a small message, which may hold a packet with others that is larger by far.
+    pub(crate) fn unshare(&mut self) {
+        if let Self::Message(message) = self
+            && message.len() < SMALL
+        {
+            *message = Bytes::copy_from_slice(message);
+        }
+    }
+
     /// The message; `None` if there is a stream of them.
     pub(crate) fn message(&self) -> Option<&Bytes> {
         match self {
@@ -44,14 +56,14 @@ impl From<Bytes> for Body {
 
 /// What is encoded in one piece of memory with its count of references, so that to share it takes no
 /// further one.
-const SMALL: usize = 96;
+const TINY: usize = 96;
 
-struct Small {
-    bytes: [u8; SMALL],
+struct Tiny {
+    bytes: [u8; TINY],
     len: usize,
 }
 
-impl AsRef<[u8]> for Small {
+impl AsRef<[u8]> for Tiny {
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
@@ -59,12 +71,12 @@ impl AsRef<[u8]> for Small {
 
 /// Encodes a message that will be shared: kept to be sent again, while it is sent.
 pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
-    let mut bytes = [0; SMALL];
+    let mut bytes = [0; TINY];
     let mut rest = &mut bytes[..];
     match message.encode(&mut rest) {
         Ok(()) => {
-            let len = SMALL - rest.len();
-            Bytes::from_owner(Small { bytes, len })
+            let len = TINY - rest.len();
+            Bytes::from_owner(Tiny { bytes, len })
         }
         // It is larger.
         Err(_) => message.encode_to_vec().into(),
@@ -151,12 +163,12 @@ mod tests {
         for len in [
             0,
             1,
-            SMALL - 3,
-            SMALL - 2,
-            SMALL - 1,
-            SMALL,
-            SMALL + 1,
-            10 * SMALL,
+            TINY - 3,
+            TINY - 2,
+            TINY - 1,
+            TINY,
+            TINY + 1,
+            10 * TINY,
         ] {
             let message = "m".repeat(len);
             assert_eq!(encode_to_share(&message), message.encode_to_vec(), "{len}");

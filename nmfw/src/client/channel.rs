@@ -124,7 +124,7 @@ impl Channel {
     ///
     /// So that this does not multiply an overload, a channel and its clones have a budget for what full
     /// instances turn away: of 1,000 at first and at most, which each further send lessens by one, and
-    /// each call that an instance takes raises by four. While it is spent, such calls are sent once.
+    /// each call that ends other than not started raises by four. While it is spent, such calls are sent once.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set_nats(|nats| nats.max_attempts = attempts.max(1))
     }

@@ -142,14 +142,14 @@ impl Nats {
     /// calls together. Whatever else is waited for is limited where it is.
     async fn attempts(
         &self,
-        mut request: Request,
+        request: Request,
         sent: Sent,
         mut asked: Option<(Arc<Handle>, Status)>,
     ) -> Result<Response, Status> {
         let deadline = request.deadline();
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
-        let apart = request.head.apart.take();
+        let apart = request.head.apart.clone();
         // Where another attempt is under way already, or the last one was refused.
         let mut avoid = apart.as_ref().and_then(|apart| apart.taken());
         loop {
@@ -158,7 +158,7 @@ impl Nats {
                     avoid = Some(session);
                     Err(Refusal::of(status))
                 }
-                None => match self.session(&request, avoid.as_ref()).await {
+                None => match self.session(&request, avoid.take()).await {
                     Ok(session) => {
                         if let (Some(apart), Some(session)) = (&apart, &session) {
                             apart.takes(session);
@@ -172,10 +172,7 @@ impl Nats {
                         avoid = session;
                         outcome
                     }
-                    Err(refusal) => {
-                        avoid = None;
-                        Err(refusal)
-                    }
+                    Err(refusal) => Err(refusal),
                 },
             };
             let status = match outcome {
@@ -228,9 +225,10 @@ impl Nats {
     async fn session(
         &self,
         request: &Request,
-        avoid: Option<&Arc<Handle>>,
+        avoid: Option<Arc<Handle>>,
     ) -> Result<Option<Arc<Handle>>, Refusal> {
         let (connection, method) = (&self.connection, request.method());
+        let mut avoid = avoid.as_ref();
         if !method.streams() {
             let session = if self.is_multiplexed {
                 let base = self.base(method.service());
@@ -241,6 +239,10 @@ impl Nats {
             if session.is_some() || !self.sessions.are_preferred() {
                 return Ok(session);
             }
+        }
+        if request.head.apart.is_some() {
+            // It would do better elsewhere, but not so much that sessions are opened for it.
+            avoid = None;
         }
         let wait = self.wait_for_session(request, avoid);
         let outcome = request.deadline().limit_boxed(wait).await;

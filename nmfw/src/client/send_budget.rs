@@ -21,7 +21,7 @@ impl Default for SendBudget {
 }
 
 impl SendBudget {
-    /// An instance has taken a call.
+    /// A call has ended, and not as one that was not started.
     pub(super) fn earn(&self) {
         // Nearly always it is whole: a look at what all threads share, and no more.
         let more = |left: u32| (left < MOST).then(|| (left + EARNED).min(MOST));

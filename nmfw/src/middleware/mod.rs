@@ -146,6 +146,8 @@ impl Request {
     }
 
     /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.
+    ///
+    /// It may lie in memory with much else: copy what is kept for longer than the call.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
         self.head.body.message()
@@ -203,6 +205,8 @@ impl Response {
 
     /// The encoded message; `None` if the service sends a [stream](Method::streams_responses) of
     /// them, which has only begun.
+    ///
+    /// It may lie in memory with much else: copy what is kept for longer than the call.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
         self.body.message()

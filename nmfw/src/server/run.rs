@@ -129,9 +129,10 @@ impl Instance {
     ) -> Result<Response, Status> {
         match self.admit(endpoint) {
             Admitted::Now(permit) if !endpoint.method.streams() => {
-                match self.call_now(endpoint, request) {
-                    Now::Done(outcome) => outcome,
-                    Now::Begun(handler) => Box::pin(self.finish(endpoint, handler, permit)).await.0,
+                let mut handler = self.begin(endpoint, request)?;
+                match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {
+                    Poll::Ready(outcome) => ended_at_once(endpoint, handler, outcome),
+                    Poll::Pending => Box::pin(self.finish(endpoint, handler, permit)).await.0,
                 }
             }
             admitted => Box::pin(self.call(endpoint, admitted, request)).await.0,
@@ -148,21 +149,10 @@ impl Instance {
         // It is not to wait because whoever reads has done enough for a turn. If it waits, it is asked
         // again at once by whom it is left to.
         let polled = unconstrained(poll_fn(|cx| handler.poll(cx))).now_or_never();
-        let Some(mut outcome) = polled else {
-            return Now::Begun(handler);
-        };
-        let (method, time) = (handler.method, handler.began.elapsed());
-        let call = handler.call.take();
-        // What the user's own drops do is not to end who reads.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-            outcome = Err(watch::panicked(method, panic.as_ref()));
+        match polled {
+            Some(outcome) => Now::Done(ended_at_once(endpoint, handler, outcome)),
+            None => Now::Begun(handler),
         }
-        if let Some(mut call) = call {
-            call.end(outcome.as_ref().map(|_| ()));
-        }
-        endpoint.quick.ended(time);
-        endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
-        Now::Done(outcome)
     }
 
     fn begin(&self, endpoint: &Arc<Endpoint>, request: Request) -> Result<Begun, Status> {
@@ -276,4 +266,24 @@ impl Instance {
             Work::Begun(handler, permit) => self.finish(endpoint, handler, permit).await,
         }
     }
+}
+
+/// What has come of a handler that did not wait.
+fn ended_at_once(
+    endpoint: &Endpoint,
+    mut handler: Begun,
+    mut outcome: Result<Response, Status>,
+) -> Result<Response, Status> {
+    let (method, time) = (handler.method, handler.began.elapsed());
+    let call = handler.call.take();
+    // What the user's own drops do is not to end who reads.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+        outcome = Err(watch::panicked(method, panic.as_ref()));
+    }
+    if let Some(mut call) = call {
+        call.end(outcome.as_ref().map(|_| ()));
+    }
+    endpoint.quick.ended(time);
+    endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
+    outcome
 }

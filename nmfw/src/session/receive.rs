@@ -24,8 +24,9 @@ const MAX_CLOSE: usize = 1024;
 /// Messages of at least this size stay where they are, in their packet, if that is mostly them.
 const LARGE: usize = 64 * 1024;
 
-/// A packet of this size at most is shared by the small messages that end their streams: of each
-/// stream it is held once, and for not much more memory than a stream may take at any rate.
+/// A packet of this size at most is shared by the small messages that end their streams. Each holds it,
+/// and what the connection has read with it, until it is decoded: once for each stream, which may take as
+/// much at any rate. What waits for longer is copied by who has it wait.
 const SHARED: usize = 16 * 1024;
 
 impl Session {
@@ -382,7 +383,7 @@ impl Session {
     }
 }
 
-/// The last message of a stream, often its only one. Whoever decodes it does not keep it.
+/// The last message of a stream, often its only one. What is decoded from it does not keep it.
 fn last_of(packet: &Bytes, message: &[u8]) -> Bytes {
     if message.len() < SMALL && packet.len() <= SHARED {
         packet.slice_ref(message)

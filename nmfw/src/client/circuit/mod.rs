@@ -64,7 +64,8 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - After a [pause](Self::pauses) it is *half-open*: a few [probes](Self::probes) are let through. When
 ///   all of them have succeeded it closes; when one fails it opens again, for twice as long.
 ///
-/// Of a call that streams it counts whether it was opened. A call that its caller gives up counts for
+/// Of a call that streams its answers it counts whether they began; of one that streams only its requests,
+/// how it ended. A call that its caller gives up counts for
 /// nothing; if its deadline has passed, as `DEADLINE_EXCEEDED`. Nor does one count that was not started, if
 /// its code is none of those: it has not got to the service.
 ///
@@ -162,8 +163,8 @@ impl CircuitBreakerLayer {
     }
 
     /// Sets how many calls are let through once a pause is over, and have to succeed before the circuit
-    /// closes; at least 1, by default 3. Each keeps its place until it has ended, so that a probe that hangs
-    /// is let go of at its deadline.
+    /// closes; at least 1, by default 3. Each keeps its place until it has ended. While all are taken, one
+    /// more is let through after each pause, so that it does not take all of them when one hangs.
     pub fn probes(self, calls: u32) -> Self {
         self.set(|settings| settings.rules.probes = calls.max(1))
     }

@@ -64,9 +64,9 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///   whole does not get twice the load.
 /// - The deadline is for all attempts together.
 ///
-/// On a multiplexed channel the second attempt goes to another instance than the first, if there is
-/// one. Without, NATS chooses for both alike: of two instances it is the other one half of the time, and
-/// of ten nearly always.
+/// On a multiplexed channel the second attempt goes to another instance than the first, if there is a
+/// session with one. If not, and without sessions, NATS chooses: of two instances it is the other one half of
+/// the time, and of ten nearly always.
 ///
 /// `nmfw_client_hedges_total` and `nmfw_client_hedge_wins_total` of the [`metrics`](crate::metrics) tell
 /// what it does and whether it helps.

@@ -388,7 +388,9 @@ impl State {
 
 /// The less loaded of two that are picked by chance.
 fn choose(open: &[Arc<Handle>], method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
-    let avoided = |handle: &Arc<Handle>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle));
+    let avoided = |handle: &Arc<Handle>| {
+        avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle) || avoid.is_with_instance_of(handle))
+    };
     let could =
         |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
     // A service that may be gone is better than none.

@@ -96,7 +96,11 @@ impl Calls {
                     Now::Begun(handler) => Work::Begun(handler, permit),
                 }
             }
-            admitted => Work::Admitted(admitted, request),
+            admitted @ Admitted::Later(_) => {
+                request.head.body.unshare();
+                Work::Admitted(admitted, request)
+            }
+            admitted @ Admitted::Now(_) => Work::Admitted(admitted, request),
         };
         let lane = lane.or_else(|| {
             endpoint.method.streams().then(|| {
