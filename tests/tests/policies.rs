@@ -386,7 +386,8 @@ on_both_brokers! {
         let first = join_all((0..15).map(|nth| call(nth, LIMIT)));
         let given_up = tokio::time::timeout(moment, call(15, LIMIT));
         let rest = join_all((16..31).map(|nth| call(nth, LIMIT)));
-        let late = async { (call(31, second).await.unwrap_err(), begin.elapsed()) };
+        // It would have its turn after 1.35 s, with less than half of its time left.
+        let late = async { (call(31, 2 * second).await.unwrap_err(), begin.elapsed()) };
         let (first, given_up, rest, (late, at)) = tokio::join!(first, given_up, rest, late);
         for answer in first.into_iter().chain(rest) {
             answer.unwrap();

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Of timers. In each no more than a burst are taken.
+const TICK: Duration = Duration::from_millis(1);
+
 /// How many tokens there are, at which pace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -20,9 +23,14 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    /// Whether there is a token.
+    pub(super) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
+        self.due(pace, 0, now).is_some_and(|at| at <= now)
+    }
+
     /// Takes a token, if there is one.
     pub(super) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
-        let is_there = self.due(pace, 0, now).is_some_and(|at| at <= now);
+        let is_there = self.has_token(pace, now);
         if is_there && let Some(interval) = pace.interval {
             let full_at = self.full_at.unwrap_or(now).max(now);
             self.full_at = Some(full_at.checked_add(interval).unwrap_or(full_at));
@@ -30,15 +38,19 @@ impl Bucket {
         is_there
     }
 
-    /// When there is a token for one that has so many others before it; `None` if never.
+    /// When there is a token for one that has so many others before it, all of which wait; `None` if
+    /// never.
     pub(super) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
         let interval = pace.interval?;
-        let full_at = self.full_at.unwrap_or(now).max(now);
-        let others = interval.checked_mul(u32::try_from(ahead).ok()?)?;
+        let to_full = self
+            .full_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        // Those who wait come no faster than timers let them.
+        let between = interval.max(TICK / pace.burst.max(1));
+        let others = between.checked_mul(u32::try_from(ahead).ok()?)?;
         // A token is there from when the bucket lacks all but one.
         let lacking = interval.checked_mul(pace.burst.saturating_sub(1))?;
-        let due = full_at.checked_add(others)?;
-        Some(due.checked_sub(lacking).unwrap_or(now).max(now))
+        now.checked_add(to_full.checked_add(others)?.saturating_sub(lacking))
     }
 }
 
@@ -80,6 +92,23 @@ mod tests {
         assert!(!bucket.take(&none(None), now));
         assert_eq!(bucket.due(&none(None), 0, now), None);
         assert!((0..1000).all(|_| bucket.take(&none(Some(Duration::ZERO)), now)));
+    }
+
+    #[test]
+    fn who_waits_comes_no_faster_than_timers() {
+        let interval = Duration::from_micros(10);
+        let now = Instant::now();
+        for (burst, millis) in [(1, 500), (5, 100), (200, 5)] {
+            let pace = Pace {
+                interval: Some(interval),
+                burst,
+            };
+            let mut bucket = Bucket::default();
+            while bucket.take(&pace, now) {}
+            let due = bucket.due(&pace, 500, now).unwrap();
+            let later = due - now - interval;
+            assert_eq!(later, Duration::from_millis(millis), "burst of {burst}");
+        }
     }
 
     proptest! {

@@ -1,21 +1,26 @@
 //! [`RateLimitLayer`]: makes no more calls in a time than that.
 
 mod bucket;
+mod queue;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 use tower::{Layer, Service, ServiceExt};
 
-use self::bucket::{Bucket, Pace};
+use self::{bucket::Pace, queue::Queue};
 use super::per_method::{EachMethod, Methods};
 use crate::{
     Deadline, Method, Status,
@@ -47,11 +52,16 @@ const MAX_PER: Duration = Duration::from_secs(24 * 60 * 60);
 /// together: clones of a channel share it, and so do channels that were given clones of one layer. Other
 /// processes know nothing of it; what a service can take is limited [there](crate::server).
 ///
-/// - A call that finds no token waits, in the order of arrival. One that is dropped while it waits takes
-///   none, and those behind it move up.
-/// - A call that would get its token at its deadline or later fails at once, with `RESOURCE_EXHAUSTED`,
-///   marked as [not started](Status::is_not_started); as does one that finds
-///   [as many as may](Self::max_waiting) waiting.
+/// - A call that finds no token waits, in the order of arrival, for at most half of the time that it has:
+///   the other half is for the service. One that would have to wait longer fails at once, with
+///   `RESOURCE_EXHAUSTED`, marked as [not started](Status::is_not_started); as does one that finds
+///   [as many as may](Self::max_waiting) waiting. So calls that are too many for long are refused, and the
+///   others succeed; without that all would wait until none has time left.
+/// - It gets no token once its deadline has passed, and then fails in the same way. A layer outside of
+///   this one may have made that [earlier](Request::limit_deadline).
+/// - One that is dropped while it waits takes no token, and those behind it move up. One whose future is
+///   not polled when its turn comes, say because its task awaits something else, loses that turn after
+///   10 ms and is the first again once it is polled: that costs the others a token at most.
 /// - A call that streams takes one token, however many messages it has.
 ///
 /// `nmfw_client_rate_limit_waits_total` and `nmfw_client_rate_limit_refusals_total` of the
@@ -72,17 +82,9 @@ struct Settings {
 struct Shared {
     settings: Settings,
     pace: Pace,
-    /// Held for a moment.
-    state: Mutex<State>,
-    /// Who waits first has it, and the others wait for it: it is given out in the order of arrival.
-    turn: tokio::sync::Mutex<()>,
+    /// Locked for a moment, never while anybody waits.
+    queue: Mutex<Queue>,
     metrics: EachMethod<RateLimitMetrics>,
-}
-
-#[derive(Default)]
-struct State {
-    bucket: Bucket,
-    waiting: usize,
 }
 
 impl RateLimitLayer {
@@ -107,8 +109,7 @@ impl RateLimitLayer {
         Self(Arc::new(Shared {
             settings,
             pace,
-            state: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
+            queue: Mutex::new(Queue::new(pace)),
             metrics: EachMethod::default(),
         }))
     }
@@ -212,88 +213,116 @@ enum Verdict<'a> {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue<T>(&self, act: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut queue);
+        let ring = queue.take_ring();
+        drop(queue);
+        if let Some(bell) = ring {
+            bell.notify_one();
+        }
+        done
     }
 
     /// Waits for a token.
     async fn pass(&self, method: Method, deadline: Deadline) -> Result<(), Status> {
         let metrics = self.metrics.get(method, || RateLimitMetrics::of(method));
-        let place = match self.judge(method, deadline) {
+        let waited = match self.judge(method, deadline) {
             Verdict::Go => return Ok(()),
-            Verdict::Wait(place) => place,
-            Verdict::Refused(status) => {
-                metrics.refused();
-                return Err(status);
+            Verdict::Wait(place) => {
+                metrics.waits();
+                place.turn(method, deadline).await
             }
+            Verdict::Refused(status) => Err(status),
         };
-        metrics.waits();
-        let turn = self.turn.lock().await;
-        loop {
-            let now = Instant::now();
-            let due = {
-                let mut state = self.state();
-                if state.bucket.take(&self.pace, now) {
-                    break;
-                }
-                state.bucket.due(&self.pace, 0, now)
-            };
-            match due {
-                Some(at) => sleep_until(at).await,
-                None => deadline.passed().await,
-            }
-        }
-        // In this order: the next one is first before anybody can come and find that nobody waits.
-        drop(turn);
-        drop(place);
-        Ok(())
+        waited.inspect_err(|_| metrics.refused())
     }
 
     fn judge(&self, method: Method, deadline: Deadline) -> Verdict<'_> {
-        let Settings {
-            calls,
-            per,
-            max_waiting,
-            ..
-        } = self.settings;
         let now = Instant::now();
-        let mut state = self.state();
-        if state.waiting == 0 && state.bucket.take(&self.pace, now) {
-            return Verdict::Go;
+        let time_left = deadline
+            .instant()
+            .map(|at| at.saturating_duration_since(now));
+        if time_left == Some(Duration::ZERO) {
+            return Verdict::Refused(self.refusal(method, "and its deadline has passed"));
         }
-        // Those ahead can only leave, so that it comes no later than that.
-        let due = state.bucket.due(&self.pace, state.waiting, now);
-        let is_late = |due| deadline.instant().is_some_and(|deadline| deadline <= due);
-        let why = match due {
-            None => "that is none".to_owned(),
-            _ if state.waiting >= max_waiting => match state.waiting {
-                0 => "and none may wait".to_owned(),
-                waiting => format!("and {waiting} wait already"),
-            },
-            Some(due) if is_late(due) => {
-                let wait = due.saturating_duration_since(now);
-                format!(
-                    "and its turn would come after its deadline, in {} ms",
-                    wait.as_millis()
-                )
+        let max_waiting = self.settings.max_waiting;
+        let why = self.queue(|queue| {
+            if queue.take_at_once(now) {
+                return Ok(Verdict::Go);
             }
-            Some(_) => {
-                state.waiting += 1;
-                return Verdict::Wait(Place(self));
+            let due = queue.due(now).ok_or_else(|| "that is none".to_owned())?;
+            match queue.waiting() {
+                waiting if waiting < max_waiting => {}
+                0 => return Err("and none may wait".to_owned()),
+                waiting => return Err(format!("and {waiting} wait already")),
             }
-        };
+            let wait = due.saturating_duration_since(now);
+            if time_left.is_some_and(|left| left / 2 < wait) {
+                let wait = wait.as_millis();
+                return Err(format!(
+                    "and its turn would come in {wait} ms, after more than half of the time it has"
+                ));
+            }
+            let bell = Arc::default();
+            let ticket = queue.join(due, &bell);
+            Ok(Verdict::Wait(Place {
+                shared: self,
+                ticket,
+                bell,
+            }))
+        });
+        why.unwrap_or_else(|why| Verdict::Refused(self.refusal(method, &why)))
+    }
+
+    fn refusal(&self, method: Method, why: &str) -> Status {
+        let Settings { calls, per, .. } = self.settings;
         let text = format!(
             "{method} was not called: no more than {calls} calls in {per:?} are made here, {why}"
         );
-        Verdict::Refused(Status::resource_exhausted(text).not_started())
+        Status::resource_exhausted(text).not_started()
     }
 }
 
 /// Of one who waits. Given back however the wait ends.
-struct Place<'a>(&'a Shared);
+struct Place<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+    bell: Arc<Notify>,
+}
+
+impl Place<'_> {
+    /// Waits for a token.
+    async fn turn(self, method: Method, deadline: Deadline) -> Result<(), Status> {
+        loop {
+            if deadline.has_passed() {
+                let why = "and its deadline passed while it waited for its turn";
+                return Err(self.shared.refusal(method, why));
+            }
+            let now = Instant::now();
+            let next = self
+                .shared
+                .queue(|queue| queue.take_or_sleep(self.ticket, &self.bell, now));
+            let Some(at) = next else { return Ok(()) };
+            // The channel has a timer for the same time. If that is the first, this is polled before the
+            // call is ended, and tells that it was not started.
+            let is_late = poll_fn(|_| match deadline.has_passed() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
+            tokio::select! {
+                biased;
+                () = is_late => {}
+                () = self.bell.notified() => {}
+                () = sleep_until(deadline.instant().map_or(at, |end| end.min(at))) => {}
+            }
+        }
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+        let now = Instant::now();
+        self.shared.queue(|queue| queue.leave(self.ticket, now));
     }
 }

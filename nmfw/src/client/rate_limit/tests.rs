@@ -1,6 +1,11 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    pin::{Pin, pin},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::time::{advance, sleep};
 use tower::service_fn;
 
 use super::*;
@@ -135,15 +140,15 @@ async fn who_would_be_late_is_told_at_once() {
     let service = door.behind(&RateLimitLayer::new(10, SECOND).burst(1));
     look(&service, "first").await.unwrap();
     let by = |millis| Deadline::after(Duration::from_millis(millis));
-    let waits = tokio::spawn(call(&service, 0, "waits", by(150)));
+    let waits = tokio::spawn(call(&service, 0, "waits", by(250)));
     settle().await;
     // Each behind the one before: the third token comes after 200 ms.
-    let status = call(&service, 0, "late", by(150)).await.unwrap_err();
+    let status = call(&service, 0, "late", by(350)).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started());
     assert!(status.message().contains("in 200 ms"), "{status}");
     assert_eq!(door.begin.elapsed(), Duration::ZERO);
-    let soon_enough = call(&service, 0, "soon enough", by(250));
+    let soon_enough = call(&service, 0, "soon enough", by(450));
     soon_enough.await.unwrap();
     waits.await.unwrap().unwrap();
     assert_eq!(door.came().len(), 3);
@@ -158,7 +163,7 @@ async fn with_nobody_waiting_all_that_are_too_many_fail() {
     }
     let status = look(&service, "b").await.unwrap_err();
     assert!(status.message().contains("none may wait"), "{status}");
-    tokio::time::advance(Duration::from_millis(100)).await;
+    advance(Duration::from_millis(100)).await;
     look(&service, "c").await.unwrap();
     look(&service, "d").await.unwrap_err();
 }
@@ -219,5 +224,198 @@ async fn many_at_once_keep_the_pace() {
     let least = f64::from(passed.load(Ordering::Relaxed) - 20) / 1000.0;
     assert!(begin.elapsed() >= Duration::from_secs_f64(least));
     assert!(passed.load(Ordering::Relaxed) >= CALLS - given_up);
-    assert_eq!(layer.0.state().waiting, 0);
+    assert_eq!(layer.0.queue(|queue| queue.waiting()), 0);
+}
+
+/// As a channel makes it, which ends it at its deadline.
+async fn call_of_channel(service: BoxService, who: &'static str, timeout: Duration) -> Code {
+    let deadline = Deadline::after(timeout);
+    let call = call(&service, 0, who, deadline);
+    match deadline.limit(pin!(call)).await {
+        Some(Ok(())) => Code::Ok,
+        Some(Err(status)) => {
+            assert!(status.is_not_started());
+            status.code()
+        }
+        None => Code::DeadlineExceeded,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steady_overload_leaves_time_to_those_that_pass() {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let layer = RateLimitLayer::new(100, SECOND);
+    let service = layer.wrap(BoxService::new(service_fn(|_: Request| async {
+        sleep(Duration::from_millis(20)).await;
+        Ok::<_, Status>(Response::new(Bytes::new()))
+    })));
+    let mut calls = Vec::new();
+    // 150 a second for a minute.
+    for _ in 0..9000 {
+        calls.push(tokio::spawn(call_of_channel(service.clone(), "a", TIMEOUT)));
+        advance(SECOND / 150).await;
+    }
+    let (mut well, mut refused) = (0, 0);
+    for call in calls {
+        match call.await.unwrap() {
+            Code::Ok => well += 1,
+            Code::ResourceExhausted => refused += 1,
+            code => panic!("{code:?} after {well} that were well"),
+        }
+    }
+    // Two thirds are as many as the limit lets pass.
+    assert!(well > 5900, "{well} well, {refused} refused");
+}
+
+/// Polls a call that waits then, once.
+fn begin(call: Pin<&mut (impl Future<Output = Result<(), Status>> + ?Sized)>) {
+    assert!(call.now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_polls_holds_up_nobody() {
+    let door = Door::new();
+    let service = door.behind(&RateLimitLayer::new(10, SECOND).burst(1));
+    look(&service, "first").await.unwrap();
+    let mut forgotten = Box::pin(look(&service, "forgotten"));
+    begin(forgotten.as_mut());
+    let mut tasks = Vec::new();
+    for who in ["a", "b", "c"] {
+        let timeout = Duration::from_secs(2);
+        tasks.push(tokio::spawn(call_of_channel(service.clone(), who, timeout)));
+        settle().await;
+    }
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Code::Ok);
+    }
+    // It keeps its ticket, but those that come later do not wait for it.
+    assert_eq!(
+        call_of_channel(service.clone(), "d", SECOND).await,
+        Code::Ok
+    );
+    let e = tokio::spawn(look(&service, "e"));
+    settle().await;
+    forgotten.await.unwrap();
+    e.await.unwrap().unwrap();
+    // One turn and a moment later than without it; and then it is the first again.
+    let order = [
+        ("first", 0),
+        ("a", 210),
+        ("b", 310),
+        ("c", 410),
+        ("d", 510),
+        ("forgotten", 610),
+        ("e", 710),
+    ];
+    for ((who, at), (is, came)) in expected(&order).into_iter().zip(door.came()) {
+        assert_eq!(who, is, "{:?}", door.came());
+        assert!((at..at + 15).contains(&came), "{who} at {came}");
+    }
+    assert_eq!(door.came().len(), order.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_made_between_those_that_wait_do_not_deadlock() {
+    let door = Door::new();
+    let service = door.behind(&RateLimitLayer::new(100, SECOND).burst(1));
+    let timeout = Duration::from_secs(10);
+    let calls = (0..40).map(|_| call_of_channel(service.clone(), "outer", timeout));
+    // While this awaits the inner call, nobody polls the other seven outer ones.
+    let mut outer = stream::iter(calls).buffer_unordered(8);
+    while let Some(code) = outer.next().await {
+        assert_eq!(code, Code::Ok);
+        assert_eq!(
+            call_of_channel(service.clone(), "inner", timeout).await,
+            Code::Ok
+        );
+    }
+    assert_eq!(door.came().len(), 80);
+    // 80 tokens are 800 ms, and it takes no more than two for a pair of calls and the moments between.
+    let time = door.begin.elapsed();
+    assert!(time < Duration::from_secs(4), "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_its_deadline_none_takes_a_token() {
+    let door = Door::new();
+    let service = door.behind(&RateLimitLayer::new(10, SECOND).burst(1));
+    let moment = Duration::from_millis(250);
+    // Before it comes,
+    let passed = Deadline::after(moment);
+    advance(moment).await;
+    let status = call(&service, 0, "late", passed).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.is_not_started(), "{status}");
+    look(&service, "first").await.unwrap();
+    // and while nobody polls it.
+    let mut waits = Box::pin(call(&service, 0, "waits", Deadline::after(moment)));
+    begin(waits.as_mut());
+    advance(moment).await;
+    let status = waits.await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.is_not_started(), "{status}");
+    assert!(status.message().contains("while it waited"), "{status}");
+    // The token is there still.
+    let now = look(&service, "second").now_or_never();
+    now.unwrap().unwrap();
+    let names: Vec<_> = door.came().into_iter().map(|(who, _)| who).collect();
+    assert_eq!(names, ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_wait_than_expected_ends_before_the_call_is_sent() {
+    let door = Door::new();
+    let service = door.behind(&RateLimitLayer::new(10, SECOND).burst(1));
+    look(&service, "first").await.unwrap();
+    let mut before = ["a", "b", "c"].map(|who| Box::pin(look(&service, who)));
+    for call in &mut before {
+        begin(call.as_mut());
+    }
+    // Its turn is after 400 ms.
+    let timeout = Duration::from_millis(800);
+    let late = tokio::spawn(call_of_channel(service.clone(), "late", timeout));
+    settle().await;
+    let [a, mut b, mut c] = before;
+    // They lose their turns but come before it does; and again.
+    advance(Duration::from_millis(405)).await;
+    a.await.unwrap();
+    begin(b.as_mut());
+    begin(c.as_mut());
+    advance(Duration::from_millis(295)).await;
+    b.await.unwrap();
+    assert_eq!(late.await.unwrap(), Code::ResourceExhausted);
+    assert_eq!(door.begin.elapsed().as_millis() / 10, 80);
+    c.await.unwrap();
+    let names: Vec<_> = door.came().into_iter().map(|(who, _)| who).collect();
+    assert_eq!(names, ["first", "a", "b", "c"]);
+}
+
+/// With a burst of 1, all but one a millisecond find no token, whatever the pace.
+#[tokio::test(start_paused = true)]
+async fn a_token_does_not_wake_all_that_wait() {
+    const CALLS: u32 = 500;
+    let door = Door::new();
+    let service = door.behind(&RateLimitLayer::new(20_000, SECOND).burst(1));
+    let polls = Arc::new(AtomicU32::new(0));
+    let tasks: Vec<_> = (0..CALLS)
+        .map(|nth| {
+            let mut call = Box::pin(look(&service, &nth.to_string()));
+            let polls = Arc::clone(&polls);
+            tokio::spawn(poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                call.poll_unpin(cx)
+            }))
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    // Once when it comes, once when it moves up, and once for its timer; another now and then.
+    let polls = polls.load(Ordering::Relaxed);
+    assert!(polls < 4 * CALLS, "{polls} polls");
+    let came = door
+        .came()
+        .into_iter()
+        .map(|(who, _)| who.parse::<u32>().unwrap());
+    assert!(came.eq(0..CALLS), "{:?}", door.came());
 }
