@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName};
-
 use smol_str::SmolStr;
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].

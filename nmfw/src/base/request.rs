@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, HeaderValue};
+use smol_str::SmolStr;
 
 use crate::{
     Code, Deadline, Metadata, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
     trace::TraceContext,
 };
-use smol_str::SmolStr;
 
 /// What a client puts beside the body.
 pub(crate) struct Outgoing<'a> {

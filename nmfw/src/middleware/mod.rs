@@ -7,6 +7,7 @@ use std::{error::Error as StdError, fmt, mem, sync::Arc};
 
 use async_nats::Subject;
 use bytes::Bytes;
+use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -20,7 +21,6 @@ use crate::{
     client::{Apart, Transport},
     trace::TraceContext,
 };
-use smol_str::SmolStr;
 
 /// A service of the middle: what layers wrap, on client and server alike.
 pub type BoxService = BoxCloneSyncService<Request, Response, Status>;

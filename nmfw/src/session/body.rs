@@ -10,6 +10,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use prost::Message as _;
 use prost_types::Any;
+use smol_str::SmolStr;
 
 use super::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
@@ -18,7 +19,6 @@ use super::wire::{
 use crate::{
     Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, trace::TraceContext,
 };
-use smol_str::SmolStr;
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
 /// time stays in range.

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use super::{
     body::CallHead,
     row::{Chunk, Row},
 };
 use crate::{Metadata, Status};
-use smol_str::SmolStr;
 
 /// A call of a session. Numbers ascend and are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

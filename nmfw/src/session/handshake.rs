@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
 use smol_str::SmolStr;
+
+use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
 pub(super) const MIN_PACKET: u64 = 1024;

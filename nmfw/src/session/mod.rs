@@ -34,6 +34,7 @@ mod wire;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
@@ -53,7 +54,6 @@ use self::{
     stream::Stream,
 };
 use crate::{Metadata, Status};
-use smol_str::SmolStr;
 
 /// Below this size a message may lie in a packet with others: it is decoded into memory of its own.
 pub(crate) const SMALL: usize = 1024;

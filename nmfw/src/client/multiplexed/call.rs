@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
+use smol_str::SmolStr;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,7 +32,6 @@ use crate::{
     middleware::{Request, Response},
     session::{CallHead, Chunk, Opened},
 };
-use smol_str::SmolStr;
 
 /// A session. When the last is dropped, the session ends.
 #[derive(Debug)]

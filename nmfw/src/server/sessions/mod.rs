@@ -13,6 +13,7 @@ use std::{
 };
 
 use async_nats::{Message, Subject};
+use smol_str::SmolStr;
 
 pub(super) use self::intake::{opening, packets};
 pub(super) use self::task::Task;
@@ -27,7 +28,6 @@ use crate::{
     session::{Methods, Session},
     subject,
 };
-use smol_str::SmolStr;
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
 /// the way takes a millisecond. And when there are many sessions.

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
 use super::super::{
     body::{CallHead, RawMetadata, StatusBody, encode_ok, encode_status, put_metadata, time_left},
@@ -16,7 +17,6 @@ use super::super::{
     wire::{Malformed, Reader, put_bytes_field, put_varint},
 };
 use crate::{Code, Metadata, Status, headers::Encoding, trace::TraceContext};
-use smol_str::SmolStr;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
