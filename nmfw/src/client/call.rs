@@ -131,9 +131,7 @@ impl<A: Answer> Call<A> {
     /// As the call itself.
     pub async fn with_metadata(self) -> Result<(A, Metadata), Status> {
         let method = self.request.method();
-        let Response { metadata, body } = self.send().await?;
-        let answer = A::from_body(Encoded(body), method, Reader::Client)?;
-        Ok((answer, metadata))
+        decoded(method, self.send().await?)
     }
 
     // Not an `async fn`, whose future would hold all of it twice.
@@ -165,6 +163,12 @@ impl<A: Answer> Call<A> {
     }
 }
 
+fn decoded<A: Answer>(method: Method, response: Response) -> Result<(A, Metadata), Status> {
+    let Response { metadata, body } = response;
+    let answer = A::from_body(Encoded(body), method, Reader::Client)?;
+    Ok((answer, metadata))
+}
+
 impl<A: Answer> IntoFuture for Call<A> {
     type Output = Result<A, Status>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
@@ -172,9 +176,8 @@ impl<A: Answer> IntoFuture for Call<A> {
     fn into_future(self) -> Self::IntoFuture {
         let method = self.request.method();
         async move {
-            let Response { metadata, body } = self.send().await?;
-            let answer = A::from_body(Encoded(body), method, Reader::Client)?;
-            Ok(Answer::with_metadata(answer, metadata))
+            let (answer, metadata) = decoded::<A>(method, self.send().await?)?;
+            Ok(answer.with_metadata(metadata))
         }
         .boxed()
     }

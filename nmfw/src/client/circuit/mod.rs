@@ -163,8 +163,8 @@ impl CircuitBreakerLayer {
     }
 
     /// Sets how many calls are let through once a pause is over, and have to succeed before the circuit
-    /// closes; at least 1, by default 3. Each keeps its place until it has ended. While all are taken, one
-    /// more is let through after each pause, so that it does not take all of them when one hangs.
+    /// closes; at least 1, by default 3. Each keeps its place until it has ended. While all places are
+    /// taken, one more is let through after each pause, so that probes that hang do not keep others out.
     pub fn probes(self, calls: u32) -> Self {
         self.set(|settings| settings.rules.probes = calls.max(1))
     }

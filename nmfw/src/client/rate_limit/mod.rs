@@ -79,9 +79,17 @@ struct Settings {
     methods: Methods,
 }
 
+impl Settings {
+    fn pace(&self) -> Pace {
+        Pace {
+            interval: self.per.checked_div(self.calls),
+            burst: self.burst.unwrap_or(self.calls / 10).max(1),
+        }
+    }
+}
+
 struct Shared {
     settings: Settings,
-    pace: Pace,
     /// Locked for a moment, never while anybody waits.
     queue: Mutex<Queue>,
     metrics: EachMethod<RateLimitMetrics>,
@@ -102,14 +110,9 @@ impl RateLimitLayer {
     }
 
     fn with(settings: Settings) -> Self {
-        let pace = Pace {
-            interval: settings.per.checked_div(settings.calls),
-            burst: settings.burst.unwrap_or(settings.calls / 10).max(1),
-        };
         Self(Arc::new(Shared {
+            queue: Mutex::new(Queue::new(settings.pace())),
             settings,
-            pace,
-            queue: Mutex::new(Queue::new(pace)),
             metrics: EachMethod::default(),
         }))
     }
@@ -150,7 +153,7 @@ impl fmt::Debug for RateLimitLayer {
         f.debug_struct("RateLimitLayer")
             .field("calls", &settings.calls)
             .field("per", &settings.per)
-            .field("burst", &self.0.pace.burst)
+            .field("burst", &settings.pace().burst)
             .field("max_waiting", &settings.max_waiting)
             .field("methods", &settings.methods)
             .finish_non_exhaustive()
