@@ -5,7 +5,7 @@ use std::time::Duration;
 use nmfw::{Code, Context, MetadataValue, Server, Status, server::Running};
 
 pub use self::generated::*;
-use crate::fates::Fates;
+use crate::{Failure, failure::Doing, fates::Fates};
 
 #[allow(
     missing_docs,
@@ -117,4 +117,20 @@ pub async fn serve(url: &str, strings: &Strings) -> Result<Running, nmfw::Error>
 /// If connecting fails.
 pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
     Ok(PuppetClient::new(nmfw::connect(url).await?))
+}
+
+/// What an instance says of `Sleep` in STATS: requests and errors.
+///
+/// # Errors
+/// If none answers, or not with these.
+pub async fn sleep_stats(url: &str) -> Result<(u64, u64), Failure> {
+    let nats = async_nats::connect(url).await.doing("connect")?;
+    let stats = nats.request("$SRV.STATS.nmfw-puppet", "".into());
+    let stats = stats.await.doing("ask for STATS")?.payload;
+    let stats: serde_json::Value = serde_json::from_slice(&stats).doing("read STATS")?;
+    let mut endpoints = stats["endpoints"].as_array().into_iter().flatten();
+    let sleep = endpoints.find(|endpoint| endpoint["name"] == "Sleep");
+    let number = |what: &str| sleep.and_then(|sleep| sleep[what].as_u64());
+    let both = number("num_requests").zip(number("num_errors"));
+    both.ok_or_else(|| Failure::new(format!("STATS have no figures of Sleep: {stats}")))
 }

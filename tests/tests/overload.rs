@@ -21,7 +21,7 @@ use nmfw_tests::{
     broker::{Kind, run},
     eventually,
     instance::{CALL_ID, Instance, Orders, resident},
-    puppet::{PuppetClient, SleepRequest},
+    puppet::{self, PuppetClient, SleepRequest},
 };
 use tokio::{
     sync::Mutex,
@@ -269,20 +269,6 @@ fn redispatches() -> u64 {
     values.map(|value| value.parse::<u64>().unwrap()).sum()
 }
 
-/// What the instance says of `Sleep`: requests and errors.
-async fn stats(url: &str) -> (u64, u64) {
-    let plain = async_nats::connect(url).await.unwrap();
-    let stats = plain.request("$SRV.STATS.nmfw-puppet", "".into());
-    let stats: serde_json::Value = serde_json::from_slice(&stats.await.unwrap().payload).unwrap();
-    let endpoints = stats["endpoints"].as_array().unwrap();
-    let sleep = endpoints
-        .iter()
-        .find(|endpoint| endpoint["name"] == "Sleep");
-    let sleep = sleep.unwrap();
-    let number = |what: &str| sleep[what].as_u64().unwrap();
-    (number("num_requests"), number("num_errors"))
-}
-
 async fn overload(broker: &TestBroker, setting: Setting) {
     let folder = tempfile::tempdir().unwrap();
     let orders = Orders {
@@ -382,7 +368,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     let expected = (done + refused + sent_again, refused + sent_again);
     // A call is counted once its answer is on its way.
     eventually(LIMIT, || async {
-        match stats(&broker.url()).await {
+        match puppet::sleep_stats(&broker.url()).await.unwrap() {
             stats if stats == expected => Ok(()),
             stats => Err(format!("STATS says {stats:?}, callers saw {expected:?}")),
         }

@@ -68,16 +68,9 @@ async fn two(url: &str, first: &Strings, second: &Strings) -> [Running; 2] {
 
 /// Whether so many requests for `Sleep` have been answered by the service.
 async fn requests(broker: &TestBroker, expected: u64) -> Result<(), String> {
-    let plain = async_nats::connect(broker.url()).await.unwrap();
-    let stats = plain.request("$SRV.STATS.nmfw-puppet", "".into());
-    let stats: serde_json::Value = serde_json::from_slice(&stats.await.unwrap().payload).unwrap();
-    let endpoints = stats["endpoints"].as_array().unwrap();
-    let sleep = endpoints
-        .iter()
-        .find(|endpoint| endpoint["name"] == "Sleep");
-    match &sleep.unwrap()["num_requests"] {
-        requests if *requests == expected => Ok(()),
-        requests => Err(format!("{requests} requests, not {expected}")),
+    match puppet::sleep_stats(&broker.url()).await.unwrap() {
+        (requests, _) if requests == expected => Ok(()),
+        (requests, _) => Err(format!("{requests} requests, not {expected}")),
     }
 }
 
