@@ -2,21 +2,52 @@
 
 use std::{pin::pin, sync::Arc};
 
-use async_nats::{Message, StatusCode, Subject, client::PublishErrorKind};
+use async_nats::{HeaderMap, Message, StatusCode, Subject, client::PublishErrorKind};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
 
 use super::{
     nats::{Nats, Refusal, late},
-    replies::Waiting,
+    replies::{Replies, Waiting},
     requests::Sent,
 };
 use crate::{
-    Deadline, Status,
+    Deadline, Method, Status,
     base::{self, reply, request::Outgoing},
     middleware::{Request, Response},
 };
 
 impl Nats {
+    /// Sends the request of a call with one message each way, if nothing is to be waited for: nearly
+    /// always, and then the call has no room in its future for what waiting takes. `None` if nothing
+    /// was sent, for whatever reason: [`Self::attempt_in_base_mode`] waits, or says why.
+    pub(super) fn ask_at_once(&self, request: &Request, sent: &Sent) -> Option<Waiting> {
+        let Sent::Message(body) = sent else {
+            return None;
+        };
+        if !self.connection.is_connected()
+            || self.sessions.are_preferred()
+            || request.head.apart.is_some()
+        {
+            return None;
+        }
+        let replies = self.connection.replies_at_hand()?;
+        let headers = self.headers(request);
+        if base::size(Some(&headers), body) > self.connection.max_payload() {
+            return None;
+        }
+        let subject = self.method_subject(request.method());
+        let waiting = self.register(replies, &subject, request.deadline()).ok()?;
+        let published = {
+            let publishing = pin!(self.publish(&subject, &waiting, headers, body.clone()));
+            // Not to wait because the caller has done enough for a turn.
+            unconstrained(publishing).now_or_never()
+        };
+        published?.ok()?;
+        Some(waiting)
+    }
+
     pub(super) async fn attempt_in_base_mode(
         &self,
         request: &Request,
@@ -41,7 +72,23 @@ impl Nats {
         let subject = self.method_subject(method);
         let asked = self.ask(&subject, headers, body.clone(), deadline);
         let message = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
+        self.read(message, method)
+    }
+
+    /// Waits for what comes of a request that was sent.
+    pub(super) async fn answer(
+        &self,
+        waiting: Waiting,
+        method: Method,
+    ) -> Result<Response, Refusal> {
+        let reply = waiting.reply().await.map_err(Refusal::Final)?;
+        let message = reply.ok_or_else(|| Refusal::Final(late(method)))?;
+        self.read(message, method)
+    }
+
+    fn read(&self, message: Message, method: Method) -> Result<Response, Refusal> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
+            let subject = self.method_subject(method);
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Final(Status::unavailable(text).not_started()));
         }
@@ -52,7 +99,7 @@ impl Nats {
         })
     }
 
-    fn headers(&self, request: &Request) -> async_nats::HeaderMap {
+    fn headers(&self, request: &Request) -> HeaderMap {
         Outgoing {
             deadline: request.deadline(),
             metadata: request.metadata(),
@@ -68,7 +115,7 @@ impl Nats {
     pub(super) async fn request(
         &self,
         subject: &Subject,
-        headers: async_nats::HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
     ) -> Result<Message, Refusal> {
         let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
@@ -79,29 +126,15 @@ impl Nats {
     async fn ask(
         &self,
         subject: &Subject,
-        headers: async_nats::HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         deadline: Deadline,
     ) -> Result<Option<Message>, Refusal> {
         let send = async {
             self.wait_for_connection().await?;
             let replies = self.connection.replies().await?;
-            // There before the request is sent, gone when this future is.
-            let waiting =
-                Waiting::register(Arc::clone(replies), subject, deadline, self.reconnect_grace)?;
-            self.connection
-                .client()
-                .publish_with_reply_and_headers(subject.clone(), waiting.inbox(), headers, body)
-                .await
-                .map_err(|error| {
-                    let text = format!("the request to {subject} was not sent: {error}");
-                    let status = match error.kind() {
-                        PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
-                        PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
-                        PublishErrorKind::Send => Status::unavailable(text),
-                    };
-                    status.not_started().with_source(error)
-                })?;
+            let waiting = self.register(replies, subject, deadline)?;
+            self.publish(subject, &waiting, headers, body).await?;
             Ok::<_, Status>(waiting)
         };
         let sent = deadline.limit(pin!(send)).await;
@@ -110,5 +143,36 @@ impl Nats {
         };
         let waiting = sent.map_err(Refusal::Final)?;
         waiting.reply().await.map_err(Refusal::Final)
+    }
+
+    /// A place for the reply: there before the request is sent, gone when it is dropped.
+    fn register(
+        &self,
+        replies: &Arc<Replies>,
+        subject: &Subject,
+        deadline: Deadline,
+    ) -> Result<Waiting, Status> {
+        Waiting::register(Arc::clone(replies), subject, deadline, self.reconnect_grace)
+    }
+
+    async fn publish(
+        &self,
+        subject: &Subject,
+        waiting: &Waiting,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Status> {
+        let client = self.connection.client();
+        let (to, inbox) = (subject.clone(), waiting.inbox());
+        let publishing = client.publish_with_reply_and_headers(to, inbox, headers, body);
+        publishing.await.map_err(|error| {
+            let text = format!("the request to {subject} was not sent: {error}");
+            let status = match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
+                PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
+                PublishErrorKind::Send => Status::unavailable(text),
+            };
+            status.not_started().with_source(error)
+        })
     }
 }

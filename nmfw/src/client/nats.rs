@@ -77,25 +77,29 @@ impl Nats {
 
     /// Makes a call.
     ///
-    /// Nearly all of a multiplexed channel go the short way: a session is there, and an instance
-    /// takes the call. They have no room in their futures for the rest, which is in boxes.
+    /// Nearly all with one message each way go a short way: a session is there, or the connection
+    /// takes the request at once, and an instance takes the call. They have no room in their futures
+    /// for the rest, which is in boxes.
     pub(super) async fn call(&self, mut request: Request) -> Result<Response, Status> {
-        if request.method().streams() {
+        let method = request.method();
+        if method.streams() {
             return Box::pin(self.stream(request)).await;
         }
-        let Some(session) = self.session_at_hand(&request) else {
-            let sent = Sent::from(request.take_body());
-            return Box::pin(self.attempts(request, sent, None)).await;
-        };
+        let session = self.session_at_hand(&request);
         let sent = Sent::from(request.take_body());
-        match session.call(&request, &sent).await {
-            Err(status) if status.is_not_started() => {
-                Box::pin(self.attempts(request, sent, Some((session, status)))).await
-            }
-            outcome => {
+        let outcome = match &session {
+            Some(session) => session.call(&request, &sent).await.map_err(Refusal::of),
+            None => match self.ask_at_once(&request, &sent) {
+                Some(waiting) => self.answer(waiting, method).await,
+                None => return Box::pin(self.attempts(request, sent, None)).await,
+            },
+        };
+        match outcome {
+            Ok(response) => {
                 self.send_budget.earn();
-                outcome
+                Ok(response)
             }
+            Err(refusal) => Box::pin(self.attempts(request, sent, Some((session, refusal)))).await,
         }
     }
 
@@ -144,7 +148,7 @@ impl Nats {
         &self,
         request: Request,
         sent: Sent,
-        mut asked: Option<(Arc<Handle>, Status)>,
+        mut asked: Option<(Option<Arc<Handle>>, Refusal)>,
     ) -> Result<Response, Status> {
         let deadline = request.deadline();
         let mut longest = FIRST_PAUSE;
@@ -154,9 +158,9 @@ impl Nats {
         let mut avoid = apart.as_ref().and_then(|apart| apart.taken());
         loop {
             let outcome = match asked.take() {
-                Some((session, status)) => {
-                    avoid = Some(session);
-                    Err(Refusal::of(status))
+                Some((session, refusal)) => {
+                    avoid = session;
+                    Err(refusal)
                 }
                 None => match self.session(&request, avoid.take()).await {
                     Ok(session) => {

@@ -189,6 +189,11 @@ impl Connection {
         self.0.replies.get_or_try_init(start).await
     }
 
+    /// The same, if they are there.
+    pub(crate) fn replies_at_hand(&self) -> Option<&Arc<Replies>> {
+        self.0.replies.get()
+    }
+
     /// What reply subjects start with: `_INBOX` unless set.
     pub fn inbox_prefix(&self) -> &str {
         &self.0.inbox_prefix

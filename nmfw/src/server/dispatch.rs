@@ -2,7 +2,8 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use async_nats::{Message, Subject};
+use async_nats::{HeaderMap, Message, PublishError, Subject};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{sync::OwnedSemaphorePermit, task::unconstrained};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -67,14 +68,21 @@ fn answer_now(
     outcome: Result<Response, Status>,
     permit: OwnedSemaphorePermit,
 ) {
-    let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
-    let mut answering = Box::pin(async move {
-        answer(&own, &endpoint, reply, outcome).await;
-        drop(permit);
-    });
+    let Some(connection) = &instance.connection else {
+        return;
+    };
+    let answer = Answer::new(connection, endpoint, reply, outcome);
     // Not to wait because whoever reads has done enough for a turn.
-    if unconstrained(answering.as_mut()).now_or_never().is_none() {
-        instance.lifecycle.tasks.spawn(answering);
+    let published = unconstrained(pin!(answer.publish(connection))).now_or_never();
+    match published {
+        Some(published) => answer.note(endpoint, published),
+        None => {
+            let (connection, endpoint) = (connection.clone(), Arc::clone(endpoint));
+            instance.lifecycle.tasks.spawn(async move {
+                answer.send(&connection, &endpoint).await;
+                drop(permit);
+            });
+        }
     }
 }
 
@@ -158,44 +166,79 @@ async fn answer(
     reply: Subject,
     outcome: Result<Response, Status>,
 ) {
-    let Some(connection) = &instance.connection else {
-        return;
-    };
-    // Where every instance gets every request, one cannot say that none has started it.
-    let outcome = match endpoint.limits.queue_group {
-        Some(_) => outcome,
-        None => outcome.map_err(Status::started),
-    };
-    let started = outcome.is_ok();
-    let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
-    if let (true, Err(status)) = (started, &sent) {
-        // The handler was well; its answer turned out too large. Counted besides its success.
-        endpoint.stats.fail(status);
+    if let Some(connection) = &instance.connection {
+        let answer = Answer::new(connection, endpoint, reply, outcome);
+        answer.send(connection, endpoint).await;
     }
-    let bytes = if started && sent.is_ok() {
-        body.len()
-    } else {
-        0
-    };
-    let publishing = pin!(publish(connection, reply, headers, body));
-    let published = within(MAX_SEND, publishing).await;
-    let problem = match published {
-        Some(Ok(())) => return endpoint.stats.metrics.sent(bytes),
-        Some(Err(error)) => error.to_string(),
-        None => format!("the connection took nothing for {} s", MAX_SEND.as_secs()),
-    };
-    tracing::warn!(method = %endpoint.method, problem, "answer not sent");
 }
 
-async fn publish(
-    connection: &Connection,
+/// What is told to the caller.
+struct Answer {
     reply: Subject,
-    headers: Option<async_nats::HeaderMap>,
-    body: bytes::Bytes,
-) -> Result<(), async_nats::PublishError> {
-    let client = connection.client();
-    match headers {
-        None => client.publish(reply, body).await,
-        Some(headers) => client.publish_with_headers(reply, headers, body).await,
+    headers: Option<HeaderMap>,
+    body: Bytes,
+    /// Of a handler's answer, which are counted.
+    bytes: usize,
+}
+
+impl Answer {
+    fn new(
+        connection: &Connection,
+        endpoint: &Endpoint,
+        reply: Subject,
+        outcome: Result<Response, Status>,
+    ) -> Self {
+        // Where every instance gets every request, one cannot say that none has started it.
+        let outcome = match endpoint.limits.queue_group {
+            Some(_) => outcome,
+            None => outcome.map_err(Status::started),
+        };
+        let started = outcome.is_ok();
+        let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
+        if let (true, Err(status)) = (started, &sent) {
+            // The handler was well; its answer turned out too large. Counted besides its success.
+            endpoint.stats.fail(status);
+        }
+        let is_answer = started && sent.is_ok();
+        Self {
+            bytes: if is_answer { body.len() } else { 0 },
+            reply,
+            headers,
+            body,
+        }
+    }
+
+    async fn send(&self, connection: &Connection, endpoint: &Endpoint) {
+        match within(MAX_SEND, pin!(self.publish(connection))).await {
+            Some(published) => self.note(endpoint, published),
+            None => {
+                let seconds = MAX_SEND.as_secs();
+                let problem = format!("the connection took nothing for {seconds} s");
+                tracing::warn!(method = %endpoint.method, problem, "answer not sent");
+            }
+        }
+    }
+
+    async fn publish(&self, connection: &Connection) -> Result<(), PublishError> {
+        let client = connection.client();
+        let (reply, body) = (self.reply.clone(), self.body.clone());
+        match &self.headers {
+            None => client.publish(reply, body).await,
+            Some(headers) => {
+                client
+                    .publish_with_headers(reply, headers.clone(), body)
+                    .await
+            }
+        }
+    }
+
+    /// Counts it, or says why it was not sent.
+    fn note(&self, endpoint: &Endpoint, published: Result<(), PublishError>) {
+        match published {
+            Ok(()) => endpoint.stats.metrics.sent(self.bytes),
+            Err(problem) => {
+                tracing::warn!(method = %endpoint.method, %problem, "answer not sent");
+            }
+        }
     }
 }

@@ -156,8 +156,8 @@ impl Instance {
     }
 
     fn begin(&self, endpoint: &Arc<Endpoint>, request: Request) -> Result<Begun, Status> {
-        let (method, deadline) = (request.method(), request.deadline());
-        if deadline.has_passed() {
+        let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
+        if deadline.instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to its end all the same.
             let status = Status::deadline_exceeded(format!("no time was left for {method}"));
             let status = status.not_started();
@@ -185,7 +185,7 @@ impl Instance {
             deadline,
             work,
             call,
-            began: Instant::now(),
+            began,
             has_waited: false,
         })
     }
