@@ -19,7 +19,8 @@ pub(crate) struct Config {
     /// sent again may wait there beside the first ones.
     pub(crate) packet_window: u32,
     /// Bytes that each stream may bring before the application has taken any. A stream whose
-    /// application keeps up may bring four times as much: see [`super::receiving`].
+    /// application keeps up may bring sixteen times as much, if it has few others beside it, else four
+    /// times: see [`super::receiving`].
     pub(crate) stream_window: u32,
     /// Largest packet in bytes: the NATS server's `max_payload` less what mappings may add.
     pub(crate) max_packet: usize,

@@ -12,6 +12,8 @@ use std::{
 
 use bytes::Bytes;
 
+use super::buffers::Buffers;
+
 /// Requests to go back are heeded once in this time: the rows of packets that one request sets off
 /// must not be had for the price of a few bytes each. The same request is then ignored, another one
 /// waits.
@@ -64,6 +66,7 @@ pub(super) struct Outbound {
     probe: Option<Backoff>,
     first_probe: Duration,
     max_probe: Duration,
+    buffers: Buffers,
 }
 
 /// The peer acknowledged what was never sent.
@@ -82,7 +85,13 @@ impl Outbound {
             probe: None,
             first_probe,
             max_probe,
+            buffers: Buffers::default(),
         }
+    }
+
+    /// For new packets, from acknowledged ones.
+    pub(super) fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     pub(super) fn last_sent(&self) -> u64 {
@@ -131,8 +140,13 @@ impl Outbound {
         if ack <= self.acked {
             return Ok(());
         }
+        // With those under way no more than the window.
+        let most = usize::try_from(self.window).unwrap_or(usize::MAX);
         while self.acked < ack {
-            self.kept.pop_front();
+            if let Some(packet) = self.kept.pop_front() {
+                let most = most.saturating_sub(self.kept.len());
+                self.buffers.give(packet, most);
+            }
             self.acked += 1;
         }
         self.cursor = self.cursor.max(self.acked + 1);

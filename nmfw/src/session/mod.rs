@@ -12,6 +12,7 @@
 //! rest. It takes a driver that empties the events after each packet.
 
 mod body;
+mod buffers;
 mod config;
 mod event;
 mod frame;
@@ -223,6 +224,9 @@ impl Session {
         if self.state == State::Open {
             // Both are to be asked, as each sets its next time.
             let silent = self.life.is_ping_due(now);
+            if silent {
+                self.outbound.buffers().free_unused();
+            }
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
         }

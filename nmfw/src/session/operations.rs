@@ -203,8 +203,9 @@ impl Session {
 
     /// Grants the peer more, as the application has taken so much.
     pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
+        let streams = self.streams.len();
         if let Some(state) = self.streams.get_mut(&stream.0) {
-            state.receiving.consume(taken);
+            state.receiving.consume(taken, streams);
             if state.receiving.is_assembly_repaid() {
                 self.release_assembly(stream.0);
                 // The next message may have begun, and waits like those of other streams.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{
+    buffers::Buffers,
     frame::{Header, MAX_PACKET_HEADER},
     wire::varint_len,
 };
@@ -18,8 +19,14 @@ pub(super) struct Packet {
 impl Packet {
     /// A packet that is closed at the size `target`, but may have `max` for one frame alone.
     /// `expected` is about how many bytes of frames there will be.
-    pub(super) fn new(header: Header, expected: usize, target: usize, max: usize) -> Self {
-        let mut out = Vec::with_capacity(MAX_PACKET_HEADER + expected.min(target));
+    pub(super) fn new(
+        header: Header,
+        expected: usize,
+        (target, max): (usize, usize),
+        buffers: &mut Buffers,
+    ) -> Self {
+        let expected = MAX_PACKET_HEADER + expected.min(target);
+        let mut out = buffers.take(expected, MAX_PACKET_HEADER + target);
         header.put(&mut out);
         Self {
             header: out.len(),

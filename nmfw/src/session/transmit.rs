@@ -107,7 +107,8 @@ impl Session {
         let (ack, go_back) = self.inbound.take_ack();
         let header = Header { seq, ack, go_back };
         let (target, max) = (self.agreed.target, self.agreed.max_packet);
-        let mut packet = Packet::new(header, self.expected_len(target), target, max);
+        let expected = self.expected_len(target);
+        let mut packet = Packet::new(header, expected, (target, max), self.outbound.buffers());
         self.write_session_frames(&mut packet);
         self.write_streams(&mut packet, now);
         debug_assert!(!packet.is_empty());

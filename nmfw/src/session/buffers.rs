@@ -1,0 +1,138 @@
+//! [`Buffers`]: the memory of large packets that were acknowledged, for those to come.
+//!
+//! An allocator gives large blocks back to the system once they are free, and gets them anew page by
+//! page: for a packet of 64 KiB that takes longer than to fill it. While much is sent, packets that
+//! were acknowledged leave as much memory as the next ones need.
+
+use bytes::Bytes;
+
+/// For less an allocator has memory at hand.
+const LARGE: usize = 16 * 1024;
+
+/// What is kept is looked through after so many packets. What none of them has needed is freed.
+const ROUND: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    spare: Vec<Vec<u8>>,
+    /// Packets in this round, and how many spare buffers there were at any time of it.
+    packets: usize,
+    least: usize,
+}
+
+impl Buffers {
+    /// An empty buffer for a packet of about so many bytes, which may become `full`.
+    pub(super) fn take(&mut self, expected: usize, full: usize) -> Vec<u8> {
+        self.packets += 1;
+        if self.packets >= ROUND {
+            self.free_unused();
+        }
+        if expected < LARGE {
+            return Vec::with_capacity(expected);
+        }
+        let spare = self.spare.pop();
+        self.least = self.least.min(self.spare.len());
+        let fitting = spare.filter(|spare| spare.capacity() >= expected);
+        // As large as any, so that it is of use for all of them later.
+        fitting.unwrap_or_else(|| Vec::with_capacity(full))
+    }
+
+    /// Keeps the memory of a packet, unless somebody else still has the packet. At most `most` are
+    /// kept, and none that was much larger than it had to be.
+    pub(super) fn give(&mut self, packet: Bytes, most: usize) {
+        if packet.len() < LARGE || self.spare.len() >= most {
+            return;
+        }
+        let len = packet.len();
+        if let Ok(mut packet) = packet.try_into_mut() {
+            packet.clear();
+            let buffer = Vec::from(packet);
+            if buffer.capacity() <= 2 * len.max(LARGE) {
+                self.spare.push(buffer);
+            }
+        }
+    }
+
+    /// Frees what was not needed since the last time.
+    pub(super) fn free_unused(&mut self) {
+        let needed = self.spare.len().saturating_sub(self.least);
+        self.spare.truncate(needed);
+        self.least = self.spare.len();
+        self.packets = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: usize = 4 * LARGE;
+
+    fn packet(buffers: &mut Buffers) -> Bytes {
+        let mut packet = buffers.take(FULL, FULL);
+        assert!(packet.is_empty() && packet.capacity() >= FULL);
+        packet.resize(FULL - 1, 7);
+        packet.into()
+    }
+
+    #[test]
+    fn what_is_given_back_is_taken_again() {
+        let mut buffers = Buffers::default();
+        let first = packet(&mut buffers);
+        let place = first.as_ptr();
+        buffers.give(first, 8);
+        let second = packet(&mut buffers);
+        assert_eq!(second.as_ptr(), place);
+        assert!(second.iter().all(|byte| *byte == 7));
+        assert_ne!(packet(&mut buffers).as_ptr(), place);
+    }
+
+    #[test]
+    fn what_others_have_is_not_written_to() {
+        let mut buffers = Buffers::default();
+        let first = packet(&mut buffers);
+        buffers.give(first.clone(), 8);
+        assert!(buffers.spare.is_empty());
+        let second = packet(&mut buffers);
+        assert_ne!(second.as_ptr(), first.as_ptr());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_allowed() {
+        let mut buffers = Buffers::default();
+        let packets: Vec<_> = (0..10).map(|_| packet(&mut buffers)).collect();
+        for packet in packets {
+            buffers.give(packet, 4);
+        }
+        assert_eq!(buffers.spare.len(), 4);
+        // Nor what is small, or a small packet's large memory.
+        let mut buffers = Buffers::default();
+        buffers.give(vec![0; LARGE - 1].into(), 4);
+        let mut wasteful = Vec::with_capacity(10 * LARGE);
+        wasteful.resize(LARGE, 0);
+        buffers.give(wasteful.into(), 4);
+        assert!(buffers.spare.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_needs_is_freed() {
+        let mut buffers = Buffers::default();
+        let packets: Vec<_> = (0..10).map(|_| packet(&mut buffers)).collect();
+        for packet in packets {
+            buffers.give(packet, 64);
+        }
+        buffers.free_unused();
+        assert_eq!(buffers.spare.len(), 10, "all were needed");
+        // From now on there is one at a time.
+        for _ in 0..2 * ROUND {
+            let packet = packet(&mut buffers);
+            buffers.give(packet, 64);
+        }
+        assert_eq!(buffers.spare.len(), 1);
+        // And then small ones only.
+        for _ in 0..2 * ROUND {
+            buffers.take(100, FULL);
+        }
+        assert!(buffers.spare.is_empty());
+    }
+}
