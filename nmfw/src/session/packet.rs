@@ -61,8 +61,17 @@ impl Packet {
 
     /// How long the body of a message's frame may be; `None` if not even an empty one fits.
     pub(super) fn body_room(&self, stream: u64) -> Option<usize> {
+        self.body_room_behind(self.out.len(), stream)
+    }
+
+    /// The same of a packet without frames.
+    pub(super) fn most_body_room(&self, stream: u64) -> Option<usize> {
+        self.body_room_behind(self.header, stream)
+    }
+
+    fn body_room_behind(&self, len: usize, stream: u64) -> Option<usize> {
         let header = varint_len(stream) + 1 + varint_len(self.target as u64);
-        self.target.checked_sub(self.out.len() + header)
+        self.target.checked_sub(len + header)
     }
 
     pub(super) fn finish(self) -> Bytes {

@@ -13,8 +13,8 @@ use super::{
     wire::{put_varint, varint_len},
 };
 
-/// What a stream may write before the next has its turn. Smaller messages are not split to fill a
-/// packet.
+/// What a stream may write before the next has its turn. A message that fits into a packet is not split
+/// for that, nor to fill a packet.
 const QUANTUM: usize = 8 * 1024;
 
 /// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
@@ -270,11 +270,16 @@ impl Sending {
         let Some(room) = out.body_room(id) else {
             return Some(Turn::Full);
         };
-        let is_small = len <= QUANTUM;
-        if part > room && (room < MIN_PART || (is_small && !out.is_empty())) {
+        // Of one that comes in parts the peer has to copy each.
+        let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
+        if part > room && (room < MIN_PART || stays_whole) {
             return Some(Turn::Full);
         }
-        let share = if is_small { len } else { share.max(MIN_PART) };
+        let share = if stays_whole {
+            len
+        } else {
+            share.max(MIN_PART)
+        };
         let part = part.min(room).min(share);
         let Some(Item::Message { rest, end }) = self.items.front_mut() else {
             return None;

@@ -20,7 +20,7 @@ use crate::{
 
 /// What was taken is told to the session when it comes to this, or when the application waits for
 /// more. So what is held back is never what the peer waits for.
-const CREDIT_STEP: u64 = 64 * 1024;
+const CREDIT_STEP: u64 = 128 * 1024;
 
 /// The application's end of a lane, for what comes. Dropping it tells the session.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::{Batch, Flow, Lane, LaneCommand, lock, park};
 use crate::{Metadata, Status, body::Messages, chunks::MAX_WAIT, driver::Mailbox, session::Chunk};
 
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
-const BATCH: u64 = 32 * 1024;
+const BATCH: u64 = 128 * 1024;
 
 /// The application's end of a lane, for what goes.
 #[derive(Debug)]

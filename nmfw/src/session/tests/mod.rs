@@ -13,6 +13,8 @@ mod hostile;
 mod model;
 mod network;
 #[cfg(test)]
+mod packing;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod rows;
