@@ -4,13 +4,17 @@
 //! page: for a packet of 64 KiB that takes longer than to fill it. While much is sent, packets that
 //! were acknowledged leave as much memory as the next ones need.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 /// For less an allocator has memory at hand.
 const LARGE: usize = 16 * 1024;
 
-/// What is kept is looked through after so many packets. What none of them has needed is freed.
+/// What is kept is looked through after so many packets, or so much time. What was not needed since the
+/// last time is freed.
 const ROUND: usize = 256;
+const ROUND_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -18,6 +22,8 @@ pub(super) struct Buffers {
     /// Packets in this round, and how many spare buffers there were at any time of it.
     packets: usize,
     least: usize,
+    /// When the round ends. Only while there is anything to free.
+    ends_at: Option<Instant>,
 }
 
 impl Buffers {
@@ -53,12 +59,28 @@ impl Buffers {
         }
     }
 
-    /// Frees what was not needed since the last time.
-    pub(super) fn free_unused(&mut self) {
+    /// Tells what time it is.
+    pub(super) fn handle_time(&mut self, now: Instant) {
+        if self.spare.is_empty() {
+            self.ends_at = None;
+        } else if now >= *self.ends_at.get_or_insert(now + ROUND_TIME) {
+            self.free_unused();
+            self.ends_at = Some(now + ROUND_TIME);
+        }
+    }
+
+    fn free_unused(&mut self) {
         let needed = self.spare.len().saturating_sub(self.least);
         self.spare.truncate(needed);
         self.least = self.spare.len();
         self.packets = 0;
+    }
+}
+
+#[cfg(test)]
+impl Buffers {
+    pub(super) fn spare(&self) -> usize {
+        self.spare.len()
     }
 }
 

@@ -224,9 +224,6 @@ impl Session {
         if self.state == State::Open {
             // Both are to be asked, as each sets its next time.
             let silent = self.life.is_ping_due(now);
-            if silent {
-                self.outbound.buffers().free_unused();
-            }
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
         }

@@ -19,6 +19,8 @@ impl Session {
     /// The next packet. It is not to be called without need: what comes to be sent until then
     /// goes into one packet.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        // Often enough: a peer that is there is heard of in each of its heartbeats.
+        self.outbound.buffers().handle_time(now);
         if self.due.hello {
             self.due.hello = false;
             return Some(Transmit {

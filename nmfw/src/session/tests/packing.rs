@@ -1,13 +1,15 @@
 //! How messages are put into packets.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
     super::{
-        Config, StreamId,
+        Config, Event, StreamId, Tally,
         frame::{Body, Frame, Header},
     },
-    network::{CLIENT, Network},
+    network::{CLIENT, Network, SERVER},
     scenarios::call,
 };
 
@@ -90,4 +92,25 @@ fn streams_that_are_not_alone_take_turns() {
     assert_eq!(place, Some(1), "{first:?}");
     let (_, len, more) = first[0];
     assert!(len < 10 * KIB && more, "{first:?}");
+}
+
+/// As much as has been needed lately, and nothing in a session that is idle.
+#[test]
+fn memory_of_packets_is_used_again_and_then_freed() {
+    let mut network = Network::both(Config::default());
+    let stream = call(&mut network);
+    for _ in 0..100 {
+        send(&mut network, stream, 60 * KIB);
+        network.run_ms(30);
+        for event in network.take(SERVER) {
+            if let Event::Message { message, .. } = event {
+                network.sides[SERVER].consume(stream, Tally::of(message.len()));
+            }
+        }
+    }
+    let spare = |network: &mut Network| network.sides[CLIENT].outbound.buffers().spare();
+    let needed = spare(&mut network);
+    assert!((1..=16).contains(&needed), "{needed}");
+    network.run(Duration::from_secs(30));
+    assert_eq!(spare(&mut network), 0);
 }
