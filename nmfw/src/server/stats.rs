@@ -67,7 +67,6 @@ impl Stats {
     }
 
     fn error(&self, status: &Status) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
         let mut text = status.to_string();
         // `floor_char_boundary` of std is younger than the oldest Rust supported.
         let mut end = MAX_ERROR.min(text.len());
@@ -75,15 +74,19 @@ impl Stats {
             end -= 1;
         }
         text.truncate(end);
-        *self.last_error() = text;
+        // Who sees that it was counted sees its text, too.
+        let mut last_error = self.last_error();
+        *last_error = text;
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
+        let last_error = self.last_error();
         Snapshot {
             requests: self.requests.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             processing: Duration::from_nanos(self.processing_nanos.load(Ordering::Relaxed)),
-            last_error: self.last_error().clone(),
+            last_error: last_error.clone(),
         }
     }
 
