@@ -183,6 +183,33 @@ on_both_brokers! {
         tokio::time::timeout(LIMIT, answering).await.unwrap().unwrap();
     }
 
+    /// Those that the connection does not take at once go a longer way, each once.
+    async fn requests_that_have_to_wait_are_sent_once(broker: TestBroker) {
+        const CALLS: usize = 200;
+        let strings = Strings::default();
+        let server = nmfw::connect(broker.url()).await.unwrap();
+        let _server = Server::new(server)
+            .add_service(PuppetServer::new(strings.clone()).concurrency(CALLS))
+            .start()
+            .await
+            .unwrap();
+        let proxy = Proxy::start(broker.port()).await.unwrap();
+        let nats = ConnectOptions::new().client_capacity(1).connect(proxy.url()).await.unwrap();
+        let client = PuppetClient::new(Channel::new(nats).max_attempts(1));
+        client.echo(Blob::default()).await.unwrap();
+        proxy.stall(Direction::ToServer);
+        // 100 MB, of which sockets and buffers take some.
+        let call = || client.echo(Blob { data: vec![0; 500_000] }).timeout(LIMIT).into_future();
+        let calls: Vec<_> = (0..CALLS).map(|_| tokio::spawn(call())).collect();
+        tokio::task::yield_now().await;
+        assert!(strings.started() < CALLS as u64, "none is held up");
+        proxy.resume(Direction::ToServer);
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!(strings.started(), CALLS as u64 + 1);
+    }
+
     async fn answers_that_cannot_be_sent_hold_up_new_work(broker: TestBroker) {
         let strings = Strings::default();
         let proxy = Proxy::start(broker.port()).await.unwrap();

@@ -73,9 +73,9 @@ fn answer_now(
     };
     let answer = Answer::new(connection, endpoint, reply, outcome);
     // Not to wait because whoever reads has done enough for a turn.
-    let published = unconstrained(pin!(answer.publish(connection))).now_or_never();
+    let published = unconstrained(pin!(answer.clone().publish(connection))).now_or_never();
     match published {
-        Some(published) => answer.note(endpoint, published),
+        Some(published) => note(endpoint, answer.bytes, published),
         None => {
             let (connection, endpoint) = (connection.clone(), Arc::clone(endpoint));
             instance.lifecycle.tasks.spawn(async move {
@@ -173,6 +173,7 @@ async fn answer(
 }
 
 /// What is told to the caller.
+#[derive(Clone)]
 struct Answer {
     reply: Subject,
     headers: Option<HeaderMap>,
@@ -208,9 +209,10 @@ impl Answer {
         }
     }
 
-    async fn send(&self, connection: &Connection, endpoint: &Endpoint) {
+    async fn send(self, connection: &Connection, endpoint: &Endpoint) {
+        let bytes = self.bytes;
         match within(MAX_SEND, pin!(self.publish(connection))).await {
-            Some(published) => self.note(endpoint, published),
+            Some(published) => note(endpoint, bytes, published),
             None => {
                 let seconds = MAX_SEND.as_secs();
                 let problem = format!("the connection took nothing for {seconds} s");
@@ -219,26 +221,27 @@ impl Answer {
         }
     }
 
-    async fn publish(&self, connection: &Connection) -> Result<(), PublishError> {
+    async fn publish(self, connection: &Connection) -> Result<(), PublishError> {
         let client = connection.client();
-        let (reply, body) = (self.reply.clone(), self.body.clone());
-        match &self.headers {
+        let Self {
+            reply,
+            headers,
+            body,
+            ..
+        } = self;
+        match headers {
             None => client.publish(reply, body).await,
-            Some(headers) => {
-                client
-                    .publish_with_headers(reply, headers.clone(), body)
-                    .await
-            }
+            Some(headers) => client.publish_with_headers(reply, headers, body).await,
         }
     }
+}
 
-    /// Counts it, or says why it was not sent.
-    fn note(&self, endpoint: &Endpoint, published: Result<(), PublishError>) {
-        match published {
-            Ok(()) => endpoint.stats.metrics.sent(self.bytes),
-            Err(problem) => {
-                tracing::warn!(method = %endpoint.method, %problem, "answer not sent");
-            }
+/// Counts an answer of so many bytes, or says why it was not sent.
+fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) {
+    match published {
+        Ok(()) => endpoint.stats.metrics.sent(bytes),
+        Err(problem) => {
+            tracing::warn!(method = %endpoint.method, %problem, "answer not sent");
         }
     }
 }
