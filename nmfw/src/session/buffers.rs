@@ -18,7 +18,10 @@ const ROUND_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
+    /// Those to be taken next last.
     spare: Vec<Vec<u8>>,
+    /// How large packets become. All spare buffers have room for that, so that each is of use for any.
+    full: usize,
     /// Packets in this round, and how many spare buffers there were at any time of it.
     packets: usize,
     least: usize,
@@ -27,8 +30,9 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// An empty buffer for a packet of about so many bytes, which may become `full`.
+    /// An empty buffer for a packet of about so many bytes, which seldom becomes larger than `full`.
     pub(super) fn take(&mut self, expected: usize, full: usize) -> Vec<u8> {
+        self.full = full;
         self.packets += 1;
         if self.packets >= ROUND {
             self.free_unused();
@@ -38,22 +42,19 @@ impl Buffers {
         }
         let spare = self.spare.pop();
         self.least = self.least.min(self.spare.len());
-        let fitting = spare.filter(|spare| spare.capacity() >= expected);
-        // As large as any, so that it is of use for all of them later.
-        fitting.unwrap_or_else(|| Vec::with_capacity(full))
+        spare.unwrap_or_else(|| Vec::with_capacity(full))
     }
 
     /// Keeps the memory of a packet, unless somebody else still has the packet. At most `most` are
-    /// kept, and none that was much larger than it had to be.
+    /// kept, and none that is much larger than packets usually are.
     pub(super) fn give(&mut self, packet: Bytes, most: usize) {
         if packet.len() < LARGE || self.spare.len() >= most {
             return;
         }
-        let len = packet.len();
         if let Ok(mut packet) = packet.try_into_mut() {
             packet.clear();
             let buffer = Vec::from(packet);
-            if buffer.capacity() <= 2 * len.max(LARGE) {
+            if (self.full..=2 * self.full).contains(&buffer.capacity()) {
                 self.spare.push(buffer);
             }
         }
@@ -70,8 +71,8 @@ impl Buffers {
     }
 
     fn free_unused(&mut self) {
-        let needed = self.spare.len().saturating_sub(self.least);
-        self.spare.truncate(needed);
+        let unused = self.least.min(self.spare.len());
+        self.spare.drain(..unused);
         self.least = self.spare.len();
         self.packets = 0;
     }
@@ -127,13 +128,19 @@ mod tests {
             buffers.give(packet, 4);
         }
         assert_eq!(buffers.spare.len(), 4);
-        // Nor what is small, or a small packet's large memory.
+        // Nor what is of no use for most packets, or much too large.
         let mut buffers = Buffers::default();
-        buffers.give(vec![0; LARGE - 1].into(), 4);
-        let mut wasteful = Vec::with_capacity(10 * LARGE);
-        wasteful.resize(LARGE, 0);
-        buffers.give(wasteful.into(), 4);
-        assert!(buffers.spare.is_empty());
+        packet(&mut buffers);
+        for (len, capacity) in [(LARGE - 1, FULL), (LARGE, FULL - 1), (FULL, 2 * FULL + 1)] {
+            let mut packet = Vec::with_capacity(capacity);
+            packet.resize(len, 0);
+            buffers.give(packet.into(), 4);
+            assert!(buffers.spare.is_empty(), "{len} of {capacity}");
+        }
+        let mut small = buffers.take(LARGE, FULL);
+        small.resize(LARGE, 0);
+        buffers.give(small.into(), 4);
+        assert_eq!(buffers.spare.len(), 1);
     }
 
     #[test]

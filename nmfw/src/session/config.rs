@@ -11,6 +11,9 @@ use super::{
 /// smaller packets let streams take turns. A message of 64 KiB fits into one.
 const TARGET_PACKET: usize = 65 * 1024;
 
+/// What each stream may bring before the application has taken any: see [`Config::stream_window`].
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+
 /// Settings of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -50,7 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             packet_window: 64,
-            stream_window: 256 * 1024,
+            stream_window: STREAM_WINDOW,
             max_packet: 1024 * 1024 - 1024,
             max_message: 64 * 1024 * 1024,
             max_streams: 1024,

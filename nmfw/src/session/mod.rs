@@ -41,7 +41,7 @@ use smol_str::SmolStr;
 pub use self::tests::fuzz;
 pub(crate) use self::{
     body::{CallHead, Methods},
-    config::Config,
+    config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
     row::{Chunk, Row, RowWriter, Tally},
     stream_map::StreamMap,

@@ -251,8 +251,16 @@ impl Receiving {
         self.partial.len() as u64
     }
 
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
     pub(super) fn check(&self) {
         assert!(self.received <= self.announced);
+        assert!(self.window <= self.first_window * MAX_GROWTH);
+        let most = self.consumed + self.window + self.partial.len() as u64;
+        let is_beyond = self.is_unwanted || self.assembly == Assembly::Repays;
+        assert!(is_beyond || self.announced <= most);
         assert!(self.consumed + self.partial.len() as u64 <= self.received);
     }
 }

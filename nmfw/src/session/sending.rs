@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What a stream may write before the next has its turn. A message that fits into a packet is not split
-/// for that, nor to fill a packet.
+/// for that, nor to fill a packet: then a turn is a packet at most.
 const QUANTUM: usize = 8 * 1024;
 
 /// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
@@ -270,7 +270,7 @@ impl Sending {
         let Some(room) = out.body_room(id) else {
             return Some(Turn::Full);
         };
-        // Of one that comes in parts the peer has to copy each.
+        // Of one that comes in parts the peer has to copy each. For lack of credit it still does.
         let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
         if part > room && (room < MIN_PART || stays_whole) {
             return Some(Turn::Full);

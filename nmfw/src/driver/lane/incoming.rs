@@ -15,12 +15,12 @@ use super::{Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
     driver::Mailbox,
-    session::{Chunk, Tally},
+    session::{Chunk, STREAM_WINDOW, Tally},
 };
 
 /// What was taken is told to the session when it comes to this, or when the application waits for
-/// more. So what is held back is never what the peer waits for.
-const CREDIT_STEP: u64 = 128 * 1024;
+/// more. A session grants no smaller steps, and of a message that others wait for it is told at once.
+const CREDIT_STEP: u64 = STREAM_WINDOW as u64 / 2;
 
 /// The application's end of a lane, for what comes. Dropping it tells the session.
 #[derive(Debug)]

@@ -20,3 +20,5 @@ mod random;
 mod rows;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod windows;

@@ -253,8 +253,8 @@ pub(super) fn check(session: &Session) {
     }
     assert!(holders <= 1);
     assert_eq!(holders == 0, session.assembling.is_empty());
-    let windows = session.streams.len() as u64 * session.hello.stream_window;
-    assert!(held <= windows + session.hello.max_message);
+    let windows = session.streams.values().map(|s| s.receiving.window());
+    assert!(held <= windows.sum::<u64>() + session.hello.max_message);
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);

@@ -92,6 +92,12 @@ fn streams_that_are_not_alone_take_turns() {
     assert_eq!(place, Some(1), "{first:?}");
     let (_, len, more) = first[0];
     assert!(len < 10 * KIB && more, "{first:?}");
+    // Beside what fits into a packet, too.
+    send(&mut network, large, 60 * KIB);
+    send(&mut network, large, 60 * KIB);
+    send(&mut network, small, 10);
+    let first = &packets(&mut network)[0];
+    assert!(first.contains(&(small, 10, false)), "{first:?}");
 }
 
 /// As much as has been needed lately, and nothing in a session that is idle.
