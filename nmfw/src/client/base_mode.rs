@@ -71,8 +71,8 @@ impl Nats {
         }
         let subject = self.method_subject(method);
         let asked = self.ask(&subject, headers, body.clone(), deadline);
-        let message = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
-        self.read(message, method)
+        let waiting = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
+        self.answer(waiting, method).await
     }
 
     /// Waits for what comes of a request that was sent.
@@ -118,18 +118,20 @@ impl Nats {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Message, Refusal> {
+        let late = || Refusal::Final(Status::internal("late, without a deadline"));
         let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
-        asked.ok_or_else(|| Refusal::Final(Status::internal("late, without a deadline")))
+        let reply = asked.ok_or_else(late)?.reply().await;
+        reply.map_err(Refusal::Final)?.ok_or_else(late)
     }
 
-    /// Sends a request and waits for its reply; `None` if there is none at the deadline.
+    /// Sends a request; `None` if the deadline passes before.
     async fn ask(
         &self,
         subject: &Subject,
         headers: HeaderMap,
         body: Bytes,
         deadline: Deadline,
-    ) -> Result<Option<Message>, Refusal> {
+    ) -> Result<Option<Waiting>, Refusal> {
         let send = async {
             self.wait_for_connection().await?;
             let replies = self.connection.replies().await?;
@@ -138,11 +140,7 @@ impl Nats {
             Ok::<_, Status>(waiting)
         };
         let sent = deadline.limit(pin!(send)).await;
-        let Some(sent) = sent else {
-            return Ok(None);
-        };
-        let waiting = sent.map_err(Refusal::Final)?;
-        waiting.reply().await.map_err(Refusal::Final)
+        sent.transpose().map_err(Refusal::Final)
     }
 
     /// A place for the reply: there before the request is sent, gone when it is dropped.
