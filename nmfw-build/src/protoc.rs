@@ -1,0 +1,93 @@
+//! The original compiler, for what cannot be parsed here.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::descriptor_set;
+use crate::error::Error;
+use crate::options;
+use crate::protos::Protos;
+
+/// The environment variable that other build tools take the path of protoc from.
+const VARIABLE: &str = "PROTOC";
+
+/// A protoc that can be started, or may be.
+#[derive(Debug, Clone)]
+pub(crate) struct Protoc {
+    program: PathBuf,
+    /// Whether someone said to use this one.
+    is_chosen: bool,
+}
+
+/// Why there is no descriptor set.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The program that was chosen does not run.
+    NotStarted(io::Error),
+    /// It was chosen by nobody and does not run.
+    Unusable,
+    /// It found something wrong, in these words.
+    Errors(String),
+    /// What it wrote is of no use.
+    Set(Error),
+}
+
+impl Protoc {
+    /// Finds the chosen one, that of the environment or the one in `PATH`.
+    pub(crate) fn find(chosen: Option<&Path>) -> Option<Self> {
+        let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+        if let Some(program) = chosen.map(Path::to_owned).or_else(|| named.map(PathBuf::from)) {
+            return Some(Self { program, is_chosen: true });
+        }
+        let path = std::env::var_os("PATH")?;
+        let name = format!("protoc{}", std::env::consts::EXE_SUFFIX);
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(&name))
+            .find(|program| program.is_file())
+            .map(|program| Self { program, is_chosen: false })
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Compiles the files, which have these names for imports, and all that they import.
+    pub(crate) fn compile(&self, files: &[PathBuf], names: &[String], includes: &[PathBuf]) -> Result<Protos, Refused> {
+        let io = |error| Refused::Set(Error::io("create", &std::env::temp_dir(), error));
+        let scratch = tempfile::tempdir().map_err(io)?;
+        let set = scratch.path().join("set.bin");
+        let ours = scratch.path().join("include");
+        let ours_file = ours.join(options::FILE);
+        let written = ours_file.parent().map_or(Ok(()), fs::create_dir_all);
+        written
+            .and_then(|()| fs::write(&ours_file, options::SOURCE))
+            .map_err(|error| Refused::Set(Error::io("write", &ours_file, error)))?;
+
+        let mut command = Command::new(&self.program);
+        command.args(["--include_imports", "--include_source_info"]);
+        let mut output = OsString::from("--descriptor_set_out=");
+        output.push(&set);
+        command.arg(output);
+        for folder in includes.iter().filter(|folder| folder.is_dir()).chain([&ours]) {
+            let mut argument = OsString::from("--proto_path=");
+            argument.push(folder);
+            command.arg(argument);
+        }
+        let run = command.args(files).output();
+        let run = run.map_err(|error| match self.is_chosen {
+            true => Refused::NotStarted(error),
+            false => Refused::Unusable,
+        })?;
+        if !run.status.success() {
+            return Err(Refused::Errors(String::from_utf8_lossy(&run.stderr).trim().to_owned()));
+        }
+        let bytes = fs::read(&set).map_err(|error| Refused::Set(Error::io("read", &set, error)))?;
+        let mut protos = descriptor_set::read(&bytes).map_err(Refused::Set)?;
+        let all = protos.pool.files().map(|file| file.name().to_owned());
+        protos.imported = all.filter(|name| !names.contains(name)).collect();
+        Ok(protos)
+    }
+}
