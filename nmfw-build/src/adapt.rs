@@ -52,13 +52,22 @@ pub(crate) struct WithEdition {
 
 impl Adapted {
     /// Finds what has to be different. `public` are the files seen through public imports.
-    pub(crate) fn find(file: &FileDescriptorProto, edition: Option<i32>, public: Vec<String>) -> Self {
-        let names = edition.is_none() && file.syntax() == "proto3" && file.message_type.iter().any(has_similar_names);
+    pub(crate) fn find(
+        file: &FileDescriptorProto,
+        edition: Option<i32>,
+        public: Vec<String>,
+    ) -> Self {
+        let names = edition.is_none()
+            && file.syntax() == "proto3"
+            && file.message_type.iter().any(has_similar_names);
         let mut adapted = Self {
             syntax: (edition.is_some() || names).then(|| file.syntax().to_owned()),
             edition,
             imports: public,
-            has_items: file.extension.iter().any(|field| field.number() > MAX_FIELD)
+            has_items: file
+                .extension
+                .iter()
+                .any(|field| field.number() > MAX_FIELD)
                 || file.message_type.iter().any(has_items),
             json_names: Vec::new(),
         };
@@ -133,12 +142,17 @@ impl Adapted {
                 continue;
             };
             match &name.original {
-                Some(original) => field.set_field_by_name("json_name", Value::String(original.clone())),
-                None => field.set_field_by_name("json_name", Value::String(json_name(&field_name(field)))),
+                Some(original) => {
+                    field.set_field_by_name("json_name", Value::String(original.clone()))
+                }
+                None => field
+                    .set_field_by_name("json_name", Value::String(json_name(&field_name(field)))),
             }
         }
         let mut bytes = file.encode_to_vec();
-        let edition = WithEdition { edition: self.edition };
+        let edition = WithEdition {
+            edition: self.edition,
+        };
         // Messages that are written one behind the other are merged.
         bytes.extend(edition.encode_to_vec());
         Ok(bytes)
@@ -150,7 +164,10 @@ fn decode(file: &[u8]) -> Result<DynamicMessage, DecodeError> {
 }
 
 fn has_items(message: &DescriptorProto) -> bool {
-    message.extension.iter().any(|field| field.number() > MAX_FIELD)
+    message
+        .extension
+        .iter()
+        .any(|field| field.number() > MAX_FIELD)
         || message.nested_type.iter().any(has_items)
 }
 

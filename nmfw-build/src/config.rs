@@ -248,7 +248,7 @@ impl Builder {
     /// The files are parsed here, without `protoc`. `google/protobuf/*.proto` and `nmfw/options.proto` are always found.
     /// In a build script, cargo is told to run it again when one of the files read changes.
     ///
-    /// Everything that protoc takes compiles: proto2, proto3 and the editions 2023 and 2024. What cannot be parsed here
+    /// Everything that protoc takes compiles: proto2, proto3 and the editions 2023, 2024 and 2026. What cannot be parsed here
     /// is given to [`protoc`](Self::protoc), if there is one.
     ///
     /// # Errors

@@ -22,8 +22,13 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
     let mut encoded = EncodedFiles::decode(bytes).map_err(no_set)?;
     let mut files = Vec::new();
     for file in &encoded.file {
-        let edition = WithEdition::decode(file.as_slice()).map_err(no_set)?.edition;
-        files.push((FileDescriptorProto::decode(file.as_slice()).map_err(no_set)?, edition));
+        let edition = WithEdition::decode(file.as_slice())
+            .map_err(no_set)?
+            .edition;
+        files.push((
+            FileDescriptorProto::decode(file.as_slice()).map_err(no_set)?,
+            edition,
+        ));
     }
     check(&files)?;
     let public = public_imports(&files);
@@ -60,7 +65,7 @@ fn check(files: &[(FileDescriptorProto, Option<i32>)]) -> Result<(), Error> {
             ("editions", Some(edition)) if editions::is_supported(*edition) => {}
             ("editions", _) => {
                 return Err(Error::set(format!(
-                    "`{name}` has an edition that is not supported; {} are, and proto2 and proto3",
+                    "`{name}` has an edition that is not supported; supported are the editions {}, proto2 and proto3",
                     editions::supported()
                 )));
             }
@@ -91,10 +96,13 @@ fn public_imports(files: &[(FileDescriptorProto, Option<i32>)]) -> Vec<Vec<Strin
         let mut left: Vec<&str> = direct.iter().copied().collect();
         while let Some(import) = left.pop().and_then(|name| by_name.get(name)) {
             let public = import.public_dependency.iter();
-            let names = public.filter_map(|index| import.dependency.get(usize::try_from(*index).ok()?));
+            let names =
+                public.filter_map(|index| import.dependency.get(usize::try_from(*index).ok()?));
             left.extend(names.map(String::as_str).filter(|name| seen.insert(name)));
         }
-        let public = seen.into_iter().filter(|name| !direct.contains(name) && *name != file.name());
+        let public = seen
+            .into_iter()
+            .filter(|name| !direct.contains(name) && *name != file.name());
         public.map(str::to_owned).collect()
     };
     files.iter().map(|(file, _)| seen_by(file)).collect()

@@ -8,25 +8,22 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MessageOptions};
 
-/// The number of the first edition.
-const FIRST: i32 = 1000;
-/// The number of the last edition whose defaults are those of [`Features::default_of_editions`].
-const LAST: i32 = 1001;
-const NAMES: [(&str, i32); 2] = [("2023", FIRST), ("2024", LAST)];
+/// The editions whose defaults are those of [`Features::default_of_editions`], by name and number.
+const SUPPORTED: [(&str, i32); 3] = [("2023", 1000), ("2024", 1001), ("2026", 1002)];
 
 /// Returns the number of an edition, if it is supported.
 pub(crate) fn number(name: &str) -> Option<i32> {
-    let found = NAMES.iter().find(|(known, _)| *known == name);
+    let found = SUPPORTED.iter().find(|(known, _)| *known == name);
     found.map(|(_, number)| *number)
 }
 
 pub(crate) fn is_supported(edition: i32) -> bool {
-    (FIRST..=LAST).contains(&edition)
+    SUPPORTED.iter().any(|(_, number)| *number == edition)
 }
 
 /// The editions that are supported, for errors.
 pub(crate) fn supported() -> String {
-    NAMES.map(|(name, _)| name).join(" and ")
+    SUPPORTED.map(|(name, _)| name).join(", ")
 }
 
 /// The features that matter here, as `google.protobuf.FeatureSet` numbers them. The enums begin at 1.
@@ -60,7 +57,9 @@ impl Features {
         let inner = inner.unwrap_or_default();
         Self {
             field_presence: inner.field_presence.or(self.field_presence),
-            repeated_field_encoding: inner.repeated_field_encoding.or(self.repeated_field_encoding),
+            repeated_field_encoding: inner
+                .repeated_field_encoding
+                .or(self.repeated_field_encoding),
             message_encoding: inner.message_encoding.or(self.message_encoding),
         }
     }
@@ -136,7 +135,12 @@ pub(crate) fn lower(file: &mut FileDescriptorProto, encoded: &[u8]) {
 }
 
 fn lower_message(message: &mut DescriptorProto, parts: &Msg, outer: Features) {
-    let is_map_entry = |message: &DescriptorProto| message.options.as_ref().is_some_and(MessageOptions::map_entry);
+    let is_map_entry = |message: &DescriptorProto| {
+        message
+            .options
+            .as_ref()
+            .is_some_and(MessageOptions::map_entry)
+    };
     if is_map_entry(message) {
         return;
     }
@@ -149,8 +153,13 @@ fn lower_message(message: &mut DescriptorProto, parts: &Msg, outer: Features) {
         .map(|nested| nested.name().to_owned())
         .collect();
     for (index, field) in message.field.iter_mut().enumerate() {
-        let own = parts.field.get(index).and_then(|field| field.options.as_ref()?.features);
-        let oneof = field.oneof_index.and_then(|index| parts.oneof_decl.get(usize::try_from(index).ok()?));
+        let own = parts
+            .field
+            .get(index)
+            .and_then(|field| field.options.as_ref()?.features);
+        let oneof = field
+            .oneof_index
+            .and_then(|index| parts.oneof_decl.get(usize::try_from(index).ok()?));
         let of_oneof = oneof.and_then(|oneof| oneof.options.as_ref()?.features);
         lower_field(field, features.with(of_oneof).with(own), &map_entries);
     }
@@ -161,7 +170,8 @@ fn lower_message(message: &mut DescriptorProto, parts: &Msg, outer: Features) {
 
 fn lower_field(field: &mut FieldDescriptorProto, features: Features, map_entries: &[String]) {
     let type_name = field.type_name().rsplit('.').next().unwrap_or_default();
-    let is_map = field.label() == Label::Repeated && map_entries.iter().any(|entry| entry == type_name);
+    let is_map =
+        field.label() == Label::Repeated && map_entries.iter().any(|entry| entry == type_name);
     if field.r#type() == Type::Message && !is_map && features.message_encoding == Some(DELIMITED) {
         field.set_type(Type::Group);
     }
@@ -182,5 +192,8 @@ fn lower_field(field: &mut FieldDescriptorProto, features: Features, map_entries
 }
 
 fn can_pack(kind: Type) -> bool {
-    !matches!(kind, Type::String | Type::Bytes | Type::Message | Type::Group)
+    !matches!(
+        kind,
+        Type::String | Type::Bytes | Type::Message | Type::Group
+    )
 }

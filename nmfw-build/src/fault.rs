@@ -59,7 +59,11 @@ impl Fault {
             source: source.clone(),
             labels: labels.collect(),
             cause: error.source().map(ToString::to_string),
-            help: error.help().map(|help| help.to_string()).into_iter().collect(),
+            help: error
+                .help()
+                .map(|help| help.to_string())
+                .into_iter()
+                .collect(),
             related: related
                 .map(|error| Self::from_diagnostic(error, source, original))
                 .collect(),
@@ -126,7 +130,13 @@ impl Label {
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{number} | {line}")?;
         let mut caret = String::new();
-        write!(caret, "{:column$}{} {}", "", "^".repeat(width.max(1)), self.text)?;
+        write!(
+            caret,
+            "{:column$}{} {}",
+            "",
+            "^".repeat(width.max(1)),
+            self.text
+        )?;
         writeln!(f, "{:gutter$} | {}", "", caret.trim_end())
     }
 }

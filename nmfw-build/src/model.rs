@@ -94,10 +94,7 @@ pub(crate) struct MethodKind {
 ///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
-pub(crate) fn build(
-    protos: &Protos,
-    settings: &Settings,
-) -> Result<Vec<Service>, Error> {
+pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>, Error> {
     let pool = &protos.pool;
     let mut problems = Vec::new();
     let services: Vec<Service> = pool
@@ -183,9 +180,7 @@ fn read_service(
         methods: service
             .methods()
             .zip(0..)
-            .map(|(method, index)| {
-                read_method(&method, protos, &path, index, &place, problems)
-            })
+            .map(|(method, index)| read_method(&method, protos, &path, index, &place, problems))
             .collect(),
         place,
     }

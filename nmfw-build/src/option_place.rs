@@ -18,20 +18,39 @@ pub(crate) struct OptionPath<'a> {
 
 /// Finds the line and column, from 1, of a field of the option: of its own statement, of its name in braces or, where
 /// the source is not at hand, of the statement that the braces belong to.
-pub(crate) fn find(protos: &Protos, file: &str, option: &OptionPath<'_>, field: &str) -> Option<(i32, i32)> {
+pub(crate) fn find(
+    protos: &Protos,
+    file: &str,
+    option: &OptionPath<'_>,
+    field: &str,
+) -> Option<(i32, i32)> {
     let extension = protos.pool.get_extension_by_name(option.extension)?;
     let kind = extension.kind();
     let number = kind.as_message()?.get_field_by_name(field)?.number();
-    let statement = [option.element, &[option.options, i32::try_from(extension.number()).ok()?]].concat();
+    let statement = [
+        option.element,
+        &[option.options, i32::try_from(extension.number()).ok()?],
+    ]
+    .concat();
     let own = [statement.as_slice(), &[i32::try_from(number).ok()?]].concat();
 
     let descriptor = protos.pool.get_file_by_name(file)?;
-    let info = descriptor.file_descriptor_proto().source_code_info.as_ref()?;
-    let at = |path: &[i32]| info.location.iter().find(|location| location.path.starts_with(path));
+    let info = descriptor
+        .file_descriptor_proto()
+        .source_code_info
+        .as_ref()?;
+    let at = |path: &[i32]| {
+        info.location
+            .iter()
+            .find(|location| location.path.starts_with(path))
+    };
     if let Some(location) = at(&own) {
         return start(location);
     }
-    let location = info.location.iter().find(|location| location.path == statement)?;
+    let location = info
+        .location
+        .iter()
+        .find(|location| location.path == statement)?;
     let source = protos.sources.get(file);
     source
         .and_then(|source| in_braces(source, location, field))
@@ -64,7 +83,10 @@ fn in_braces(source: &str, statement: &Location, field: &str) -> Option<(i32, i3
             let before = &source[..begin + token.start];
             let line = before.matches('\n').count();
             let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
-            return Some((i32::try_from(line + 1).ok()?, i32::try_from(column + 1).ok()?));
+            return Some((
+                i32::try_from(line + 1).ok()?,
+                i32::try_from(column + 1).ok()?,
+            ));
         }
     }
     None

@@ -72,7 +72,11 @@ pub(crate) fn service(
         .as_deref()
         .filter(|name| !names::is_discovery_name(name))
     {
-        complaints.push(Complaint { field: "name", what: format!("the name {name:?} is no name for discovery"), help: "use letters, digits, `-` and `_` only".to_owned() });
+        complaints.push(Complaint {
+            field: "name",
+            what: format!("the name {name:?} is no name for discovery"),
+            help: "use letters, digits, `-` and `_` only".to_owned(),
+        });
     }
     if let Some(subject) = &read.subject
         && let Err(reason) = names::check_subject(subject)
@@ -82,7 +86,11 @@ pub(crate) fn service(
     if let Some(version) = &read.version
         && let Err(reason) = semver::Version::parse(version)
     {
-        complaints.push(Complaint { field: "version", what: format!("the version {version:?} is no semantic version: {reason}"), help: "write it as in \"1.4.2\"".to_owned() });
+        complaints.push(Complaint {
+            field: "version",
+            what: format!("the version {version:?} is no semantic version: {reason}"),
+            help: "write it as in \"1.4.2\"".to_owned(),
+        });
     }
     read.common = common(&message, complaints);
     read
@@ -148,7 +156,11 @@ fn timeout(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<
             .unwrap_or(0),
     );
     let mut complain = |reason: &str| {
-        complaints.push(Complaint { field: "timeout", what: format!("the timeout (seconds: {seconds}, nanos: {nanos}) {reason}"), help: HELP.to_owned() });
+        complaints.push(Complaint {
+            field: "timeout",
+            what: format!("the timeout (seconds: {seconds}, nanos: {nanos}) {reason}"),
+            help: HELP.to_owned(),
+        });
         None
     };
     if seconds < 0 || (seconds == 0 && nanos < 0) {
@@ -182,9 +194,17 @@ fn metadata(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Vec<(S
     entries.sort();
     for (key, _) in &entries {
         if key.is_empty() {
-            complaints.push(Complaint { field: "metadata", what: "the metadata has an empty key".to_owned(), help: "give the key a name".to_owned() });
+            complaints.push(Complaint {
+                field: "metadata",
+                what: "the metadata has an empty key".to_owned(),
+                help: "give the key a name".to_owned(),
+            });
         } else if key.starts_with("nmfw.") {
-            complaints.push(Complaint { field: "metadata", what: format!("the metadata key {key:?} is reserved"), help: "use a key that does not begin with `nmfw.`".to_owned() });
+            complaints.push(Complaint {
+                field: "metadata",
+                what: format!("the metadata key {key:?} is reserved"),
+                help: "use a key that does not begin with `nmfw.`".to_owned(),
+            });
         }
     }
     entries
@@ -197,10 +217,19 @@ fn queue_group(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
         .unwrap_or(false);
     if let Some(name) = &name {
         if let Err(reason) = names::check_queue_group(name) {
-            complaints.push(Complaint { field: "queue_group", what: format!("the queue group {name:?} {reason}"), help: "write a word such as `workers`, or `no_queue_group: true` for none".to_owned() });
+            complaints.push(Complaint {
+                field: "queue_group",
+                what: format!("the queue group {name:?} {reason}"),
+                help: "write a word such as `workers`, or `no_queue_group: true` for none"
+                    .to_owned(),
+            });
         }
         if none {
-            complaints.push(Complaint { field: "no_queue_group", what: format!("`no_queue_group` is set together with the queue group {name:?}"), help: "keep one of the two".to_owned() });
+            complaints.push(Complaint {
+                field: "no_queue_group",
+                what: format!("`no_queue_group` is set together with the queue group {name:?}"),
+                help: "keep one of the two".to_owned(),
+            });
         }
     }
     if none {
@@ -213,7 +242,11 @@ fn queue_group(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
 fn concurrency(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<u32> {
     let value = field(message, "concurrency")?.as_u32()?;
     if value == 0 {
-        complaints.push(Complaint { field: "concurrency", what: "a concurrency of 0 would handle no request at all".to_owned(), help: "write at least 1, or leave it out for the default".to_owned() });
+        complaints.push(Complaint {
+            field: "concurrency",
+            what: "a concurrency of 0 would handle no request at all".to_owned(),
+            help: "write at least 1, or leave it out for the default".to_owned(),
+        });
     }
     Some(value)
 }

@@ -39,15 +39,24 @@ impl Protoc {
     /// Finds the chosen one, that of the environment or the one in `PATH`.
     pub(crate) fn find(chosen: Option<&Path>) -> Option<Self> {
         let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
-        if let Some(program) = chosen.map(Path::to_owned).or_else(|| named.map(PathBuf::from)) {
-            return Some(Self { program, is_chosen: true });
+        if let Some(program) = chosen
+            .map(Path::to_owned)
+            .or_else(|| named.map(PathBuf::from))
+        {
+            return Some(Self {
+                program,
+                is_chosen: true,
+            });
         }
         let path = std::env::var_os("PATH")?;
         let name = format!("protoc{}", std::env::consts::EXE_SUFFIX);
         std::env::split_paths(&path)
             .map(|folder| folder.join(&name))
             .find(|program| program.is_file())
-            .map(|program| Self { program, is_chosen: false })
+            .map(|program| Self {
+                program,
+                is_chosen: false,
+            })
     }
 
     pub(crate) fn program(&self) -> &Path {
@@ -55,7 +64,12 @@ impl Protoc {
     }
 
     /// Compiles the files, which have these names for imports, and all that they import.
-    pub(crate) fn compile(&self, files: &[PathBuf], names: &[String], includes: &[PathBuf]) -> Result<Protos, Refused> {
+    pub(crate) fn compile(
+        &self,
+        files: &[PathBuf],
+        names: &[String],
+        includes: &[PathBuf],
+    ) -> Result<Protos, Refused> {
         let io = |error| Refused::Set(Error::io("create", &std::env::temp_dir(), error));
         let scratch = tempfile::tempdir().map_err(io)?;
         let set = scratch.path().join("set.bin");
@@ -71,7 +85,11 @@ impl Protoc {
         let mut output = OsString::from("--descriptor_set_out=");
         output.push(&set);
         command.arg(output);
-        for folder in includes.iter().filter(|folder| folder.is_dir()).chain([&ours]) {
+        for folder in includes
+            .iter()
+            .filter(|folder| folder.is_dir())
+            .chain([&ours])
+        {
             let mut argument = OsString::from("--proto_path=");
             argument.push(folder);
             command.arg(argument);
@@ -82,7 +100,9 @@ impl Protoc {
             false => Refused::Unusable,
         })?;
         if !run.status.success() {
-            return Err(Refused::Errors(String::from_utf8_lossy(&run.stderr).trim().to_owned()));
+            return Err(Refused::Errors(
+                String::from_utf8_lossy(&run.stderr).trim().to_owned(),
+            ));
         }
         let bytes = fs::read(&set).map_err(|error| Refused::Set(Error::io("read", &set, error)))?;
         let mut protos = descriptor_set::read(&bytes).map_err(Refused::Set)?;

@@ -58,6 +58,9 @@ impl Protos {
             let undone = adapted.and_then(|adapted| adapted.undo(&encoded).ok());
             undone.unwrap_or(encoded)
         });
-        EncodedFiles { file: files.collect() }.encode_to_vec()
+        EncodedFiles {
+            file: files.collect(),
+        }
+        .encode_to_vec()
     }
 }

@@ -14,7 +14,11 @@ pub(crate) fn help(error: &DescriptorError, pool: &DescriptorPool) -> Option<Str
         .fields()
         .map(|field| format!("`{}`", field.name()))
         .collect();
-    Some(format!("`{}` has {}", message.full_name(), names.join(", ")))
+    Some(format!(
+        "`{}` has {}",
+        message.full_name(),
+        names.join(", ")
+    ))
 }
 
 /// The message that lacks a field, of the text `field 'x' not found for message 'a.B'`.
@@ -27,7 +31,10 @@ fn message_of_field(cause: &str, pool: &DescriptorPool) -> Option<MessageDescrip
 fn message_of_option(error: &str, pool: &DescriptorPool) -> Option<MessageDescriptor> {
     let path = error.strip_prefix("option field '(")?;
     let (extension, _) = path.strip_suffix("' is not defined")?.split_once(").")?;
-    match pool.get_extension_by_name(extension.trim_start_matches('.'))?.kind() {
+    match pool
+        .get_extension_by_name(extension.trim_start_matches('.'))?
+        .kind()
+    {
         Kind::Message(message) => Some(message),
         _ => None,
     }

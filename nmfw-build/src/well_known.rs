@@ -2,6 +2,7 @@
 
 use prost_reflect::{DescriptorPool, FileDescriptor, Kind};
 use prost_types::FileDescriptorProto;
+use prost_types::descriptor_proto::ExtensionRange;
 
 use crate::collisions;
 use crate::error::{Place, Problem};
@@ -24,13 +25,48 @@ const MISSING: [&str; 10] = [
     "google.protobuf.SymbolVisibility",
 ];
 
+/// Features of other languages. Their files have to be there, and nothing in them is of any meaning to Rust.
+const FEATURES: [(&str, &str); 3] = [
+    (
+        "google/protobuf/cpp_features.proto",
+        include_str!("../proto/google/protobuf/cpp_features.proto"),
+    ),
+    (
+        "google/protobuf/go_features.proto",
+        include_str!("../proto/google/protobuf/go_features.proto"),
+    ),
+    (
+        "google/protobuf/java_features.proto",
+        include_str!("../proto/google/protobuf/java_features.proto"),
+    ),
+];
+
+/// The source that is used where the include folders have no such file.
+pub(crate) fn source(name: &str) -> Option<&'static str> {
+    let found = FEATURES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, source)| *source)
+}
+
 /// The file that is used where the include folders have none.
 pub(crate) fn file(name: &str) -> Option<FileDescriptorProto> {
     if !is_shipped_with_protoc(name) {
         return None;
     }
     let file = DescriptorPool::global().get_file_by_name(name)?;
-    Some(file.file_descriptor_proto().clone())
+    let mut file = file.file_descriptor_proto().clone();
+    // That of prost-reflect is from before the features of Go.
+    let features = file
+        .message_type
+        .iter_mut()
+        .find(|message| message.name() == "FeatureSet");
+    if let Some(features) = features {
+        features.extension_range = vec![ExtensionRange {
+            start: Some(1000),
+            end: Some(10_001),
+            options: None,
+        }];
+    }
+    Some(file)
 }
 
 /// Whether protoc brings a file of this name, at least a newer one.
@@ -48,15 +84,24 @@ pub(crate) fn is_in_package(file: &FileDescriptor) -> bool {
 /// Files with such types may be there: other files import them for options.
 pub(crate) fn unavailable(pool: &DescriptorPool, settings: &Settings, problems: &mut Vec<Problem>) {
     let is_unavailable = |full_name: &str| {
-        is_below(full_name, PACKAGE) && !is_in_prost_types(full_name) && !settings.is_extern(full_name)
+        is_below(full_name, PACKAGE)
+            && !is_in_prost_types(full_name)
+            && !settings.is_extern(full_name)
     };
     for message in pool.all_messages() {
         let file = message.parent_file();
-        if is_in_package(&file) || settings.is_extern(message.full_name()) {
+        if is_in_package(&file) || message.is_map_entry() || settings.is_extern(message.full_name())
+        {
             continue;
         }
         for field in message.fields() {
-            let full_name = match field.kind() {
+            let kind = match field.kind() {
+                Kind::Message(entry) if entry.is_map_entry() => {
+                    entry.map_entry_value_field().kind()
+                }
+                kind => kind,
+            };
+            let full_name = match kind {
                 Kind::Message(kind) => kind.full_name().to_owned(),
                 Kind::Enum(kind) => kind.full_name().to_owned(),
                 _ => continue,
@@ -90,7 +135,8 @@ fn problem(full_name: &str, place: Place) -> Problem {
         what: format!(
             "no Rust type can be had for `{full_name}`: types of the package `{PACKAGE}` and below are those of prost-types, and it lacks this one"
         ),
-        help: "say where the Rust type is with `extern_path`, or have the type in another package".to_owned(),
+        help: "say where the Rust type is with `extern_path`; a type of your own can be in another package"
+            .to_owned(),
     }
 }
 

@@ -202,7 +202,7 @@ fn a_set_that_cannot_be_used_is_an_error() {
         ),
         (
             file(editions),
-            "`a.proto` uses editions, which are not supported yet",
+            "`a.proto` has an edition that is not supported; supported are the editions 2023, 2024, 2026, proto2 and proto3",
         ),
         (
             file(import),

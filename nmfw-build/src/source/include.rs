@@ -62,7 +62,10 @@ impl Includes<'_> {
 
     fn outside(&self, path: &Path) -> Fault {
         if path.is_file() {
-            let fault = Fault::new(format!("`{}` is in none of the include folders", path.display()));
+            let fault = Fault::new(format!(
+                "`{}` is in none of the include folders",
+                path.display()
+            ));
             return self.list_folders(fault).help(
                 "add the folder that its imports begin at to the includes: the second argument of `compile_protos`",
             );
@@ -90,7 +93,11 @@ impl Includes<'_> {
     /// Adds the include folders that are not there.
     fn list_folders(&self, mut fault: Fault) -> Fault {
         for folder in self.0.iter().filter(|folder| !folder.is_dir()) {
-            let what = if folder.exists() { "is no folder" } else { "is not there" };
+            let what = if folder.exists() {
+                "is no folder"
+            } else {
+                "is not there"
+            };
             fault = fault.help(format!("the include folder `{}` {what}", folder.display()));
         }
         fault
@@ -140,7 +147,10 @@ fn proto_files(folder: &Path, left: &mut usize) -> Vec<PathBuf> {
             // Not through links, which may lead in a circle.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "proto") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "proto")
+            {
                 files.push(path);
             }
         }
@@ -165,7 +175,10 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 pub(super) fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
     paths.join(", ")
 }
 
@@ -193,7 +206,9 @@ fn import_name(path: &Path) -> Option<String> {
             _ => None,
         })
         .collect();
-    parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/"))
+    parts
+        .filter(|parts| !parts.is_empty())
+        .map(|parts| parts.join("/"))
 }
 
 #[cfg(test)]
@@ -222,7 +237,11 @@ mod tests {
             ("/b.proto", None),
             ("", None),
         ] {
-            assert_eq!(import_name(Path::new(path)).as_deref(), expected, "for {path}");
+            assert_eq!(
+                import_name(Path::new(path)).as_deref(),
+                expected,
+                "for {path}"
+            );
         }
     }
 }

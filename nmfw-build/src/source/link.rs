@@ -7,7 +7,17 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, UninterpretedOption};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    UninterpretedOption,
+};
+
+/// Features that say what protoc checks.
+const CHECKS: [&str; 3] = [
+    "default_symbol_visibility",
+    "enforce_naming_style",
+    "enforce_proto_limits",
+];
 
 /// What a name can stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +41,9 @@ enum Wanted {
 pub(crate) struct Linker {
     symbols: HashMap<String, (usize, Symbol)>,
     files: HashMap<String, usize>,
-    /// For each file, its package and those of the files that it imports publicly, itself among them.
+    /// For each file, what others see that import it: itself and the files that it imports publicly.
     exports: Vec<BTreeSet<usize>>,
+    names: Vec<String>,
     packages: Vec<String>,
 }
 
@@ -49,20 +60,21 @@ impl Linker {
     /// All files that it imports have to be linked before.
     pub(crate) fn link(&mut self, file: &mut FileDescriptorProto) -> Vec<String> {
         let id = self.add(file);
-        let imports = || file.dependency.iter().filter_map(|name| self.files.get(name)).copied();
+        let imports = || {
+            file.dependency
+                .iter()
+                .filter_map(|name| self.files.get(name))
+                .copied()
+        };
         let visible: BTreeSet<usize> = imports()
             .flat_map(|import| self.exports[import].iter().copied())
             .chain([id])
             .collect();
         let direct: BTreeSet<usize> = imports().chain([id]).collect();
-        let mut names: Vec<(&usize, &String)> = self
-            .files
-            .iter()
-            .map(|(name, id)| (id, name))
-            .filter(|(id, _)| visible.contains(id) && !direct.contains(id))
-            .collect();
-        names.sort();
-        let public = names.into_iter().map(|(_, name)| name.clone()).collect();
+        let public = visible
+            .difference(&direct)
+            .map(|id| self.names[*id].clone());
+        let public = public.collect();
         let view = View {
             symbols: &self.symbols,
             packages: visible
@@ -78,6 +90,7 @@ impl Linker {
     fn add(&mut self, file: &FileDescriptorProto) -> usize {
         let id = self.exports.len();
         self.files.insert(file.name().to_owned(), id);
+        self.names.push(file.name().to_owned());
         self.packages.push(file.package().to_owned());
         let public = file.public_dependency.iter().filter_map(|index| {
             let name = file.dependency.get(usize::try_from(*index).ok()?)?;
@@ -132,7 +145,12 @@ impl Linker {
 impl View<'_> {
     fn file(&self, file: &mut FileDescriptorProto) {
         let package = file.package.clone().unwrap_or_default();
-        self.options(&package, file.options.as_mut().map(|options| &mut options.uninterpreted_option));
+        self.options(
+            &package,
+            file.options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        );
         for message in &mut file.message_type {
             self.message(&package, message);
         }
@@ -144,27 +162,57 @@ impl View<'_> {
         }
         for service in &mut file.service {
             let scope = join(&package, service.name());
-            self.options(&scope, service.options.as_mut().map(|options| &mut options.uninterpreted_option));
+            self.options(
+                &scope,
+                service
+                    .options
+                    .as_mut()
+                    .map(|options| &mut options.uninterpreted_option),
+            );
             for method in &mut service.method {
                 for name in [&mut method.input_type, &mut method.output_type] {
                     self.qualify(&scope, name, Wanted::Type);
                 }
-                self.options(&scope, method.options.as_mut().map(|options| &mut options.uninterpreted_option));
+                self.options(
+                    &scope,
+                    method
+                        .options
+                        .as_mut()
+                        .map(|options| &mut options.uninterpreted_option),
+                );
             }
         }
     }
 
     fn message(&self, scope: &str, message: &mut DescriptorProto) {
         let scope = join(scope, message.name());
-        self.options(&scope, message.options.as_mut().map(|options| &mut options.uninterpreted_option));
+        self.options(
+            &scope,
+            message
+                .options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        );
         for field in message.field.iter_mut().chain(&mut message.extension) {
             self.field(&scope, field);
         }
         for oneof in &mut message.oneof_decl {
-            self.options(&scope, oneof.options.as_mut().map(|options| &mut options.uninterpreted_option));
+            self.options(
+                &scope,
+                oneof
+                    .options
+                    .as_mut()
+                    .map(|options| &mut options.uninterpreted_option),
+            );
         }
         for range in &mut message.extension_range {
-            self.options(&scope, range.options.as_mut().map(|options| &mut options.uninterpreted_option));
+            self.options(
+                &scope,
+                range
+                    .options
+                    .as_mut()
+                    .map(|options| &mut options.uninterpreted_option),
+            );
         }
         for nested in &mut message.nested_type {
             self.message(&scope, nested);
@@ -176,31 +224,59 @@ impl View<'_> {
 
     fn enumeration(&self, scope: &str, item: &mut EnumDescriptorProto) {
         let scope = join(scope, item.name());
-        self.options(&scope, item.options.as_mut().map(|options| &mut options.uninterpreted_option));
+        self.options(
+            &scope,
+            item.options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        );
         for value in &mut item.value {
-            self.options(&scope, value.options.as_mut().map(|options| &mut options.uninterpreted_option));
+            self.options(
+                &scope,
+                value
+                    .options
+                    .as_mut()
+                    .map(|options| &mut options.uninterpreted_option),
+            );
         }
     }
 
     fn field(&self, scope: &str, field: &mut FieldDescriptorProto) {
         self.qualify(scope, &mut field.type_name, Wanted::Type);
         self.qualify(scope, &mut field.extendee, Wanted::Type);
-        self.options(scope, field.options.as_mut().map(|options| &mut options.uninterpreted_option));
+        self.options(
+            scope,
+            field
+                .options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        );
     }
 
     fn options(&self, scope: &str, options: Option<&mut Vec<UninterpretedOption>>) {
-        for option in options.into_iter().flatten() {
+        let Some(options) = options else { return };
+        // Only protoc itself reads them, and it leaves them out of descriptor sets. The pool has not heard of them.
+        options.retain(|option| match option.name.as_slice() {
+            [features, name, ..] => {
+                features.name_part != "features" || !CHECKS.contains(&name.name_part.as_str())
+            }
+            _ => true,
+        });
+        for option in options {
             for part in option.name.iter_mut().filter(|part| part.is_extension) {
                 if let Some(name) = self.find(scope, &part.name_part, Wanted::Extension) {
                     part.name_part = format!(".{name}");
                 }
             }
             // prost-reflect knows them in braces only. The word stays, for an enum with such a value.
-            option.double_value = option.double_value.or(match option.identifier_value.as_deref() {
-                Some("inf") => Some(f64::INFINITY),
-                Some("nan") => Some(f64::NAN),
-                _ => None,
-            });
+            option.double_value =
+                option
+                    .double_value
+                    .or(match option.identifier_value.as_deref() {
+                        Some("inf") => Some(f64::INFINITY),
+                        Some("nan") => Some(f64::NAN),
+                        _ => None,
+                    });
         }
     }
 
@@ -230,7 +306,10 @@ impl View<'_> {
             if first.len() < name.len() {
                 let candidate = join(parent, first);
                 let has_members = self.packages.contains(candidate.as_str())
-                    || matches!(self.symbol(&candidate), Some(Symbol::Message | Symbol::Enum | Symbol::Service));
+                    || matches!(
+                        self.symbol(&candidate),
+                        Some(Symbol::Message | Symbol::Enum | Symbol::Service)
+                    );
                 if !has_members {
                     continue;
                 }

@@ -30,7 +30,11 @@ use link::Linker;
 /// Parses the files and everything they import, and has protoc do so where that fails and there is one.
 ///
 /// Imports are looked up in the includes first, so that a project can have its own `nmfw/options.proto`.
-pub(crate) fn parse(protos: &[PathBuf], includes: &[PathBuf], protoc: Option<&Path>) -> Result<Protos, Error> {
+pub(crate) fn parse(
+    protos: &[PathBuf],
+    includes: &[PathBuf],
+    protoc: Option<&Path>,
+) -> Result<Protos, Error> {
     let mut loader = Loader {
         includes: Includes(includes),
         files: Vec::new(),
@@ -86,7 +90,7 @@ fn ask_protoc(
     let Some(protoc) = Protoc::find(chosen) else {
         if fault.is_limit {
             fault = fault.help(
-                "protoc takes this: install it, or say where it is with `Builder::protoc` or the environment variable `PROTOC`",
+                "`protoc` can compile this: install it, or say where it is with `Builder::protoc` or the environment variable `PROTOC`",
             );
         }
         return Err(fault.into());
@@ -103,11 +107,13 @@ fn ask_protoc(
             Ok(protos)
         }
         Err(Refused::NotStarted(error)) => Err(fault
-            .note(format!("`{program}`, which was chosen as protoc, does not start: {error}"))
+            .note(format!(
+                "`{program}`, which was chosen as protoc, does not start: {error}"
+            ))
             .into()),
-        Err(Refused::Errors(text)) if fault.is_limit => {
-            Err(fault.note(format!("`{program}` refuses it, too: {text}")).into())
-        }
+        Err(Refused::Errors(text)) if fault.is_limit => Err(fault
+            .note(format!("`{program}` refuses it, too: {text}"))
+            .into()),
         Err(Refused::Set(error)) if fault.is_limit => Err(error),
         Err(Refused::Unusable | Refused::Errors(_) | Refused::Set(_)) => Err(fault.into()),
     }
@@ -159,7 +165,9 @@ impl Loader<'_> {
         }
         match self.open(name)? {
             Some(file) => self.load_imports(file, &mut stack),
-            None => Err(self.includes.missing(Fault::new(format!("there is no file `{name}`")), name)),
+            None => Err(self
+                .includes
+                .missing(Fault::new(format!("there is no file `{name}`")), name)),
         }
     }
 
@@ -203,7 +211,10 @@ impl Loader<'_> {
     /// Reads and parses a file. `None` if there is none.
     fn open(&mut self, name: &str) -> Result<Option<Loaded>, Fault> {
         let built_in = |descriptor| Loaded {
-            source: Source { file: name.to_owned(), text: None },
+            source: Source {
+                file: name.to_owned(),
+                text: None,
+            },
             path: None,
             descriptor,
             edition: None,
@@ -213,14 +224,18 @@ impl Loader<'_> {
             self.read.insert(path.clone());
             let parsed = read(&path).and_then(|text| parse_source(name, &text));
             return match (parsed, well_known::file(name)) {
-                (Ok(file), _) => Ok(Some(Loaded { path: Some(path), ..file })),
+                (Ok(file), _) => Ok(Some(Loaded {
+                    path: Some(path),
+                    ..file
+                })),
                 // A copy of a file of Google that is too new must not break those who import it.
                 (Err(_), Some(descriptor)) => Ok(Some(built_in(descriptor))),
                 (Err(fault), None) => Err(fault),
             };
         }
-        if name == options::FILE {
-            return parse_source(name, options::SOURCE).map(Some);
+        let shipped = Some(options::SOURCE).filter(|_| name == options::FILE);
+        if let Some(source) = shipped.or_else(|| well_known::source(name)) {
+            return parse_source(name, source).map(Some);
         }
         Ok(well_known::file(name).map(built_in))
     }
@@ -269,6 +284,8 @@ impl Loader<'_> {
             None => error,
         };
         let mut fault = Fault::from_diagnostic(&error, &file.source, &|offset| offset);
+        // The names of options were made fully qualified.
+        fault.message = fault.message.replace("(.", "(");
         fault.help.extend(reason::help(&error, pool));
         fault
     }
@@ -277,7 +294,10 @@ impl Loader<'_> {
     fn same_file(&self, file: &Loaded) -> Option<&Loaded> {
         let real = |file: &Loaded| file.path.as_ref()?.canonicalize().ok();
         let path = real(file)?;
-        let mut others = self.files.iter().filter(|other| other.source.file != file.source.file);
+        let mut others = self
+            .files
+            .iter()
+            .filter(|other| other.source.file != file.source.file);
         others.find(|other| real(other).as_ref() == Some(&path))
     }
 }
@@ -285,10 +305,24 @@ impl Loader<'_> {
 fn read(path: &Path) -> Result<String, Fault> {
     let bytes = fs::read(path)
         .map_err(|error| Fault::new(format!("cannot read `{}`: {error}", path.display())))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Fault::new(format!("`{}` is not in UTF-8", path.display())).help("save it in UTF-8"))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // Comments may be in any encoding.
+        Err(error) => Some(String::from_utf8_lossy(error.as_bytes()).into_owned())
+            .filter(|text| {
+                !tokens::tokens(text)
+                    .iter()
+                    .any(|token| token.text.contains('\u{fffd}'))
+            })
+            .ok_or_else(|| {
+                Fault::new(format!("`{}` is not in UTF-8", path.display())).help("save it in UTF-8")
+            })?,
+    };
     // Some editors write a byte order mark. protoc takes it, too.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
 }
 
 fn parse_source(name: &str, text: &str) -> Result<Loaded, Fault> {
@@ -303,11 +337,14 @@ fn parse_source(name: &str, text: &str) -> Result<Loaded, Fault> {
             Some(number) => Some(number),
             None => {
                 let range = edition.start..edition.start + edition.length;
-                let mut fault = Fault::new(format!("the edition {} is not supported", edition.name))
-                    .at(&source, range, "found here")
-                    .help(format!("the editions {} are supported, and proto2 and proto3", editions::supported()));
-                fault.is_limit = false;
-                return Err(fault);
+                return Err(
+                    Fault::new(format!("the edition {} is not supported", edition.name))
+                        .at(&source, range, "found here")
+                        .help(format!(
+                            "supported are the editions {}, proto2 and proto3",
+                            editions::supported()
+                        )),
+                );
             }
         },
     };
@@ -316,10 +353,19 @@ fn parse_source(name: &str, text: &str) -> Result<Loaded, Fault> {
         Fault::from_diagnostic(&error, &source, &original)
     })?;
     rewritten.restore_positions(&mut descriptor);
-    Ok(Loaded { source, path: None, descriptor, edition })
+    Ok(Loaded {
+        source,
+        path: None,
+        descriptor,
+        edition,
+    })
 }
 
-fn add(pool: &mut DescriptorPool, file: &FileDescriptorProto, adapted: &Adapted) -> Result<(), DescriptorError> {
+fn add(
+    pool: &mut DescriptorPool,
+    file: &FileDescriptorProto,
+    adapted: &Adapted,
+) -> Result<(), DescriptorError> {
     if adapted.is_needed()
         && let Ok(bytes) = adapted.apply(&file.encode_to_vec())
     {
@@ -333,7 +379,10 @@ fn import_range(file: &Loaded, index: i32) -> Option<std::ops::Range<usize>> {
     const FILE_DEPENDENCY: i32 = 3;
     let text = file.source.text.as_deref()?;
     let info = file.descriptor.source_code_info.as_ref()?;
-    let location = info.location.iter().find(|location| location.path == [FILE_DEPENDENCY, index])?;
+    let location = info
+        .location
+        .iter()
+        .find(|location| location.path == [FILE_DEPENDENCY, index])?;
     let (first, last) = match *location.span {
         [line, start, end] => ((line, start), (line, end)),
         [line, start, last, end] => ((line, start), (last, end)),

@@ -51,7 +51,9 @@ pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
     let mut out = match bytes {
         Cow::Borrowed(_) => Cow::Borrowed(source),
         // Only ASCII was overwritten, and with ASCII.
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| source.to_owned())),
+        Cow::Owned(bytes) => {
+            Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| source.to_owned()))
+        }
     };
     for (at, text) in insertions.iter().rev() {
         out.to_mut().insert_str(*at, text);
@@ -144,7 +146,9 @@ impl<'a> Rewriter<'a> {
     fn file(&mut self) {
         let mut blocks = vec![Block::File];
         let mut at = self.edition_statement();
-        while let (Some(token), Some(block)) = (self.tokens.get(at).copied(), blocks.last().copied()) {
+        while let (Some(token), Some(block)) =
+            (self.tokens.get(at).copied(), blocks.last().copied())
+        {
             if token.is("}") {
                 if blocks.len() > 1 {
                     blocks.pop();
@@ -169,7 +173,10 @@ impl<'a> Rewriter<'a> {
         let [word, equals, value, end, ..] = self.tokens[..] else {
             return 0;
         };
-        let Some(name) = value.unquoted().filter(|_| word.is("edition") && equals.is("=")) else {
+        let Some(name) = value
+            .unquoted()
+            .filter(|_| word.is("edition") && equals.is("="))
+        else {
             return 0;
         };
         if !end.is(";") {
@@ -256,7 +263,11 @@ impl<'a> Rewriter<'a> {
             _ => {}
         }
         // The block of a group is a message.
-        begins_block.then_some(if block == Block::Other { Block::Other } else { Block::Message })
+        begins_block.then_some(if block == Block::Other {
+            Block::Other
+        } else {
+            Block::Message
+        })
     }
 
     /// Takes out the visibility of edition 2024, which is of no meaning to Rust. Returns the index behind it.
@@ -348,7 +359,9 @@ impl<'a> Rewriter<'a> {
             self.blank(first.start, last.end());
             return;
         }
-        let has_label = ["optional", "required", "repeated"].iter().any(|label| first.is(label));
+        let has_label = ["optional", "required", "repeated"]
+            .iter()
+            .any(|label| first.is(label));
         let is_map = first.is("map") && statement.get(1).is_some_and(|token| token.is("<"));
         if self.edition.is_some() && block != Block::Oneof && !has_label && !is_map {
             self.insert(first.start, "optional ");

@@ -93,7 +93,9 @@ fn comment(source: &str) -> Option<usize> {
         return Some(source.find('\n').unwrap_or(source.len()));
     }
     let inside = source.strip_prefix("/*")?;
-    let length = inside.find("*/").map_or(inside.len(), |end| end + "*/".len());
+    let length = inside
+        .find("*/")
+        .map_or(inside.len(), |end| end + "*/".len());
     Some("/*".len() + length)
 }
 
