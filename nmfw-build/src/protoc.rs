@@ -12,7 +12,7 @@ use crate::options;
 use crate::protos::Protos;
 
 /// The environment variable that other build tools take the path of protoc from.
-const VARIABLE: &str = "PROTOC";
+pub(crate) const VARIABLE: &str = "PROTOC";
 
 /// A protoc that can be started, or may be.
 #[derive(Debug, Clone)]

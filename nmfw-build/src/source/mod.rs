@@ -1,6 +1,7 @@
 //! Finds, parses and resolves `.proto` files, and tells cargo which ones were read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::editions;
 use crate::error::Error;
 use crate::fault::{Fault, Source};
 use crate::options;
-use crate::protoc::{Protoc, Refused};
+use crate::protoc::{self, Protoc, Refused};
 use crate::protos::Protos;
 use crate::reason;
 use crate::well_known;
@@ -60,18 +61,22 @@ pub(crate) fn parse(
 }
 
 /// Has cargo run the build script again when the file changes.
+pub(crate) fn rerun_if_changed(path: &Path) {
+    tell_cargo(format_args!("rerun-if-changed={}", path.display()));
+}
+
 #[allow(
     clippy::print_stdout,
     reason = "this is how a build script talks to cargo"
 )]
-pub(crate) fn rerun_if_changed(path: &Path) {
+fn tell_cargo(instruction: fmt::Arguments<'_>) {
     // Elsewhere, as in a test or a tool, nobody reads it.
     let build_script = ["CARGO_MANIFEST_DIR", "OUT_DIR", "TARGET", "HOST"];
     if build_script
         .iter()
         .all(|name| std::env::var_os(name).is_some())
     {
-        println!("cargo:rerun-if-changed={}", path.display());
+        println!("cargo:{instruction}");
     }
 }
 
@@ -87,6 +92,7 @@ fn ask_protoc(
     let Ok(names) = loader.names(protos) else {
         return Err(fault.into());
     };
+    tell_cargo(format_args!("rerun-if-env-changed={}", protoc::VARIABLE));
     let Some(protoc) = Protoc::find(chosen) else {
         if fault.is_limit {
             fault = fault.help(
@@ -103,6 +109,11 @@ fn ask_protoc(
     let program = protoc.program().display();
     match protoc.compile(&files, &names, includes) {
         Ok(mut protos) => {
+            let all = protos.pool.files();
+            let files = all.filter_map(|file| loader.includes.find(file.name()));
+            for path in files.filter(|path| !loader.read.contains(path)) {
+                rerun_if_changed(&path);
+            }
             protos.sources = loader.sources();
             Ok(protos)
         }
