@@ -141,13 +141,9 @@ impl Adapted {
             let Some(field) = at_path(&mut file, &name.path) else {
                 continue;
             };
-            match &name.original {
-                Some(original) => {
-                    field.set_field_by_name("json_name", Value::String(original.clone()))
-                }
-                None => field
-                    .set_field_by_name("json_name", Value::String(json_name(&field_name(field)))),
-            }
+            let original = name.original.clone();
+            let original = original.unwrap_or_else(|| json_name(&field_name(field)));
+            field.set_field_by_name("json_name", Value::String(original));
         }
         let mut bytes = file.encode_to_vec();
         let edition = WithEdition {

@@ -30,9 +30,9 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error("the .proto files do not compile")]
-    Protobuf(#[source] Fault),
+    Protobuf(#[source] Box<Fault>),
     #[error("the descriptor set cannot be used")]
-    DescriptorSet(#[source] Fault),
+    DescriptorSet(#[source] Box<Fault>),
     #[error("the descriptor set cannot be used: {what}")]
     BrokenSet { what: String },
     #[error("{}", count(.0))]
@@ -107,8 +107,8 @@ impl Error {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<Box<Fault>> for Error {
+    fn from(fault: Box<Fault>) -> Self {
         Kind::Protobuf(fault).into()
     }
 }

@@ -36,11 +36,11 @@ struct Label {
 }
 
 impl Fault {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
+    pub(crate) fn new(message: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
             message: message.into(),
             ..Self::default()
-        }
+        })
     }
 
     /// Takes over an error of the parser or of the pool. Its places are offsets in `source`, once `original` saw them.
@@ -48,13 +48,13 @@ impl Fault {
         error: &dyn Diagnostic,
         source: &Source,
         original: &dyn Fn(usize) -> usize,
-    ) -> Self {
+    ) -> Box<Self> {
         let labels = error.labels().into_iter().flatten().map(|label| Label {
             text: label.label().unwrap_or_default().to_owned(),
             range: original(label.offset())..original(label.offset() + label.len()),
         });
         let related = error.related().into_iter().flatten();
-        Self {
+        Box::new(Self {
             message: error.to_string(),
             source: source.clone(),
             labels: labels.collect(),
@@ -65,13 +65,18 @@ impl Fault {
                 .into_iter()
                 .collect(),
             related: related
-                .map(|error| Self::from_diagnostic(error, source, original))
+                .map(|error| *Self::from_diagnostic(error, source, original))
                 .collect(),
             ..Self::default()
-        }
+        })
     }
 
-    pub(crate) fn at(mut self, source: &Source, range: Range<usize>, text: &str) -> Self {
+    pub(crate) fn at(
+        mut self: Box<Self>,
+        source: &Source,
+        range: Range<usize>,
+        text: &str,
+    ) -> Box<Self> {
         self.source = source.clone();
         self.labels.push(Label {
             text: text.to_owned(),
@@ -80,12 +85,12 @@ impl Fault {
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
         self.help.push(help.into());
         self
     }
 
-    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+    pub(crate) fn note(mut self: Box<Self>, note: impl Into<String>) -> Box<Self> {
         self.notes.push(note.into());
         self
     }

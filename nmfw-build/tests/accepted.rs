@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nmfw_build::{Builder, configure};
 use prost::Message;
 use prost_types::field_descriptor_proto::Label;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_types::{FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 fn cases() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/accepted");
@@ -113,7 +113,7 @@ fn names_are_looked_up_in_what_is_imported() {
     let types: Vec<&str> = user.message_type[0]
         .field
         .iter()
-        .map(|field| field.type_name())
+        .map(FieldDescriptorProto::type_name)
         .collect();
     assert_eq!(
         types,

@@ -25,7 +25,7 @@ impl Includes<'_> {
     ///
     /// # Errors
     /// It is in none of the folders, or a folder before its own has another file of this name.
-    pub(crate) fn name(&self, path: &Path) -> Result<String, Fault> {
+    pub(crate) fn name(&self, path: &Path) -> Result<String, Box<Fault>> {
         if let Some(name) = self.name_below(path) {
             let found = self.find(&name).filter(|found| !is_same(found, path));
             return match found {
@@ -60,7 +60,7 @@ impl Includes<'_> {
         })
     }
 
-    fn outside(&self, path: &Path) -> Fault {
+    fn outside(&self, path: &Path) -> Box<Fault> {
         if path.is_file() {
             let fault = Fault::new(format!(
                 "`{}` is in none of the include folders",
@@ -80,7 +80,7 @@ impl Includes<'_> {
     }
 
     /// Adds where a file that is not there was looked for, and what is near.
-    pub(crate) fn missing(&self, fault: Fault, name: &str) -> Fault {
+    pub(crate) fn missing(&self, fault: Box<Fault>, name: &str) -> Box<Fault> {
         let looked_for: Vec<PathBuf> = self.0.iter().map(|folder| folder.join(name)).collect();
         let fault = if looked_for.is_empty() {
             fault.note("there are no include folders")
@@ -91,7 +91,7 @@ impl Includes<'_> {
     }
 
     /// Adds the include folders that are not there.
-    fn list_folders(&self, mut fault: Fault) -> Fault {
+    fn list_folders(&self, mut fault: Box<Fault>) -> Box<Fault> {
         for folder in self.0.iter().filter(|folder| !folder.is_dir()) {
             let what = if folder.exists() {
                 "is no folder"
@@ -103,7 +103,7 @@ impl Includes<'_> {
         fault
     }
 
-    fn suggest(&self, fault: Fault, name: &str) -> Fault {
+    fn suggest(&self, fault: Box<Fault>, name: &str) -> Box<Fault> {
         let near = self.near(name);
         if near.is_empty() {
             return fault;

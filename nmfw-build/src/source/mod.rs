@@ -82,7 +82,7 @@ fn tell_cargo(instruction: fmt::Arguments<'_>) {
 
 /// Gives the files to protoc. The fault is the answer where it cannot do better.
 fn ask_protoc(
-    mut fault: Fault,
+    mut fault: Box<Fault>,
     loader: &Loader<'_>,
     protos: &[PathBuf],
     includes: &[PathBuf],
@@ -156,7 +156,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn names(&self, protos: &[PathBuf]) -> Result<Vec<String>, Fault> {
+    fn names(&self, protos: &[PathBuf]) -> Result<Vec<String>, Box<Fault>> {
         protos.iter().map(|path| self.includes.name(path)).collect()
     }
 
@@ -169,7 +169,7 @@ impl Loader<'_> {
     }
 
     /// Loads a file of the build, and what it imports.
-    fn load(&mut self, name: &str) -> Result<(), Fault> {
+    fn load(&mut self, name: &str) -> Result<(), Box<Fault>> {
         let mut stack = Vec::new();
         if self.states.contains_key(name) {
             return Ok(());
@@ -182,13 +182,13 @@ impl Loader<'_> {
         }
     }
 
-    fn load_imports(&mut self, file: Loaded, stack: &mut Vec<String>) -> Result<(), Fault> {
+    fn load_imports(&mut self, file: Loaded, stack: &mut Vec<String>) -> Result<(), Box<Fault>> {
         let name = file.source.file.clone();
         self.states.insert(name.clone(), State::Open);
         stack.push(name.clone());
         let mut seen = BTreeSet::new();
         for (import, index) in file.descriptor.dependency.iter().zip(0..) {
-            let at = |fault: Fault| match import_range(&file, index) {
+            let at = |fault: Box<Fault>| match import_range(&file, index) {
                 Some(range) => fault.at(&file.source, range, "imported here"),
                 None => fault,
             };
@@ -220,7 +220,7 @@ impl Loader<'_> {
     }
 
     /// Reads and parses a file. `None` if there is none.
-    fn open(&mut self, name: &str) -> Result<Option<Loaded>, Fault> {
+    fn open(&mut self, name: &str) -> Result<Option<Loaded>, Box<Fault>> {
         let built_in = |descriptor| Loaded {
             source: Source {
                 file: name.to_owned(),
@@ -252,7 +252,7 @@ impl Loader<'_> {
     }
 
     /// Makes the pool.
-    fn resolve(&mut self, names: &[String]) -> Result<Protos, Fault> {
+    fn resolve(&mut self, names: &[String]) -> Result<Protos, Box<Fault>> {
         let mut protos = Protos::default();
         let mut linker = Linker::default();
         for file in &mut self.files {
@@ -274,7 +274,7 @@ impl Loader<'_> {
         Ok(protos)
     }
 
-    fn explain(&self, error: DescriptorError, pool: &DescriptorPool) -> Fault {
+    fn explain(&self, error: DescriptorError, pool: &DescriptorPool) -> Box<Fault> {
         let named = |file: &&Loaded| Some(file.source.file.as_str()) == error.file();
         let Some(file) = self.files.iter().find(named) else {
             return Fault::new(error.to_string());
@@ -313,7 +313,7 @@ impl Loader<'_> {
     }
 }
 
-fn read(path: &Path) -> Result<String, Fault> {
+fn read(path: &Path) -> Result<String, Box<Fault>> {
     let bytes = fs::read(path)
         .map_err(|error| Fault::new(format!("cannot read `{}`: {error}", path.display())))?;
     let text = match String::from_utf8(bytes) {
@@ -336,7 +336,7 @@ fn read(path: &Path) -> Result<String, Fault> {
         .unwrap_or(text))
 }
 
-fn parse_source(name: &str, text: &str) -> Result<Loaded, Fault> {
+fn parse_source(name: &str, text: &str) -> Result<Loaded, Box<Fault>> {
     let source = Source {
         file: name.to_owned(),
         text: Some(Arc::from(text)),

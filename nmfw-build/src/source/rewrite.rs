@@ -28,9 +28,18 @@ pub(crate) struct Edition<'a> {
     pub(crate) length: usize,
 }
 
-/// Text that was put in, by its offset in the author's source.
+/// Where text was put in.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Insertions(Vec<(usize, String)>);
+pub(crate) struct Insertions(Vec<Insertion>);
+
+#[derive(Debug, Clone, Copy)]
+struct Insertion {
+    /// The offset in the author's source.
+    original: usize,
+    /// The offset in the rewritten source.
+    start: usize,
+    length: usize,
+}
 
 /// Rewrites a file. Most files are returned as they are.
 pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
@@ -47,42 +56,56 @@ pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
         edition,
         ..
     } = rewriter;
-    insertions.sort_by_key(|(at, _)| *at);
-    let mut out = match bytes {
+    let out = match bytes {
         Cow::Borrowed(_) => Cow::Borrowed(source),
         // Only ASCII was overwritten, and with ASCII.
         Cow::Owned(bytes) => {
             Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| source.to_owned()))
         }
     };
-    for (at, text) in insertions.iter().rev() {
-        out.to_mut().insert_str(*at, text);
-    }
+    insertions.sort_by_key(|(at, _)| *at);
+    let (source, insertions) = Insertions::put_into(out, &insertions);
     Rewritten {
-        source: out,
+        source,
         edition,
-        insertions: Insertions(insertions),
+        insertions,
     }
 }
 
 impl Insertions {
+    /// Puts the texts into the source, in the order of their offsets.
+    fn put_into<'a>(source: Cow<'a, str>, texts: &[(usize, String)]) -> (Cow<'a, str>, Self) {
+        if texts.is_empty() {
+            return (source, Self::default());
+        }
+        let mut out = String::with_capacity(source.len() + texts.len() * "optional ".len());
+        let mut insertions = Vec::with_capacity(texts.len());
+        let mut taken = 0;
+        for (at, text) in texts {
+            out.push_str(&source[taken..*at]);
+            taken = *at;
+            insertions.push(Insertion {
+                original: *at,
+                start: out.len(),
+                length: text.len(),
+            });
+            out.push_str(text);
+        }
+        out.push_str(&source[taken..]);
+        (Cow::Owned(out), Self(insertions))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The offset in the author's source of an offset in the rewritten one.
     pub(crate) fn original(&self, offset: usize) -> usize {
-        let mut shift = 0;
-        for (at, text) in &self.0 {
-            if offset <= at + shift {
-                break;
-            }
-            if offset < at + shift + text.len() {
-                return *at;
-            }
-            shift += text.len();
+        let before = self.0.partition_point(|insertion| insertion.start < offset);
+        match before.checked_sub(1).and_then(|last| self.0.get(last)) {
+            Some(last) => last.original + offset.saturating_sub(last.start + last.length),
+            None => offset,
         }
-        offset - shift
     }
 }
 
@@ -211,7 +234,7 @@ impl<'a> Rewriter<'a> {
             }
             at += 1;
         }
-        at
+        at.min(self.tokens.len())
     }
 
     /// The index of the `}` that ends the value of an option.
@@ -383,5 +406,97 @@ impl<'a> Rewriter<'a> {
 
     fn overwrite(&mut self, at: usize, text: &[u8]) {
         self.bytes.to_mut()[at..at + text.len()].copy_from_slice(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_parser_refuses_is_rewritten() {
+        for (source, expected) in [
+            ("syntax = \"proto3\"; message A { int32 a = 1; }", None),
+            (
+                "message A { extensions 1, 3; extensions 4 to max [verification = UNVERIFIED]; }",
+                None,
+            ),
+            (
+                "message A { extensions 1, 3 [verification = UNVERIFIED]; }",
+                Some("message A { extensions 1, 3 to 3 [verification = UNVERIFIED]; }"),
+            ),
+            (
+                "message A { extensions 4 to 2147483646; }",
+                Some("message A { extensions 4 to max       ; }"),
+            ),
+            (
+                "message A { extend B { optional A a = 536870912; optional A b = 5; } }",
+                Some("message A { extend B {                           optional A b = 5; } }"),
+            ),
+            (
+                "option (a) = -inf; option (b) = { c: -inf }; option (d) = -nan; option (e) = -1;",
+                Some(
+                    "option (a) = -1e999; option (b) = { c: -inf }; option (d) =  nan; option (e) = -1;",
+                ),
+            ),
+            (
+                "// edition\nedition = '2023'; message A { b c = 1; repeated d e = 2; map<f, g> h = 3; oneof i { j k = 4; } }",
+                Some(
+                    "// edition\n                  message A { optional b c = 1; repeated d e = 2; map<f, g> h = 3; oneof i { j k = 4; } }",
+                ),
+            ),
+            (
+                "edition = '2023'; message A { reserved a, b; reserved 1 to max; enum C { reserved d; E = 0; } extend .F { g h = 1; } }",
+                Some(
+                    "                  message A { reserved \"a\", \"b\"; reserved 1 to max; enum C { reserved \"d\"; E = 0; } extend .F { optional g h = 1; } }",
+                ),
+            ),
+            (
+                "edition = '2024'; import option 'a'; export message A { local enum B { C = 0; } local.D d = 1; export e = 2; }",
+                Some(
+                    "                  import        'a';        message A {       enum B { C = 0; } optional local.D d = 1; optional export e = 2; }",
+                ),
+            ),
+            (
+                "message A { optional group B = 1 { required int32 edition = 2; } }",
+                None,
+            ),
+        ] {
+            let rewritten = rewrite(source);
+            assert_eq!(rewritten.source, expected.unwrap_or(source), "for {source}");
+        }
+    }
+
+    #[test]
+    fn offsets_lead_back() {
+        let source = "edition = \"2023\"; message A { string a = 1; string b = 2; extensions 5 [x = -inf]; }";
+        let rewritten = rewrite(source);
+        for word in ["string a", "string b", "[x", "]"] {
+            let found = rewritten
+                .source
+                .find(word)
+                .map(|at| rewritten.insertions().original(at));
+            assert_eq!(found, source.find(word), "for {word}");
+        }
+        let label = rewritten
+            .source
+            .find("optional string b")
+            .map(|at| rewritten.insertions().original(at));
+        assert_eq!(label, source.find("string b"));
+        let end = rewritten.insertions().original(rewritten.source.len());
+        assert_eq!(end, source.len());
+    }
+
+    #[test]
+    fn no_source_is_too_broken() {
+        let source = "edition = \"2024\"; import option \"a\"; local message A { string a = -inf [x = { y: -nan }]; extensions 1, 2 [z = {}]; reserved b; map<c, d> e = 3; extend .F { g h = 999999999; } group I = 4 { } }\nservice J { rpc K(stream L) returns (M) { option (n) = -inf; } }";
+        for start in 0..source.len() {
+            for end in (start..source.len()).step_by(7) {
+                let part = &source[start..end];
+                let rewritten = rewrite(part);
+                let back = rewritten.insertions().original(rewritten.source.len());
+                assert_eq!(back, part.len(), "for {part}");
+            }
+        }
     }
 }
