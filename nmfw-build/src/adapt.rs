@@ -1,8 +1,8 @@
-//! Puts files that protoc takes so that prost-reflect takes them, too, and puts them back for descriptor sets.
+//! Changes files for the descriptor pool, which refuses some that protoc accepts, and undoes it for descriptor sets.
 //!
-//! prost-reflect refuses files of editions, items of message sets, types that are seen through more than one public
-//! import, and fields whose names differ in ways that only JSON may confuse. Nothing of that is of any meaning to what
-//! the pool is for here: names, comments and options. `docs/upstream.md` has the faults one by one. The changes are:
+//! The pool refuses files of editions, items of message sets, types that are visible through more than one public
+//! import, and fields whose names differ in ways that only JSON may confuse. All of it is without meaning for the
+//! pool's purpose here: names, comments and options. `docs/upstream.md` describes each fault. The changes are:
 //!
 //! - A file of an edition is a proto2 file in the pool. [`editions`](crate::editions) reads what prost-build has to know.
 //! - Files that public imports lead to are imports in the pool.
@@ -24,7 +24,7 @@ const FILE_MESSAGE: i32 = 4;
 const MESSAGE_FIELD: i32 = 2;
 const MESSAGE_NESTED: i32 = 3;
 
-/// What is different in the pool.
+/// The changes to a file for the pool.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Adapted {
     /// The syntax in the file, where the pool has proto2 instead.
@@ -185,7 +185,7 @@ fn remove_items(parent: &mut DynamicMessage, nested: &str) {
     }
 }
 
-/// Whether fields are alike to prost-reflect, and apart to protoc, which compares their names in JSON.
+/// Tells whether the pool confuses fields that protoc, which compares their names in JSON, tells apart.
 fn has_similar_names(message: &DescriptorProto) -> bool {
     let fields = || message.field.iter();
     let similar: BTreeSet<String> = fields()
@@ -196,7 +196,7 @@ fn has_similar_names(message: &DescriptorProto) -> bool {
         || message.nested_type.iter().any(has_similar_names)
 }
 
-/// The name that a field has in JSON by default.
+/// Returns the default name of a field in JSON.
 fn json_name(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut upper = false;
@@ -217,7 +217,7 @@ fn field_name(field: &DynamicMessage) -> String {
         .unwrap_or_default()
 }
 
-/// The message at a path of field numbers and indices.
+/// Returns the message at a path of field numbers and indices.
 fn at_path<'a>(file: &'a mut DynamicMessage, path: &[i32]) -> Option<&'a mut DynamicMessage> {
     let mut message = file;
     for step in path.chunks_exact(2) {

@@ -12,7 +12,7 @@ use crate::editions;
 use crate::error::Error;
 use crate::protos::{EncodedFiles, Protos};
 
-/// Builds the pool of an encoded set.
+/// Reads an encoded set.
 ///
 /// # Errors
 /// The bytes are no set, a file has an unknown syntax or edition or imports one that is not there, or the set
@@ -86,7 +86,7 @@ fn check(files: &[(FileDescriptorProto, Option<i32>)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// For each file, the files that it sees through public imports only.
+/// Returns, for each file, the files that are visible through public imports only.
 fn public_imports(files: &[(FileDescriptorProto, Option<i32>)]) -> Vec<Vec<String>> {
     let by_name: HashMap<&str, &FileDescriptorProto> =
         files.iter().map(|(file, _)| (file.name(), file)).collect();

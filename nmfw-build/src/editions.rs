@@ -1,8 +1,8 @@
 //! Editions, put in the terms of proto2 and proto3 for prost-build, which knows no others.
 //!
-//! A feature of a file holds for all that is in it, unless that says otherwise. prost-build needs three of them: whether
-//! a field knows that it is set, whether numbers are packed, and whether a message has a length in front of it. The
-//! others make no difference: prost checks strings always, and all its enums are open.
+//! A feature of a file holds for everything in it that does not set another one. Three of them matter: field presence,
+//! the encoding of repeated fields and that of messages. The others make no difference: prost checks strings always, and
+//! all its enums are open.
 
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -21,7 +21,7 @@ pub(crate) fn is_supported(edition: i32) -> bool {
     SUPPORTED.iter().any(|(_, number)| *number == edition)
 }
 
-/// The editions that are supported, for errors.
+/// Lists the supported editions, for errors.
 pub(crate) fn supported() -> String {
     SUPPORTED.map(|(name, _)| name).join(", ")
 }
@@ -52,7 +52,7 @@ impl Features {
         }
     }
 
-    /// The features of what is inside.
+    /// Returns the features of an element with these parents.
     fn with(self, inner: Option<Self>) -> Self {
         let inner = inner.unwrap_or_default();
         Self {

@@ -13,10 +13,10 @@ pub(crate) struct Fault {
     pub(crate) source: Source,
     labels: Vec<Label>,
     pub(crate) cause: Option<String>,
-    /// Facts that are of use.
+    /// Useful facts.
     pub(crate) notes: Vec<String>,
     pub(crate) help: Vec<String>,
-    /// Whether protoc may take what is refused here.
+    /// Set where protoc may accept the file.
     pub(crate) is_limit: bool,
     related: Vec<Fault>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Fault {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     pub(crate) file: String,
-    /// What is in it. Files of a descriptor set lack it.
+    /// Its content. Files of a descriptor set have none.
     pub(crate) text: Option<Arc<str>>,
 }
 
@@ -154,7 +154,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The offset, or the nearest one before it that is between two characters.
+/// Returns the offset, or the nearest one before it that is between two characters.
 fn floor(text: &str, offset: usize) -> usize {
     let mut offset = offset.min(text.len());
     while !text.is_char_boundary(offset) {

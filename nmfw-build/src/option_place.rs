@@ -1,11 +1,11 @@
-//! Where an option stands in the source.
+//! Finds the place of an option in the source.
 
 use prost_types::source_code_info::Location;
 
 use crate::protos::Protos;
 use crate::source::tokens::{Kind, tokens};
 
-/// What an option is written on.
+/// The element that an option belongs to, and the option.
 #[derive(Debug)]
 pub(crate) struct OptionPath<'a> {
     /// The service or method, in field numbers and indices.
@@ -62,7 +62,7 @@ fn start(location: &Location) -> Option<(i32, i32)> {
     Some((span.first()?.checked_add(1)?, span.get(1)?.checked_add(1)?))
 }
 
-/// The place of a field's name in the value of the statement.
+/// Finds the place of a field's name in the value of the statement.
 fn in_braces(source: &str, statement: &Location, field: &str) -> Option<(i32, i32)> {
     let &[line, column, ..] = statement.span.as_slice() else {
         return None;

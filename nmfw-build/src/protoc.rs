@@ -1,4 +1,4 @@
-//! The original compiler, for what cannot be parsed here.
+//! Runs the original compiler on files that cannot be parsed here.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::protos::Protos;
 /// The environment variable that other build tools take the path of protoc from.
 pub(crate) const VARIABLE: &str = "PROTOC";
 
-/// A protoc that can be started, or may be.
+/// A protoc program.
 #[derive(Debug, Clone)]
 pub(crate) struct Protoc {
     program: PathBuf,
-    /// Whether someone said to use this one.
+    /// Set for a program from the builder or the environment, not for one found in `PATH`.
     is_chosen: bool,
 }
 
@@ -27,16 +27,16 @@ pub(crate) struct Protoc {
 pub(crate) enum Refused {
     /// The program that was chosen does not run.
     NotStarted(io::Error),
-    /// It was chosen by nobody and does not run.
+    /// The program in `PATH` does not run.
     Unusable,
-    /// It found something wrong, in these words.
+    /// The program reported these errors.
     Errors(String),
-    /// What it wrote is of no use.
+    /// The program's descriptor set cannot be used.
     Set(Error),
 }
 
 impl Protoc {
-    /// Finds the chosen one, that of the environment or the one in `PATH`.
+    /// Finds the chosen program, that of the environment or the one in `PATH`.
     pub(crate) fn find(chosen: Option<&Path>) -> Option<Self> {
         let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
         if let Some(program) = chosen

@@ -1,4 +1,4 @@
-//! The files of a build, parsed and resolved, wherever they came from.
+//! The parsed and resolved files of a build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ pub(crate) struct Protos {
     pub(crate) pool: DescriptorPool,
     /// The files that are only imported.
     pub(crate) imported: BTreeSet<String>,
-    /// What is different in the pool, by the name of the file.
+    /// The changes to files for the pool, by the name of the file.
     pub(crate) adapted: BTreeMap<String, Adapted>,
     /// The author's source, where it is at hand.
     pub(crate) sources: BTreeMap<String, Arc<str>>,
-    /// The encoded descriptor set that all this came from.
+    /// The encoded descriptor set that the files came from.
     pub(crate) set: Option<Vec<u8>>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct EncodedFiles {
 }
 
 impl Protos {
-    /// The descriptor of a file as prost-build takes it.
+    /// Returns the descriptor of a file for prost-build.
     pub(crate) fn descriptor(&self, file: &FileDescriptor) -> FileDescriptorProto {
         let mut descriptor = file.file_descriptor_proto().clone();
         if let Some(adapted) = self.adapted.get(file.name()) {
@@ -46,7 +46,7 @@ impl Protos {
         descriptor
     }
 
-    /// The encoded descriptor set of all files: the one that was given, or one that is made.
+    /// Returns the encoded descriptor set of all files: the given one, or a new one.
     pub(crate) fn encoded_set(&self) -> Vec<u8> {
         if let Some(set) = &self.set {
             return set.clone();
@@ -54,7 +54,7 @@ impl Protos {
         let files = self.pool.files().map(|file| {
             let encoded = file.encode_to_vec();
             let adapted = self.adapted.get(file.name());
-            // What the pool encoded can be decoded.
+            // The pool's encoding always decodes.
             let undone = adapted.and_then(|adapted| adapted.undo(&encoded).ok());
             undone.unwrap_or(encoded)
         });

@@ -9,7 +9,7 @@ use crate::error::{Place, Problem};
 use crate::model::{self, Settings};
 
 const PACKAGE: &str = "google.protobuf";
-/// Where their files are.
+/// The folder of their files.
 const FOLDER: &str = "google/protobuf/";
 /// Types of these packages, and all in them, that files may define and prost-types lacks.
 const MISSING: [&str; 10] = [
@@ -25,7 +25,7 @@ const MISSING: [&str; 10] = [
     "google.protobuf.SymbolVisibility",
 ];
 
-/// Features of other languages. Their files have to be there, and nothing in them is of any meaning to Rust.
+/// Features of other languages. Files import them; none of them has a meaning for Rust.
 const FEATURES: [(&str, &str); 3] = [
     (
         "google/protobuf/cpp_features.proto",
@@ -41,13 +41,13 @@ const FEATURES: [(&str, &str); 3] = [
     ),
 ];
 
-/// The source that is used where the include folders have no such file.
+/// Returns the source of a file that the include folders lack.
 pub(crate) fn source(name: &str) -> Option<&'static str> {
     let found = FEATURES.iter().find(|(known, _)| *known == name);
     found.map(|(_, source)| *source)
 }
 
-/// The file that is used where the include folders have none.
+/// Returns the descriptor of a file that the include folders lack.
 pub(crate) fn file(name: &str) -> Option<FileDescriptorProto> {
     if !is_shipped_with_protoc(name) {
         return None;
@@ -69,12 +69,12 @@ pub(crate) fn file(name: &str) -> Option<FileDescriptorProto> {
     Some(file)
 }
 
-/// Whether protoc brings a file of this name, at least a newer one.
+/// Tells whether a protoc, perhaps a newer one, may bring a file of this name.
 pub(crate) fn is_shipped_with_protoc(name: &str) -> bool {
     name.starts_with(FOLDER)
 }
 
-/// Whether prost-build takes the types of this file from prost-types.
+/// Tells whether prost-build takes the types of this file from prost-types.
 pub(crate) fn is_in_package(file: &FileDescriptor) -> bool {
     is_below(file.package_name(), PACKAGE)
 }
@@ -147,7 +147,7 @@ fn is_in_prost_types(full_name: &str) -> bool {
     is_known && !MISSING.iter().any(|missing| is_below(full_name, missing))
 }
 
-/// Whether a name is this one or in it.
+/// Tells whether a name is the scope or in it.
 fn is_below(name: &str, scope: &str) -> bool {
     name.strip_prefix(scope)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

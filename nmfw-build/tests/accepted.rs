@@ -1,4 +1,4 @@
-//! What protoc takes is taken: from source without protoc, and from descriptor sets.
+//! Files that protoc accepts compile: from source without protoc, and from descriptor sets.
 //!
 //! Each folder of `tests/accepted` is one build. `nmfw-tests` gives the same files to protoc.
 

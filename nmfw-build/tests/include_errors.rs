@@ -1,4 +1,4 @@
-//! What users see when a file is not where it is looked for.
+//! Reports of missing files and include folders.
 
 #![allow(
     clippy::unwrap_used,

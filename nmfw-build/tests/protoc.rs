@@ -1,4 +1,4 @@
-//! When protoc is asked, which one, and what comes of it. The protoc of these tests is a shell script.
+//! The use of protoc for files that cannot be parsed here. The protoc of these tests is a shell script.
 
 #![cfg(unix)]
 #![allow(
@@ -14,7 +14,7 @@ use std::process::Command;
 use nmfw_build::{Builder, Error, configure};
 use tempfile::TempDir;
 
-/// Protobuf that cannot be parsed here, and never will.
+/// Source that no version of the parser accepts.
 const UNKNOWN: &str = "syntax = \"proto3\"; package a; frobnicate {}\n";
 
 /// A folder with a file, and a protoc that gives a set made of another one.
@@ -214,7 +214,7 @@ impl Place {
     }
 }
 
-/// No test of its own: what [`Place::in_environment`] runs, since the environment is that of the process.
+/// Not a test: [`Place::in_environment`] runs it, since the environment is that of the process.
 #[test]
 fn compiles_in_a_process() {
     let Some(dir) = std::env::var_os("NMFW_TEST_PLACE").map(PathBuf::from) else {

@@ -1,4 +1,4 @@
-//! Where the real `protoc` program comes from.
+//! Installs the real `protoc` program.
 
 use std::path::PathBuf;
 use std::process::Command;

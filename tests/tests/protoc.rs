@@ -1,4 +1,4 @@
-//! `nmfw-build` beside the real protoc: both take the same files, and the same code comes of it.
+//! Compares `nmfw-build` with the real protoc: both accept the same files, with the same code as result.
 
 use std::collections::BTreeMap;
 use std::fs;

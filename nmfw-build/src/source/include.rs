@@ -1,4 +1,4 @@
-//! The include folders: which name a file has, where it is, and what is near where it is not.
+//! The include folders: names and paths of files, and suggestions for a missing one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,22 +6,22 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::fault::Fault;
 
-/// Files that are looked at for a name that is near. A folder such as `/` has more than a build should read.
+/// The most directory entries to read for suggestions: a folder such as `/` has more than a build should read.
 const MAX_LISTED: usize = 10_000;
-/// Names that are suggested.
+/// The most suggestions in a report.
 const MAX_SUGGESTED: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Includes<'a>(pub(crate) &'a [PathBuf]);
 
 impl Includes<'_> {
-    /// The file of an import, in the first folder that has it.
+    /// Returns the path of an import, in the first folder that has it.
     pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
         let files = self.0.iter().map(|folder| folder.join(name));
         files.into_iter().find(|path| path.is_file())
     }
 
-    /// The name under which other files import this one.
+    /// Returns the name under which other files import this one.
     ///
     /// # Errors
     /// It is in none of the folders, or a folder before its own has another file of this name.
@@ -45,7 +45,7 @@ impl Includes<'_> {
         }
     }
 
-    /// What is left of the path in the first folder that it is in, by its text or, failing that, on the disk.
+    /// Returns the rest of the path below the first folder that it is in, by its text or, failing that, on the disk.
     fn name_below(&self, path: &Path) -> Option<String> {
         let plain = clean(path);
         let by_text = self
@@ -79,7 +79,7 @@ impl Includes<'_> {
         self.suggest(self.list_folders(fault), &path.to_string_lossy())
     }
 
-    /// Adds where a file that is not there was looked for, and what is near.
+    /// Adds the paths where a missing file was looked for, and suggestions.
     pub(crate) fn missing(&self, fault: Box<Fault>, name: &str) -> Box<Fault> {
         let looked_for: Vec<PathBuf> = self.0.iter().map(|folder| folder.join(name)).collect();
         let fault = if looked_for.is_empty() {
@@ -90,7 +90,7 @@ impl Includes<'_> {
         self.suggest(self.list_folders(fault), name)
     }
 
-    /// Adds the include folders that are not there.
+    /// Adds the missing include folders.
     fn list_folders(&self, mut fault: Box<Fault>) -> Box<Fault> {
         for folder in self.0.iter().filter(|folder| !folder.is_dir()) {
             let what = if folder.exists() {
@@ -111,7 +111,7 @@ impl Includes<'_> {
         fault.help(format!("there is {}", list(&near)))
     }
 
-    /// Files of nearly this name, best first.
+    /// Returns files of nearly this name, best first.
     fn near(&self, name: &str) -> Vec<PathBuf> {
         let wanted = name.rsplit('/').next().unwrap_or(name);
         let limit = 1 + wanted.len() / 5;
@@ -133,7 +133,7 @@ impl Includes<'_> {
     }
 }
 
-/// All `.proto` files below a folder, as far as `left` allows.
+/// Lists the `.proto` files below a folder, reading at most `left` entries.
 fn proto_files(folder: &Path, left: &mut usize) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -158,7 +158,7 @@ fn proto_files(folder: &Path, left: &mut usize) -> Vec<PathBuf> {
     files
 }
 
-/// How many characters have to be put in, taken out or replaced.
+/// Counts the characters to insert, remove or replace.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -182,7 +182,7 @@ pub(super) fn list(paths: &[PathBuf]) -> String {
     paths.join(", ")
 }
 
-/// The path without `.`.
+/// Returns the path without `.`.
 fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| *part != Component::CurDir)
@@ -196,7 +196,7 @@ fn is_same(left: &Path, right: &Path) -> bool {
             .is_ok_and(|left| right.canonicalize().is_ok_and(|right| left == right))
 }
 
-/// A path as imports write it: with slashes, and without `..`.
+/// Returns a path as imports write it: with slashes, and without `..`.
 fn import_name(path: &Path) -> Option<String> {
     let parts: Option<Vec<&str>> = path
         .components()

@@ -1,9 +1,9 @@
-//! Finds what the type names of a file mean, by the rules of protoc.
+//! Resolves the type names of a file by the rules of protoc.
 //!
-//! prost-reflect looks names up among all files of the pool, and only then asks whether the file is imported: in a tree
-//! where another file happens to have a package of a fitting name, it stops there, although protoc goes on. It also
-//! follows `import public` for one step only. So all names are made fully qualified before the pool sees them, and the
-//! files that public imports lead to are listed as imports. A name that is not found stays as it is: the pool reports it.
+//! prost-reflect looks a name up among all files of the pool, and only then checks that the file is imported: a package
+//! of a fitting name in an unrelated file ends its search, and protoc continues. It also follows `import public` for one
+//! step only. So all names are made fully qualified before the pool gets them, and the files behind public imports are
+//! added to the imports. A name that is not found stays as it is, and the pool reports it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,14 +12,14 @@ use prost_types::{
     UninterpretedOption,
 };
 
-/// Features that say what protoc checks.
+/// Features that only switch checks of protoc on and off.
 const CHECKS: [&str; 3] = [
     "default_symbol_visibility",
     "enforce_naming_style",
     "enforce_proto_limits",
 ];
 
-/// What a name can stand for.
+/// The kinds of named elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Symbol {
     Message,
@@ -28,7 +28,7 @@ enum Symbol {
     Extension,
 }
 
-/// What is looked for.
+/// The kind of element that a reference needs.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     /// The type of a field.
@@ -41,13 +41,13 @@ enum Wanted {
 pub(crate) struct Linker {
     symbols: HashMap<String, (usize, Symbol)>,
     files: HashMap<String, usize>,
-    /// For each file, what others see that import it: itself and the files that it imports publicly.
+    /// For each file, the files that an import of it makes visible: itself and its public imports.
     exports: Vec<BTreeSet<usize>>,
     names: Vec<String>,
     packages: Vec<String>,
 }
 
-/// What one file sees.
+/// The names that are visible in one file.
 struct View<'a> {
     symbols: &'a HashMap<String, (usize, Symbol)>,
     files: BTreeSet<usize>,
@@ -55,7 +55,7 @@ struct View<'a> {
 }
 
 impl Linker {
-    /// Makes the names in a file fully qualified, and returns the files that it sees through public imports.
+    /// Makes the names in a file fully qualified, and returns the files that are visible through public imports only.
     ///
     /// All files that it imports have to be linked before.
     pub(crate) fn link(&mut self, file: &mut FileDescriptorProto) -> Vec<String> {
@@ -255,7 +255,7 @@ impl View<'_> {
 
     fn options(&self, scope: &str, options: Option<&mut Vec<UninterpretedOption>>) {
         let Some(options) = options else { return };
-        // Only protoc itself reads them, and it leaves them out of descriptor sets. The pool has not heard of them.
+        // Only protoc itself reads them, and it leaves them out of descriptor sets. The pool does not know them.
         options.retain(|option| match option.name.as_slice() {
             [features, name, ..] => {
                 features.name_part != "features" || !CHECKS.contains(&name.name_part.as_str())
@@ -290,7 +290,7 @@ impl View<'_> {
 
     /// Looks a name up in the scope and in all that it is in, innermost first.
     ///
-    /// Of a name with dots, only the first part is looked up like that: where it is found decides.
+    /// For a name with dots, the first part is looked up, and the rest has to be where that is.
     fn find(&self, scope: &str, name: &str, wanted: Wanted) -> Option<String> {
         if name.starts_with('.') {
             return None;
@@ -337,7 +337,7 @@ impl View<'_> {
     }
 }
 
-/// The package and all that it is in.
+/// Returns the package and all that it is in.
 fn prefixes(package: &str) -> impl Iterator<Item = &str> {
     let dots = package.match_indices('.').map(|(at, _)| &package[..at]);
     dots.chain(Some(package).filter(|package| !package.is_empty()))

@@ -1,4 +1,4 @@
-//! Rewrites what protoc takes and protox-parse does not, into source that means the same to both.
+//! Rewrites syntax that protoc accepts and protox-parse refuses into source with the same meaning for both.
 //!
 //! `docs/upstream.md` has the faults. Lines stay where they are, and [`Rewritten`] maps columns back, so that positions
 //! in errors, comments and descriptor sets are those of the author's source.
@@ -28,7 +28,7 @@ pub(crate) struct Edition<'a> {
     pub(crate) length: usize,
 }
 
-/// Where text was put in.
+/// The places of inserted text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Insertions(Vec<Insertion>);
 
@@ -73,7 +73,7 @@ pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
 }
 
 impl Insertions {
-    /// Puts the texts into the source, in the order of their offsets.
+    /// Inserts texts, which are in the order of their offsets.
     fn put_into<'a>(source: Cow<'a, str>, texts: &[(usize, String)]) -> (Cow<'a, str>, Self) {
         if texts.is_empty() {
             return (source, Self::default());
@@ -99,7 +99,7 @@ impl Insertions {
         self.0.is_empty()
     }
 
-    /// The offset in the author's source of an offset in the rewritten one.
+    /// Returns the offset in the author's source of an offset in the rewritten one.
     pub(crate) fn original(&self, offset: usize) -> usize {
         let before = self.0.partition_point(|insertion| insertion.start < offset);
         match before.checked_sub(1).and_then(|last| self.0.get(last)) {
@@ -147,7 +147,7 @@ impl Rewritten<'_> {
     }
 }
 
-/// What a block holds.
+/// The kinds of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     File,
@@ -189,7 +189,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Takes out `edition = "2023";`, since the parser knows files without a syntax, which are proto2.
+    /// Blanks `edition = "2023";`: a file without a syntax is proto2 for the parser.
     ///
     /// Returns the index of the first token behind it.
     fn edition_statement(&mut self) -> usize {
@@ -214,7 +214,7 @@ impl<'a> Rewriter<'a> {
         4
     }
 
-    /// The index of the `;` that ends a statement, of the `{` that begins its block, or of a `}` that comes too early.
+    /// Returns the index of the `;` that ends a statement, of the `{` that begins its block, or of a `}` that comes too early.
     fn statement_end(&self, start: usize) -> usize {
         let mut at = start;
         let mut in_list = 0_usize;
@@ -237,7 +237,7 @@ impl<'a> Rewriter<'a> {
         at.min(self.tokens.len())
     }
 
-    /// The index of the `}` that ends the value of an option.
+    /// Returns the index of the `}` that ends the value of an option.
     fn value_end(&self, start: usize) -> usize {
         let mut depth = 0_usize;
         for (at, token) in self.tokens.iter().enumerate().skip(start) {
@@ -253,7 +253,7 @@ impl<'a> Rewriter<'a> {
         self.tokens.len()
     }
 
-    /// Rewrites the tokens from `start` up to `end`. Returns what its block holds, if it begins one.
+    /// Rewrites the tokens from `start` up to `end`. Returns the kind of its block, if it begins one.
     fn statement(&mut self, block: Block, start: usize, end: usize) -> Option<Block> {
         let begins_block = self.tokens.get(end).is_some_and(|token| token.is("{"));
         let start = self.visibility(start, end);
@@ -293,7 +293,7 @@ impl<'a> Rewriter<'a> {
         })
     }
 
-    /// Takes out the visibility of edition 2024, which is of no meaning to Rust. Returns the index behind it.
+    /// Blanks the visibility of edition 2024, which has no meaning for Rust. Returns the index behind it.
     fn visibility(&mut self, start: usize, end: usize) -> usize {
         let [first, second, third, ..] = self.tokens[start..end] else {
             return start;
@@ -301,7 +301,7 @@ impl<'a> Rewriter<'a> {
         let hidden = (first.is("export") || first.is("local"))
             && (second.is("message") || second.is("enum"))
             && third.kind == Kind::Word;
-        // An import for options only: what it may be used for is narrower, and that is all.
+        // An import for options only is like any other, with fewer uses.
         let option = first.is("import") && second.is("option") && third.kind == Kind::Text;
         if self.edition.is_none() || !(hidden || option) {
             return start;

@@ -29,7 +29,7 @@ impl<'a> Token<'a> {
         self.kind != Kind::Text && self.text == text
     }
 
-    /// The number, if it is a whole one.
+    /// Returns the value of a whole number.
     pub(crate) fn integer(&self) -> Option<u64> {
         if self.kind != Kind::Number {
             return None;
@@ -42,7 +42,7 @@ impl<'a> Token<'a> {
         u64::from_str_radix(digits, radix).ok()
     }
 
-    /// What is between the quotes. Escapes stay as they are.
+    /// Returns the text between the quotes. Escapes stay as they are.
     pub(crate) fn unquoted(&self) -> Option<&'a str> {
         let inner = self.text.get(1..self.text.len().checked_sub(1)?)?;
         (self.kind == Kind::Text).then_some(inner)
@@ -87,7 +87,7 @@ fn length_while(source: &str, matches: impl Fn(char) -> bool) -> usize {
     source.find(|c| !matches(c)).unwrap_or(source.len())
 }
 
-/// The length of the comment at the start.
+/// Returns the length of the comment at the start.
 fn comment(source: &str) -> Option<usize> {
     if source.starts_with("//") {
         return Some(source.find('\n').unwrap_or(source.len()));
@@ -110,7 +110,7 @@ fn number(source: &str) -> usize {
     end.unwrap_or(source.len())
 }
 
-/// The length of the string at the start. It ends with its line at the latest.
+/// Returns the length of the string at the start. It ends with its line at the latest.
 fn text(source: &str) -> usize {
     let mut chars = source.char_indices();
     let Some((_, quote)) = chars.next() else {
