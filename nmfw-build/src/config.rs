@@ -231,8 +231,8 @@ impl Builder {
 
     /// Uses this `protoc` for files that cannot be parsed without it.
     ///
-    /// Files are parsed here, and few need it; the error says so where it would help. By default the environment
-    /// variable `PROTOC` names it, or it is looked up in `PATH`. It is not started for files that compile without it.
+    /// Few files need one, and their error says so. By default the environment variable `PROTOC` names the program, or
+    /// it is looked up in `PATH`. It is not started for files that compile without it.
     ///
     /// ```
     /// let builder = nmfw_build::configure().protoc("/opt/protoc/bin/protoc");
@@ -245,11 +245,10 @@ impl Builder {
 
     /// Generates code for the files and everything they import.
     ///
-    /// The files are parsed here, without `protoc`. `google/protobuf/*.proto` and `nmfw/options.proto` are always found.
-    /// In a build script, cargo is told to run it again when one of the files read changes.
-    ///
-    /// Everything that protoc takes compiles: proto2, proto3 and the editions 2023, 2024 and 2026. What cannot be parsed here
-    /// is given to [`protoc`](Self::protoc), if there is one.
+    /// The files are parsed here, without `protoc`: proto2, proto3 and the editions 2023, 2024 and 2026. The well-known
+    /// files of Google and `nmfw/options.proto` are always found. In a build script, cargo is told to run it again when
+    /// one of the files read changes. Files that cannot be parsed here are given to [`protoc`](Self::protoc), if there
+    /// is one.
     ///
     /// # Errors
     /// A file is missing or does not compile, a service is not valid, a setting is not, or the code cannot be written.
@@ -269,19 +268,25 @@ impl Builder {
 
     /// Generates code for a descriptor set that is at hand as a value.
     ///
-    /// `prost_types` has no place for options it does not know, so the options of `nmfw/options.proto` are already lost
-    /// here; use [`compile_fds_bytes`](Self::compile_fds_bytes) or [`compile_fds_file`](Self::compile_fds_file) for files
+    /// `prost_types` has no place for options it does not know, so the options of `nmfw/options.proto` and the features of
+    /// editions are already lost here; use [`compile_fds_bytes`](Self::compile_fds_bytes) or [`compile_fds_file`](Self::compile_fds_file) for files
     /// that use them.
     ///
     /// # Errors
-    /// As [`compile_protos`](Self::compile_protos); also if a file imports `nmfw/options.proto`, since ignoring its
-    /// options silently would be worse.
+    /// As [`compile_protos`](Self::compile_protos); also if a file is of an edition or imports `nmfw/options.proto`, since
+    /// ignoring its features and options silently would be worse.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as prost-build and tonic-build have it, for a set that is made for this call"
     )]
     pub fn compile_fds(self, set: FileDescriptorSet) -> Result<(), Error> {
         for file in &set.file {
+            if file.syntax() == "editions" {
+                return Err(Error::config(format!(
+                    "`{}` is of an edition, and a decoded FileDescriptorSet has lost which one. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    file.name(),
+                )));
+            }
             if file.dependency.iter().any(|import| import == options::FILE) {
                 return Err(Error::config(format!(
                     "`{}` uses `{}`, and a decoded FileDescriptorSet has lost its options. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",

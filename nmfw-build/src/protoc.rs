@@ -1,10 +1,12 @@
 //! Runs the original compiler on files that cannot be parsed here.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::descriptor_set;
 use crate::error::Error;
@@ -13,6 +15,8 @@ use crate::protos::Protos;
 
 /// The environment variable that other build tools take the path of protoc from.
 pub(crate) const VARIABLE: &str = "PROTOC";
+/// The time for a run. The 8,000 files of Google's APIs take protoc some 10 s.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A protoc program.
 #[derive(Debug, Clone)]
@@ -25,8 +29,8 @@ pub(crate) struct Protoc {
 /// Why there is no descriptor set.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// The program that was chosen does not run.
-    NotStarted(io::Error),
+    /// The program that was chosen does not run, or does not end.
+    NotRun(io::Error),
     /// The program in `PATH` does not run.
     Unusable,
     /// The program reported these errors.
@@ -67,7 +71,7 @@ impl Protoc {
     pub(crate) fn compile(
         &self,
         files: &[PathBuf],
-        names: &[String],
+        names: &BTreeSet<String>,
         includes: &[PathBuf],
     ) -> Result<Protos, Refused> {
         let io = |error| Refused::Set(Error::io("create", &std::env::temp_dir(), error));
@@ -94,20 +98,71 @@ impl Protoc {
             argument.push(folder);
             command.arg(argument);
         }
-        let run = command.args(files).output();
-        let run = run.map_err(|error| match self.is_chosen {
-            true => Refused::NotStarted(error),
-            false => Refused::Unusable,
-        })?;
-        if !run.status.success() {
-            return Err(Refused::Errors(
-                String::from_utf8_lossy(&run.stderr).trim().to_owned(),
-            ));
+        command.args(files);
+        let errors = scratch.path().join("errors");
+        match run(&mut command, &errors, LIMIT) {
+            Ok(true) => {}
+            Ok(false) => {
+                let text = fs::read(&errors).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).trim().to_owned();
+                return Err(Refused::Errors(text));
+            }
+            Err(error) if self.is_chosen => return Err(Refused::NotRun(error)),
+            Err(_) => return Err(Refused::Unusable),
         }
         let bytes = fs::read(&set).map_err(|error| Refused::Set(Error::io("read", &set, error)))?;
         let mut protos = descriptor_set::read(&bytes).map_err(Refused::Set)?;
         let all = protos.pool.files().map(|file| file.name().to_owned());
         protos.imported = all.filter(|name| !names.contains(name)).collect();
         Ok(protos)
+    }
+}
+
+/// Runs a program to its end, with its errors in a file. Returns whether it was successful.
+fn run(command: &mut Command, errors: &Path, limit: Duration) -> io::Result<bool> {
+    // A file and not a pipe, which would have to be read meanwhile.
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(errors)?)
+        .spawn()?;
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            let what = format!("it did not end within {} s", limit.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let errors = dir.path().join("errors");
+        let shell = |script: &str, limit| {
+            let mut command = Command::new("sh");
+            run(command.args(["-c", script]), &errors, limit)
+        };
+        let long = Duration::from_secs(60);
+        assert!(shell("exit 0", long)?);
+        assert!(!shell("echo no >&2; exit 1", long)?);
+        let start = Instant::now();
+        let late = shell("exec sleep 600", Duration::from_millis(50));
+        assert_eq!(
+            late.map_err(|error| error.kind()),
+            Err(io::ErrorKind::TimedOut)
+        );
+        assert!(start.elapsed() < long);
+        Ok(())
     }
 }

@@ -124,6 +124,19 @@ fn a_decoded_set_that_lost_options_is_an_error() {
 }
 
 #[test]
+fn a_decoded_set_that_lost_its_edition_is_an_error() {
+    let file = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        syntax: Some("editions".into()),
+        ..Default::default()
+    };
+    let set = FileDescriptorSet { file: vec![file] };
+    let error = configure().compile_fds(set).unwrap_err().to_string();
+    assert!(error.contains("`a.proto` is of an edition"), "{error}");
+    assert!(error.contains("compile_fds_bytes"), "{error}");
+}
+
+#[test]
 fn a_decoded_set_without_options_is_fine() {
     let dir = tempfile::tempdir().unwrap();
     let set = dir.path().join("set.bin");

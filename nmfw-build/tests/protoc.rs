@@ -124,7 +124,7 @@ fn the_error_is_that_of_the_parser() {
         place.compile(configure().protoc(&missing)).unwrap_err()
     );
     let expected = format!(
-        "= note: `{}`, which was chosen as protoc, does not start: ",
+        "= note: `{}`, which was chosen as protoc, does not run: ",
         missing.display()
     );
     assert_contains(&report, &["but found 'frobnicate'", &expected]);

@@ -37,7 +37,13 @@ pub(crate) fn parse(
     for path in &loader.read {
         rerun_if_changed(path);
     }
-    let result = result.and_then(|names| resolve(&mut loader.files, &names, &loader.includes));
+    let result = result.and_then(|names| {
+        resolve(
+            &mut loader.files,
+            &names.into_iter().collect(),
+            &loader.includes,
+        )
+    });
     let fault = match result {
         Ok(mut protos) => {
             protos.sources = loader.sources();
@@ -95,7 +101,7 @@ fn ask_protoc(
         .map(|(name, given)| loader.includes.find(name).unwrap_or_else(|| given.clone()))
         .collect();
     let program = protoc.program().display();
-    match protoc.compile(&files, &names, includes) {
+    match protoc.compile(&files, &names.into_iter().collect(), includes) {
         Ok(mut protos) => {
             let all = protos.pool.files();
             let files = all.filter_map(|file| loader.includes.find(file.name()));
@@ -105,9 +111,9 @@ fn ask_protoc(
             protos.sources = loader.sources();
             Ok(protos)
         }
-        Err(Refused::NotStarted(error)) => Err(fault
+        Err(Refused::NotRun(error)) => Err(fault
             .note(format!(
-                "`{program}`, which was chosen as protoc, does not start: {error}"
+                "`{program}`, which was chosen as protoc, does not run: {error}"
             ))
             .into()),
         Err(Refused::Errors(text)) if fault.is_limit => Err(fault

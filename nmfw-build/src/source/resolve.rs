@@ -1,5 +1,6 @@
 //! Makes the pool of files that were loaded.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use prost::Message;
@@ -17,7 +18,7 @@ use crate::reason;
 /// Adds the files, in an order in which imports come first, to a pool. The build is of those with these names.
 pub(super) fn resolve(
     files: &mut [Loaded],
-    names: &[String],
+    names: &BTreeSet<String>,
     includes: &Includes<'_>,
 ) -> Result<Protos, Box<Fault>> {
     let mut protos = Protos::default();
