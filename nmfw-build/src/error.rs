@@ -90,7 +90,14 @@ impl Error {
             file: error.file().unwrap_or_default().to_owned(),
             text: None,
         };
-        Kind::DescriptorSet(Fault::from_diagnostic(error, &source, &|offset| offset)).into()
+        let mut fault = Fault::from_diagnostic(error, &source, &|offset| offset);
+        if let Some(file) = error.file() {
+            // Without source information there is no line.
+            let place = error.line().zip(error.column());
+            let place = place.map(|(line, column)| format!(":{}:{}", line + 1, column + 1));
+            fault = fault.note(format!("in {file}{}", place.unwrap_or_default()));
+        }
+        Kind::DescriptorSet(fault).into()
     }
 
     pub(crate) fn generate(what: impl Into<String>) -> Self {

@@ -222,7 +222,10 @@ fn a_set_that_cannot_be_used_is_an_error() {
             "`a.proto` imports `nowhere.proto`, which is not in the set",
         ),
         (file(no_name), "a file in it has no name"),
-        (file(bad_type), "Missing"),
+        (
+            file(bad_type),
+            "error: name '.Missing' is not defined\n  = note: in a.proto\n",
+        ),
     ] {
         let report = format!(
             "{:?}",
