@@ -1,12 +1,10 @@
 //! The builder: everything about generation that can be chosen.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use prost_reflect::DescriptorPool;
 use prost_types::FileDescriptorSet;
 
 use crate::descriptor_set;
@@ -19,6 +17,7 @@ use crate::names;
 use crate::options;
 use crate::output::{self, OutDir};
 use crate::permissions::PermissionFiles;
+use crate::protos::Protos;
 use crate::source;
 
 /// Chooses what is generated, and how. Made by [`configure`](crate::configure).
@@ -43,6 +42,7 @@ pub struct Builder {
     file_descriptor_set_path: Option<PathBuf>,
     permissions: Option<PermissionFiles>,
     runtime_path: String,
+    protoc: Option<PathBuf>,
     settings: Settings,
 }
 
@@ -55,6 +55,7 @@ impl Builder {
             file_descriptor_set_path: None,
             permissions: None,
             runtime_path: "::nmfw".to_owned(),
+            protoc: None,
             settings: Settings {
                 client: true,
                 server: true,
@@ -89,6 +90,8 @@ impl Builder {
     }
 
     /// Also writes the encoded `FileDescriptorSet`, with all imports, comments and options.
+    ///
+    /// A set that code is generated from is written as it is. Sets made of `.proto` files lack extensions of message sets.
     pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.file_descriptor_set_path = Some(path.into());
         self
@@ -226,10 +229,26 @@ impl Builder {
         self
     }
 
+    /// Uses this `protoc` for files that cannot be parsed without it.
+    ///
+    /// Few files need one, and their error says so. By default the environment variable `PROTOC` names the program, or
+    /// it is looked up in `PATH`. It is not started for files that compile without it.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().protoc("/opt/protoc/bin/protoc");
+    /// # let _ = builder;
+    /// ```
+    pub fn protoc(mut self, program: impl Into<PathBuf>) -> Self {
+        self.protoc = Some(program.into());
+        self
+    }
+
     /// Generates code for the files and everything they import.
     ///
-    /// The files are parsed here, without `protoc`. `google/protobuf/*.proto` and `nmfw/options.proto` are always found.
-    /// In a build script, cargo is told to run it again when one of the files read changes.
+    /// The files are parsed here, without `protoc`: proto2, proto3 and the editions 2023, 2024 and 2026. The well-known
+    /// files of Google and `nmfw/options.proto` are always found. In a build script, cargo is told to run it again when
+    /// one of the files read changes. Files that cannot be parsed here are given to [`protoc`](Self::protoc), if there
+    /// is one.
     ///
     /// # Errors
     /// A file is missing or does not compile, a service is not valid, a setting is not, or the code cannot be written.
@@ -243,27 +262,31 @@ impl Builder {
             .iter()
             .map(|path| path.as_ref().to_owned())
             .collect();
-        let compiler = source::parse(&protos, &includes)?;
-        let imported = compiler.files().filter(|file| file.is_import());
-        let imported = imported.map(|file| file.name().to_owned()).collect();
-        self.compile(&compiler.descriptor_pool(), &imported)
+        let protos = source::parse(&protos, &includes, self.protoc.as_deref())?;
+        self.compile(&protos)
     }
 
     /// Generates code for a descriptor set that is at hand as a value.
     ///
-    /// `prost_types` has no place for options it does not know, so the options of `nmfw/options.proto` are already lost
-    /// here; use [`compile_fds_bytes`](Self::compile_fds_bytes) or [`compile_fds_file`](Self::compile_fds_file) for files
+    /// `prost_types` has no place for options it does not know, so the options of `nmfw/options.proto` and the features of
+    /// editions are already lost here; use [`compile_fds_bytes`](Self::compile_fds_bytes) or [`compile_fds_file`](Self::compile_fds_file) for files
     /// that use them.
     ///
     /// # Errors
-    /// As [`compile_protos`](Self::compile_protos); also if a file imports `nmfw/options.proto`, since ignoring its
-    /// options silently would be worse.
+    /// As [`compile_protos`](Self::compile_protos); also if a file is of an edition or imports `nmfw/options.proto`, since
+    /// ignoring its features and options silently would be worse.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as prost-build and tonic-build have it, for a set that is made for this call"
     )]
     pub fn compile_fds(self, set: FileDescriptorSet) -> Result<(), Error> {
         for file in &set.file {
+            if file.syntax() == "editions" {
+                return Err(Error::config(format!(
+                    "`{}` is of an edition, and a decoded FileDescriptorSet has lost which one. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    file.name(),
+                )));
+            }
             if file.dependency.iter().any(|import| import == options::FILE) {
                 return Err(Error::config(format!(
                     "`{}` uses `{}`, and a decoded FileDescriptorSet has lost its options. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
@@ -282,7 +305,7 @@ impl Builder {
     /// # Errors
     /// As [`compile_protos`](Self::compile_protos); also if the set is damaged or an imported file is not in it.
     pub fn compile_fds_bytes(self, set: &[u8]) -> Result<(), Error> {
-        self.compile(&descriptor_set::pool(set)?, &BTreeSet::new())
+        self.compile(&descriptor_set::read(set)?)
     }
 
     /// Generates code for a file with an encoded `FileDescriptorSet`.
@@ -296,17 +319,17 @@ impl Builder {
         self.compile_fds_bytes(&set)
     }
 
-    fn compile(mut self, pool: &DescriptorPool, imported: &BTreeSet<String>) -> Result<(), Error> {
+    fn compile(mut self, protos: &Protos) -> Result<(), Error> {
         let target = self.target()?;
         self.check_settings()?;
-        extern_path::check(pool, &self.settings)?;
+        extern_path::check(&protos.pool, &self.settings)?;
         let dir = OutDir::find(self.out_dir.as_deref())?;
-        let services = model::build(pool, imported, &self.settings)?;
+        let services = model::build(protos, &self.settings)?;
         let packages =
-            generator::generate(pool, &mut self.config, &services, &self.settings, &target)?;
+            generator::generate(protos, &mut self.config, &services, &self.settings, &target)?;
         output::write(&dir, &packages, self.include_file.as_deref())?;
         if let Some(path) = &self.file_descriptor_set_path {
-            output::write_if_changed(path, &pool.encode_to_vec())?;
+            output::write_if_changed(path, &protos.encoded_set())?;
         }
         if let Some(files) = &self.permissions {
             files.write(&services)?;
@@ -369,6 +392,7 @@ impl fmt::Debug for Builder {
             .field("include_file", &self.include_file)
             .field("permissions", &self.permissions)
             .field("runtime_path", &self.runtime_path)
+            .field("protoc", &self.protoc)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -1,43 +1,75 @@
 //! Takes in descriptor sets, which come from other tools and may be anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::catch_unwind;
 
 use prost::Message;
 use prost_reflect::DescriptorPool;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_types::FileDescriptorProto;
 
-use crate::error::{Error, Kind};
+use crate::adapt::{Adapted, WithEdition};
+use crate::editions;
+use crate::error::Error;
+use crate::protos::{EncodedFiles, Protos};
 
-/// Builds the pool of an encoded set.
+/// Reads an encoded set.
 ///
 /// # Errors
-/// The bytes are no set, a file is not proto2 or proto3 or imports one that is not there, or the set contradicts itself.
-pub(crate) fn pool(bytes: &[u8]) -> Result<DescriptorPool, Error> {
-    let set = FileDescriptorSet::decode(bytes)
-        .map_err(|error| Error::set(format!("these bytes are no FileDescriptorSet: {error}")))?;
-    check(&set)?;
+/// The bytes are no set, a file has an unknown syntax or edition or imports one that is not there, or the set
+/// contradicts itself.
+pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
+    let no_set = |error| Error::set(format!("these bytes are no FileDescriptorSet: {error}"));
+    let mut encoded = EncodedFiles::decode(bytes).map_err(no_set)?;
+    let mut files = Vec::new();
+    for file in &encoded.file {
+        let edition = WithEdition::decode(file.as_slice())
+            .map_err(no_set)?
+            .edition;
+        files.push((
+            FileDescriptorProto::decode(file.as_slice()).map_err(no_set)?,
+            edition,
+        ));
+    }
+    check(&files)?;
+    let public = public_imports(&files);
+    let mut adapted = BTreeMap::new();
+    for (((file, edition), public), encoded) in files.iter().zip(public).zip(&mut encoded.file) {
+        let edition = edition.filter(|_| file.syntax() == "editions");
+        let found = Adapted::find(file, edition, public);
+        if found.is_needed() {
+            *encoded = found.apply(encoded).map_err(no_set)?;
+            adapted.insert(file.name().to_owned(), found);
+        }
+    }
+    let pool_bytes = encoded.encode_to_vec();
     // prost-reflect panics while it makes the message of some errors.
-    let pool = catch_unwind(|| DescriptorPool::decode(bytes))
+    let pool = catch_unwind(|| DescriptorPool::decode(pool_bytes.as_slice()))
         .map_err(|_| Error::set("it contradicts itself".to_owned()))?;
-    Ok(pool.map_err(Kind::DescriptorSet)?)
+    Ok(Protos {
+        pool: pool.map_err(|error| Error::contradiction(&error))?,
+        adapted,
+        set: Some(bytes.to_vec()),
+        ..Protos::default()
+    })
 }
 
-fn check(set: &FileDescriptorSet) -> Result<(), Error> {
-    let names: BTreeSet<&str> = set.file.iter().map(FileDescriptorProto::name).collect();
-    for file in &set.file {
+fn check(files: &[(FileDescriptorProto, Option<i32>)]) -> Result<(), Error> {
+    let names: BTreeSet<&str> = files.iter().map(|(file, _)| file.name()).collect();
+    for (file, edition) in files {
         let name = file.name();
         if name.is_empty() {
             return Err(Error::set("a file in it has no name".to_owned()));
         }
-        match file.syntax() {
-            "" | "proto2" | "proto3" => {}
-            "editions" => {
+        match (file.syntax(), edition) {
+            ("" | "proto2" | "proto3", _) => {}
+            ("editions", Some(edition)) if editions::is_supported(*edition) => {}
+            ("editions", _) => {
                 return Err(Error::set(format!(
-                    "`{name}` uses editions, which are not supported yet; proto2 and proto3 are"
+                    "`{name}` has an edition that is not supported; supported are the editions {}, proto2 and proto3",
+                    editions::supported()
                 )));
             }
-            other => {
+            (other, _) => {
                 return Err(Error::set(format!(
                     "`{name}` has the unknown syntax `{other}`"
                 )));
@@ -52,4 +84,26 @@ fn check(set: &FileDescriptorSet) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Returns, for each file, the files that are visible through public imports only.
+fn public_imports(files: &[(FileDescriptorProto, Option<i32>)]) -> Vec<Vec<String>> {
+    let by_name: HashMap<&str, &FileDescriptorProto> =
+        files.iter().map(|(file, _)| (file.name(), file)).collect();
+    let seen_by = |file: &FileDescriptorProto| {
+        let direct: BTreeSet<&str> = file.dependency.iter().map(String::as_str).collect();
+        let mut seen = direct.clone();
+        let mut left: Vec<&str> = direct.iter().copied().collect();
+        while let Some(import) = left.pop().and_then(|name| by_name.get(name)) {
+            let public = import.public_dependency.iter();
+            let names =
+                public.filter_map(|index| import.dependency.get(usize::try_from(*index).ok()?));
+            left.extend(names.map(String::as_str).filter(|name| seen.insert(name)));
+        }
+        let public = seen
+            .into_iter()
+            .filter(|name| !direct.contains(name) && *name != file.name());
+        public.map(str::to_owned).collect()
+    };
+    files.iter().map(|(file, _)| seen_by(file)).collect()
 }

@@ -4,10 +4,9 @@ use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use miette::Diagnostic;
 use prost_reflect::DescriptorError;
 
-use crate::reason::Reason;
+use crate::fault::{Fault, Source};
 
 /// Why no code was generated.
 ///
@@ -31,12 +30,9 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error("the .proto files do not compile")]
-    Protobuf {
-        source: protox::Error,
-        reason: Reason,
-    },
+    Protobuf(#[source] Box<Fault>),
     #[error("the descriptor set cannot be used")]
-    DescriptorSet(#[source] DescriptorError),
+    DescriptorSet(#[source] Box<Fault>),
     #[error("the descriptor set cannot be used: {what}")]
     BrokenSet { what: String },
     #[error("{}", count(.0))]
@@ -88,6 +84,22 @@ impl Error {
         Kind::BrokenSet { what }.into()
     }
 
+    /// The files of a descriptor set do not fit together.
+    pub(crate) fn contradiction(error: &DescriptorError) -> Self {
+        let source = Source {
+            file: error.file().unwrap_or_default().to_owned(),
+            text: None,
+        };
+        let mut fault = Fault::from_diagnostic(error, &source, &|offset| offset);
+        if let Some(file) = error.file() {
+            // Without source information there is no line.
+            let place = error.line().zip(error.column());
+            let place = place.map(|(line, column)| format!(":{}:{}", line + 1, column + 1));
+            fault = fault.note(format!("in {file}{}", place.unwrap_or_default()));
+        }
+        Kind::DescriptorSet(fault).into()
+    }
+
     pub(crate) fn generate(what: impl Into<String>) -> Self {
         Kind::Generate { what: what.into() }.into()
     }
@@ -99,6 +111,12 @@ impl Error {
             source,
         }
         .into()
+    }
+}
+
+impl From<Box<Fault>> for Error {
+    fn from(fault: Box<Fault>) -> Self {
+        Kind::Protobuf(fault).into()
     }
 }
 
@@ -126,20 +144,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{self}")?;
         match &*self.kind {
-            Kind::Protobuf { source, reason } => {
-                diagnostic(f, source)?;
-                if let Some(cause) = &reason.cause {
-                    writeln!(f, "  = cause: {cause}")?;
-                }
-                if let Some(help) = &reason.help {
-                    writeln!(f, "  = help: {help}")?;
-                }
-                if source.is_file_not_found() {
-                    f.write_str("  = help: files and their imports have to be in one of the include folders\n")?;
-                }
-                Ok(())
-            }
-            Kind::DescriptorSet(error) => diagnostic(f, error),
+            Kind::Protobuf(fault) | Kind::DescriptorSet(fault) => fault.report(f),
             Kind::Problems(problems) => problems
                 .iter()
                 .try_for_each(|problem| write!(f, "\n{problem}")),
@@ -171,67 +176,4 @@ impl fmt::Display for Problem {
             writeln!(f, "  = help: {help}")
         }
     }
-}
-
-/// Writes a diagnostic the way rustc does: the message, then each place with its line and a caret.
-fn diagnostic(f: &mut fmt::Formatter<'_>, error: &dyn Diagnostic) -> fmt::Result {
-    writeln!(f, "\nerror: {error}")?;
-    let mut editions = false;
-    for label in error.labels().into_iter().flatten() {
-        // With a line around it: without, miette gives what is labelled and not the line it is on.
-        let source = error.source_code();
-        let found = source.and_then(|code| code.read_span(label.inner(), 1, 1).ok());
-        let Some(found) = found else { continue };
-        let offset = label.offset().saturating_sub(found.span().offset());
-        let (before, after) = found.data().split_at_checked(offset).unwrap_or_default();
-        let start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let end = after
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(after.len());
-        let head = printable(&before[start..]);
-        let tail = printable(&after[..end]);
-        let tail = tail.trim_end();
-
-        let number = found.line() + before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let number = number.to_string();
-        let column = head.chars().count();
-        // A span may go over several lines; the caret stays on its first.
-        let width = label.len().min(tail.chars().count()).max(1);
-        let gutter = number.len();
-        let name = found.name().unwrap_or("(no name)");
-        writeln!(f, "{:gutter$}--> {name}:{number}:{}", "", column + 1)?;
-        writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{number} | {head}{tail}")?;
-        let text = label.label().unwrap_or_default();
-        let caret = format!("{:column$}{} {text}", "", "^".repeat(width));
-        writeln!(f, "{:gutter$} | {}", "", caret.trim_end())?;
-        editions |= format!("{head}{tail}").trim_start().starts_with("edition");
-    }
-    if let Some(help) = error.help() {
-        writeln!(f, "  = help: {help}")?;
-    }
-    if editions {
-        writeln!(
-            f,
-            "  = help: editions are not supported yet; write `syntax = \"proto3\";` instead"
-        )?;
-    }
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        writeln!(f, "  = cause: {cause}")?;
-        source = cause.source();
-    }
-    for related in error.related().into_iter().flatten() {
-        diagnostic(f, related)?;
-    }
-    Ok(())
-}
-
-/// Source as it can stand above a caret: a tab is as wide as any other character.
-fn printable(source: &[u8]) -> String {
-    String::from_utf8_lossy(source).replace('\t', " ")
 }

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use prost_build::{Config, Module, ServiceGenerator};
-use prost_reflect::DescriptorPool;
 
 use crate::comments;
 use crate::debug;
@@ -16,6 +15,7 @@ use crate::lints;
 use crate::model::{Service, Settings};
 use crate::names;
 use crate::options;
+use crate::protos::Protos;
 
 /// The code of one package.
 #[derive(Debug)]
@@ -45,16 +45,17 @@ impl ServiceGenerator for Recorder {
 
 /// Generates the code of all packages in the pool, in the order of their names.
 pub(crate) fn generate(
-    pool: &DescriptorPool,
+    protos: &Protos,
     config: &mut Config,
     services: &[Service],
     settings: &Settings,
     target: &Target,
 ) -> Result<Vec<Package>, Error> {
+    let pool = &protos.pool;
     let mut requests = Vec::new();
     let mut packages = BTreeMap::new();
     for file in pool.files().filter(|file| file.name() != options::FILE) {
-        let mut descriptor = file.file_descriptor_proto().clone();
+        let mut descriptor = protos.descriptor(&file);
         comments::complete(&mut descriptor);
         let module = Module::from_protobuf_package_name(file.package_name());
         packages

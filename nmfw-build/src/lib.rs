@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod adapt;
 mod check;
 mod collisions;
 mod comments;
@@ -9,17 +10,22 @@ mod config;
 mod debug;
 mod descriptor_set;
 mod docs;
+mod editions;
 mod emit;
 mod error;
 mod extern_path;
+mod fault;
 mod generator;
 mod inline;
 mod lints;
 mod model;
 mod names;
+mod option_place;
 mod options;
 mod output;
 mod permissions;
+mod protoc;
+mod protos;
 mod reason;
 mod source;
 mod well_known;

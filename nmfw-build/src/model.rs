@@ -1,18 +1,18 @@
 //! The services of a build, with everything decided that generated code needs: names, subjects, options, comments.
 
-use std::collections::BTreeSet;
-
-use prost_reflect::{DescriptorPool, FileDescriptor, MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{FileDescriptor, MethodDescriptor, ServiceDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 use prost_types::source_code_info::Location;
 
 use crate::check;
 use crate::collisions;
-use crate::comments::{self, FILE_SERVICE, SERVICE_METHOD};
+use crate::comments::{self, FILE_SERVICE, METHOD_OPTIONS, SERVICE_METHOD, SERVICE_OPTIONS};
 use crate::docs;
 use crate::error::{Error, Kind, Place, Problem};
 use crate::names;
+use crate::option_place::{self, OptionPath};
 use crate::options::{self, Common, Complaint};
+use crate::protos::Protos;
 use crate::well_known;
 
 /// What the builder decides for all services.
@@ -94,23 +94,20 @@ pub(crate) struct MethodKind {
 ///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
-pub(crate) fn build(
-    pool: &DescriptorPool,
-    imported: &BTreeSet<String>,
-    settings: &Settings,
-) -> Result<Vec<Service>, Error> {
+pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>, Error> {
+    let pool = &protos.pool;
     let mut problems = Vec::new();
     let services: Vec<Service> = pool
         .services()
         .filter(|service| {
-            let only_imported = imported.contains(service.parent_file().name());
+            let only_imported = protos.imported.contains(service.parent_file().name());
             !(only_imported && settings.is_extern(service.full_name()))
         })
-        .map(|service| read_service(&service, settings, &mut problems))
+        .map(|service| read_service(&service, protos, settings, &mut problems))
         .collect();
     check::services(&services, pool, settings, &mut problems);
     collisions::messages(pool, settings, &mut problems);
-    well_known::impostors(pool, settings, &mut problems);
+    well_known::unavailable(pool, settings, &mut problems);
     if problems.is_empty() {
         return Ok(services);
     }
@@ -121,6 +118,7 @@ pub(crate) fn build(
 
 fn read_service(
     service: &ServiceDescriptor,
+    protos: &Protos,
     settings: &Settings,
     problems: &mut Vec<Problem>,
 ) -> Service {
@@ -134,7 +132,12 @@ fn read_service(
     };
     let mut complaints = Vec::new();
     let options = options::service(service.parent_pool(), &service.options(), &mut complaints);
-    report(problems, &place, complaints);
+    let option = OptionPath {
+        element: &path,
+        options: SERVICE_OPTIONS,
+        extension: options::SERVICE,
+    };
+    report(problems, protos, &option, &place, complaints);
 
     let tokens = names::tokens(service.package_name(), service.name());
     let prefix = Some(&settings.subject_prefix).filter(|prefix| !prefix.is_empty());
@@ -177,7 +180,7 @@ fn read_service(
         methods: service
             .methods()
             .zip(0..)
-            .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
+            .map(|(method, index)| read_method(&method, protos, &path, index, &place, problems))
             .collect(),
         place,
     }
@@ -185,12 +188,13 @@ fn read_service(
 
 fn read_method(
     method: &MethodDescriptor,
-    file: &FileDescriptor,
+    protos: &Protos,
     service_path: &[i32],
     index: i32,
     service: &Place,
     problems: &mut Vec<Problem>,
 ) -> Method {
+    let file = &method.parent_file();
     let mut path = service_path.to_vec();
     path.extend([SERVICE_METHOD, index]);
     let place = Place {
@@ -200,7 +204,12 @@ fn read_method(
     };
     let mut complaints = Vec::new();
     let options = options::method(method.parent_pool(), &method.options(), &mut complaints);
-    report(problems, &place, complaints);
+    let option = OptionPath {
+        element: &path,
+        options: METHOD_OPTIONS,
+        extension: options::METHOD,
+    };
+    report(problems, protos, &option, &place, complaints);
     let standard = method.method_descriptor_proto().options.as_ref();
     Method {
         place,
@@ -221,11 +230,23 @@ fn read_method(
     }
 }
 
-fn report(problems: &mut Vec<Problem>, place: &Place, complaints: Vec<Complaint>) {
-    problems.extend(complaints.into_iter().map(|(what, help)| Problem {
-        place: place.clone(),
-        what,
-        help,
+fn report(
+    problems: &mut Vec<Problem>,
+    protos: &Protos,
+    option: &OptionPath<'_>,
+    place: &Place,
+    complaints: Vec<Complaint>,
+) {
+    problems.extend(complaints.into_iter().map(|complaint| {
+        let position = option_place::find(protos, &place.file, option, complaint.field);
+        Problem {
+            place: Place {
+                position: position.or(place.position),
+                ..place.clone()
+            },
+            what: complaint.what,
+            help: complaint.help,
+        }
     }));
 }
 

@@ -14,11 +14,17 @@ pub(crate) const FILE: &str = "nmfw/options.proto";
 /// The options file itself, so that nobody has to copy it.
 pub(crate) const SOURCE: &str = include_str!("../proto/nmfw/options.proto");
 
-const SERVICE: &str = "nmfw.service";
-const METHOD: &str = "nmfw.method";
+pub(crate) const SERVICE: &str = "nmfw.service";
+pub(crate) const METHOD: &str = "nmfw.method";
 
-/// What is wrong, and what to do about it.
-pub(crate) type Complaint = (String, String);
+/// Something that is wrong with an option.
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    /// The field of the options that is at fault.
+    pub(crate) field: &'static str,
+    pub(crate) what: String,
+    pub(crate) help: String,
+}
 
 /// Options that services and methods have alike.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,26 +72,25 @@ pub(crate) fn service(
         .as_deref()
         .filter(|name| !names::is_discovery_name(name))
     {
-        complaints.push((
-            format!("the name {name:?} is no name for discovery"),
-            "use letters, digits, `-` and `_` only".to_owned(),
-        ));
+        complaints.push(Complaint {
+            field: "name",
+            what: format!("the name {name:?} is no name for discovery"),
+            help: "use letters, digits, `-` and `_` only".to_owned(),
+        });
     }
     if let Some(subject) = &read.subject
         && let Err(reason) = names::check_subject(subject)
     {
-        complaints.push((
-                format!("the subject {subject:?} {reason}"),
-                "write tokens of letters, digits, `-` and `_` with dots between them, such as `acme.billing`".to_owned(),
-            ));
+        complaints.push(Complaint { field: "subject", what: format!("the subject {subject:?} {reason}"), help: "write tokens of letters, digits, `-` and `_` with dots between them, such as `acme.billing`".to_owned() });
     }
     if let Some(version) = &read.version
         && let Err(reason) = semver::Version::parse(version)
     {
-        complaints.push((
-            format!("the version {version:?} is no semantic version: {reason}"),
-            "write it as in \"1.4.2\"".to_owned(),
-        ));
+        complaints.push(Complaint {
+            field: "version",
+            what: format!("the version {version:?} is no semantic version: {reason}"),
+            help: "write it as in \"1.4.2\"".to_owned(),
+        });
     }
     read.common = common(&message, complaints);
     read
@@ -151,10 +156,11 @@ fn timeout(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<
             .unwrap_or(0),
     );
     let mut complain = |reason: &str| {
-        complaints.push((
-            format!("the timeout (seconds: {seconds}, nanos: {nanos}) {reason}"),
-            HELP.to_owned(),
-        ));
+        complaints.push(Complaint {
+            field: "timeout",
+            what: format!("the timeout (seconds: {seconds}, nanos: {nanos}) {reason}"),
+            help: HELP.to_owned(),
+        });
         None
     };
     if seconds < 0 || (seconds == 0 && nanos < 0) {
@@ -188,15 +194,17 @@ fn metadata(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Vec<(S
     entries.sort();
     for (key, _) in &entries {
         if key.is_empty() {
-            complaints.push((
-                "the metadata has an empty key".to_owned(),
-                "give the key a name".to_owned(),
-            ));
+            complaints.push(Complaint {
+                field: "metadata",
+                what: "the metadata has an empty key".to_owned(),
+                help: "give the key a name".to_owned(),
+            });
         } else if key.starts_with("nmfw.") {
-            complaints.push((
-                format!("the metadata key {key:?} is reserved"),
-                "use a key that does not begin with `nmfw.`".to_owned(),
-            ));
+            complaints.push(Complaint {
+                field: "metadata",
+                what: format!("the metadata key {key:?} is reserved"),
+                help: "use a key that does not begin with `nmfw.`".to_owned(),
+            });
         }
     }
     entries
@@ -209,16 +217,19 @@ fn queue_group(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
         .unwrap_or(false);
     if let Some(name) = &name {
         if let Err(reason) = names::check_queue_group(name) {
-            complaints.push((
-                format!("the queue group {name:?} {reason}"),
-                "write a word such as `workers`, or `no_queue_group: true` for none".to_owned(),
-            ));
+            complaints.push(Complaint {
+                field: "queue_group",
+                what: format!("the queue group {name:?} {reason}"),
+                help: "write a word such as `workers`, or `no_queue_group: true` for none"
+                    .to_owned(),
+            });
         }
         if none {
-            complaints.push((
-                format!("`no_queue_group` is set together with the queue group {name:?}"),
-                "keep one of the two".to_owned(),
-            ));
+            complaints.push(Complaint {
+                field: "no_queue_group",
+                what: format!("`no_queue_group` is set together with the queue group {name:?}"),
+                help: "keep one of the two".to_owned(),
+            });
         }
     }
     if none {
@@ -231,10 +242,11 @@ fn queue_group(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
 fn concurrency(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<u32> {
     let value = field(message, "concurrency")?.as_u32()?;
     if value == 0 {
-        complaints.push((
-            "a concurrency of 0 would handle no request at all".to_owned(),
-            "write at least 1, or leave it out for the default".to_owned(),
-        ));
+        complaints.push(Complaint {
+            field: "concurrency",
+            what: "a concurrency of 0 would handle no request at all".to_owned(),
+            help: "write at least 1, or leave it out for the default".to_owned(),
+        });
     }
     Some(value)
 }

@@ -1,37 +1,24 @@
-//! Finds out why an option does not compile, which protox knows and keeps to itself.
+//! Says which fields there are where an option names one that is not.
 
 use std::error::Error as _;
 
-use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
-use protox::file::File;
+use prost_reflect::{DescriptorError, DescriptorPool, Kind, MessageDescriptor};
 
-/// What there is to say about an option besides the error.
-#[derive(Debug, Default)]
-pub(crate) struct Reason {
-    /// What is wrong with the value.
-    pub(crate) cause: Option<String>,
-    pub(crate) help: Option<String>,
-}
-
-/// Compiles a file a second time, in the pool where it failed, for an error that still has its cause.
-pub(crate) fn find(error: &protox::Error, file: Option<File>, mut pool: DescriptorPool) -> Reason {
-    let Some(file) = file.filter(|_| !error.is_parse()) else {
-        return Reason::default();
-    };
-    let again = pool.add_file_descriptor_proto(file.into()).err();
-    let cause = again.and_then(|error| Some(error.source()?.to_string()));
-    let message = match &cause {
-        Some(cause) => message_of_field(cause, &pool),
-        None => message_of_option(&error.to_string(), &pool),
-    };
-    let help = message.map(|message| {
-        let names: Vec<String> = message
-            .fields()
-            .map(|field| format!("`{}`", field.name()))
-            .collect();
-        format!("`{}` has {}", message.full_name(), names.join(", "))
-    });
-    Reason { cause, help }
+/// Returns the fields of the message that lacks one.
+pub(crate) fn help(error: &DescriptorError, pool: &DescriptorPool) -> Option<String> {
+    let message = match error.source() {
+        Some(cause) => message_of_field(&cause.to_string(), pool),
+        None => message_of_option(&error.to_string(), pool),
+    }?;
+    let names: Vec<String> = message
+        .fields()
+        .map(|field| format!("`{}`", field.name()))
+        .collect();
+    Some(format!(
+        "`{}` has {}",
+        message.full_name(),
+        names.join(", ")
+    ))
 }
 
 /// The message that lacks a field, of the text `field 'x' not found for message 'a.B'`.
@@ -44,7 +31,10 @@ fn message_of_field(cause: &str, pool: &DescriptorPool) -> Option<MessageDescrip
 fn message_of_option(error: &str, pool: &DescriptorPool) -> Option<MessageDescriptor> {
     let path = error.strip_prefix("option field '(")?;
     let (extension, _) = path.strip_suffix("' is not defined")?.split_once(").")?;
-    match pool.get_extension_by_name(extension)?.kind() {
+    match pool
+        .get_extension_by_name(extension.trim_start_matches('.'))?
+        .kind()
+    {
         Kind::Message(message) => Some(message),
         _ => None,
     }

@@ -124,6 +124,19 @@ fn a_decoded_set_that_lost_options_is_an_error() {
 }
 
 #[test]
+fn a_decoded_set_that_lost_its_edition_is_an_error() {
+    let file = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        syntax: Some("editions".into()),
+        ..Default::default()
+    };
+    let set = FileDescriptorSet { file: vec![file] };
+    let error = configure().compile_fds(set).unwrap_err().to_string();
+    assert!(error.contains("`a.proto` is of an edition"), "{error}");
+    assert!(error.contains("compile_fds_bytes"), "{error}");
+}
+
+#[test]
 fn a_decoded_set_without_options_is_fine() {
     let dir = tempfile::tempdir().unwrap();
     let set = dir.path().join("set.bin");
@@ -202,14 +215,17 @@ fn a_set_that_cannot_be_used_is_an_error() {
         ),
         (
             file(editions),
-            "`a.proto` uses editions, which are not supported yet",
+            "`a.proto` has an edition that is not supported; supported are the editions 2023, 2024, 2026, proto2 and proto3",
         ),
         (
             file(import),
             "`a.proto` imports `nowhere.proto`, which is not in the set",
         ),
         (file(no_name), "a file in it has no name"),
-        (file(bad_type), "Missing"),
+        (
+            file(bad_type),
+            "error: name '.Missing' is not defined\n  = note: in a.proto\n",
+        ),
     ] {
         let report = format!(
             "{:?}",

@@ -19,6 +19,7 @@ pub mod permitted;
 pub mod places;
 pub mod ports;
 pub mod probe;
+pub mod protoc;
 pub mod proxy;
 pub mod puppet;
 pub mod regions;

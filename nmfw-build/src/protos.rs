@@ -1,0 +1,66 @@
+//! The parsed and resolved files of a build.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, FileDescriptor};
+use prost_types::FileDescriptorProto;
+
+use crate::adapt::Adapted;
+use crate::editions;
+
+/// All files of a build.
+#[derive(Debug, Default)]
+pub(crate) struct Protos {
+    /// Names, comments and options.
+    pub(crate) pool: DescriptorPool,
+    /// The files that are only imported.
+    pub(crate) imported: BTreeSet<String>,
+    /// The changes to files for the pool, by the name of the file.
+    pub(crate) adapted: BTreeMap<String, Adapted>,
+    /// The author's source, where it is at hand.
+    pub(crate) sources: BTreeMap<String, Arc<str>>,
+    /// The encoded descriptor set that the files came from.
+    pub(crate) set: Option<Vec<u8>>,
+}
+
+/// A set whose files stay encoded.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EncodedFiles {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(crate) file: Vec<Vec<u8>>,
+}
+
+impl Protos {
+    /// Returns the descriptor of a file for prost-build.
+    pub(crate) fn descriptor(&self, file: &FileDescriptor) -> FileDescriptorProto {
+        let mut descriptor = file.file_descriptor_proto().clone();
+        if let Some(adapted) = self.adapted.get(file.name()) {
+            if adapted.edition.is_some() {
+                editions::lower(&mut descriptor, &file.encode_to_vec());
+            } else if let Some(syntax) = &adapted.syntax {
+                descriptor.syntax = Some(syntax.clone());
+            }
+        }
+        descriptor
+    }
+
+    /// Returns the encoded descriptor set of all files: the given one, or a new one.
+    pub(crate) fn encoded_set(&self) -> Vec<u8> {
+        if let Some(set) = &self.set {
+            return set.clone();
+        }
+        let files = self.pool.files().map(|file| {
+            let encoded = file.encode_to_vec();
+            let adapted = self.adapted.get(file.name());
+            // The pool's encoding always decodes.
+            let undone = adapted.and_then(|adapted| adapted.undo(&encoded).ok());
+            undone.unwrap_or(encoded)
+        });
+        EncodedFiles {
+            file: files.collect(),
+        }
+        .encode_to_vec()
+    }
+}

@@ -1,0 +1,125 @@
+//! Finds, parses and resolves `.proto` files, and tells cargo which ones were read.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::protoc::{self, Protoc, Refused};
+use crate::protos::Protos;
+
+mod include;
+mod link;
+mod load;
+mod resolve;
+mod rewrite;
+pub(crate) mod tokens;
+
+use load::Loader;
+use resolve::resolve;
+
+/// Parses the files and everything they import, and has protoc do so where that fails and there is one.
+///
+/// Imports are looked up in the includes first, so that a project can have its own `nmfw/options.proto`.
+pub(crate) fn parse(
+    protos: &[PathBuf],
+    includes: &[PathBuf],
+    protoc: Option<&Path>,
+) -> Result<Protos, Error> {
+    let mut loader = Loader::new(includes);
+    let names = loader.names(protos);
+    let result = names.and_then(|names| {
+        names.iter().try_for_each(|name| loader.load(name))?;
+        Ok(names)
+    });
+    // Also when a file is at fault. A file that is missing is not named: cargo would then run the build script every
+    // time, and it does so after a failure anyway.
+    for path in &loader.read {
+        rerun_if_changed(path);
+    }
+    let result = result.and_then(|names| {
+        resolve(
+            &mut loader.files,
+            &names.into_iter().collect(),
+            &loader.includes,
+        )
+    });
+    let fault = match result {
+        Ok(mut protos) => {
+            protos.sources = loader.sources();
+            return Ok(protos);
+        }
+        Err(fault) => fault,
+    };
+    ask_protoc(fault, &loader, protos, includes, protoc)
+}
+
+/// Has cargo run the build script again when the file changes.
+pub(crate) fn rerun_if_changed(path: &Path) {
+    tell_cargo(format_args!("rerun-if-changed={}", path.display()));
+}
+
+#[allow(
+    clippy::print_stdout,
+    reason = "this is how a build script talks to cargo"
+)]
+fn tell_cargo(instruction: fmt::Arguments<'_>) {
+    // Elsewhere, as in a test or a tool, nobody reads it.
+    let build_script = ["CARGO_MANIFEST_DIR", "OUT_DIR", "TARGET", "HOST"];
+    if build_script
+        .iter()
+        .all(|name| std::env::var_os(name).is_some())
+    {
+        println!("cargo:{instruction}");
+    }
+}
+
+/// Gives the files to protoc. The fault is the answer where it cannot do better.
+fn ask_protoc(
+    mut fault: Box<Fault>,
+    loader: &Loader<'_>,
+    protos: &[PathBuf],
+    includes: &[PathBuf],
+    chosen: Option<&Path>,
+) -> Result<Protos, Error> {
+    // Where a file of the build is missing, so it is for protoc.
+    let Ok(names) = loader.names(protos) else {
+        return Err(fault.into());
+    };
+    tell_cargo(format_args!("rerun-if-env-changed={}", protoc::VARIABLE));
+    let Some(protoc) = Protoc::find(chosen) else {
+        if fault.is_limit {
+            fault = fault.help(
+                "`protoc` can compile this: install it, or say where it is with `Builder::protoc` or the environment variable `PROTOC`",
+            );
+        }
+        return Err(fault.into());
+    };
+    let files: Vec<PathBuf> = names
+        .iter()
+        .zip(protos)
+        .map(|(name, given)| loader.includes.find(name).unwrap_or_else(|| given.clone()))
+        .collect();
+    let program = protoc.program().display();
+    match protoc.compile(&files, &names.into_iter().collect(), includes) {
+        Ok(mut protos) => {
+            let all = protos.pool.files();
+            let files = all.filter_map(|file| loader.includes.find(file.name()));
+            for path in files.filter(|path| !loader.read.contains(path)) {
+                rerun_if_changed(&path);
+            }
+            protos.sources = loader.sources();
+            Ok(protos)
+        }
+        Err(Refused::NotRun(error)) => Err(fault
+            .note(format!(
+                "`{program}`, which was chosen as protoc, does not run: {error}"
+            ))
+            .into()),
+        Err(Refused::Errors(text)) if fault.is_limit => Err(fault
+            .note(format!("`{program}` refuses it, too: {text}"))
+            .into()),
+        Err(Refused::Set(error)) if fault.is_limit => Err(error),
+        Err(Refused::Unusable | Refused::Errors(_) | Refused::Set(_)) => Err(fault.into()),
+    }
+}
