@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+mod accessors;
+mod attributes;
 mod check;
 mod collisions;
 mod comments;
@@ -13,14 +15,19 @@ mod emit;
 mod error;
 mod extern_path;
 mod generator;
+mod groups;
+mod index;
 mod inline;
 mod lints;
 mod model;
 mod names;
+mod nesting;
 mod options;
 mod output;
 mod permissions;
 mod reason;
+mod references;
+mod service_names;
 mod source;
 mod well_known;
 
