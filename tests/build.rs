@@ -19,6 +19,11 @@ fn main() -> Result<(), Error> {
             ],
             &["../proto"],
         )?;
+    // Once more to the same folder: packages that use each other.
+    nmfw_build::compile_protos(
+        &["proto/options/shop.proto", "proto/upper/board.proto"],
+        &["proto"],
+    )?;
     builder_options()
 }
 

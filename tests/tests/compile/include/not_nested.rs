@@ -1,0 +1,5 @@
+mod board {
+    nmfw::include_proto!("Acme.V1Beta");
+}
+
+fn main() {}

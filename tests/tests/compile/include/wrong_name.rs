@@ -1,0 +1,5 @@
+mod calc {
+    nmfw::include_proto!("calculator");
+}
+
+fn main() {}
