@@ -1,8 +1,8 @@
 //! Renames fields and variants whose names would be defined twice in Rust.
 //!
-//! For fields with a default or an enum, prost-derive writes methods: `state` and `set_state` for an enum `state`. A
-//! message that has a field `set_state` as well would get two methods of that name, which does not compile. Such a field
-//! gets an underscore behind it, `set_state_`, as do fields that differ only in case.
+//! prost-derive writes methods for fields that are optional or hold an enum: `state` and `set_state` for an enum `state`.
+//! A message with a field `set_state` beside it would get two methods of that name, which does not compile. Such a field
+//! gets an underscore behind it, `set_state_`, and so do fields that differ only in case.
 
 use std::collections::BTreeSet;
 
@@ -32,17 +32,17 @@ pub(crate) fn separate(items: &mut [Item]) {
 struct Accessors {
     /// Whether there is one of the field's own name.
     getter: bool,
-    /// What stands before the field's name in the names of the others.
+    /// The prefixes of the field's name in the names of the others.
     prefixes: &'static [&'static str],
-    /// Whether it puts these before a raw identifier too, which is no name.
-    takes_raw: bool,
+    /// Whether `r#` is taken away before a prefix is added; `get_r#type` is no name, and prost-derive panics.
+    strips_raw: bool,
 }
 
 impl Accessors {
     fn of(field: &Field) -> Self {
         let kind = attributes::kind(field);
         let kind = kind.as_ref().map(|(name, value)| (name.as_str(), value));
-        let (getter, prefixes, takes_raw): (_, &[_], _) = match kind {
+        let (getter, prefixes, strips_raw): (_, &[_], _) = match kind {
             Some(("enumeration", _)) if attributes::has(field, "repeated") => {
                 (true, &["push_"], true)
             }
@@ -61,7 +61,7 @@ impl Accessors {
         Self {
             getter,
             prefixes,
-            takes_raw,
+            strips_raw,
         }
     }
 }
@@ -76,7 +76,8 @@ fn fields(message: &mut ItemStruct) {
         .filter_map(|field| Some((field.ident.as_ref()?.unraw().to_string(), field)))
         .collect();
     let originals: BTreeSet<String> = fields.iter().map(|(name, _)| name.clone()).collect();
-    // A field's name can only be that of an accessor of a field with a shorter name, which has its name by then.
+    // Accessors are longer than the names of their fields. So all accessors that a field could meet belong to fields with
+    // shorter names, which are settled before.
     fields.sort_by_key(|(name, _)| name.len());
     let mut names = BTreeSet::new();
     let mut methods = BTreeSet::new();
@@ -84,7 +85,7 @@ fn fields(message: &mut ItemStruct) {
         let accessors = Accessors::of(field);
         let raw = field.ident.as_ref().is_some_and(|ident| *ident != original);
         let mut name = original.clone();
-        if raw && !accessors.takes_raw {
+        if raw && !accessors.strips_raw {
             name.push('_');
         }
         while names.contains(&name)

@@ -15,7 +15,7 @@ use crate::well_known;
 
 /// The Rust types of a build, by the module they are in.
 ///
-/// What is nested in a message `Bar` of the package `foo` is in the same module as the package `foo.bar`.
+/// Types nested in a message `Bar` of the package `foo` are in the same module as the package `foo.bar`.
 #[derive(Debug, Default)]
 pub(crate) struct Types(BTreeMap<(String, String), String>);
 

@@ -29,7 +29,6 @@ use crate::source;
 /// ```no_run
 /// fn main() -> Result<(), nmfw_build::Error> {
 ///     nmfw_build::configure()
-///         .include_file("protos.rs")
 ///         .type_attribute(".acme.Money", "#[derive(PartialOrd)]")
 ///         .bytes(["."])
 ///         .compile_protos(&["proto/acme/billing.proto"], &["proto"])

@@ -1,49 +1,43 @@
-//! Boxes fields by which a message contains itself through a group, which prost-build does not follow.
+//! Boxes groups by which a message contains itself. prost-build follows messages for that, and no groups.
 
 use std::collections::BTreeSet;
 
 use prost_build::Config;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-/// Tells prost-build to box all fields of cycles if there is a group anywhere.
+/// Tells prost-build to box each group that its message is part of.
 pub(crate) fn box_cycles(pool: &DescriptorPool, config: &mut Config) {
-    let has_groups = pool
-        .all_messages()
-        .any(|message| message.fields().any(|field| field.is_group()));
-    if !has_groups {
-        return;
-    }
     for message in pool.all_messages() {
         for (field, inner) in contained(&message) {
-            if reaches(&inner, &message) {
+            if field.is_group() && reaches(inner, &message) {
                 config.boxed(path(&message, &field));
             }
         }
     }
 }
 
-/// The fields whose messages are part of this one, and not in a list of their own.
-fn contained(message: &MessageDescriptor) -> Vec<(FieldDescriptor, MessageDescriptor)> {
+/// The fields whose messages are stored in this one, and not in a list or map.
+fn contained(
+    message: &MessageDescriptor,
+) -> impl Iterator<Item = (FieldDescriptor, MessageDescriptor)> + '_ {
     let fields = message
         .fields()
         .filter(|field| !field.is_list() && !field.is_map());
-    fields
-        .filter_map(|field| match field.kind() {
-            Kind::Message(inner) => Some((field, inner)),
-            _ => None,
-        })
-        .collect()
+    fields.filter_map(|field| match field.kind() {
+        Kind::Message(inner) => Some((field, inner)),
+        _ => None,
+    })
 }
 
-fn reaches(from: &MessageDescriptor, to: &MessageDescriptor) -> bool {
+fn reaches(from: MessageDescriptor, to: &MessageDescriptor) -> bool {
     let mut seen = BTreeSet::new();
-    let mut todo = vec![from.clone()];
+    let mut todo = vec![from];
     while let Some(message) = todo.pop() {
         if message == *to {
             return true;
         }
         if seen.insert(message.full_name().to_owned()) {
-            todo.extend(contained(&message).into_iter().map(|(_, inner)| inner));
+            todo.extend(contained(&message).map(|(_, inner)| inner));
         }
     }
     false

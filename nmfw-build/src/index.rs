@@ -1,4 +1,4 @@
-//! What the macros of the runtime include from `OUT_DIR`: all packages, or one of them by its name.
+//! Files in `OUT_DIR` for the macros of the runtime: one includes all packages, one includes a package by its name.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -37,7 +37,8 @@ pub use permissions::PermissionFiles;
 
 /// Generates code for `.proto` files and everything they import, with the defaults.
 ///
-/// The code of a package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
+/// `nmfw::include_protos!()` includes the code of all packages, `nmfw::include_proto!("calc")` that of one. The code of a
+/// package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
 /// `package acme.billing.v1`, `_.rs` where there is no package. The files have to be in one of the include folders.
 ///
 /// # Errors

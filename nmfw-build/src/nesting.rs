@@ -1,7 +1,7 @@
 //! Puts a package into the code of another one where both need a module of the same name.
 //!
-//! What is nested in a message `Cluster` is in the module `cluster`, and so is the package `mesh.cluster` beside it. Paths
-//! between the two are right if that is one module: so the module with the nested types includes the package's file.
+//! Types nested in a message `Cluster` are in the module `cluster`, and so is the package `mesh.cluster` beside the message.
+//! Paths between the two are right if that is one module, so the module with the nested types includes the package's file.
 
 use syn::{Item, ItemMod, parse_quote};
 
@@ -26,7 +26,8 @@ pub(crate) struct Draft {
 /// # Errors
 /// The name of a module is no Rust name.
 pub(crate) fn merge(packages: &mut [Draft], dir: &OutDir) -> Result<(), Error> {
-    // A package may be in one that is itself put elsewhere: outer ones first, and hosts from the inside out.
+    // Outer packages first, since a package may go into one that has gone into another. The innermost host comes first
+    // because it is the one whose module rustc would find defined twice.
     packages.sort_by(|a, b| (a.modules.len(), &a.modules).cmp(&(b.modules.len(), &b.modules)));
     for at in 0..packages.len() {
         let (outer, rest) = packages.split_at_mut(at);

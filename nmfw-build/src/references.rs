@@ -1,7 +1,7 @@
 //! The packages that a package uses.
 //!
-//! Paths to them go through the modules around it. Where these are missing rustc complains about each path, in a file that
-//! nobody wrote. So the code begins with one path to each package, on a line that says what to do.
+//! Paths to them go through the modules around the package. Without these modules rustc reports each path, in a generated
+//! file. So the code begins with one path to each package, on a line that says what to do.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -63,8 +63,14 @@ impl References {
         full_name: &str,
         settings: &Settings,
     ) {
+        if user.package_name() == used.package_name()
+            || !collisions::is_generated(used, full_name, settings)
+        {
+            return;
+        }
         let (from, to) = (modules(user), modules(used));
-        if from == to || !collisions::is_generated(used, full_name, settings) {
+        // Packages that differ in case only are one module.
+        if from == to {
             return;
         }
         let in_package = full_name
@@ -87,7 +93,7 @@ impl References {
 
     /// Returns the code that uses each of these packages, if there are any.
     ///
-    /// Packages in `inside` are in the code of the package itself.
+    /// The code of the package itself includes those in `inside`.
     pub(crate) fn code(&self, package: &[String], inside: &[Vec<String>], runtime: &str) -> String {
         let runtime = runtime.trim_start_matches("::");
         let used: Vec<String> = self

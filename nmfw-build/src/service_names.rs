@@ -8,8 +8,8 @@ use crate::model::{Names, Service, Settings};
 
 /// Settles the names of all services.
 ///
-/// Names that the build script chose come first and have to be free. An automatic name that is taken gets an underscore
-/// behind it: no message has such a name, since prost-build takes underscores out.
+/// Names that the build script chose come first and have to be free. An automatic name that is taken gets underscores
+/// behind it until it is free. Messages have no such names, since prost-build takes underscores out.
 ///
 /// # Errors
 /// A name was chosen for a service that is not there, or it is no name for a type.

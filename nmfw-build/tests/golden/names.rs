@@ -128,10 +128,8 @@ pub mod group {
     #[prost(prost_path = "::nmfw::prost")]
     pub struct Inner {
         /// The field `outer`.
-        #[prost(message, optional, boxed, tag = "4")]
-        pub outer: ::core::option::Option<
-            ::nmfw::prost::alloc::boxed::Box<super::Group>,
-        >,
+        #[prost(message, optional, tag = "4")]
+        pub outer: ::core::option::Option<super::Group>,
     }
     impl ::nmfw::prost::Name for Inner {
         const NAME: &'static str = "Inner";
@@ -148,10 +146,8 @@ pub mod group {
     #[prost(prost_path = "::nmfw::prost")]
     pub struct Choice {
         /// The field `other`.
-        #[prost(message, optional, boxed, tag = "6")]
-        pub other: ::core::option::Option<
-            ::nmfw::prost::alloc::boxed::Box<super::Group>,
-        >,
+        #[prost(message, optional, tag = "6")]
+        pub other: ::core::option::Option<super::Group>,
     }
     impl ::nmfw::prost::Name for Choice {
         const NAME: &'static str = "Choice";
