@@ -20,12 +20,16 @@ impl OutDir {
     /// # Errors
     /// No folder was chosen, and there is none from cargo.
     pub(crate) fn find(chosen: Option<&Path>) -> Result<Self, Error> {
-        if let Some(path) = chosen {
-            return Ok(Self::Chosen(path.to_owned()));
+        let cargo = std::env::var_os("OUT_DIR").map(PathBuf::from);
+        match (chosen, cargo) {
+            // The macros of the runtime find this folder, even where it was chosen by hand.
+            (Some(path), Some(dir)) if *path == dir => Ok(Self::Cargo(dir)),
+            (Some(path), _) => Ok(Self::Chosen(path.to_owned())),
+            (None, Some(dir)) => Ok(Self::Cargo(dir)),
+            (None, None) => Err(Error::config(
+                "there is no folder for the generated code: OUT_DIR is not set. Call this from a build script, or choose one with `out_dir`",
+            )),
         }
-        std::env::var_os("OUT_DIR").map(|dir| Self::Cargo(dir.into())).ok_or_else(|| {
-            Error::config("there is no folder for the generated code: OUT_DIR is not set. Call this from a build script, or choose one with `out_dir`")
-        })
     }
 
     pub(crate) fn path(&self) -> &Path {

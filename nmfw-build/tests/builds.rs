@@ -358,7 +358,11 @@ fn a_build_script_may_generate_several_times() {
         generate("calc.proto").unwrap();
         // With another file of the package as well, and then without.
         generate("acme/billing/v1/invoices.proto").unwrap();
-        generate("no_package.proto").unwrap();
+        // To the same folder, by its name.
+        configure()
+            .out_dir(std::env::var("OUT_DIR").unwrap())
+            .compile_protos(&["no_package.proto"], &[protos()])
+            .unwrap();
         let error = generate("acme/billing/v1/refunds.proto").unwrap_err();
         assert_eq!(
             error.to_string(),
