@@ -64,8 +64,8 @@ macro_rules! __nmfw_answers_v1 {
 /// use protos::acme::billing::v1::InvoicesClient;      // of `package acme.billing.v1`
 /// ```
 ///
-/// It may stand at the root of a crate as well, where the outermost packages become modules. What
-/// is in no package is right where the macro stands.
+/// It may stand at the root of a crate as well, where the outermost packages become modules. Items
+/// of a `.proto` without a package are right where the macro stands.
 #[macro_export]
 macro_rules! include_protos {
     () => {
@@ -90,8 +90,8 @@ macro_rules! include_protos {
 #[macro_export]
 macro_rules! include_proto {
     ($package:tt) => {
-        // A file that is included gets no arguments. It defines a macro that includes a package, and
-        // gives it to this one, which adds the name.
+        // An included file takes no arguments. The file defines a macro that includes a package by
+        // its name, and calls this one with it, which adds the name.
         macro_rules! __nmfw_include {
             ($include:ident) => {
                 $include! { $package }
@@ -114,7 +114,8 @@ macro_rules! __nmfw_out_dir {
     };
 }
 
-/// The same for rust-analyzer, which takes no message in `env!` and would show no item of the code.
+/// The folder with the generated code, for rust-analyzer. It does not expand an `env!` with a
+/// message, and would find none of the code.
 #[doc(hidden)]
 #[macro_export]
 #[cfg(rust_analyzer)]

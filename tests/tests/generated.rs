@@ -164,7 +164,7 @@ fn fields_and_variants_that_differ_in_case_are_kept_apart() {
 fn a_message_may_contain_itself_through_a_group() {
     let group = names::Group {
         inner: Some(Box::new(names::group::Inner {
-            outer: Some(Box::default()),
+            outer: Some(names::Group::default()),
         })),
         ..names::Group::default()
     };

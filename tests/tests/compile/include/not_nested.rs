@@ -1,5 +1,0 @@
-mod board {
-    nmfw::include_proto!("Acme.V1Beta");
-}
-
-fn main() {}

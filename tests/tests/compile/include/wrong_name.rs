@@ -1,5 +1,0 @@
-mod calc {
-    nmfw::include_proto!("calculator");
-}
-
-fn main() {}
