@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn error::Error>> {
         )?;
     // Once more to the same folder: packages that use each other.
     nmfw_build::compile_protos(
-        &["proto/options/shop.proto", "proto/upper/board.proto"],
+        &[
+            "proto/options/shop.proto",
+            "proto/upper/board.proto",
+            "proto/weird/names.proto",
+        ],
         &["proto"],
     )?;
     deep_messages(&out.join("deep"))?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Place, Problem};
-use crate::model::{Method, Service};
+use crate::model::Service;
 use crate::names;
 use crate::options::QueueGroup;
 
@@ -50,7 +50,6 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
 }
 
 fn method_names(service: &Service, problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<&str, &Method> = BTreeMap::new();
     for method in &service.methods {
         let group = method.options.queue_group.as_ref();
         let group = group.or(service.options.queue_group.as_ref());
@@ -83,16 +82,6 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
                     method.proto_name
                 ),
                 "name it with letters",
-            ));
-        }
-        if let Some(first) = seen.insert(&method.rust_name, method) {
-            problems.push(problem(
-                &method.place,
-                format!(
-                    "the methods `{}` and `{}` would both be `{}` in Rust",
-                    first.proto_name, method.proto_name, method.rust_name
-                ),
-                "rename one of them",
             ));
         }
     }

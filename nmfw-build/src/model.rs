@@ -195,13 +195,27 @@ fn read_service(
         docs: documentation(&comment, || {
             format!("The service `{}`.", service.full_name())
         }),
-        methods: service
-            .methods()
-            .zip(0..)
-            .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
-            .collect(),
+        methods: separate(
+            service
+                .methods()
+                .zip(0..)
+                .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
+                .collect(),
+        ),
         place,
     }
+}
+
+/// Gives each method a Rust name of its own. Methods that differ in case only get underscores behind it, in their order.
+fn separate(mut methods: Vec<Method>) -> Vec<Method> {
+    let mut names = BTreeSet::new();
+    for method in &mut methods {
+        while !names.insert(method.rust_name.clone()) {
+            let plain = method.rust_name.trim_start_matches("r#");
+            method.rust_name = format!("{plain}_");
+        }
+    }
+    methods
 }
 
 fn read_method(

@@ -72,6 +72,24 @@ fn all_packages_are_nested_modules() {
     );
 }
 
+/// Methods that are told apart by case only: their Rust names differ, and their subjects are as in the `.proto`.
+#[test]
+fn methods_may_differ_in_case_only() {
+    use all::weird::r_type::v1::{Error, SYNC_SPEC, SyncClient};
+    let _ = |client: SyncClient| {
+        (
+            client.request(Error::default()),
+            client.request_(Error::default()),
+            client.r#type(Error::default()),
+            client.type_(Error::default()),
+            client.new_(Error::default()),
+            client.new__(Error::default()),
+        )
+    };
+    let names: Vec<&str> = (7..13).map(|at| SYNC_SPEC.method(at).name()).collect();
+    assert_eq!(names, ["Request", "request", "Type", "type", "New", "new_"]);
+}
+
 #[test]
 fn one_package_can_be_included_alone_or_nested_by_hand() {
     let _ = (
