@@ -1,10 +1,12 @@
 //! Generates the services that the tests serve and call.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::{error, fs};
 
 use nmfw_build::{Builder, Error, PermissionFiles};
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn error::Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let permissions = PermissionFiles::new(out.join("permissions"))
         .client("reporting", ["calc.Calc.Add", "nmfw.streams.Streams.Count"])
@@ -19,7 +21,42 @@ fn main() -> Result<(), Error> {
             ],
             &["../proto"],
         )?;
-    builder_options()
+    // Once more to the same folder: packages that use each other.
+    nmfw_build::compile_protos(
+        &[
+            "proto/options/shop.proto",
+            "proto/upper/board.proto",
+            "proto/weird/names.proto",
+        ],
+        &["proto"],
+    )?;
+    deep_messages(&out.join("deep"))?;
+    builder_options()?;
+    Ok(())
+}
+
+/// Generates messages that nest deeper than rustc follows them by default: a chain of 70, and a ring of 40 in lists.
+fn deep_messages(folder: &Path) -> Result<(), Box<dyn error::Error>> {
+    let mut source = "syntax = \"proto3\";\npackage deep;\n".to_owned();
+    for n in 0..70 {
+        writeln!(source, "message Chain{n} {{ Chain{} next = 1; }}", n + 1)?;
+    }
+    source.push_str("message Chain70 {}\n");
+    for n in 0..40 {
+        let next = (n + 1) % 40;
+        writeln!(
+            source,
+            "message Ring{n} {{ repeated Ring{next} next = 1; }}"
+        )?;
+    }
+    source.push_str("service Deep { rpc Get(Chain0) returns (Ring0); }\n");
+    fs::create_dir_all(folder)?;
+    let proto = folder.join("deep.proto");
+    fs::write(&proto, source)?;
+    nmfw_build::configure()
+        .out_dir(folder)
+        .compile_protos(&[proto], &[folder])?;
+    Ok(())
 }
 
 /// Generates the same files with one setting after the other, each in a folder of its own.

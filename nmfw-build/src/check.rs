@@ -2,20 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost_reflect::DescriptorPool;
-
 use crate::error::{Place, Problem};
-use crate::model::{Method, Service, Settings};
+use crate::model::Service;
 use crate::names;
 use crate::options::QueueGroup;
 
 /// Reports what is wrong with the services that their options alone do not show.
-pub(crate) fn services(
-    services: &[Service],
-    pool: &DescriptorPool,
-    settings: &Settings,
-    problems: &mut Vec<Problem>,
-) {
+pub(crate) fn services(services: &[Service], problems: &mut Vec<Problem>) {
     for service in services {
         own_names(service, problems);
         method_names(service, problems);
@@ -23,7 +16,6 @@ pub(crate) fn services(
     }
     discovery_names(services, problems);
     subjects(services, problems);
-    type_names(services, pool, settings, problems);
 }
 
 fn problem(place: &Place, what: String, help: impl Into<String>) -> Problem {
@@ -58,7 +50,6 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
 }
 
 fn method_names(service: &Service, problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<&str, &Method> = BTreeMap::new();
     for method in &service.methods {
         let group = method.options.queue_group.as_ref();
         let group = group.or(service.options.queue_group.as_ref());
@@ -91,16 +82,6 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
                     method.proto_name
                 ),
                 "name it with letters",
-            ));
-        }
-        if let Some(first) = seen.insert(&method.rust_name, method) {
-            problems.push(problem(
-                &method.place,
-                format!(
-                    "the methods `{}` and `{}` would both be `{}` in Rust",
-                    first.proto_name, method.proto_name, method.rust_name
-                ),
-                "rename one of them",
             ));
         }
     }
@@ -201,62 +182,6 @@ fn subjects(services: &[Service], problems: &mut Vec<Problem>) {
                 ),
                 HELP,
             ));
-        }
-    }
-}
-
-/// Reports generated names that something else in the same Rust module has.
-fn type_names(
-    services: &[Service],
-    pool: &DescriptorPool,
-    settings: &Settings,
-    problems: &mut Vec<Problem>,
-) {
-    let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
-    for file in pool.files() {
-        let module = names::file_stem(file.package_name());
-        let messages = file.messages().map(|item| {
-            (
-                item.name().to_owned(),
-                item.full_name().to_owned(),
-                "message",
-            )
-        });
-        let enums = file
-            .enums()
-            .map(|item| (item.name().to_owned(), item.full_name().to_owned(), "enum"));
-        for (name, full_name, what) in messages.chain(enums) {
-            if !settings.is_extern(&full_name) {
-                taken.insert(
-                    (module.clone(), names::type_name(&name)),
-                    format!("the {what} `{full_name}`"),
-                );
-            }
-        }
-    }
-    for service in services {
-        let module = names::file_stem(&service.package);
-        let names = &service.names;
-        let mut generated = vec![(&names.service, "trait"), (&names.spec, "static")];
-        if settings.server {
-            generated.push((&names.server, "struct"));
-        }
-        if settings.client {
-            generated.push((&names.client, "struct"));
-        }
-        for (name, what) in generated {
-            let key = (module.clone(), name.clone());
-            if let Some(other) = taken.get(&key) {
-                problems.push(problem(
-                    &service.place,
-                    format!(
-                        "the service needs the Rust {what} `{name}`, which {other} has already"
-                    ),
-                    "rename one of them",
-                ));
-            } else {
-                taken.insert(key, format!("the service `{}`", service.full_name));
-            }
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Finds messages, fields and enum values that are told apart in the `.proto` but would have one name in Rust.
+//! Finds types and enum values that are told apart in the `.proto` but would have one name in Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost_reflect::{DescriptorPool, EnumDescriptor, EnumValueDescriptor, FileDescriptor};
+use prost_reflect::{
+    DescriptorPool, EnumDescriptor, EnumValueDescriptor, FileDescriptor, MessageDescriptor,
+    OneofDescriptor,
+};
 
 use crate::error::{Place, Problem};
 use crate::model::{self, Settings};
@@ -10,83 +13,119 @@ use crate::names;
 use crate::options;
 use crate::well_known;
 
-/// Reports messages, enums, their fields and values that generated code could not keep apart.
-pub(crate) fn messages(pool: &DescriptorPool, settings: &Settings, problems: &mut Vec<Problem>) {
-    let ours = |file: &FileDescriptor, full_name: &str| {
-        let elsewhere = file.name() == options::FILE || well_known::is_in_package(file);
-        !elsewhere && !settings.is_extern(full_name)
-    };
-    let mut types: BTreeMap<(String, String), String> = BTreeMap::new();
-    let mut add_type = |name: &str, full_name: &str, place: Place, problems: &mut Vec<Problem>| {
-        let scope = full_name.strip_suffix(name).unwrap_or(full_name);
-        let key = (
-            names::file_stem(scope.trim_end_matches('.')),
-            names::type_name(name),
-        );
-        if let Some(other) = types.get(&key) {
-            let what = format!(
-                "`{other}` and `{full_name}` would both be `{}` in Rust",
-                key.1
-            );
+/// The Rust types of a build, by the module they are in.
+///
+/// Types nested in a message `Bar` of the package `foo` are in the same module as the package `foo.bar`.
+#[derive(Debug, Default)]
+pub(crate) struct Types(BTreeMap<(String, String), String>);
+
+impl Types {
+    /// Returns what has this Rust name in the module of a package or of a message.
+    pub(crate) fn get(&self, scope: &str, rust: &str) -> Option<&str> {
+        let key = (names::file_stem(scope), rust.to_owned());
+        self.0.get(&key).map(String::as_str)
+    }
+
+    pub(crate) fn add(&mut self, scope: &str, rust: &str, what: String) {
+        let key = (names::file_stem(scope), rust.to_owned());
+        self.0.insert(key, what);
+    }
+
+    fn add_or_report(
+        &mut self,
+        (scope, rust): (&str, &str),
+        full_name: &str,
+        place: impl FnOnce() -> Place,
+        problems: &mut Vec<Problem>,
+    ) {
+        if let Some(other) = self.get(scope, rust) {
             problems.push(Problem {
-                place,
-                what,
+                place: place(),
+                what: format!("{other} and `{full_name}` would both be `{rust}` in Rust"),
                 help: "rename one of them".to_owned(),
             });
         } else {
-            types.insert(key, full_name.to_owned());
+            self.add(scope, rust, format!("`{full_name}`"));
         }
-    };
+    }
+}
+
+/// Whether code is generated for an item of this file.
+pub(crate) fn is_generated(file: &FileDescriptor, full_name: &str, settings: &Settings) -> bool {
+    let elsewhere = file.name() == options::FILE || well_known::is_in_package(file);
+    !elsewhere && !settings.is_extern(full_name)
+}
+
+/// Returns all types that messages, enums and oneofs become, and reports those that generated code could not keep apart.
+pub(crate) fn types(
+    pool: &DescriptorPool,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) -> Types {
+    let mut types = Types::default();
     for item in pool
         .all_enums()
-        .filter(|item| ours(&item.parent_file(), item.full_name()))
+        .filter(|item| is_generated(&item.parent_file(), item.full_name(), settings))
     {
-        let place = place(&item.parent_file(), item.path());
-        add_type(item.name(), item.full_name(), place, problems);
-        values(&item, settings, problems);
-    }
-    for message in pool
-        .all_messages()
-        .filter(|item| ours(&item.parent_file(), item.full_name()))
-    {
-        // The entries of maps become no type.
-        if message.is_map_entry() {
-            continue;
-        }
-        let file = message.parent_file();
-        add_type(
-            message.name(),
-            message.full_name(),
-            place(&file, message.path()),
+        types.add_or_report(
+            (
+                scope(item.full_name(), item.name()),
+                &names::type_name(item.name()),
+            ),
+            item.full_name(),
+            || place(&item.parent_file(), item.path()),
             problems,
         );
-        let mut seen: BTreeMap<String, String> = BTreeMap::new();
-        let fields = message.fields().filter(|field| {
-            field
-                .containing_oneof()
-                .is_none_or(|oneof| oneof.is_synthetic())
-        });
-        let fields = fields.map(|field| (field.name().to_owned(), field.path().to_vec()));
-        let oneofs = message.oneofs().filter(|oneof| !oneof.is_synthetic());
-        let oneofs = oneofs.map(|oneof| (oneof.name().to_owned(), oneof.path().to_vec()));
-        for (name, path) in fields.chain(oneofs) {
-            let rust = names::module(&name);
-            if let Some(other) = seen.get(&rust) {
-                let what = format!(
-                    "the fields `{other}` and `{name}` of `{}` would both be `{rust}` in Rust",
-                    message.full_name()
-                );
-                let help = "rename one of them".to_owned();
-                problems.push(Problem {
-                    place: place(&file, &path),
-                    what,
-                    help,
-                });
-            } else {
-                seen.insert(rust, name);
-            }
+        values(&item, settings, problems);
+    }
+    let messages: Vec<MessageDescriptor> = pool
+        .all_messages()
+        // The entries of maps become no type.
+        .filter(|item| !item.is_map_entry())
+        .filter(|item| is_generated(&item.parent_file(), item.full_name(), settings))
+        .collect();
+    for message in &messages {
+        types.add_or_report(
+            (
+                scope(message.full_name(), message.name()),
+                &names::type_name(message.name()),
+            ),
+            message.full_name(),
+            || place(&message.parent_file(), message.path()),
+            problems,
+        );
+    }
+    for message in &messages {
+        for oneof in message.oneofs().filter(|oneof| !oneof.is_synthetic()) {
+            types.add_or_report(
+                (message.full_name(), &oneof_type(message, &oneof)),
+                oneof.full_name(),
+                || place(&message.parent_file(), oneof.path()),
+                problems,
+            );
         }
     }
+    types
+}
+
+/// The package or message that an item is in.
+fn scope<'a>(full_name: &'a str, name: &str) -> &'a str {
+    let scope = full_name.strip_suffix(name).unwrap_or(full_name);
+    scope.trim_end_matches('.')
+}
+
+/// The Rust name of a oneof's enum. The same rule as prost-build's.
+fn oneof_type(message: &MessageDescriptor, oneof: &OneofDescriptor) -> String {
+    let name = names::type_name(oneof.name());
+    let messages = message.child_messages().map(|item| item.name().to_owned());
+    let enums = message.child_enums().map(|item| item.name().to_owned());
+    if messages
+        .chain(enums)
+        .any(|nested| names::type_name(&nested) == name)
+    {
+        return format!("{name}OneOf");
+    }
+    name
 }
 
 fn values(item: &EnumDescriptor, settings: &Settings, problems: &mut Vec<Problem>) {

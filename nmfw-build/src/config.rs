@@ -28,7 +28,6 @@ use crate::source;
 /// ```no_run
 /// fn main() -> Result<(), nmfw_build::Error> {
 ///     nmfw_build::configure()
-///         .include_file("protos.rs")
 ///         .type_attribute(".acme.Money", "#[derive(PartialOrd)]")
 ///         .bytes(["."])
 ///         .compile_protos(&["proto/acme/billing.proto"], &["proto"])
@@ -63,6 +62,7 @@ impl Builder {
                 service_version: std::env::var("CARGO_PKG_VERSION")
                     .unwrap_or_else(|_| "0.0.0".to_owned()),
                 extern_paths: Vec::new(),
+                service_names: Vec::new(),
                 strip_enum_prefix: true,
             },
         }
@@ -74,14 +74,14 @@ impl Builder {
         self
     }
 
-    /// Also writes one file that holds all packages as nested modules.
+    /// Also writes one file that holds all packages as nested modules, for code in a folder of your choice.
     ///
-    /// Needed where a package uses messages of another one: the paths between them go through these modules. The name is
-    /// relative to the folder of the code. Include it at the root of a module of its own:
+    /// In `OUT_DIR` there is always such a file: `nmfw::include_protos!()` includes it. The name is relative to the folder
+    /// of the code, and must not be the name of a package's file. Include the file in a module of its own:
     ///
     /// ```text
     /// mod protos {
-    ///     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
+    ///     include!("generated/protos.rs");
     /// }
     /// ```
     pub fn include_file(mut self, name: impl Into<PathBuf>) -> Self {
@@ -138,6 +138,29 @@ impl Builder {
         let paths = (proto_path.clone(), rust_path.clone());
         self.settings.extern_paths.push(paths);
         self.config.extern_path(proto_path, rust_path);
+        self
+    }
+
+    /// Names the Rust items that are generated for a service.
+    ///
+    /// `.rename_service(".acme.Agent", "AgentRpc")` gives the trait `AgentRpc` with `AgentRpcServer`, `AgentRpcClient` and
+    /// `AGENT_RPC_SPEC`. Names on NATS stay as they are. Without it, a name that a message or an enum has already gets an
+    /// underscore behind it: beside a message `AgentClient`, the client of `Agent` is `AgentClient_`.
+    ///
+    /// The Protobuf path is fully qualified, with a dot in front. It is an error if there is no such service or if the
+    /// names are taken.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().rename_service(".acme.Agent", "AgentRpc");
+    /// # let _ = builder;
+    /// ```
+    pub fn rename_service(
+        mut self,
+        proto_path: impl Into<String>,
+        rust_name: impl Into<String>,
+    ) -> Self {
+        let names = (proto_path.into(), rust_name.into());
+        self.settings.service_names.push(names);
         self
     }
 
@@ -325,8 +348,14 @@ impl Builder {
         extern_path::check(&protos.pool, &self.settings)?;
         let dir = OutDir::find(self.out_dir.as_deref())?;
         let services = model::build(protos, &self.settings)?;
-        let packages =
-            generator::generate(protos, &mut self.config, &services, &self.settings, &target)?;
+        let packages = generator::generate(
+            protos,
+            &mut self.config,
+            &services,
+            &self.settings,
+            &target,
+            &dir,
+        )?;
         output::write(&dir, &packages, self.include_file.as_deref())?;
         if let Some(path) = &self.file_descriptor_set_path {
             output::write_if_changed(path, &protos.encoded_set())?;

@@ -5,11 +5,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::punctuated::Punctuated;
-use syn::{
-    Attribute, Expr, ExprLit, Field, Item, ItemStruct, Lit, Meta, Path, PathArguments, Token, Type,
-    parse_quote,
-};
+use syn::{Attribute, Field, Item, ItemStruct, Path, PathArguments, Type, parse_quote};
+
+use crate::attributes;
 
 /// Puts an implementation behind each message that needs one.
 pub(crate) fn complete(items: &mut Vec<Item>) {
@@ -104,35 +102,13 @@ fn container(ty: &Type) -> Option<Path> {
     Some(path)
 }
 
-/// What prost-build says about the type of a field, such as `btree_map = "string, int32"`.
-fn kind(field: &Field) -> Option<(String, String)> {
-    let prost = field
-        .attrs
-        .iter()
-        .find(|attr| attr.path().is_ident("prost"))?;
-    let args = prost
-        .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
-        .ok()?;
-    let Meta::NameValue(first) = args.first()? else {
-        return None;
-    };
-    let Expr::Lit(ExprLit {
-        lit: Lit::Str(value),
-        ..
-    }) = &first.value
-    else {
-        return None;
-    };
-    Some((first.path.get_ident()?.to_string(), value.value()))
-}
-
 fn is_btree_map(field: &Field) -> bool {
-    kind(field).is_some_and(|(name, _)| name == "btree_map")
+    attributes::kind(field).is_some_and(|(name, _)| name == "btree_map")
 }
 
 /// The Rust path of the enum that a field holds as a number, if it does.
 fn enumeration(field: &Field) -> Option<Path> {
-    let (name, value) = kind(field)?;
+    let (name, value) = attributes::kind(field)?;
     let path = match name.as_str() {
         "enumeration" => value.as_str(),
         "map" | "btree_map" => value.split_once("enumeration(")?.1.strip_suffix(')')?,

@@ -7,18 +7,23 @@ use std::rc::Rc;
 
 use prost_build::{Config, Module, ServiceGenerator};
 
+use crate::accessors;
 use crate::comments;
 use crate::debug;
 use crate::emit::{self, Item, Target};
 use crate::error::Error;
+use crate::groups;
 use crate::lints;
 use crate::model::{Service, Settings};
 use crate::names;
+use crate::nesting::{self, Draft};
 use crate::options;
+use crate::output::OutDir;
 use crate::protos::Protos;
+use crate::references::References;
 
 /// The code of one package.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Package {
     /// The path of its module, from the outermost one.
     pub(crate) modules: Vec<String>,
@@ -27,6 +32,10 @@ pub(crate) struct Package {
     /// The name of its file, without `.rs`.
     pub(crate) file_stem: String,
     pub(crate) code: String,
+    /// The `.proto` files that it was made of.
+    pub(crate) files: BTreeSet<String>,
+    /// Whether the code of another package includes it.
+    pub(crate) nested: bool,
 }
 
 /// Takes down what prost-build knows about services: the Rust types of requests and responses.
@@ -50,10 +59,12 @@ pub(crate) fn generate(
     services: &[Service],
     settings: &Settings,
     target: &Target,
+    dir: &OutDir,
 ) -> Result<Vec<Package>, Error> {
     let pool = &protos.pool;
     let mut requests = Vec::new();
     let mut packages = BTreeMap::new();
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in pool.files().filter(|file| file.name() != options::FILE) {
         let mut descriptor = protos.descriptor(&file);
         comments::complete(&mut descriptor);
@@ -62,8 +73,13 @@ pub(crate) fn generate(
             .entry(module.clone())
             .or_insert_with(|| file.package_name().to_owned());
         requests.push((module, descriptor));
+        files
+            .entry(names::file_stem(file.package_name()))
+            .or_default()
+            .insert(file.name().to_owned());
     }
 
+    groups::box_cycles(pool, config);
     let recorder = Recorder::default();
     config.service_generator(Box::new(recorder.clone()));
     // Formatted below: prost-build panics over attributes that do not parse.
@@ -73,7 +89,12 @@ pub(crate) fn generate(
         .map_err(|panic| Error::generate(panic_message(&*panic)))?
         .map_err(|error| Error::generate(error.to_string()))?;
 
-    let recorded = recorder.0.borrow();
+    // By file, since packages that differ in case only share one.
+    let mut recorded: BTreeMap<String, Vec<prost_build::Service>> = BTreeMap::new();
+    for service in recorder.0.take() {
+        let file = names::file_stem(&service.package);
+        recorded.entry(file).or_default().push(service);
+    }
     let services = if settings.client || settings.server {
         services
     } else {
@@ -84,16 +105,43 @@ pub(crate) fn generate(
             .iter()
             .any(|model| model.full_name == service.full_name())
     });
-    packages
+    let mut drafts = packages
         .into_iter()
         .filter_map(|(module, name)| Some((generated.remove(&module)?, module, name)))
         .map(|(messages, module, name)| {
             let modules: Vec<String> = module.parts().map(str::to_owned).collect();
-            let mut code = format(&messages, &name, &modules, &unreached)?;
-            for prost in recorded
+            Ok(Draft {
+                items: items(&messages, &name, &modules, &unreached)?,
+                file_stem: names::file_stem(&name),
+                modules,
+                name,
+                nested: false,
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    nesting::merge(&mut drafts, dir)?;
+
+    let references = References::find(pool, settings);
+    let nested: Vec<Vec<String>> = drafts
+        .iter()
+        .filter(|draft| draft.nested)
+        .map(|draft| draft.modules.clone())
+        .collect();
+    drafts
+        .into_iter()
+        .map(|draft| {
+            let inside: Vec<Vec<String>> = nested
                 .iter()
-                .filter(|prost| same_module(&prost.package, &name))
-            {
+                .filter(|modules| modules.starts_with(&draft.modules))
+                .cloned()
+                .collect();
+            let mut code = references.code(&draft.modules, &inside, &target.runtime_text());
+            code.push_str(&prettyplease::unparse(&syn::File {
+                shebang: None,
+                attrs: Vec::new(),
+                items: draft.items,
+            }));
+            for prost in recorded.get(&draft.file_stem).into_iter().flatten() {
                 let model = services.iter().find(|service| {
                     service.package == prost.package && service.proto_name == prost.proto_name
                 });
@@ -102,34 +150,32 @@ pub(crate) fn generate(
                 }
             }
             Ok(Package {
-                modules,
-                file_stem: names::file_stem(&name),
-                name,
+                modules: draft.modules,
+                files: files.remove(&draft.file_stem).unwrap_or_default(),
+                file_stem: draft.file_stem,
+                name: draft.name,
                 code: format!("// This file is @generated by nmfw-build.\n\n{code}"),
+                nested: draft.nested,
             })
         })
         .collect()
 }
 
-/// Whether two packages share a module, since they differ in case only.
-fn same_module(left: &str, right: &str) -> bool {
-    names::file_stem(left) == names::file_stem(right)
-}
-
-fn format(
+fn items(
     code: &str,
     package: &str,
     modules: &[String],
     unreached: &BTreeSet<Vec<String>>,
-) -> Result<String, Error> {
-    let mut file = syn::parse_file(code).map_err(|error| {
+) -> Result<Vec<syn::Item>, Error> {
+    let mut items = syn::parse_file(code).map_err(|error| {
         Error::generate(format!(
             "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
         ))
-    })?;
-    debug::complete(&mut file.items);
-    lints::allow(&mut file.items, &mut modules.to_vec(), unreached);
-    Ok(prettyplease::unparse(&file))
+    })?.items;
+    accessors::separate(&mut items);
+    debug::complete(&mut items);
+    lints::allow(&mut items, &mut modules.to_vec(), unreached);
+    Ok(items)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+mod accessors;
 mod adapt;
+mod attributes;
 mod check;
 mod collisions;
 mod comments;
@@ -16,10 +18,13 @@ mod error;
 mod extern_path;
 mod fault;
 mod generator;
+mod groups;
+mod index;
 mod inline;
 mod lints;
 mod model;
 mod names;
+mod nesting;
 mod option_place;
 mod options;
 mod output;
@@ -27,6 +32,8 @@ mod permissions;
 mod protoc;
 mod protos;
 mod reason;
+mod references;
+mod service_names;
 mod source;
 mod well_known;
 
@@ -36,7 +43,8 @@ pub use permissions::PermissionFiles;
 
 /// Generates code for `.proto` files and everything they import, with the defaults.
 ///
-/// The code of a package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
+/// `nmfw::include_protos!()` includes the code of all packages, `nmfw::include_proto!("calc")` that of one. The code of a
+/// package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
 /// `package acme.billing.v1`, `_.rs` where there is no package. The files have to be in one of the include folders.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use crate::names;
 use crate::option_place::{self, OptionPath};
 use crate::options::{self, Common, Complaint};
 use crate::protos::Protos;
+use crate::service_names;
 use crate::well_known;
 
 /// What the builder decides for all services.
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) service_version: String,
     /// Protobuf paths whose code is elsewhere, and the Rust paths where it is.
     pub(crate) extern_paths: Vec<(String, String)>,
+    /// Protobuf paths of services, and the Rust names that the build script chose for them.
+    pub(crate) service_names: Vec<(String, String)>,
     /// Whether the values of an enum lose its name.
     pub(crate) strip_enum_prefix: bool,
 }
@@ -68,6 +71,28 @@ pub(crate) struct Names {
     pub(crate) spec: String,
 }
 
+impl Names {
+    /// Makes the names of a service from its name in the `.proto`.
+    fn from_proto(service: &str) -> Self {
+        Self {
+            service: names::type_name(service),
+            server: names::companion(service, "Server"),
+            client: names::companion(service, "Client"),
+            spec: names::spec(service),
+        }
+    }
+
+    /// Makes the names of a service from the name that its trait is to have.
+    pub(crate) fn from_rust(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            server: format!("{service}Server"),
+            client: format!("{service}Client"),
+            spec: names::spec(service),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Method {
     pub(crate) place: Place,
@@ -97,7 +122,7 @@ pub(crate) struct MethodKind {
 pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>, Error> {
     let pool = &protos.pool;
     let mut problems = Vec::new();
-    let services: Vec<Service> = pool
+    let mut services: Vec<Service> = pool
         .services()
         .filter(|service| {
             let only_imported = protos.imported.contains(service.parent_file().name());
@@ -105,8 +130,9 @@ pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>
         })
         .map(|service| read_service(&service, protos, settings, &mut problems))
         .collect();
-    check::services(&services, pool, settings, &mut problems);
-    collisions::messages(pool, settings, &mut problems);
+    let taken = collisions::types(pool, settings, &mut problems);
+    service_names::settle(&mut services, taken, settings, &mut problems)?;
+    check::services(&services, &mut problems);
     well_known::unavailable(pool, settings, &mut problems);
     if problems.is_empty() {
         return Ok(services);
@@ -155,12 +181,7 @@ fn read_service(
         package: service.package_name().to_owned(),
         proto_name: service.name().to_owned(),
         full_name: service.full_name().to_owned(),
-        names: Names {
-            server: names::companion(service.name(), "Server"),
-            client: names::companion(service.name(), "Client"),
-            spec: names::spec(service.name()),
-            service: names::type_name(service.name()),
-        },
+        names: Names::from_proto(service.name()),
         discovery_name: options.name.unwrap_or_else(|| tokens.join("-")),
         subject,
         subject_is_default,
@@ -177,13 +198,27 @@ fn read_service(
         docs: documentation(&comment, || {
             format!("The service `{}`.", service.full_name())
         }),
-        methods: service
-            .methods()
-            .zip(0..)
-            .map(|(method, index)| read_method(&method, protos, &path, index, &place, problems))
-            .collect(),
+        methods: separate(
+            service
+                .methods()
+                .zip(0..)
+                .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
+                .collect(),
+        ),
         place,
     }
+}
+
+/// Gives each method a Rust name of its own. Methods that differ in case only get underscores behind it, in their order.
+fn separate(mut methods: Vec<Method>) -> Vec<Method> {
+    let mut names = BTreeSet::new();
+    for method in &mut methods {
+        while !names.insert(method.rust_name.clone()) {
+            let plain = method.rust_name.trim_start_matches("r#");
+            method.rust_name = format!("{plain}_");
+        }
+    }
+    methods
 }
 
 fn read_method(

@@ -304,6 +304,45 @@ fn settings_of_prost_are_used() {
 }
 
 #[test]
+fn names_of_services_can_be_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let proto = dir.path().join("a.proto");
+    // The chosen name is one that the other service would have had.
+    let source = "syntax = \"proto3\"; package a; message BClient {}
+        service B { rpc Get(BClient) returns (BClient); } service CB {}";
+    fs::write(&proto, source).unwrap();
+    builder(dir.path())
+        .rename_service(".a.B", "Cb")
+        .compile_protos(&[&proto], &[dir.path()])
+        .unwrap();
+    let code = read(dir.path()).remove(Path::new("a.rs")).unwrap();
+    for part in [
+        "ServiceSpec::new(\"a\", \"B\")\n    .name(\"a-b\")\n    .subject(\"nmfw.a.b\")",
+        "pub static CB_SPEC:",
+        "pub trait Cb:",
+        "pub struct CbServer;",
+        "pub struct CbClient(",
+        "impl Cb for CbClient {",
+        "pub static CB_SPEC_:",
+        "pub trait Cb_:",
+        "pub struct CbServer_;",
+        "pub struct CbClient_(",
+    ] {
+        assert!(code.contains(part), "no {part} in {code}");
+    }
+    // Names that are not generated are in nobody's way.
+    builder(dir.path())
+        .build_client(false)
+        .compile_protos(&[&proto], &[dir.path()])
+        .unwrap();
+    let code = read(dir.path()).remove(Path::new("a.rs")).unwrap();
+    assert!(
+        code.contains("pub trait B:") && !code.contains("BClient_"),
+        "{code}"
+    );
+}
+
+#[test]
 fn a_proto_may_be_named_below_its_include() {
     let dir = tempfile::tempdir().unwrap();
     builder(dir.path())
@@ -312,7 +351,56 @@ fn a_proto_may_be_named_below_its_include() {
     assert!(dir.path().join("calc.rs").is_file());
 }
 
-/// Runs this very test again the way cargo runs a build script, and reads what it prints.
+/// Runs a test again the way cargo runs a build script, and returns what it prints.
+fn as_build_script(test: &str, out: &Path) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env("NMFW_AS_BUILD_SCRIPT", "1")
+        .env("OUT_DIR", out)
+        .env("TARGET", "x")
+        .env("HOST", "x")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_build_script_may_generate_several_times() {
+    const NAME: &str = "a_build_script_may_generate_several_times";
+    if std::env::var_os("NMFW_AS_BUILD_SCRIPT").is_some() {
+        let generate = |proto: &str| nmfw_build::compile_protos(&[proto], &[protos()]);
+        generate("acme/billing/v1/refunds.proto").unwrap();
+        generate("calc.proto").unwrap();
+        // With another file of the package as well, and then without.
+        generate("acme/billing/v1/invoices.proto").unwrap();
+        // To the same folder, by its name.
+        configure()
+            .out_dir(std::env::var("OUT_DIR").unwrap())
+            .compile_protos(&["no_package.proto"], &[protos()])
+            .unwrap();
+        let error = generate("acme/billing/v1/refunds.proto").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this build script has generated the package `acme.billing.v1` before, from `acme/billing/v1/invoices.proto` too, and now replaces `acme.billing.v1.rs`. Give all files of a package to one call, or choose another folder with `out_dir`"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let printed = as_build_script(NAME, dir.path());
+    let variable = format!("cargo:rustc-env=NMFW_OUT_DIR={}\n", dir.path().display());
+    assert!(printed.contains(&variable), "{printed}");
+    let files = read(dir.path());
+    let all = &files[Path::new("nmfw-protos.rs")];
+    let one = &files[Path::new("nmfw-packages.rs")];
+    for package in ["acme.billing.v1", "acme.common", "calc", "_"] {
+        let include = format!("include!(concat!(env!(\"OUT_DIR\"), \"/{package}.rs\"));");
+        assert!(all.contains(&include), "no {package} in {all}");
+        let arm = format!("(\"{package}\") => {{ {include} }};\n");
+        assert!(one.contains(&arm), "no {package} in {one}");
+    }
+}
+
 #[test]
 fn cargo_is_told_which_files_were_read() {
     const NAME: &str = "cargo_is_told_which_files_were_read";
@@ -326,15 +414,7 @@ fn cargo_is_told_which_files_were_read() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([NAME, "--exact", "--nocapture"])
-        .env("NMFW_AS_BUILD_SCRIPT", "1")
-        .env("OUT_DIR", dir.path())
-        .env("TARGET", "x")
-        .env("HOST", "x")
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed = as_build_script(NAME, dir.path());
     let read: Vec<&str> = printed
         .lines()
         .filter_map(|line| line.rsplit_once("cargo:rerun-if-changed="))

@@ -197,23 +197,11 @@ fn a_stream_needs_a_queue_group() {
 
 #[test]
 fn names_of_methods_are_checked() {
-    for (body, expected, method) in [
-        (
-            "rpc _Hidden(M) returns (M);",
-            "the method name `_Hidden` is reserved",
-            "_Hidden",
-        ),
-        (
-            "rpc GetFoo(M) returns (M); rpc get_foo(stream M) returns (stream M);",
-            "`GetFoo` and `get_foo` would both be `get_foo` in Rust",
-            "get_foo",
-        ),
-        (
-            "rpc New(M) returns (M); rpc new_(M) returns (M);",
-            "`New` and `new_` would both be `new_` in Rust",
-            "new_",
-        ),
-    ] {
+    for (body, expected, method) in [(
+        "rpc _Hidden(M) returns (M);",
+        "the method name `_Hidden` is reserved",
+        "_Hidden",
+    )] {
         let report = report(&[(
             "orders.proto",
             &orders(body).replace("import \"nmfw/options.proto\";", ""),
@@ -248,26 +236,6 @@ fn names_of_services_are_checked() {
             "__",
         ),
         (
-            "package a; service B {} message b_server {}",
-            "needs the Rust struct `BServer`, which the message `a.b_server` has",
-            "a.B",
-        ),
-        (
-            "package a; service B {} enum BClient { X = 0; }",
-            "needs the Rust struct `BClient`, which the enum `a.BClient` has",
-            "a.B",
-        ),
-        (
-            "package a; service B {} service BClient {}",
-            "needs the Rust trait `BClient`, which the service `a.B` has",
-            "a.BClient",
-        ),
-        (
-            "package a; service GetB {} service get_b {}",
-            "needs the Rust trait `GetB`, which the service `a.GetB` has",
-            "a.get_b",
-        ),
-        (
             "package a; service A {} service a {}",
             "would both be `a` in discovery",
             "a.a",
@@ -283,6 +251,65 @@ fn names_of_services_are_checked() {
                 &format!("in service `{service}`\n"),
             ],
         );
+    }
+}
+
+#[test]
+fn chosen_names_of_services_are_checked() {
+    let source = "syntax = \"proto3\"; package a; service B {} service C {} message BClient {}";
+    let report = |path: &str, name: &str| {
+        let builder = configure().rename_service(path, name);
+        let error = compile_with(builder, &[("a.proto", source)]).unwrap_err();
+        format!("{error:?}")
+    };
+    assert_contains(
+        &report(".a.D", "E"),
+        &["the service `.a.D`, which is not there", "`.a.B`, `.a.C`"],
+    );
+    for bad in ["", "b", "Self", "B-C", "B::C"] {
+        assert_contains(&report(".a.B", bad), &["cannot name the service `.a.B`"]);
+    }
+    assert_contains(
+        &report(".a.C", "B"),
+        &[
+            "error: the service needs the Rust struct `BClient`, which `a.BClient` has already",
+            "--> a.proto:1:44",
+            "in service `a.C`",
+            "= help: choose another name for it: `rename_service(\".a.C\", \"...\")`",
+        ],
+    );
+}
+
+#[test]
+fn a_package_and_nested_types_in_one_module_have_to_differ() {
+    let outer =
+        "syntax = \"proto3\"; package a; message B { oneof kind { int32 x = 1; } message C {} }";
+    for (inner, expected) in [
+        (
+            "message Kind {}",
+            "`a.b.Kind` and `a.B.kind` would both be `Kind`",
+        ),
+        ("enum C { X = 0; }", "`a.b.C` and `a.B.C` would both be `C`"),
+    ] {
+        let inner = format!("syntax = \"proto3\"; package a.b; {inner}");
+        let report = report(&[("a.proto", outer), ("b.proto", &inner)]);
+        assert_contains(&report, &[expected, "--> a.proto:1:"]);
+    }
+}
+
+#[test]
+fn an_include_file_cannot_be_called_like_a_package() {
+    for (name, package) in [("a.b.rs", "a.b"), ("A.B.rs", "a.b"), ("_.rs", "")] {
+        let statement = match package {
+            "" => String::new(),
+            package => format!("package {package};"),
+        };
+        let source = format!("syntax = \"proto3\"; {statement} message M {{}}");
+        let builder = configure().include_file(name);
+        let error = compile_with(builder, &[("a.proto", &source)]).unwrap_err();
+        let expected =
+            format!("the include file `{name}` would replace the code of the package `{package}`");
+        assert_contains(&error.to_string(), &[&expected, "include_protos!()"]);
     }
 }
 
@@ -741,8 +768,8 @@ fn messages_and_fields_have_to_differ_in_rust() {
             "`a.M.N` and `a.M.n` would both be `N` in Rust",
         ),
         (
-            "message M { int32 get_http = 1; oneof GetHTTP { int32 x = 2; } }",
-            "the fields `get_http` and `GetHTTP` of `a.M` would both be `get_http`",
+            "message M { oneof get_http { int32 x = 1; } oneof GetHTTP { int32 y = 2; } }",
+            "`a.M.get_http` and `a.M.GetHTTP` would both be `GetHttp` in Rust",
         ),
     ] {
         let source = format!("syntax = \"proto3\"; package a; {source}");

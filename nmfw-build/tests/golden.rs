@@ -25,6 +25,11 @@ const FIXTURES: &[(&[&str], &[&str])] = &[
     (&["well_known.proto"], &["well_known"]),
     (&["lints.proto"], &["lints"]),
     (&["streaming.proto"], &["streaming"]),
+    (&["names.proto"], &["names"]),
+    (
+        &["mesh/mesh.proto"],
+        &["mesh", "mesh.cluster", "mesh.zone", "mesh.zone.zone"],
+    ),
     (
         &[
             "acme/billing/v1/invoices.proto",

@@ -54,7 +54,26 @@ macro_rules! __nmfw_answers_v1 {
     };
 }
 
-/// Includes the code that `nmfw-build` generated for a package, named as in the `.proto`.
+/// Includes the code that `nmfw-build` generated for all packages, as modules that are nested like
+/// the packages.
+///
+/// ```text
+/// mod protos {
+///     nmfw::include_protos!();
+/// }
+/// use protos::acme::billing::v1::InvoicesClient;      // of `package acme.billing.v1`
+/// ```
+///
+/// It may stand at the root of a crate as well, where the outermost packages become modules. Items
+/// of a `.proto` without a package are right where the macro stands.
+#[macro_export]
+macro_rules! include_protos {
+    () => {
+        include!(concat!($crate::__nmfw_out_dir!(), "/nmfw-protos.rs"));
+    };
+}
+
+/// Includes the code that `nmfw-build` generated for one package, named as in the `.proto`.
 ///
 /// ```text
 /// mod calc {
@@ -62,11 +81,46 @@ macro_rules! __nmfw_answers_v1 {
 /// }
 /// ```
 ///
-/// It is short for `include!(concat!(env!("OUT_DIR"), "/calc.rs"))`. A `.proto` without a package
-/// is `"_"`.
+/// A `.proto` without a package is `"_"`. A package that uses messages of another one finds them if
+/// the modules around both are nested as the packages are, which is what
+/// [`include_protos!`](crate::include_protos) does.
+///
+/// A name that is not there is an error that lists the packages which are. The name is a literal: a
+/// macro that passes one on takes it as `$name:tt`, since rustc does not look into a `$name:literal`.
 #[macro_export]
 macro_rules! include_proto {
     ($package:tt) => {
-        include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+        // An included file takes no arguments. The file defines a macro that includes a package by
+        // its name, and calls this one with it, which adds the name.
+        macro_rules! __nmfw_include {
+            ($include:ident) => {
+                $include! { $package }
+            };
+        }
+        include!(concat!($crate::__nmfw_out_dir!(), "/nmfw-packages.rs"));
+    };
+}
+
+/// The folder with the generated code.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(rust_analyzer))]
+macro_rules! __nmfw_out_dir {
+    () => {
+        env!(
+            "NMFW_OUT_DIR",
+            "no code was generated for this crate: add `nmfw-build` to its [build-dependencies], and a `build.rs` that calls `nmfw_build::compile_protos(..)`. (Code in a folder that was chosen with `out_dir` is included with `include!`)"
+        )
+    };
+}
+
+/// The folder with the generated code, for rust-analyzer. It does not expand an `env!` with a
+/// message, and would find none of the code.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(rust_analyzer)]
+macro_rules! __nmfw_out_dir {
+    () => {
+        env!("OUT_DIR")
     };
 }

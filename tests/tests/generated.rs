@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use nmfw::prost::Message as _;
 use nmfw::{Context, Idempotency, Status};
 
 macro_rules! golden {
@@ -33,10 +34,22 @@ golden! {
     keywords = "type.async";
     legacy = "legacy";
     lints = "lints";
+    names = "names";
     streaming = "streaming";
     taken = "taken";
     well_known = "well_known";
     configured = "acme.configured";
+}
+
+#[allow(
+    unused_qualifications,
+    reason = "off unless turned on, and paths between packages go through all modules"
+)]
+mod nested {
+    /// The package `mesh`.
+    pub mod mesh {
+        include!("../../nmfw-build/tests/golden/mesh.rs");
+    }
 }
 
 struct Handler;
@@ -113,6 +126,92 @@ async fn names_that_are_taken_can_be_called() {
     client.new_(request).await.unwrap();
     client.cmp(taken::Nmfw {}).await.unwrap();
     client.drop(taken::Std {}).await.unwrap();
+}
+
+#[test]
+fn accessors_of_prost_do_not_meet() {
+    let mut message = names::Accessors {
+        set_state_: Some(7),
+        push_modes_: Some(names::State::Off.into()),
+        get_kinds_: Some(vec![1]),
+        ..names::Accessors::default()
+    };
+    message.set_state(names::State::Off);
+    message.push_modes(names::State::Off);
+    message.insert_kinds("a".to_owned(), names::State::Off);
+    message.insert_type_(1, names::State::Off);
+    assert_eq!(
+        (message.state(), message.set_state_()),
+        (names::State::Off, 7)
+    );
+    assert_eq!(message.modes().collect::<Vec<_>>(), [message.push_modes_()]);
+    assert_eq!(message.get_kinds("a"), message.get_type_(1));
+    assert_eq!(message.get_kinds_(), [1]);
+}
+
+#[test]
+fn fields_and_variants_that_differ_in_case_are_kept_apart() {
+    let message = names::Case {
+        get_http: Some(1),
+        get_http_: Some(names::State::Off.into()),
+        get_http__: Some(names::case::GetHttp::FooBar_(2)),
+    };
+    let bytes = message.encode_to_vec();
+    assert_eq!(names::Case::decode(bytes.as_slice()).unwrap(), message);
+}
+
+#[test]
+fn a_message_may_contain_itself_through_a_group() {
+    let group = names::Group {
+        inner: Some(Box::new(names::group::Inner {
+            outer: Some(names::Group::default()),
+        })),
+        ..names::Group::default()
+    };
+    let bytes = group.encode_to_vec();
+    assert_eq!(names::Group::decode(bytes.as_slice()).unwrap(), group);
+}
+
+impl names::Agent_ for Handler {
+    async fn meet(&self, _: Context, _: names::Agent) -> Result<names::AgentServer, Status> {
+        Ok(names::AgentServer {})
+    }
+}
+
+#[tokio::test]
+async fn a_service_may_be_called_like_messages() {
+    let client = names::AgentClient_::local(Handler);
+    let _: names::AgentServer = client.meet(names::Agent::default()).await.unwrap();
+    assert_eq!(names::AGENT_SPEC.full_name(), "names.Agent_");
+    assert_eq!(names::AGENT_SPEC_.full_name(), "names.Agent__");
+}
+
+impl nested::mesh::cluster::Endpoint_ for Handler {
+    async fn get(
+        &self,
+        _: Context,
+        request: nested::mesh::cluster::Filter,
+    ) -> Result<nested::mesh::cluster::Filter, Status> {
+        Ok(request)
+    }
+}
+
+#[tokio::test]
+async fn nested_types_and_a_package_share_a_module() {
+    use nested::mesh::{Cluster, Zone, cluster, zone};
+    let filter = cluster::Filter::default();
+    let client = cluster::EndpointClient::local(Handler);
+    let cluster = Cluster {
+        endpoint: Some(cluster::Endpoint::default()),
+        filter: Some(client.get(filter).await.unwrap()),
+    };
+    let place = zone::Place::default();
+    let shard = zone::zone::Shard { place: Some(place) };
+    let zone = Zone {
+        kind: Some(zone::Kind::Shard(shard)),
+    };
+    assert_eq!(cluster.filter, Some(cluster::Filter::default()));
+    assert_eq!(Zone::decode(zone.encode_to_vec().as_slice()).unwrap(), zone);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use proc_macro2::{Literal, TokenStream};
-use quote::{ToTokens, quote};
+use quote::quote;
 
 use super::{Item, Rpc, Target, deprecated, docs};
 use crate::model::MethodKind;
@@ -107,11 +107,7 @@ fn method(rpc: &Rpc<'_>, index: usize, item: &Item<'_>, target: &Target) -> Toke
 ///
 /// It is written as text, since prettyplease does not lay out what is inside a macro.
 pub(super) fn forward(item: &Item<'_>, target: &Target) -> String {
-    let runtime = target
-        .runtime
-        .to_token_stream()
-        .to_string()
-        .replace(' ', "");
+    let runtime = target.runtime_text();
     let mut text = format!(
         "{runtime}::codegen::v1::forward! {{\n    impl {} for {} {{",
         item.name, item.client

@@ -11,7 +11,7 @@ mod service_trait;
 mod spec;
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::{Ident, Type};
 
 use crate::error::Error;
@@ -23,6 +23,13 @@ pub(crate) struct Target {
     pub(crate) runtime: syn::Path,
     pub(crate) client: bool,
     pub(crate) server: bool,
+}
+
+impl Target {
+    /// The path of the runtime as text.
+    pub(crate) fn runtime_text(&self) -> String {
+        self.runtime.to_token_stream().to_string().replace(' ', "")
+    }
 }
 
 /// A service with the Rust types that prost-build gives to its messages.
