@@ -269,6 +269,9 @@ fn failed(status: Status, context: &Context) -> Status {
     // The handler has run. The mark can be that of a call that it made itself, and would have this
     // one repeated.
     let mut status = status.started();
+    if let Some(method) = context.method() {
+        status = status.returned_by(format_args!("the handler of {method}"));
+    }
     status.metadata_mut().merge(&context.take_trailers());
     status
 }
