@@ -3,6 +3,7 @@
 
 use std::{
     any::Any,
+    error::Error as _,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -19,7 +20,13 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::instance::Endpoint;
-use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
+use crate::{
+    Deadline, Method, Status,
+    body::Messages,
+    error::causes,
+    session::Chunk,
+    trace::{CallSpan, is_fault_of_service},
+};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -51,14 +58,20 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         self.is_done = true;
     }
 
-    /// Gives the time that the handler has taken.
-    pub(super) fn end(&mut self, outcome: Result<(), &Status>) -> Duration {
+    pub(super) fn end(&mut self, outcome: Result<(), &Status>) {
+        _ = self.end_at(outcome, Instant::now());
+    }
+
+    /// Gives the time that the handler has taken until then.
+    pub(super) fn end_at(&mut self, outcome: Result<(), &Status>, now: Instant) -> Duration {
         self.is_done = true;
         if let (None, Err(status)) = (self.begin, outcome) {
             self.endpoint.refuse(status);
             return Duration::ZERO;
         }
-        let time = self.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        let time = self
+            .begin
+            .map_or(Duration::ZERO, |begin| now.duration_since(begin));
         self.endpoint.stats.record(outcome, time);
         time
     }
@@ -79,7 +92,7 @@ impl Count<&Endpoint> {
 impl<E: Deref<Target = Endpoint>> Drop for Count<E> {
     fn drop(&mut self) {
         if !self.is_done {
-            _ = self.end(Err(&Status::cancelled("the call ended before its handler")));
+            self.end(Err(&Status::cancelled("the call ended before its handler")));
         }
     }
 }
@@ -145,16 +158,21 @@ impl Stream for Watched {
         // A stream that is always ready has a deadline too.
         let is_late = |deadline: &Pin<Box<Sleep>>| deadline.deadline() <= Instant::now();
         let item = match item {
-            Some(Ok(_)) if this.deadline.as_ref().is_some_and(is_late) => Some(Err(late(method))),
+            Some(Ok(_)) | None if this.deadline.as_ref().is_some_and(is_late) => {
+                Some(Err(late(method)))
+            }
             item => item,
         };
+        if let Some(Err(status)) = &item {
+            log_source(method, this.call.as_deref(), status);
+        }
         if let Some(call) = &mut this.call {
             call.answer(item.as_ref());
         }
         match &item {
             Some(Ok(chunk)) => this.count.endpoint.stats.metrics.sent_in_stream(chunk),
-            Some(Err(status)) => _ = this.count.end(Err(status)),
-            None => _ = this.count.end(Ok(())),
+            Some(Err(status)) => this.count.end(Err(status)),
+            None => this.count.end(Ok(())),
         }
         Poll::Ready(item)
     }
@@ -166,6 +184,20 @@ pub(super) fn late(method: Method) -> Status {
 
 pub(super) fn stopped(method: Method) -> Status {
     Status::unavailable(format!("the server was stopped before {method} was done"))
+}
+
+/// Logs what led to an error, which its caller does not get to see.
+pub(super) fn log_source(method: Method, call: Option<&CallSpan>, status: &Status) {
+    if status.source().is_none() {
+        return;
+    }
+    let _entered = call.map(CallSpan::enter);
+    let source = causes(status).join(": ");
+    if is_fault_of_service(status.code()) {
+        tracing::warn!(%method, %status, source, "a call failed");
+    } else {
+        tracing::debug!(%method, %status, source, "a call failed");
+    }
 }
 
 /// What a panic says is for the operator, not for the caller.
