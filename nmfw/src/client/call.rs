@@ -102,7 +102,8 @@ impl<A> Call<A> {
     /// does not take make the call fail with `INVALID_ARGUMENT`.
     pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
-            self.invalid.get_or_insert(error.into());
+            self.invalid
+                .get_or_insert(Status::from(error).not_started());
         }
         self
     }
