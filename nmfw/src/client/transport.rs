@@ -39,6 +39,9 @@ impl Transport {
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        if let Err(error) = request.metadata().check_len() {
+            return Err(Status::from(error).not_started());
+        }
         match self {
             Self::Nats(nats) => nats.call(request).await,
             Self::Local(Err(status)) => Err(status.clone()),

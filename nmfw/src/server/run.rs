@@ -66,7 +66,7 @@ impl Begun {
         at: Instant,
     ) -> Result<Response, Status> {
         let outcome = match outcome {
-            Ok(response) => self.release().map(|()| response),
+            Ok(response) => self.release().and_then(|()| with_few_values(response)),
             failed => failed,
         };
         if self.deadline.instant().is_none_or(|end| at < end) {
@@ -306,6 +306,17 @@ impl Instance {
         match work {
             Work::Admitted(admitted, request) => self.call(endpoint, admitted, request).await,
             Work::Begun(handler, permit) => self.finish(endpoint, handler, permit).await,
+        }
+    }
+}
+
+/// Refuses an answer with more values of metadata than a session carries, whatever carries it.
+fn with_few_values(response: Response) -> Result<Response, Status> {
+    match response.metadata.check_len() {
+        Ok(()) => Ok(response),
+        Err(error) => {
+            let text = format!("the answer cannot be sent: {error}");
+            Err(Status::resource_exhausted(text))
         }
     }
 }

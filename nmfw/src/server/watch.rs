@@ -178,6 +178,19 @@ impl Stream for Watched {
     }
 }
 
+/// What the handler's stream drops, it drops in its span, and a panic of that ends nothing else: not the
+/// task that sends its answers, nor that of a local caller.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _entered = self.call.as_ref().map(|call| call.enter());
+        let messages = &mut self.messages;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| messages.clear())) {
+            // It is logged; the call has its end already.
+            _ = panicked(self.method, panic.as_ref());
+        }
+    }
+}
+
 pub(super) fn late(method: Method) -> Status {
     Status::deadline_exceeded(format!("{method} was not done when the deadline passed"))
 }
