@@ -30,17 +30,22 @@ pub(super) fn is_json() -> bool {
 #[group(id = "nmfw::cli::Log")]
 #[non_exhaustive]
 pub struct Log {
-    /// Log details, too [env: NMFW_DEBUG, DEBUG]
-    ///
-    /// $RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is
-    /// info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read, too.
+    /// Whether details are logged, too.
     #[arg(
         long,
         env = variable::counting("NMFW_DEBUG", "DEBUG"),
         hide_env = true,
         action = ArgAction::SetTrue,
         value_parser = FalseyValueParser::new(),
-        help_heading = "Logging"
+        help_heading = "Logging",
+        help = "Log details, too [env: NMFW_DEBUG, DEBUG]",
+        long_help = "\
+Log details, too
+
+$RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is \
+info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read, too.
+
+[env: NMFW_DEBUG, DEBUG]"
     )]
     pub debug: bool,
 
