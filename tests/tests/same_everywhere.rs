@@ -184,6 +184,13 @@ fn unary_rows() -> Vec<Row> {
                 "over this service's limit of 65536",
             ),
         ),
+        plain("layer: message", Expected::Ok("")),
+        unary(
+            "layer: deadline",
+            |channel, item| (channel, item),
+            |call| call.timeout(10 * LIMIT),
+            Failed(Code::DeadlineExceeded, ""),
+        ),
         short("panic at the deadline", Failed(Code::DeadlineExceeded, "")),
         short("block", Failed(Code::DeadlineExceeded, "")),
         short("wait and block", Failed(Code::DeadlineExceeded, "")),
@@ -358,6 +365,15 @@ fn stream_rows() -> Vec<Row> {
             Failed(Code::DeadlineExceeded, ""),
         ),
         count("wait", short, Failed(Code::DeadlineExceeded, "")),
+        count("layer: deadline", same, Failed(Code::DeadlineExceeded, "")),
+        count(
+            "layer: message",
+            same,
+            Failed(
+                Code::Internal,
+                "Count: a layer has answered with one message",
+            ),
+        ),
         count(
             "",
             no_time,

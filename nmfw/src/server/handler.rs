@@ -14,10 +14,10 @@ use futures_util::{
 use prost::Message;
 use tower::service_fn;
 
-use super::Service;
+use super::{Service, watch};
 use crate::{
-    Context, ServiceSpec, Status, Streaming,
-    body::Messages,
+    Context, Deadline, Method, ServiceSpec, Status, Streaming,
+    body::{Body, Messages},
     chunks::encode,
     context::CallGuard,
     middleware::{BoxService, Request, Response},
@@ -92,8 +92,16 @@ impl Handlers {
         }
     }
 
+    /// The innermost service below layers, which may have made the deadline earlier.
     pub(crate) fn into_service(self) -> BoxService {
-        BoxService::new(service_fn(move |request| self.call(request)))
+        BoxService::new(service_fn(move |request: Request| {
+            let (method, deadline) = (request.method(), request.deadline());
+            let call = self.call(request);
+            match deadline.instant() {
+                Some(_) => in_time(method, deadline, call).boxed(),
+                None => call,
+            }
+        }))
     }
 }
 
@@ -194,6 +202,32 @@ impl<T> fmt::Debug for ServiceBuilder<T> {
             .field("spec", self.spec)
             .finish_non_exhaustive()
     }
+}
+
+/// Ends a call, and a stream of its answers, at a deadline.
+async fn in_time(
+    method: Method,
+    deadline: Deadline,
+    call: BoxFuture<'static, Result<Response, Status>>,
+) -> Result<Response, Status> {
+    let outcome = deadline.limit(call).await;
+    let response = outcome.unwrap_or_else(|| Err(watch::late(method)))?;
+    let Response { metadata, body } = response;
+    let Body::Messages(messages) = body else {
+        return Ok(Response { metadata, body });
+    };
+    let mut passed = Box::pin(deadline.passed());
+    let messages = messages.wrap(|mut messages| {
+        stream::poll_fn(move |cx| match messages.poll_next_unpin(cx) {
+            Poll::Pending => {
+                ready!(passed.as_mut().poll(cx));
+                watch::clear(method, &mut messages);
+                Poll::Ready(Some(Err(watch::late(method))))
+            }
+            item => item,
+        })
+    });
+    Ok(Response::streaming(messages, metadata))
 }
 
 /// Calls a method that answers with one message.

@@ -15,6 +15,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
 use super::{
     Instance,
     admission::Admitted,
+    causes,
     instance::Endpoint,
     watch::{self, Count, Watched},
 };
@@ -66,7 +67,12 @@ impl Begun {
         at: Instant,
     ) -> Result<Response, Status> {
         let outcome = match outcome {
-            Ok(response) => self.release().and_then(|()| with_few_values(response)),
+            Ok(response) => {
+                let released = self.release();
+                released
+                    .and_then(|()| check_values(&response))
+                    .map(|()| response)
+            }
             failed => failed,
         };
         if self.deadline.instant().is_none_or(|end| at < end) {
@@ -82,7 +88,7 @@ impl Begun {
     /// Logs what led to a failure, and notes it in the span.
     fn note(&mut self, outcome: &Result<Response, Status>) {
         if let Err(status) = outcome {
-            watch::log_source(self.method, self.call.as_deref(), status);
+            causes::log(self.method, self.call.as_deref(), status);
         }
         if let Some(call) = &mut self.call {
             call.end(outcome.as_ref().map(|_| ()));
@@ -243,6 +249,8 @@ impl Instance {
         let outcome = self.outcome(&mut handler).await;
         let now = Instant::now();
         let outcome = handler.ended(outcome, now);
+        let method = handler.method;
+        let outcome = outcome.and_then(|answer| check_kind(method, &answer).map(|()| answer));
         match outcome {
             Ok(Response {
                 metadata,
@@ -311,14 +319,21 @@ impl Instance {
 }
 
 /// Refuses an answer with more values of metadata than a session carries, whatever carries it.
-fn with_few_values(response: Response) -> Result<Response, Status> {
-    match response.metadata.check_len() {
-        Ok(()) => Ok(response),
-        Err(error) => {
-            let text = format!("the answer cannot be sent: {error}");
-            Err(Status::resource_exhausted(text))
-        }
+fn check_values(response: &Response) -> Result<(), Status> {
+    response.metadata.check_len().map_err(|error| {
+        let text = format!("the answer cannot be sent: {error}");
+        Status::resource_exhausted(text)
+    })
+}
+
+/// Refuses one message where a stream of them is expected: a layer may have answered by itself. A
+/// session could send it; a local caller would get an error.
+fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
+    if method.streams_responses() && response.body().is_some() {
+        let text = "a layer has answered with one message, where there is to be a stream of them";
+        return Err(Status::internal(format!("{method}: {text}")));
     }
+    Ok(())
 }
 
 /// What has come of a handler that did not wait.

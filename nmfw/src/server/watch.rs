@@ -3,7 +3,6 @@
 
 use std::{
     any::Any,
-    error::Error as _,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -19,14 +18,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::instance::Endpoint;
-use crate::{
-    Deadline, Method, Status,
-    body::Messages,
-    error::causes,
-    session::Chunk,
-    trace::{CallSpan, is_fault_of_service},
-};
+use super::{causes, instance::Endpoint};
+use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -164,7 +157,7 @@ impl Stream for Watched {
             item => item,
         };
         if let Some(Err(status)) = &item {
-            log_source(method, this.call.as_deref(), status);
+            causes::log(method, this.call.as_deref(), status);
         }
         if let Some(call) = &mut this.call {
             call.answer(item.as_ref());
@@ -178,16 +171,19 @@ impl Stream for Watched {
     }
 }
 
-/// What the handler's stream drops, it drops in its span, and a panic of that ends nothing else: not the
-/// task that sends its answers, nor that of a local caller.
+/// What the handler's stream drops, it drops in its span.
 impl Drop for Watched {
     fn drop(&mut self) {
         let _entered = self.call.as_ref().map(|call| call.enter());
-        let messages = &mut self.messages;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| messages.clear())) {
-            // It is logged; the call has its end already.
-            _ = panicked(self.method, panic.as_ref());
-        }
+        clear(self.method, &mut self.messages);
+    }
+}
+
+/// Drops a handler's stream whose call has its end already. A panic is logged, and ends nothing else: not
+/// the task that sends its answers, nor that of a local caller.
+pub(super) fn clear(method: Method, messages: &mut Messages) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| messages.clear())) {
+        _ = panicked(method, panic.as_ref());
     }
 }
 
@@ -197,20 +193,6 @@ pub(super) fn late(method: Method) -> Status {
 
 pub(super) fn stopped(method: Method) -> Status {
     Status::unavailable(format!("the server was stopped before {method} was done"))
-}
-
-/// Logs what led to an error, which its caller does not get to see.
-pub(super) fn log_source(method: Method, call: Option<&CallSpan>, status: &Status) {
-    if status.source().is_none() {
-        return;
-    }
-    let _entered = call.map(CallSpan::enter);
-    let source = causes(status).join(": ");
-    if is_fault_of_service(status.code()) {
-        tracing::warn!(%method, %status, source, "a call failed");
-    } else {
-        tracing::debug!(%method, %status, source, "a call failed");
-    }
 }
 
 /// What a panic says is for the operator, not for the caller.

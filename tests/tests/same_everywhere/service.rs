@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use nmfw::{
-    Code, Context, Status, Stream, Streaming,
+    Code, Context, Deadline, Status, Stream, Streaming,
     middleware::{self, Next, Request, Response},
     server::Service,
 };
@@ -19,6 +19,8 @@ use nmfw_tests::streams::{CountRequest, Item, Streams, StreamsServer, Total, ite
 
 /// Longer than the deadlines of the calls that are to be late.
 pub(crate) const LONG: Duration = Duration::from_millis(400);
+
+const SHORT: Duration = Duration::from_millis(50);
 
 /// The largest request.
 pub(crate) const MAX_SIZE: usize = 64 * 1024;
@@ -42,6 +44,11 @@ async fn layer(mut request: Request, next: Next) -> Result<Response, Status> {
         Some("layer: ok") => Err(Status::new(Code::Ok, "done")),
         Some("layer: not started") => Err(Status::unavailable("come back").not_started()),
         Some("layer: panic") => panic!("told to"),
+        Some("layer: message") => Ok(Response::new("".into())),
+        Some("layer: deadline") => {
+            request.limit_deadline(Deadline::after(SHORT));
+            next.run(request).await
+        }
         Some("layer: metadata") => {
             request.metadata_mut().insert("from-layer", "a")?;
             let mut response = next.run(request).await?;
@@ -122,7 +129,7 @@ impl Streams for Cases {
                 thread::sleep(LONG);
                 Err(Status::not_found("nothing"))
             }
-            "wait" => pending().await,
+            "wait" | "layer: deadline" => pending().await,
             "io" => Err(io::Error::new(io::ErrorKind::NotFound, "/etc/secret"))?,
             "join" => {
                 let panics = async { panic!("password=secret") };
@@ -176,7 +183,7 @@ impl Streams for Cases {
             "panic at the deadline" => {
                 Holding(items.chain(stream::pending()), PanicsWhenDropped).boxed()
             }
-            "wait" => items.chain(stream::pending()).boxed(),
+            "wait" | "layer: deadline" => items.chain(stream::pending()).boxed(),
             "block at the end" => items
                 .chain(stream::poll_fn(|_| {
                     thread::sleep(LONG);
