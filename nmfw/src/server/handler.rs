@@ -306,6 +306,11 @@ fn failed(status: Status, context: &Context) -> Status {
     if let Some(method) = context.method() {
         status = status.returned_by(format_args!("the handler of {method}"));
     }
+    let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
+    if let Err(error) = status.metadata().check_len() {
+        tracing::warn!(%status, %error, "the metadata of an error is left out");
+        *status.metadata_mut() = own;
+    }
     status
 }
