@@ -12,7 +12,7 @@ use std::{future::ready, time::Duration};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use nmfw::{
     Channel, Code, Server, Status, Stream,
-    client::{Call, RateLimitLayer},
+    client::{Call, CircuitBreakerLayer, HedgeLayer, RateLimitLayer, RetryLayer},
     middleware::{self, Next, Request, Response},
 };
 use nmfw_tests::{
@@ -38,6 +38,9 @@ enum Expected {
 }
 
 use Expected::{Failed, NotStarted};
+
+/// Sets up a channel.
+type Set = fn(Channel) -> Channel;
 
 struct Row {
     case: &'static str,
@@ -164,14 +167,6 @@ fn unary_rows() -> Vec<Row> {
             |channel| channel.subject("a b"),
             NotStarted(Code::InvalidArgument, "\"a b\""),
         ),
-        with_channel(
-            "",
-            |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(["Ecoh"])),
-            NotStarted(
-                Code::InvalidArgument,
-                "\"Ecoh\"; nmfw.streams.Streams has: Echo, Count",
-            ),
-        ),
         unary(
             "",
             |channel, mut item| {
@@ -197,6 +192,32 @@ fn unary_rows() -> Vec<Row> {
         short("block and fail", Failed(Code::DeadlineExceeded, "")),
         short("wait", Failed(Code::DeadlineExceeded, "")),
     ];
+    let typos: [(&str, Set); 5] = [
+        ("RetryLayer: there is no method \"Ecoh\"", |channel| {
+            channel.layer(RetryLayer::new().methods(["Ecoh"]))
+        }),
+        ("HedgeLayer: there is no method \"Ecoh\"", |channel| {
+            channel.layer(HedgeLayer::new().methods(["Count", "Ecoh"]))
+        }),
+        (
+            "CircuitBreakerLayer: there is no method \"nmfw.streams.Streams.Ecoh\"",
+            |channel| {
+                let name = "nmfw.streams.Streams.Ecoh";
+                channel.layer(CircuitBreakerLayer::new().methods([name]))
+            },
+        ),
+        (
+            "nmfw.streams.Streams has: Echo, Count, Sum, Chat",
+            |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(["Ecoh"])),
+        ),
+        ("RateLimitLayer: methods() names no method", |channel| {
+            channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new()))
+        }),
+    ];
+    for (text, set) in typos {
+        let expected = NotStarted(Code::InvalidArgument, text);
+        rows.push(with_channel("", set, expected));
+    }
     let same = |channel, item| (channel, item);
     let no_time = |call: Call<Item>| call.timeout(Duration::ZERO);
     let expected = NotStarted(Code::DeadlineExceeded, "no time was left");

@@ -148,6 +148,14 @@ impl Streams for Cases {
                 }
                 Ok(request)
             }
+            "many values of an error" => {
+                let mut status = Status::aborted("told to");
+                for i in 0..200 {
+                    ctx.set_trailer(format!("t{i}"), "v")?;
+                    status.metadata_mut().insert(format!("k{i}"), "v")?;
+                }
+                Err(status)
+            }
             "metadata" | "layer: metadata" => {
                 let all = ctx.metadata().iter();
                 let mut all: Vec<_> = all.map(|(k, v)| format!("{k}: {v:?}")).collect();
