@@ -16,6 +16,7 @@ use crate::{
     server::{Endpoint, Instance},
 };
 
+/// Makes a call, with what a wire would take along and no more.
 pub(super) async fn call(
     instance: &Arc<Instance>,
     mut request: Request,
