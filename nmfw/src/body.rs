@@ -125,6 +125,11 @@ impl Messages {
         }
     }
 
+    /// Drops what the stream is made of. It is over then.
+    pub(crate) fn clear(&mut self) {
+        *self.items.get_mut() = None;
+    }
+
     /// What came with the end, once.
     pub(crate) fn take_trailers(&mut self) -> Metadata {
         let trailers = self.trailers.get_mut().take();

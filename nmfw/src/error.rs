@@ -93,19 +93,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        let mut shown = self.0.message.clone();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            // Many libraries print their source inside their own text (async-nats does); saying it
-            // again one line lower tells nothing.
-            if !shown.contains(&text) {
-                write!(f, "\n  caused by: {text}")?;
-            }
-            shown = text;
-            next = cause.source();
-        }
-        Ok(())
+        causes(self)
+            .iter()
+            .try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
     }
 }
 
@@ -116,6 +106,23 @@ impl StdError for Error {
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
     }
+}
+
+/// Returns what caused an error, one after the other. Many libraries print their source inside their
+/// own text (async-nats does), which is not repeated.
+pub(crate) fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut shown = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !shown.contains(&text) {
+            causes.push(text.clone());
+        }
+        shown = text;
+        next = cause.source();
+    }
+    causes
 }
 
 #[cfg(test)]

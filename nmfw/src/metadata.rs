@@ -26,6 +26,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// - Keys that end in `-bin` carry bytes, base64 on the wire, as in gRPC.
 /// - Keys that the protocols use themselves are reserved: `Nmfw`, `Nmfw-*`, `Nats-*`,
 ///   `Content-Type`, `traceparent`, `tracestate`.
+/// - There are at most 256 values, over all keys.
 ///
 /// Whatever breaks these rules is refused with an error, never dropped or sent changed. Size is
 /// bounded by the NATS server's `max_payload`, which counts headers and body together.
@@ -49,6 +50,9 @@ pub struct Metadata {
     // A handful of entries at most in practice: a scan beats a map and keeps the order.
     entries: Vec<(Box<str>, MetadataValue)>,
 }
+
+/// How many values a call has at most, whatever carries it.
+const MAX_VALUES: usize = 256;
 
 /// A value of [`Metadata`].
 #[derive(Clone, PartialEq, Eq)]
@@ -79,8 +83,7 @@ impl Metadata {
     ) -> Result<(), MetadataError> {
         let (key, value) = text_entry(key.as_ref(), value.into())?;
         self.remove(&key);
-        self.entries.push((key, value));
-        Ok(())
+        self.push((key, value))
     }
 
     /// Adds a value to a key, behind any that it has.
@@ -92,8 +95,7 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<String>,
     ) -> Result<(), MetadataError> {
-        self.entries.push(text_entry(key.as_ref(), value.into())?);
-        Ok(())
+        self.push(text_entry(key.as_ref(), value.into())?)
     }
 
     /// Sets the one value of a `-bin` key.
@@ -107,8 +109,7 @@ impl Metadata {
     ) -> Result<(), MetadataError> {
         let (key, value) = binary_entry(key.as_ref(), value.into())?;
         self.remove(&key);
-        self.entries.push((key, value));
-        Ok(())
+        self.push((key, value))
     }
 
     /// Adds a value to a `-bin` key.
@@ -120,8 +121,23 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<Bytes>,
     ) -> Result<(), MetadataError> {
-        self.entries.push(binary_entry(key.as_ref(), value.into())?);
+        self.push(binary_entry(key.as_ref(), value.into())?)
+    }
+
+    fn push(&mut self, entry: (Box<str>, MetadataValue)) -> Result<(), MetadataError> {
+        if self.entries.len() >= MAX_VALUES {
+            return Err(MetadataError::new(&entry.0, Problem::TooMany));
+        }
+        self.entries.push(entry);
         Ok(())
+    }
+
+    /// Whether there are no more values than a call can have: merging does not count them.
+    pub(crate) fn check_len(&self) -> Result<(), MetadataError> {
+        match self.entries.get(MAX_VALUES) {
+            Some((key, _)) => Err(MetadataError::new(key, Problem::TooMany)),
+            None => Ok(()),
+        }
     }
 
     /// The first text value of a key.
@@ -208,8 +224,7 @@ impl Metadata {
         } else {
             text_entry(key, value.to_owned())?
         };
-        self.entries.push(entry);
-        Ok(())
+        self.push(entry)
     }
 
     /// Every value with its key as it goes into a header.
@@ -255,6 +270,7 @@ enum Problem {
     TextUnderBin,
     BinUnderText,
     NotBase64,
+    TooMany,
 }
 
 impl MetadataError {
@@ -287,6 +303,7 @@ impl fmt::Display for MetadataError {
             Problem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
             Problem::BinUnderText => "carries bytes and must end in -bin",
             Problem::NotBase64 => "has a value that is not base64",
+            Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
         };
         write!(f, "metadata {:?} {problem}", self.key)
     }
@@ -391,6 +408,29 @@ mod tests {
         a.merge(&b);
         assert_eq!(a.get_all("k").collect::<Vec<_>>(), ["3"]);
         assert_eq!(a.get("other"), Some("x"));
+    }
+
+    #[test]
+    fn values_are_counted() {
+        let mut metadata = Metadata::new();
+        for i in 0..MAX_VALUES {
+            metadata.append(format!("k{i}"), "v").unwrap();
+        }
+        for error in [
+            metadata.append("k0", "v").unwrap_err(),
+            metadata.append_bin("k-bin", vec![0]).unwrap_err(),
+            metadata.append_wire("k0", "v").unwrap_err(),
+            metadata.insert("other", "v").unwrap_err(),
+        ] {
+            assert_eq!(error.problem, Problem::TooMany);
+        }
+        // In place of another.
+        metadata.insert("k0", "w").unwrap();
+        assert!(metadata.check_len().is_ok());
+        let mut other = Metadata::new();
+        other.insert("other", "v").unwrap();
+        metadata.merge(&other);
+        assert_eq!(metadata.check_len().unwrap_err().key(), "other");
     }
 
     #[test]

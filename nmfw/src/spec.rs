@@ -174,6 +174,34 @@ impl ServiceSpec {
         }
     }
 
+    /// The method of a name, as in the `.proto`: where a [layer](crate::middleware) is to name a method
+    /// that is sure to be there. In a `const` a wrong name does not compile.
+    ///
+    /// ```
+    /// use nmfw::{Method, client::RateLimitLayer};
+    /// # use nmfw::{MethodSpec, ServiceSpec};
+    /// # pub static CALC_SPEC: ServiceSpec =
+    /// #     ServiceSpec::new("calc", "Calc").methods(&[MethodSpec::unary("Add")]);
+    /// // `CALC_SPEC` is generated from `service Calc`.
+    /// const ADD: Method = CALC_SPEC.method_named("Add");
+    ///
+    /// let layer = RateLimitLayer::new(100, std::time::Duration::from_secs(1)).methods([ADD]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the service has no method of that name.
+    #[must_use]
+    pub const fn method_named(&'static self, name: &str) -> Method {
+        let mut index = 0;
+        while index < self.methods.len() {
+            if equal(self.methods[index].name, name) {
+                return self.method(index);
+            }
+            index += 1;
+        }
+        panic!("the service has no method of that name");
+    }
+
     /// Every method, in the order of the `.proto`.
     pub(crate) fn all_methods(&'static self) -> impl ExactSizeIterator<Item = Method> {
         (0..self.methods.len()).map(move |index| Method {
@@ -219,6 +247,18 @@ impl ServiceSpec {
     pub(crate) fn proto_name(&self) -> impl fmt::Display {
         ProtoName(self.package, self.service)
     }
+}
+
+/// `==` in a `const`.
+const fn equal(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut equal = a.len() == b.len();
+    let mut i = 0;
+    while equal && i < a.len() {
+        equal = a[i] == b[i];
+        i += 1;
+    }
+    equal
 }
 
 struct ProtoName(&'static str, &'static str);
@@ -408,6 +448,14 @@ impl Method {
         self.index
     }
 
+    /// Whether both are one method of the `.proto`, from which two crates may have generated code.
+    pub(crate) fn is_the_same_as(self, other: Self) -> bool {
+        self.id() == other.id()
+            || (self.name() == other.name()
+                && self.service.service == other.service.service
+                && self.service.package == other.service.package)
+    }
+
     /// What tells it from all others of the program: where its service's facts lie in memory, and
     /// which it is of them.
     pub(crate) fn id(self) -> (usize, usize) {
@@ -427,6 +475,13 @@ impl Method {
             .options
             .concurrency
             .or(self.service.options.concurrency)
+    }
+}
+
+/// The full name in the `.proto`, for what takes names of methods.
+impl From<Method> for String {
+    fn from(method: Method) -> Self {
+        method.full_name()
     }
 }
 
@@ -463,5 +518,24 @@ pub(crate) mod tests {
         assert_eq!(SPEC.method(1).timeout(), Some(Duration::from_millis(200)));
         assert_eq!(SPEC.method(1).to_string(), "calc.Calc.Add");
         assert_eq!(SPEC.method(1).full_name(), "calc.Calc.Add");
+    }
+
+    #[test]
+    fn methods_are_found_by_name() {
+        const ADD: Method = SPEC.method_named("Add");
+        assert_eq!(ADD.id(), SPEC.method(1).id());
+        std::panic::catch_unwind(|| SPEC.method_named("Ad")).unwrap_err();
+    }
+
+    #[test]
+    fn a_method_that_was_generated_twice_is_one() {
+        static AGAIN: ServiceSpec = ServiceSpec::new("calc", "Calc")
+            .methods(&[MethodSpec::unary("Add"), MethodSpec::unary("Average")]);
+        static OTHER: ServiceSpec =
+            ServiceSpec::new("calc", "Other").methods(&[MethodSpec::unary("Average")]);
+        let average = SPEC.method(0);
+        assert!(average.is_the_same_as(AGAIN.method(1)));
+        assert!(!average.is_the_same_as(AGAIN.method(0)));
+        assert!(!average.is_the_same_as(OTHER.method(0)));
     }
 }

@@ -56,7 +56,8 @@ on_both_brokers! {
         }
         // A handler that fails with OK has failed all the same.
         let status = client.fail(FailRequest::default()).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("nmfw.puppet.Puppet.Fail returned an error with the code OK"), "{status}");
     }
 
     async fn deadlines(broker: TestBroker) {

@@ -81,3 +81,18 @@ async fn wrong_settings_are_a_status() {
     assert!(status.message().contains("Echo, Sleep"), "{status}");
     client.wait_ready(Duration::ZERO).await.unwrap_err();
 }
+
+/// Code that sets up a channel need not know which kind it has.
+#[tokio::test]
+async fn settings_for_nats_change_nothing() {
+    let channel = Channel::local(PuppetServer::new(Strings::default()))
+        .subject("elsewhere")
+        .max_attempts(1)
+        .reconnect_grace(Duration::ZERO)
+        .multiplexed()
+        .go_compatible()
+        .header("tenant", "acme");
+    let seen = PuppetClient::new(channel).inspect(()).await.unwrap();
+    assert_eq!(seen.metadata["tenant"], "acme");
+    assert_eq!(seen.subject, "");
+}

@@ -84,7 +84,9 @@ async fn help_and_version() {
             ("CONTEXT", SECRET),
             ("MAX_RECON", "4711"),
             ("PORT", "4711"),
+            ("NMFW_PORT", "4711"),
             ("DEBUG", SECRET),
+            ("NMFW_DEBUG", SECRET),
         ];
         let output = output(TOOL, args, &variables).await;
         assert_eq!(output.code, Some(0));
@@ -406,6 +408,7 @@ on_both_brokers! {
             (&["run", "--server", &url], &[("NATS_URL", nowhere), ("CONTEXT", "x")]),
             (&["run"], &[("CONTEXT", "here"), ("NATS_URL", nowhere)]),
             (&["run"], &[("CONTEXT", ""), ("NATS_URL", &url), ("MAX_RECON", ""), ("DEBUG", "")]),
+            (&["run"], &[("NATS_URL", &url), ("NMFW_DEBUG", "0"), ("DEBUG", "1")]),
         ] {
             let mut variables = variables.to_vec();
             variables.push(("XDG_CONFIG_HOME", home));
@@ -513,5 +516,56 @@ on_both_brokers! {
         let second = output(TOOL, &["run", "--port", &port], &variables).await;
         assert_eq!(second.code, Some(1));
         assert!(second.stderr.contains(&format!("cannot listen on 0.0.0.0:{port}")), "{}", second.stderr);
+    }
+
+    async fn details_are_logged_because_of_either_variable(broker: TestBroker) {
+        let nats = async_nats::connect(broker.url()).await.unwrap();
+        let url = broker.url();
+        for (variables, is_shown) in [
+            (&[("DEBUG", "1")][..], true),
+            (&[("NMFW_DEBUG", "1")], true),
+            (&[("NMFW_DEBUG", "1"), ("DEBUG", "0")], true),
+            (&[("NMFW_DEBUG", "0"), ("DEBUG", "1")], false),
+        ] {
+            let mut variables = variables.to_vec();
+            variables.push(("NATS_URL", url.as_str()));
+            let tool = Tool::start(TOOL, &["run"], &variables);
+            tool.serves().await;
+            // Not answered, which is worth a line only to those who want details.
+            nats.publish("nmfw.calc.Add", "".into()).await.unwrap();
+            // Behind it.
+            nats.request("nmfw.calc.Add", "".into()).await.unwrap();
+            tool.terminate();
+            assert_eq!(tool.ended().await, Some(0));
+            let lines = tool.lines();
+            let shown = lines.iter().any(|line| line["level"] == "debug");
+            assert_eq!(shown, is_shown, "{variables:?} {}", tool.text());
+        }
+    }
+
+    /// A platform may have set `PORT` for something else.
+    async fn the_log_says_which_variable_opened_a_port(broker: TestBroker) {
+        let (one, two) = (free_port().unwrap(), free_port().unwrap());
+        let (url, one, two) = (broker.url(), one.to_string(), two.to_string());
+        for (args, variables, opened) in [
+            (&["run"][..], &[("PORT", one.as_str())][..], Some(("PORT", &one))),
+            (&["run"], &[("NMFW_PORT", ""), ("PORT", &one)], Some(("PORT", &one))),
+            (&["run"], &[("NMFW_PORT", &two), ("PORT", &one)], Some(("NMFW_PORT", &two))),
+            (&["run"], &[("NMFW_PORT", "0"), ("PORT", &one)], None),
+            (&["run", "--port", &two], &[("PORT", &one)], None),
+        ] {
+            let mut variables = variables.to_vec();
+            variables.push(("NATS_URL", url.as_str()));
+            let tool = Tool::start(TOOL, args, &variables);
+            tool.serves().await;
+            let lines = tool.lines();
+            let said = lines.iter().find(|line| line["variable"].is_string());
+            let said = said.map(|line| (line["variable"].as_str().unwrap(), line["port"].to_string()));
+            let opened = opened.map(|(variable, port)| (variable, port.clone()));
+            assert_eq!(said, opened, "{args:?} {variables:?}");
+            let listens = |port: &String| TcpStream::connect(format!("127.0.0.1:{port}"));
+            let is_open = listens(&one).await.is_ok() || listens(&two).await.is_ok();
+            assert_eq!(is_open, opened.is_some() || args.len() > 1);
+        }
     }
 }

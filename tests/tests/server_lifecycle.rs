@@ -160,20 +160,33 @@ on_both_brokers! {
         assert!(!status.is_not_started(), "it was started, and must not be repeated blindly");
     }
 
-    async fn a_second_stop_and_a_forced_one_end_at_once(broker: TestBroker) {
-        for forced in [false, true] {
+    async fn a_second_stop_is_as_good_as_one(broker: TestBroker) {
+        let strings = Strings::default();
+        let running = start(&broker.url(), PuppetServer::new(strings.clone()), LIMIT).await;
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let call = sleeping(&client, &strings, SleepRequest { millis: 500 }).await;
+        // As when two parts of a program have each their reason.
+        running.stop();
+        eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
+        running.stop();
+        let ending = timeout(LIMIT, running.ended()).await.unwrap().unwrap();
+        assert_eq!(ending, Ending::Drained);
+        call.await.unwrap().unwrap();
+        assert_eq!(strings.dropped(), 0);
+    }
+
+    async fn a_forced_stop_ends_at_once(broker: TestBroker) {
+        for stops_already in [false, true] {
             let strings = Strings::default();
             let service = PuppetServer::new(strings.clone());
             let running = start(&broker.url(), service, Duration::from_secs(3_600)).await;
             let client = puppet::client(&broker.url()).await.unwrap();
             let call = sleeping(&client, &strings, LONG).await;
             let began = Instant::now();
-            if forced {
-                running.force_stop();
-            } else {
-                running.stop();
+            if stops_already {
                 running.stop();
             }
+            running.force_stop();
             ended(running).await;
             assert!(began.elapsed() < LIMIT);
             assert_eq!(strings.dropped(), 1);
@@ -302,11 +315,11 @@ on_both_brokers! {
 
 on_both_brokers! {
     async fn it_is_known_how_a_server_ended(broker: TestBroker) {
-        for (grace, is_called, stops, expected) in [
-            (LIMIT, false, 1, Ending::Drained),
-            (LIMIT, false, 2, Ending::Drained),
-            (Duration::from_millis(50), true, 1, Ending::GraceEnded),
-            (LIMIT, true, 2, Ending::Forced),
+        for (grace, is_called, forced, expected) in [
+            (LIMIT, false, false, Ending::Drained),
+            (LIMIT, false, true, Ending::Drained),
+            (Duration::from_millis(50), true, false, Ending::GraceEnded),
+            (LIMIT, true, true, Ending::Forced),
         ] {
             let strings = Strings::default();
             let running = start(&broker.url(), PuppetServer::new(strings.clone()), grace).await;
@@ -315,8 +328,9 @@ on_both_brokers! {
                 true => Some(sleeping(&client, &strings, LONG).await),
                 false => None,
             };
-            for _ in 0..stops {
-                running.stop();
+            running.stop();
+            if forced {
+                running.force_stop();
             }
             let ending = timeout(LIMIT, running.ended()).await.unwrap().unwrap();
             assert_eq!(ending, expected);

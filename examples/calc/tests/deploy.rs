@@ -51,7 +51,9 @@ fn calc(context: &Path, arguments: &[&str]) -> Command {
         "NATS_URL",
         "NATS_CONTEXT",
         "MAX_RECON",
+        "NMFW_PORT",
         "PORT",
+        "NMFW_DEBUG",
         "DEBUG",
         "RUST_LOG",
     ] {

@@ -176,15 +176,12 @@ pub(crate) fn decode(message: Message) -> Result<Response, Status> {
 fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
     let mut fields = nmfw_status.split(';').map(str::trim);
     let number = fields.next().and_then(|code| code.parse().ok());
-    let code = match number.map_or(Code::Unknown, Code::from_number) {
-        // An error that calls itself OK is not to be taken for an answer.
-        Code::Ok => Code::Unknown,
-        code => code,
-    };
+    let code = number.map_or(Code::Unknown, Code::from_number);
     let status = match RpcStatus::decode(body) {
         Ok(rpc) if !body.is_empty() => Status::new(code, rpc.message).with_details(rpc.details),
         _ => Status::new(code, error.unwrap_or_default().to_owned()),
     };
+    let status = status.returned_by("the service");
     if fields.any(|field| field == NOT_STARTED) {
         status.not_started()
     } else {
@@ -314,11 +311,22 @@ mod tests {
 
     #[test]
     fn an_error_is_never_taken_for_an_answer() {
-        for nmfw_status in ["0", "", "x", "-1", "99", "0;not-started"] {
+        for (nmfw_status, code) in [
+            ("0", Code::Internal),
+            ("0;not-started", Code::Internal),
+            ("", Code::Unknown),
+            ("x", Code::Unknown),
+            ("-1", Code::Unknown),
+            ("99", Code::Unknown),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert("Nmfw-Status", nmfw_status);
             let status = decode(message(Some(headers), Bytes::from_static(b"\xff"))).unwrap_err();
-            assert_eq!(status.code(), Code::Unknown, "{nmfw_status}");
+            assert_eq!(status.code(), code, "{nmfw_status}");
+            let is_said = status
+                .message()
+                .contains("the service returned an error with the code OK");
+            assert_eq!(is_said, code == Code::Internal, "{status}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::log;
-use crate::server::Ending;
+use crate::{error::causes, server::Ending};
 
 /// The exit status when the grace period ended with requests under way.
 pub const EXIT_GRACE_ENDED: u8 = 3;
@@ -54,21 +54,4 @@ pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
         _ = io::stderr().write_all(text.as_bytes());
     }
     ExitCode::FAILURE
-}
-
-/// What caused an error, one after the other. Many libraries print their source inside their own
-/// text (async-nats does), which is not repeated.
-pub(super) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut causes = Vec::new();
-    let mut shown = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !shown.contains(&text) {
-            causes.push(text.clone());
-        }
-        shown = text;
-        next = cause.source();
-    }
-    causes
 }

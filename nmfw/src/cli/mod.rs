@@ -6,9 +6,11 @@ mod exit;
 mod help;
 mod log;
 mod permissions;
+mod port;
 mod run;
 mod services;
 mod signals;
+mod variable;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,8 @@ use clap::Args;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use super::{
-    BoxError, Connect, IntoServices, Log, exit, failure, help, log::process, signals::Signals,
+    BoxError, Connect, IntoServices, Log, exit, failure, help, log::process, port::Port,
+    signals::Signals,
 };
 use crate::{
     ConnectOptions, Connection, Server,
@@ -36,33 +37,13 @@ pub struct Run {
     )]
     pub methods: Option<Vec<String>>,
 
-    /// Answer Prometheus and probes by HTTP on this port
-    ///
-    /// There are /metrics, /healthz and /readyz, on all addresses of the machine, for whoever gets
-    /// there. Without it, or with 0, it does not listen.
-    #[arg(
-        long,
-        value_name = "PORT",
-        value_parser = port,
-        env = "PORT",
-        hide_env_values = true,
-        help_heading = "Service"
-    )]
-    port: Option<u16>,
+    /// Where metrics and probes are answered.
+    #[command(flatten)]
+    port: Port,
 
     /// How to log.
     #[command(flatten)]
     pub log: Log,
-}
-
-fn port(text: &str) -> Result<u16, &'static str> {
-    match text {
-        // A variable that is set to nothing is as good as one that is not set.
-        "" => Ok(0),
-        _ => text
-            .parse()
-            .map_err(|_| "it must be a number from 1 to 65535"),
-    }
 }
 
 impl Run {
@@ -111,7 +92,7 @@ impl Run {
     /// already.
     pub fn server(&self, connection: Connection) -> Server {
         let mut server = Server::new(connection);
-        if let Some(port) = self.port.filter(|port| *port > 0) {
+        if let Some(port) = self.port.open() {
             server = server.metrics((Ipv4Addr::UNSPECIFIED, port));
         }
         match &self.methods {

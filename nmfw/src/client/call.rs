@@ -65,8 +65,9 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// | `RESOURCE_EXHAUSTED` | a message is over 64 MiB; or over the NATS server's `max_payload`, and the service has no sessions; or only the answer is, of a method that the `.proto` does not call idempotent, the first time |
 /// | `PERMISSION_DENIED` | the NATS server does not let this connection call the method |
 /// | `DEADLINE_EXCEEDED` | no answer in time: it may have been carried out |
-/// | `INVALID_ARGUMENT` | metadata was not valid, or the service could not read the request |
-/// | `INTERNAL` | the handler panicked, or its answer is not of the expected type |
+/// | `INVALID_ARGUMENT`, not started | metadata or a setting of the channel is not valid, or a layer names a method that the service does not have |
+/// | `INVALID_ARGUMENT` | the service could not read the request |
+/// | `INTERNAL` | the handler panicked, its error says OK, or its answer is not of the expected type |
 /// | `UNIMPLEMENTED` | the service does not serve the method, or one that streams to clients such as this one |
 #[must_use = "a call is made when it is awaited"]
 pub struct Call<A> {
@@ -102,7 +103,8 @@ impl<A> Call<A> {
     /// does not take make the call fail with `INVALID_ARGUMENT`.
     pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
-            self.invalid.get_or_insert(error.into());
+            self.invalid
+                .get_or_insert(Status::from(error).not_started());
         }
         self
     }

@@ -60,6 +60,13 @@ impl Channel {
     /// and status mapping as they would over NATS, but not over NATS. A call allocates six times besides
     /// what the fields of its messages take.
     ///
+    /// Code that sets up a channel need not know which kind it has: settings that are about NATS,
+    /// [`subject`](Self::subject), [`max_attempts`](Self::max_attempts),
+    /// [`reconnect_grace`](Self::reconnect_grace), [`multiplexed`](Self::multiplexed) and
+    /// [`go_compatible`](Self::go_compatible), change nothing here, as there are no subjects, no
+    /// connection to lose and no other instance. They are checked all the same, and logged as `DEBUG`.
+    /// What a call cannot meet here are the limits of a NATS server: `max_payload`, permissions.
+    ///
     /// Generated clients have this as `CalcClient::local(Calculator)`.
     pub fn local(service: Service) -> Self {
         Self::on(Transport::local(service))
@@ -81,10 +88,17 @@ impl Channel {
         self
     }
 
-    fn set_nats(self, set: impl FnOnce(&mut Nats)) -> Self {
+    /// Sets what calls over NATS have. Code that sets up channels is run with local ones in tests, and
+    /// is to work there too: nothing that it asks for is missing where no NATS is.
+    fn set_nats(self, setting: &'static str, set: impl FnOnce(&mut Nats)) -> Self {
         self.set(|settings| match &mut settings.transport {
             Transport::Nats(nats) => set(Arc::make_mut(nats)),
-            Transport::Local(_) => {}
+            Transport::Local(_) => {
+                tracing::debug!(
+                    setting,
+                    "a setting for NATS changes nothing on a local channel"
+                );
+            }
         })
     }
 
@@ -100,7 +114,9 @@ impl Channel {
     pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.set(|settings| {
             if let Err(error) = settings.metadata.append(key, value) {
-                settings.invalid.get_or_insert(error.into());
+                settings
+                    .invalid
+                    .get_or_insert(Status::from(error).not_started());
             }
         })
     }
@@ -111,12 +127,13 @@ impl Channel {
         let subject = subject.into();
         if let Err(why) = crate::subject::check_subject(&subject) {
             let status =
-                Status::invalid_argument(format!("the subject {subject:?} cannot be used: {why}"));
+                Status::invalid_argument(format!("the subject {subject:?} cannot be used: {why}"))
+                    .not_started();
             return self.set(|settings| {
                 settings.invalid.get_or_insert(status);
             });
         }
-        self.set_nats(|nats| nats.set_subject(subject))
+        self.set_nats("subject", |nats| nats.set_subject(subject))
     }
 
     /// Sets how often a call is sent, at most, while instances answer that they have not started
@@ -127,20 +144,20 @@ impl Channel {
     /// instances turn away: of 1,000 at first and at most, which each further send lessens by one, and
     /// each call that ends other than not started raises by four. While it is spent, such calls are sent once.
     pub fn max_attempts(self, attempts: u32) -> Self {
-        self.set_nats(|nats| nats.max_attempts = attempts.max(1))
+        self.set_nats("max_attempts", |nats| nats.max_attempts = attempts.max(1))
     }
 
     /// Sets how long calls wait for a lost connection to NATS to come back: those that begin
     /// meanwhile, and those under way, whose answer may still come. After it they end with
     /// `UNAVAILABLE`. The default is one second.
     pub fn reconnect_grace(self, grace: Duration) -> Self {
-        self.set_nats(|nats| nats.reconnect_grace = grace)
+        self.set_nats("reconnect_grace", |nats| nats.reconnect_grace = grace)
     }
 
     /// Also sends the headers that only services made with Go nmfw read: its framework version and
     /// the client's version. Such services work without; their logs then do not name the client.
     pub fn go_compatible(self) -> Self {
-        self.set_nats(|nats| nats.go_compatible = true)
+        self.set_nats("go_compatible", |nats| nats.go_compatible = true)
     }
 
     /// Lets calls with one message each way share sessions with instances of the service, as calls
@@ -165,7 +182,7 @@ impl Channel {
     /// it is full or stopping, is sent to another; see [`max_attempts`](Self::max_attempts). Sessions
     /// that nobody uses for a minute are closed.
     pub fn multiplexed(self) -> Self {
-        self.set_nats(|nats| nats.is_multiplexed = true)
+        self.set_nats("multiplexed", |nats| nats.is_multiplexed = true)
     }
 
     /// Wraps all calls in a tower layer; see [`middleware`](crate::middleware). The last layer
@@ -216,9 +233,12 @@ impl Channel {
         Q: Message + 'static,
     {
         let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
-        let encoded = encoded.map(|requests| match requests {
+        let encoded = encoded.map(move |requests| match requests {
             // The mark is of another call, and would have this one repeated.
-            Ok(requests) => requests.map_err(Status::started),
+            Ok(requests) => requests.map_err(|status: Status| {
+                let whose = format_args!("the stream of requests to {method}");
+                status.started().returned_by(whose)
+            }),
             // Nobody else sees it: they are sent by a task.
             Err(_) => Err(Status::internal("the stream of requests panicked")),
         });

@@ -6,6 +6,7 @@ mod call;
 mod channel;
 mod circuit;
 mod hedge;
+mod local;
 mod multiplexed;
 mod nats;
 mod per_method;

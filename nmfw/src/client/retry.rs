@@ -93,10 +93,12 @@ impl RetryLayer {
         self
     }
 
-    /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. Several layers
-    /// of this kind can each see to methods of their own.
+    /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
+    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
+    /// is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
+    /// methods of their own.
     pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
-        self.methods = Methods::named(methods);
+        self.methods = Methods::named("RetryLayer", methods);
         self
     }
 
@@ -151,7 +153,7 @@ impl Layer<BoxService> for RetryLayer {
             attempts: 1,
             may_have_started: false,
         };
-        Retry::new(policy, inner)
+        Retry::new(policy, self.methods.checked(inner))
     }
 }
 
@@ -226,7 +228,10 @@ impl Policy<Request, Response, Status> for RetryPolicy {
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        if self.layer.methods.include(request.method()) && !request.method().streams() {
+        let method = request.method();
+        // What is wrong with the names, the call itself reports.
+        let is_included = matches!(self.layer.methods.include(method), Ok(true));
+        if is_included && !method.streams() {
             request.try_clone()
         } else {
             None

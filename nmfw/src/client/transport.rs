@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::service_fn;
 
-use super::nats::Nats;
+use super::{local, nats::Nats};
 use crate::{
     Method, Status,
     middleware::{BoxService, Request, Response},
@@ -22,11 +22,11 @@ pub(crate) enum Transport {
 impl Transport {
     pub(super) fn local(service: Service) -> Self {
         let instance = Instance::new(service, None, Lifecycle::new(Checks::default()));
-        Self::Local(
-            instance
-                .map(Arc::new)
-                .map_err(|error| Status::failed_precondition(error.to_string()).with_source(error)),
-        )
+        Self::Local(instance.map(Arc::new).map_err(|error| {
+            Status::failed_precondition(error.to_string())
+                .with_source(error)
+                .not_started()
+        }))
     }
 
     /// What the names of the methods of a method's service are appended to, unless it is in this
@@ -39,21 +39,13 @@ impl Transport {
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        if let Err(error) = request.metadata().check_len() {
+            return Err(Status::from(error).not_started());
+        }
         match self {
             Self::Nats(nats) => nats.call(request).await,
             Self::Local(Err(status)) => Err(status.clone()),
-            Self::Local(Ok(instance)) => {
-                let method = request.method();
-                let Some(endpoint) = instance.endpoint(method) else {
-                    return Err(Status::unimplemented(format!(
-                        "{method} is not served here"
-                    )));
-                };
-                if let Some(body) = request.body() {
-                    endpoint.check_size(body.len())?;
-                }
-                instance.call_here(endpoint, request).await
-            }
+            Self::Local(Ok(instance)) => local::call(instance, request).await,
         }
     }
 

@@ -234,7 +234,7 @@ where
     // The one place where a layered service is boxed.
     fn wrap(&self, inner: BoxService) -> BoxService {
         let layered = self.layer(inner);
-        BoxService::new(layered.map_err(|error| Status::from(error.into())))
+        BoxService::new(layered.map_err(|error| Status::from(error.into()).returned_by("a layer")))
     }
 }
 

@@ -14,10 +14,10 @@ use futures_util::{
 use prost::Message;
 use tower::service_fn;
 
-use super::Service;
+use super::{Service, watch};
 use crate::{
-    Context, ServiceSpec, Status, Streaming,
-    body::Messages,
+    Context, Deadline, Method, ServiceSpec, Status, Streaming,
+    body::{Body, Messages},
     chunks::encode,
     context::CallGuard,
     middleware::{BoxService, Request, Response},
@@ -92,8 +92,16 @@ impl Handlers {
         }
     }
 
+    /// The innermost service below layers, which may have made the deadline earlier.
     pub(crate) fn into_service(self) -> BoxService {
-        BoxService::new(service_fn(move |request| self.call(request)))
+        BoxService::new(service_fn(move |request: Request| {
+            let (method, deadline) = (request.method(), request.deadline());
+            let call = self.call(request);
+            match deadline.instant() {
+                Some(_) => in_time(method, deadline, call).boxed(),
+                None => call,
+            }
+        }))
     }
 }
 
@@ -196,6 +204,32 @@ impl<T> fmt::Debug for ServiceBuilder<T> {
     }
 }
 
+/// Ends a call, and a stream of its answers, at a deadline.
+async fn in_time(
+    method: Method,
+    deadline: Deadline,
+    call: BoxFuture<'static, Result<Response, Status>>,
+) -> Result<Response, Status> {
+    let outcome = deadline.limit(call).await;
+    let response = outcome.unwrap_or_else(|| Err(watch::late(method)))?;
+    let Response { metadata, body } = response;
+    let Body::Messages(messages) = body else {
+        return Ok(Response { metadata, body });
+    };
+    let mut passed = Box::pin(deadline.passed());
+    let messages = messages.wrap(|mut messages| {
+        stream::poll_fn(move |cx| match messages.poll_next_unpin(cx) {
+            Poll::Pending => {
+                ready!(passed.as_mut().poll(cx));
+                watch::clear(method, &mut messages);
+                Poll::Ready(Some(Err(watch::late(method))))
+            }
+            item => item,
+        })
+    });
+    Ok(Response::streaming(messages, metadata))
+}
+
 /// Calls a method that answers with one message.
 async fn one<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
 where
@@ -269,6 +303,14 @@ fn failed(status: Status, context: &Context) -> Status {
     // The handler has run. The mark can be that of a call that it made itself, and would have this
     // one repeated.
     let mut status = status.started();
+    if let Some(method) = context.method() {
+        status = status.returned_by(format_args!("the handler of {method}"));
+    }
+    let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
+    if let Err(error) = status.metadata().check_len() {
+        tracing::warn!(%status, %error, "the metadata of an error is left out");
+        *status.metadata_mut() = own;
+    }
     status
 }

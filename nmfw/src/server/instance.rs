@@ -204,11 +204,11 @@ impl Instance {
         self.lifecycle.health(is_connected)
     }
 
-    /// The endpoint of a method, unless it is not served here.
+    /// The endpoint of a method, unless it is not served here. Two crates may have generated the same
+    /// method; another one at the same place of another service is not it.
     pub(crate) fn endpoint(&self, method: Method) -> Option<&Arc<Endpoint>> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.method.index() == method.index())
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|endpoint| endpoint.method.is_the_same_as(method))
     }
 
     pub(crate) fn admit(&self, endpoint: &Endpoint) -> Admitted {

@@ -3,6 +3,7 @@
 #![doc = include_str!("../docs/overload.md")]
 
 mod admission;
+mod causes;
 mod discovery;
 mod dispatch;
 mod fence;
@@ -27,7 +28,7 @@ mod workers;
 
 #[cfg(feature = "prometheus")]
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::{mem, pin::pin, time::Duration};
 
 use async_nats::Subscriber;
 use futures_util::{StreamExt, stream::BoxStream};
@@ -35,7 +36,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 pub(crate) use self::{
     handler::Handlers,
     health::Checks,
-    instance::{Instance, Lifecycle},
+    instance::{Endpoint, Instance, Lifecycle},
 };
 pub use self::{
     handler::{ServiceBuilder, StreamingFn, UnaryFn},
@@ -78,8 +79,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 ///    then still arrives, and is served if a handler can start on it at once.
 /// 2. What waits for its turn is answered as *not started*; clients send it elsewhere.
 /// 3. Handlers and their streams get the [grace period](Self::grace) to end, and can learn of it by
-///    [`Context::stopping`](crate::Context::stopping). After that, or when the server is told
-///    a second time to stop, they are dropped and their callers get `UNAVAILABLE`.
+///    [`Context::stopping`](crate::Context::stopping). After that, or at a second signal or
+///    [`Running::force_stop`], they are dropped and their callers get `UNAVAILABLE`.
 /// 4. It waits until the NATS server has got all answers, so that the process may end at once. The
 ///    connection is not closed, as it may be used for other things too.
 ///
@@ -334,10 +335,12 @@ impl Server {
         started: impl FnOnce(&Running),
     ) -> Result<Ending, Error> {
         let state = self.connection.state();
-        let mut starting = std::pin::pin!(self.start());
+        let mut is_stopping = false;
+        let mut starting = pin!(self.start());
         let running = tokio::select! {
             biased;
             _ = requests.next() => {
+                is_stopping = true;
                 if !state.borrow().is_connected() {
                     // Nothing has begun while it waits for a NATS server that is not there yet.
                     return Ok(Ending::Drained);
@@ -350,11 +353,14 @@ impl Server {
             running = &mut starting => running?,
         };
         started(&running);
-        let mut end = std::pin::pin!(running.wait());
+        let mut end = pin!(running.wait());
         loop {
             tokio::select! {
                 end = &mut end => return end,
-                Some(()) = requests.next() => running.stop(),
+                Some(()) = requests.next() => match mem::replace(&mut is_stopping, true) {
+                    false => running.stop(),
+                    true => running.force_stop(),
+                },
             }
         }
     }

@@ -15,11 +15,12 @@ use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
 use super::{
     Instance,
     admission::Admitted,
+    causes,
     instance::Endpoint,
     watch::{self, Count, Watched},
 };
 use crate::{
-    Deadline, Method, Status,
+    Code, Deadline, Method, Status,
     body::Body,
     middleware::{Request, Response},
     trace::{self, CallSpan},
@@ -34,6 +35,7 @@ pub(super) struct Begun {
     call: Option<Box<CallSpan>>,
     began: Instant,
     has_waited: bool,
+    is_released: bool,
 }
 
 impl Begun {
@@ -46,14 +48,59 @@ impl Begun {
         polled
             .unwrap_or_else(|panic| Poll::Ready(Err(watch::panicked(self.method, panic.as_ref()))))
     }
+
+    /// Drops what the handler holds, in its span. A panic ends nothing else here either: not the task
+    /// that reads calls, nor that of a local caller.
+    fn release(&mut self) -> Result<(), Status> {
+        self.is_released = true;
+        let _entered = self.call.as_ref().map(|call| call.enter());
+        let work = &mut self.work;
+        catch_unwind(AssertUnwindSafe(|| *work = Box::pin(pending())))
+            .map_err(|panic| watch::panicked(self.method, panic.as_ref()))
+    }
+
+    /// The outcome of a handler that has ended, at this time. After the deadline nobody waits for it
+    /// any more, over NATS; so a local caller does not get it either.
+    fn ended(
+        &mut self,
+        outcome: Result<Response, Status>,
+        at: Instant,
+    ) -> Result<Response, Status> {
+        let outcome = match outcome {
+            Ok(response) => {
+                let released = self.release();
+                released
+                    .and_then(|()| check_values(&response))
+                    .map(|()| response)
+            }
+            failed => failed,
+        };
+        if self.deadline.instant().is_none_or(|end| at < end) {
+            return outcome;
+        }
+        match outcome {
+            Err(status) if status.code() == Code::DeadlineExceeded => Err(status),
+            Err(status) => Err(watch::late(self.method).with_source(status)),
+            Ok(_) => Err(watch::late(self.method)),
+        }
+    }
+
+    /// Logs what led to a failure, and notes it in the span.
+    fn note(&mut self, outcome: &Result<Response, Status>) {
+        if let Err(status) = outcome {
+            causes::log(self.method, self.call.as_deref(), status);
+        }
+        if let Some(call) = &mut self.call {
+            call.end(outcome.as_ref().map(|_| ()));
+        }
+    }
 }
 
-/// What the handler drops, it drops in its span.
 impl Drop for Begun {
     fn drop(&mut self) {
-        if let Some(call) = &self.call {
-            let _entered = call.enter();
-            self.work = Box::pin(pending());
+        if !self.is_released {
+            // It is logged.
+            _ = self.release();
         }
     }
 }
@@ -187,6 +234,7 @@ impl Instance {
             call,
             began,
             has_waited: false,
+            is_released: false,
         })
     }
 
@@ -199,6 +247,10 @@ impl Instance {
     ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
         let mut count = Count::begun(&**endpoint, handler.began);
         let outcome = self.outcome(&mut handler).await;
+        let now = Instant::now();
+        let outcome = handler.ended(outcome, now);
+        let method = handler.method;
+        let outcome = outcome.and_then(|answer| check_kind(method, &answer).map(|()| answer));
         match outcome {
             Ok(Response {
                 metadata,
@@ -212,10 +264,8 @@ impl Instance {
                 (Ok(Response::streaming(messages, metadata)), None)
             }
             outcome => {
-                if let Some(call) = &mut handler.call {
-                    call.end(outcome.as_ref().map(|_| ()));
-                }
-                let time = count.end(outcome.as_ref().map(|_| ()));
+                handler.note(&outcome);
+                let time = count.end_at(outcome.as_ref().map(|_| ()), now);
                 if handler.has_waited {
                     endpoint.quick.waits();
                 } else {
@@ -268,21 +318,34 @@ impl Instance {
     }
 }
 
+/// Refuses an answer with more values of metadata than a session carries, whatever carries it.
+fn check_values(response: &Response) -> Result<(), Status> {
+    response.metadata.check_len().map_err(|error| {
+        let text = format!("the answer cannot be sent: {error}");
+        Status::resource_exhausted(text)
+    })
+}
+
+/// Refuses one message where a stream of them is expected: a layer may have answered by itself. A
+/// session could send it; a local caller would get an error.
+fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
+    if method.streams_responses() && response.body().is_some() {
+        let text = "a layer has answered with one message, where there is to be a stream of them";
+        return Err(Status::internal(format!("{method}: {text}")));
+    }
+    Ok(())
+}
+
 /// What has come of a handler that did not wait.
 fn ended_at_once(
     endpoint: &Endpoint,
     mut handler: Begun,
-    mut outcome: Result<Response, Status>,
+    outcome: Result<Response, Status>,
 ) -> Result<Response, Status> {
-    let (method, time) = (handler.method, handler.began.elapsed());
-    let call = handler.call.take();
-    // What the user's own drops do is not to end who reads.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-        outcome = Err(watch::panicked(method, panic.as_ref()));
-    }
-    if let Some(mut call) = call {
-        call.end(outcome.as_ref().map(|_| ()));
-    }
+    let now = Instant::now();
+    let time = now.duration_since(handler.began);
+    let outcome = handler.ended(outcome, now);
+    handler.note(&outcome);
     endpoint.quick.ended(time);
     endpoint.stats.record(outcome.as_ref().map(|_| ()), time);
     outcome

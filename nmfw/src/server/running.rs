@@ -49,7 +49,8 @@ pub enum Ending {
     Drained,
     /// The [grace period](super::Server::grace) ran out, and handlers still at work were dropped.
     GraceEnded,
-    /// It was told a second time to stop, and handlers still at work were dropped.
+    /// It was told to stop at once, by [`Running::force_stop`] or a second signal, and handlers still
+    /// at work were dropped.
     Forced,
 }
 
@@ -188,17 +189,15 @@ impl Running {
         self.lifecycle.health(self.connection.is_connected())
     }
 
-    /// Tells the server to stop: the first time gracefully, the second time at once. Does not wait.
+    /// Tells the server to stop gracefully: see [`Server`](super::Server#how-a-server-stops). Does not
+    /// wait. Once it stops, further calls change nothing, whichever part of a program makes them;
+    /// [`force_stop`](Self::force_stop) does.
     pub fn stop(&self) {
-        if self.lifecycle.draining.is_cancelled() {
-            self.force_stop();
-        } else {
-            self.lifecycle.draining.cancel();
-        }
+        self.lifecycle.draining.cancel();
     }
 
-    /// Tells the server to stop at once: handlers are dropped, and their callers get
-    /// `UNAVAILABLE`. Does not wait.
+    /// Tells the server to stop at once, also while it stops gracefully: handlers are dropped, and
+    /// their callers get `UNAVAILABLE`. Does not wait.
     pub fn force_stop(&self) {
         self.lifecycle.draining.cancel();
         self.lifecycle.force();

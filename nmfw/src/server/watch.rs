@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::instance::Endpoint;
+use super::{causes, instance::Endpoint};
 use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
@@ -51,14 +51,20 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         self.is_done = true;
     }
 
-    /// Gives the time that the handler has taken.
-    pub(super) fn end(&mut self, outcome: Result<(), &Status>) -> Duration {
+    pub(super) fn end(&mut self, outcome: Result<(), &Status>) {
+        _ = self.end_at(outcome, Instant::now());
+    }
+
+    /// Gives the time that the handler has taken until then.
+    pub(super) fn end_at(&mut self, outcome: Result<(), &Status>, now: Instant) -> Duration {
         self.is_done = true;
         if let (None, Err(status)) = (self.begin, outcome) {
             self.endpoint.refuse(status);
             return Duration::ZERO;
         }
-        let time = self.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        let time = self
+            .begin
+            .map_or(Duration::ZERO, |begin| now.duration_since(begin));
         self.endpoint.stats.record(outcome, time);
         time
     }
@@ -79,7 +85,7 @@ impl Count<&Endpoint> {
 impl<E: Deref<Target = Endpoint>> Drop for Count<E> {
     fn drop(&mut self) {
         if !self.is_done {
-            _ = self.end(Err(&Status::cancelled("the call ended before its handler")));
+            self.end(Err(&Status::cancelled("the call ended before its handler")));
         }
     }
 }
@@ -145,18 +151,39 @@ impl Stream for Watched {
         // A stream that is always ready has a deadline too.
         let is_late = |deadline: &Pin<Box<Sleep>>| deadline.deadline() <= Instant::now();
         let item = match item {
-            Some(Ok(_)) if this.deadline.as_ref().is_some_and(is_late) => Some(Err(late(method))),
+            Some(Ok(_)) | None if this.deadline.as_ref().is_some_and(is_late) => {
+                Some(Err(late(method)))
+            }
             item => item,
         };
+        if let Some(Err(status)) = &item {
+            causes::log(method, this.call.as_deref(), status);
+        }
         if let Some(call) = &mut this.call {
             call.answer(item.as_ref());
         }
         match &item {
             Some(Ok(chunk)) => this.count.endpoint.stats.metrics.sent_in_stream(chunk),
-            Some(Err(status)) => _ = this.count.end(Err(status)),
-            None => _ = this.count.end(Ok(())),
+            Some(Err(status)) => this.count.end(Err(status)),
+            None => this.count.end(Ok(())),
         }
         Poll::Ready(item)
+    }
+}
+
+/// What the handler's stream drops, it drops in its span.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _entered = self.call.as_ref().map(|call| call.enter());
+        clear(self.method, &mut self.messages);
+    }
+}
+
+/// Drops a handler's stream whose call has its end already. A panic is logged, and ends nothing else: not
+/// the task that sends its answers, nor that of a local caller.
+pub(super) fn clear(method: Method, messages: &mut Messages) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| messages.clear())) {
+        _ = panicked(method, panic.as_ref());
     }
 }
 

@@ -409,6 +409,19 @@ impl<'a> StatusBody<'a> {
         }
     }
 
+    /// The end of a stream: trailers or an error. An error that bears the code OK is one all the same,
+    /// or a stream that was cut would look whole.
+    pub(super) fn into_end(self) -> Result<Metadata, Status> {
+        let is_error = self.not_started || !self.message.is_empty() || !self.details.is_empty();
+        if self.code != 0 || !is_error {
+            return self.into_outcome();
+        }
+        let status = Status::new(Code::Ok, self.message.to_owned());
+        let mut status = status.returned_by("the service");
+        *status.metadata_mut() = self.metadata.decode_lossy();
+        Err(status)
+    }
+
     /// Trailers or an error. A number that gRPC does not define is UNKNOWN.
     pub(super) fn into_outcome(self) -> Result<Metadata, Status> {
         let metadata = self.metadata.decode_lossy();

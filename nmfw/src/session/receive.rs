@@ -321,7 +321,7 @@ impl Session {
         self.only_from_service()?;
         if let Some(stream) = self.stream(id)? {
             stream.receiving.on_end()?;
-            self.finish_stream(id, status.into_outcome());
+            self.finish_stream(id, status.into_end());
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::{
     sending::Turn,
     wire::varint_len,
 };
-use crate::{Code, Status};
+use crate::Status;
 
 impl Session {
     /// The next packet. It is not to be called without need: what comes to be sent until then
@@ -65,13 +65,14 @@ impl Session {
     }
 
     pub(super) fn close_packet(&self, status: Option<&Status>) -> Bytes {
-        let ok = Status::new(Code::Ok, "");
-        let status = status.unwrap_or(&ok);
-        let flags = super::operations::not_started_flag(status);
+        let flags = status.map_or(0, super::operations::not_started_flag);
         let mut out = Vec::new();
         Header::BARE.put(&mut out);
         // What any peer takes, as this may be the answer to an OPEN that was not understood.
-        let body = encode_status(status, MIN_PACKET as usize / 2);
+        let body = match status {
+            Some(status) => encode_status(status, MIN_PACKET as usize / 2),
+            None => Bytes::from_static(&[0]),
+        };
         put_frame(&mut out, 0, kind::CLOSE | flags, &body);
         out.into()
     }

@@ -10,7 +10,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Code {
-    /// The call succeeded. A [`Status`](crate::Status) of this code is never sent as an error.
+    /// The call succeeded. No [`Status`](crate::Status) has this code: see
+    /// [`Status::new`](crate::Status::new).
     Ok = 0,
     /// The caller gave the call up.
     Cancelled = 1,

@@ -3,7 +3,7 @@
 mod code;
 mod convert;
 
-use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error as StdError, fmt, mem, panic::Location, sync::Arc};
 
 use prost::{Message, Name};
 use prost_types::Any;
@@ -34,6 +34,30 @@ use crate::Metadata;
 ///
 /// An error type of your own converts with `impl From<MyError> for Status`; then `?` works on it in
 /// a handler.
+///
+/// # What a caller gets to read
+///
+/// Code, message, details and metadata go to the caller, who may be anybody; the
+/// [source](Self::with_source) does not. So the conversions by `?` keep the text of an error only
+/// where it speaks of a value that was parsed. I/O errors, panics of tasks, errors of libraries and
+/// boxed errors can name paths, hosts, tables or values: of those the caller gets the code and a
+/// neutral message ("entity not found"), and the error itself becomes the source. The server logs it
+/// with the method, as `WARN` if the code blames the service (`UNKNOWN`, `INTERNAL`, `UNAVAILABLE`
+/// and the like), else as `DEBUG`; `{:?}` shows it where the status was made, in a test of a handler,
+/// for instance. A text that callers are to read is said on purpose:
+///
+/// ```
+/// use nmfw::Status;
+///
+/// fn load(path: &str) -> Result<String, Status> {
+///     std::fs::read_to_string(path)
+///         .map_err(|error| Status::not_found("there is no such report").with_source(error))
+/// }
+///
+/// let status = load("/no/such/file").unwrap_err();
+/// assert_eq!(status.to_string(), "NOT_FOUND: there is no such report");
+/// assert!(format!("{status:?}").contains("NotFound"));
+/// ```
 #[derive(Clone)]
 pub struct Status(Box<Inner>);
 
@@ -44,6 +68,8 @@ struct Inner {
     details: Vec<Any>,
     metadata: Metadata,
     not_started: bool,
+    /// It was made with the code OK, and its message does not say yet what returned it.
+    is_ok: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -58,17 +84,62 @@ macro_rules! constructors {
 }
 
 impl Status {
-    /// A status of any code. The named constructors read better where the code is known.
+    /// Makes a status of any code. The named constructors read better where the code is known.
+    ///
+    /// With [`Code::Ok`] it becomes `INTERNAL`: a call that succeeds returns `Ok`, and an error that
+    /// says OK would be taken for an answer by one reader and for a failure by the next. The message
+    /// says what returned it, and the source where it was made.
+    ///
+    /// ```
+    /// use nmfw::{Code, Status};
+    ///
+    /// let status = Status::new(Code::Ok, "done");
+    /// assert_eq!(status.code(), Code::Internal);
+    /// assert!(status.message().contains("code OK"));
+    /// ```
     #[must_use]
+    #[track_caller]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        match code {
+            Code::Ok => Self::made_of_ok(&message),
+            code => Self::failure(code, message),
+        }
+    }
+
+    fn failure(code: Code, message: Cow<'static, str>) -> Self {
         Self(Box::new(Inner {
             code,
-            message: message.into(),
+            message,
             details: Vec::new(),
             metadata: Metadata::new(),
             not_started: false,
+            is_ok: false,
             source: None,
         }))
+    }
+
+    /// The one place that keeps the code OK out of errors, for all transports.
+    #[cold]
+    #[track_caller]
+    fn made_of_ok(message: &str) -> Self {
+        let mut text = "an error with the code OK, which means success".to_owned();
+        if !message.is_empty() {
+            text.push_str(": ");
+            text.push_str(message);
+        }
+        let mut status = Self::failure(Code::Internal, text.into());
+        status.0.is_ok = true;
+        status.with_source(format!("the status was made at {}", Location::caller()))
+    }
+
+    /// Says what returned an error that was made with the code OK.
+    #[must_use]
+    pub(crate) fn returned_by(mut self, what: impl fmt::Display) -> Self {
+        if mem::take(&mut self.0.is_ok) {
+            self.0.message = format!("{what} returned {}", self.0.message).into();
+        }
+        self
     }
 
     constructors! {
@@ -182,7 +253,7 @@ impl Status {
         self
     }
 
-    /// Takes the mark away: somebody has seen the call after all.
+    /// Takes the mark away: a handler has seen the call after all.
     #[must_use]
     pub(crate) fn started(mut self) -> Self {
         self.0.not_started = false;
@@ -244,6 +315,22 @@ mod tests {
     fn is_one_pointer_large() {
         assert_eq!(size_of::<Status>(), size_of::<usize>());
         assert_eq!(size_of::<Result<(), Status>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn the_code_ok_becomes_an_error_that_says_what_returned_it() {
+        let status = Status::new(Code::Ok, "done")
+            .returned_by("a layer")
+            .returned_by("another");
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(
+            status.message(),
+            "a layer returned an error with the code OK, which means success: done"
+        );
+        let made_at = StdError::source(&status).unwrap().to_string();
+        assert!(made_at.contains(file!()), "{made_at}");
+        let other = Status::internal("x").returned_by("a layer");
+        assert_eq!(other.message(), "x");
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl Drop for CallSpan {
 
 /// Other errors of a service are what its caller asked for, and no failure of its own: so the
 /// conventions say for gRPC, which has the same codes.
-fn is_fault_of_service(code: Code) -> bool {
+pub(crate) fn is_fault_of_service(code: Code) -> bool {
     matches!(
         code,
         Code::Unknown

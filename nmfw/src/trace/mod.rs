@@ -7,5 +7,7 @@ mod trace_context;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::call::SERVER as CALL;
-pub(crate) use self::call::{Attempts, CallSpan, Received, current_span, is_listened_to};
+pub(crate) use self::call::{
+    Attempts, CallSpan, Received, current_span, is_fault_of_service, is_listened_to,
+};
 pub use self::trace_context::{TraceContext, TraceContextError};

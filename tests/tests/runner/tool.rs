@@ -20,12 +20,14 @@ pub(crate) const OWN_TOOL: &str = env!("CARGO_BIN_EXE_own_tool");
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 
 /// Variables that tell the runner, or its help, something.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 13] = [
+    "NMFW_PORT",
     "PORT",
     "CONTEXT",
     "NATS_CONTEXT",
     "NATS_URL",
     "MAX_RECON",
+    "NMFW_DEBUG",
     "DEBUG",
     "RUST_LOG",
     "NO_COLOR",

@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, ValueEnum, builder::FalseyValueParser};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::json::Json;
+use super::variable;
 use crate::{Error, ErrorKind, trace::CALL};
 
 /// Whether log lines are JSON, and so nothing else should be on standard error.
@@ -29,17 +30,22 @@ pub(super) fn is_json() -> bool {
 #[group(id = "nmfw::cli::Log")]
 #[non_exhaustive]
 pub struct Log {
-    /// Log details, too
-    ///
-    /// $RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is
-    /// info,async_nats=warn.
+    /// Whether details are logged, too.
     #[arg(
         long,
-        env = "DEBUG",
-        hide_env_values = true,
+        env = variable::counting("NMFW_DEBUG", "DEBUG"),
+        hide_env = true,
         action = ArgAction::SetTrue,
         value_parser = FalseyValueParser::new(),
-        help_heading = "Logging"
+        help_heading = "Logging",
+        help = "Log details, too [env: NMFW_DEBUG, DEBUG]",
+        long_help = "\
+Log details, too
+
+$RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is \
+info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read, too.
+
+[env: NMFW_DEBUG, DEBUG]"
     )]
     pub debug: bool,
 

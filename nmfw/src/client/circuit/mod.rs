@@ -130,10 +130,12 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.codes = codes.into_iter().collect())
     }
 
-    /// Breaks the circuits of these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`.
-    /// Several layers of this kind can each see to methods of their own.
+    /// Breaks the circuits of these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
+    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
+    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
+    /// methods of their own.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
-        self.set(|settings| settings.methods = Methods::named(methods))
+        self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
     }
 
     /// Sets which calls are looked at, those that ended within the last `length`, and how many of them
@@ -227,8 +229,10 @@ impl Service<Request> for CircuitBreaker {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let call = self.inner.clone();
-        if !self.shared.settings.methods.include(request.method()) {
-            return call.oneshot(request).boxed();
+        match self.shared.settings.methods.include(request.method()) {
+            Ok(true) => {}
+            Ok(false) => return call.oneshot(request).boxed(),
+            Err(status) => return ready(Err(status)).boxed(),
         }
         match Entered::new(&self.shared, &request) {
             Err(refused) => ready(Err(refused)).boxed(),

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream::FuturesUnordered,
+};
 use tokio::time::{Instant, sleep};
 use tower::{
     Layer, Service, ServiceExt,
@@ -148,11 +152,12 @@ impl HedgeLayer {
         self.set(|settings| settings.max_hedges = hedges)
     }
 
-    /// Hedges these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. Several layers of
-    /// this kind can each see to methods of their own; of those that are for a method, the last added
-    /// hedges it.
+    /// Hedges these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
+    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
+    /// is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
+    /// methods of their own; of those that are for a method, the last added hedges it.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
-        self.set(|settings| settings.methods = Methods::named(methods))
+        self.set(|settings| settings.methods = Methods::named("HedgeLayer", methods))
     }
 
     /// Sets how many hedges there may be: in any ten seconds ten times `always`, and one more for every
@@ -216,12 +221,16 @@ impl Service<Request> for Hedge {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (method, settings) = (request.method(), &self.shared.settings);
-        let may = method.idempotency() != Idempotency::Unknown
+        let is_included = match settings.methods.include(method) {
+            Ok(is_included) => is_included,
+            Err(status) => return ready(Err(status)).boxed(),
+        };
+        let may = is_included
+            && method.idempotency() != Idempotency::Unknown
             && !method.streams()
             && settings.max_hedges > 0
             // A layer before this one sees to it.
-            && request.head.apart.is_none()
-            && settings.methods.include(method);
+            && request.head.apart.is_none();
         let inner = self.inner.clone();
         if !may {
             return inner.oneshot(request).boxed();

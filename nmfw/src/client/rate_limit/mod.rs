@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -140,10 +143,12 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_waiting = calls)
     }
 
-    /// Limits these methods only, all together, named as in the `.proto`: `Add`, or `calc.Calc.Add`.
-    /// Several layers of this kind can each see to methods of their own.
+    /// Limits these methods only, all together, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
+    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
+    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
+    /// methods of their own.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
-        self.set(|settings| settings.methods = Methods::named(methods))
+        self.set(|settings| settings.methods = Methods::named("RateLimitLayer", methods))
     }
 }
 
@@ -196,8 +201,10 @@ impl Service<Request> for RateLimit {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let call = self.inner.clone();
-        if !self.shared.settings.methods.include(request.method()) {
-            return call.oneshot(request).boxed();
+        match self.shared.settings.methods.include(request.method()) {
+            Ok(true) => {}
+            Ok(false) => return call.oneshot(request).boxed(),
+            Err(status) => return ready(Err(status)).boxed(),
         }
         let shared = Arc::clone(&self.shared);
         async move {

@@ -250,8 +250,35 @@ fn what_was_written_is_read() {
         panic!()
     };
     assert!(status.into_outcome().unwrap_err().is_not_started());
+    let good = read("good status with trailers");
+    let Body::Status(status) = good[0].body else {
+        panic!()
+    };
+    assert_eq!(status.into_end().unwrap().get("a"), Some("b"));
     let (header, _) = Header::decode(packet("go back")).unwrap();
     assert!(header.go_back && header.ack == 4);
+}
+
+/// Else a stream that was cut would look whole.
+#[test]
+fn an_error_that_calls_itself_ok_is_one() {
+    for (body, not_started) in [
+        (&b"\x00\x01\x02no"[..], false),
+        (b"\x00\x02\x03\x02\x0a\x00", false),
+        (b"\x00", true),
+        (b"\x00\x01\x02no", true),
+    ] {
+        let status = StatusBody::decode(Reader::new(body), not_started).unwrap();
+        let error = status.into_end().unwrap_err();
+        assert_eq!(error.code(), Code::Internal);
+        assert!(
+            error.message().starts_with("the service returned"),
+            "{error}"
+        );
+        assert!(!error.is_not_started());
+    }
+    let good = StatusBody::decode(Reader::new(b"\x00"), false).unwrap();
+    assert!(good.into_end().unwrap().is_empty());
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! [`Port`]: where metrics and probes are answered, and what has asked for it.
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
+
+use super::variable;
+
+const ID: &str = "port";
+
+/// The port of a command line, or of the environment. Written by hand, as what clap derives does not
+/// know which of both it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Port {
+    /// 0 for none.
+    number: u16,
+    variable: Option<&'static str>,
+}
+
+impl Port {
+    /// The port to listen on, if there is one. One that a variable has opened is logged with its name:
+    /// the platform may have set it for another purpose.
+    pub(super) fn open(self) -> Option<u16> {
+        let Self { number, variable } = self;
+        if number == 0 {
+            return None;
+        }
+        if let Some(variable) = variable {
+            tracing::info!(
+                port = number,
+                variable,
+                "listens for HTTP on all addresses, because of a variable: NMFW_PORT=0 closes it"
+            );
+        }
+        Some(number)
+    }
+}
+
+fn counting() -> &'static str {
+    variable::counting("NMFW_PORT", "PORT")
+}
+
+fn number(text: &str) -> Result<u16, &'static str> {
+    match text {
+        // A variable that is set to nothing is as good as one that is not set.
+        "" => Ok(0),
+        _ => text
+            .parse()
+            .map_err(|_| "it must be a number from 1 to 65535"),
+    }
+}
+
+impl Args for Port {
+    fn augment_args(command: Command) -> Command {
+        let arg = Arg::new(ID)
+            .long("port")
+            .value_name("PORT")
+            .value_parser(number)
+            .env(counting())
+            .hide_env(true)
+            .help_heading("Service")
+            .help("Answer Prometheus and probes by HTTP on this port [env: NMFW_PORT, PORT]")
+            .long_help(
+                "Answer Prometheus and probes by HTTP on this port\n\nThere are /metrics, /healthz and \
+                 /readyz, on all addresses of the machine, for whoever gets there. Without it, or with \
+                 0, it does not listen. Platforms may set $PORT for purposes of their own; $NMFW_PORT \
+                 goes before it, and with 0 keeps the port closed.\n\n[env: NMFW_PORT, PORT]",
+            );
+        command.arg(arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Port {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_from_variable = matches.value_source(ID) == Some(ValueSource::EnvVariable);
+        Ok(Self {
+            number: matches.get_one(ID).copied().unwrap_or_default(),
+            variable: is_from_variable.then(counting),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        if matches.contains_id(ID) {
+            *self = Self::from_arg_matches(matches)?;
+        }
+        Ok(())
+    }
+}

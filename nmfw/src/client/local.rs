@@ -1,0 +1,108 @@
+//! Calls of a service in this process: what a wire would do to them, without a wire.
+
+use std::{
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use futures_util::{FutureExt, StreamExt, stream};
+use smol_str::SmolStr;
+use tokio::sync::oneshot;
+
+use crate::{
+    Deadline, Status,
+    body::{Body, Messages},
+    middleware::{Extensions, Request, Response},
+    server::{Endpoint, Instance},
+};
+
+/// Makes a call, with what a wire would take along and no more.
+pub(super) async fn call(
+    instance: &Arc<Instance>,
+    mut request: Request,
+) -> Result<Response, Status> {
+    let method = request.method();
+    let Some(endpoint) = instance.endpoint(method) else {
+        let text = format!("{method} is not served here");
+        return Err(Status::unimplemented(text).not_started());
+    };
+    if let Some(body) = request.body() {
+        let fits = endpoint.check_size(body.len());
+        fits.inspect_err(|status| endpoint.refuse(status))?;
+    }
+    // The caller may have generated the same method once more.
+    request.method = endpoint.method;
+    let head = &mut *request.head;
+    // What a client's layers leave for each other stays on their side of the wire.
+    head.extensions = Extensions::default();
+    head.client_version = Some(SmolStr::new_static(method.service().semver()));
+    if head.deadline == Deadline::NONE
+        && let Some(timeout) = endpoint.limits.timeout
+    {
+        head.deadline = Deadline::after(timeout);
+    }
+    if method.streams_requests() {
+        Box::pin(call_with_stream(instance, endpoint, request)).await
+    } else {
+        instance.call_here(endpoint, request).await
+    }
+}
+
+/// An error in the caller's own stream of requests gives its call up: the handler is dropped and does
+/// not see the error, which is what comes of the call.
+async fn call_with_stream(
+    instance: &Instance,
+    endpoint: &Arc<Endpoint>,
+    mut request: Request,
+) -> Result<Response, Status> {
+    let (failed, mut failure) = oneshot::channel();
+    request.head.body = match request.take_body() {
+        Body::Messages(requests) => Body::Messages(until_failure(requests, failed)),
+        message => message,
+    };
+    let mut call = Box::pin(instance.call_here(endpoint, request));
+    let response = tokio::select! {
+        biased;
+        Ok(status) = &mut failure => return Err(status),
+        outcome = &mut call => outcome?,
+    };
+    let Response { metadata, body } = response;
+    let Body::Messages(answers) = body else {
+        return Ok(Response { metadata, body });
+    };
+    let mut failure = Some(failure);
+    let answers = answers.wrap(|mut answers| {
+        stream::poll_fn(move |cx| {
+            if let Some(failed) = &mut failure
+                && let Poll::Ready(outcome) = failed.poll_unpin(cx)
+            {
+                failure = None;
+                if let Ok(status) = outcome {
+                    return Poll::Ready(Some(Err(status)));
+                }
+            }
+            answers.poll_next_unpin(cx)
+        })
+    });
+    Ok(Response::streaming(answers, metadata))
+}
+
+/// Takes an error out of a stream, which then never ends: its reader is about to be dropped.
+fn until_failure(requests: Messages, failed: oneshot::Sender<Status>) -> Messages {
+    let mut failed = Some(failed);
+    requests.wrap(|mut requests| {
+        stream::poll_fn(move |cx| {
+            if failed.is_none() {
+                return Poll::Pending;
+            }
+            match ready!(requests.poll_next_unpin(cx)) {
+                Some(Err(status)) => match failed.take().map(|failed| failed.send(status)) {
+                    // The call is over, and something else of the handler's reads on.
+                    Some(Err(status)) => Poll::Ready(Some(Err(status))),
+                    _ => Poll::Pending,
+                },
+                item => Poll::Ready(item),
+            }
+        })
+    })
+}
