@@ -7,10 +7,11 @@
 //! [`Session::handle_timeout`] at [`Session::poll_timeout`].
 //!
 //! Memory is bounded, whatever the peer sends: by the window of packets for what is kept to be sent
-//! again, by the windows of streams and one message of the largest size for what is received, by
-//! [`Config::send_buffer`] for what the application sends, and by the number of streams for the
-//! rest. It takes a driver that empties the events after each packet.
+//! again, by the windows of streams, two messages of the largest size and [`Session::most_owed`] for
+//! what is received, by [`Config::send_buffer`] for what the application sends, and by the number of
+//! streams for the rest. It takes a driver that empties the events after each packet.
 
+mod assembly;
 mod body;
 mod buffers;
 mod config;
@@ -39,20 +40,20 @@ use smol_str::SmolStr;
 
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
-pub(crate) use self::{
-    body::{CallHead, Methods},
-    config::{Config, STREAM_WINDOW},
-    event::{Event, Opened, SendError, StreamId, Transmit},
-    row::{Chunk, Row, RowWriter, Tally},
-    stream_map::StreamMap,
-};
 use self::{
+    assembly::{Assembly, Turns},
     config::Agreed,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
-    receiving::Assembly,
     stream::Stream,
+};
+pub(crate) use self::{
+    body::{CallHead, MethodEntry, Methods},
+    config::{Config, STREAM_WINDOW},
+    event::{Event, Opened, SendError, StreamId, Transmit},
+    row::{Chunk, Row, RowWriter, Tally},
+    stream_map::StreamMap,
 };
 use crate::{Metadata, Status};
 
@@ -83,8 +84,8 @@ pub(crate) struct Session {
     stale: usize,
     /// Bytes that the peer may still send on streams that are gone here.
     late_credit: u64,
-    /// Streams that wait to assemble a large message, the one that may first.
-    assembling: VecDeque<u64>,
+    /// Who may assemble a large message.
+    turns: Turns,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -148,7 +149,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let mut names: Vec<_> = methods.iter().collect();
-        names.sort_unstable_by_key(|(_, index)| **index);
+        names.sort_unstable_by_key(|(_, method)| method.index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
             instance,
@@ -180,7 +181,7 @@ impl Session {
             ready: VecDeque::new(),
             stale: 0,
             late_credit: 0,
-            assembling: VecDeque::new(),
+            turns: Turns::default(),
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -310,7 +311,9 @@ impl Session {
     fn remove(&mut self, id: u64) -> Option<bool> {
         let stream = self.streams.get(&id)?;
         let (was_queued, was_ended_here) = (stream.queued, stream.ended_here);
-        let had_assembly = stream.receiving.assembly != Assembly::No;
+        let receiving = &stream.receiving;
+        let (assembly, is_single) = (receiving.assembly, receiving.is_single);
+        let debt = receiving.debt();
         self.late_credit += stream.late_credit();
         self.streams.forget(&id);
         if was_queued {
@@ -321,9 +324,8 @@ impl Session {
                 self.stale = 0;
             }
         }
-        if had_assembly {
-            self.assembling.retain(|&assembling| assembling != id);
-            self.next_assembly();
+        if assembly != Assembly::No {
+            self.forget_turn(id, (assembly, debt), is_single);
         }
         Some(was_ended_here)
     }
@@ -333,17 +335,6 @@ impl Session {
         if self.remove(id) == Some(false) {
             let stream = StreamId(id);
             self.events.push_back(Event::Finished { stream, outcome });
-        }
-    }
-
-    /// Gives the permission to assemble to the first that waits for it.
-    fn next_assembly(&mut self) {
-        if let Some(&id) = self.assembling.front()
-            && let Some(stream) = self.streams.get_mut(&id)
-            && stream.receiving.assembly == Assembly::Waits
-        {
-            stream.receiving.assembly = Assembly::Holds;
-            self.wake(id);
         }
     }
 
@@ -385,7 +376,7 @@ impl Session {
         }
         self.ready = VecDeque::new();
         self.stale = 0;
-        self.assembling = VecDeque::new();
+        self.turns = Turns::default();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -198,12 +198,14 @@ impl Session {
         if self.streams.len() >= self.agreed.max_streams {
             return Err(Malformed("more streams than agreed"));
         }
-        self.streams.insert(id, self.new_stream());
+        let outcome = call.into_head(&self.methods, &mut self.last_version, now);
+        let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
+        self.streams.insert(id, self.new_stream(is_single));
         let stream = StreamId(id);
-        match call.into_head(&self.methods, &mut self.last_version, now) {
+        match outcome {
             Ok((method, head)) => self.events.push_back(Event::Call {
                 stream,
-                method,
+                method: method.index,
                 head,
             }),
             Err(status) => self.reset(stream, &status.not_started()),
@@ -242,9 +244,7 @@ impl Session {
             Part::Whole if end => Some(last_of(packet, part)),
             Part::Whole => Some(taken_out(packet, part)),
             Part::Last(message) => {
-                if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
-                    self.release_assembly(id);
-                }
+                self.assembled(id);
                 Some(message)
             }
             Part::More => {

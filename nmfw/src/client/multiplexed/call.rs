@@ -169,12 +169,12 @@ impl Handle {
         match sent {
             Sent::Message(body) => {
                 let (lane, incoming) = self.lane();
-                self.begin(head, lane, Some(body.clone()))?;
+                self.begin(method, head, lane, Some(body.clone()))?;
                 finish(method, incoming, busy, None, None).await
             }
             Sent::Stream(source) => {
                 let (lane, incoming) = self.lane();
-                self.begin(head, Arc::clone(&lane), None)?;
+                self.begin(method, head, Arc::clone(&lane), None)?;
                 let outgoing = Outgoing::new(lane, Arc::clone(&self.mailbox));
                 let sending = Arc::clone(source);
                 let deadline = request.deadline();
@@ -197,8 +197,20 @@ impl Handle {
         (lane, incoming)
     }
 
-    fn begin(&self, head: CallHead, lane: Arc<Lane>, body: Option<Bytes>) -> Result<(), Status> {
-        let command = Command::Begin { head, lane, body };
+    fn begin(
+        &self,
+        method: Method,
+        head: CallHead,
+        lane: Arc<Lane>,
+        body: Option<Bytes>,
+    ) -> Result<(), Status> {
+        let is_single = !method.streams_responses();
+        let command = Command::Begin {
+            head,
+            lane,
+            body,
+            is_single,
+        };
         self.mailbox.command(command).map_err(|_| is_over())
     }
 }

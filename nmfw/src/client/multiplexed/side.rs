@@ -51,7 +51,22 @@ pub(super) struct Calls {
 
 enum Call {
     Unary(Unary),
+    /// Requests stream, and there is one answer.
+    Uploading {
+        port: Port,
+        is_answered: bool,
+    },
+    /// Answers stream.
     Streaming(Port),
+}
+
+impl Call {
+    fn port_mut(&mut self) -> Option<&mut Port> {
+        match self {
+            Self::Unary(_) => None,
+            Self::Uploading { port, .. } | Self::Streaming(port) => Some(port),
+        }
+    }
 }
 
 struct Unary {
@@ -103,7 +118,7 @@ impl Calls {
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
         let deadline = head.deadline;
-        match begin(session, head, Some(body)) {
+        match begin(session, (head, true), Some(body)) {
             Ok(stream) => {
                 self.late_at = [self.late_at, deadline].into_iter().flatten().min();
                 let call = Unary {
@@ -165,12 +180,12 @@ impl Calls {
     fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
         match self.calls.remove(&stream) {
             Some(Call::Unary(call)) => call.finish(outcome),
-            Some(Call::Streaming(port)) => port.lane.finish(outcome),
+            Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),
             None => {}
         }
     }
 
-    /// Ends a unary call with more than one answer.
+    /// Ends a call with more than one answer, where there is to be one.
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
         let status = Status::internal("the answer has more than one message");
         session.reset(stream, &status);
@@ -193,7 +208,7 @@ impl Calls {
         let Some(stream) = lane.stream() else {
             return;
         };
-        let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) else {
+        let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
             return;
         };
         match flow {
@@ -236,7 +251,7 @@ impl Drop for Calls {
     fn drop(&mut self) {
         for call in self.calls.values() {
             // Who waits for a unary call sees it by itself.
-            if let Call::Streaming(port) = call {
+            if let Call::Uploading { port, .. } | Call::Streaming(port) = call {
                 let status = Status::unavailable("the session's task has ended");
                 port.lane.finish(Err(status));
             }
@@ -248,9 +263,13 @@ fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
 
-/// Starts a call with what is known of its requests.
-fn begin(session: &mut Session, head: CallHead, body: Option<Bytes>) -> Result<StreamId, Status> {
-    let stream = session.open_call(head)?;
+/// Starts a call, with whether it has a single answer, and what is known of its requests.
+fn begin(
+    session: &mut Session,
+    (head, is_single): (CallHead, bool),
+    body: Option<Bytes>,
+) -> Result<StreamId, Status> {
+    let stream = session.open_call(head, is_single)?;
     let Some(body) = body else {
         return Ok(stream);
     };
@@ -278,11 +297,21 @@ impl Side for Calls {
                 body,
                 sender,
             } => self.begin_unary(session, method, (head, body), sender),
-            Command::Begin { head, lane, body } => match begin(session, head, body) {
+            Command::Begin {
+                head,
+                lane,
+                body,
+                is_single,
+            } => match begin(session, (head, is_single), body) {
                 Ok(stream) => {
                     lane.begin(stream);
                     let port = Port::new(lane);
-                    self.calls.insert(stream, Call::Streaming(port));
+                    let is_answered = false;
+                    let call = match is_single {
+                        true => Call::Uploading { port, is_answered },
+                        false => Call::Streaming(port),
+                    };
+                    self.calls.insert(stream, call);
                 }
                 Err(status) => lane.finish(Err(status)),
             },
@@ -297,7 +326,9 @@ impl Side for Calls {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
                     Some(Call::Unary(call)) => call.metadata = metadata,
-                    Some(Call::Streaming(port)) => port.on_headers(metadata),
+                    Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
+                        port.on_headers(metadata);
+                    }
                     None => {}
                 }
             }
@@ -310,6 +341,16 @@ impl Side for Calls {
                             self.refuse_more(session, stream);
                         }
                     }
+                    // Its caller waits for it. What more there were would have no bound.
+                    Some(Call::Uploading { port, is_answered }) => {
+                        let tally = Tally::of(message.len());
+                        if std::mem::replace(is_answered, true) {
+                            self.refuse_more(session, stream);
+                        } else {
+                            port.on_chunk(session, stream, message.into());
+                        }
+                        session.consume(stream, tally);
+                    }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
                     None => session.consume(stream, Tally::of(message.len())),
                 }
@@ -317,13 +358,15 @@ impl Side for Calls {
             Event::Row { stream, row } => {
                 self.was_of_use = true;
                 match self.calls.get(&stream) {
-                    Some(Call::Unary(_)) => self.refuse_more(session, stream),
+                    Some(Call::Unary(_) | Call::Uploading { .. }) => {
+                        self.refuse_more(session, stream);
+                    }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
                     None => session.consume(stream, row.tally()),
                 }
             }
             Event::Writable { stream } => {
-                if let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) {
+                if let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) {
                     let ended = port.push(session, stream);
                     self.after(stream, &ended);
                 }
@@ -405,7 +448,7 @@ impl Side for Calls {
                 Call::Unary(call) => {
                     self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
                 }
-                Call::Streaming(_) => {}
+                Call::Uploading { .. } | Call::Streaming(_) => {}
             }
         }
         for (stream, status) in late {

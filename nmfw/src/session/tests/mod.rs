@@ -6,6 +6,8 @@
 )]
 
 #[cfg(test)]
+mod assembly;
+#[cfg(test)]
 mod codec;
 pub mod fuzz;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{CallHead, Config, Event, Methods, Session, State, receiving::Assembly};
+use super::super::{CallHead, Config, Event, MethodEntry, Methods, Session, State};
 use crate::{Metadata, headers::Encoding};
 
 /// The sides, as indices.
@@ -18,7 +18,9 @@ pub(super) const SERVER: usize = 1;
 /// No row of messages is longer in these tests.
 pub(super) const MAX_ROW: usize = 32_000;
 
+/// What is served: messages stream both ways, or there is one each way.
 pub(super) const METHOD: &str = "Echo";
+pub(super) const UNARY: &str = "Ask";
 
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
@@ -34,7 +36,12 @@ pub(super) fn head(method: &str) -> CallHead {
 
 /// What the service serves.
 fn methods() -> Arc<Methods> {
-    Arc::new([(METHOD.into(), 0)].into_iter().collect())
+    let methods = [(METHOD, false), (UNARY, true)].into_iter().enumerate();
+    let methods = methods.map(|(index, (name, is_single))| {
+        let entry = MethodEntry { index, is_single };
+        (name.into(), entry)
+    });
+    Arc::new(methods.collect())
 }
 
 /// Small numbers at random, the same for the same seed.
@@ -233,17 +240,12 @@ impl Network {
 /// The invariants of a session between any two of its doings.
 pub(super) fn check(session: &Session) {
     let mut held = 0;
-    let mut holders = 0;
     for (id, stream) in session.streams.iter() {
         stream.sending.check();
         stream.receiving.check();
         held += stream.receiving.held();
         assert_eq!(stream.queued, session.ready.contains(&id), "{id}");
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
-        let waits = session.assembling.contains(&id);
-        assert_eq!(stream.receiving.assembly != Assembly::No, waits, "{id}");
-        let assembly = stream.receiving.assembly;
-        holders += usize::from(matches!(assembly, Assembly::Holds | Assembly::Repays));
         let one = session.agreed.max_message.max(MAX_ROW);
         // What came before a message that is too large is taken beyond the buffer. Messages that had
         // to leave their rows cost more by themselves.
@@ -251,10 +253,9 @@ pub(super) fn check(session: &Session) {
         assert!(stream.sending.buffered() <= buffer as u64);
         assert!(id <= session.highest);
     }
-    assert!(holders <= 1);
-    assert_eq!(holders == 0, session.assembling.is_empty());
+    session.check_turns();
     let windows = session.streams.values().map(|s| s.receiving.window());
-    assert!(held <= windows.sum::<u64>() + session.hello.max_message);
+    assert!(held <= windows.sum::<u64>() + 2 * session.hello.max_message);
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);
@@ -280,7 +281,7 @@ impl Session {
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty()
             && self.ready.is_empty()
-            && self.assembling.is_empty()
+            && self.turns.is_empty()
             && self.events.is_empty()
             && self.outbound.is_all_acked()
     }
