@@ -52,6 +52,7 @@ pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
     config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
+    life::{Doubt, PeerGone},
     row::{Chunk, Row, RowWriter, Tally},
     stream_map::StreamMap,
 };
@@ -86,6 +87,8 @@ pub(crate) struct Session {
     late_credit: u64,
     /// Who may assemble a large message.
     turns: Turns,
+    /// Of a client, the streams that have a single answer, for which a caller waits.
+    waiting: usize,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -182,6 +185,7 @@ impl Session {
             stale: 0,
             late_credit: 0,
             turns: Turns::default(),
+            waiting: 0,
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -205,11 +209,11 @@ impl Session {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
-            State::Opening => Some(self.life.timeout()),
+            State::Opening => Some(self.life.timeout(false)),
             State::Open => [self.outbound.timeout(), self.inbound.timeout()]
                 .into_iter()
                 .flatten()
-                .chain([self.life.timeout()])
+                .chain([self.life.timeout(self.waiting > 0)])
                 .min(),
         }
     }
@@ -224,7 +228,7 @@ impl Session {
         }
         if self.state == State::Open {
             // Both are to be asked, as each sets its next time.
-            let silent = self.life.is_ping_due(now);
+            let silent = self.life.is_ping_due(now, self.waiting > 0);
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
         }
@@ -235,7 +239,7 @@ impl Session {
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
         if self.state == State::Open {
             self.due.ping = true;
-            self.life.pinged(now);
+            self.life.reconnected(now);
         }
     }
 
@@ -256,6 +260,28 @@ impl Session {
     /// on its way back.
     pub(crate) fn vanished_since(&self) -> Option<Instant> {
         self.life.vanished_since()
+    }
+
+    /// How likely it is that the peer is not there.
+    pub(crate) fn doubt(&self, now: Instant) -> Doubt {
+        match self.state {
+            State::Open => self.life.doubt(now),
+            State::Opening | State::Closed => Doubt::No,
+        }
+    }
+
+    /// A call has passed its deadline without an answer. That is suspicious if nothing else was heard
+    /// meanwhile, not even an acknowledgement: then the peer is asked.
+    pub(crate) fn suspect(&mut self, now: Instant) {
+        let overdue = self.life.overdue(self.config.ack_delay);
+        let silent = match self.outbound.unacked_for(now) {
+            Some(unacked) => unacked,
+            None => self.life.silent_for(now),
+        };
+        if self.state == State::Open && silent >= overdue {
+            self.life.suspect();
+            self.due.ping = true;
+        }
     }
 
     pub(crate) fn is_server(&self) -> bool {
@@ -315,6 +341,7 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.waiting -= usize::from(is_single && !self.is_server);
         self.streams.forget(&id);
         if was_queued {
             self.stale += 1;
@@ -377,6 +404,7 @@ impl Session {
         self.ready = VecDeque::new();
         self.stale = 0;
         self.turns = Turns::default();
+        self.waiting = 0;
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    CallHead, Chunk, Event, SendError, Session, State, StreamId, Tally,
+    CallHead, Chunk, Event, PeerGone, SendError, Session, State, StreamId, Tally,
     assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
@@ -53,6 +53,7 @@ impl Session {
         stream.queued = true;
         self.ready.push_back(self.highest);
         self.streams.insert(self.highest, stream);
+        self.waiting += usize::from(is_single);
         Ok(StreamId(self.highest))
     }
 
@@ -203,6 +204,27 @@ impl Session {
         state.queue(stream.0, &mut self.ready);
         if is_assembling {
             self.release_assembly(stream.0);
+        }
+    }
+
+    /// Whether the peer may have heard of a stream.
+    pub(crate) fn is_known(&self, stream: StreamId) -> bool {
+        let state = self.streams.get(&stream.0);
+        state.is_none_or(|state| state.sending.is_known())
+    }
+
+    /// Ends a call whose peer is [gone](super::Doubt::Gone), with the status that is for its caller. If the
+    /// peer comes back after all, it learns of it.
+    pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
+        let is_known = self.is_known(stream);
+        self.reset(stream, &Status::cancelled("the caller waits no longer"));
+        let status = PeerGone::status(
+            "the instance that has the call is gone: it has no connection to NATS any more",
+        );
+        if is_known {
+            status
+        } else {
+            status.not_started()
         }
     }
 

@@ -110,6 +110,7 @@ impl Session {
             self.outbound.on_go_back(header.ack, now);
         }
         if header.seq > 0 {
+            self.life.heard_more();
             match self.inbound.on_numbered(header.seq, now) {
                 Arrival::Take => {}
                 Arrival::Drop => {
@@ -155,7 +156,10 @@ impl Session {
                     self.due.pong = true;
                     self.inbound.on_last_sent(last_sent, now);
                 }
-                Body::Pong { last_sent } => self.inbound.on_last_sent(last_sent, now),
+                Body::Pong { last_sent } => {
+                    self.life.on_pong(now);
+                    self.inbound.on_last_sent(last_sent, now);
+                }
                 Body::GoAway { highest } => self.on_go_away(highest)?,
                 Body::Close(status) => self.closed_by_peer(status),
                 // Said twice; the first counts, and this is no sign that ACCEPT arrived.

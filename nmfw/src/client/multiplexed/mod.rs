@@ -92,6 +92,17 @@ impl Sessions {
         }
     }
 
+    /// The session for a call that has found no instance otherwise: its own one has no connection to
+    /// NATS, and may come back.
+    pub(super) fn last_resort(
+        &self,
+        connection: &Connection,
+        base: &str,
+        method: Method,
+    ) -> Option<Arc<Handle>> {
+        self.pool(connection, base, None).last_resort(method)
+    }
+
     /// The session for a call that cannot be made without one. Waits while one is opened.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
+    session::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
 
 /// A session without a call for this long ends. The next call opens another.
@@ -34,6 +34,8 @@ pub(super) struct Calls {
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
     /// NATS server may pass on one answer only.
     accepted: Option<Opened>,
+    /// As callers know it.
+    doubt: Doubt,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -100,6 +102,7 @@ impl Calls {
             handle,
             calls: StreamMap::default(),
             accepted: None,
+            doubt: Doubt::No,
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
@@ -142,14 +145,38 @@ impl Calls {
         }
     }
 
-    /// The service seems to be gone, or is not any more. Further calls take other sessions if there
-    /// are any and, after a while, at any rate. Those under way may still be answered.
-    fn doubt(&mut self, vanished: Option<Instant>, now: Instant) {
-        if let Some(handle) = self.handle.upgrade() {
-            handle.doubt(vanished.is_some());
+    /// Sees to a service that seems to be gone, or does not any more. Further calls take other
+    /// sessions if there are any and, after a while, at any rate. Those under way may still be
+    /// answered, until it is gone for good or for too long.
+    fn see_to_doubt(&mut self, session: &mut Session, now: Instant) {
+        let doubt = session.doubt(now);
+        if doubt != self.doubt {
+            self.doubt = doubt;
+            tracing::debug!(?doubt, "whether the service of a session is there");
+            if let Some(handle) = self.handle.upgrade() {
+                handle.doubt(doubt);
+            }
         }
-        if vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
+        if doubt == Doubt::Gone {
+            self.give_up_calls(session);
+        }
+        let vanished = session.vanished_since();
+        if doubt == Doubt::Gone || vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
             self.leave();
+        }
+    }
+
+    /// Ends the calls that do not wait for a service to come back: those with one message each way,
+    /// and those of which it has not heard.
+    fn give_up_calls(&mut self, session: &mut Session) {
+        let lost = self
+            .calls
+            .iter()
+            .filter(|(stream, call)| matches!(call, Call::Unary(_)) || !session.is_known(*stream));
+        let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
+        for stream in lost {
+            let status = session.give_up(stream);
+            self.finish(stream, Err(status));
         }
     }
 
@@ -407,7 +434,7 @@ impl Side for Calls {
         if now >= self.next_tick {
             self.tick(now);
         }
-        self.doubt(session.vanished_since(), now);
+        self.see_to_doubt(session, now);
         if session.open_streams() > 0 {
             self.idle_since = None;
             return;
@@ -450,6 +477,9 @@ impl Side for Calls {
                 }
                 Call::Uploading { .. } | Call::Streaming(_) => {}
             }
+        }
+        if !late.is_empty() {
+            session.suspect(now);
         }
         for (stream, status) in late {
             session.reset(stream, &gave_up());

@@ -12,6 +12,8 @@ mod codec;
 pub mod fuzz;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod life;
 mod model;
 mod network;
 #[cfg(test)]

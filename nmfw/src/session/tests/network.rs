@@ -87,6 +87,11 @@ pub(super) struct Network {
     pub(super) sides: [Session; 2],
     /// To each side, with the time of arrival.
     wires: [VecDeque<(Instant, Bytes)>; 2],
+    /// Sides that have lost their connections. Nothing arrives there, of which the NATS server tells
+    /// the other side.
+    pub(super) is_gone: [bool; 2],
+    /// When each side is told.
+    no_responders: [VecDeque<Instant>; 2],
     pub(super) latency: Duration,
     pub(super) weather: Weather,
     dice: Dice,
@@ -108,6 +113,8 @@ impl Network {
                 Session::server(server, "I1".to_owned(), &methods(), now),
             ],
             wires: Default::default(),
+            is_gone: [false; 2],
+            no_responders: Default::default(),
             latency: Duration::from_millis(1),
             weather: Weather::default(),
             dice: Dice(seed),
@@ -139,8 +146,12 @@ impl Network {
             let mut count = 0;
             while let Some(transmit) = self.sides[side].poll_transmit(self.now) {
                 assert!(transmit.packet.len() <= self.sides[side].agreed.max_packet);
-                self.publish(1 - side, transmit.packet);
                 self.sent[side] += 1;
+                if self.is_gone[1 - side] && transmit.with_reply && !self.weather.is_cut {
+                    let at = self.now + self.latency;
+                    self.no_responders[side].push_back(at);
+                }
+                self.publish(1 - side, transmit.packet);
                 count += 1;
                 assert!(count < 10_000, "it never stops sending");
             }
@@ -163,7 +174,8 @@ impl Network {
             disorder,
             is_cut,
         } = self.weather;
-        if is_cut || self.dice.percent(loss) {
+        let is_lost = is_cut || self.is_gone.contains(&true);
+        if is_lost || self.dice.percent(loss) {
             return;
         }
         let copies = 1 + usize::from(self.dice.percent(repetition));
@@ -207,8 +219,10 @@ impl Network {
         for step in 0.. {
             assert!(step < 200_000, "it does not come to rest");
             let arrivals = self.wires.iter().filter_map(|wire| wire.front());
+            let arrivals = arrivals.map(|(at, _)| at);
+            let arrivals = arrivals.chain(self.no_responders.iter().flatten());
             let timeouts = self.sides.iter().filter_map(Session::poll_timeout);
-            let next = arrivals.map(|(at, _)| *at).chain(timeouts).min();
+            let next = arrivals.copied().chain(timeouts).min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 break;
             };
@@ -220,6 +234,11 @@ impl Network {
                         break;
                     }
                     self.sides[side].handle_packet(self.now, &packet);
+                }
+                let told = &mut self.no_responders[side];
+                let count = told.partition_point(|at| *at <= self.now);
+                for _ in told.drain(..count) {
+                    self.sides[side].handle_no_responders(self.now);
                 }
             }
             self.pump();
@@ -254,6 +273,9 @@ pub(super) fn check(session: &Session) {
         assert!(id <= session.highest);
     }
     session.check_turns();
+    let single = session.streams.values();
+    let single = single.filter(|stream| stream.receiving.is_single && !session.is_server);
+    assert_eq!(single.count(), session.waiting);
     let windows = session.streams.values().map(|s| s.receiving.window());
     assert!(held <= windows.sum::<u64>() + 2 * session.hello.max_message);
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
