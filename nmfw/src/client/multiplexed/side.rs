@@ -157,12 +157,12 @@ impl Calls {
                 handle.doubt(doubt);
             }
         }
-        if doubt == Doubt::Gone {
-            self.give_up_calls(session);
-        }
         let vanished = session.vanished_since();
         if doubt == Doubt::Gone || vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
             self.leave();
+        }
+        if doubt == Doubt::Gone {
+            self.give_up_calls(session);
         }
     }
 
@@ -480,6 +480,8 @@ impl Side for Calls {
         }
         if !late.is_empty() {
             session.suspect(now);
+            // Before their callers know, who may call again at once.
+            self.see_to_doubt(session, now);
         }
         for (stream, status) in late {
             session.reset(stream, &gave_up());
