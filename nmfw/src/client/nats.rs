@@ -219,7 +219,8 @@ impl Nats {
                 Err(Refusal::TooLarge(status)) => {
                     let again = self.again_in_session(&request, &sent, status);
                     let outcome = deadline.limit_boxed(again).await;
-                    return outcome.unwrap_or_else(|| Err(late(request.method())));
+                    let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
+                    return outcome.map_err(|status| honest(status, may_have_started));
                 }
                 Err(Refusal::Elsewhere(status)) => status,
             };

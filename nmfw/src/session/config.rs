@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     frame::{MAX_FRAME_HEADER, MAX_PACKET_HEADER},
     handshake::{Hello, MIN_PACKET, MIN_STREAM_WINDOW},
+    site::Site,
 };
 
 /// A packet is closed at this size even if a larger one were allowed: more gains nothing, and
@@ -43,8 +44,8 @@ pub(crate) struct Config {
     /// A client with calls under way that hears nothing for this long, or for four round trips, sends
     /// a PING. If all that it hears is the answer, the next one takes twice as long.
     pub(crate) ask_after: Duration,
-    /// A peer whose subject has no subscriber for this long is gone for the calls under way that
-    /// have a single answer.
+    /// A peer nearby whose subject has no subscriber for this long is gone for the calls under way
+    /// that have a single answer.
     pub(crate) gone_after: Duration,
     /// Time for the handshake.
     pub(crate) open_timeout: Duration,
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     /// Packets that are not acknowledged for this long make the sender ask. Later ones wait
     /// twice as long each, up to `heartbeat`.
     pub(crate) probe_after: Duration,
+    /// Where this side is.
+    pub(crate) site: Site,
 }
 
 impl Default for Config {
@@ -72,6 +75,7 @@ impl Default for Config {
             open_timeout: Duration::from_secs(5),
             ack_delay: Duration::from_millis(20),
             probe_after: Duration::from_millis(500),
+            site: Site::default(),
         }
     }
 }
@@ -88,6 +92,7 @@ impl Config {
             max_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
+            site: Site::default(),
         }
     }
 }

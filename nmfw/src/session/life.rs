@@ -9,7 +9,8 @@
 //! - the NATS server, with "no responders": the peer has lost its connection, as one that was killed
 //!   does at once. If this stays so for [`Config::gone_after`] it is [gone](Doubt::Gone) for calls
 //!   with a single answer. The session stays for [`Config::vanished_after`], as the peer may come
-//!   back, and streams with it.
+//!   back, and streams with it. Of a peer that is not [near](super::Site::is_near) it is not known
+//!   whether it has lost its connection, or a link between NATS servers was cut that comes back.
 //!
 //! After a reconnect of this side "no responders" says less: it is likely that the NATS server has
 //! restarted, and that the peer comes back a moment later.
@@ -58,6 +59,7 @@ pub(super) struct Life {
     /// The time of a PING and its PONG, zero until it is known.
     round_trip: Duration,
     reconnected: Option<Instant>,
+    is_near: bool,
     heartbeat: Duration,
     dead_after: Duration,
     vanished_after: Duration,
@@ -92,6 +94,7 @@ impl Life {
             awaited: None,
             round_trip: Duration::ZERO,
             reconnected: None,
+            is_near: false,
             heartbeat: config.heartbeat,
             dead_after: config.dead_after,
             vanished_after: config.vanished_after,
@@ -104,6 +107,11 @@ impl Life {
 
     pub(super) fn set_heartbeat(&mut self, heartbeat: Duration) {
         self.heartbeat = heartbeat;
+    }
+
+    /// Whether "no responders" means that the peer has no connection to NATS.
+    pub(super) fn set_near(&mut self, is_near: bool) {
+        self.is_near = is_near;
     }
 
     /// A client has got ACCEPT, and waits for the next packet.
@@ -169,7 +177,8 @@ impl Life {
     /// Nobody subscribes to the peer's subject.
     pub(super) fn vanished(&mut self, now: Instant) {
         let since = *self.silence.vanished.get_or_insert(now);
-        self.silence.is_gone |= now >= since + self.gone_after && self.is_steady(now);
+        let is_long = now >= since + self.gone_after;
+        self.silence.is_gone |= is_long && self.is_near && self.is_steady(now);
     }
 
     pub(super) fn vanished_since(&self) -> Option<Instant> {

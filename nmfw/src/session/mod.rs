@@ -26,6 +26,7 @@ mod receive;
 mod receiving;
 mod row;
 mod sending;
+mod site;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -54,6 +55,7 @@ pub(crate) use self::{
     event::{Event, Opened, SendError, StreamId, Transmit},
     life::{Doubt, PeerGone},
     row::{Chunk, Row, RowWriter, Tally},
+    site::Site,
     stream_map::StreamMap,
 };
 use crate::{Metadata, Status};
@@ -157,6 +159,7 @@ impl Session {
             max_streams: u64::from(config.max_streams).max(1),
             instance,
             methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
+            site: config.site.clone(),
             ..config.hello()
         };
         Self {
@@ -241,6 +244,14 @@ impl Session {
             self.due.ping = true;
             self.life.reconnected(now);
         }
+    }
+
+    /// This side is connected to this NATS server now.
+    pub(crate) fn set_site(&mut self, site: Site) {
+        if site.cluster != self.config.site.cluster {
+            self.life.set_near(false);
+        }
+        self.config.site = site;
     }
 
     /// A packet with a reply was answered with "no responders": nobody subscribes to the subject.

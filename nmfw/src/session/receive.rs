@@ -87,6 +87,7 @@ impl Session {
         self.peer_window = peer.packet_window;
         self.fit_windows();
         self.life.set_heartbeat(self.agreed.heartbeat);
+        self.life.set_near(self.config.site.is_near(&peer.site));
         self.life.heard(now);
         self.state = State::Open;
         self.events.push_back(Event::Opened(Opened {

@@ -2,8 +2,10 @@
 
 mod call;
 mod command;
+mod doubt;
 mod pool;
 mod side;
+mod under_way;
 
 use std::{
     sync::{

@@ -8,7 +8,12 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{super::nats, Handle, Pool, command::Command};
+use super::{
+    super::nats,
+    Handle, Pool,
+    command::Command,
+    under_way::{Call, Unary},
+};
 use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
@@ -19,23 +24,19 @@ use crate::{
 /// A session without a call for this long ends. The next call opens another.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// A service without a subscription for this long is likely to be gone. After less, it may be the
-/// broker that has restarted.
-const MAX_DOUBT: Duration = Duration::from_secs(2);
-
 /// How exact the pool is about time.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The calls under way on a session.
 pub(super) struct Calls {
     pool: Weak<Pool>,
-    handle: Weak<Handle>,
-    calls: StreamMap<StreamId, Call>,
+    pub(super) handle: Weak<Handle>,
+    pub(super) calls: StreamMap<StreamId, Call>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
     /// NATS server may pass on one answer only.
     accepted: Option<Opened>,
     /// As callers know it.
-    doubt: Doubt,
+    pub(super) doubt: Doubt,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -49,50 +50,6 @@ pub(super) struct Calls {
     idle_since: Option<Instant>,
     /// Why the session ended.
     failure: Option<Status>,
-}
-
-enum Call {
-    Unary(Unary),
-    /// Requests stream, and there is one answer.
-    Uploading {
-        port: Port,
-        is_answered: bool,
-    },
-    /// Answers stream.
-    Streaming(Port),
-}
-
-impl Call {
-    fn port_mut(&mut self) -> Option<&mut Port> {
-        match self {
-            Self::Unary(_) => None,
-            Self::Uploading { port, .. } | Self::Streaming(port) => Some(port),
-        }
-    }
-}
-
-struct Unary {
-    method: Method,
-    deadline: Option<Instant>,
-    metadata: Metadata,
-    body: Option<Bytes>,
-    sender: oneshot::Sender<Result<Response, Status>>,
-}
-
-impl Unary {
-    fn finish(self, outcome: Result<Metadata, Status>) {
-        let outcome = match (outcome, self.body) {
-            (Ok(trailers), Some(body)) => {
-                let mut metadata = self.metadata;
-                metadata.merge(&trailers);
-                Ok(Response::with_metadata(body, metadata))
-            }
-            (Ok(_), None) => Err(Status::internal("the answer has no message")),
-            (Err(status), _) => Err(status),
-        };
-        // Fails if the call was given up this moment.
-        _ = self.sender.send(outcome);
-    }
 }
 
 impl Calls {
@@ -145,41 +102,6 @@ impl Calls {
         }
     }
 
-    /// Sees to a service that seems to be gone, or does not any more. Further calls take other
-    /// sessions if there are any and, after a while, at any rate. Those under way may still be
-    /// answered, until it is gone for good or for too long.
-    fn see_to_doubt(&mut self, session: &mut Session, now: Instant) {
-        let doubt = session.doubt(now);
-        if doubt != self.doubt {
-            self.doubt = doubt;
-            tracing::debug!(?doubt, "whether the service of a session is there");
-            if let Some(handle) = self.handle.upgrade() {
-                handle.doubt(doubt);
-            }
-        }
-        let vanished = session.vanished_since();
-        if doubt == Doubt::Gone || vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
-            self.leave();
-        }
-        if doubt == Doubt::Gone {
-            self.give_up_calls(session);
-        }
-    }
-
-    /// Ends the calls that do not wait for a service to come back: those with one message each way,
-    /// and those of which it has not heard.
-    fn give_up_calls(&mut self, session: &mut Session) {
-        let lost = self
-            .calls
-            .iter()
-            .filter(|(stream, call)| matches!(call, Call::Unary(_)) || !session.is_known(*stream));
-        let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
-        for stream in lost {
-            let status = session.give_up(stream);
-            self.finish(stream, Err(status));
-        }
-    }
-
     /// The session could not even begin.
     pub(super) fn fail(&mut self, status: Status) {
         self.failure.get_or_insert(status);
@@ -204,7 +126,7 @@ impl Calls {
         }
     }
 
-    fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
+    pub(super) fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
         match self.calls.remove(&stream) {
             Some(Call::Unary(call)) => call.finish(outcome),
             Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),

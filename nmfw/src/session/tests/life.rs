@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    super::{Config, Doubt, Event, StreamId, Tally},
+    super::{Config, Doubt, Event, Site, StreamId, Tally},
     network::{CLIENT, METHOD, Network, SERVER, UNARY, Weather, head},
 };
 use crate::{Code, Status};
@@ -13,8 +13,16 @@ use crate::{Code, Status};
 /// How soon a call with a single answer ends after its instance was killed.
 const SOON: Duration = Duration::from_secs(1);
 
+/// Both sides are at the same NATS server.
+fn near() -> Config {
+    Config {
+        site: Site::new("NA1", ""),
+        ..Config::default()
+    }
+}
+
 fn network() -> Network {
-    Network::both(Config::default())
+    Network::both(near())
 }
 
 /// Makes a call with a single answer, which does not come.
@@ -199,6 +207,58 @@ fn silence_alone_ends_no_call() {
     assert!(network.sides[CLIENT].is_closed());
 }
 
+/// A link between NATS servers may have been cut, such as that of a leaf node, and come back.
+#[test]
+fn a_service_that_is_not_near_is_not_taken_for_gone() {
+    let elsewhere = |server, cluster| Config {
+        site: Site::new(server, cluster),
+        ..Config::default()
+    };
+    let moved = |network: &mut Network| {
+        let now = network.now;
+        let client = &mut network.sides[CLIENT];
+        client.set_site(Site::new("NA9", "us"));
+        client.handle_reconnect(now);
+        network.run_ms(11_000);
+    };
+    let stays = |_: &mut Network| {};
+    let restarted = |network: &mut Network| {
+        let now = network.now;
+        let client = &mut network.sides[CLIENT];
+        client.set_site(Site::new("NA8", "eu"));
+        client.handle_reconnect(now);
+        network.run_ms(11_000);
+    };
+    let far = [elsewhere("NA1", ""), elsewhere("NA2", "")];
+    let unknown = [elsewhere("NA1", "eu"), elsewhere("", "")];
+    let cluster = || [elsewhere("NA1", "eu"), elsewhere("NA2", "eu")];
+    for (configs, then, is_near) in [
+        (far, stays as fn(&mut Network), false),
+        (unknown, stays, false),
+        (cluster(), stays, true),
+        (cluster(), restarted, true),
+        (cluster(), moved, false),
+    ] {
+        let mut network = Network::open(configs, 1);
+        ask(&mut network);
+        then(&mut network);
+        network.is_gone[SERVER] = true;
+        if is_near {
+            assert!(until(&mut network, Doubt::Gone) < SOON);
+            continue;
+        }
+        // New calls look elsewhere all the same.
+        assert!(until(&mut network, Doubt::Vanished) < SOON);
+        for _ in 0..9000 {
+            network.run_ms(1);
+            assert_ne!(doubt(&network), Doubt::Gone);
+        }
+        network.is_gone[SERVER] = false;
+        network.run_ms(300);
+        assert_eq!(doubt(&network), Doubt::No);
+    }
+}
+
 /// A way that takes long is measured, and is no reason for doubt.
 #[test]
 fn a_long_way_is_no_reason_for_doubt() {
@@ -267,7 +327,7 @@ fn a_deadline_that_passes_is_not_suspicious_by_itself() {
 fn calls_that_are_given_up() {
     let mut network = Network::both(Config {
         packet_window: 1,
-        ..Config::default()
+        ..near()
     });
     let streaming = stream(&mut network);
     network.run_ms(100);
