@@ -77,13 +77,11 @@ async fn sleepers(client: &PuppetClient, millis: u64) -> JoinSet<Outcome> {
     calls
 }
 
+/// None of many calls meets an instance that is gone: it would fail, as it may not run twice.
 async fn works(client: &PuppetClient) {
     for _ in 0..50 {
-        client
-            .echo(Blob::default())
-            .timeout(DEFAULT / 10)
-            .await
-            .unwrap();
+        let call = client.sleep(SleepRequest { millis: 0 });
+        call.timeout(SOON).await.unwrap();
     }
 }
 
@@ -140,6 +138,26 @@ on_both_brokers! {
         calls.join_all().await;
         let took = begin.elapsed();
         assert!(took < SOON, "{took:?}");
+    }
+
+    /// Whether the instance has started them is not known, whatever others say.
+    async fn idempotent_calls_that_find_nobody_else(broker: TestBroker) {
+        let mut killed = serve(&broker.url());
+        let (client, _) = client(&broker.url(), 1).await;
+        killed.freeze().unwrap();
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLERS {
+            calls.spawn(client.echo(Blob::default()).into_future());
+        }
+        sleep(Duration::from_millis(100)).await;
+        let begin = Instant::now();
+        killed.kill().unwrap();
+        for outcome in calls.join_all().await {
+            let status = outcome.unwrap_err();
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            assert!(!status.is_not_started(), "{status}");
+        }
+        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     }
 
     /// However short deadlines are: one call that is late is enough.
