@@ -21,8 +21,12 @@ pub mod kind {
     pub const CALL: u8 = 3;
     /// A message.
     pub const MSG: u8 = 4;
+    /// Ends a stream at once.
+    pub const RESET: u8 = 7;
     /// Asks for a sign of life.
     pub const PING: u8 = 9;
+    /// Its answer.
+    pub const PONG: u8 = 10;
     /// Ends a session.
     pub const CLOSE: u8 = 12;
 }

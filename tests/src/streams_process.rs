@@ -140,9 +140,22 @@ impl Process {
     ///
     /// That it does not run.
     pub fn freeze(&self) -> Result<(), Failure> {
+        self.signal(Signal::STOP, "freeze a process")
+    }
+
+    /// `SIGCONT`: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// That it does not run.
+    pub fn thaw(&self) -> Result<(), Failure> {
+        self.signal(Signal::CONT, "thaw a process")
+    }
+
+    fn signal(&self, signal: Signal, doing: &str) -> Result<(), Failure> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| Failure::new("a process without an id"))?;
-        kill_process(pid, Signal::STOP).doing("freeze a process")
+        kill_process(pid, signal).doing(doing)
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use nmfw::{Channel, Code, ConnectOptions, server::Running};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     packets::{OPEN, RawSession, call, first_kind, frame, kind, number, packet},
     round_trip,
     stream_load::StreamLoad,
-    streams::{self, CountRequest, Flows, STREAMS_SPEC, StreamsClient},
+    streams::{self, CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient},
 };
 use tokio::time::timeout;
 
@@ -223,6 +223,46 @@ on_both_brokers! {
         assert!(seen.len() <= 65, "{} packets", seen.len());
         assert!(bytes <= 10 * (256 * 1024 + 40_000), "{bytes} bytes");
         bystander.goes_on().await;
+    }
+
+    /// What its caller does not wait for would have no bound.
+    async fn a_service_that_answers_a_stream_of_requests_twice(broker: TestBroker) {
+        let service = async_nats::connect(broker.url()).await.unwrap();
+        let own = format!("{}._i.I1.s.1", base());
+        let mut opening = service.subscribe(format!("{}._open", base())).await.unwrap();
+        let mut packets = service.subscribe(own.clone()).await.unwrap();
+        round_trip(&service, LIMIT).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        let call = client.sum(stream::pending::<Item>()).timeout(LIMIT).into_future();
+        let outcome = tokio::spawn(call);
+
+        let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
+        let inbox = open.reply.unwrap();
+        // What the client offers, eight streams, and a name.
+        let offer = [&OPEN[6..], &[6, 1, 8, 7, 2], b"I1"].concat();
+        let accept = packet(0, 0, &[frame(0, kind::ACCEPT, &offer)]);
+        service.publish_with_reply(inbox.clone(), own, accept.into()).await.unwrap();
+        let mut is_ended = false;
+        while !is_ended {
+            let came = timeout(LIMIT, packets.next()).await.unwrap().unwrap().payload;
+            let answer = match first_kind(&came) {
+                Some(kind::PING) => packet(0, 0, &[frame(0, kind::PONG, &number(0))]),
+                // Two messages, and more to come.
+                Some(kind::CALL) => {
+                    let message = || frame(1, kind::MSG, &[8, 1]);
+                    packet(1, 1, &[message(), message()])
+                }
+                Some(kind::RESET) => {
+                    is_ended = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            service.publish(inbox.clone(), answer.into()).await.unwrap();
+        }
+        let status = outcome.await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Internal, "{status}");
+        assert!(status.message().contains("more than one message"), "{status}");
     }
 
     /// As many sessions as there may be, by somebody who wants none of them: others go on, and

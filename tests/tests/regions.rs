@@ -19,6 +19,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_streams");
 /// A session is over when its peer is known to be gone for this long.
 const VANISHED: Duration = Duration::from_secs(10);
 
+/// Calls with one message each way end sooner.
+const GONE: Duration = Duration::from_secs(1);
+
 /// For a machine that has much to do.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -116,7 +119,8 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
         lost += failed.len();
         let (code, limit) = match kind {
             Kind::Base => (Code::DeadlineExceeded, DEADLINE),
-            Kind::Multiplexed | Kind::Stream => (Code::Unavailable, VANISHED),
+            Kind::Multiplexed => (Code::Unavailable, GONE),
+            Kind::Stream => (Code::Unavailable, VANISHED),
         };
         for failed in failed {
             let status = &failed.status;

@@ -9,15 +9,18 @@ use nmfw::{Channel, Code, Status, Streaming};
 use nmfw_tests::{
     TestBroker,
     broker::Options,
-    on_both_brokers,
+    eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, item},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(50);
 
 /// What is said at once, on a machine that has much to do.
 const SOON: Duration = Duration::from_secs(5);
+
+/// Calls that wait for a stream's reader would last as long as the stream.
+const PROMPT: Duration = Duration::from_secs(15);
 
 const MAX_PAYLOAD: usize = 64 * 1024;
 
@@ -50,6 +53,47 @@ async fn start(broker: &TestBroker) -> (TestBroker, impl Drop, StreamsClient) {
     let nats = nmfw::connect(broker.url()).await.unwrap();
     let client = StreamsClient::new(Channel::new(nats).multiplexed());
     (broker, running, client)
+}
+
+/// Of the items of streams that are not read: they fit into a window, one by one.
+const UNREAD: u32 = 200 * 1024;
+
+/// One, and more than may hold what they were sent before others wait for them.
+const UNREAD_STREAMS: [usize; 2] = [1, 24];
+
+/// Over the brokers' `max_payload`, and over a window.
+const OVER: usize = 2 << 20;
+
+/// Clients with the default settings, and multiplexed.
+async fn clients(broker: &TestBroker) -> [StreamsClient; 2] {
+    let nats = nmfw::connect(broker.url()).await.unwrap();
+    let channel = Channel::new(nats);
+    [channel.clone(), channel.multiplexed()].map(StreamsClient::new)
+}
+
+/// Calls with large requests and large answers, several at a time, which all succeed in time.
+async fn large_calls(client: &StreamsClient) {
+    // The first large answer in base mode only tells the client to take a session for the next.
+    _ = client
+        .echo(Item::default())
+        .header("grow", OVER.to_string())
+        .await;
+    for _ in 0..3 {
+        let mut calls = JoinSet::new();
+        for _ in 0..4 {
+            let both = client.echo(of_size(OVER));
+            let answer = client
+                .echo(Item::default())
+                .header("grow", OVER.to_string());
+            calls.spawn(both.timeout(LIMIT).into_future());
+            calls.spawn(answer.timeout(LIMIT).into_future());
+        }
+        let begin = Instant::now();
+        for answer in calls.join_all().await {
+            assert_eq!(answer.unwrap().padding.len(), OVER);
+        }
+        assert!(begin.elapsed() < PROMPT, "it took {:?}", begin.elapsed());
+    }
 }
 
 /// The outcome of a call with a message that is too large.
@@ -118,6 +162,46 @@ on_both_brokers! {
             sender.send(item(number, 100_000)).await.unwrap();
             let answer = timeout(LIMIT, other.message()).await.unwrap().unwrap().unwrap();
             assert_eq!(answer, item(number, 100_000));
+        }
+    }
+
+    async fn large_answers_do_not_wait_for_streams_that_are_not_read(broker: TestBroker) {
+        let _running = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
+        for unread in UNREAD_STREAMS {
+            for client in clients(&broker).await {
+                let mut counts = Vec::new();
+                for _ in 0..unread {
+                    let request = CountRequest { to: u64::MAX, size: UNREAD, ..CountRequest::default() };
+                    let mut count = client.count(request).timeout(LIMIT).await.unwrap();
+                    count.message().await.unwrap();
+                    counts.push(count);
+                }
+                large_calls(&client).await;
+                // What was sent of the streams is there still.
+                for count in &mut counts {
+                    assert_eq!(count.message().await.unwrap().unwrap().number, 1);
+                }
+            }
+        }
+    }
+
+    async fn large_requests_do_not_wait_for_a_slow_handler(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        for unread in UNREAD_STREAMS {
+            for client in clients(&broker).await {
+                let started = flows.started();
+                let mut slow = JoinSet::new();
+                for _ in 0..unread {
+                    let items = streams::items(0, u64::MAX, UNREAD);
+                    // It takes one item, and then none for longer than the test.
+                    let call = client.sum(items).header("pause-micros", "100000000");
+                    slow.spawn(call.timeout(LIMIT * 2).into_future());
+                }
+                eventually(LIMIT, || async { flows.started() == started + unread as u64 }).await;
+                large_calls(&client).await;
+                slow.shutdown().await;
+            }
         }
     }
 }

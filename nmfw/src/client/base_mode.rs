@@ -90,12 +90,12 @@ impl Nats {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.method_subject(method);
             let text = format!("nobody serves {subject}: no responders");
-            return Err(Refusal::Final(Status::unavailable(text).not_started()));
+            return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
         reply::decode(message).map_err(|status| match is_answer_too_large {
             true => Refusal::TooLarge(status),
-            false => Refusal::of(status),
+            false => Refusal::of(status, method),
         })
     }
 

@@ -137,7 +137,9 @@ impl Channel {
     }
 
     /// Sets how often a call is sent, at most, while instances answer that they have not started
-    /// it: because they are full, or stopping. That is safe for all methods. The default is 5; 1
+    /// it: because they are full, or stopping. That is safe for all methods. Calls that have an
+    /// instance that is gone, in a session, are sent again as well if the `.proto` calls their method
+    /// `IDEMPOTENT` or `NO_SIDE_EFFECTS`; others end with `UNAVAILABLE`. The default is 5; 1
     /// never repeats.
     ///
     /// So that this does not multiply an overload, a channel and its clones have a budget for what full
@@ -162,8 +164,10 @@ impl Channel {
 
     /// Lets calls with one message each way share sessions with instances of the service, as calls
     /// that stream do: many of them in one NATS message, which raises the throughput when there are
-    /// many at a time. Besides, a handler whose caller gives up is dropped at once, and calls under
-    /// way outlive a connection that is lost and comes back, until their deadlines.
+    /// many at a time. Besides, a handler whose caller gives up is dropped at once, calls under
+    /// way outlive a connection that is lost and comes back, until their deadlines, and those with an
+    /// instance that was killed end with `UNAVAILABLE` within a second, where without this they wait
+    /// for their deadlines.
     ///
     /// Without it such calls take a session only if a message is larger than the NATS server's
     /// `max_payload`: up to 64 MiB. It is a choice because sessions are with a few instances, where

@@ -17,6 +17,7 @@ use crate::{
     body::Body,
     metrics::CallMetrics,
     middleware::{Request, Response},
+    session::PeerGone,
     subject,
     trace::Attempts,
 };
@@ -88,7 +89,10 @@ impl Nats {
         let session = self.session_at_hand(&request);
         let sent = Sent::from(request.take_body());
         let outcome = match &session {
-            Some(session) => session.call(&request, &sent).await.map_err(Refusal::of),
+            Some(session) => {
+                let outcome = session.call(&request, &sent).await;
+                outcome.map_err(|status| Refusal::of(status, method))
+            }
             None => match self.ask_at_once(&request, &sent) {
                 Some(waiting) => self.answer(waiting, method).await,
                 None => return Box::pin(self.attempts(request, sent, None)).await,
@@ -156,13 +160,23 @@ impl Nats {
         let apart = request.head.apart.clone();
         // Where another attempt is under way already, or the last one was refused.
         let mut avoid = apart.as_ref().and_then(|apart| apart.taken());
+        let (mut last_resort, mut has_resorted) = (None, false);
+        let mut may_have_started = false;
+        let honest = |status: Status, may_have_started| match may_have_started {
+            // The mark is of the last attempt, and is taken for the call.
+            true => status.started(),
+            false => status,
+        };
         loop {
             let outcome = match asked.take() {
                 Some((session, refusal)) => {
                     avoid = session;
                     Err(refusal)
                 }
-                None => match self.session(&request, avoid.take()).await {
+                None => match self
+                    .session(&request, avoid.take(), last_resort.take())
+                    .await
+                {
                     Ok(session) => {
                         if let (Some(apart), Some(session)) = (&apart, &session) {
                             apart.takes(session);
@@ -184,21 +198,33 @@ impl Nats {
                     self.send_budget.earn();
                     return Ok(response);
                 }
-                // A repetition cannot help where nobody listens; who waits for a service to come
-                // has `wait_ready`.
                 Err(Refusal::Final(status)) => {
                     if !status.is_not_started() {
                         self.send_budget.earn();
                     }
-                    return Err(status);
+                    return Err(honest(status, may_have_started));
+                }
+                // A repetition cannot help where nobody listens; who waits for a service to come
+                // has `wait_ready`. But one may be on its way back, with its sessions.
+                Err(Refusal::Nobody(status)) => {
+                    if !has_resorted {
+                        has_resorted = true;
+                        last_resort = self.last_resort(request.method());
+                    }
+                    if last_resort.is_some() {
+                        continue;
+                    }
+                    return Err(honest(status, may_have_started));
                 }
                 Err(Refusal::TooLarge(status)) => {
                     let again = self.again_in_session(&request, &sent, status);
                     let outcome = deadline.limit_boxed(again).await;
-                    return outcome.unwrap_or_else(|| Err(late(request.method())));
+                    let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
+                    return outcome.map_err(|status| honest(status, may_have_started));
                 }
                 Err(Refusal::Elsewhere(status)) => status,
             };
+            may_have_started |= !status.is_not_started();
             if let Some(failure) = sent.failure() {
                 return Err(failure.clone());
             }
@@ -208,13 +234,13 @@ impl Nats {
             let left = deadline.time_left();
             let is_late = left.is_some_and(|left| left <= pause);
             if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
-                return Err(status);
+                return Err(honest(status, may_have_started));
             }
             // Those that are stopping turn away all they have, once, and others have room for it.
             let is_full = status.code() == Code::ResourceExhausted;
             if is_full && !self.send_budget.spend() {
                 tracing::debug!(method = %request.method(), %status, "not sent again: the budget is spent");
-                return Err(status);
+                return Err(honest(status, may_have_started));
             }
             tracing::debug!(method = %request.method(), %status, attempt = attempts.0, "sending again");
             CallMetrics::of(request.method()).redispatched();
@@ -225,12 +251,26 @@ impl Nats {
         }
     }
 
-    /// The session for a call, if it takes one.
+    /// The session with a service that has no connection to NATS, for a call that no instance took in
+    /// base mode: the service may be on its way back.
+    fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
+        if !self.is_multiplexed {
+            return None;
+        }
+        let base = self.base(method.service());
+        self.sessions.last_resort(&self.connection, base, method)
+    }
+
+    /// The session for a call, if it takes one; it may be known already.
     async fn session(
         &self,
         request: &Request,
         avoid: Option<Arc<Handle>>,
+        known: Option<Arc<Handle>>,
     ) -> Result<Option<Arc<Handle>>, Refusal> {
+        if known.is_some() {
+            return Ok(known);
+        }
         let (connection, method) = (&self.connection, request.method());
         let mut avoid = avoid.as_ref();
         if !method.streams() {
@@ -273,7 +313,7 @@ impl Nats {
         outcome.map(Some).map_err(|status| {
             // Another instance may take a session. What took its time would again.
             if begin.elapsed() < SOON {
-                Refusal::of(status)
+                Refusal::of(status, method)
             } else {
                 Refusal::Final(status)
             }
@@ -322,7 +362,8 @@ impl Nats {
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
         }
-        session.call(request, sent).await.map_err(Refusal::of)
+        let outcome = session.call(request, sent).await;
+        outcome.map_err(|status| Refusal::of(status, request.method()))
     }
 
     /// A call that begins while the connection is lost waits a little for it.
@@ -349,8 +390,10 @@ pub(super) fn late(method: Method) -> Status {
 /// Why an attempt gave no answer.
 #[derive(Clone)]
 pub(super) enum Refusal {
-    /// Not started by the instance that got it: another may.
+    /// Not started by the instance that got it, or ended with it and safe to repeat: another may.
     Elsewhere(Status),
+    /// No instance takes calls in base mode.
+    Nobody(Status),
     /// No repetition is safe, or none would help.
     Final(Status),
     /// The request or, if it was started, its answer is too large for base mode.
@@ -358,9 +401,13 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What an instance's status means.
-    pub(super) fn of(status: Status) -> Self {
-        if status.is_not_started() {
+    /// What it means that a call of a method ended with a status.
+    pub(super) fn of(status: Status, method: Method) -> Self {
+        let is_safe = match method.idempotency() {
+            Idempotency::Unknown => status.is_not_started(),
+            _ => status.is_not_started() || PeerGone::is_cause_of(&status),
+        };
+        if is_safe {
             Self::Elsewhere(status)
         } else {
             Self::Final(status)

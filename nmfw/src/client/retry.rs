@@ -41,8 +41,9 @@ const MAX_ALWAYS: u32 = 100_000;
 /// # }
 /// ```
 ///
-/// Without it a call that no instance has started is sent to others all the same: see
-/// [`Channel::max_attempts`](crate::Channel::max_attempts). This is for calls that an instance has
+/// Without it a call that no instance has started is sent to others all the same, and so is one of an
+/// idempotent method whose session is with an instance that is gone: see
+/// [`Channel::max_attempts`](crate::Channel::max_attempts). This is for other calls that an instance has
 /// started, or may have.
 ///
 /// - Only methods that the `.proto` calls `IDEMPOTENT` or `NO_SIDE_EFFECTS` are repeated, whatever has

@@ -57,6 +57,10 @@ impl Carrier {
         }
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     pub(crate) fn peer(&self) -> Subject {
         self.peer.clone()
     }

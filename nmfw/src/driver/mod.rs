@@ -16,7 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     Connection, Status, metrics,
-    session::{Config, Event, Session},
+    session::{Config, Event, Session, Site},
 };
 
 /// What mappings may add to a packet on its way.
@@ -35,7 +35,15 @@ pub(crate) fn config(connection: &Connection) -> Option<Config> {
     let max_payload = connection.max_payload();
     (max_payload >= MIN_PAYLOAD).then(|| Config {
         max_packet: max_payload - PACKET_RESERVE,
+        site: site(connection),
         ..Config::default()
+    })
+}
+
+/// The NATS server that the connection is with.
+fn site(connection: &Connection) -> Site {
+    connection.server_info().map_or_else(Site::default, |info| {
+        Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
     })
 }
 
@@ -96,6 +104,7 @@ pub(crate) async fn drive<S: Side>(
             side.on_command(session, command);
         }
         if batch.signals.reconnected {
+            session.set_site(site(carrier.connection()));
             session.handle_reconnect(now);
             if carrier.is_mapped() {
                 // Which the server would not say.

@@ -100,8 +100,17 @@ pub(super) fn time_left(deadline: Option<Instant>, now: Instant) -> u64 {
     })
 }
 
-/// The methods that are served, with the place of each in their list.
-pub(crate) type Methods = HashMap<SmolStr, usize, RandomState>;
+/// The methods that are served.
+pub(crate) type Methods = HashMap<SmolStr, MethodEntry, RandomState>;
+
+/// A method that is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MethodEntry {
+    /// Its place in the list of methods.
+    pub(crate) index: usize,
+    /// Its requests have one message, which the driver takes as soon as it comes.
+    pub(crate) is_single: bool,
+}
 
 /// The body of a CALL as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,15 +153,15 @@ impl<'a> Call<'a> {
 
     /// Why a call that can be read cannot be served is for its caller to know.
     ///
-    /// Gives the place of the method among those that are served, too. `last` is the version that the
+    /// Gives the method among those that are served, too. `last` is the version that the
     /// last call came from: so nothing is copied that is there already.
     pub(super) fn into_head(
         self,
         methods: &Methods,
         last: &mut Option<SmolStr>,
         now: Instant,
-    ) -> Result<(usize, CallHead), Status> {
-        let Some((method, &index)) = methods.get_key_value(self.method) else {
+    ) -> Result<(MethodEntry, CallHead), Status> {
+        let Some((method, &entry)) = methods.get_key_value(self.method) else {
             let text = "the method is not served in this session";
             return Err(Status::unimplemented(text));
         };
@@ -186,7 +195,7 @@ impl<'a> Call<'a> {
                 TraceContext::read(self.traceparent, self.tracestate)
             },
         };
-        Ok((index, head))
+        Ok((entry, head))
     }
 }
 
@@ -203,7 +212,11 @@ impl CallHead {
 impl Call<'_> {
     /// As a service that has the method sees it.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
-        let methods = [(self.method.into(), 0)].into_iter().collect();
+        let entry = MethodEntry {
+            index: 0,
+            is_single: false,
+        };
+        let methods = [(self.method.into(), entry)].into_iter().collect();
         let (_, head) = self.into_head(&methods, &mut None, now)?;
         Ok(head)
     }

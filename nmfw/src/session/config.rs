@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     frame::{MAX_FRAME_HEADER, MAX_PACKET_HEADER},
     handshake::{Hello, MIN_PACKET, MIN_STREAM_WINDOW},
+    site::Site,
 };
 
 /// A packet is closed at this size even if a larger one were allowed: more gains nothing, and
@@ -40,6 +41,12 @@ pub(crate) struct Config {
     /// A peer whose subject has no subscriber for this long is dead. Not at once, as the broker
     /// may have restarted and the peer may be on its way back.
     pub(crate) vanished_after: Duration,
+    /// A client with calls under way that hears nothing for this long, or for four round trips, sends
+    /// a PING. If all that it hears is the answer, the next one takes twice as long.
+    pub(crate) ask_after: Duration,
+    /// A peer nearby whose subject has no subscriber for this long is gone for the calls under way
+    /// that have a single answer.
+    pub(crate) gone_after: Duration,
     /// Time for the handshake.
     pub(crate) open_timeout: Duration,
     /// An acknowledgement waits this long for a packet that takes it along.
@@ -47,6 +54,8 @@ pub(crate) struct Config {
     /// Packets that are not acknowledged for this long make the sender ask. Later ones wait
     /// twice as long each, up to `heartbeat`.
     pub(crate) probe_after: Duration,
+    /// Where this side is.
+    pub(crate) site: Site,
 }
 
 impl Default for Config {
@@ -61,9 +70,12 @@ impl Default for Config {
             heartbeat: Duration::from_secs(10),
             dead_after: Duration::from_secs(30),
             vanished_after: Duration::from_secs(10),
+            ask_after: Duration::from_millis(250),
+            gone_after: Duration::from_millis(400),
             open_timeout: Duration::from_secs(5),
             ack_delay: Duration::from_millis(20),
             probe_after: Duration::from_millis(500),
+            site: Site::default(),
         }
     }
 }
@@ -80,6 +92,7 @@ impl Config {
             max_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
+            site: Site::default(),
         }
     }
 }

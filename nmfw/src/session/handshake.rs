@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8};
+use super::{
+    site::Site,
+    wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8},
+};
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
 pub(super) const MIN_PACKET: u64 = 1024;
@@ -34,6 +37,8 @@ pub(super) struct Hello {
     pub(super) instance: String,
     /// What can be called in this session. Empty if the list is too long for a packet.
     pub(super) methods: Vec<SmolStr>,
+    /// Where the service is; of nothing from a client.
+    pub(super) site: Site,
 }
 
 mod field {
@@ -45,6 +50,8 @@ mod field {
     pub(super) const MAX_STREAMS: u64 = 6;
     pub(super) const INSTANCE: u64 = 7;
     pub(super) const METHODS: u64 = 8;
+    pub(super) const SERVER: u64 = 9;
+    pub(super) const CLUSTER: u64 = 10;
 }
 
 impl Hello {
@@ -75,6 +82,14 @@ impl Hello {
                 }
             });
         }
+        for (id, name) in [
+            (field::SERVER, &self.site.server),
+            (field::CLUSTER, &self.site.cluster),
+        ] {
+            if !name.is_empty() {
+                put_field(&mut out, id, |out| out.extend_from_slice(name.as_bytes()));
+            }
+        }
         out
     }
 
@@ -88,7 +103,9 @@ impl Hello {
             max_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
+            site: Site::default(),
         };
+        let (mut server, mut cluster) = ("", "");
         let mut last = 0;
         while let Some((id, mut value)) = body.field(&mut last)? {
             match id {
@@ -107,9 +124,12 @@ impl Hello {
                         }
                     }
                 }
+                field::SERVER => server = utf8(value.rest())?,
+                field::CLUSTER => cluster = utf8(value.rest())?,
                 _ => {}
             }
         }
+        hello.site = Site::new(server, cluster);
         hello.check()?;
         Ok(hello)
     }

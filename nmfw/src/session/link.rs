@@ -177,6 +177,17 @@ impl Outbound {
         self.cursor = self.acked + 1;
     }
 
+    /// How long nothing was acknowledged, of packets that wait for it. Without an end once it was
+    /// asked for.
+    pub(super) fn unacked_for(&self, now: Instant) -> Option<Duration> {
+        let probe = self.probe?;
+        Some(if probe.wait > self.first_probe {
+            Duration::MAX
+        } else {
+            probe.elapsed(now)
+        })
+    }
+
     /// Whether it is time to ask the peer what it has.
     pub(super) fn is_probe_due(&mut self, now: Instant) -> bool {
         let max = self.max_probe;

@@ -7,10 +7,11 @@
 //! [`Session::handle_timeout`] at [`Session::poll_timeout`].
 //!
 //! Memory is bounded, whatever the peer sends: by the window of packets for what is kept to be sent
-//! again, by the windows of streams and one message of the largest size for what is received, by
-//! [`Config::send_buffer`] for what the application sends, and by the number of streams for the
-//! rest. It takes a driver that empties the events after each packet.
+//! again, by the windows of streams, two messages of the largest size and [`Session::most_owed`] for
+//! what is received, by [`Config::send_buffer`] for what the application sends, and by the number of
+//! streams for the rest. It takes a driver that empties the events after each packet.
 
+mod assembly;
 mod body;
 mod buffers;
 mod config;
@@ -25,6 +26,7 @@ mod receive;
 mod receiving;
 mod row;
 mod sending;
+mod site;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -39,20 +41,22 @@ use smol_str::SmolStr;
 
 #[cfg(fuzzing)]
 pub use self::tests::fuzz;
-pub(crate) use self::{
-    body::{CallHead, Methods},
-    config::{Config, STREAM_WINDOW},
-    event::{Event, Opened, SendError, StreamId, Transmit},
-    row::{Chunk, Row, RowWriter, Tally},
-    stream_map::StreamMap,
-};
 use self::{
+    assembly::{Assembly, Turns},
     config::Agreed,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
-    receiving::Assembly,
     stream::Stream,
+};
+pub(crate) use self::{
+    body::{CallHead, MethodEntry, Methods},
+    config::{Config, STREAM_WINDOW},
+    event::{Event, Opened, SendError, StreamId, Transmit},
+    life::{Doubt, PeerGone},
+    row::{Chunk, Row, RowWriter, Tally},
+    site::Site,
+    stream_map::StreamMap,
 };
 use crate::{Metadata, Status};
 
@@ -83,8 +87,10 @@ pub(crate) struct Session {
     stale: usize,
     /// Bytes that the peer may still send on streams that are gone here.
     late_credit: u64,
-    /// Streams that wait to assemble a large message, the one that may first.
-    assembling: VecDeque<u64>,
+    /// Who may assemble a large message.
+    turns: Turns,
+    /// Of a client, the streams that have a single answer, for which a caller waits.
+    waiting: usize,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -148,11 +154,12 @@ impl Session {
         now: Instant,
     ) -> Self {
         let mut names: Vec<_> = methods.iter().collect();
-        names.sort_unstable_by_key(|(_, index)| **index);
+        names.sort_unstable_by_key(|(_, method)| method.index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
             instance,
             methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
+            site: config.site.clone(),
             ..config.hello()
         };
         Self {
@@ -180,7 +187,8 @@ impl Session {
             ready: VecDeque::new(),
             stale: 0,
             late_credit: 0,
-            assembling: VecDeque::new(),
+            turns: Turns::default(),
+            waiting: 0,
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -204,11 +212,11 @@ impl Session {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
-            State::Opening => Some(self.life.timeout()),
+            State::Opening => Some(self.life.timeout(false)),
             State::Open => [self.outbound.timeout(), self.inbound.timeout()]
                 .into_iter()
                 .flatten()
-                .chain([self.life.timeout()])
+                .chain([self.life.timeout(self.waiting > 0)])
                 .min(),
         }
     }
@@ -223,7 +231,7 @@ impl Session {
         }
         if self.state == State::Open {
             // Both are to be asked, as each sets its next time.
-            let silent = self.life.is_ping_due(now);
+            let silent = self.life.is_ping_due(now, self.waiting > 0);
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
         }
@@ -234,8 +242,16 @@ impl Session {
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
         if self.state == State::Open {
             self.due.ping = true;
-            self.life.pinged(now);
+            self.life.reconnected(now);
         }
+    }
+
+    /// This side is connected to this NATS server now.
+    pub(crate) fn set_site(&mut self, site: Site) {
+        if site.cluster != self.config.site.cluster {
+            self.life.set_near(false);
+        }
+        self.config.site = site;
     }
 
     /// A packet with a reply was answered with "no responders": nobody subscribes to the subject.
@@ -255,6 +271,28 @@ impl Session {
     /// on its way back.
     pub(crate) fn vanished_since(&self) -> Option<Instant> {
         self.life.vanished_since()
+    }
+
+    /// How likely it is that the peer is not there.
+    pub(crate) fn doubt(&self, now: Instant) -> Doubt {
+        match self.state {
+            State::Open => self.life.doubt(now),
+            State::Opening | State::Closed => Doubt::No,
+        }
+    }
+
+    /// A call has passed its deadline without an answer. That is suspicious if nothing else was heard
+    /// meanwhile, not even an acknowledgement: then the peer is asked.
+    pub(crate) fn suspect(&mut self, now: Instant) {
+        let overdue = self.life.overdue(self.config.ack_delay);
+        let silent = match self.outbound.unacked_for(now) {
+            Some(unacked) => unacked,
+            None => self.life.silent_for(now),
+        };
+        if self.state == State::Open && silent >= overdue {
+            self.life.suspect();
+            self.due.ping = true;
+        }
     }
 
     pub(crate) fn is_server(&self) -> bool {
@@ -310,8 +348,11 @@ impl Session {
     fn remove(&mut self, id: u64) -> Option<bool> {
         let stream = self.streams.get(&id)?;
         let (was_queued, was_ended_here) = (stream.queued, stream.ended_here);
-        let had_assembly = stream.receiving.assembly != Assembly::No;
+        let receiving = &stream.receiving;
+        let (assembly, is_single) = (receiving.assembly, receiving.is_single);
+        let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.waiting -= usize::from(is_single && !self.is_server);
         self.streams.forget(&id);
         if was_queued {
             self.stale += 1;
@@ -321,9 +362,8 @@ impl Session {
                 self.stale = 0;
             }
         }
-        if had_assembly {
-            self.assembling.retain(|&assembling| assembling != id);
-            self.next_assembly();
+        if assembly != Assembly::No {
+            self.forget_turn(id, (assembly, debt), is_single);
         }
         Some(was_ended_here)
     }
@@ -333,17 +373,6 @@ impl Session {
         if self.remove(id) == Some(false) {
             let stream = StreamId(id);
             self.events.push_back(Event::Finished { stream, outcome });
-        }
-    }
-
-    /// Gives the permission to assemble to the first that waits for it.
-    fn next_assembly(&mut self) {
-        if let Some(&id) = self.assembling.front()
-            && let Some(stream) = self.streams.get_mut(&id)
-            && stream.receiving.assembly == Assembly::Waits
-        {
-            stream.receiving.assembly = Assembly::Holds;
-            self.wake(id);
         }
     }
 
@@ -385,7 +414,8 @@ impl Session {
         }
         self.ready = VecDeque::new();
         self.stale = 0;
-        self.assembling = VecDeque::new();
+        self.turns = Turns::default();
+        self.waiting = 0;
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    CallHead, Chunk, Event, SendError, Session, State, StreamId, Tally,
+    CallHead, Chunk, Event, PeerGone, SendError, Session, State, StreamId, Tally,
+    assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
-    receiving::Assembly,
     stream::Stream,
 };
 use crate::{Metadata, Status};
@@ -21,12 +21,17 @@ pub(super) fn not_started_flag(status: &Status) -> u8 {
 }
 
 impl Session {
-    /// Starts a call; on the calling side, once the session is open.
+    /// Starts a call; on the calling side, once the session is open. One with a single answer is
+    /// `is_single`; the driver then has to take that answer as soon as it comes.
     ///
     /// # Errors
     /// All of them are *not started*: the session is not open or not any more, it has as many
     /// streams as it may, or the metadata is larger than a packet.
-    pub(crate) fn open_call(&mut self, head: CallHead) -> Result<StreamId, Status> {
+    pub(crate) fn open_call(
+        &mut self,
+        head: CallHead,
+        is_single: bool,
+    ) -> Result<StreamId, Status> {
         if self.is_server || self.state != State::Open {
             return Err(Status::unavailable("the session is not open").not_started());
         }
@@ -43,17 +48,18 @@ impl Session {
             return Err(self.too_large("metadata", len).not_started());
         }
         self.highest += 1;
-        let mut stream = self.new_stream();
+        let mut stream = self.new_stream(is_single);
         stream.sending.push_call(head);
         stream.queued = true;
         self.ready.push_back(self.highest);
         self.streams.insert(self.highest, stream);
+        self.waiting += usize::from(is_single);
         Ok(StreamId(self.highest))
     }
 
-    pub(super) fn new_stream(&self) -> Stream {
+    pub(super) fn new_stream(&self, is_single: bool) -> Stream {
         let window = self.hello.stream_window;
-        Stream::new(self.is_server, window, self.agreed.stream_window)
+        Stream::new(self.is_server, is_single, window, self.agreed.stream_window)
     }
 
     /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
@@ -201,18 +207,38 @@ impl Session {
         }
     }
 
+    /// Whether the peer may have heard of a stream.
+    pub(crate) fn is_known(&self, stream: StreamId) -> bool {
+        let state = self.streams.get(&stream.0);
+        state.is_none_or(|state| state.sending.is_known())
+    }
+
+    /// Ends a call whose peer is [gone](super::Doubt::Gone), with the status that is for its caller. If the
+    /// peer comes back after all, it learns of it.
+    pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
+        let is_known = self.is_known(stream);
+        self.reset(stream, &Status::cancelled("the caller waits no longer"));
+        let status = PeerGone::status(
+            "the instance that has the call is gone: it has no connection to NATS any more",
+        );
+        if is_known {
+            status
+        } else {
+            status.not_started()
+        }
+    }
+
     /// Grants the peer more, as the application has taken so much.
     pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
         let streams = self.streams.len();
         if let Some(state) = self.streams.get_mut(&stream.0) {
+            let before = state.receiving.debt();
             state.receiving.consume(taken, streams);
-            if state.receiving.is_assembly_repaid() {
-                self.release_assembly(stream.0);
-                // The next message may have begun, and waits like those of other streams.
-                self.ask_for_assembly(stream.0);
-                self.wake(stream.0);
-            } else {
-                state.queue(stream.0, &mut self.ready);
+            match state.receiving.assembly {
+                Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
+                Assembly::No | Assembly::Waits | Assembly::Holds => {
+                    state.queue(stream.0, &mut self.ready);
+                }
             }
         }
     }
@@ -269,29 +295,6 @@ impl Session {
             }
         }
         self.wake(stream.0);
-    }
-
-    /// Puts a stream into the row of those with a large message, if it has one.
-    pub(super) fn ask_for_assembly(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.receiving.assembly == Assembly::No
-            && stream.receiving.needs_assembly()
-        {
-            stream.receiving.assembly = Assembly::Waits;
-            self.assembling.push_back(id);
-            self.next_assembly();
-        }
-    }
-
-    /// Lets the next stream assemble a large message.
-    pub(super) fn release_assembly(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.receiving.assembly != Assembly::No
-        {
-            stream.receiving.assembly = Assembly::No;
-            self.assembling.retain(|&assembling| assembling != id);
-            self.next_assembly();
-        }
     }
 
     fn too_large(&self, what: &str, len: usize) -> Status {

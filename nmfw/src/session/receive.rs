@@ -87,6 +87,7 @@ impl Session {
         self.peer_window = peer.packet_window;
         self.fit_windows();
         self.life.set_heartbeat(self.agreed.heartbeat);
+        self.life.set_near(self.config.site.is_near(&peer.site));
         self.life.heard(now);
         self.state = State::Open;
         self.events.push_back(Event::Opened(Opened {
@@ -110,6 +111,7 @@ impl Session {
             self.outbound.on_go_back(header.ack, now);
         }
         if header.seq > 0 {
+            self.life.heard_more();
             match self.inbound.on_numbered(header.seq, now) {
                 Arrival::Take => {}
                 Arrival::Drop => {
@@ -155,7 +157,10 @@ impl Session {
                     self.due.pong = true;
                     self.inbound.on_last_sent(last_sent, now);
                 }
-                Body::Pong { last_sent } => self.inbound.on_last_sent(last_sent, now),
+                Body::Pong { last_sent } => {
+                    self.life.on_pong(now);
+                    self.inbound.on_last_sent(last_sent, now);
+                }
                 Body::GoAway { highest } => self.on_go_away(highest)?,
                 Body::Close(status) => self.closed_by_peer(status),
                 // Said twice; the first counts, and this is no sign that ACCEPT arrived.
@@ -198,12 +203,14 @@ impl Session {
         if self.streams.len() >= self.agreed.max_streams {
             return Err(Malformed("more streams than agreed"));
         }
-        self.streams.insert(id, self.new_stream());
+        let outcome = call.into_head(&self.methods, &mut self.last_version, now);
+        let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
+        self.streams.insert(id, self.new_stream(is_single));
         let stream = StreamId(id);
-        match call.into_head(&self.methods, &mut self.last_version, now) {
+        match outcome {
             Ok((method, head)) => self.events.push_back(Event::Call {
                 stream,
-                method,
+                method: method.index,
                 head,
             }),
             Err(status) => self.reset(stream, &status.not_started()),
@@ -242,9 +249,7 @@ impl Session {
             Part::Whole if end => Some(last_of(packet, part)),
             Part::Whole => Some(taken_out(packet, part)),
             Part::Last(message) => {
-                if stream.receiving.waits_in_vain() || stream.receiving.is_assembly_repaid() {
-                    self.release_assembly(id);
-                }
+                self.assembled(id);
                 Some(message)
             }
             Part::More => {

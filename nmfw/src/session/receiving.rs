@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{row::Tally, stream::cost, wire::Malformed};
+use super::{assembly::Assembly, row::Tally, stream::cost, wire::Malformed};
 
 /// How many times as large a window may become, by doublings: enough for 80 MB/s where the way to the
 /// peer and back takes 50 ms, at the default window.
@@ -18,17 +18,6 @@ const MAX_GROWTH_OF_MANY: u64 = 4;
 
 /// A session with more streams has many.
 const FEW_STREAMS: usize = 8;
-
-/// The permission to assemble a message larger than the window, of which there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Assembly {
-    No,
-    Waits,
-    Holds,
-    /// It is for a message that is whole by now, and that the application has not taken. The next
-    /// one has to wait again.
-    Repays,
-}
 
 /// What became of a part of a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +39,8 @@ pub(super) enum Part {
 pub(super) struct Receiving {
     /// Whether it may assemble a message larger than its window.
     pub(super) assembly: Assembly,
+    /// The peer has a single message to send, which the driver takes as soon as it is whole.
+    pub(super) is_single: bool,
     /// An unfinished message.
     partial: BytesMut,
     has_begun: bool,
@@ -70,9 +61,10 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(window: u64) -> Self {
+    pub(super) fn new(window: u64, is_single: bool) -> Self {
         Self {
             assembly: Assembly::No,
+            is_single,
             partial: BytesMut::new(),
             has_begun: false,
             is_closed: false,
@@ -223,15 +215,9 @@ impl Receiving {
         self.partial.len() as u64 > self.window / 2
     }
 
-    /// Whether it has the permission no longer for anything: the message is whole, and what was
-    /// granted beyond the window for it has been taken by the application.
-    pub(super) fn is_assembly_repaid(&self) -> bool {
-        self.assembly == Assembly::Repays && self.consumed + self.window >= self.announced
-    }
-
-    /// Whether it waits for the permission with nothing to assemble.
-    pub(super) fn waits_in_vain(&self) -> bool {
-        self.assembly == Assembly::Waits && self.partial.is_empty()
+    /// What was granted beyond the window, and not taken by the application yet.
+    pub(super) fn debt(&self) -> u64 {
+        self.announced.saturating_sub(self.consumed + self.window)
     }
 
     /// What the peer may still send, not knowing that the stream is gone.
@@ -259,7 +245,8 @@ impl Receiving {
         assert!(self.received <= self.announced);
         assert!(self.window <= self.first_window * MAX_GROWTH);
         let most = self.consumed + self.window + self.partial.len() as u64;
-        let is_beyond = self.is_unwanted || self.assembly == Assembly::Repays;
+        let is_beyond =
+            self.is_unwanted || matches!(self.assembly, Assembly::Repays | Assembly::Owes);
         assert!(is_beyond || self.announced <= most);
         assert!(self.consumed + self.partial.len() as u64 <= self.received);
     }
@@ -287,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_window_grows_for_who_takes_all() {
-        let mut receiving = Receiving::new(1000);
+        let mut receiving = Receiving::new(1000, false);
         let mut windows = |streams| [(); 6].map(|()| round(&mut receiving, streams, |all| all));
         let many = FEW_STREAMS + 1;
         assert_eq!(windows(many), [2000, 4000, 4000, 4000, 4000, 4000]);
@@ -298,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_window_does_not_grow_for_who_is_slow() {
-        let mut receiving = Receiving::new(1000);
+        let mut receiving = Receiving::new(1000, false);
         for _ in 0..20 {
             assert!(round(&mut receiving, 1, |all| all * 9 / 10) <= 1000);
             assert!(receiving.received - receiving.consumed <= 1000);

@@ -6,15 +6,16 @@
 //! the application has taken. So what a receiver holds is bounded by its window, empty messages
 //! included.
 //!
-//! A message may be larger than a window. What arrived of it then counts as taken, but only on
-//! one stream at a time: see [`super::receiving::Assembly`].
+//! A message may be larger than a window. What arrived of it then counts as taken, but on few
+//! streams at a time: see [`super::assembly`].
 
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
+    assembly::Assembly,
     frame::{frame_len, kind, put_number_frame},
     packet::Packet,
-    receiving::{Assembly, Receiving},
+    receiving::Receiving,
     sending::{Sending, Turn},
     wire::varint_len,
 };
@@ -40,18 +41,18 @@ pub(super) struct Stream {
 
 impl Stream {
     /// With what the peer may send at first, and what this side may.
-    pub(super) fn new(is_server: bool, window: u64, peer_window: u64) -> Self {
+    pub(super) fn new(is_server: bool, is_single: bool, window: u64, peer_window: u64) -> Self {
         Self {
             queued: false,
             ended_here: false,
             wants_writable: false,
             sending: Sending::new(is_server, peer_window),
-            receiving: Receiving::new(window),
+            receiving: Receiving::new(window, is_single),
         }
     }
 
-    /// This side has ended the stream: what still comes is not wanted. Says whether it held, or
-    /// waited for, the permission to assemble, which others get now.
+    /// This side has ended the stream: what still comes is not wanted. Says whether it had, waited
+    /// for, or had not repaid a turn at assembling, which others get now.
     #[must_use]
     pub(super) fn end_here(&mut self) -> bool {
         self.ended_here = true;

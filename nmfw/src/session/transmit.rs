@@ -32,7 +32,7 @@ impl Session {
             return self.due.close.take().map(without_reply);
         }
         if self.due.ping || self.due.pong || self.inbound.must_ask() {
-            return Some(self.bare_packet());
+            return Some(self.bare_packet(now));
         }
         if let Some(packet) = self.outbound.resend(now) {
             self.counts.retransmissions += 1;
@@ -43,7 +43,7 @@ impl Session {
             let with_reply = self.life.is_quiet(now);
             return Some(Transmit { packet, with_reply });
         }
-        self.inbound.is_ack_due(now).then(|| self.bare_packet())
+        self.inbound.is_ack_due(now).then(|| self.bare_packet(now))
     }
 
     fn hello_packet(&self) -> Bytes {
@@ -78,7 +78,7 @@ impl Session {
     }
 
     /// A packet of which nothing is kept: liveness and acknowledgements.
-    fn bare_packet(&mut self) -> Transmit {
+    fn bare_packet(&mut self, now: Instant) -> Transmit {
         let (ack, go_back) = self.inbound.take_ack();
         let mut out = Vec::new();
         Header {
@@ -90,6 +90,7 @@ impl Session {
         let with_reply = std::mem::take(&mut self.due.ping);
         let last_sent = self.outbound.last_sent();
         if with_reply {
+            self.life.asked(now);
             put_number_frame(&mut out, 0, kind::PING, last_sent);
         }
         if std::mem::take(&mut self.due.pong) {

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -30,7 +30,7 @@ use crate::{
     driver::{Incoming, Lane, trailers},
     headers::Encoding,
     middleware::{Request, Response},
-    session::{CallHead, Chunk, Opened},
+    session::{CallHead, Chunk, Doubt, Opened},
 };
 
 /// A session. When the last is dropped, the session ends.
@@ -38,7 +38,8 @@ use crate::{
 pub(crate) struct Handle {
     pub(super) mailbox: Arc<Mailbox>,
     calls: AtomicUsize,
-    is_doubtful: AtomicBool,
+    /// A [`Doubt`].
+    doubt: AtomicU8,
     service: OnceLock<Facts>,
 }
 
@@ -57,7 +58,7 @@ impl Handle {
         Self {
             mailbox: Arc::new(Mailbox::new(packet_window)),
             calls: AtomicUsize::new(0),
-            is_doubtful: AtomicBool::new(false),
+            doubt: AtomicU8::new(Doubt::No as u8),
             service: OnceLock::new(),
         }
     }
@@ -85,13 +86,18 @@ impl Handle {
         self.calls.load(Ordering::Relaxed)
     }
 
-    pub(super) fn doubt(&self, is_doubtful: bool) {
-        self.is_doubtful.store(is_doubtful, Ordering::Relaxed);
+    pub(super) fn doubt(&self, doubt: Doubt) {
+        self.doubt.store(doubt as u8, Ordering::Relaxed);
     }
 
     /// Whether the service may be gone.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.is_doubtful.load(Ordering::Relaxed)
+        self.doubt.load(Ordering::Relaxed) != Doubt::No as u8
+    }
+
+    /// Whether it is known to have no connection to NATS.
+    pub(super) fn is_vanished(&self) -> bool {
+        self.doubt.load(Ordering::Relaxed) >= Doubt::Vanished as u8
     }
 
     /// Whether the session has room for a further call.
@@ -169,12 +175,12 @@ impl Handle {
         match sent {
             Sent::Message(body) => {
                 let (lane, incoming) = self.lane();
-                self.begin(head, lane, Some(body.clone()))?;
+                self.begin(method, head, lane, Some(body.clone()))?;
                 finish(method, incoming, busy, None, None).await
             }
             Sent::Stream(source) => {
                 let (lane, incoming) = self.lane();
-                self.begin(head, Arc::clone(&lane), None)?;
+                self.begin(method, head, Arc::clone(&lane), None)?;
                 let outgoing = Outgoing::new(lane, Arc::clone(&self.mailbox));
                 let sending = Arc::clone(source);
                 let deadline = request.deadline();
@@ -197,8 +203,20 @@ impl Handle {
         (lane, incoming)
     }
 
-    fn begin(&self, head: CallHead, lane: Arc<Lane>, body: Option<Bytes>) -> Result<(), Status> {
-        let command = Command::Begin { head, lane, body };
+    fn begin(
+        &self,
+        method: Method,
+        head: CallHead,
+        lane: Arc<Lane>,
+        body: Option<Bytes>,
+    ) -> Result<(), Status> {
+        let is_single = !method.streams_responses();
+        let command = Command::Begin {
+            head,
+            lane,
+            body,
+            is_single,
+        };
         self.mailbox.command(command).map_err(|_| is_over())
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Command {
         head: CallHead,
         lane: Arc<Lane>,
         body: Option<Bytes>,
+        /// There is one answer.
+        is_single: bool,
     },
     Lane(LaneCommand),
 }

@@ -2,8 +2,10 @@
 
 mod call;
 mod command;
+mod doubt;
 mod pool;
 mod side;
+mod under_way;
 
 use std::{
     sync::{
@@ -90,6 +92,17 @@ impl Sessions {
             Some(first) => first.pick(method, avoid),
             None => self.pool(connection, base, None).pick(method, avoid),
         }
+    }
+
+    /// The session for a call that has found no instance otherwise: its own one has no connection to
+    /// NATS, and may come back.
+    pub(super) fn last_resort(
+        &self,
+        connection: &Connection,
+        base: &str,
+        method: Method,
+    ) -> Option<Arc<Handle>> {
+        self.pool(connection, base, None).last_resort(method)
     }
 
     /// The session for a call that cannot be made without one. Waits while one is opened.

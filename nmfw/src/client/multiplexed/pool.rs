@@ -162,8 +162,14 @@ impl Pool {
         self.choose(method, avoid).handle
     }
 
+    /// The session of a call that has none to take otherwise: its service has no connection to NATS,
+    /// and may come back.
+    pub(super) fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
+        choose(&self.open.load(), method, None, true).handle
+    }
+
     fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
-        choose(&self.open.load(), method, avoid)
+        choose(&self.open.load(), method, avoid, false)
     }
 
     /// All changes go this way, so that what calls see is the same.
@@ -214,7 +220,7 @@ impl Pool {
             }
         }
         let state = self.state.borrow();
-        if let Some(handle) = self.choose(method, None).handle {
+        if let Some(handle) = self.last_resort(method) {
             return Ok(handle);
         }
         let failure = state.failure.clone();
@@ -386,13 +392,21 @@ impl State {
     }
 }
 
-/// The less loaded of two that are picked by chance.
-fn choose(open: &[Arc<Handle>], method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
+/// The less loaded of two that are picked by chance. One whose service has no connection to NATS is
+/// chosen as a last resort only.
+fn choose(
+    open: &[Arc<Handle>],
+    method: Method,
+    avoid: Option<&Arc<Handle>>,
+    is_last_resort: bool,
+) -> Choice {
     let avoided = |handle: &Arc<Handle>| {
         avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle) || avoid.is_with_instance_of(handle))
     };
-    let could =
-        |handle: &Arc<Handle>| handle.serves(method) && handle.has_room() && !avoided(handle);
+    let could = |handle: &Arc<Handle>| {
+        let is_there = is_last_resort || !handle.is_vanished();
+        is_there && handle.serves(method) && handle.has_room() && !avoided(handle)
+    };
     // A service that may be gone is better than none.
     let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
     // Nothing to choose, as with most services.

@@ -8,20 +8,21 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{super::nats, Handle, Pool, command::Command};
+use super::{
+    super::nats,
+    Handle, Pool,
+    command::Command,
+    under_way::{Call, Unary},
+};
 use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
     middleware::Response,
-    session::{CallHead, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
+    session::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
 
 /// A session without a call for this long ends. The next call opens another.
 const MAX_IDLE: Duration = Duration::from_secs(60);
-
-/// A service without a subscription for this long is likely to be gone. After less, it may be the
-/// broker that has restarted.
-const MAX_DOUBT: Duration = Duration::from_secs(2);
 
 /// How exact the pool is about time.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,11 +30,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// The calls under way on a session.
 pub(super) struct Calls {
     pool: Weak<Pool>,
-    handle: Weak<Handle>,
-    calls: StreamMap<StreamId, Call>,
+    pub(super) handle: Weak<Handle>,
+    pub(super) calls: StreamMap<StreamId, Call>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
     /// NATS server may pass on one answer only.
     accepted: Option<Opened>,
+    /// As callers know it.
+    pub(super) doubt: Doubt,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -49,35 +52,6 @@ pub(super) struct Calls {
     failure: Option<Status>,
 }
 
-enum Call {
-    Unary(Unary),
-    Streaming(Port),
-}
-
-struct Unary {
-    method: Method,
-    deadline: Option<Instant>,
-    metadata: Metadata,
-    body: Option<Bytes>,
-    sender: oneshot::Sender<Result<Response, Status>>,
-}
-
-impl Unary {
-    fn finish(self, outcome: Result<Metadata, Status>) {
-        let outcome = match (outcome, self.body) {
-            (Ok(trailers), Some(body)) => {
-                let mut metadata = self.metadata;
-                metadata.merge(&trailers);
-                Ok(Response::with_metadata(body, metadata))
-            }
-            (Ok(_), None) => Err(Status::internal("the answer has no message")),
-            (Err(status), _) => Err(status),
-        };
-        // Fails if the call was given up this moment.
-        _ = self.sender.send(outcome);
-    }
-}
-
 impl Calls {
     pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
         Self {
@@ -85,6 +59,7 @@ impl Calls {
             handle,
             calls: StreamMap::default(),
             accepted: None,
+            doubt: Doubt::No,
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
@@ -103,7 +78,7 @@ impl Calls {
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
         let deadline = head.deadline;
-        match begin(session, head, Some(body)) {
+        match begin(session, (head, true), Some(body)) {
             Ok(stream) => {
                 self.late_at = [self.late_at, deadline].into_iter().flatten().min();
                 let call = Unary {
@@ -124,17 +99,6 @@ impl Calls {
     pub(super) fn leave(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.left(&self.handle, self.was_of_use, self.failure.take());
-        }
-    }
-
-    /// The service seems to be gone, or is not any more. Further calls take other sessions if there
-    /// are any and, after a while, at any rate. Those under way may still be answered.
-    fn doubt(&mut self, vanished: Option<Instant>, now: Instant) {
-        if let Some(handle) = self.handle.upgrade() {
-            handle.doubt(vanished.is_some());
-        }
-        if vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
-            self.leave();
         }
     }
 
@@ -162,15 +126,15 @@ impl Calls {
         }
     }
 
-    fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
+    pub(super) fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
         match self.calls.remove(&stream) {
             Some(Call::Unary(call)) => call.finish(outcome),
-            Some(Call::Streaming(port)) => port.lane.finish(outcome),
+            Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),
             None => {}
         }
     }
 
-    /// Ends a unary call with more than one answer.
+    /// Ends a call with more than one answer, where there is to be one.
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
         let status = Status::internal("the answer has more than one message");
         session.reset(stream, &status);
@@ -193,7 +157,7 @@ impl Calls {
         let Some(stream) = lane.stream() else {
             return;
         };
-        let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) else {
+        let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
             return;
         };
         match flow {
@@ -236,7 +200,7 @@ impl Drop for Calls {
     fn drop(&mut self) {
         for call in self.calls.values() {
             // Who waits for a unary call sees it by itself.
-            if let Call::Streaming(port) = call {
+            if let Call::Uploading { port, .. } | Call::Streaming(port) = call {
                 let status = Status::unavailable("the session's task has ended");
                 port.lane.finish(Err(status));
             }
@@ -248,9 +212,13 @@ fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
 
-/// Starts a call with what is known of its requests.
-fn begin(session: &mut Session, head: CallHead, body: Option<Bytes>) -> Result<StreamId, Status> {
-    let stream = session.open_call(head)?;
+/// Starts a call, with whether it has a single answer, and what is known of its requests.
+fn begin(
+    session: &mut Session,
+    (head, is_single): (CallHead, bool),
+    body: Option<Bytes>,
+) -> Result<StreamId, Status> {
+    let stream = session.open_call(head, is_single)?;
     let Some(body) = body else {
         return Ok(stream);
     };
@@ -278,11 +246,21 @@ impl Side for Calls {
                 body,
                 sender,
             } => self.begin_unary(session, method, (head, body), sender),
-            Command::Begin { head, lane, body } => match begin(session, head, body) {
+            Command::Begin {
+                head,
+                lane,
+                body,
+                is_single,
+            } => match begin(session, (head, is_single), body) {
                 Ok(stream) => {
                     lane.begin(stream);
                     let port = Port::new(lane);
-                    self.calls.insert(stream, Call::Streaming(port));
+                    let is_answered = false;
+                    let call = match is_single {
+                        true => Call::Uploading { port, is_answered },
+                        false => Call::Streaming(port),
+                    };
+                    self.calls.insert(stream, call);
                 }
                 Err(status) => lane.finish(Err(status)),
             },
@@ -297,7 +275,9 @@ impl Side for Calls {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
                     Some(Call::Unary(call)) => call.metadata = metadata,
-                    Some(Call::Streaming(port)) => port.on_headers(metadata),
+                    Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
+                        port.on_headers(metadata);
+                    }
                     None => {}
                 }
             }
@@ -310,6 +290,16 @@ impl Side for Calls {
                             self.refuse_more(session, stream);
                         }
                     }
+                    // Its caller waits for it. What more there were would have no bound.
+                    Some(Call::Uploading { port, is_answered }) => {
+                        let tally = Tally::of(message.len());
+                        if std::mem::replace(is_answered, true) {
+                            self.refuse_more(session, stream);
+                        } else {
+                            port.on_chunk(session, stream, message.into());
+                        }
+                        session.consume(stream, tally);
+                    }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
                     None => session.consume(stream, Tally::of(message.len())),
                 }
@@ -317,13 +307,15 @@ impl Side for Calls {
             Event::Row { stream, row } => {
                 self.was_of_use = true;
                 match self.calls.get(&stream) {
-                    Some(Call::Unary(_)) => self.refuse_more(session, stream),
+                    Some(Call::Unary(_) | Call::Uploading { .. }) => {
+                        self.refuse_more(session, stream);
+                    }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
                     None => session.consume(stream, row.tally()),
                 }
             }
             Event::Writable { stream } => {
-                if let Some(Call::Streaming(port)) = self.calls.get_mut(&stream) {
+                if let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) {
                     let ended = port.push(session, stream);
                     self.after(stream, &ended);
                 }
@@ -364,7 +356,7 @@ impl Side for Calls {
         if now >= self.next_tick {
             self.tick(now);
         }
-        self.doubt(session.vanished_since(), now);
+        self.see_to_doubt(session, now);
         if session.open_streams() > 0 {
             self.idle_since = None;
             return;
@@ -405,8 +397,13 @@ impl Side for Calls {
                 Call::Unary(call) => {
                     self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
                 }
-                Call::Streaming(_) => {}
+                Call::Uploading { .. } | Call::Streaming(_) => {}
             }
+        }
+        if !late.is_empty() {
+            session.suspect(now);
+            // Before their callers know, who may call again at once.
+            self.see_to_doubt(session, now);
         }
         for (stream, status) in late {
             session.reset(stream, &gave_up());

@@ -25,7 +25,7 @@ use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
-    session::{Methods, Session},
+    session::{MethodEntry, Methods, Session},
     subject,
 };
 
@@ -283,10 +283,12 @@ impl Sessions {
 }
 
 fn methods(served: &[Served]) -> Arc<Methods> {
-    let names = served
-        .iter()
-        .map(|served| SmolStr::new_static(served.method()));
-    Arc::new(names.zip(0..).collect())
+    let methods = served.iter().enumerate().map(|(index, served)| {
+        let is_single = !served.endpoint.method.streams_requests();
+        let entry = MethodEntry { index, is_single };
+        (SmolStr::new_static(served.method()), entry)
+    });
+    Arc::new(methods.collect())
 }
 
 /// A place among the sessions, given up when dropped.

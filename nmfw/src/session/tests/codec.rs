@@ -14,6 +14,7 @@ use super::super::{
     frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
     handshake::Hello,
     row::Row,
+    site::Site,
     wire::{Malformed, Reader, put_bytes_field, put_varint},
 };
 use crate::{Code, Metadata, Status, headers::Encoding, trace::TraceContext};
@@ -149,6 +150,7 @@ fn open() -> Hello {
         max_streams: 0,
         instance: String::new(),
         methods: Vec::new(),
+        site: Site::default(),
     }
 }
 
@@ -157,6 +159,7 @@ fn accept() -> Hello {
         max_streams: 1024,
         instance: "I1".to_owned(),
         methods: vec!["Add".into(), "Sum".into()],
+        site: Site::new("NA1", "eu"),
         ..open()
     }
 }

@@ -12,7 +12,7 @@ use super::{
         frame::{Header, flag, kind, put_frame, put_number_frame},
         wire::{put_bytes, put_varint},
     },
-    network::{CLIENT, METHOD, Network, SERVER, check, head},
+    network::{CLIENT, METHOD, Network, SERVER, UNARY, check, head},
 };
 use crate::{Metadata, Status};
 
@@ -112,7 +112,11 @@ fn write(packet: &Packet, seq: u64) -> Bytes {
             Frame::Call(stream, is_known) => {
                 let mut body = Vec::new();
                 put_varint(&mut body, 0);
-                let method = if is_known { METHOD } else { "None" };
+                let method = match (is_known, stream % 2) {
+                    (false, _) => "None",
+                    (true, 0) => UNARY,
+                    (true, _) => METHOD,
+                };
                 body.extend_from_slice(&head(method).encode());
                 put_frame(&mut out, stream, kind::CALL, &body);
             }
@@ -145,7 +149,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
     let stream = StreamId(stream);
     let message = vec![0; usize::from(what) * 40].into();
     match what % 11 {
-        0 => drop(session.open_call(head(METHOD))),
+        0 => drop(session.open_call(head(UNARY), true)),
         1 | 2 => drop(session.send_message(stream, message, what > 200)),
         3 => session.finish(stream),
         4 => drop(session.send_headers(stream, &Metadata::new())),
@@ -161,7 +165,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
         ),
         8 if what > 240 => session.go_away(),
         9 => session.set_packet_window(u32::from(what) % 20),
-        _ => drop(session.open_call(head(METHOD))),
+        _ => drop(session.open_call(head(METHOD), false)),
     }
 }
 
@@ -383,7 +387,7 @@ fn the_status_of_a_close_has_a_bound() {
     let mut network = Network::both(Config::default());
     let now = network.now;
     let client = &mut network.sides[CLIENT];
-    client.open_call(head(METHOD)).unwrap();
+    client.open_call(head(METHOD), false).unwrap();
     let status = Status::aborted("ä".repeat(50_000)).with_detail(&"x".repeat(50_000));
     let mut packet = Vec::new();
     Header::BARE.put(&mut packet);
@@ -460,7 +464,9 @@ fn going_back_packet_by_packet() {
         max_packet: 32 * 1024,
         ..Config::default()
     });
-    network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     network.run_ms(50);
     let now = network.now;
     let service = &mut network.sides[SERVER];

@@ -6,10 +6,14 @@
 )]
 
 #[cfg(test)]
+mod assembly;
+#[cfg(test)]
 mod codec;
 pub mod fuzz;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod life;
 mod model;
 mod network;
 #[cfg(test)]

@@ -8,16 +8,17 @@ use bytes::Bytes;
 
 use super::{
     super::{Chunk, Config, Event, Row, SendError, StreamId, Tally, receiving::MAX_GROWTH},
-    network::{CLIENT, Dice, Fault, MAX_ROW, METHOD, Network, SERVER, Weather, head},
+    network::{CLIENT, Dice, Fault, MAX_ROW, METHOD, Network, SERVER, UNARY, Weather, head},
 };
 use crate::{Code, Metadata, Status};
 
 /// What applications do, and what happens to them.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// With so much metadata.
+    /// With so much metadata. Of a call that is single the applications take messages at once.
     Open {
         metadata: usize,
+        is_single: bool,
     },
     /// By a side, on one of its streams.
     Send {
@@ -75,6 +76,7 @@ pub(super) enum Action {
 /// One side's view of a stream, as its application has it.
 #[derive(Debug, Default)]
 struct View {
+    is_single: bool,
     sent: Vec<Bytes>,
     /// How this side ended: messages only, or the call (a service).
     ended: Option<Code>,
@@ -132,12 +134,19 @@ impl Model {
 
     pub(super) fn act(&mut self, action: &Action) {
         match *action {
-            Action::Open { metadata } => {
-                let mut head = head(METHOD);
+            Action::Open {
+                metadata,
+                is_single,
+            } => {
+                let mut head = head(if is_single { UNARY } else { METHOD });
                 head.metadata.append("a", "x".repeat(metadata)).unwrap();
-                match self.network.sides[CLIENT].open_call(head) {
+                match self.network.sides[CLIENT].open_call(head, is_single) {
                     Ok(id) => {
-                        let before = self.views[CLIENT].insert(id, View::default());
+                        let view = View {
+                            is_single,
+                            ..View::default()
+                        };
+                        let before = self.views[CLIENT].insert(id, view);
                         assert!(before.is_none(), "a number is used again");
                     }
                     Err(status) => assert!(status.is_not_started()),
@@ -294,7 +303,12 @@ impl Model {
         let view = self.view(side, stream);
         assert!(!view.is_over() && !view.got_end, "a message after the end");
         assert_eq!(messages.len(), tally.messages);
-        view.inbox.push_back(tally);
+        if view.is_single {
+            self.network.sides[side].consume(stream, tally);
+        } else {
+            view.inbox.push_back(tally);
+        }
+        let view = self.view(side, stream);
         let got = view.got;
         view.got += messages.len();
         let held: u64 = view.inbox.iter().map(|tally| tally.cost).sum();
@@ -308,8 +322,14 @@ impl Model {
         match event {
             Event::Opened(_) => panic!("opened twice"),
             Event::Call { stream, head, .. } => {
-                assert_eq!((side, &*head.method), (SERVER, METHOD));
-                let before = self.views[SERVER].insert(stream, View::default());
+                let is_single = self.view(CLIENT, stream).is_single;
+                let method = if is_single { UNARY } else { METHOD };
+                assert_eq!((side, &*head.method), (SERVER, method));
+                let view = View {
+                    is_single,
+                    ..View::default()
+                };
+                let before = self.views[SERVER].insert(stream, view);
                 assert!(before.is_none(), "called twice");
             }
             Event::Headers { stream, .. } => {

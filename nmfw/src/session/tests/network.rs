@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{CallHead, Config, Event, Methods, Session, State, receiving::Assembly};
+use super::super::{CallHead, Config, Event, MethodEntry, Methods, Session, State};
 use crate::{Metadata, headers::Encoding};
 
 /// The sides, as indices.
@@ -18,7 +18,9 @@ pub(super) const SERVER: usize = 1;
 /// No row of messages is longer in these tests.
 pub(super) const MAX_ROW: usize = 32_000;
 
+/// What is served: messages stream both ways, or there is one each way.
 pub(super) const METHOD: &str = "Echo";
+pub(super) const UNARY: &str = "Ask";
 
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
@@ -34,7 +36,12 @@ pub(super) fn head(method: &str) -> CallHead {
 
 /// What the service serves.
 fn methods() -> Arc<Methods> {
-    Arc::new([(METHOD.into(), 0)].into_iter().collect())
+    let methods = [(METHOD, false), (UNARY, true)].into_iter().enumerate();
+    let methods = methods.map(|(index, (name, is_single))| {
+        let entry = MethodEntry { index, is_single };
+        (name.into(), entry)
+    });
+    Arc::new(methods.collect())
 }
 
 /// Small numbers at random, the same for the same seed.
@@ -80,6 +87,11 @@ pub(super) struct Network {
     pub(super) sides: [Session; 2],
     /// To each side, with the time of arrival.
     wires: [VecDeque<(Instant, Bytes)>; 2],
+    /// Sides that have lost their connections. Nothing arrives there, of which the NATS server tells
+    /// the other side.
+    pub(super) is_gone: [bool; 2],
+    /// When each side is told.
+    no_responders: [VecDeque<Instant>; 2],
     pub(super) latency: Duration,
     pub(super) weather: Weather,
     dice: Dice,
@@ -101,6 +113,8 @@ impl Network {
                 Session::server(server, "I1".to_owned(), &methods(), now),
             ],
             wires: Default::default(),
+            is_gone: [false; 2],
+            no_responders: Default::default(),
             latency: Duration::from_millis(1),
             weather: Weather::default(),
             dice: Dice(seed),
@@ -132,8 +146,12 @@ impl Network {
             let mut count = 0;
             while let Some(transmit) = self.sides[side].poll_transmit(self.now) {
                 assert!(transmit.packet.len() <= self.sides[side].agreed.max_packet);
-                self.publish(1 - side, transmit.packet);
                 self.sent[side] += 1;
+                if self.is_gone[1 - side] && transmit.with_reply && !self.weather.is_cut {
+                    let at = self.now + self.latency;
+                    self.no_responders[side].push_back(at);
+                }
+                self.publish(1 - side, transmit.packet);
                 count += 1;
                 assert!(count < 10_000, "it never stops sending");
             }
@@ -156,7 +174,8 @@ impl Network {
             disorder,
             is_cut,
         } = self.weather;
-        if is_cut || self.dice.percent(loss) {
+        let is_lost = is_cut || self.is_gone.contains(&true);
+        if is_lost || self.dice.percent(loss) {
             return;
         }
         let copies = 1 + usize::from(self.dice.percent(repetition));
@@ -200,8 +219,10 @@ impl Network {
         for step in 0.. {
             assert!(step < 200_000, "it does not come to rest");
             let arrivals = self.wires.iter().filter_map(|wire| wire.front());
+            let arrivals = arrivals.map(|(at, _)| at);
+            let arrivals = arrivals.chain(self.no_responders.iter().flatten());
             let timeouts = self.sides.iter().filter_map(Session::poll_timeout);
-            let next = arrivals.map(|(at, _)| *at).chain(timeouts).min();
+            let next = arrivals.copied().chain(timeouts).min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 break;
             };
@@ -213,6 +234,11 @@ impl Network {
                         break;
                     }
                     self.sides[side].handle_packet(self.now, &packet);
+                }
+                let told = &mut self.no_responders[side];
+                let count = told.partition_point(|at| *at <= self.now);
+                for _ in told.drain(..count) {
+                    self.sides[side].handle_no_responders(self.now);
                 }
             }
             self.pump();
@@ -233,17 +259,12 @@ impl Network {
 /// The invariants of a session between any two of its doings.
 pub(super) fn check(session: &Session) {
     let mut held = 0;
-    let mut holders = 0;
     for (id, stream) in session.streams.iter() {
         stream.sending.check();
         stream.receiving.check();
         held += stream.receiving.held();
         assert_eq!(stream.queued, session.ready.contains(&id), "{id}");
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
-        let waits = session.assembling.contains(&id);
-        assert_eq!(stream.receiving.assembly != Assembly::No, waits, "{id}");
-        let assembly = stream.receiving.assembly;
-        holders += usize::from(matches!(assembly, Assembly::Holds | Assembly::Repays));
         let one = session.agreed.max_message.max(MAX_ROW);
         // What came before a message that is too large is taken beyond the buffer. Messages that had
         // to leave their rows cost more by themselves.
@@ -251,10 +272,12 @@ pub(super) fn check(session: &Session) {
         assert!(stream.sending.buffered() <= buffer as u64);
         assert!(id <= session.highest);
     }
-    assert!(holders <= 1);
-    assert_eq!(holders == 0, session.assembling.is_empty());
+    session.check_turns();
+    let single = session.streams.values();
+    let single = single.filter(|stream| stream.receiving.is_single && !session.is_server);
+    assert_eq!(single.count(), session.waiting);
     let windows = session.streams.values().map(|s| s.receiving.window());
-    assert!(held <= windows.sum::<u64>() + session.hello.max_message);
+    assert!(held <= windows.sum::<u64>() + 2 * session.hello.max_message);
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);
@@ -280,7 +303,7 @@ impl Session {
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty()
             && self.ready.is_empty()
-            && self.assembling.is_empty()
+            && self.turns.is_empty()
             && self.events.is_empty()
             && self.outbound.is_all_acked()
     }

@@ -26,8 +26,8 @@ fn action() -> impl Strategy<Value = Action> {
         },
     );
     prop_oneof![
-        12 => prop_oneof![2 => Just(0), 1 => 0..900usize]
-            .prop_map(|metadata| Action::Open { metadata }),
+        12 => (prop_oneof![2 => Just(0), 1 => 0..900usize], prop::bool::weighted(0.3))
+            .prop_map(|(metadata, is_single)| Action::Open { metadata, is_single }),
         30 => (side.clone(), stream, len, count, prop::bool::weighted(0.1))
             .prop_map(|(side, stream, len, count, end)| Action::Send {
                 side,

@@ -17,7 +17,9 @@ fn network() -> Network {
 
 /// Starts a call that the service knows of.
 pub(super) fn call(network: &mut Network) -> StreamId {
-    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    let id = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     network.run_ms(5);
     let events = network.take(SERVER);
     assert!(matches!(&events[..], [Event::Call { stream, .. }] if *stream == id));
@@ -78,7 +80,9 @@ fn assert_empty(network: &Network) {
 fn a_unary_call_is_one_packet_each_way() {
     let mut network = network();
     let before = network.sent;
-    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    let id = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     send(&mut network, CLIENT, id, "ping", true);
     network.run_ms(2);
     assert_eq!(
@@ -100,7 +104,9 @@ fn many_calls_share_packets() {
     let mut network = network();
     let before = network.sent[CLIENT];
     for _ in 0..1000 {
-        let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+        let id = network.sides[CLIENT]
+            .open_call(head(METHOD), false)
+            .unwrap();
         send(&mut network, CLIENT, id, "0123456789abcdef", true);
     }
     network.run_ms(5);
@@ -119,7 +125,7 @@ fn a_call_with_everything() {
         metadata: metadata.clone(),
         ..head(METHOD)
     };
-    let id = network.sides[CLIENT].open_call(full).unwrap();
+    let id = network.sides[CLIENT].open_call(full, false).unwrap();
     network.run_ms(1);
     let events = network.take(SERVER);
     let [Event::Call { head, .. }] = &events[..] else {
@@ -197,7 +203,9 @@ fn resets_go_both_ways() {
     assert_empty(&network);
     // One that was never sent leaves no trace at all.
     let before = network.sent;
-    let third = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    let third = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     network.sides[CLIENT].reset(third, &Status::cancelled(""));
     network.run_ms(100);
     assert_eq!(network.sent, before);
@@ -207,7 +215,9 @@ fn resets_go_both_ways() {
 #[test]
 fn a_session_serves_its_methods_only() {
     let mut network = network();
-    network.sides[CLIENT].open_call(head("Other")).unwrap();
+    network.sides[CLIENT]
+        .open_call(head("Other"), false)
+        .unwrap();
     network.run_ms(100);
     assert_eq!(told(&mut network, CLIENT), ["1 UNIMPLEMENTED not started"]);
     assert!(told(&mut network, SERVER).is_empty());
@@ -222,7 +232,9 @@ fn as_many_streams_as_agreed() {
     });
     let first = call(&mut network);
     call(&mut network);
-    let status = network.sides[CLIENT].open_call(head(METHOD)).unwrap_err();
+    let status = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap_err();
     assert!(status.code() == Code::ResourceExhausted && status.is_not_started());
     network.sides[CLIENT].reset(first, &Status::cancelled(""));
     network.run_ms(5);
@@ -291,7 +303,9 @@ fn a_big_stream_does_not_starve_others() {
         .unwrap();
     network.run_ms(3);
     for _ in 0..10 {
-        let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+        let id = network.sides[CLIENT]
+            .open_call(head(METHOD), false)
+            .unwrap();
         send(&mut network, CLIENT, id, "small", true);
     }
     // One packet that was on its way already, and the next.
@@ -373,7 +387,7 @@ fn calls_go_out_in_order() {
     for size in [700, 10, 900, 100, 500, 20, 800] {
         let mut head = head(METHOD);
         head.metadata.append("a", "x".repeat(size)).unwrap();
-        network.sides[CLIENT].open_call(head).unwrap();
+        network.sides[CLIENT].open_call(head, false).unwrap();
     }
     network.run_ms(10);
     let calls = (1..=7).map(|id| format!("{id} call Echo"));
@@ -438,10 +452,11 @@ fn what_is_larger_than_a_packet_and_cannot_be_split() {
     });
     let mut large = Metadata::new();
     large.append("a", "x".repeat(2000)).unwrap();
-    let refused = network.sides[CLIENT].open_call(CallHead {
+    let large_head = CallHead {
         metadata: large.clone(),
         ..head(METHOD)
-    });
+    };
+    let refused = network.sides[CLIENT].open_call(large_head, false);
     assert!(refused.unwrap_err().is_not_started());
     let id = call(&mut network);
     assert!(network.sides[SERVER].send_headers(id, &large).is_err());
@@ -454,7 +469,9 @@ fn what_is_larger_than_a_packet_and_cannot_be_split() {
 fn a_lost_tail_is_sent_again() {
     let mut network = network();
     network.weather.is_cut = true;
-    let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    let id = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     send(&mut network, CLIENT, id, "lost", true);
     network.run_ms(300);
     network.weather = Weather::default();
@@ -502,7 +519,9 @@ fn a_silent_peer_is_dead_after_a_while() {
             network.sides[CLIENT].set_packet_window(64);
             network.pump();
         }
-        network.sides[CLIENT].open_call(head(METHOD)).unwrap()
+        network.sides[CLIENT]
+            .open_call(head(METHOD), false)
+            .unwrap()
     };
     network.run_ms(1500);
     let [known, unknown] = [id, never_sent];
@@ -622,7 +641,9 @@ fn the_smaller_of_both_holds() {
 fn going_away() {
     let mut network = network();
     let served = call(&mut network);
-    let refused = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+    let refused = network.sides[CLIENT]
+        .open_call(head(METHOD), false)
+        .unwrap();
     send(&mut network, CLIENT, refused, "cross", true);
     network.sides[SERVER].go_away();
     network.run_ms(5);
@@ -633,7 +654,7 @@ fn going_away() {
     assert!(told(&mut network, SERVER).is_empty());
     assert!(
         network.sides[CLIENT]
-            .open_call(head(METHOD))
+            .open_call(head(METHOD), false)
             .unwrap_err()
             .is_not_started()
     );
@@ -751,7 +772,9 @@ fn nothing_is_left_of_100_000_streams() {
     while opened < 100_000 {
         let mut ids = Vec::new();
         for i in 0..500 {
-            let id = network.sides[CLIENT].open_call(head(METHOD)).unwrap();
+            let id = network.sides[CLIENT]
+                .open_call(head(METHOD), false)
+                .unwrap();
             ids.push(id);
             let _ = network.sides[CLIENT].send_message(id, Bytes::from_static(b"x"), i % 2 == 0);
             if i % 7 == 0 {
@@ -778,7 +801,7 @@ fn nothing_is_left_of_100_000_streams() {
         }
     }
     for side in &network.sides {
-        assert!(side.ready.capacity() <= 4096 && side.assembling.capacity() <= 16);
+        assert!(side.ready.capacity() <= 4096 && side.turns.capacity() <= 16);
     }
 }
 

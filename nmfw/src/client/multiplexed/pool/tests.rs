@@ -78,3 +78,42 @@ fn the_only_one_is_kept() {
     }
     assert!(is_open(&state, &only));
 }
+
+/// Calls leave a session in doubt for one that is not, and one whose service has no connection to NATS
+/// for anything else.
+#[test]
+fn sessions_in_doubt_are_left() {
+    use crate::{MethodSpec, ServiceSpec, session::Doubt};
+
+    static SPEC: ServiceSpec =
+        ServiceSpec::new("calc", "Calc").methods(&[MethodSpec::unary("Add")]);
+    let method = SPEC.method(0);
+    let both = ["doubtful", "sure"].map(session);
+    let [doubtful, sure] = &both;
+    let chosen = |open: &[Arc<Handle>], is_last_resort| {
+        let choice = choose(open, method, None, is_last_resort);
+        (choice.handle, choice.wants_more)
+    };
+    let is = |chosen: &Option<Arc<Handle>>, session: &Arc<Handle>| {
+        chosen
+            .as_ref()
+            .is_some_and(|chosen| Arc::ptr_eq(chosen, session))
+    };
+    for doubt in [Doubt::Silent, Doubt::Vanished, Doubt::Gone] {
+        doubtful.doubt(doubt);
+        for _ in 0..20 {
+            assert!(is(&chosen(&both, false).0, sure), "{doubt:?}");
+        }
+        let alone = &both[..1];
+        let (handle, wants_more) = chosen(alone, false);
+        assert!(wants_more);
+        match doubt {
+            // It may be that everything is silent.
+            Doubt::Silent => assert!(is(&handle, doubtful)),
+            _ => assert!(handle.is_none()),
+        }
+        assert!(is(&chosen(alone, true).0, doubtful));
+    }
+    doubtful.doubt(Doubt::No);
+    assert!(is(&chosen(&both[..1], false).0, doubtful));
+}

@@ -6,7 +6,7 @@ use super::{
     super::{
         super::Config,
         model::{Action, Model},
-        network::{Fault, Weather},
+        network::{Fault, SERVER, Weather},
     },
     input::Input,
 };
@@ -47,9 +47,13 @@ fn action(input: &mut Input<'_>) -> Action {
     let side = input.byte() as usize;
     let (side, stream) = (side & 1, side as u64 >> 1);
     match kind {
-        0..6 => Action::Open { metadata: 0 },
+        0..6 => Action::Open {
+            metadata: 0,
+            is_single: side == SERVER,
+        },
         6..8 => Action::Open {
             metadata: input.below(900) as usize,
+            is_single: side == SERVER,
         },
         8..22 => Action::Send {
             side,
