@@ -337,7 +337,7 @@ impl Nats {
             Ok(_) => "the connection to NATS is closed",
             Err(_) => "there is no connection to NATS",
         };
-        Err(Status::unavailable(lost).not_started())
+        Err(Status::unavailable(self.connection.because(lost)).not_started())
     }
 }
 

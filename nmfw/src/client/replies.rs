@@ -3,6 +3,7 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod inbox;
 mod session;
 mod waiting;
 
@@ -13,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Message, Subject, Subscriber};
-use futures_util::{FutureExt, StreamExt};
+use async_nats::{Message, Subject};
+use futures_util::FutureExt;
 use slab::Slab;
 use tokio::{
     sync::{Notify, broadcast, oneshot, watch},
@@ -22,10 +23,15 @@ use tokio::{
     time::Instant,
 };
 
-use self::session::{SESSION, SessionEntry};
+use self::{
+    inbox::Inbox,
+    session::{SESSION, SessionEntry},
+};
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
-use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status};
+use crate::{
+    Connection, ConnectionEvent, ConnectionState, Deadline, Status, connection::Refusals,
+};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ struct Shared {
     /// What the inboxes of all calls begin with, dot included.
     prefix: String,
     state: watch::Receiver<ConnectionState>,
+    refusals: Refusals,
     calls: Mutex<Calls>,
     /// The alarm was set to an earlier time.
     earlier: Notify,
@@ -53,7 +60,7 @@ struct Calls {
     sessions: Slab<SessionEntry>,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
-    /// Why no reply will ever come.
+    /// Why no reply will come for now.
     dead: Option<Status>,
 }
 
@@ -61,11 +68,13 @@ struct Calls {
 struct Entry {
     generation: u32,
     subject: Subject,
+    /// Bytes of the request, headers included.
+    size: usize,
     deadline: Deadline,
     grace: Duration,
     /// Which of the connection's lives the request belongs to.
     epoch: u64,
-    /// When to give up, once that life is over.
+    /// When to end the call unless the connection is back.
     give_up: Option<Instant>,
     sender: oneshot::Sender<Outcome>,
 }
@@ -88,15 +97,16 @@ impl Replies {
         let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
         // Before subscribing, so that no denial is missed.
         let events = connection.subscribe_events();
-        let subscriber = connection.client().subscribe(format!("{prefix}>")).await?;
+        let inbox = Inbox::subscribe(connection.client(), format!("{prefix}>")).await?;
         let shared = Arc::new(Shared {
             prefix,
             state: connection.state(),
+            refusals: connection.refusals(),
             calls: Mutex::default(),
             earlier: Notify::new(),
         });
         let reader = connection
-            .spawn(read(Arc::clone(&shared), subscriber, events))
+            .spawn(read(Arc::clone(&shared), inbox, events))
             .abort_handle();
         Ok(Self { shared, reader })
     }
@@ -191,18 +201,45 @@ impl Shared {
         self.fail(|_, _| true, |_| status.clone());
     }
 
-    /// Starts the clock of the calls whose connection is lost.
+    /// Starts the grace of the calls whose connection is lost, and ends it once the connection is
+    /// back: a handler may still be at work, and its answer arrives here. A reply that was lost
+    /// meanwhile costs its call the deadline; a call without one is ended after the grace, as nothing
+    /// else would end it.
     fn connection_changed(&self, state: ConnectionState) {
         let now = Instant::now();
         let mut calls = self.calls();
         // What was denied may be allowed now; if not, the server says so again.
         calls.dead = None;
         for (_, entry) in calls.waiting.iter_mut() {
-            if !state.is_connected() || entry.epoch < state.epoch {
+            let is_back = state.is_connected();
+            if is_back && entry.deadline != Deadline::NONE {
+                entry.give_up = None;
+            } else if !is_back || entry.epoch < state.epoch {
                 entry.give_up.get_or_insert(now + entry.grace);
             }
         }
         calls.set_alarm();
+    }
+
+    /// Ends the largest request under way, as the server found one too large and closed the
+    /// connection. Whether it was this one is not certain, so it is not marked as not started.
+    fn payload_too_large(&self, words: &str) {
+        let largest = {
+            let calls = self.calls();
+            let largest = calls.waiting.iter().max_by_key(|(_, entry)| entry.size);
+            largest.map(|(slot, entry)| (slot, entry.generation))
+        };
+        self.fail(
+            |slot, entry| largest == Some((slot, entry.generation)),
+            |entry| {
+                Status::resource_exhausted(format!(
+                    "the NATS server closed the connection and says {words:?}: the request of {} \
+                     bytes to {} was the largest under way; the account or the user may send less \
+                     than the max_payload that the server announces",
+                    entry.size, entry.subject
+                ))
+            },
+        );
     }
 
     /// Ends what is due, and tells when something will be.
@@ -224,10 +261,11 @@ impl Shared {
                 if entry.deadline.instant().is_some_and(|at| at <= now) {
                     return Ok(None);
                 }
-                Err(Status::unavailable(format!(
+                let lost = format!(
                     "the connection to NATS was lost while {} was under way",
                     entry.subject
-                )))
+                );
+                Err(Status::unavailable(self.refusals.because(&lost)))
             },
         );
         self.calls().set_alarm();
@@ -247,7 +285,7 @@ impl Calls {
 
 async fn read(
     shared: Arc<Shared>,
-    mut subscriber: Subscriber,
+    mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
     // Also if the task is dropped, with its runtime: callers on others have no timers of their own.
@@ -266,22 +304,32 @@ async fn read(
                 alarm.as_mut().reset(at);
             }
         }
+        let retry = inbox.retry_at();
         tokio::select! {
             biased;
-            message = subscriber.next() => match message {
+            message = inbox.next() => match message {
                 Some(message) => {
                     shared.deliver(message);
                     // They come in rows. Its turn ends by tokio's own limit.
-                    while let Some(Some(message)) = subscriber.next().now_or_never() {
+                    while let Some(Some(message)) = inbox.next().now_or_never() {
                         shared.deliver(message);
                     }
                 }
                 None => return,
             },
+            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                inbox.subscribe_again().await;
+                shared.calls().dead = None;
+            }
             // It has to be set anew, even to the same time.
             () = &mut alarm, if armed.is_some() => armed = None,
             () = shared.earlier.notified() => {}
             event = events.recv() => match event {
+                Ok(ConnectionEvent::TooManySubscriptions { error }) => {
+                    if let Some(status) = inbox.refused(&error) {
+                        shared.fail_all_from_now_on(&status);
+                    }
+                }
                 Ok(event) => on_event(shared, &event),
                 // What was missed can only be denials; those calls end at their deadlines.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -295,6 +343,7 @@ async fn read(
                 shared.connection_changed(state);
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
+                    inbox.reconnected();
                     shared.each_session(|session| session.mailbox.reconnected());
                 }
             }
@@ -346,6 +395,15 @@ fn on_event(shared: &Shared, event: &ConnectionEvent) {
                 "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
             ));
             shared.fail_all_from_now_on(&status);
+        }
+        ConnectionEvent::PayloadTooLarge { error } => {
+            shared.payload_too_large(error);
+            // They would send the same packet again and again. Those that calls open next take
+            // smaller ones.
+            shared.each_session(|session| {
+                let text = format!("the NATS server closed the connection and says {error:?}");
+                session.mailbox.fail(Status::unavailable(text));
+            });
         }
         _ => {}
     }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use async_nats::{ClientError, Event, ServerError, Statistics};
 use tokio::sync::{broadcast, watch};
 
+use super::refusal::Refusal;
+use super::server_message::ServerMessage;
 use super::violation::Violation;
 use crate::metrics;
 
@@ -58,7 +60,23 @@ pub enum ConnectionEvent {
         /// The queue group, if the subscription had one.
         queue: Option<String>,
     },
-    /// Any other error that the server sent, in its words.
+    /// The server has refused a subscription because this connection has as many as it may:
+    /// `max_subscriptions` of the server, the account or the user. It does not say which one, and
+    /// nothing will arrive there.
+    TooManySubscriptions {
+        /// The server's words.
+        error: String,
+    },
+    /// The server closes the connection because a message was larger than it takes: the account or
+    /// the user may send less than the `max_payload` that the server announced when it accepted the
+    /// connection. The message is lost. From now on a quarter of that size is taken for the largest;
+    /// see [`Connection::max_payload`](super::Connection::max_payload).
+    PayloadTooLarge {
+        /// The server's words.
+        error: String,
+    },
+    /// Any other error that the server sent, in its words. It closes the connection after nearly all
+    /// of them.
     ServerError(String),
     /// An error inside the client, such as a failed attempt to reconnect.
     ClientError(String),
@@ -119,6 +137,7 @@ pub(super) struct EventHub {
     slow: Mutex<SlowConsumers>,
     /// Client errors since it was last connected.
     failures: AtomicU64,
+    pub(super) refusal: Refusal,
 }
 
 #[derive(Default)]
@@ -143,6 +162,7 @@ impl EventHub {
             statistics: OnceLock::new(),
             slow: Mutex::default(),
             failures: AtomicU64::new(0),
+            refusal: Refusal::default(),
         })
     }
 
@@ -206,6 +226,7 @@ impl EventHub {
                     .map_or(1, |statistics| connects(statistics));
                 self.set(ConnectionStatus::Connected, epoch);
                 self.failures.store(0, Ordering::Relaxed);
+                self.refusal.clear();
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
@@ -232,8 +253,8 @@ impl EventHub {
             Event::SlowConsumer(sid) => self.slow_consumer(*sid),
             Event::ServerError(ServerError::SlowConsumer(sid)) => self.slow_consumer(*sid),
             Event::ServerError(ServerError::Other(text)) => self.server_error(text),
-            Event::ServerError(error @ ServerError::AuthorizationViolation) => {
-                self.server_error(&error.to_string());
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                self.server_error("Authorization Violation");
             }
             Event::ClientError(error) => {
                 let error = error.to_string();
@@ -249,22 +270,44 @@ impl EventHub {
 
     fn server_error(&self, text: &str) {
         let servers = self.servers.as_str();
-        let event = match Violation::parse(text) {
-            Some(Violation::Publish { subject }) => {
+        let event = match ServerMessage::parse(text) {
+            ServerMessage::Violation(Violation::Publish { subject }) => {
                 tracing::error!(target: LOG, servers, subject, "publishing is not permitted");
                 ConnectionEvent::PublishDenied { subject }
             }
-            Some(Violation::Reply { reply }) => {
+            ServerMessage::Violation(Violation::Reply { reply }) => {
                 tracing::error!(target: LOG, servers, reply, "this reply subject is not permitted");
                 ConnectionEvent::ReplyDenied { reply }
             }
-            Some(Violation::Subscribe { subject, queue }) => {
+            ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
                 tracing::error!(
                     target: LOG, servers, subject, queue, "subscribing is not permitted"
                 );
                 ConnectionEvent::SubscribeDenied { subject, queue }
             }
-            None => {
+            ServerMessage::TooManySubscriptions => {
+                tracing::error!(target: LOG, servers, error = text, "a subscription was refused");
+                let error = text.to_owned();
+                ConnectionEvent::TooManySubscriptions { error }
+            }
+            ServerMessage::PayloadTooLarge => {
+                tracing::error!(
+                    target: LOG, servers, error = text,
+                    "the server takes less than the max_payload that it announced: a quarter of it is \
+                     taken for the largest payload from now on"
+                );
+                self.refusal.lower_max_payload();
+                self.refusal.set(text);
+                // The server reads nothing more, which shows a moment later: a request that was sent
+                // meanwhile would wait for its deadline.
+                self.set(ConnectionStatus::Disconnected, 0);
+                let error = text.to_owned();
+                ConnectionEvent::PayloadTooLarge { error }
+            }
+            meaning @ (ServerMessage::Closing | ServerMessage::Other) => {
+                if meaning == ServerMessage::Closing {
+                    self.refusal.set(text);
+                }
                 tracing::error!(target: LOG, servers, error = text, "the server reports an error");
                 ConnectionEvent::ServerError(text.to_owned())
             }

@@ -6,7 +6,9 @@ mod environment;
 mod establish;
 mod events;
 mod options;
+mod refusal;
 mod secret;
+mod server_message;
 mod server_url;
 mod tls;
 mod violation;
@@ -166,9 +168,30 @@ impl Connection {
         self.0.hub.is_connected()
     }
 
+    /// Why there is no connection at this moment, in the server's own words if it has said so; `None`
+    /// while there is one.
+    pub(crate) fn loss(&self) -> Option<String> {
+        (!self.is_connected()).then(|| self.because("the connection to NATS is lost"))
+    }
+
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
+    ///
+    /// It is what the server announces. An account or a user that may send less is told only by a
+    /// connection that is closed, with
+    /// [`ConnectionEvent::PayloadTooLarge`]; each time this becomes a quarter of what it was.
     pub fn max_payload(&self) -> usize {
-        self.0.client.max_payload()
+        let announced = self.0.client.max_payload();
+        self.0.hub.refusal.max_payload(announced)
+    }
+
+    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    pub(crate) fn because(&self, what: &str) -> String {
+        self.refusals().because(what)
+    }
+
+    /// The server's own words, for tasks that must not keep the connection.
+    pub(crate) fn refusals(&self) -> Refusals {
+        Refusals(Arc::clone(&self.0.hub))
     }
 
     /// How many messages each of its subscriptions holds before it loses some.
@@ -262,6 +285,20 @@ impl Connection {
         _ = timeout(left(), drain).await;
         self.0.hub.close();
         flushed
+    }
+}
+
+/// What the server says of a connection that it closed or refuses.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusals(Arc<EventHub>);
+
+impl Refusals {
+    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    pub(crate) fn because(&self, what: &str) -> String {
+        match self.0.refusal.words() {
+            Some(words) => format!("{what}: the NATS server says {words:?}"),
+            None => what.to_owned(),
+        }
     }
 }
 

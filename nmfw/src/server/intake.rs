@@ -1,10 +1,10 @@
 //! [`Intake`]: a subscription for work, which is given up while the instance is not ready.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{Instance, work::UNSUBSCRIBE_NOW};
 use crate::Error;
@@ -22,6 +22,7 @@ pub(super) struct Intake {
     previous: Option<Subscriber>,
     is_subscribed: bool,
     is_ready: watch::Receiver<bool>,
+    resubscribed: Arc<Notify>,
 }
 
 impl Intake {
@@ -42,6 +43,7 @@ impl Intake {
             previous: None,
             is_subscribed: true,
             is_ready,
+            resubscribed: Arc::clone(&instance.lifecycle.resubscribed),
         })
     }
 
@@ -74,6 +76,7 @@ impl Intake {
             Ok(subscriber) => {
                 self.previous = Some(std::mem::replace(&mut self.subscriber, subscriber));
                 self.is_subscribed = true;
+                self.resubscribed.notify_one();
             }
             // The connection is closed, which ends the server.
             Err(error) => tracing::debug!(%error, subject = self.subject, "not subscribed again"),

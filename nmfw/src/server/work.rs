@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Message;
 use futures_util::FutureExt;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::mpsc,
     task::{JoinSet, unconstrained},
     time::Instant,
 };
@@ -16,10 +16,11 @@ use super::{
     fence::Fence,
     instance::Endpoint,
     intake::Intake,
-    running::{End, Ending, Subjects},
+    running::{End, Ending},
     sessions::{self, Sessions},
+    subscriptions::Subscriptions,
 };
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, headers, subject};
+use crate::{Connection, Error, error::ErrorKind, headers, subject};
 
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 pub(super) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
@@ -61,6 +62,13 @@ impl Work {
             discovery: JoinSet::new(),
             fenced: CancellationToken::new(),
             asked: mpsc::channel(1),
+        }
+    }
+
+    /// Gives all subscriptions up, so that the next start on the connection does not meet them.
+    pub(super) async fn abandon(mut self) {
+        for tasks in [&mut self.readers, &mut self.packets, &mut self.discovery] {
+            tasks.shutdown().await;
         }
     }
 
@@ -127,41 +135,35 @@ impl Work {
     pub(super) async fn until_the_end(
         mut self,
         mut fence: Fence,
-        mut events: broadcast::Receiver<ConnectionEvent>,
-        ours: Subjects,
+        mut subscriptions: Subscriptions,
     ) -> Result<Ending, End> {
         let draining = self.lifecycle.draining.clone();
         let failure = async {
-            loop {
-                let error = match events.recv().await {
-                    Ok(event) => ours.check(&event).err(),
-                    Err(broadcast::error::RecvError::Lagged(_)) => None,
-                    Err(broadcast::error::RecvError::Closed) => {
-                        ours.check(&ConnectionEvent::Closed).err()
-                    }
-                };
-                if let Some(error) = error {
-                    return End(error.kind(), error.to_string());
-                }
-            }
+            let error = subscriptions.watch(&mut fence).await;
+            End(error.kind(), error.to_string())
         };
         let outcome = tokio::select! {
             () = draining.cancelled() => Ok(()),
             end = failure => Err(end),
         };
         draining.cancel();
-        let lost = matches!(&outcome, Err(End(ErrorKind::Closed, _)));
-        let ending = self.drain(&mut fence, lost).await;
+        let cause = outcome.as_ref().err().map(|End(kind, _)| *kind);
+        let ending = self.drain(&mut fence, cause).await;
         outcome.map(|()| ending)
     }
 
     /// Ends everything: first the intake, then the work, then the sending of its answers.
-    async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) -> Ending {
+    ///
+    /// `cause` is the error that ends the server, if it ends by itself.
+    async fn drain(&mut self, fence: &mut Fence, cause: Option<ErrorKind>) -> Ending {
+        let connection_lost = cause == Some(ErrorKind::Closed);
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
         let forced = self.lifecycle.forced.clone();
-        // A connection that is lost may come back, but little is gained by waiting for it.
-        let round_trip = if self.connection.state().borrow().is_connected() {
+        // A connection that is lost may come back, and a fence whose subscription was refused may be
+        // answered, but little is gained by waiting for it.
+        let is_answered = cause != Some(ErrorKind::Limit);
+        let round_trip = if is_answered && self.connection.is_connected() {
             MAX_ROUND_TRIP
         } else {
             MAX_FORCED_ROUND_TRIP

@@ -193,15 +193,12 @@ impl Checks {
     }
 
     /// What the checks have said, and what the server knows by itself.
-    pub(super) fn health(&self, unwilling: Option<&str>, is_connected: bool) -> Health {
+    pub(super) fn health(&self, unwilling: Option<&str>, loss: Option<&str>) -> Health {
         let failures = self.failures();
         let failure = |i: usize| failures.get(i).cloned().flatten();
         let own = self.all.iter().enumerate();
         let own = own.map(|(i, (name, _))| (name.clone(), failure(i)));
-        let lost = (!is_connected).then(|| {
-            let error = "the connection to NATS is lost".to_owned();
-            ("nats".to_owned(), Some(error))
-        });
+        let lost = loss.map(|why| ("nats".to_owned(), Some(why.to_owned())));
         let unwilling = unwilling.map(|why| ("server".to_owned(), Some(why.to_owned())));
         let checks: Vec<_> = own
             .chain(lost)
@@ -261,13 +258,13 @@ mod tests {
         let checks = failing(&error);
         checks.make().await;
         assert!(checks.refusal().is_none());
-        assert_eq!(checks.health(None, true).status, Serving::Serving);
+        assert_eq!(checks.health(None, None).status, Serving::Serving);
         *error.lock().unwrap() = Some("no route");
         checks.make().await;
         let refusal = checks.refusal().unwrap();
         assert!(refusal.is_not_started());
         assert!(refusal.message().contains("database") && !refusal.message().contains("no route"));
-        let health = checks.health(None, true);
+        let health = checks.health(None, None);
         assert_eq!(health.status, Serving::NotServing);
         let text = serde_json::to_string(&health).unwrap();
         assert_eq!(
@@ -290,7 +287,7 @@ mod tests {
             panic!("told to") as Result<(), String>
         });
         checks.make().await;
-        let health = checks.health(None, true);
+        let health = checks.health(None, None);
         let errors: Vec<_> = health
             .checks
             .iter()
@@ -303,9 +300,9 @@ mod tests {
     fn what_the_server_knows_by_itself_counts() {
         let checks = Checks::default();
         assert_eq!(
-            checks.health(Some("stopping"), true).status,
+            checks.health(Some("stopping"), None).status,
             Serving::NotServing
         );
-        assert_eq!(checks.health(None, false).checks[0].name, "nats");
+        assert_eq!(checks.health(None, Some("lost")).checks[0].name, "nats");
     }
 }
