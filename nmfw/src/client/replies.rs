@@ -97,7 +97,7 @@ impl Replies {
         let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
         // Before subscribing, so that no denial is missed.
         let events = connection.subscribe_events();
-        let inbox = Inbox::subscribe(connection.client(), format!("{prefix}>")).await?;
+        let inbox = Inbox::subscribe(connection, format!("{prefix}>")).await?;
         let shared = Arc::new(Shared {
             prefix,
             state: connection.state(),
@@ -340,6 +340,7 @@ async fn read(
                 if changed.is_err() || state.is_closed() {
                     return;
                 }
+                inbox.follow().await;
                 shared.connection_changed(state);
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;

@@ -28,7 +28,9 @@ pub(super) async fn establish(
     let wait = options.wait_for_server;
     let hub = EventHub::new(servers.to_string());
     let capacity = options.subscription_capacity;
-    let options = client_options(options, &servers, &hub).await?;
+    // Without the hub's callback: the last of those being dropped is the end of the connection.
+    let bare = client_options(options, &servers, &hub).await?;
+    let options = hub.install(bare.clone());
 
     let started = Instant::now();
     let mut attempt: u32 = 1;
@@ -59,7 +61,9 @@ pub(super) async fn establish(
                         "connected"
                     );
                 }
-                return Ok(Connection::new(client, hub, capacity));
+                let connection = Connection::new(client, hub, capacity);
+                connection.leave_lame_ducks(bare);
+                return Ok(connection);
             }
             Err(error) => error,
         };
@@ -157,6 +161,9 @@ async fn client_options(
             // The first connect has pauses of its own.
             return Duration::ZERO;
         }
+        if first.is_moving() && attempt <= MAX_HURRIED {
+            return Duration::ZERO;
+        }
         match &delay {
             Some(delay) => delay(attempt),
             None => backoff(
@@ -211,8 +218,11 @@ async fn client_options(
     if let Some(change) = options.client_options {
         client = change(client);
     }
-    Ok(hub.install(client))
+    Ok(client)
 }
+
+/// How many servers a connection that is being moved tries without a delay.
+const MAX_HURRIED: usize = 8;
 
 /// As good as for ever, and no overflow in anybody's arithmetic.
 const PARKED: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -138,6 +138,10 @@ pub(super) struct EventHub {
     /// Client errors since it was last connected.
     failures: AtomicU64,
     pub(super) refusal: Refusal,
+    /// The life of the connection whose server is about to shut down.
+    lame_duck: watch::Sender<u64>,
+    /// The connection is being moved on purpose.
+    is_moving: AtomicBool,
 }
 
 #[derive(Default)]
@@ -163,6 +167,8 @@ impl EventHub {
             slow: Mutex::default(),
             failures: AtomicU64::new(0),
             refusal: Refusal::default(),
+            lame_duck: watch::Sender::new(0),
+            is_moving: AtomicBool::new(false),
         })
     }
 
@@ -180,6 +186,39 @@ impl EventHub {
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
+    }
+
+    pub(super) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Changes when a server says that it is about to shut down, to the epoch of its connection.
+    pub(super) fn lame_ducks(&self) -> watch::Receiver<u64> {
+        self.lame_duck.subscribe()
+    }
+
+    /// Wakes all that wait for a change of the state, though there is none.
+    pub(super) fn wake(&self) {
+        self.state.send_modify(|_| {});
+    }
+
+    /// Has calls that begin wait, as the connection is about to be moved.
+    pub(super) fn hold(&self) {
+        self.is_moving.store(true, Ordering::Release);
+        self.set(ConnectionStatus::Disconnected, 0);
+    }
+
+    /// The end of [`hold`](Self::hold), whatever came of it.
+    pub(super) fn release(&self, client: &async_nats::Client) {
+        self.is_moving.store(false, Ordering::Release);
+        if client.connection_state() == async_nats::connection::State::Connected {
+            self.set(ConnectionStatus::Connected, 0);
+        }
+    }
+
+    /// Whether the connection is being moved on purpose: then there is nothing to wait for.
+    pub(super) fn is_moving(&self) -> bool {
+        self.is_moving.load(Ordering::Acquire)
     }
 
     /// Makes the state true at the moment when connecting returns, although the first `Connected`
@@ -236,11 +275,20 @@ impl EventHub {
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
-                tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                if self.is_moving() {
+                    tracing::debug!(target: LOG, servers, "moving to another server");
+                } else {
+                    tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                }
                 self.emit(ConnectionEvent::Disconnected);
             }
             Event::LameDuckMode => {
                 tracing::info!(target: LOG, servers, "the server is about to shut down");
+                let epoch = self.current().epoch;
+                self.lame_duck.send_if_modified(|lame_duck| {
+                    // It is said more than once.
+                    std::mem::replace(lame_duck, epoch) != epoch
+                });
                 self.emit(ConnectionEvent::LameDuck);
             }
             Event::Draining => tracing::debug!(target: LOG, servers, "draining"),

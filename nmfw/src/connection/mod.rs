@@ -7,6 +7,7 @@ mod establish;
 mod events;
 mod options;
 mod refusal;
+mod relocation;
 mod secret;
 mod server_message;
 mod server_url;
@@ -14,14 +15,15 @@ mod tls;
 mod violation;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
+pub(crate) use relocation::{Follower, Place, Stage};
 pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
 pub use server_url::IntoServers;
@@ -30,6 +32,7 @@ use crate::Status;
 use crate::client::Replies;
 use crate::error::{Error, ErrorKind};
 use events::EventHub;
+use relocation::Relocation;
 
 /// What async-nats has by default.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
@@ -105,6 +108,17 @@ struct Inner {
     replies: OnceCell<Arc<Replies>>,
     /// Where it was made, unless that was outside of any.
     runtime: Option<Handle>,
+    relocation: Arc<Relocation>,
+    /// The task that moves the connection to another server.
+    mover: OnceLock<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(mover) = self.mover.get() {
+            mover.abort();
+        }
+    }
 }
 
 impl Connection {
@@ -125,7 +139,28 @@ impl Connection {
             subscription_capacity: subscription_capacity.unwrap_or(SUBSCRIPTION_CAPACITY),
             replies: OnceCell::new(),
             runtime: Handle::try_current().ok(),
+            relocation: Arc::default(),
+            mover: OnceLock::new(),
         }))
+    }
+
+    /// Moves to another server whenever the present one is about to shut down.
+    fn leave_lame_ducks(&self, options: async_nats::ConnectOptions) {
+        // It is called once.
+        _ = self.0.mover.set(relocation::watch(self, options));
+    }
+
+    /// Waits until the server of the second connection, if the first is moving, has sent all that it
+    /// is to send.
+    pub(crate) async fn pass_second(&self) {
+        relocation::pass_second(self).await;
+    }
+
+    /// A subscription is about to be made that follows when the connection moves to another server.
+    /// It wakes with every change of [`state`](Self::state). Below `fence`, a subject, this connection
+    /// may subscribe.
+    pub(crate) fn follow(&self, fence: Option<String>) -> Follower {
+        self.0.relocation.follow(fence)
     }
 
     /// Uses a connection that async-nats made.

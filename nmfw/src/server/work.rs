@@ -53,12 +53,20 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
+        let mut packets = JoinSet::new();
+        // Intakes, which follow checks, follow the connection by the same way.
+        let (mut state, checks) = (connection.state(), Arc::clone(&lifecycle.checks));
+        packets.spawn(async move {
+            while state.changed().await.is_ok() {
+                checks.wake();
+            }
+        });
         Self {
             connection,
             lifecycle,
             grace,
             readers: JoinSet::new(),
-            packets: JoinSet::new(),
+            packets,
             discovery: JoinSet::new(),
             fenced: CancellationToken::new(),
             asked: mpsc::channel(1),
@@ -91,8 +99,8 @@ impl Work {
         sessions: Option<Arc<Sessions>>,
     ) -> Result<(), Error> {
         let group = endpoint.limits.queue_group.clone();
-        let client = self.connection.client();
-        let intake = Intake::new(instance, client, endpoint.subject.clone(), group).await?;
+        let subject = endpoint.subject.clone();
+        let intake = Intake::new(instance, &self.connection, subject, group).await?;
         let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
         self.readers.spawn(async move {
@@ -123,7 +131,8 @@ impl Work {
             .spawn(sessions::packets(Arc::clone(sessions), packets));
         if let Some(group) = sessions.queue_group() {
             let open = subject::open(&instance.base);
-            let opening = Intake::new(instance, client, open, Some(group.to_owned())).await?;
+            let group = Some(group.to_owned());
+            let opening = Intake::new(instance, &self.connection, open, group).await?;
             let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
             let sessions = Arc::clone(sessions);
             self.readers
@@ -177,7 +186,11 @@ impl Work {
                 // Nobody sends; it ends when the last reader drops its sender.
                 drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
                 self.asked.1.recv().await;
-                if let Err(error) = fence.pass(MAX_ROUND_TRIP).await {
+                let (first, ()) = tokio::join!(
+                    fence.pass(MAX_ROUND_TRIP),
+                    self.connection.pass_second()
+                );
+                if let Err(error) = first {
                     tracing::warn!(%error, "requests on their way may be lost");
                 }
             };

@@ -1,12 +1,13 @@
 //! [`Inbox`]: the subscription that all replies of a connection arrive on.
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use async_nats::{Message, SubscribeError, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::Status;
+use super::session::SESSION;
+use crate::{Connection, Status, connection::Follower};
 
 /// The time after which a refused subscription is tried again: at first, doubling up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -23,13 +24,18 @@ pub(super) struct Inbox {
     retry: Option<Instant>,
     /// Refusals since the last message.
     refusals: u32,
+    follower: Follower,
+    /// The same on a second connection, while the first one moves to another server.
+    second: Option<Subscriber>,
 }
 
 impl Inbox {
     pub(super) async fn subscribe(
-        client: &async_nats::Client,
+        connection: &Connection,
         pattern: String,
     ) -> Result<Self, SubscribeError> {
+        let follower = connection.follow(None);
+        let client = connection.client();
         Ok(Self {
             subscriber: client.subscribe(pattern.clone()).await?,
             client: client.clone(),
@@ -37,15 +43,59 @@ impl Inbox {
             is_confirmed: false,
             retry: None,
             refusals: 0,
+            follower,
+            second: None,
         })
     }
 
-    /// Returns the next message, or `None` when the connection is closed.
+    /// Follows the connection when it moves.
+    pub(super) async fn follow(&mut self) {
+        let Some(stage) = self.follower.due() else {
+            return;
+        };
+        if let (Some(second), None) = (&stage.second, &self.second) {
+            match second.subscribe(self.pattern.clone()).await {
+                Ok(subscriber) => self.second = Some(subscriber),
+                Err(error) => tracing::debug!(%error, "no replies on the second connection"),
+            }
+        }
+        // Otherwise it ends with its connection, and is read until then.
+        self.follower.done(&stage);
+    }
+
+    /// Returns the next message, or `None` when the connection is closed. It can be one that has
+    /// arrived before, on the other connection.
     pub(super) async fn next(&mut self) -> Option<Message> {
+        if self.second.is_some() {
+            return Box::pin(self.next_of_both()).await;
+        }
         let message = self.subscriber.next().await?;
         self.is_confirmed = true;
         self.refusals = 0;
         Some(message)
+    }
+
+    async fn next_of_both(&mut self) -> Option<Message> {
+        poll_fn(|cx| {
+            while let Some(second) = &mut self.second {
+                match second.poll_next_unpin(cx) {
+                    Poll::Ready(Some(message)) if self.is_packet(&message) => {}
+                    Poll::Ready(Some(message)) => return Poll::Ready(Some(message)),
+                    Poll::Ready(None) => self.second = None,
+                    Poll::Pending => break,
+                }
+            }
+            self.subscriber.poll_next_unpin(cx)
+        })
+        .await
+    }
+
+    /// Whether the message is of a session. Sessions send what is lost again by themselves, and would
+    /// take what arrives on two ways in different order for lost.
+    fn is_packet(&self, message: &Message) -> bool {
+        let prefix = self.pattern.trim_end_matches('>');
+        let id = message.subject.strip_prefix(prefix);
+        id.is_some_and(|id| id.starts_with(SESSION))
     }
 
     /// Notes that the server has refused a subscription, and returns what calls end with if it can be

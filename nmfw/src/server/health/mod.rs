@@ -160,6 +160,11 @@ impl Checks {
             .send_if_modified(|is_ready| std::mem::replace(is_ready, is_healthy) != is_healthy);
     }
 
+    /// Wakes all that follow [`is_ready`](Self::is_ready), as there is something else to follow.
+    pub(super) fn wake(&self) {
+        self.is_ready.send_modify(|_| {});
+    }
+
     pub(super) fn is_ready(&self) -> watch::Receiver<bool> {
         self.is_ready.subscribe()
     }

@@ -1,0 +1,380 @@
+//! [`Relocation`]: leaving a server that is about to shut down, without losing a message.
+//!
+//! A connection that is cut and made again at another server misses what is published meanwhile, and
+//! loses what the old server has sent or received by then. So a second connection, to another server,
+//! carries the subscriptions for that time:
+//!
+//! 1. Inboxes and queue groups are subscribed to on the second connection too.
+//! 2. Queue groups leave the first, which reads on until the server has sent all.
+//! 3. Calls that begin wait, what was published is flushed, and the first connection moves.
+//! 4. Queue groups join on the first connection again, and then leave the second, which reads on until
+//!    its server has sent all.
+//!
+//! A reply that arrives on both is taken once, as its call waits for one. Subscriptions without a queue
+//! group other than inboxes are not carried, since each message would arrive twice; packets of
+//! sessions are sent again, and discovery asks again.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use rand::RngExt as _;
+use tokio::{
+    sync::{Notify, broadcast},
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use super::{Connection, ConnectionEvent, Inner, events::EventHub, events::LOG};
+
+/// The clients of a server leave within this time, so that they do not come to others at once. It
+/// is less than the shortest grace period that makes sense for a server.
+const MAX_DELAY: Duration = Duration::from_millis(500);
+
+/// How long the other servers of a cluster may take to learn of a subscription.
+const SPREAD: Duration = Duration::from_millis(250);
+
+/// How long to wait for the second connection, for the first to be back, and for whatever else is
+/// done within milliseconds unless something is wrong.
+const MAX_CONNECT: Duration = Duration::from_secs(5);
+const MAX_STEP: Duration = Duration::from_secs(2);
+
+/// The time after which a round trip takes a way that may be denied. See [`round_trip`].
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Where subscriptions belong at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the first connection; there is no other.
+    #[default]
+    First,
+    /// On both.
+    Both,
+    /// Queue groups on the second, inboxes on both.
+    Second,
+    /// Queue groups on the first again, inboxes on both.
+    Returned,
+}
+
+/// The stage that a relocation has come to.
+#[derive(Clone, Default)]
+pub(crate) struct Stage {
+    /// Grows with every stage.
+    number: u64,
+    pub(crate) place: Place,
+    /// The second connection, unless all is in the first place.
+    pub(crate) second: Option<async_nats::Client>,
+    events: Option<Arc<EventHub>>,
+}
+
+/// Shared by a connection and those that subscribe on it.
+#[derive(Default)]
+pub(crate) struct Relocation {
+    stage: Mutex<Stage>,
+    followers: Mutex<Vec<Known>>,
+    followed: Notify,
+}
+
+/// A follower, as the relocation knows it.
+struct Known {
+    /// The stage that it has followed.
+    followed: Weak<AtomicU64>,
+    fence: Option<String>,
+}
+
+/// Follows a relocation with a subscription.
+pub(crate) struct Follower {
+    relocation: Arc<Relocation>,
+    followed: Arc<AtomicU64>,
+}
+
+impl Follower {
+    /// The stage to be followed, unless this one has been followed already.
+    pub(crate) fn due(&self) -> Option<Stage> {
+        let stage = self.relocation.stage();
+        (stage.number > self.followed.load(Ordering::Acquire)).then_some(stage)
+    }
+
+    /// The stage that counts.
+    pub(crate) fn stage(&self) -> Stage {
+        self.relocation.stage()
+    }
+
+    /// Says that the stage was followed.
+    pub(crate) fn done(&self, stage: &Stage) {
+        self.followed.store(stage.number, Ordering::Release);
+        self.relocation.followed.notify_one();
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Follower")
+            .field(&self.relocation.stage().place)
+            .finish()
+    }
+}
+
+impl Relocation {
+    /// Adds a subscription that is about to be made on the first connection, and follows from then on.
+    /// Below `fence`, a subject, this connection may subscribe: see [`round_trip`].
+    pub(super) fn follow(self: &Arc<Self>, fence: Option<String>) -> Follower {
+        // What has begun before is followed, too.
+        let followed = Arc::new(AtomicU64::new(0));
+        let mut followers = self.followers();
+        followers.retain(|known| known.followed.strong_count() > 0);
+        followers.push(Known {
+            followed: Arc::downgrade(&followed),
+            fence,
+        });
+        drop(followers);
+        Follower {
+            relocation: Arc::clone(self),
+            followed,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        self.stage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn fence(&self) -> Option<String> {
+        let followers = self.followers();
+        let mut alive = followers.iter().filter(|known| known.followed.strong_count() > 0);
+        alive.find_map(|known| known.fence.clone())
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a stage, and waits until all have followed. Returns `false` if some have not in time.
+    async fn enter(
+        &self,
+        hub: &EventHub,
+        place: Place,
+        second: Option<(&async_nats::Client, &Arc<EventHub>)>,
+    ) -> bool {
+        let number = {
+            let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            *stage = Stage {
+                number: stage.number + 1,
+                place,
+                second: second.map(|(client, _)| client.clone()),
+                events: second.map(|(_, hub)| Arc::clone(hub)),
+            };
+            stage.number
+        };
+        // Those that follow wait for changes of the state anyway.
+        hub.wake();
+        let all = async {
+            loop {
+                let followed = self.followed.notified();
+                let is_behind = |known: &Known| {
+                    let followed = known.followed.upgrade();
+                    followed.is_some_and(|followed| followed.load(Ordering::Acquire) < number)
+                };
+                if !self.followers().iter().any(is_behind) {
+                    return;
+                }
+                followed.await;
+            }
+        };
+        timeout(MAX_STEP, all).await.is_ok()
+    }
+}
+
+/// Starts the task that leaves servers which are about to shut down. It must be ended with the
+/// connection. `options` are those that the connection was made with.
+pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions) -> AbortHandle {
+    let weak = Arc::downgrade(&connection.0);
+    let mut lame_ducks = connection.0.hub.lame_ducks();
+    let watching = async move {
+        while lame_ducks.changed().await.is_ok() {
+            let epoch = *lame_ducks.borrow_and_update();
+            let delay = MAX_DELAY.mul_f64(rand::rng().random_range(0.0..1.0));
+            sleep(delay).await;
+            let Some(inner) = Weak::<Inner>::upgrade(&weak) else {
+                return;
+            };
+            let connection = Connection(inner);
+            let hub = &connection.0.hub;
+            // It may have moved by itself.
+            if hub.current().epoch != epoch || !hub.is_connected() {
+                continue;
+            }
+            let mut state = hub.state();
+            tokio::select! {
+                () = relocate(&connection, &options, epoch) => {}
+                _ = state.wait_for(super::ConnectionState::is_closed) => return,
+            }
+        }
+    };
+    connection.spawn(watching).abort_handle()
+}
+
+/// Moves the connection. Whatever goes wrong, the connection is left as async-nats keeps it: it is made
+/// again when the server closes it.
+async fn relocate(connection: &Connection, options: &async_nats::ConnectOptions, epoch: u64) {
+    let Inner {
+        client,
+        hub,
+        relocation,
+        ..
+    } = &*connection.0;
+    let second_hub = EventHub::new(hub.servers().to_owned());
+    let Some(second) = connect_second(client, options, &second_hub).await else {
+        tracing::warn!(
+            target: LOG, servers = hub.servers(),
+            "no other server lets this connection in: it stays until the server closes it"
+        );
+        return;
+    };
+    let fence = relocation.fence();
+    let first_trip = || round_trip(connection, client, hub, fence.as_deref());
+    let second_trip = || round_trip(connection, &second, &second_hub, fence.as_deref());
+    let stage = async |place| {
+        let is_followed = relocation.enter(hub, place, Some((&second, &second_hub))).await;
+        if !is_followed {
+            tracing::warn!(target: LOG, ?place, "subscriptions do not move in time");
+        }
+    };
+
+    stage(Place::Both).await;
+    second_trip().await;
+    sleep(SPREAD).await;
+    stage(Place::Second).await;
+    first_trip().await;
+
+    let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
+    if is_still_there() {
+        hub.hold();
+        _ = timeout(MAX_STEP, client.flush()).await;
+        if let Err(error) = client.force_reconnect().await {
+            tracing::debug!(target: LOG, %error, "the connection is closed");
+        }
+    }
+    let mut state = hub.state();
+    let moved = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
+    let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
+    hub.release(client);
+
+    stage(Place::Returned).await;
+    first_trip().await;
+    sleep(SPREAD).await;
+    // Queue groups have left the second connection; what its server has sent by then arrives first.
+    second_trip().await;
+    relocation.enter(hub, Place::First, None).await;
+    _ = timeout(MAX_STEP, second.drain()).await;
+    if has_moved {
+        let info = client.server_info();
+        tracing::info!(
+            target: LOG, servers = hub.servers(), server_name = info.server_name,
+            "moved to another server"
+        );
+    } else {
+        tracing::warn!(target: LOG, servers = hub.servers(), "the connection has not moved in time");
+    }
+}
+
+/// Waits until the server of the second connection has sent all that it is to send.
+pub(super) async fn pass_second(connection: &Connection) {
+    let relocation = &connection.0.relocation;
+    let stage = relocation.stage();
+    if let (Some(client), Some(hub)) = (stage.second, stage.events) {
+        round_trip(connection, &client, &hub, relocation.fence().as_deref()).await;
+    }
+}
+
+/// Connects to another server: one that is about to shut down lets nobody in.
+async fn connect_second(
+    client: &async_nats::Client,
+    options: &async_nats::ConnectOptions,
+    hub: &Arc<EventHub>,
+) -> Option<async_nats::Client> {
+    let pool = timeout(MAX_STEP, client.server_pool()).await.ok()?.ok()?;
+    let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
+    let options = hub.install(options.clone());
+    match timeout(MAX_CONNECT, options.connect(servers)).await {
+        Ok(Ok(second)) => {
+            hub.attach(&second);
+            Some(second)
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(target: LOG, %error, "no second connection");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Returns when the server has processed all that was sent before, and its subscriptions have all
+/// that it sent before; or when it takes too long.
+///
+/// It needs no more than the permissions of a service: it publishes into an inbox that nobody reads,
+/// with a reply subject below `fence` that the server answers on, as there are no responders. Where
+/// somebody listens to everything, the reply subject is published to; a refusal of that is an answer,
+/// too. Without services there are no queue groups, for which it matters, and a flush has to do.
+async fn round_trip(
+    connection: &Connection,
+    client: &async_nats::Client,
+    hub: &EventHub,
+    fence: Option<&str>,
+) {
+    let Some(fence) = fence else {
+        _ = timeout(MAX_STEP, client.flush()).await;
+        return;
+    };
+    let nobody = format!("{}.nmfw.{}", connection.inbox_prefix(), nuid::next());
+    let reply = format!("{fence}.{}", nuid::next());
+    let mut events = hub.subscribe();
+    let trip = async {
+        let mut replies = client.subscribe(reply.clone()).await.ok()?;
+        let (to, from) = (nobody.clone(), reply.clone());
+        client
+            .publish_with_reply(to, from, bytes::Bytes::new())
+            .await
+            .ok()?;
+        let mut patience = std::pin::pin!(sleep(PATIENCE));
+        let mut is_patient = true;
+        loop {
+            tokio::select! {
+                _ = replies.next() => return Some(()),
+                event = events.recv() => match event {
+                    Ok(event) if is_about(&event, [&nobody, &reply]) => return Some(()),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+                () = &mut patience, if is_patient => {
+                    is_patient = false;
+                    let empty = bytes::Bytes::new();
+                    client.publish(reply.clone(), empty).await.ok()?;
+                }
+            }
+        }
+    };
+    if timeout(MAX_STEP, trip).await.ok().flatten().is_none() {
+        tracing::debug!(target: LOG, "a round trip was not answered");
+    }
+}
+
+fn is_about(event: &ConnectionEvent, subjects: [&String; 2]) -> bool {
+    match event {
+        ConnectionEvent::PublishDenied { subject }
+        | ConnectionEvent::SubscribeDenied { subject, .. }
+        | ConnectionEvent::ReplyDenied { reply: subject } => subjects.contains(&subject),
+        ConnectionEvent::TooManySubscriptions { .. } | ConnectionEvent::Closed => true,
+        _ => false,
+    }
+}
