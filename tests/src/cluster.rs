@@ -77,6 +77,17 @@ impl Cluster {
         self.nodes[node].lame_duck()
     }
 
+    /// The lines in the logs of all nodes that hold this text.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let logs = self.nodes.iter().map(|node| node.log().text());
+        logs.flat_map(|log| {
+            let lines = log.lines().filter(|line| line.contains(text));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
     /// `SIGKILL`, a moment of silence, and the same node again. Comes back when the cluster is whole.
     ///
     /// # Errors

@@ -33,9 +33,7 @@ async fn connect(server: &NatsServer, user: &str) -> Connection {
 /// An account for each of the limits, with a user of its name.
 async fn accounts(limits: impl IntoIterator<Item = (String, String)>) -> NatsServer {
     let accounts = limits.into_iter().map(|(name, limits)| {
-        format!(
-            "{name}: {{ users: [{{ user: {name}, password: x }}], limits: {{ {limits} }} }}\n"
-        )
+        format!("{name}: {{ users: [{{ user: {name}, password: x }}], limits: {{ {limits} }} }}\n")
     });
     let config = format!("accounts {{ {} }}", accounts.collect::<String>());
     NatsServer::builder().config(config).start().await.unwrap()
@@ -197,7 +195,11 @@ async fn a_connection_too_many_is_refused_with_the_servers_words() {
     let limited = account("max_connections: 1").await;
     for (server, user, words) in [
         (&full, "", "maximum connections exceeded"),
-        (&limited, "a:x@", "maximum account active connections exceeded"),
+        (
+            &limited,
+            "a:x@",
+            "maximum account active connections exceeded",
+        ),
     ] {
         let url = format!("nats://{user}127.0.0.1:{}", server.port());
         let _first = eventually(LIMIT, || options().connect(&*url)).await;
@@ -248,7 +250,10 @@ async fn a_connection_that_is_not_let_in_again_says_why() {
     assert!(status.is_not_started(), "{status}");
 
     intruder.close(LIMIT).await.unwrap();
-    eventually(LIMIT, || async { running.health().status == Serving::Serving }).await;
+    eventually(LIMIT, || async {
+        running.health().status == Serving::Serving
+    })
+    .await;
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
 }
 

@@ -29,9 +29,7 @@ use self::{
 };
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
-use crate::{
-    Connection, ConnectionEvent, ConnectionState, Deadline, Status, connection::Refusals,
-};
+use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status, connection::Refusals};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -211,7 +209,8 @@ impl Shared {
         // What was denied may be allowed now; if not, the server says so again.
         calls.dead = None;
         for (_, entry) in calls.waiting.iter_mut() {
-            let is_back = state.is_connected();
+            // Replies go on arriving while the connection moves to another server.
+            let is_back = state.is_connected() || self.refusals.is_moving();
             if is_back && entry.deadline != Deadline::NONE {
                 entry.give_up = None;
             } else if !is_back || entry.epoch < state.epoch {
@@ -297,14 +296,17 @@ async fn read(
     loop {
         // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
         // without an end.
-        let at = shared.next_alarm();
+        let at = shared
+            .next_alarm()
+            .into_iter()
+            .chain(inbox.retry_at())
+            .min();
         if at != armed {
             armed = at;
             if let Some(at) = at {
                 alarm.as_mut().reset(at);
             }
         }
-        let retry = inbox.retry_at();
         tokio::select! {
             biased;
             message = inbox.next() => match message {
@@ -317,12 +319,13 @@ async fn read(
                 }
                 None => return,
             },
-            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
-                inbox.subscribe_again().await;
-                shared.calls().dead = None;
-            }
             // It has to be set anew, even to the same time.
-            () = &mut alarm, if armed.is_some() => armed = None,
+            () = &mut alarm, if armed.is_some() => {
+                armed = None;
+                if inbox.try_again().await {
+                    shared.calls().dead = None;
+                }
+            }
             () = shared.earlier.notified() => {}
             event = events.recv() => match event {
                 Ok(ConnectionEvent::TooManySubscriptions { error }) => {

@@ -176,7 +176,10 @@ async fn client_options(
     let choose = options.reconnect_to_server;
     let asked = Arc::clone(hub);
     client = client.reconnect_to_server_callback(move |servers, info| {
-        asked.refusal.note(&servers);
+        // A second connection has these options, too.
+        if !asked.is_connected() {
+            asked.refusal.note(&servers);
+        }
         // A choice comes with its own delay, so once closed there must be none, or the client would
         // not be parked.
         let choose = choose.as_ref().filter(|_| !asked.current().is_closed());
@@ -237,7 +240,9 @@ fn backoff(first: Duration, attempt: u32) -> Duration {
 /// The server's own words, if it has said why it refuses.
 fn server_words(error: &async_nats::ConnectError) -> Option<String> {
     causes(error).find_map(|cause| match cause.downcast_ref()? {
-        async_nats::ServerError::AuthorizationViolation => Some("Authorization Violation".to_owned()),
+        async_nats::ServerError::AuthorizationViolation => {
+            Some("Authorization Violation".to_owned())
+        }
         async_nats::ServerError::Other(text) => Some(text.clone()),
         async_nats::ServerError::SlowConsumer(_) => None,
     })

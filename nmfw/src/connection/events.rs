@@ -33,7 +33,9 @@ pub enum ConnectionEvent {
     Disconnected,
     /// The connection is gone for good: closed on purpose, or given up after `max_reconnects`.
     Closed,
-    /// The server will shut down soon and has asked its clients to move on.
+    /// The server will shut down soon and has asked its clients to move on. The connection does so, if
+    /// another server lets it in: `Disconnected` and `Connected` follow within about a second, and no
+    /// call or session is lost by that.
     LameDuck,
     /// Messages were dropped because a subscription's buffer was full. At most one a second.
     SlowConsumer {
@@ -92,8 +94,8 @@ pub struct ConnectionState {
     pub status: ConnectionStatus,
     /// Grows with every (re)connect and is never reused: 0 before the first, then 1 and more.
     ///
-    /// Requests sent under one epoch can get no reply under a later one if the server in between
-    /// lost them. It can skip numbers.
+    /// A reply to a request of one epoch may be lost if it was sent before the next one began. It can
+    /// skip numbers.
     pub epoch: u64,
 }
 

@@ -23,9 +23,9 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-pub(crate) use relocation::{Follower, Place, Stage};
 pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
+pub(crate) use relocation::{Follower, Place, Stage};
 pub use server_url::IntoServers;
 
 use crate::Status;
@@ -206,7 +206,10 @@ impl Connection {
     /// Why there is no connection at this moment, in the server's own words if it has said so; `None`
     /// while there is one.
     pub(crate) fn loss(&self) -> Option<String> {
-        (!self.is_connected()).then(|| self.because("the connection to NATS is lost"))
+        let refusals = self.refusals();
+        // A connection that is being moved is back in a moment, and its calls arrive meanwhile.
+        let is_lost = !self.is_connected() && !refusals.is_moving();
+        is_lost.then(|| refusals.because("the connection to NATS is lost"))
     }
 
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
@@ -328,6 +331,11 @@ impl Connection {
 pub(crate) struct Refusals(Arc<EventHub>);
 
 impl Refusals {
+    /// Whether the connection is being moved to another server, and back in a moment.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.0.is_moving()
+    }
+
     /// Adds the server's own words to a sentence about the lost connection, if it has said why.
     pub(crate) fn because(&self, what: &str) -> String {
         match self.0.refusal.words() {

@@ -39,7 +39,9 @@ impl Refusal {
 
     /// Takes the server's words from the attempts to reconnect: there is no event for them.
     pub(super) fn note(&self, servers: &[async_nats::Server]) {
-        let errors = servers.iter().filter_map(|server| server.last_error.as_deref());
+        let errors = servers
+            .iter()
+            .filter_map(|server| server.last_error.as_deref());
         if let Some(words) = errors.filter_map(server_message::words).next() {
             self.set(words);
         }

@@ -7,8 +7,8 @@
 //! 1. Inboxes and queue groups are subscribed to on the second connection too.
 //! 2. Queue groups leave the first, which reads on until the server has sent all.
 //! 3. Calls that begin wait, what was published is flushed, and the first connection moves.
-//! 4. Queue groups join on the first connection again, and then leave the second, which reads on until
-//!    its server has sent all.
+//! 4. Queue groups join on the first connection again.
+//! 5. They leave the second, which reads on until its server has sent all, and is then closed.
 //!
 //! A reply that arrives on both is taken once, as its call waits for one. Subscriptions without a queue
 //! group other than inboxes are not carried, since each message would arrive twice; packets of
@@ -45,6 +45,9 @@ const SPREAD: Duration = Duration::from_millis(250);
 const MAX_CONNECT: Duration = Duration::from_secs(5);
 const MAX_STEP: Duration = Duration::from_secs(2);
 
+/// The time after which the other servers are asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The time after which a round trip takes a way that may be denied. See [`round_trip`].
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -58,8 +61,8 @@ pub(crate) enum Place {
     Both,
     /// Queue groups on the second, inboxes on both.
     Second,
-    /// Queue groups on the first again, inboxes on both.
-    Returned,
+    /// Queue groups on the first, inboxes on both: the second is about to be closed.
+    Leaving,
 }
 
 /// The stage that a relocation has come to.
@@ -149,7 +152,9 @@ impl Relocation {
 
     fn fence(&self) -> Option<String> {
         let followers = self.followers();
-        let mut alive = followers.iter().filter(|known| known.followed.strong_count() > 0);
+        let mut alive = followers
+            .iter()
+            .filter(|known| known.followed.strong_count() > 0);
         alive.find_map(|known| known.fence.clone())
     }
 
@@ -209,43 +214,64 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
                 return;
             };
             let connection = Connection(inner);
-            let hub = &connection.0.hub;
-            // It may have moved by itself.
-            if hub.current().epoch != epoch || !hub.is_connected() {
-                continue;
-            }
+            let Inner {
+                hub, relocation, ..
+            } = &*connection.0;
             let mut state = hub.state();
             tokio::select! {
-                () = relocate(&connection, &options, epoch) => {}
-                _ = state.wait_for(super::ConnectionState::is_closed) => return,
+                () = leave(&connection, &options, epoch) => {}
+                // It may be cut or closed by itself before.
+                _ = state.wait_for(super::ConnectionState::is_closed) => {}
             }
+            // Nothing is left on a second connection, however it went.
+            relocation.enter(hub, Place::First, None).await;
         }
     };
     connection.spawn(watching).abort_handle()
 }
 
-/// Moves the connection. Whatever goes wrong, the connection is left as async-nats keeps it: it is made
-/// again when the server closes it.
-async fn relocate(connection: &Connection, options: &async_nats::ConnectOptions, epoch: u64) {
+/// Moves the connection as soon as another server lets it in, unless its own has closed it before: then
+/// async-nats makes it again.
+async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, epoch: u64) {
+    let hub = &connection.0.hub;
+    let mut has_warned = false;
+    while hub.is_connected() && hub.current().epoch == epoch {
+        let second_hub = EventHub::new(format!("{}, while moving", hub.servers()));
+        match connect_second(&connection.0.client, options, &second_hub).await {
+            Ok(second) => return relocate(connection, second, &second_hub, epoch).await,
+            Err(error) if !has_warned => {
+                has_warned = true;
+                tracing::warn!(
+                    target: LOG, servers = hub.servers(), error,
+                    "no other server lets this connection in yet: it stays until the server closes it"
+                );
+            }
+            Err(_) => {}
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Moves the connection. Whatever goes wrong, it is left as async-nats keeps it.
+async fn relocate(
+    connection: &Connection,
+    second: async_nats::Client,
+    second_hub: &Arc<EventHub>,
+    epoch: u64,
+) {
     let Inner {
         client,
         hub,
         relocation,
         ..
     } = &*connection.0;
-    let second_hub = EventHub::new(hub.servers().to_owned());
-    let Some(second) = connect_second(client, options, &second_hub).await else {
-        tracing::warn!(
-            target: LOG, servers = hub.servers(),
-            "no other server lets this connection in: it stays until the server closes it"
-        );
-        return;
-    };
     let fence = relocation.fence();
     let first_trip = || round_trip(connection, client, hub, fence.as_deref());
-    let second_trip = || round_trip(connection, &second, &second_hub, fence.as_deref());
+    let second_trip = || round_trip(connection, &second, second_hub, fence.as_deref());
     let stage = async |place| {
-        let is_followed = relocation.enter(hub, place, Some((&second, &second_hub))).await;
+        let is_followed = relocation
+            .enter(hub, place, Some((&second, second_hub)))
+            .await;
         if !is_followed {
             tracing::warn!(target: LOG, ?place, "subscriptions do not move in time");
         }
@@ -270,10 +296,11 @@ async fn relocate(connection: &Connection, options: &async_nats::ConnectOptions,
     let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
     hub.release(client);
 
-    stage(Place::Returned).await;
+    stage(Place::Both).await;
     first_trip().await;
     sleep(SPREAD).await;
-    // Queue groups have left the second connection; what its server has sent by then arrives first.
+    stage(Place::Leaving).await;
+    // What the server has sent by then arrives before its answer.
     second_trip().await;
     relocation.enter(hub, Place::First, None).await;
     _ = timeout(MAX_STEP, second.drain()).await;
@@ -302,21 +329,18 @@ async fn connect_second(
     client: &async_nats::Client,
     options: &async_nats::ConnectOptions,
     hub: &Arc<EventHub>,
-) -> Option<async_nats::Client> {
-    let pool = timeout(MAX_STEP, client.server_pool()).await.ok()?.ok()?;
+) -> Result<async_nats::Client, String> {
+    let late = |_| "no answer in time".to_owned();
+    let pool = timeout(MAX_STEP, client.server_pool())
+        .await
+        .map_err(late)?;
+    let pool = pool.map_err(|error| error.to_string())?;
     let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
-    let options = hub.install(options.clone());
-    match timeout(MAX_CONNECT, options.connect(servers)).await {
-        Ok(Ok(second)) => {
-            hub.attach(&second);
-            Some(second)
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(target: LOG, %error, "no second connection");
-            None
-        }
-        Err(_) => None,
-    }
+    let connecting = hub.install(options.clone()).connect(servers);
+    let second = timeout(MAX_CONNECT, connecting).await.map_err(late)?;
+    let second = second.map_err(|error| error.to_string())?;
+    hub.attach(&second);
+    Ok(second)
 }
 
 /// Returns when the server has processed all that was sent before, and its subscriptions have all

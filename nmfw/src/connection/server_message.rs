@@ -72,7 +72,10 @@ mod tests {
             ("Authentication Timeout", ServerMessage::Closing),
             ("Stale Connection", ServerMessage::Closing),
             ("Invalid Subject", ServerMessage::Other),
-            ("Permissions Violation for Something New", ServerMessage::Other),
+            (
+                "Permissions Violation for Something New",
+                ServerMessage::Other,
+            ),
         ] {
             assert_eq!(ServerMessage::parse(text), meaning, "{text}");
         }

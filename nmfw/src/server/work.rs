@@ -186,10 +186,8 @@ impl Work {
                 // Nobody sends; it ends when the last reader drops its sender.
                 drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
                 self.asked.1.recv().await;
-                let (first, ()) = tokio::join!(
-                    fence.pass(MAX_ROUND_TRIP),
-                    self.connection.pass_second()
-                );
+                let (first, ()) =
+                    tokio::join!(fence.pass(MAX_ROUND_TRIP), self.connection.pass_second());
                 if let Err(error) = first {
                     tracing::warn!(%error, "requests on their way may be lost");
                 }

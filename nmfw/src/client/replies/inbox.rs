@@ -126,12 +126,17 @@ impl Inbox {
         self.retry
     }
 
-    pub(super) async fn subscribe_again(&mut self) {
+    /// Tries a refused subscription again if it is time to; returns whether it was.
+    pub(super) async fn try_again(&mut self) -> bool {
+        if self.retry.is_none_or(|at| at > Instant::now()) {
+            return false;
+        }
         self.retry = None;
         match self.client.subscribe(self.pattern.clone()).await {
             Ok(subscriber) => self.subscriber = subscriber,
             // The connection is closed, which ends the task.
             Err(error) => tracing::debug!(%error, pattern = self.pattern, "not subscribed again"),
         }
+        true
     }
 }
