@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nmfw::server::{Running, Serving};
@@ -123,6 +125,97 @@ async fn a_server_that_loses_a_subscription_ends() {
             "{error}"
         );
     }
+}
+
+/// The server takes the limit over at once, and closes connections that are over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_lowered_ends_a_server() {
+    let server = NatsServer::start().await.unwrap();
+    let running = try_serve(options().connect(server.url()).await.unwrap())
+        .await
+        .unwrap();
+    server.reload("max_subscriptions: 5").unwrap();
+    // Not all versions of nats-server close connections then; after a reconnect the limit holds.
+    let ended = tokio::spawn(running.join());
+    let mut server = server;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    if !ended.is_finished() {
+        server.restart().await.unwrap();
+    }
+    let error = timeout(LIMIT, ended).await.expect("it goes on").unwrap();
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
+}
+
+/// A service that has left its queue groups, as a check failed, and may not come back to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_subscribe_again_ends() {
+    let server = account(&format!("max_subscriptions: {SUBSCRIPTIONS}")).await;
+    let nats = connect(&server, "a").await;
+    let is_good = Arc::new(AtomicBool::new(true));
+    let check = Arc::clone(&is_good);
+    let running = Server::new(nats.clone())
+        .add_service(CalcServer::new(Calculator))
+        .health_interval(Duration::from_millis(20))
+        .health_check("mood", move || {
+            let is_good = check.load(Ordering::SeqCst);
+            async move { is_good.then_some(()).ok_or("bad") }
+        })
+        .start()
+        .await
+        .unwrap();
+    is_good.store(false, Ordering::SeqCst);
+    let nobody = || async {
+        let caller = CalcClient::new(connect(&server, "a").await);
+        match caller.add(numbers()).await {
+            Err(status) if status.message().contains("no responders") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    eventually(LIMIT, nobody).await;
+    let _taken = nats.client().subscribe("taken").await.unwrap();
+    nats.flush_within(LIMIT).await.unwrap();
+    is_good.store(true, Ordering::SeqCst);
+    let end = timeout(LIMIT, running.join()).await.expect("it goes on");
+    let error = end.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
+}
+
+/// A login that is taken back: the server says so, and closes the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_taken_back_is_told() {
+    const WORDS: &str = "Authorization Violation";
+    let users = |password: &str| {
+        format!("authorization {{ users: [{{ user: a, password: {password} }}] }}")
+    };
+    let server = NatsServer::builder().config(users("x")).start().await;
+    let server = server.unwrap();
+    let nats = connect(&server, "a").await;
+    let running = try_serve(nats.clone()).await.unwrap();
+    let caller = CalcClient::new(&nats);
+    assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
+    server.reload(users("y")).unwrap();
+    let told = || async {
+        let health = format!("{:?}", running.health());
+        health
+            .to_lowercase()
+            .contains(&WORDS.to_lowercase())
+            .then_some(())
+            .ok_or(health)
+    };
+    eventually(LIMIT, told).await;
+    let status = caller.add(numbers()).timeout(NEVER).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    let text = status.message().to_lowercase();
+    assert!(text.contains(&WORDS.to_lowercase()), "{status}");
+    // And given again.
+    server.reload(users("x")).unwrap();
+    let works = || caller.add(numbers()).timeout(LIMIT).into_future();
+    eventually(LIMIT * 2, works).await;
+    eventually(LIMIT, || async {
+        running.health().status == Serving::Serving
+    })
+    .await;
 }
 
 /// Others on its connection may be refused theirs.
@@ -282,7 +375,9 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
             match caller.echo(large()).timeout(NEVER).await {
                 Ok(echo) => break echo,
                 Err(status) => {
-                    assert!(status.message().contains(WORDS), "{status}");
+                    // A call that meets a session which has just ended by it was not started.
+                    let is_told = status.message().contains(WORDS) || status.is_not_started();
+                    assert!(is_told, "{status}");
                     failures += 1;
                 }
             }

@@ -167,7 +167,8 @@ impl Connection {
     ///
     /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
     /// connecting, so here there are none. A subject that the server denies then shows as a
-    /// time-out, and [`state`](Self::state) does not change when the connection is lost.
+    /// time-out, [`state`](Self::state) does not change when the connection is lost, and it is not moved
+    /// when its server is about to shut down.
     pub fn from_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);

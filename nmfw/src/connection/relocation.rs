@@ -277,28 +277,23 @@ async fn relocate(
         }
     };
 
+    let mut events = second_hub.subscribe();
     stage(Place::Both).await;
     second_trip().await;
     sleep(SPREAD).await;
-    stage(Place::Second).await;
-    first_trip().await;
-
-    let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
-    if is_still_there() {
-        hub.hold();
-        _ = timeout(MAX_STEP, client.flush()).await;
-        if let Err(error) = client.force_reconnect().await {
-            tracing::debug!(target: LOG, %error, "the connection is closed");
+    let refused = std::iter::from_fn(|| events.try_recv().ok()).find(is_refusal);
+    let has_moved = match &refused {
+        Some(_) => false,
+        None => {
+            stage(Place::Second).await;
+            first_trip().await;
+            let has_moved = move_first(connection, epoch).await;
+            stage(Place::Both).await;
+            first_trip().await;
+            sleep(SPREAD).await;
+            has_moved
         }
-    }
-    let mut state = hub.state();
-    let moved = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
-    let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
-    hub.release(client);
-
-    stage(Place::Both).await;
-    first_trip().await;
-    sleep(SPREAD).await;
+    };
     stage(Place::Leaving).await;
     // What the server has sent by then arrives before its answer.
     second_trip().await;
@@ -311,8 +306,37 @@ async fn relocate(
             "moved to another server"
         );
     } else {
-        tracing::warn!(target: LOG, servers = hub.servers(), "the connection has not moved in time");
+        tracing::warn!(
+            target: LOG, servers = hub.servers(), ?refused,
+            "the connection does not move: it is re-established when the server closes it"
+        );
     }
+}
+
+/// Whether the other server does not let the connection have all its subscriptions.
+fn is_refusal(event: &ConnectionEvent) -> bool {
+    matches!(
+        event,
+        ConnectionEvent::SubscribeDenied { .. } | ConnectionEvent::TooManySubscriptions { .. }
+    )
+}
+
+/// Moves the first connection, with calls that begin waiting for it; returns whether it has moved.
+async fn move_first(connection: &Connection, epoch: u64) -> bool {
+    let Inner { client, hub, .. } = &*connection.0;
+    let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
+    if is_still_there() {
+        hub.hold();
+        _ = timeout(MAX_STEP, client.flush()).await;
+        if let Err(error) = client.force_reconnect().await {
+            tracing::debug!(target: LOG, %error, "the connection is closed");
+        }
+    }
+    let mut state = hub.state();
+    let moved = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
+    let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
+    hub.release(client);
+    has_moved
 }
 
 /// Waits until the server of the second connection has sent all that it is to send.

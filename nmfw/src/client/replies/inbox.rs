@@ -7,7 +7,10 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::session::SESSION;
-use crate::{Connection, Status, connection::Follower};
+use crate::{
+    Connection, Status,
+    connection::{Follower, Refusals},
+};
 
 /// The time after which a refused subscription is tried again: at first, doubling up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -25,6 +28,7 @@ pub(super) struct Inbox {
     /// Refusals since the last message.
     refusals: u32,
     follower: Follower,
+    connection: Refusals,
     /// The same on a second connection, while the first one moves to another server.
     second: Option<Subscriber>,
 }
@@ -44,6 +48,7 @@ impl Inbox {
             retry: None,
             refusals: 0,
             follower,
+            connection: connection.refusals(),
             second: None,
         })
     }
@@ -79,7 +84,7 @@ impl Inbox {
         poll_fn(|cx| {
             while let Some(second) = &mut self.second {
                 match second.poll_next_unpin(cx) {
-                    Poll::Ready(Some(message)) if self.is_packet(&message) => {}
+                    Poll::Ready(Some(message)) if self.is_second_packet(&message) => {}
                     Poll::Ready(Some(message)) => return Poll::Ready(Some(message)),
                     Poll::Ready(None) => self.second = None,
                     Poll::Pending => break,
@@ -90,9 +95,13 @@ impl Inbox {
         .await
     }
 
-    /// Whether the message is of a session. Sessions send what is lost again by themselves, and would
-    /// take what arrives on two ways in different order for lost.
-    fn is_packet(&self, message: &Message) -> bool {
+    /// Whether the message is of a session, and arrives on the first connection as well. Sessions would
+    /// take what arrives on two ways in different order for lost. While the first is away they need
+    /// it.
+    fn is_second_packet(&self, message: &Message) -> bool {
+        if self.connection.is_moving() {
+            return false;
+        }
         let prefix = self.pattern.trim_end_matches('>');
         let id = message.subject.strip_prefix(prefix);
         id.is_some_and(|id| id.starts_with(SESSION))
