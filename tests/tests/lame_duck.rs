@@ -204,11 +204,6 @@ async fn nothing_is_lost(instances: &[usize], plan: Plan) {
     sleep(Duration::from_secs(6).saturating_sub(began.elapsed())).await;
     over.store(true, Ordering::Relaxed);
     let (good, bad) = timeout(LIMIT, load).await.expect("a call hangs").unwrap();
-    println!(
-        "{good} short calls, {} lost; {} long ones lost",
-        bad.len(),
-        lost.len()
-    );
     assert!(good > 200, "{good} short calls");
     assert!(
         bad.is_empty() && lost.is_empty(),
