@@ -3,6 +3,7 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod events;
 mod inbox;
 mod session;
 mod waiting;
@@ -220,27 +221,6 @@ impl Shared {
         calls.set_alarm();
     }
 
-    /// Ends the largest request under way, as the server found one too large and closed the
-    /// connection. Whether it was this one is not certain, so it is not marked as not started.
-    fn payload_too_large(&self, words: &str) {
-        let largest = {
-            let calls = self.calls();
-            let largest = calls.waiting.iter().max_by_key(|(_, entry)| entry.size);
-            largest.map(|(slot, entry)| (slot, entry.generation))
-        };
-        self.fail(
-            |slot, entry| largest == Some((slot, entry.generation)),
-            |entry| {
-                Status::resource_exhausted(format!(
-                    "the NATS server closed the connection and says {words:?}: the request of {} \
-                     bytes to {} was the largest under way; the account or the user may send less \
-                     than the max_payload that the server announces",
-                    entry.size, entry.subject
-                ))
-            },
-        );
-    }
-
     /// Ends what is due, and tells when something will be.
     fn next_alarm(&self) -> Option<Instant> {
         let alarm = self.calls().alarm?;
@@ -333,7 +313,7 @@ async fn read(
                         shared.fail_all_from_now_on(&status);
                     }
                 }
-                Ok(event) => on_event(shared, &event),
+                Ok(event) => shared.on_event(&event),
                 // What was missed can only be denials; those calls end at their deadlines.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -371,52 +351,6 @@ impl Drop for Reading {
         let status = Status::unavailable("the connection to NATS is closed");
         self.0.fail_all_from_now_on(&status);
     }
-}
-
-fn on_event(shared: &Shared, event: &ConnectionEvent) {
-    match event {
-        ConnectionEvent::PublishDenied { subject } => {
-            shared.fail(
-                |_, entry| entry.subject.as_str() == subject,
-                |_| denied(&format!("publish to {subject}")).not_started(),
-            );
-            shared.each_session(|session| {
-                let status = denied(&format!("publish to {subject}"));
-                session.mailbox.denied(subject, status);
-            });
-        }
-        ConnectionEvent::ReplyDenied { reply } => {
-            let id = reply.strip_prefix(&shared.prefix).and_then(parse_id);
-            shared.fail(
-                |slot, entry| id == Some((slot, entry.generation)),
-                |_| denied(&format!("use the reply subject {reply}")).not_started(),
-            );
-        }
-        ConnectionEvent::SubscribeDenied { subject, .. }
-            if subject.strip_suffix('>') == Some(&shared.prefix) =>
-        {
-            let status = denied(&format!(
-                "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
-            ));
-            shared.fail_all_from_now_on(&status);
-        }
-        ConnectionEvent::PayloadTooLarge { error } => {
-            shared.payload_too_large(error);
-            // They would send the same packet again and again. Those that calls open next take
-            // smaller ones.
-            shared.each_session(|session| {
-                let text = format!("the NATS server closed the connection and says {error:?}");
-                session.mailbox.fail(Status::unavailable(text));
-            });
-        }
-        _ => {}
-    }
-}
-
-fn denied(what: &str) -> Status {
-    Status::permission_denied(format!(
-        "the NATS server does not let this connection {what}"
-    ))
 }
 
 fn parse_id(id: &str) -> Option<(usize, u32)> {

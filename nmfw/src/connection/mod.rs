@@ -4,10 +4,12 @@ mod context_file;
 mod credentials;
 mod environment;
 mod establish;
+mod event;
 mod events;
 mod options;
 mod refusal;
 mod relocation;
+mod round_trip;
 mod secret;
 mod server_message;
 mod server_url;
@@ -23,7 +25,8 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
+pub use event::ConnectionEvent;
+pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
 pub(crate) use relocation::{Follower, Place, Stage};
 pub use server_url::IntoServers;
@@ -156,9 +159,9 @@ impl Connection {
         relocation::pass_second(self).await;
     }
 
-    /// A subscription is about to be made that follows when the connection moves to another server.
-    /// It wakes with every change of [`state`](Self::state). Below `fence`, a subject, this connection
-    /// may subscribe.
+    /// Returns what keeps a subscription with the connection when that moves to another server; to be
+    /// called before it is made. A change of [`state`](Self::state) wakes for each stage of a move. Below
+    /// `fence`, a subject, this connection may subscribe.
     pub(crate) fn follow(&self, fence: Option<String>) -> Follower {
         self.0.relocation.follow(fence)
     }
@@ -204,8 +207,8 @@ impl Connection {
         self.0.hub.is_connected()
     }
 
-    /// Why there is no connection at this moment, in the server's own words if it has said so; `None`
-    /// while there is one.
+    /// Returns why there is no connection at this moment, in the server's own words if it has said so;
+    /// `None` while there is one.
     pub(crate) fn loss(&self) -> Option<String> {
         let refusals = self.refusals();
         // A connection that is being moved is back in a moment, and its calls arrive meanwhile.
@@ -215,9 +218,9 @@ impl Connection {
 
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
     ///
-    /// It is what the server announces. An account or a user that may send less is told only by a
-    /// connection that is closed, with
-    /// [`ConnectionEvent::PayloadTooLarge`]; each time this becomes a quarter of what it was.
+    /// The server announces it. That an account or a user may send less shows only when the server
+    /// closes the connection, with [`ConnectionEvent::PayloadTooLarge`]; each time the size becomes a
+    /// quarter of what it was.
     pub fn max_payload(&self) -> usize {
         let announced = self.0.client.max_payload();
         self.0.hub.refusal.max_payload(announced)
@@ -228,7 +231,7 @@ impl Connection {
         self.refusals().because(what)
     }
 
-    /// The server's own words, for tasks that must not keep the connection.
+    /// Returns the server's own words, for tasks that must not keep the connection.
     pub(crate) fn refusals(&self) -> Refusals {
         Refusals(Arc::clone(&self.0.hub))
     }
@@ -327,7 +330,7 @@ impl Connection {
     }
 }
 
-/// What the server says of a connection that it closed or refuses.
+/// The server's reasons to have closed a connection, or to refuse a new one.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusals(Arc<EventHub>);
 

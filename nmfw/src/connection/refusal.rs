@@ -1,4 +1,4 @@
-//! [`Refusal`]: what the NATS server holds against a connection.
+//! [`Refusal`]: the NATS server's reasons to refuse a connection.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -14,8 +14,8 @@ const STEP: u32 = 2;
 /// After these a `max_payload` of 64 MiB, the most that nats-server can be set to, is 16 bytes.
 const MAX_STEPS: u32 = 11;
 
-/// Why the server closed the connection or refuses a new one, and what it takes less of than it
-/// announced.
+/// The server's reason to have closed the connection or to refuse a new one, and how much smaller its
+/// largest payload is than it announced.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
     words: Mutex<Option<String>>,
@@ -24,7 +24,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// The server's words, unless it has accepted a connection since.
+    /// Returns the server's words, unless it has accepted a connection since.
     pub(super) fn words(&self) -> Option<String> {
         self.lock().clone()
     }
@@ -56,7 +56,7 @@ impl Refusal {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
     }
 
-    /// The largest payload, of the one that the server announced.
+    /// Returns the largest payload, given the one that the server announced.
     pub(super) fn max_payload(&self, announced: usize) -> usize {
         announced >> (STEP * self.steps.load(Ordering::Relaxed))
     }

@@ -23,15 +23,18 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use rand::RngExt as _;
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::Notify,
     task::AbortHandle,
     time::{sleep, timeout},
 };
 
-use super::{Connection, ConnectionEvent, Inner, events::EventHub, events::LOG};
+use super::{
+    Connection, ConnectionEvent, ConnectionState, Inner,
+    events::{EventHub, LOG},
+    round_trip::round_trip,
+};
 
 /// The clients of a server leave within this time, so that they do not come to others at once. It
 /// is less than the shortest grace period that makes sense for a server.
@@ -48,9 +51,6 @@ const MAX_STEP: Duration = Duration::from_secs(2);
 /// The time after which the other servers are asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The time after which a round trip takes a way that may be denied. See [`round_trip`].
-const PATIENCE: Duration = Duration::from_millis(100);
-
 /// Where subscriptions belong at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -65,7 +65,7 @@ pub(crate) enum Place {
     Leaving,
 }
 
-/// The stage that a relocation has come to.
+/// A stage of a relocation.
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     /// Grows with every stage.
@@ -76,7 +76,7 @@ pub(crate) struct Stage {
     events: Option<Arc<EventHub>>,
 }
 
-/// Shared by a connection and those that subscribe on it.
+/// State that a connection shares with the subscriptions that move with it.
 #[derive(Default)]
 pub(crate) struct Relocation {
     stage: Mutex<Stage>,
@@ -98,18 +98,18 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// The stage to be followed, unless this one has been followed already.
+    /// Returns the stage to be followed, unless it has been followed already.
     pub(crate) fn due(&self) -> Option<Stage> {
         let stage = self.relocation.stage();
         (stage.number > self.followed.load(Ordering::Acquire)).then_some(stage)
     }
 
-    /// The stage that counts.
+    /// Returns the present stage.
     pub(crate) fn stage(&self) -> Stage {
         self.relocation.stage()
     }
 
-    /// Says that the stage was followed.
+    /// Marks the stage as followed.
     pub(crate) fn done(&self, stage: &Stage) {
         self.followed.store(stage.number, Ordering::Release);
         self.relocation.followed.notify_one();
@@ -221,9 +221,10 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
             tokio::select! {
                 () = leave(&connection, &options, epoch) => {}
                 // It may be cut or closed by itself before.
-                _ = state.wait_for(super::ConnectionState::is_closed) => {}
+                _ = state.wait_for(ConnectionState::is_closed) => {}
             }
-            // Nothing is left on a second connection, however it went.
+            // No call waits and nothing is left on a second connection, however it went.
+            hub.release(&connection.0.client);
             relocation.enter(hub, Place::First, None).await;
         }
     };
@@ -266,8 +267,8 @@ async fn relocate(
         ..
     } = &*connection.0;
     let fence = relocation.fence();
-    let first_trip = || round_trip(connection, client, hub, fence.as_deref());
-    let second_trip = || round_trip(connection, &second, second_hub, fence.as_deref());
+    let prefix = connection.inbox_prefix();
+    let second_trip = || round_trip(&second, second_hub, prefix, fence.as_deref());
     let stage = async |place| {
         let is_followed = relocation
             .enter(hub, place, Some((&second, second_hub)))
@@ -286,10 +287,11 @@ async fn relocate(
         Some(_) => false,
         None => {
             stage(Place::Second).await;
-            first_trip().await;
+            round_trip(client, hub, prefix, fence.as_deref()).await;
             let has_moved = move_first(connection, epoch).await;
             stage(Place::Both).await;
-            first_trip().await;
+            // No round trip: its own subscription may be the one too many now.
+            _ = timeout(MAX_STEP, client.flush()).await;
             sleep(SPREAD).await;
             has_moved
         }
@@ -344,7 +346,8 @@ pub(super) async fn pass_second(connection: &Connection) {
     let relocation = &connection.0.relocation;
     let stage = relocation.stage();
     if let (Some(client), Some(hub)) = (stage.second, stage.events) {
-        round_trip(connection, &client, &hub, relocation.fence().as_deref()).await;
+        let prefix = connection.inbox_prefix();
+        round_trip(&client, &hub, prefix, relocation.fence().as_deref()).await;
     }
 }
 
@@ -365,64 +368,4 @@ async fn connect_second(
     let second = second.map_err(|error| error.to_string())?;
     hub.attach(&second);
     Ok(second)
-}
-
-/// Returns when the server has processed all that was sent before, and its subscriptions have all
-/// that it sent before; or when it takes too long.
-///
-/// It needs no more than the permissions of a service: it publishes into an inbox that nobody reads,
-/// with a reply subject below `fence` that the server answers on, as there are no responders. Where
-/// somebody listens to everything, the reply subject is published to; a refusal of that is an answer,
-/// too. Without services there are no queue groups, for which it matters, and a flush has to do.
-async fn round_trip(
-    connection: &Connection,
-    client: &async_nats::Client,
-    hub: &EventHub,
-    fence: Option<&str>,
-) {
-    let Some(fence) = fence else {
-        _ = timeout(MAX_STEP, client.flush()).await;
-        return;
-    };
-    let nobody = format!("{}.nmfw.{}", connection.inbox_prefix(), nuid::next());
-    let reply = format!("{fence}.{}", nuid::next());
-    let mut events = hub.subscribe();
-    let trip = async {
-        let mut replies = client.subscribe(reply.clone()).await.ok()?;
-        let (to, from) = (nobody.clone(), reply.clone());
-        client
-            .publish_with_reply(to, from, bytes::Bytes::new())
-            .await
-            .ok()?;
-        let mut patience = std::pin::pin!(sleep(PATIENCE));
-        let mut is_patient = true;
-        loop {
-            tokio::select! {
-                _ = replies.next() => return Some(()),
-                event = events.recv() => match event {
-                    Ok(event) if is_about(&event, [&nobody, &reply]) => return Some(()),
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
-                () = &mut patience, if is_patient => {
-                    is_patient = false;
-                    let empty = bytes::Bytes::new();
-                    client.publish(reply.clone(), empty).await.ok()?;
-                }
-            }
-        }
-    };
-    if timeout(MAX_STEP, trip).await.ok().flatten().is_none() {
-        tracing::debug!(target: LOG, "a round trip was not answered");
-    }
-}
-
-fn is_about(event: &ConnectionEvent, subjects: [&String; 2]) -> bool {
-    match event {
-        ConnectionEvent::PublishDenied { subject }
-        | ConnectionEvent::SubscribeDenied { subject, .. }
-        | ConnectionEvent::ReplyDenied { reply: subject } => subjects.contains(&subject),
-        ConnectionEvent::TooManySubscriptions { .. } | ConnectionEvent::Closed => true,
-        _ => false,
-    }
 }

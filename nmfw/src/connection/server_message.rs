@@ -1,4 +1,4 @@
-//! What the text of an `-ERR` means. nats-server sends texts alone, and the Rust client hands them on.
+//! The meaning of an `-ERR`. nats-server sends texts alone, and async-nats hands them on.
 
 use super::violation::Violation;
 

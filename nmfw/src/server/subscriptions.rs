@@ -1,4 +1,4 @@
-//! [`Subscriptions`]: whether a server's subscriptions are there.
+//! [`Subscriptions`]: the proof that the NATS server has accepted a server's subscriptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
 /// events on in a task of its own, so that one can come a moment after the message that followed it.
 const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
 
-/// The subjects that a server cannot do without, and what the NATS server says of them. It answers
+/// The subjects that a server cannot do without, and the events that concern them. The NATS server answers
 /// refused subscriptions with an event each, and accepted ones not at all.
 pub(super) struct Subscriptions {
     connection: Connection,
