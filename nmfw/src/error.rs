@@ -47,6 +47,9 @@ pub enum ErrorKind {
     Tls,
     /// The server does not allow publishing or subscribing to a subject that is needed.
     PermissionDenied,
+    /// The server refused because of a limit, its own or that of the account or the user, such as
+    /// `max_connections` or `max_subscriptions`. The message has its words.
+    Limit,
     /// An option has a value that cannot work.
     InvalidConfig,
     /// Something was asked for that this build or version does not do.

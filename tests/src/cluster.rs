@@ -22,6 +22,15 @@ impl Cluster {
     ///
     /// As [`NatsServer::start`].
     pub async fn start(nodes: usize) -> Result<Self, Failure> {
+        Self::start_with(nodes, "").await
+    }
+
+    /// The same, with more configuration for each node.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start_with(nodes: usize, more: &str) -> Result<Self, Failure> {
         let ports = (0..nodes)
             .map(|_| free_port())
             .collect::<Result<Vec<_>, _>>()?;
@@ -31,7 +40,7 @@ impl Cluster {
             // A server leaves a route to itself out.
             let config =
                 format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: {routes} }}");
-            NatsServer::builder().config(config).start()
+            NatsServer::builder().config(config).config(more).start()
         });
         let nodes = try_join_all(nodes).await?;
         let cluster = Self { nodes };
@@ -57,6 +66,26 @@ impl Cluster {
         let mut urls: Vec<_> = self.nodes.iter().map(NatsServer::url).collect();
         urls.rotate_left(first);
         urls
+    }
+
+    /// Has a node ask its clients to leave, and then shut down.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::lame_duck`].
+    pub fn lame_duck(&self, node: usize) -> Result<(), Failure> {
+        self.nodes[node].lame_duck()
+    }
+
+    /// The lines in the logs of all nodes that hold this text.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let logs = self.nodes.iter().map(|node| node.log().text());
+        logs.flat_map(|log| {
+            let lines = log.lines().filter(|line| line.contains(text));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
     }
 
     /// `SIGKILL`, a moment of silence, and the same node again. Comes back when the cluster is whole.

@@ -130,6 +130,38 @@ on_both_brokers! {
         assert_eq!(strings.dropped(), 0, "handlers know nothing of it");
     }
 
+    /// The grace is for the time without a connection: once it is back, a handler that is still at
+    /// work answers within its call's deadline, however long that is.
+    async fn a_call_outlives_the_grace_once_the_connection_is_back(broker: TestBroker) {
+        let grace = Duration::from_millis(400);
+        let proxy = Proxy::start(broker.port()).await.unwrap();
+        let strings = Strings::default();
+        let _running = serve(connect(&broker.url()).await, &strings).await;
+        let nats = connect(&proxy.url()).await;
+        let client = PuppetClient::new(nmfw::Channel::new(nats.clone()).reconnect_grace(grace));
+        works(&client).await;
+        let before = strings.started();
+        let call = client.sleep(SleepRequest { millis: 3000 }).timeout(LIMIT);
+        let call = tokio::spawn(call.into_future());
+        eventually(LIMIT, || async { strings.started() > before }).await;
+        let mut state = nats.state();
+        let epoch = state.borrow_and_update().epoch;
+        proxy.cut();
+        let back = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
+        timeout(LIMIT, back).await.unwrap().unwrap();
+        call.await.unwrap().unwrap();
+
+        // Without one the grace ends it.
+        let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
+        let call = tokio::spawn(call.into_future());
+        eventually(LIMIT, || async { strings.started() > before + 1 }).await;
+        let began = Instant::now();
+        proxy.down();
+        let status = call.await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(began.elapsed() < SOON, "took {:?}", began.elapsed());
+    }
+
     /// An outage shorter than the grace: the handler's answer comes after it.
     async fn a_short_outage_costs_no_call(broker: TestBroker) {
         let proxies = [

@@ -34,11 +34,13 @@ impl Nats {
         }
         let replies = self.connection.replies_at_hand()?;
         let headers = self.headers(request);
-        if base::size(Some(&headers), body) > self.connection.max_payload() {
+        let size = base::size(Some(&headers), body);
+        if size > self.connection.max_payload() {
             return None;
         }
         let subject = self.method_subject(request.method());
-        let waiting = self.register(replies, &subject, request.deadline()).ok()?;
+        let waiting = self.register(replies, &subject, size, request.deadline());
+        let waiting = waiting.ok()?;
         let published = {
             let publishing = pin!(self.publish(&subject, &waiting, headers, body.clone()));
             // Not to wait because the caller has done enough for a turn.
@@ -135,7 +137,8 @@ impl Nats {
         let send = async {
             self.wait_for_connection().await?;
             let replies = self.connection.replies().await?;
-            let waiting = self.register(replies, subject, deadline)?;
+            let size = base::size(Some(&headers), &body);
+            let waiting = self.register(replies, subject, size, deadline)?;
             self.publish(subject, &waiting, headers, body).await?;
             Ok::<_, Status>(waiting)
         };
@@ -148,9 +151,11 @@ impl Nats {
         &self,
         replies: &Arc<Replies>,
         subject: &Subject,
+        size: usize,
         deadline: Deadline,
     ) -> Result<Waiting, Status> {
-        Waiting::register(Arc::clone(replies), subject, deadline, self.reconnect_grace)
+        let replies = Arc::clone(replies);
+        Waiting::register(replies, subject, size, deadline, self.reconnect_grace)
     }
 
     async fn publish(

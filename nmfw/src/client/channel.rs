@@ -149,9 +149,13 @@ impl Channel {
         self.set_nats("max_attempts", |nats| nats.max_attempts = attempts.max(1))
     }
 
-    /// Sets how long calls wait for a lost connection to NATS to come back: those that begin
-    /// meanwhile, and those under way, whose answer may still come. After it they end with
-    /// `UNAVAILABLE`. The default is one second.
+    /// Sets how long calls wait for a lost connection to NATS to come back, those that begin meanwhile
+    /// and those under way. After it they end with `UNAVAILABLE`, and with the NATS server's words if
+    /// it has said why it lets nobody in. The default is one second.
+    ///
+    /// Time with a connection does not count. Once it is back, a call under way waits for its answer
+    /// until its deadline: its handler may still be at work. If request or answer were lost with the
+    /// old connection, the call ends with `DEADLINE_EXCEEDED`; calls that take sessions are sent again.
     pub fn reconnect_grace(self, grace: Duration) -> Self {
         self.set_nats("reconnect_grace", |nats| nats.reconnect_grace = grace)
     }

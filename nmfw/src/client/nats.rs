@@ -27,6 +27,9 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a call waits for a connection that is being moved to another server.
+const MAX_MOVE: Duration = Duration::from_secs(5);
+
 /// A refusal that comes within this time is an answer; after it, it is that none came.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -371,14 +374,19 @@ impl Nats {
         if self.connection.is_connected() {
             return Ok(());
         }
+        // A connection that moves to another server is away for a moment, whatever the grace is.
+        let grace = match self.connection.refusals().is_moving() {
+            true => self.reconnect_grace.max(MAX_MOVE),
+            false => self.reconnect_grace,
+        };
         let mut state = self.connection.state();
         let back = state.wait_for(|state| state.is_connected() || state.is_closed());
-        let lost = match tokio::time::timeout(self.reconnect_grace, back).await {
+        let lost = match tokio::time::timeout(grace, back).await {
             Ok(Ok(state)) if state.is_connected() => return Ok(()),
             Ok(_) => "the connection to NATS is closed",
             Err(_) => "there is no connection to NATS",
         };
-        Err(Status::unavailable(lost).not_started())
+        Err(Status::unavailable(self.connection.because(lost)).not_started())
     }
 }
 

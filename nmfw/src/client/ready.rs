@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::nats::{Nats, Refusal};
-use crate::{Code, ServiceSpec, Status, subject};
+use crate::{Code, ConnectionEvent, ServiceSpec, Status, subject};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
@@ -83,19 +83,30 @@ async fn first_serves(nats: &Nats, question: &str, base: &str) -> Result<bool, S
 async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<bool, Status> {
     let client = nats.connection.client();
     let inbox = client.new_inbox();
+    let mut events = nats.connection.subscribe_events();
     let mut answers = client.subscribe(inbox.clone()).await?;
     client
         .publish_with_reply(question, inbox, Bytes::new())
         .await?;
     let found = async {
-        while let Some(message) = answers.next().await {
-            if serves(&message, base) {
-                return true;
+        loop {
+            tokio::select! {
+                answer = answers.next() => match answer {
+                    Some(message) if serves(&message, base) => return Ok(true),
+                    Some(_) => {}
+                    None => return Ok(false),
+                },
+                Ok(event) = events.recv() => {
+                    if let ConnectionEvent::TooManySubscriptions { error } = event {
+                        let text = format!("the NATS server refuses to let services answer: {error}");
+                        return Err(Status::resource_exhausted(text));
+                    }
+                }
             }
         }
-        false
     };
-    Ok(tokio::time::timeout(ROUND, found).await.unwrap_or(false))
+    let found = tokio::time::timeout(ROUND, found).await;
+    found.unwrap_or(Ok(false))
 }
 
 fn serves(message: &Message, base: &str) -> bool {

@@ -3,6 +3,8 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod events;
+mod inbox;
 mod session;
 mod waiting;
 
@@ -13,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Message, Subject, Subscriber};
-use futures_util::{FutureExt, StreamExt};
+use async_nats::{Message, Subject};
+use futures_util::FutureExt;
 use slab::Slab;
 use tokio::{
     sync::{Notify, broadcast, oneshot, watch},
@@ -22,10 +24,13 @@ use tokio::{
     time::Instant,
 };
 
-use self::session::{SESSION, SessionEntry};
+use self::{
+    inbox::Inbox,
+    session::{SESSION, SessionEntry},
+};
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
-use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status};
+use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status, connection::Refusals};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ struct Shared {
     /// What the inboxes of all calls begin with, dot included.
     prefix: String,
     state: watch::Receiver<ConnectionState>,
+    refusals: Refusals,
     calls: Mutex<Calls>,
     /// The alarm was set to an earlier time.
     earlier: Notify,
@@ -53,7 +59,7 @@ struct Calls {
     sessions: Slab<SessionEntry>,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
-    /// Why no reply will ever come.
+    /// Why no reply will come for now.
     dead: Option<Status>,
 }
 
@@ -61,11 +67,13 @@ struct Calls {
 struct Entry {
     generation: u32,
     subject: Subject,
+    /// Bytes of the request, headers included.
+    size: usize,
     deadline: Deadline,
     grace: Duration,
     /// Which of the connection's lives the request belongs to.
     epoch: u64,
-    /// When to give up, once that life is over.
+    /// When to end the call unless the connection is back.
     give_up: Option<Instant>,
     sender: oneshot::Sender<Outcome>,
 }
@@ -88,15 +96,16 @@ impl Replies {
         let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
         // Before subscribing, so that no denial is missed.
         let events = connection.subscribe_events();
-        let subscriber = connection.client().subscribe(format!("{prefix}>")).await?;
+        let inbox = Inbox::subscribe(connection, format!("{prefix}>")).await?;
         let shared = Arc::new(Shared {
             prefix,
             state: connection.state(),
+            refusals: connection.refusals(),
             calls: Mutex::default(),
             earlier: Notify::new(),
         });
         let reader = connection
-            .spawn(read(Arc::clone(&shared), subscriber, events))
+            .spawn(read(Arc::clone(&shared), inbox, events))
             .abort_handle();
         Ok(Self { shared, reader })
     }
@@ -191,14 +200,21 @@ impl Shared {
         self.fail(|_, _| true, |_| status.clone());
     }
 
-    /// Starts the clock of the calls whose connection is lost.
+    /// Starts the grace of the calls whose connection is lost, and ends it once the connection is
+    /// back: a handler may still be at work, and its answer arrives here. A reply that was lost
+    /// meanwhile costs its call the deadline; a call without one is ended after the grace, as nothing
+    /// else would end it.
     fn connection_changed(&self, state: ConnectionState) {
         let now = Instant::now();
         let mut calls = self.calls();
         // What was denied may be allowed now; if not, the server says so again.
         calls.dead = None;
         for (_, entry) in calls.waiting.iter_mut() {
-            if !state.is_connected() || entry.epoch < state.epoch {
+            // Replies go on arriving while the connection moves to another server.
+            let is_back = state.is_connected() || self.refusals.is_moving();
+            if is_back && entry.deadline != Deadline::NONE {
+                entry.give_up = None;
+            } else if !is_back || entry.epoch < state.epoch {
                 entry.give_up.get_or_insert(now + entry.grace);
             }
         }
@@ -224,10 +240,11 @@ impl Shared {
                 if entry.deadline.instant().is_some_and(|at| at <= now) {
                     return Ok(None);
                 }
-                Err(Status::unavailable(format!(
+                let lost = format!(
                     "the connection to NATS was lost while {} was under way",
                     entry.subject
-                )))
+                );
+                Err(Status::unavailable(self.refusals.because(&lost)))
             },
         );
         self.calls().set_alarm();
@@ -247,7 +264,7 @@ impl Calls {
 
 async fn read(
     shared: Arc<Shared>,
-    mut subscriber: Subscriber,
+    mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
     // Also if the task is dropped, with its runtime: callers on others have no timers of their own.
@@ -259,7 +276,11 @@ async fn read(
     loop {
         // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
         // without an end.
-        let at = shared.next_alarm();
+        let at = shared
+            .next_alarm()
+            .into_iter()
+            .chain(inbox.retry_at())
+            .min();
         if at != armed {
             armed = at;
             if let Some(at) = at {
@@ -268,21 +289,31 @@ async fn read(
         }
         tokio::select! {
             biased;
-            message = subscriber.next() => match message {
+            message = inbox.next() => match message {
                 Some(message) => {
                     shared.deliver(message);
                     // They come in rows. Its turn ends by tokio's own limit.
-                    while let Some(Some(message)) = subscriber.next().now_or_never() {
+                    while let Some(Some(message)) = inbox.next().now_or_never() {
                         shared.deliver(message);
                     }
                 }
                 None => return,
             },
             // It has to be set anew, even to the same time.
-            () = &mut alarm, if armed.is_some() => armed = None,
+            () = &mut alarm, if armed.is_some() => {
+                armed = None;
+                if inbox.try_again().await {
+                    shared.calls().dead = None;
+                }
+            }
             () = shared.earlier.notified() => {}
             event = events.recv() => match event {
-                Ok(event) => on_event(shared, &event),
+                Ok(ConnectionEvent::TooManySubscriptions { error }) => {
+                    if let Some(status) = inbox.refused(&error) {
+                        shared.fail_all_from_now_on(&status);
+                    }
+                }
+                Ok(event) => shared.on_event(&event),
                 // What was missed can only be denials; those calls end at their deadlines.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -292,9 +323,11 @@ async fn read(
                 if changed.is_err() || state.is_closed() {
                     return;
                 }
+                inbox.follow().await;
                 shared.connection_changed(state);
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
+                    inbox.reconnected();
                     shared.each_session(|session| session.mailbox.reconnected());
                 }
             }
@@ -318,43 +351,6 @@ impl Drop for Reading {
         let status = Status::unavailable("the connection to NATS is closed");
         self.0.fail_all_from_now_on(&status);
     }
-}
-
-fn on_event(shared: &Shared, event: &ConnectionEvent) {
-    match event {
-        ConnectionEvent::PublishDenied { subject } => {
-            shared.fail(
-                |_, entry| entry.subject.as_str() == subject,
-                |_| denied(&format!("publish to {subject}")).not_started(),
-            );
-            shared.each_session(|session| {
-                let status = denied(&format!("publish to {subject}"));
-                session.mailbox.denied(subject, status);
-            });
-        }
-        ConnectionEvent::ReplyDenied { reply } => {
-            let id = reply.strip_prefix(&shared.prefix).and_then(parse_id);
-            shared.fail(
-                |slot, entry| id == Some((slot, entry.generation)),
-                |_| denied(&format!("use the reply subject {reply}")).not_started(),
-            );
-        }
-        ConnectionEvent::SubscribeDenied { subject, .. }
-            if subject.strip_suffix('>') == Some(&shared.prefix) =>
-        {
-            let status = denied(&format!(
-                "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
-            ));
-            shared.fail_all_from_now_on(&status);
-        }
-        _ => {}
-    }
-}
-
-fn denied(what: &str) -> Status {
-    Status::permission_denied(format!(
-        "the NATS server does not let this connection {what}"
-    ))
 }
 
 fn parse_id(id: &str) -> Option<(usize, u32)> {

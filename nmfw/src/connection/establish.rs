@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use super::Connection;
 use super::events::{EventHub, LOG};
 use super::options::ConnectOptions;
+use super::server_message::is_limit;
 use super::server_url::Servers;
 use crate::error::{Error, ErrorKind};
 
@@ -27,20 +28,23 @@ pub(super) async fn establish(
     let wait = options.wait_for_server;
     let hub = EventHub::new(servers.to_string());
     let capacity = options.subscription_capacity;
-    let options = client_options(options, &servers, &hub).await?;
+    // Without the hub's callback: the last of those being dropped is the end of the connection.
+    let bare = client_options(options, &servers, &hub).await?;
+    let options = hub.install(bare.clone());
 
     let started = Instant::now();
     let mut attempt: u32 = 1;
+    // One that the end of the time cuts short says less than the one before.
+    let mut last: Option<async_nats::ConnectError> = None;
     loop {
         let result = match wait.map(|limit| limit.saturating_sub(started.elapsed())) {
             None => options.clone().connect(servers.addresses()).await,
             Some(left) => {
                 let connecting = options.clone().connect(servers.addresses());
+                let timed_out = || async_nats::ConnectError::new(ConnectErrorKind::TimedOut);
                 tokio::time::timeout(left, connecting)
                     .await
-                    .unwrap_or_else(|_| {
-                        Err(async_nats::ConnectError::new(ConnectErrorKind::TimedOut))
-                    })
+                    .unwrap_or_else(|_| Err(last.take().unwrap_or_else(timed_out)))
             }
         };
         let error = match result {
@@ -57,7 +61,9 @@ pub(super) async fn establish(
                         "connected"
                     );
                 }
-                return Ok(Connection::new(client, hub, capacity));
+                let connection = Connection::new(client, hub, capacity);
+                connection.leave_lame_ducks(bare);
+                return Ok(connection);
             }
             Err(error) => error,
         };
@@ -79,6 +85,7 @@ pub(super) async fn establish(
             );
         }
         tokio::time::sleep(pause.min(left)).await;
+        last = Some(error);
         attempt = attempt.saturating_add(1);
     }
 }
@@ -154,6 +161,9 @@ async fn client_options(
             // The first connect has pauses of its own.
             return Duration::ZERO;
         }
+        if first.is_moving() && attempt <= MAX_HURRIED {
+            return Duration::ZERO;
+        }
         match &delay {
             Some(delay) => delay(attempt),
             None => backoff(
@@ -163,15 +173,19 @@ async fn client_options(
         }
     });
 
-    if let Some(choose) = options.reconnect_to_server {
-        let hub = Arc::clone(hub);
-        client = client.reconnect_to_server_callback(move |servers, info| {
-            // A choice comes with its own delay, so once closed there must be none, or the client
-            // would not be parked.
-            let choice = (!hub.current().is_closed()).then(|| choose(servers, info));
-            async move { choice?.await }
-        });
-    }
+    let choose = options.reconnect_to_server;
+    let asked = Arc::clone(hub);
+    client = client.reconnect_to_server_callback(move |servers, info| {
+        // A second connection has these options, too.
+        if !asked.is_connected() {
+            asked.refusal.note(&servers);
+        }
+        // A choice comes with its own delay, so once closed there must be none, or the client would
+        // not be parked.
+        let choose = choose.as_ref().filter(|_| !asked.current().is_closed());
+        let choice = choose.map(|choose| choose(servers, info));
+        async move { choice?.await }
+    });
 
     if let Some(name) = options.name {
         client = client.name(name);
@@ -207,8 +221,11 @@ async fn client_options(
     if let Some(change) = options.client_options {
         client = change(client);
     }
-    Ok(hub.install(client))
+    Ok(client)
 }
+
+/// How many servers a connection that is being moved tries without a delay.
+const MAX_HURRIED: usize = 8;
 
 /// As good as for ever, and no overflow in anybody's arithmetic.
 const PARKED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -218,6 +235,17 @@ fn backoff(first: Duration, attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let ceiling = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
     ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// The server's own words, if it has said why it refuses.
+fn server_words(error: &async_nats::ConnectError) -> Option<String> {
+    causes(error).find_map(|cause| match cause.downcast_ref()? {
+        async_nats::ServerError::AuthorizationViolation => {
+            Some("Authorization Violation".to_owned())
+        }
+        async_nats::ServerError::Other(text) => Some(text.clone()),
+        async_nats::ServerError::SlowConsumer(_) => None,
+    })
 }
 
 /// What an error of async-nats is about. It says `Io` of nearly everything, so the causes count.
@@ -230,6 +258,7 @@ fn classify(error: &async_nats::ConnectError) -> ErrorKind {
         ConnectErrorKind::ServerParse => ErrorKind::InvalidUrl,
         _ if causes(error).any(is_tls) => ErrorKind::Tls,
         _ if causes(error).any(is_authorization) => ErrorKind::Authorization,
+        _ if server_words(error).is_some_and(|words| is_limit(&words)) => ErrorKind::Limit,
         _ => ErrorKind::Connect,
     }
 }
@@ -260,9 +289,26 @@ fn is_authorization(cause: &(dyn StdError + 'static)) -> bool {
     }
 }
 
-/// A server that is down comes back; a wrong password stays wrong.
+/// Whether another attempt can do better: a server that is down comes back, and a limit is free again
+/// when another client leaves; a wrong password stays wrong.
 fn worth_retrying(kind: ErrorKind) -> bool {
-    kind == ErrorKind::Connect
+    matches!(kind, ErrorKind::Connect | ErrorKind::Limit)
+}
+
+/// Whether the server has answered the TLS handshake with plain text, as it does when it refuses the
+/// connection before.
+fn is_plain_text(cause: &(dyn StdError + 'static)) -> bool {
+    let inside = cause
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    let inside = inside.and_then(|inside| inside.downcast_ref::<rustls::Error>());
+    let rustls = cause.downcast_ref::<rustls::Error>().or(inside);
+    matches!(
+        rustls,
+        Some(rustls::Error::InvalidMessage(
+            rustls::InvalidMessage::InvalidContentType
+        ))
+    )
 }
 
 fn explain(
@@ -272,7 +318,20 @@ fn explain(
     attempts: u32,
     elapsed: Duration,
 ) -> Error {
+    let tried = format!(
+        "({attempts} {} in {elapsed:.1?})",
+        if attempts == 1 { "attempt" } else { "attempts" }
+    );
+    let words = server_words(&error);
     let message = match kind {
+        ErrorKind::Limit => format!(
+            "{servers} refused the connection {tried}: raise the limit of the NATS server or of the \
+             account, or close other connections"
+        ),
+        ErrorKind::Tls if causes(&error).any(is_plain_text) => format!(
+            "no TLS connection to {servers}: it answered without TLS, as a NATS server does that \
+             does not use TLS as configured here, or that has reached its max_connections"
+        ),
         ErrorKind::Authorization => format!(
             "{servers} refused the login: check user, password, token or credentials file, and \
              that the account may connect"
@@ -283,14 +342,17 @@ fn explain(
              here"
         ),
         ErrorKind::Connect => format!(
-            "cannot connect to {servers} ({attempts} {} in {elapsed:.1?}): is a NATS server running \
-             there, and can it be reached from here?",
-            if attempts == 1 { "attempt" } else { "attempts" }
+            "cannot connect to {servers} {tried}: is a NATS server running there, and can it be \
+             reached from here?"
         ),
         ErrorKind::Credentials => format!(
             "cannot log in to {servers}: the callback that signs or gives the credentials failed"
         ),
         _ => format!("cannot connect to {servers}"),
+    };
+    let message = match words {
+        Some(words) => format!("{message}; the NATS server says {words:?}"),
+        None => message,
     };
     Error::new(kind, message).with_source(error)
 }

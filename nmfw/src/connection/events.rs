@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use async_nats::{ClientError, Event, ServerError, Statistics};
 use tokio::sync::{broadcast, watch};
 
+use super::event::ConnectionEvent;
+use super::refusal::Refusal;
+use super::server_message::ServerMessage;
 use super::violation::Violation;
 use crate::metrics;
 
@@ -18,51 +21,6 @@ const EVENT_CAPACITY: usize = 256;
 /// Slow consumers are reported at most this often: async-nats has one event for every message it
 /// drops, and hundreds of thousands of them would push out everything else.
 const SLOW_CONSUMER_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Something that happened on a connection.
-///
-/// Received from [`Connection::subscribe_events`](super::Connection::subscribe_events).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectionEvent {
-    /// Connected, for the first time or again.
-    Connected,
-    /// The connection is lost. It is being re-established unless [`Closed`](Self::Closed) follows.
-    Disconnected,
-    /// The connection is gone for good: closed on purpose, or given up after `max_reconnects`.
-    Closed,
-    /// The server will shut down soon and has asked its clients to move on.
-    LameDuck,
-    /// Messages were dropped because a subscription's buffer was full. At most one a second.
-    SlowConsumer {
-        /// async-nats' number of the subscription that dropped last.
-        subscription: u64,
-        /// Messages dropped since the last such event, on any subscription of the connection.
-        dropped: u64,
-    },
-    /// The server does not let this connection publish to the subject. The message is lost.
-    PublishDenied {
-        /// The subject published to.
-        subject: String,
-    },
-    /// The server does not let this connection publish with this reply subject. The message is
-    /// lost.
-    ReplyDenied {
-        /// The reply subject of the message.
-        reply: String,
-    },
-    /// The server does not let this connection subscribe to the subject. Nothing will arrive.
-    SubscribeDenied {
-        /// The subject subscribed to.
-        subject: String,
-        /// The queue group, if the subscription had one.
-        queue: Option<String>,
-    },
-    /// Any other error that the server sent, in its words.
-    ServerError(String),
-    /// An error inside the client, such as a failed attempt to reconnect.
-    ClientError(String),
-}
 
 /// Whether a connection is up, and how often it has been.
 ///
@@ -74,8 +32,8 @@ pub struct ConnectionState {
     pub status: ConnectionStatus,
     /// Grows with every (re)connect and is never reused: 0 before the first, then 1 and more.
     ///
-    /// Requests sent under one epoch can get no reply under a later one if the server in between
-    /// lost them. It can skip numbers.
+    /// A reply to a request of one epoch may be lost if it was sent before the next one began. It can
+    /// skip numbers.
     pub epoch: u64,
 }
 
@@ -119,6 +77,11 @@ pub(super) struct EventHub {
     slow: Mutex<SlowConsumers>,
     /// Client errors since it was last connected.
     failures: AtomicU64,
+    pub(super) refusal: Refusal,
+    /// The life of the connection whose server is about to shut down.
+    lame_duck: watch::Sender<u64>,
+    /// The connection is being moved on purpose.
+    is_moving: AtomicBool,
 }
 
 #[derive(Default)]
@@ -143,6 +106,9 @@ impl EventHub {
             statistics: OnceLock::new(),
             slow: Mutex::default(),
             failures: AtomicU64::new(0),
+            refusal: Refusal::default(),
+            lame_duck: watch::Sender::new(0),
+            is_moving: AtomicBool::new(false),
         })
     }
 
@@ -160,6 +126,39 @@ impl EventHub {
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
+    }
+
+    pub(super) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Changes when a server says that it is about to shut down, to the epoch of its connection.
+    pub(super) fn lame_ducks(&self) -> watch::Receiver<u64> {
+        self.lame_duck.subscribe()
+    }
+
+    /// Wakes all that wait for a change of the state, though there is none.
+    pub(super) fn wake(&self) {
+        self.state.send_modify(|_| {});
+    }
+
+    /// Makes new calls wait, as the connection is about to be moved.
+    pub(super) fn hold(&self) {
+        self.is_moving.store(true, Ordering::Release);
+        self.set(ConnectionStatus::Disconnected, 0);
+    }
+
+    /// Ends [`hold`](Self::hold), whether the connection was moved or not.
+    pub(super) fn release(&self, client: &async_nats::Client) {
+        self.is_moving.store(false, Ordering::Release);
+        if client.connection_state() == async_nats::connection::State::Connected {
+            self.set(ConnectionStatus::Connected, 0);
+        }
+    }
+
+    /// Whether the connection is being moved on purpose: then there is nothing to wait for.
+    pub(super) fn is_moving(&self) -> bool {
+        self.is_moving.load(Ordering::Acquire)
     }
 
     /// Makes the state true at the moment when connecting returns, although the first `Connected`
@@ -206,6 +205,7 @@ impl EventHub {
                     .map_or(1, |statistics| connects(statistics));
                 self.set(ConnectionStatus::Connected, epoch);
                 self.failures.store(0, Ordering::Relaxed);
+                self.refusal.clear();
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
@@ -215,11 +215,20 @@ impl EventHub {
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
-                tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                if self.is_moving() {
+                    tracing::debug!(target: LOG, servers, "moving to another server");
+                } else {
+                    tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                }
                 self.emit(ConnectionEvent::Disconnected);
             }
             Event::LameDuckMode => {
                 tracing::info!(target: LOG, servers, "the server is about to shut down");
+                let epoch = self.current().epoch;
+                self.lame_duck.send_if_modified(|lame_duck| {
+                    // It is said more than once.
+                    std::mem::replace(lame_duck, epoch) != epoch
+                });
                 self.emit(ConnectionEvent::LameDuck);
             }
             Event::Draining => tracing::debug!(target: LOG, servers, "draining"),
@@ -232,8 +241,8 @@ impl EventHub {
             Event::SlowConsumer(sid) => self.slow_consumer(*sid),
             Event::ServerError(ServerError::SlowConsumer(sid)) => self.slow_consumer(*sid),
             Event::ServerError(ServerError::Other(text)) => self.server_error(text),
-            Event::ServerError(error @ ServerError::AuthorizationViolation) => {
-                self.server_error(&error.to_string());
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                self.server_error("Authorization Violation");
             }
             Event::ClientError(error) => {
                 let error = error.to_string();
@@ -249,22 +258,44 @@ impl EventHub {
 
     fn server_error(&self, text: &str) {
         let servers = self.servers.as_str();
-        let event = match Violation::parse(text) {
-            Some(Violation::Publish { subject }) => {
+        let event = match ServerMessage::parse(text) {
+            ServerMessage::Violation(Violation::Publish { subject }) => {
                 tracing::error!(target: LOG, servers, subject, "publishing is not permitted");
                 ConnectionEvent::PublishDenied { subject }
             }
-            Some(Violation::Reply { reply }) => {
+            ServerMessage::Violation(Violation::Reply { reply }) => {
                 tracing::error!(target: LOG, servers, reply, "this reply subject is not permitted");
                 ConnectionEvent::ReplyDenied { reply }
             }
-            Some(Violation::Subscribe { subject, queue }) => {
+            ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
                 tracing::error!(
                     target: LOG, servers, subject, queue, "subscribing is not permitted"
                 );
                 ConnectionEvent::SubscribeDenied { subject, queue }
             }
-            None => {
+            ServerMessage::TooManySubscriptions => {
+                tracing::error!(target: LOG, servers, error = text, "a subscription was refused");
+                let error = text.to_owned();
+                ConnectionEvent::TooManySubscriptions { error }
+            }
+            ServerMessage::PayloadTooLarge => {
+                tracing::error!(
+                    target: LOG, servers, error = text,
+                    "the server takes less than the max_payload that it announced: a quarter of it is \
+                     taken for the largest payload from now on"
+                );
+                self.refusal.lower_max_payload();
+                self.refusal.set(text);
+                // The server reads nothing more, which shows a moment later: a request that was sent
+                // meanwhile would wait for its deadline.
+                self.set(ConnectionStatus::Disconnected, 0);
+                let error = text.to_owned();
+                ConnectionEvent::PayloadTooLarge { error }
+            }
+            meaning @ (ServerMessage::Closing | ServerMessage::Other) => {
+                if meaning == ServerMessage::Closing {
+                    self.refusal.set(text);
+                }
                 tracing::error!(target: LOG, servers, error = text, "the server reports an error");
                 ConnectionEvent::ServerError(text.to_owned())
             }

@@ -4,30 +4,38 @@ mod context_file;
 mod credentials;
 mod environment;
 mod establish;
+mod event;
 mod events;
 mod options;
+mod refusal;
+mod relocation;
+mod round_trip;
 mod secret;
+mod server_message;
 mod server_url;
 mod tls;
 mod violation;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-pub use events::{ConnectionEvent, ConnectionState, ConnectionStatus};
+pub use event::ConnectionEvent;
+pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
+pub(crate) use relocation::{Follower, Place, Stage};
 pub use server_url::IntoServers;
 
 use crate::Status;
 use crate::client::Replies;
 use crate::error::{Error, ErrorKind};
 use events::EventHub;
+use relocation::Relocation;
 
 /// What async-nats has by default.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
@@ -103,6 +111,17 @@ struct Inner {
     replies: OnceCell<Arc<Replies>>,
     /// Where it was made, unless that was outside of any.
     runtime: Option<Handle>,
+    relocation: Arc<Relocation>,
+    /// The task that moves the connection to another server.
+    mover: OnceLock<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(mover) = self.mover.get() {
+            mover.abort();
+        }
+    }
 }
 
 impl Connection {
@@ -123,14 +142,36 @@ impl Connection {
             subscription_capacity: subscription_capacity.unwrap_or(SUBSCRIPTION_CAPACITY),
             replies: OnceCell::new(),
             runtime: Handle::try_current().ok(),
+            relocation: Arc::default(),
+            mover: OnceLock::new(),
         }))
+    }
+
+    /// Moves to another server whenever the present one is about to shut down.
+    fn leave_lame_ducks(&self, options: async_nats::ConnectOptions) {
+        // It is called once.
+        _ = self.0.mover.set(relocation::watch(self, options));
+    }
+
+    /// Waits until the server of the second connection, if the first is moving, has sent all that it
+    /// is to send.
+    pub(crate) async fn pass_second(&self) {
+        relocation::pass_second(self).await;
+    }
+
+    /// Returns what keeps a subscription with the connection when that moves to another server; to be
+    /// called before it is made. A change of [`state`](Self::state) wakes for each stage of a move. Below
+    /// `fence`, a subject, this connection may subscribe.
+    pub(crate) fn follow(&self, fence: Option<String>) -> Follower {
+        self.0.relocation.follow(fence)
     }
 
     /// Uses a connection that async-nats made.
     ///
     /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
     /// connecting, so here there are none. A subject that the server denies then shows as a
-    /// time-out, and [`state`](Self::state) does not change when the connection is lost.
+    /// time-out, [`state`](Self::state) does not change when the connection is lost, and it is not moved
+    /// when its server is about to shut down.
     pub fn from_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);
@@ -166,9 +207,33 @@ impl Connection {
         self.0.hub.is_connected()
     }
 
+    /// Returns why there is no connection at this moment, in the server's own words if it has said so;
+    /// `None` while there is one.
+    pub(crate) fn loss(&self) -> Option<String> {
+        let refusals = self.refusals();
+        // A connection that is being moved is back in a moment, and its calls arrive meanwhile.
+        let is_lost = !self.is_connected() && !refusals.is_moving();
+        is_lost.then(|| refusals.because("the connection to NATS is lost"))
+    }
+
     /// The largest payload, in bytes, that the server takes. Can change on reconnect.
+    ///
+    /// The server announces it. That an account or a user may send less shows only when the server
+    /// closes the connection, with [`ConnectionEvent::PayloadTooLarge`]; each time the size becomes a
+    /// quarter of what it was.
     pub fn max_payload(&self) -> usize {
-        self.0.client.max_payload()
+        let announced = self.0.client.max_payload();
+        self.0.hub.refusal.max_payload(announced)
+    }
+
+    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    pub(crate) fn because(&self, what: &str) -> String {
+        self.refusals().because(what)
+    }
+
+    /// Returns the server's own words, for tasks that must not keep the connection.
+    pub(crate) fn refusals(&self) -> Refusals {
+        Refusals(Arc::clone(&self.0.hub))
     }
 
     /// How many messages each of its subscriptions holds before it loses some.
@@ -262,6 +327,25 @@ impl Connection {
         _ = timeout(left(), drain).await;
         self.0.hub.close();
         flushed
+    }
+}
+
+/// The server's reasons to have closed a connection, or to refuse a new one.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusals(Arc<EventHub>);
+
+impl Refusals {
+    /// Whether the connection is being moved to another server, and back in a moment.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.0.is_moving()
+    }
+
+    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    pub(crate) fn because(&self, what: &str) -> String {
+        match self.0.refusal.words() {
+            Some(words) => format!("{what}: the NATS server says {words:?}"),
+            None => what.to_owned(),
+        }
     }
 }
 

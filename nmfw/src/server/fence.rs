@@ -63,7 +63,8 @@ impl Fence {
                 Err(_) => {
                     return Err(Error::new(
                         ErrorKind::TimedOut,
-                        format!("the NATS server did not answer within {limit:?}"),
+                        self.connection
+                            .because(&format!("the NATS server did not answer within {limit:?}")),
                     ));
                 }
             }

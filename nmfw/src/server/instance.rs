@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::Subject;
 use futures_util::{StreamExt, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -100,6 +100,8 @@ pub(crate) struct Lifecycle {
     pub(crate) refusals: Arc<Semaphore>,
     /// While they fail, no calls are started.
     pub(crate) checks: Arc<Checks>,
+    /// Wakes the task that watches over the server's subscriptions when one was made again.
+    pub(super) resubscribed: Arc<Notify>,
     /// The server takes calls, or did.
     pub(super) has_started: Arc<AtomicBool>,
 }
@@ -108,6 +110,7 @@ impl Lifecycle {
     pub(crate) fn new(checks: Checks) -> Self {
         Self {
             checks: Arc::new(checks),
+            resubscribed: Arc::default(),
             has_started: Arc::default(),
             draining: Arc::new(CancellationToken::new()),
             forced: CancellationToken::new(),
@@ -130,14 +133,15 @@ impl Lifecycle {
         self.was_cut.load(Ordering::Acquire)
     }
 
-    pub(super) fn health(&self, is_connected: bool) -> Health {
+    /// `loss` says why there is no connection, if so.
+    pub(super) fn health(&self, loss: Option<&str>) -> Health {
         let has_started = self.has_started.load(Ordering::Relaxed);
         let unwilling = if self.draining.is_cancelled() {
             Some("the server is stopping")
         } else {
             (!has_started).then_some("the server is starting")
         };
-        self.checks.health(unwilling, is_connected)
+        self.checks.health(unwilling, loss)
     }
 }
 
@@ -197,11 +201,8 @@ impl Instance {
 
     /// How this instance is: the same as all others of the server.
     pub(super) fn health(&self) -> Health {
-        let is_connected = self
-            .connection
-            .as_ref()
-            .is_none_or(Connection::is_connected);
-        self.lifecycle.health(is_connected)
+        let loss = self.connection.as_ref().and_then(Connection::loss);
+        self.lifecycle.health(loss.as_deref())
     }
 
     /// The endpoint of a method, unless it is not served here. Two crates may have generated the same

@@ -22,6 +22,7 @@ mod selection;
 mod service;
 mod sessions;
 mod stats;
+mod subscriptions;
 mod watch;
 mod work;
 mod workers;
@@ -263,7 +264,8 @@ impl Server {
     /// # Errors
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) if a service is set up wrongly,
     /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server does not allow a
-    /// subscription that is needed, [`Closed`](ErrorKind::Closed) or
+    /// subscription that is needed, [`Limit`](ErrorKind::Limit) if the connection has as many
+    /// subscriptions as the server, the account or the user allows, [`Closed`](ErrorKind::Closed) or
     /// [`TimedOut`](ErrorKind::TimedOut) if it cannot be reached any more,
     /// [`Other`](ErrorKind::Other) if the address for metrics cannot be listened on.
     pub async fn start(self) -> Result<Running, Error> {
@@ -289,7 +291,7 @@ impl Server {
             None => None,
             Some(address) => {
                 let (connection, lifecycle) = (self.connection.clone(), lifecycle.clone());
-                let health = move || lifecycle.health(connection.is_connected());
+                let health = move || lifecycle.health(connection.loss().as_deref());
                 Some(monitor::Monitor::start(address, health).await?)
             }
         };

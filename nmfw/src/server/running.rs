@@ -18,13 +18,10 @@ use super::{
     fence::Fence,
     gauges,
     health::{self, Health},
-    work::{MAX_ROUND_TRIP, Work},
+    subscriptions::Subscriptions,
+    work::Work,
 };
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind};
-
-/// How long to wait for denials of what a round trip has shown to be processed. async-nats hands
-/// events on in a task of its own, so that one can come a moment after the message that followed it.
-const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
+use crate::{Connection, Error, error::ErrorKind};
 
 /// A server at work, made by [`Server::start`](super::Server::start).
 ///
@@ -92,34 +89,15 @@ impl Running {
         // So that nobody calls an instance that is not ready, if that is known.
         lifecycle.checks.make().await;
 
-        let mut events = connection.subscribe_events();
+        let mut subscriptions = Subscriptions::of(&connection, &instances, &lifecycle);
         let mut work = Work::new(connection.clone(), lifecycle.clone(), grace);
-        let first = &instances[0];
-        let mut fence = Fence::new(&work.connection, &first.base, &first.id).await?;
-        for instance in &instances {
-            work.serve(instance).await?;
-        }
-        fence.pass(MAX_ROUND_TRIP).await?;
-        // Only now, so that who finds a service can call it.
-        for instance in &instances {
-            let client = work.connection.client();
-            let responder = discovery::responder(instance, client).await?;
-            work.discovery.spawn(responder);
-            let responder = health::responder(instance, client).await?;
-            work.discovery.spawn(responder);
-        }
-        fence.pass(MAX_ROUND_TRIP).await?;
-        let ours = Subjects::of(&instances);
-        let denied = async {
-            while let Ok(event) = events.recv().await {
-                ours.check(&event)?;
+        let fence = match subscribe(&instances, &mut work, &mut subscriptions).await {
+            Ok(fence) => fence,
+            Err(error) => {
+                work.abandon().await;
+                return Err(error);
             }
-            Ok(())
         };
-        // None is what is hoped for. One that is later still ends the server by itself.
-        if let Ok(Err(error)) = tokio::time::timeout(MAX_EVENT_DELAY, denied).await {
-            return Err(error);
-        }
 
         let services: Vec<_> = instances.iter().map(|i| ServedService::of(i)).collect();
         for service in &services {
@@ -139,7 +117,7 @@ impl Running {
             let checking = async move { checks.repeat().await };
             let _checking = AbortOnDropHandle::new(tokio::spawn(checking));
             let _sampling = AbortOnDropHandle::new(tokio::spawn(gauges::sample(instances)));
-            let outcome = work.until_the_end(fence, events, ours).await;
+            let outcome = work.until_the_end(fence, subscriptions).await;
             // Nobody may be interested any more.
             _ = ended.send(Some(outcome));
         });
@@ -186,7 +164,7 @@ impl Running {
     /// what it knows by itself.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.lifecycle.health(self.connection.is_connected())
+        self.lifecycle.health(self.connection.loss().as_deref())
     }
 
     /// Tells the server to stop gracefully: see [`Server`](super::Server#how-a-server-stops). Does not
@@ -208,7 +186,8 @@ impl Running {
     /// # Errors
     /// If it ended by itself: [`Closed`](ErrorKind::Closed) when the connection is gone for good,
     /// [`PermissionDenied`](ErrorKind::PermissionDenied) when the NATS server took a permission
-    /// away.
+    /// away, [`Limit`](ErrorKind::Limit) when after a reconnect it refuses subscriptions that are over
+    /// its limit.
     pub async fn join(self) -> Result<(), Error> {
         self.ended().await.map(drop)
     }
@@ -282,6 +261,30 @@ impl ServedService {
     }
 }
 
+/// Subscribes to all that the instances need, and returns when the NATS server has accepted it.
+async fn subscribe(
+    instances: &[Arc<Instance>],
+    work: &mut Work,
+    subscriptions: &mut Subscriptions,
+) -> Result<Fence, Error> {
+    let first = &instances[0];
+    let mut fence = Fence::new(&work.connection, &first.base, &first.id).await?;
+    for instance in instances {
+        work.serve(instance).await?;
+    }
+    subscriptions.confirm(&mut fence).await?;
+    // Only now, so that a service that is found can be called.
+    for instance in instances {
+        let client = work.connection.client();
+        let responder = discovery::responder(instance, client).await?;
+        work.discovery.spawn(responder);
+        let responder = health::responder(instance, client).await?;
+        work.discovery.spawn(responder);
+    }
+    subscriptions.confirm(&mut fence).await?;
+    Ok(fence)
+}
+
 async fn wait_for_connection(connection: &Connection) -> Result<(), Error> {
     let mut state = connection.state();
     let state = state
@@ -293,42 +296,5 @@ async fn wait_for_connection(connection: &Connection) -> Result<(), Error> {
             ErrorKind::Closed,
             "the connection to NATS is closed",
         )),
-    }
-}
-
-/// The subjects that a server cannot do without.
-pub(super) struct Subjects(Vec<String>);
-
-impl Subjects {
-    fn of(instances: &[Arc<Instance>]) -> Self {
-        let own = |instance: &Arc<Instance>| {
-            let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
-            let own = |what| crate::subject::instance(&instance.base, &instance.id, what);
-            // Where sessions are opened is not among them: without, there is still base mode.
-            endpoints
-                .chain([own("fence.*"), own("s.*")])
-                .chain(discovery::subjects(instance))
-                .collect::<Vec<_>>()
-        };
-        Self(instances.iter().flat_map(own).collect())
-    }
-
-    pub(super) fn check(&self, event: &ConnectionEvent) -> Result<(), Error> {
-        match event {
-            ConnectionEvent::SubscribeDenied { subject, .. } if self.0.contains(subject) => {
-                Err(Error::new(
-                    ErrorKind::PermissionDenied,
-                    format!(
-                        "the NATS server does not let this connection subscribe to {subject}: \
-                         a service needs to subscribe to its own subjects and to $SRV.>"
-                    ),
-                ))
-            }
-            ConnectionEvent::Closed => Err(Error::new(
-                ErrorKind::Closed,
-                "the connection to NATS was closed",
-            )),
-            _ => Ok(()),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Message;
 use futures_util::FutureExt;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::mpsc,
     task::{JoinSet, unconstrained},
     time::Instant,
 };
@@ -16,10 +16,11 @@ use super::{
     fence::Fence,
     instance::Endpoint,
     intake::Intake,
-    running::{End, Ending, Subjects},
+    running::{End, Ending},
     sessions::{self, Sessions},
+    subscriptions::Subscriptions,
 };
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, headers, subject};
+use crate::{Connection, Error, error::ErrorKind, headers, subject};
 
 /// How long the NATS server may take to process what a starting or stopping server sends it.
 pub(super) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
@@ -52,15 +53,30 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
+        let mut packets = JoinSet::new();
+        // Intakes, which follow checks, follow the connection by the same way.
+        let (mut state, checks) = (connection.state(), Arc::clone(&lifecycle.checks));
+        packets.spawn(async move {
+            while state.changed().await.is_ok() {
+                checks.wake();
+            }
+        });
         Self {
             connection,
             lifecycle,
             grace,
             readers: JoinSet::new(),
-            packets: JoinSet::new(),
+            packets,
             discovery: JoinSet::new(),
             fenced: CancellationToken::new(),
             asked: mpsc::channel(1),
+        }
+    }
+
+    /// Gives all subscriptions up, so that the next start on the connection does not meet them.
+    pub(super) async fn abandon(mut self) {
+        for tasks in [&mut self.readers, &mut self.packets, &mut self.discovery] {
+            tasks.shutdown().await;
         }
     }
 
@@ -83,8 +99,8 @@ impl Work {
         sessions: Option<Arc<Sessions>>,
     ) -> Result<(), Error> {
         let group = endpoint.limits.queue_group.clone();
-        let client = self.connection.client();
-        let intake = Intake::new(instance, client, endpoint.subject.clone(), group).await?;
+        let subject = endpoint.subject.clone();
+        let intake = Intake::new(instance, &self.connection, subject, group).await?;
         let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
         self.readers.spawn(async move {
@@ -115,7 +131,8 @@ impl Work {
             .spawn(sessions::packets(Arc::clone(sessions), packets));
         if let Some(group) = sessions.queue_group() {
             let open = subject::open(&instance.base);
-            let opening = Intake::new(instance, client, open, Some(group.to_owned())).await?;
+            let group = Some(group.to_owned());
+            let opening = Intake::new(instance, &self.connection, open, group).await?;
             let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
             let sessions = Arc::clone(sessions);
             self.readers
@@ -127,41 +144,35 @@ impl Work {
     pub(super) async fn until_the_end(
         mut self,
         mut fence: Fence,
-        mut events: broadcast::Receiver<ConnectionEvent>,
-        ours: Subjects,
+        mut subscriptions: Subscriptions,
     ) -> Result<Ending, End> {
         let draining = self.lifecycle.draining.clone();
         let failure = async {
-            loop {
-                let error = match events.recv().await {
-                    Ok(event) => ours.check(&event).err(),
-                    Err(broadcast::error::RecvError::Lagged(_)) => None,
-                    Err(broadcast::error::RecvError::Closed) => {
-                        ours.check(&ConnectionEvent::Closed).err()
-                    }
-                };
-                if let Some(error) = error {
-                    return End(error.kind(), error.to_string());
-                }
-            }
+            let error = subscriptions.watch(&mut fence).await;
+            End(error.kind(), error.to_string())
         };
         let outcome = tokio::select! {
             () = draining.cancelled() => Ok(()),
             end = failure => Err(end),
         };
         draining.cancel();
-        let lost = matches!(&outcome, Err(End(ErrorKind::Closed, _)));
-        let ending = self.drain(&mut fence, lost).await;
+        let cause = outcome.as_ref().err().map(|End(kind, _)| *kind);
+        let ending = self.drain(&mut fence, cause).await;
         outcome.map(|()| ending)
     }
 
     /// Ends everything: first the intake, then the work, then the sending of its answers.
-    async fn drain(&mut self, fence: &mut Fence, connection_lost: bool) -> Ending {
+    ///
+    /// `cause` is the error that ends the server, if it ends by itself.
+    async fn drain(&mut self, fence: &mut Fence, cause: Option<ErrorKind>) -> Ending {
+        let connection_lost = cause == Some(ErrorKind::Closed);
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
         let forced = self.lifecycle.forced.clone();
-        // A connection that is lost may come back, but little is gained by waiting for it.
-        let round_trip = if self.connection.state().borrow().is_connected() {
+        // A connection that is lost may come back, and a fence whose subscription was refused may be
+        // answered, but little is gained by waiting for it.
+        let is_answered = cause != Some(ErrorKind::Limit);
+        let round_trip = if is_answered && self.connection.is_connected() {
             MAX_ROUND_TRIP
         } else {
             MAX_FORCED_ROUND_TRIP
@@ -175,7 +186,9 @@ impl Work {
                 // Nobody sends; it ends when the last reader drops its sender.
                 drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
                 self.asked.1.recv().await;
-                if let Err(error) = fence.pass(MAX_ROUND_TRIP).await {
+                let (first, ()) =
+                    tokio::join!(fence.pass(MAX_ROUND_TRIP), self.connection.pass_second());
+                if let Err(error) = first {
                     tracing::warn!(%error, "requests on their way may be lost");
                 }
             };

@@ -17,11 +17,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Takes a place, before the request is sent, until the deadline. `grace` is how long the reply
-    /// may still come once the connection was lost.
+    /// Takes a place, before a request of `size` bytes is sent, until the deadline. `grace` is how long
+    /// the connection may be lost meanwhile.
     pub(crate) fn register(
         replies: Arc<Replies>,
         subject: &Subject,
+        size: usize,
         deadline: Deadline,
         grace: Duration,
     ) -> Result<Self, Status> {
@@ -33,7 +34,8 @@ impl Waiting {
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
-                return Err(status.clone());
+                // Nothing is sent.
+                return Err(status.clone().not_started());
             }
             if let Some(end) = deadline.instant()
                 && calls.alarm.is_none_or(|alarm| end < alarm)
@@ -46,6 +48,7 @@ impl Waiting {
             let slot = calls.waiting.insert(Entry {
                 generation,
                 subject: subject.clone(),
+                size,
                 deadline,
                 grace,
                 epoch,

@@ -160,6 +160,11 @@ impl Checks {
             .send_if_modified(|is_ready| std::mem::replace(is_ready, is_healthy) != is_healthy);
     }
 
+    /// Wakes all that follow [`is_ready`](Self::is_ready), as there is something else to follow.
+    pub(super) fn wake(&self) {
+        self.is_ready.send_modify(|_| {});
+    }
+
     pub(super) fn is_ready(&self) -> watch::Receiver<bool> {
         self.is_ready.subscribe()
     }
@@ -193,15 +198,12 @@ impl Checks {
     }
 
     /// What the checks have said, and what the server knows by itself.
-    pub(super) fn health(&self, unwilling: Option<&str>, is_connected: bool) -> Health {
+    pub(super) fn health(&self, unwilling: Option<&str>, loss: Option<&str>) -> Health {
         let failures = self.failures();
         let failure = |i: usize| failures.get(i).cloned().flatten();
         let own = self.all.iter().enumerate();
         let own = own.map(|(i, (name, _))| (name.clone(), failure(i)));
-        let lost = (!is_connected).then(|| {
-            let error = "the connection to NATS is lost".to_owned();
-            ("nats".to_owned(), Some(error))
-        });
+        let lost = loss.map(|why| ("nats".to_owned(), Some(why.to_owned())));
         let unwilling = unwilling.map(|why| ("server".to_owned(), Some(why.to_owned())));
         let checks: Vec<_> = own
             .chain(lost)
@@ -261,13 +263,13 @@ mod tests {
         let checks = failing(&error);
         checks.make().await;
         assert!(checks.refusal().is_none());
-        assert_eq!(checks.health(None, true).status, Serving::Serving);
+        assert_eq!(checks.health(None, None).status, Serving::Serving);
         *error.lock().unwrap() = Some("no route");
         checks.make().await;
         let refusal = checks.refusal().unwrap();
         assert!(refusal.is_not_started());
         assert!(refusal.message().contains("database") && !refusal.message().contains("no route"));
-        let health = checks.health(None, true);
+        let health = checks.health(None, None);
         assert_eq!(health.status, Serving::NotServing);
         let text = serde_json::to_string(&health).unwrap();
         assert_eq!(
@@ -290,7 +292,7 @@ mod tests {
             panic!("told to") as Result<(), String>
         });
         checks.make().await;
-        let health = checks.health(None, true);
+        let health = checks.health(None, None);
         let errors: Vec<_> = health
             .checks
             .iter()
@@ -303,9 +305,9 @@ mod tests {
     fn what_the_server_knows_by_itself_counts() {
         let checks = Checks::default();
         assert_eq!(
-            checks.health(Some("stopping"), true).status,
+            checks.health(Some("stopping"), None).status,
             Serving::NotServing
         );
-        assert_eq!(checks.health(None, false).checks[0].name, "nats");
+        assert_eq!(checks.health(None, Some("lost")).checks[0].name, "nats");
     }
 }

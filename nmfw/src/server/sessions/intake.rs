@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{super::intake::Intake, Sessions};
-use crate::ConnectionEvent;
+use crate::{ConnectionEvent, Status};
 
 /// Where sessions are opened. As with requests, none that is on its way when the server stops
 /// stays without an answer.
@@ -73,6 +73,15 @@ pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Su
             }
             event = events.recv() => match event {
                 Ok(ConnectionEvent::SubscribeDenied { subject, .. }) => sessions.denied(&subject),
+                Ok(ConnectionEvent::PayloadTooLarge { error }) => {
+                    // They would send the same packet again and again. Clients open others, with
+                    // smaller packets.
+                    let text = format!(
+                        "the NATS server closed the service's connection and says {error:?}"
+                    );
+                    let status = Status::unavailable(text);
+                    sessions.each(|session| session.fail(status.clone()));
+                }
                 // Another one that was missed may be a denial, too; then OPENs meet a time-out.
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => {

@@ -1,0 +1,74 @@
+//! Events of the connection that end calls.
+
+use super::{Shared, parse_id};
+use crate::{ConnectionEvent, Status};
+
+impl Shared {
+    /// Ends the calls and sessions that an event of the connection concerns.
+    pub(super) fn on_event(&self, event: &ConnectionEvent) {
+        match event {
+            ConnectionEvent::PublishDenied { subject } => {
+                self.fail(
+                    |_, entry| entry.subject.as_str() == subject,
+                    |_| denied(&format!("publish to {subject}")).not_started(),
+                );
+                self.each_session(|session| {
+                    let status = denied(&format!("publish to {subject}"));
+                    session.mailbox.denied(subject, status);
+                });
+            }
+            ConnectionEvent::ReplyDenied { reply } => {
+                let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
+                self.fail(
+                    |slot, entry| id == Some((slot, entry.generation)),
+                    |_| denied(&format!("use the reply subject {reply}")).not_started(),
+                );
+            }
+            ConnectionEvent::SubscribeDenied { subject, .. }
+                if subject.strip_suffix('>') == Some(&self.prefix) =>
+            {
+                let status = denied(&format!(
+                    "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                ));
+                self.fail_all_from_now_on(&status);
+            }
+            ConnectionEvent::PayloadTooLarge { error } => {
+                self.payload_too_large(error);
+                // They would send the same packet again and again. Those that calls open next take
+                // smaller ones.
+                self.each_session(|session| {
+                    let text = format!("the NATS server closed the connection and says {error:?}");
+                    session.mailbox.fail(Status::unavailable(text));
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the largest request under way, as the server found one too large and closed the
+    /// connection. Whether it was this one is not certain, so it is not marked as not started.
+    fn payload_too_large(&self, words: &str) {
+        let largest = {
+            let calls = self.calls();
+            let largest = calls.waiting.iter().max_by_key(|(_, entry)| entry.size);
+            largest.map(|(slot, entry)| (slot, entry.generation))
+        };
+        self.fail(
+            |slot, entry| largest == Some((slot, entry.generation)),
+            |entry| {
+                Status::resource_exhausted(format!(
+                    "the NATS server closed the connection and says {words:?}: the request of {} \
+                     bytes to {} was the largest under way; the account or the user may send less \
+                     than the max_payload that the server announces",
+                    entry.size, entry.subject
+                ))
+            },
+        );
+    }
+}
+
+fn denied(what: &str) -> Status {
+    Status::permission_denied(format!(
+        "the NATS server does not let this connection {what}"
+    ))
+}

@@ -1,0 +1,371 @@
+//! [`Relocation`]: leaving a server that is about to shut down, without losing a message.
+//!
+//! A connection that is cut and made again at another server misses what is published meanwhile, and
+//! loses what the old server has sent or received by then. So a second connection, to another server,
+//! carries the subscriptions for that time:
+//!
+//! 1. Inboxes and queue groups are subscribed to on the second connection too.
+//! 2. Queue groups leave the first, which reads on until the server has sent all.
+//! 3. Calls that begin wait, what was published is flushed, and the first connection moves.
+//! 4. Queue groups join on the first connection again.
+//! 5. They leave the second, which reads on until its server has sent all, and is then closed.
+//!
+//! A reply that arrives on both is taken once, as its call waits for one. Subscriptions without a queue
+//! group other than inboxes are not carried, since each message would arrive twice; packets of
+//! sessions are sent again, and discovery asks again.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::RngExt as _;
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Connection, ConnectionEvent, ConnectionState, Inner,
+    events::{EventHub, LOG},
+    round_trip::round_trip,
+};
+
+/// The clients of a server leave within this time, so that they do not come to others at once. It
+/// is less than the shortest grace period that makes sense for a server.
+const MAX_DELAY: Duration = Duration::from_millis(500);
+
+/// How long the other servers of a cluster may take to learn of a subscription.
+const SPREAD: Duration = Duration::from_millis(250);
+
+/// How long to wait for the second connection, for the first to be back, and for whatever else is
+/// done within milliseconds unless something is wrong.
+const MAX_CONNECT: Duration = Duration::from_secs(5);
+const MAX_STEP: Duration = Duration::from_secs(2);
+
+/// The time after which the other servers are asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where subscriptions belong at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the first connection; there is no other.
+    #[default]
+    First,
+    /// On both.
+    Both,
+    /// Queue groups on the second, inboxes on both.
+    Second,
+    /// Queue groups on the first, inboxes on both: the second is about to be closed.
+    Leaving,
+}
+
+/// A stage of a relocation.
+#[derive(Clone, Default)]
+pub(crate) struct Stage {
+    /// Grows with every stage.
+    number: u64,
+    pub(crate) place: Place,
+    /// The second connection, unless all is in the first place.
+    pub(crate) second: Option<async_nats::Client>,
+    events: Option<Arc<EventHub>>,
+}
+
+/// State that a connection shares with the subscriptions that move with it.
+#[derive(Default)]
+pub(crate) struct Relocation {
+    stage: Mutex<Stage>,
+    followers: Mutex<Vec<Known>>,
+    followed: Notify,
+}
+
+/// A follower, as the relocation knows it.
+struct Known {
+    /// The stage that it has followed.
+    followed: Weak<AtomicU64>,
+    fence: Option<String>,
+}
+
+/// Follows a relocation with a subscription.
+pub(crate) struct Follower {
+    relocation: Arc<Relocation>,
+    followed: Arc<AtomicU64>,
+}
+
+impl Follower {
+    /// Returns the stage to be followed, unless it has been followed already.
+    pub(crate) fn due(&self) -> Option<Stage> {
+        let stage = self.relocation.stage();
+        (stage.number > self.followed.load(Ordering::Acquire)).then_some(stage)
+    }
+
+    /// Returns the present stage.
+    pub(crate) fn stage(&self) -> Stage {
+        self.relocation.stage()
+    }
+
+    /// Marks the stage as followed.
+    pub(crate) fn done(&self, stage: &Stage) {
+        self.followed.store(stage.number, Ordering::Release);
+        self.relocation.followed.notify_one();
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Follower")
+            .field(&self.relocation.stage().place)
+            .finish()
+    }
+}
+
+impl Relocation {
+    /// Adds a subscription that is about to be made on the first connection, and follows from then on.
+    /// Below `fence`, a subject, this connection may subscribe: see [`round_trip`].
+    pub(super) fn follow(self: &Arc<Self>, fence: Option<String>) -> Follower {
+        // What has begun before is followed, too.
+        let followed = Arc::new(AtomicU64::new(0));
+        let mut followers = self.followers();
+        followers.retain(|known| known.followed.strong_count() > 0);
+        followers.push(Known {
+            followed: Arc::downgrade(&followed),
+            fence,
+        });
+        drop(followers);
+        Follower {
+            relocation: Arc::clone(self),
+            followed,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        self.stage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn fence(&self) -> Option<String> {
+        let followers = self.followers();
+        let mut alive = followers
+            .iter()
+            .filter(|known| known.followed.strong_count() > 0);
+        alive.find_map(|known| known.fence.clone())
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a stage, and waits until all have followed. Returns `false` if some have not in time.
+    async fn enter(
+        &self,
+        hub: &EventHub,
+        place: Place,
+        second: Option<(&async_nats::Client, &Arc<EventHub>)>,
+    ) -> bool {
+        let number = {
+            let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            *stage = Stage {
+                number: stage.number + 1,
+                place,
+                second: second.map(|(client, _)| client.clone()),
+                events: second.map(|(_, hub)| Arc::clone(hub)),
+            };
+            stage.number
+        };
+        // Those that follow wait for changes of the state anyway.
+        hub.wake();
+        let all = async {
+            loop {
+                let followed = self.followed.notified();
+                let is_behind = |known: &Known| {
+                    let followed = known.followed.upgrade();
+                    followed.is_some_and(|followed| followed.load(Ordering::Acquire) < number)
+                };
+                if !self.followers().iter().any(is_behind) {
+                    return;
+                }
+                followed.await;
+            }
+        };
+        timeout(MAX_STEP, all).await.is_ok()
+    }
+}
+
+/// Starts the task that leaves servers which are about to shut down. It must be ended with the
+/// connection. `options` are those that the connection was made with.
+pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions) -> AbortHandle {
+    let weak = Arc::downgrade(&connection.0);
+    let mut lame_ducks = connection.0.hub.lame_ducks();
+    let watching = async move {
+        while lame_ducks.changed().await.is_ok() {
+            let epoch = *lame_ducks.borrow_and_update();
+            let delay = MAX_DELAY.mul_f64(rand::rng().random_range(0.0..1.0));
+            sleep(delay).await;
+            let Some(inner) = Weak::<Inner>::upgrade(&weak) else {
+                return;
+            };
+            let connection = Connection(inner);
+            let Inner {
+                hub, relocation, ..
+            } = &*connection.0;
+            let mut state = hub.state();
+            tokio::select! {
+                () = leave(&connection, &options, epoch) => {}
+                // It may be cut or closed by itself before.
+                _ = state.wait_for(ConnectionState::is_closed) => {}
+            }
+            // No call waits and nothing is left on a second connection, however it went.
+            hub.release(&connection.0.client);
+            relocation.enter(hub, Place::First, None).await;
+        }
+    };
+    connection.spawn(watching).abort_handle()
+}
+
+/// Moves the connection as soon as another server lets it in, unless its own has closed it before: then
+/// async-nats makes it again.
+async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, epoch: u64) {
+    let hub = &connection.0.hub;
+    let mut has_warned = false;
+    while hub.is_connected() && hub.current().epoch == epoch {
+        let second_hub = EventHub::new(format!("{}, while moving", hub.servers()));
+        match connect_second(&connection.0.client, options, &second_hub).await {
+            Ok(second) => return relocate(connection, second, &second_hub, epoch).await,
+            Err(error) if !has_warned => {
+                has_warned = true;
+                tracing::warn!(
+                    target: LOG, servers = hub.servers(), error,
+                    "no other server lets this connection in yet: it stays until the server closes it"
+                );
+            }
+            Err(_) => {}
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Moves the connection. Whatever goes wrong, it is left as async-nats keeps it.
+async fn relocate(
+    connection: &Connection,
+    second: async_nats::Client,
+    second_hub: &Arc<EventHub>,
+    epoch: u64,
+) {
+    let Inner {
+        client,
+        hub,
+        relocation,
+        ..
+    } = &*connection.0;
+    let fence = relocation.fence();
+    let prefix = connection.inbox_prefix();
+    let second_trip = || round_trip(&second, second_hub, prefix, fence.as_deref());
+    let stage = async |place| {
+        let is_followed = relocation
+            .enter(hub, place, Some((&second, second_hub)))
+            .await;
+        if !is_followed {
+            tracing::warn!(target: LOG, ?place, "subscriptions do not move in time");
+        }
+    };
+
+    let mut events = second_hub.subscribe();
+    stage(Place::Both).await;
+    second_trip().await;
+    sleep(SPREAD).await;
+    let refused = std::iter::from_fn(|| events.try_recv().ok()).find(is_refusal);
+    let has_moved = match &refused {
+        Some(_) => false,
+        None => {
+            stage(Place::Second).await;
+            round_trip(client, hub, prefix, fence.as_deref()).await;
+            let has_moved = move_first(connection, epoch).await;
+            stage(Place::Both).await;
+            // No round trip: its own subscription may be the one too many now.
+            _ = timeout(MAX_STEP, client.flush()).await;
+            sleep(SPREAD).await;
+            has_moved
+        }
+    };
+    stage(Place::Leaving).await;
+    // What the server has sent by then arrives before its answer.
+    second_trip().await;
+    relocation.enter(hub, Place::First, None).await;
+    _ = timeout(MAX_STEP, second.drain()).await;
+    if has_moved {
+        let info = client.server_info();
+        tracing::info!(
+            target: LOG, servers = hub.servers(), server_name = info.server_name,
+            "moved to another server"
+        );
+    } else {
+        tracing::warn!(
+            target: LOG, servers = hub.servers(), ?refused,
+            "the connection does not move: it is re-established when the server closes it"
+        );
+    }
+}
+
+/// Whether the other server does not let the connection have all its subscriptions.
+fn is_refusal(event: &ConnectionEvent) -> bool {
+    matches!(
+        event,
+        ConnectionEvent::SubscribeDenied { .. } | ConnectionEvent::TooManySubscriptions { .. }
+    )
+}
+
+/// Moves the first connection, with calls that begin waiting for it; returns whether it has moved.
+async fn move_first(connection: &Connection, epoch: u64) -> bool {
+    let Inner { client, hub, .. } = &*connection.0;
+    let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
+    if is_still_there() {
+        hub.hold();
+        _ = timeout(MAX_STEP, client.flush()).await;
+        if let Err(error) = client.force_reconnect().await {
+            tracing::debug!(target: LOG, %error, "the connection is closed");
+        }
+    }
+    let mut state = hub.state();
+    let moved = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
+    let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
+    hub.release(client);
+    has_moved
+}
+
+/// Waits until the server of the second connection has sent all that it is to send.
+pub(super) async fn pass_second(connection: &Connection) {
+    let relocation = &connection.0.relocation;
+    let stage = relocation.stage();
+    if let (Some(client), Some(hub)) = (stage.second, stage.events) {
+        let prefix = connection.inbox_prefix();
+        round_trip(&client, &hub, prefix, relocation.fence().as_deref()).await;
+    }
+}
+
+/// Connects to another server: one that is about to shut down lets nobody in.
+async fn connect_second(
+    client: &async_nats::Client,
+    options: &async_nats::ConnectOptions,
+    hub: &Arc<EventHub>,
+) -> Result<async_nats::Client, String> {
+    let late = |_| "no answer in time".to_owned();
+    let pool = timeout(MAX_STEP, client.server_pool())
+        .await
+        .map_err(late)?;
+    let pool = pool.map_err(|error| error.to_string())?;
+    let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
+    let connecting = hub.install(options.clone()).connect(servers);
+    let second = timeout(MAX_CONNECT, connecting).await.map_err(late)?;
+    let second = second.map_err(|error| error.to_string())?;
+    hub.attach(&second);
+    Ok(second)
+}

@@ -1,0 +1,98 @@
+//! The meaning of an `-ERR`. nats-server sends texts alone, and async-nats hands them on.
+
+use super::violation::Violation;
+
+/// The meaning of an error that the NATS server has sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ServerMessage {
+    /// A subject is not permitted. The connection goes on.
+    Violation(Violation),
+    /// A subscription was refused, which one is not said. The connection goes on.
+    TooManySubscriptions,
+    /// A message was larger than the account or the user may send. The server closes the connection.
+    PayloadTooLarge,
+    /// The server closes the connection: a limit of connections, an expired or revoked login, a
+    /// stale connection and whatever later versions may say.
+    Closing,
+    /// A single command was not carried out. The connection goes on.
+    Other,
+}
+
+impl ServerMessage {
+    /// Understands the text of an `-ERR`, without regard to case.
+    pub(super) fn parse(text: &str) -> Self {
+        if let Some(violation) = Violation::parse(text) {
+            return Self::Violation(violation);
+        }
+        match text.trim().to_ascii_lowercase().as_str() {
+            "maximum subscriptions exceeded" => Self::TooManySubscriptions,
+            "maximum payload violation" => Self::PayloadTooLarge,
+            "invalid subject" | "invalid publish subject" => Self::Other,
+            // Violations that are worded in a new way are not followed by a close either.
+            text if text.starts_with("permissions violation") => Self::Other,
+            _ => Self::Closing,
+        }
+    }
+}
+
+/// Whether a refused connection is a matter of a limit, which may be free again later.
+pub(super) fn is_limit(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    words.contains("maximum") || words.contains("throttling")
+}
+
+/// The server's words in the last error that async-nats keeps of a server it could not connect to.
+pub(super) fn words(last_error: &str) -> Option<&str> {
+    // `ServerError` begins so; errors of the operating system and of TLS do not.
+    last_error
+        .rsplit_once("nats: ")
+        .map(|(_, words)| words.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words() {
+        for (text, meaning) in [
+            (
+                "maximum subscriptions exceeded",
+                ServerMessage::TooManySubscriptions,
+            ),
+            ("Maximum Payload Violation", ServerMessage::PayloadTooLarge),
+            ("maximum connections exceeded", ServerMessage::Closing),
+            (
+                "maximum account active connections exceeded",
+                ServerMessage::Closing,
+            ),
+            ("User Authentication Expired", ServerMessage::Closing),
+            ("User Authentication Revoked", ServerMessage::Closing),
+            ("Account Authentication Expired", ServerMessage::Closing),
+            ("Authentication Timeout", ServerMessage::Closing),
+            ("Stale Connection", ServerMessage::Closing),
+            ("Invalid Subject", ServerMessage::Other),
+            (
+                "Permissions Violation for Something New",
+                ServerMessage::Other,
+            ),
+        ] {
+            assert_eq!(ServerMessage::parse(text), meaning, "{text}");
+        }
+        assert!(matches!(
+            ServerMessage::parse(r#"Permissions Violation for Publish to "a""#),
+            ServerMessage::Violation(_)
+        ));
+    }
+
+    #[test]
+    fn the_words_of_a_failed_attempt() {
+        let error = async_nats::ServerError::Other("maximum connections exceeded".to_owned());
+        let error = async_nats::ConnectError::with_source(async_nats::ConnectErrorKind::Io, error);
+        assert_eq!(
+            words(&error.to_string()),
+            Some("maximum connections exceeded")
+        );
+        assert_eq!(words("IO error: Connection refused (os error 111)"), None);
+    }
+}
