@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, HeaderValue};
 use smol_str::SmolStr;
 
 use crate::{
-    Code, Deadline, Metadata, Status, deadline,
+    Code, Deadline, Metadata, Method, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
     trace::TraceContext,
 };
@@ -65,6 +65,7 @@ impl Incoming {
         timeout: Duration,
     ) -> Result<Self, Status> {
         let mut nmfw = None;
+        method: Method,
         let mut absolute = None;
         let mut client_version = None;
         let mut json = false;
@@ -107,7 +108,7 @@ impl Incoming {
             ));
         }
         Ok(Self {
-            deadline: Deadline::from_wire(relative, absolute, timeout)?,
+            deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
@@ -165,7 +166,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, *value);
         }
-        Incoming::from_headers(Some(&map), TIMEOUT)
+        Incoming::from_headers(Some(&map), SPEC.method(0), TIMEOUT)
     }
 
     #[test]
@@ -173,6 +174,7 @@ mod tests {
         let mut metadata = Metadata::new();
         metadata.append("Tenant", "acme").unwrap();
         metadata.append("tag", "ä").unwrap();
+    use crate::spec::tests::SPEC;
         metadata.append("tag", "b").unwrap();
         metadata.append_bin("x-bin", vec![0, 10, 13]).unwrap();
         let headers = Outgoing {
@@ -183,7 +185,7 @@ mod tests {
             go_compatible: true,
         }
         .to_headers();
-        let incoming = Incoming::from_headers(Some(&headers), TIMEOUT).unwrap();
+        let incoming = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
         let left = incoming.deadline.time_left().unwrap();
         assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
         assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
@@ -232,7 +234,7 @@ mod tests {
 
     #[test]
     fn no_headers_at_all() {
-        let incoming = Incoming::from_headers(None, TIMEOUT).unwrap();
+        let incoming = Incoming::from_headers(None, SPEC.method(0), TIMEOUT).unwrap();
         assert!(incoming.deadline.time_left().unwrap() <= TIMEOUT);
     }
 
