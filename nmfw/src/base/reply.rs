@@ -10,7 +10,13 @@ use prost::Message as _;
 use prost_types::Any;
 
 use super::request::append_metadata;
-use crate::{Code, Metadata, Status, body::Body, headers, middleware::Response};
+use crate::{
+    Code, Deadline, Metadata, Status,
+    body::Body,
+    headers::{self, NmfwHeader},
+    metadata::MAX_VALUES,
+    middleware::Response,
+};
 
 /// Longest `Nats-Service-Error` in bytes. The body carries the whole message.
 const MAX_ERROR_HEADER: usize = 1024;
@@ -36,7 +42,12 @@ pub(crate) fn encode(
     outcome: Result<Response, Status>,
     max_payload: usize,
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
-    let (status, is_answer_too_large) = match outcome {
+    let (status, mark) = match outcome {
+        // Of a layer: handlers are told so before.
+        Ok(response) if response.metadata.len() > MAX_VALUES => {
+            let text = format!("the answer has more than {MAX_VALUES} values of metadata");
+            (Status::internal(text), None)
+        }
         Ok(response) => match encode_ok(response, max_payload) {
             Ok((headers, body)) => return (headers, body, Ok(())),
             Err(status) => (status, true),
@@ -71,7 +82,7 @@ fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap
     };
     let headers = (!metadata.is_empty()).then(|| {
         let mut headers = HeaderMap::new();
-        append_metadata(&mut headers, &metadata);
+        insert_metadata(&mut headers, &metadata);
         headers
     });
     let size = super::size(headers.as_ref(), &body);
@@ -89,12 +100,11 @@ fn encode_error(status: &Status, max_payload: usize) -> (HeaderMap, Bytes) {
         code,
         message: status.message().to_owned(),
         details: status.details().to_vec(),
-    }
-    .encode_to_vec();
-
-    let mut headers = error_headers(status);
-    append_metadata(&mut headers, status.metadata());
-    if super::size(Some(&headers), &body) <= max_payload {
+    };
+    let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
+    insert_metadata(&mut headers, status.metadata());
+    let body = rpc.encode_to_vec();
+    if fits(&headers, &body) && status.metadata().check_len().is_ok() {
         return (headers, body.into());
     }
     // Details or metadata do not fit: code and message still must.
@@ -135,8 +145,16 @@ fn error_header(status: &Status) -> String {
     }
 }
 
-/// What a reply means.
-pub(crate) fn decode(message: Message) -> Result<Response, Status> {
+/// Puts metadata into the headers of a reply, and its order where it has one.
+fn insert_metadata(headers: &mut HeaderMap, metadata: &Metadata) {
+    if let Some(order) = NmfwHeader::format_reply(metadata) {
+        headers.insert(headers::NMFW, order);
+    }
+    append_metadata(headers, metadata);
+}
+
+/// Returns what a reply to a call with this deadline means.
+pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, Status> {
     let Some(headers) = message.headers else {
         return Ok(Response::new(message.payload));
     };
@@ -183,12 +201,17 @@ fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
     };
     let status = match RpcStatus::decode(body) {
         Ok(rpc) if !body.is_empty() => Status::new(code, rpc.message).with_details(rpc.details),
+    let mut order = None;
         _ => Status::new(code, error.unwrap_or_default().to_owned()),
     };
     if fields.any(|field| field == NOT_STARTED) {
         status.not_started()
     } else {
         status
+                if metadata.len() == MAX_VALUES {
+                    tracing::debug!(name, "skipped a header of a reply: there are too many");
+                    break;
+                }
     }
 }
 
@@ -200,8 +223,13 @@ fn foreign_status(error: Option<&str>, error_code: Option<&str>) -> Status {
         "NO_IMPL" => Code::Unimplemented,
         "REQ_INVALID" => Code::InvalidArgument,
         _ => error_code.parse().map_or(Code::Unknown, Code::from_http),
+        } else if name.eq_ignore_ascii_case("Nmfw") {
+            order = NmfwHeader::parse(first).ok().and_then(|nmfw| nmfw.order);
     };
     let message = error.unwrap_or_default().to_owned();
+    if let Some(order) = order {
+        metadata.reorder(order);
+    }
     match (code, error_code) {
         (_, "" | "ERROR" | "NO_IMPL" | "REQ_INVALID") => Status::new(code, message),
         (_, error_code) => Status::new(code, format!("{message} (code {error_code})")),
@@ -343,3 +371,50 @@ mod tests {
         }
     }
 }
+        #[test]
+        fn any_error_fits(
+            number in 1i32..17,
+            text in ".{0,400}",
+            not_started: bool,
+            detail in proptest::option::of(".{0,300}"),
+            names in proptest::collection::vec("[a-zA-Z]{1,9}", 0..4),
+            max_payload in LEAST..2_000,
+        ) {
+            let mut status = Status::new(Code::from_number(number), text);
+            if let Some(detail) = detail {
+                status = status.with_detail(&detail);
+            }
+            for name in names {
+                _ = status.metadata_mut().append(name, "value");
+            }
+            if not_started {
+                status = status.not_started();
+            }
+            let (headers, body, _) = encode(Err(status.clone()), max_payload);
+            prop_assert!(super::super::size(headers.as_ref(), &body) <= max_payload);
+            let got = read(message(headers, body)).unwrap_err();
+            prop_assert_eq!(got.code(), status.code());
+            prop_assert_eq!(got.is_not_started(), not_started);
+            prop_assert!(!got.message().is_empty() || status.message().is_empty());
+        }
+
+        #[test]
+        fn metadata_keeps_its_order(
+            entries in proptest::collection::vec(("[abAB]{1,2}(-bin)?", "[a-z]{0,3}"), 0..12),
+        ) {
+            let mut sent = Metadata::new();
+            for (name, value) in entries {
+                if sent.append(&name, value.clone()).is_err() {
+                    sent.append_bin(&name, value.into_bytes()).unwrap();
+                }
+            }
+            let answer = Response::with_metadata(Bytes::new(), sent.clone());
+            let (headers, body, _) = encode(Ok(answer), 1 << 20);
+            let got = read(message(headers, body)).unwrap();
+            prop_assert_eq!(&got.metadata, &sent);
+            let mut status = Status::aborted("x");
+            *status.metadata_mut() = sent.clone();
+            let got = through_the_wire(status);
+            prop_assert_eq!(got.metadata(), &sent);
+        }
+

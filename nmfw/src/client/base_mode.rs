@@ -103,7 +103,7 @@ impl Nats {
         Outgoing {
             deadline: request.deadline(),
             metadata: request.metadata(),
-            client_version: Some(request.method().service().semver()),
+            client_version: request.method().service().client_version(),
             trace: request.trace_context(),
             go_compatible: self.go_compatible,
         }

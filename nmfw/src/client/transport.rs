@@ -39,6 +39,10 @@ impl Transport {
     }
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
+        // Behind all layers, which may have added some.
+        if let Err(problem) = request.metadata().check_len() {
+            return Err(Status::invalid_argument(problem).not_started());
+        }
         match self {
             Self::Nats(nats) => nats.call(request).await,
             Self::Local(Err(status)) => Err(status.clone()),

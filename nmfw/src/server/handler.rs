@@ -16,7 +16,7 @@ use tower::service_fn;
 
 use super::Service;
 use crate::{
-    Context, ServiceSpec, Status, Streaming,
+    Context, Metadata, ServiceSpec, Status, Streaming,
     body::Messages,
     chunks::encode,
     context::CallGuard,
@@ -210,10 +210,11 @@ where
     let outcome = method.call(&service, context.clone(), input).await;
     guard.finish();
     match outcome {
-        Ok(message) => Ok(Response::with_metadata(
-            message.encode_to_vec().into(),
-            context.take_trailers(),
-        )),
+        Ok(message) => {
+            let metadata = checked(context.take_trailers())?;
+            let body = message.encode_to_vec().into();
+            Ok(Response::with_metadata(body, metadata))
+        }
         Err(status) => Err(failed(status, &context)),
     }
 }
@@ -232,7 +233,7 @@ where
     let outcome = method.call(&service, context.clone(), input).await;
     match outcome {
         Ok(stream) => {
-            let metadata = context.take_response_metadata();
+            let metadata = checked(context.take_response_metadata())?;
             let answers = Messages::new(answers(stream, context.clone(), guard))
                 .with_trailers(move || context.take_trailers());
             Ok(Response::streaming(answers, metadata))
@@ -264,11 +265,23 @@ fn answers<R: Message>(
     })
 }
 
+/// Metadata that an answer can carry.
+fn checked(metadata: Metadata) -> Result<Metadata, Status> {
+    match metadata.check_len() {
+        Ok(()) => Ok(metadata),
+        Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
+    }
+}
+
 /// A handler's own error.
 fn failed(status: Status, context: &Context) -> Status {
     // The handler has run. The mark can be that of a call that it made itself, and would have this
     // one repeated.
     let mut status = status.started();
     status.metadata_mut().merge(&context.take_trailers());
+    if let Err(problem) = status.metadata().check_len() {
+        tracing::warn!(%status, problem, "metadata of an error is left out");
+        *status.metadata_mut() = Metadata::new();
+    }
     status
 }
