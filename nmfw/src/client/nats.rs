@@ -90,7 +90,7 @@ impl Nats {
         let outcome = match &session {
             Some(session) => session.call(&request, &sent).await.map_err(Refusal::of),
             None => match self.ask_at_once(&request, &sent) {
-                Some(waiting) => self.answer(waiting, method).await,
+                Some(waiting) => self.answer(waiting, &request).await,
                 None => return Box::pin(self.attempts(request, sent, None)).await,
             },
         };
