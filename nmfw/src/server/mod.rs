@@ -3,6 +3,7 @@
 #![doc = include_str!("../docs/overload.md")]
 
 mod admission;
+mod captured;
 mod discovery;
 mod dispatch;
 mod fence;

@@ -22,6 +22,8 @@ pub(super) struct Life {
     vanished_after: Duration,
     open_timeout: Duration,
     probe_after: Duration,
+    /// What has answered in place of the peer.
+    captured: Option<String>,
 }
 
 impl Life {
@@ -38,6 +40,7 @@ impl Life {
             vanished_after: config.vanished_after,
             open_timeout: config.open_timeout,
             probe_after: config.probe_after,
+            captured: None,
         }
     }
 
@@ -75,6 +78,10 @@ impl Life {
         self.last_ping = now;
     }
 
+    pub(super) fn captured(&mut self, what: String) {
+        self.captured.get_or_insert(what);
+    }
+
     pub(super) fn vanished(&mut self, now: Instant) {
         self.vanished.get_or_insert(now);
     }
@@ -108,10 +115,13 @@ impl Life {
         if now < self.dead_at() {
             return None;
         }
-        Some(if self.is_confirmed {
-            Status::unavailable("the peer of the session is gone")
-        } else {
-            Status::unavailable("the session was not opened in time").not_started()
+        Some(match &self.captured {
+            _ if self.is_confirmed => Status::unavailable("the peer of the session is gone"),
+            None => Status::unavailable("the session was not opened in time").not_started(),
+            Some(captured) => {
+                let text = format!("the session was not opened in time: {captured}");
+                Status::unavailable(text).not_started()
+            }
         })
     }
 
