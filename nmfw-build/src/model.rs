@@ -202,7 +202,7 @@ fn read_service(
             service
                 .methods()
                 .zip(0..)
-                .map(|(method, index)| read_method(&method, &file, &path, index, &place, problems))
+                .map(|(method, index)| read_method(&method, protos, &path, index, &place, problems))
                 .collect(),
         ),
         place,

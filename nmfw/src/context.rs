@@ -232,7 +232,8 @@ impl Context {
         self.0.head.extensions.get()
     }
 
-    /// The version of the calling service, where it says so.
+    /// The version of the calling service, where it says so. One of more than 64 bytes comes without
+    /// its build metadata and, if it is still too long, without its pre-release.
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
         self.0.head.client_version.as_deref()

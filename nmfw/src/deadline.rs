@@ -8,18 +8,22 @@ use std::{
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
-use crate::Status;
+use crate::{Method, Status, log_limit::LogLimit};
 
 /// Times further away than this are cut to it: timers and clocks misbehave with absurd values.
 const MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How far the clocks of caller and service may lie apart before a call is taken for a stale one.
+/// How far the clocks of caller and service may lie apart before a call that has no relative time is
+/// taken for a stale one.
 const SKEW: Duration = Duration::from_secs(5);
+
+/// Warnings of requests that are refused because of their absolute deadline.
+static REFUSED: LogLimit = LogLimit::new();
 
 /// When a call must be done; possibly never.
 ///
-/// Clocks of different machines differ, so what goes over the wire is the time left, and the
-/// absolute time besides, which shows requests that lay in a buffer for too long.
+/// Clocks of different machines differ, so that over the wire goes the time that is left. The
+/// absolute time goes with it for services of Go nmfw, which read nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Deadline(Option<Instant>);
 
@@ -96,17 +100,31 @@ impl Deadline {
         Box::pin(async move { self.limit(pin!(future)).await })
     }
 
-    /// What a request's headers, or else the method's own time-out, give a handler.
+    /// Returns the time that a request gives its handler.
     ///
-    /// `relative` is the time left when the caller sent the request, `absolute` the text of the
-    /// `Nmfw-Deadline` header.
+    /// `relative` is the time left when the caller sent the request: where it is there, it alone
+    /// counts, as the clocks of caller and service may differ by any amount. `absolute`, the text
+    /// of `Nmfw-Deadline`, counts for callers that send nothing else, and `fallback`, the method's
+    /// own timeout, for callers that send neither.
     pub(crate) fn from_wire(
         relative: Option<Duration>,
         absolute: Option<&str>,
         fallback: Duration,
+        method: Method,
     ) -> Result<Self, Status> {
-        let now = OffsetDateTime::from(SystemTime::now());
-        Ok(Self::after(allowance(relative, absolute, fallback, now)?))
+        let allowance = match (relative, absolute) {
+            (Some(left), _) if left.is_zero() => {
+                let text = "the request arrived without any time left";
+                return Err(Status::deadline_exceeded(text));
+            }
+            (Some(left), _) => left,
+            (None, Some(text)) => {
+                let now = OffsetDateTime::from(SystemTime::now());
+                until(text, now).map_err(|refused| refused.status(method))?
+            }
+            (None, None) => fallback,
+        };
+        Ok(Self::after(allowance))
     }
 }
 
@@ -124,54 +142,60 @@ async fn first<F: Future + Unpin>(future: F, limit: impl Future<Output = ()>) ->
     }
 }
 
-/// The time that a handler gets. Pure, so that it can be tested at any time of day.
-fn allowance(
-    relative: Option<Duration>,
-    absolute: Option<&str>,
-    fallback: Duration,
-    now: OffsetDateTime,
-) -> Result<Duration, Status> {
-    let until = absolute
-        .map(|text| until_absolute(text, relative.is_some(), now))
-        .transpose()?;
-    let expired = |detail: String| Err(Status::deadline_exceeded(detail));
-    match (relative, until) {
-        (Some(left), _) if left.is_zero() => {
-            expired("the request arrived without any time left".to_owned())
-        }
-        (_, Some(until)) if until + SKEW < time::Duration::ZERO => expired(format!(
-            "the deadline passed {:.3} s before the request arrived",
-            -until.as_seconds_f64()
-        )),
-        // The relative time is the authority; the absolute one bounds what lay in a buffer.
-        (Some(left), Some(until)) => Ok(left.min(positive(until + SKEW))),
-        (Some(left), None) => Ok(left),
-        // Passed, but by less than clocks may differ: what is left of that tolerance.
-        (None, Some(until)) if until <= time::Duration::ZERO => Ok(positive(until + SKEW)),
-        (None, Some(until)) => Ok(positive(until)),
-        (None, None) => Ok(fallback),
-    }
-    .map(|left| left.min(MAX))
+/// Why an absolute deadline gives a handler no time.
+#[derive(Debug)]
+enum Refused {
+    Malformed(String),
+    /// It passed this long ago.
+    Passed(time::Duration),
 }
 
-/// How far an absolute deadline lies ahead; negative if it has passed.
-fn until_absolute(
-    text: &str,
-    has_relative: bool,
-    now: OffsetDateTime,
-) -> Result<time::Duration, Status> {
+impl Refused {
+    fn status(self, method: Method) -> Status {
+        match self {
+            Self::Malformed(text) => Status::invalid_argument(format!(
+                "the header Nmfw-Deadline is not an RFC 3339 time: {text:?}"
+            )),
+            Self::Passed(ago) => {
+                let text = format!(
+                    "the deadline passed {:.1} s before the request arrived: the request waited in \
+                     a buffer, or the clocks of caller and service differ",
+                    ago.as_seconds_f64()
+                );
+                if let Some(left_out) = REFUSED.pass() {
+                    tracing::warn!(
+                        %method,
+                        left_out,
+                        "request refused: {text}. Callers that send a relative time, as those of \
+                         this framework do, do not depend on clocks"
+                    );
+                }
+                Status::deadline_exceeded(text)
+            }
+        }
+    }
+}
+
+/// Returns the time until an absolute deadline. Pure, so that it can be tested at any time of day.
+fn until(text: &str, now: OffsetDateTime) -> Result<Duration, Refused> {
     let Ok(mut at) = OffsetDateTime::parse(text.trim(), &Rfc3339) else {
-        let shown: String = text.chars().take(64).collect();
-        return Err(Status::invalid_argument(format!(
-            "the header Nmfw-Deadline is not an RFC 3339 time: {shown:?}"
-        )));
+        return Err(Refused::Malformed(text.chars().take(64).collect()));
     };
     // Go nmfw cuts its deadlines to the second: without that second, a call with 500 ms would
-    // mostly arrive dead. Its mark is that there is no fraction and no relative time.
-    if !has_relative && !text.contains('.') {
+    // mostly arrive dead. Its mark is that there is no fraction.
+    if !text.contains('.') {
         at = at.saturating_add(time::Duration::SECOND);
     }
-    Ok(at - now)
+    let left = at - now;
+    if left + SKEW < time::Duration::ZERO {
+        return Err(Refused::Passed(-left));
+    }
+    // Passed, but by less than clocks may differ: the rest of that tolerance is left.
+    Ok(if left <= time::Duration::ZERO {
+        positive(left + SKEW)
+    } else {
+        positive(left)
+    })
 }
 
 fn positive(duration: time::Duration) -> Duration {
@@ -226,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Code;
+    use crate::{Code, spec::tests::SPEC};
 
     const FALLBACK: Duration = Duration::from_secs(7);
 
@@ -234,66 +258,80 @@ mod tests {
         OffsetDateTime::parse("2026-03-01T12:00:00.400Z", &Rfc3339).unwrap()
     }
 
-    fn allow(relative: Option<u64>, absolute: Option<&str>) -> Result<Duration, Code> {
-        allowance(
-            relative.map(Duration::from_millis),
-            absolute,
-            FALLBACK,
-            now(),
-        )
-        .map_err(|status| status.code())
+    fn until_deadline(text: &str) -> Result<Duration, Code> {
+        until(text, now()).map_err(|refused| refused.status(SPEC.method(0)).code())
+    }
+
+    /// The time left of what a request gives, in whole milliseconds, rounded up.
+    fn allow(relative: Option<u64>, absolute: Option<&str>) -> Result<u128, Code> {
+        let relative = relative.map(Duration::from_millis);
+        let deadline = Deadline::from_wire(relative, absolute, FALLBACK, SPEC.method(0));
+        let left = deadline.map_err(|status| status.code())?.time_left();
+        Ok(left.unwrap().as_nanos().div_ceil(1_000_000))
     }
 
     const fn ms(millis: u64) -> Result<Duration, Code> {
         Ok(Duration::from_millis(millis))
     }
 
-    #[test]
-    fn no_header_is_the_methods_timeout() {
-        assert_eq!(allow(None, None), Ok(FALLBACK));
+    #[tokio::test(start_paused = true)]
+    async fn no_header_is_the_methods_timeout() {
+        assert_eq!(allow(None, None), Ok(FALLBACK.as_millis()));
     }
 
-    #[test]
-    fn relative_time_survives_clock_skew() {
-        assert_eq!(allow(Some(300), Some("2026-03-01T12:00:00.700Z")), ms(300));
-        // The caller's clock runs three seconds late: its deadline seems to have passed.
-        assert_eq!(allow(Some(300), Some("2026-03-01T11:59:57.700Z")), ms(300));
-    }
-
-    #[test]
-    fn a_request_that_lay_in_a_buffer_is_refused_or_cut() {
-        let expired = Err(Code::DeadlineExceeded);
-        assert_eq!(allow(Some(300), Some("2026-03-01T11:59:50.000Z")), expired);
-        assert_eq!(
-            allow(Some(60_000), Some("2026-03-01T11:59:55.900Z")),
-            ms(500)
-        );
-        assert_eq!(allow(Some(0), None), expired);
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_a_relative_time_it_alone_counts() {
+        for absolute in [
+            "2026-03-01T12:00:00.700Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "nonsense",
+            "",
+        ] {
+            for left in [1, 300, 5_000, 86_400_000] {
+                assert_eq!(allow(Some(left), Some(absolute)), Ok(left.into()));
+            }
+            assert_eq!(allow(Some(0), Some(absolute)), Err(Code::DeadlineExceeded));
+        }
+        assert_eq!(allow(Some(0), None), Err(Code::DeadlineExceeded));
     }
 
     #[test]
     fn go_deadlines_are_cut_to_the_second() {
         // 500 ms from 12:00:00.400, cut by the caller to 12:00:00.
-        assert_eq!(allow(None, Some("2026-03-01T12:00:00Z")), ms(600));
-        assert_eq!(allow(None, Some("2026-03-01T14:00:05+02:00")), ms(5_600));
+        assert_eq!(until_deadline("2026-03-01T12:00:00Z"), ms(600));
+        assert_eq!(until_deadline("2026-03-01T14:00:05+02:00"), ms(5_600));
         assert_eq!(
-            allow(None, Some("2026-03-01T11:00:00Z")),
+            until_deadline("2026-03-01T11:00:00Z"),
             Err(Code::DeadlineExceeded)
         );
     }
 
     #[test]
-    fn a_little_late_without_relative_time_gets_the_rest_of_the_tolerance() {
-        assert_eq!(allow(None, Some("2026-03-01T11:59:58.400Z")), ms(3_000));
+    fn a_little_late_gets_the_rest_of_the_tolerance() {
+        assert_eq!(until_deadline("2026-03-01T11:59:58.400Z"), ms(3_000));
+        assert_eq!(until_deadline("2026-03-01T11:59:55.400Z"), ms(0));
     }
 
     #[test]
-    fn absurd_times_are_cut() {
-        assert_eq!(allow(Some(u64::MAX), None), Ok(MAX));
-        assert_eq!(allow(None, Some("9999-12-31T23:59:59Z")), Ok(MAX));
-        assert_eq!(allow(None, Some("9999-12-31T23:59:59-23:59")), Ok(MAX));
+    fn a_refusal_names_clocks() {
+        let refused = until("2026-03-01T11:59:00.400Z", now()).unwrap_err();
+        let status = refused.status(SPEC.method(0));
         assert_eq!(
-            allow(None, Some("0000-01-01T00:00:00Z")),
+            status.message(),
+            "the deadline passed 60.0 s before the request arrived: the request waited in a \
+             buffer, or the clocks of caller and service differ"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn absurd_times_are_cut() {
+        assert_eq!(allow(Some(u64::MAX), None), Ok(MAX.as_millis()));
+        for far in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"] {
+            assert_eq!(allow(None, Some(far)), Ok(MAX.as_millis()));
+        }
+        assert_eq!(
+            until_deadline("0000-01-01T00:00:00Z"),
             Err(Code::DeadlineExceeded)
         );
         assert!(Deadline::after(Duration::MAX).time_left() <= Some(MAX));
@@ -308,11 +346,7 @@ mod tests {
             "1767225600",
             "2026-03-01 12:00",
         ] {
-            assert_eq!(
-                allow(None, Some(text)),
-                Err(Code::InvalidArgument),
-                "{text:?}"
-            );
+            assert_eq!(until_deadline(text), Err(Code::InvalidArgument), "{text:?}");
         }
     }
 
@@ -346,6 +380,16 @@ mod tests {
         #[test]
         fn never_panics(relative in proptest::option::of(any::<u64>()), text in "\\PC{0,30}") {
             let _ = allow(relative, Some(&text));
+        }
+
+        #[test]
+        fn a_deadline_that_is_sent_is_read(millis in 1u64..MAX.as_millis() as u64) {
+            let left = Duration::from_millis(millis);
+            let text = rfc3339_in(left);
+            let read = until(&text, OffsetDateTime::from(SystemTime::now())).unwrap();
+            // Cut to the millisecond, and time goes on.
+            let least = left.saturating_sub(Duration::from_secs(5));
+            prop_assert!((least..=left + SKEW).contains(&read), "{:?} {:?}", left, read);
         }
 
         #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName};
-use smol_str::SmolStr;
+
+use crate::Metadata;
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -62,15 +63,17 @@ pub(crate) enum Encoding {
 /// |---|---|---|
 /// | `t` | time left in milliseconds | none |
 /// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
-/// | `v` | version of the calling service, `[0-9A-Za-z.+-]` | none |
+/// | `v` | version of the calling service, see [`client_version`] | none |
+/// | `m` | names of the metadata in order, commas between | any order |
 ///
 /// Unknown keys are skipped, so that they can be added without a new version. A new version says
 /// that a peer must understand it to take the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NmfwHeader {
+pub(crate) struct NmfwHeader<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) encoding: Encoding,
-    pub(crate) client_version: Option<SmolStr>,
+    pub(crate) client_version: Option<&'a str>,
+    pub(crate) order: Option<&'a str>,
 }
 
 /// Why a `Nmfw` header cannot be used.
@@ -80,8 +83,13 @@ pub(crate) enum NmfwHeaderError {
     Version(u32),
 }
 
-impl NmfwHeader {
-    pub(crate) fn format(timeout: Option<Duration>, client_version: Option<&str>) -> String {
+impl<'a> NmfwHeader<'a> {
+    /// Writes the header of a request. `client_version` is one of [`client_version`].
+    pub(crate) fn format(
+        timeout: Option<Duration>,
+        client_version: Option<&str>,
+        metadata: &Metadata,
+    ) -> String {
         let mut out = String::with_capacity(32);
         let mut number = itoa::Buffer::new();
         out.push_str(number.format(PROTOCOL));
@@ -96,10 +104,22 @@ impl NmfwHeader {
             out.push_str(";v=");
             out.push_str(version);
         }
+        if metadata.has_several_names() {
+            push_order(&mut out, metadata);
+        }
         out
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, NmfwHeaderError> {
+    /// Writes the header of a reply, which has one only where metadata has an order.
+    pub(crate) fn format_reply(metadata: &Metadata) -> Option<String> {
+        metadata.has_several_names().then(|| {
+            let mut out = PROTOCOL.to_string();
+            push_order(&mut out, metadata);
+            out
+        })
+    }
+
+    pub(crate) fn parse(text: &'a str) -> Result<Self, NmfwHeaderError> {
         // Shortened, as it goes into an answer and a log line.
         let malformed = |part: &str| NmfwHeaderError::Malformed(part.chars().take(64).collect());
         let mut fields = Fields(Some(text));
@@ -112,6 +132,7 @@ impl NmfwHeader {
             timeout: None,
             encoding: Encoding::Protobuf,
             client_version: None,
+            order: None,
         };
         for field in fields {
             let (key, value) = cut(field, b'=').ok_or_else(|| malformed(field))?;
@@ -127,12 +148,26 @@ impl NmfwHeader {
                         _ => return Err(malformed(field)),
                     }
                 }
-                "v" if is_version(value) => header.client_version = Some(value.into()),
-                "v" => return Err(malformed(field)),
+                "v" => {
+                    let version = client_version(value).ok_or_else(|| malformed(field))?;
+                    header.client_version = Some(version);
+                }
+                "m" => header.order = Some(value),
                 _ => {}
             }
         }
         Ok(header)
+    }
+}
+
+/// Appends the names of metadata, one for each value. Neither `,` nor `;` can be in a name.
+fn push_order(out: &mut String, metadata: &Metadata) {
+    out.push_str(";m=");
+    for (index, (name, _)) in metadata.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(name);
     }
 }
 
@@ -160,13 +195,44 @@ fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     Some((text.get(..index)?, text.get(index + 1..)?))
 }
 
-/// Whether a text can stand as a client's version.
-pub(crate) fn is_version(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 64
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b))
+/// Longest version of a calling service on the wire, in bytes.
+const MAX_CLIENT_VERSION: usize = 64;
+
+/// Returns a version of a calling service as it stands on the wire, which is the same for every
+/// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,
+/// then without its pre-release, then cut. `None` if it is empty or has other characters than
+/// `[0-9A-Za-z.+-]`.
+///
+/// A call never fails because of the length of a version, which is for logs alone.
+pub(crate) const fn client_version(version: &str) -> Option<&str> {
+    let bytes = version.as_bytes();
+    let mut at = 0;
+    let mut pre_release = bytes.len();
+    let mut build = bytes.len();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'+' if build == bytes.len() => build = at,
+            b'-' if pre_release == bytes.len() && build == bytes.len() => pre_release = at,
+            b'.' | b'+' | b'-' => {}
+            other if other.is_ascii_alphanumeric() => {}
+            _ => return None,
+        }
+        at += 1;
+    }
+    let mut end = bytes.len();
+    if end > MAX_CLIENT_VERSION {
+        end = build;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = pre_release;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = MAX_CLIENT_VERSION;
+    }
+    if end == 0 {
+        return None;
+    }
+    Some(version.split_at(end).0)
 }
 
 #[cfg(test)]
@@ -177,16 +243,17 @@ mod tests {
 
     #[test]
     fn reads_what_others_may_send() {
-        let header = NmfwHeader::parse("1; t=250 ;x=new;v=1.2.3-rc.1+b;e=j").unwrap();
+        let header = NmfwHeader::parse("1; t=250 ;x=new;v=1.2.3-rc.1+b;e=j;m=b,a").unwrap();
         assert_eq!(header.timeout, Some(Duration::from_millis(250)));
-        assert_eq!(header.client_version.as_deref(), Some("1.2.3-rc.1+b"));
+        assert_eq!(header.client_version, Some("1.2.3-rc.1+b"));
         assert_eq!(header.encoding, Encoding::Json);
+        assert_eq!(header.order, Some("b,a"));
     }
 
     #[test]
     fn refuses_what_it_cannot_read() {
         for text in [
-            "", "x", "-1", "1;t", "1;t=", "1;t=-5", "1;t=1.5", "1;e=x", "1;v=a b", "1;",
+            "", "x", "-1", "1;t", "1;t=", "1;t=-5", "1;t=1.5", "1;e=x", "1;v=a b", "1;v=", "1;",
         ] {
             let error = NmfwHeader::parse(text).unwrap_err();
             assert!(matches!(error, NmfwHeaderError::Malformed(_)), "{text:?}");
@@ -194,14 +261,53 @@ mod tests {
         assert_eq!(NmfwHeader::parse("2;t=1"), Err(NmfwHeaderError::Version(2)));
     }
 
+    #[test]
+    fn long_versions_are_shortened() {
+        let long = "0123456789".repeat(7);
+        for (version, sent) in [
+            ("1.2.3-rc.1+build.7".to_owned(), "1.2.3-rc.1+build.7"),
+            (format!("1.2.3-rc.1+{long}"), "1.2.3-rc.1"),
+            (format!("1.2.3+a-{long}"), "1.2.3"),
+            (format!("1.2.3-rc.{long}+{long}"), "1.2.3"),
+            (long.clone(), &long[..64]),
+        ] {
+            assert_eq!(client_version(&version), Some(sent), "{version}");
+        }
+        for version in ["", "a b", "1.2.3\n", "ä", "1;2"] {
+            assert_eq!(client_version(version), None, "{version:?}");
+        }
+        assert_eq!(client_version(&format!("+{long}")), None);
+    }
+
+    /// SemVer of any length, and texts that look like it.
+    fn versions() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "(0|[1-9][0-9]{0,18})[.](0|[1-9][0-9]{0,18})[.](0|[1-9][0-9]{0,18})\
+             (-[a-z-][0-9A-Za-z-]{0,90}([.][a-z][0-9a-z-]{0,9}){0,9})?\
+             ([+][0-9A-Za-z-]{1,90}([.][0-9a-z-]{1,9}){0,9})?",
+            "\\PC{0,90}",
+            "[0-9A-Za-z.+-]{0,200}",
+        ]
+    }
+
     proptest! {
         #[test]
-        fn round_trips(millis in proptest::option::of(any::<u32>()), version in proptest::option::of("[0-9a-z.+-]{1,12}")) {
+        fn round_trips(millis in proptest::option::of(any::<u32>()), version in versions()) {
             let timeout = millis.map(|millis| Duration::from_millis(millis.into()));
-            let text = NmfwHeader::format(timeout, version.as_deref());
+            let version = client_version(&version);
+            let text = NmfwHeader::format(timeout, version, &Metadata::new());
             let header = NmfwHeader::parse(&text).unwrap();
             prop_assert_eq!(header.timeout, timeout);
-            prop_assert_eq!(header.client_version.as_deref(), version.as_deref());
+            prop_assert_eq!(header.client_version, version);
+        }
+
+        #[test]
+        fn any_semver_is_sent_as_one(version in versions()) {
+            if semver::Version::parse(&version).is_ok() {
+                let sent = client_version(&version).unwrap();
+                prop_assert!(sent.len() <= MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
+            }
         }
 
         #[test]

@@ -21,6 +21,7 @@ mod deadline;
 mod driver;
 mod error;
 mod headers;
+mod log_limit;
 mod metadata;
 mod session;
 mod signal;

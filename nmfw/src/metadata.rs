@@ -29,7 +29,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// - There are at most 256 values, over all keys.
 ///
 /// Whatever breaks these rules is refused with an error, never dropped or sent changed. Size is
-/// bounded by the NATS server's `max_payload`, which counts headers and body together.
+/// bounded by the NATS server's `max_payload`, which counts headers and body together. Their order
+/// is kept, also among keys. A call and an answer carry 256 values at most: a call with more fails
+/// with `INVALID_ARGUMENT`, an answer with more with `INTERNAL`.
 ///
 /// ```
 /// # fn main() -> Result<(), nmfw::MetadataError> {
@@ -62,6 +64,9 @@ pub enum MetadataValue {
     /// Of a key that ends in `-bin`.
     Binary(Bytes),
 }
+
+/// How many values a call or an answer carries. Each takes more memory than its bytes on the wire.
+pub(crate) const MAX_VALUES: usize = 256;
 
 impl Metadata {
     /// Nothing; allocates nothing.
@@ -212,6 +217,32 @@ impl Metadata {
         }
         self.entries.retain(|(key, _)| !other.contains_key(key));
         self.entries.extend(other.entries.iter().cloned());
+    }
+
+    /// Whether there are names that differ, if only in case.
+    pub(crate) fn has_several_names(&self) -> bool {
+        let mut names = self.entries.iter().map(|(name, _)| name);
+        let first = names.next();
+        names.any(|name| Some(name) != first)
+    }
+
+    /// Puts the values into the order that their writer has given: their names, as they are
+    /// written, with commas between. Values that the order leaves out go behind, and names
+    /// without a value are skipped.
+    pub(crate) fn reorder(&mut self, order: &str) {
+        let mut rest: Vec<_> = std::mem::take(&mut self.entries)
+            .into_iter()
+            .map(Some)
+            .collect();
+        // Names beyond the number of values say nothing, however many there are.
+        for name in order.split(',').take(rest.len()) {
+            let is_next = |entry: &&mut Option<(Box<str>, MetadataValue)>| {
+                entry.as_ref().is_some_and(|(key, _)| **key == *name)
+            };
+            let entry = rest.iter_mut().find(is_next).and_then(Option::take);
+            self.entries.extend(entry);
+        }
+        self.entries.extend(rest.into_iter().flatten());
     }
 
     /// Adds what arrived in a header: text, or base64 under a `-bin` key.
@@ -439,6 +470,36 @@ mod tests {
         metadata.append_wire("a-bin", "AA==").unwrap();
         metadata.append_wire("a-bin", "AA").unwrap();
         assert!(metadata.get_all_bin("a-bin").all(|bytes| **bytes == [0]));
+    }
+
+    #[test]
+    fn an_order_is_restored() {
+        let metadata = |names: &[&str]| {
+            let mut metadata = Metadata::new();
+            for (value, name) in names.iter().enumerate() {
+                metadata.append(*name, value.to_string()).unwrap();
+            }
+            metadata
+        };
+        let names = |metadata: &Metadata| {
+            let names = metadata.iter().map(|(name, _)| name.to_owned());
+            names.collect::<Vec<_>>().join(",")
+        };
+        for (order, expected) in [
+            ("tag,a,Tag,tag", "tag,a,Tag,tag"),
+            // An order that is not one of these values loses none of them.
+            ("", "a,tag,tag,Tag"),
+            ("Tag", "Tag,a,tag,tag"),
+            ("x,,tag,tag,tag,tag,TAG,a", "tag,tag,a,Tag"),
+        ] {
+            let mut arrived = metadata(&["a", "tag", "tag", "Tag"]);
+            arrived.reorder(order);
+            assert_eq!(names(&arrived), expected, "{order}");
+            assert_eq!(arrived.get("tag"), arrived.get("TAG"));
+        }
+        assert!(metadata(&["a", "A"]).has_several_names());
+        assert!(!metadata(&["a", "a"]).has_several_names());
+        assert!(!Metadata::new().has_several_names());
     }
 
     proptest! {

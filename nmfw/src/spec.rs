@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::headers;
+
 /// The time that a call gets where nothing else says so.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -15,6 +17,8 @@ pub struct ServiceSpec {
     name: &'static str,
     subject: &'static str,
     version: &'static str,
+    /// The version as calls bear it.
+    client_version: Option<&'static str>,
     description: &'static str,
     metadata: &'static [(&'static str, &'static str)],
     methods: &'static [MethodSpec],
@@ -84,6 +88,7 @@ impl ServiceSpec {
             name: service,
             subject: service,
             version: "0.0.0",
+            client_version: Some("0.0.0"),
             description: "",
             metadata: &[],
             methods: &[],
@@ -109,6 +114,7 @@ impl ServiceSpec {
     #[must_use]
     pub const fn version(mut self, version: &'static str) -> Self {
         self.version = version;
+        self.client_version = headers::client_version(version);
         self
     }
 
@@ -224,6 +230,11 @@ impl ServiceSpec {
 
     pub(crate) const fn semver(&self) -> &'static str {
         self.version
+    }
+
+    /// The version as calls bear it: shortened if it is long, `None` if it is not one.
+    pub(crate) const fn client_version(&self) -> Option<&'static str> {
+        self.client_version
     }
 
     pub(crate) const fn about(&self) -> &'static str {

@@ -13,6 +13,8 @@ pub mod foreign;
 pub mod foreign_peer;
 pub mod install;
 pub mod instance;
+pub mod log;
+pub mod mirror;
 pub mod nats_server;
 pub mod packets;
 pub mod permitted;

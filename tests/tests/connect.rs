@@ -690,3 +690,30 @@ async fn websocket() {
     let url = format!("ws://bob:secret@127.0.0.1:{port}");
     works(&within(nmfw::connect(url)).await.unwrap()).await;
 }
+
+/// As other NATS clients do.
+#[tokio::test]
+async fn empty_entries_of_a_list_are_skipped() {
+    let server = Server::start("").await;
+    let url = server.url();
+    for list in [
+        format!("{url},"),
+        format!(",{url}"),
+        format!(" {url} , , 127.0.0.1:1 ,"),
+    ] {
+        works(&nmfw::connect(&list).await.unwrap()).await;
+    }
+    works(&nmfw::connect(["", url.as_str(), ","]).await.unwrap()).await;
+    works(&nmfw::connect(vec![format!("{url},")]).await.unwrap()).await;
+
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(file.path(), format!(r#"{{"url": "{url},"}}"#)).unwrap();
+    let path = file.path().to_str().unwrap();
+    let context = ConnectOptions::new().connect_context(path);
+    works(&within(context).await.unwrap()).await;
+
+    for empty in ["", ",", " , "] {
+        let error = refused(ConnectOptions::new(), empty).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl, "{empty:?}: {error}");
+    }
+}

@@ -295,6 +295,21 @@ on_both_brokers! {
         assert!(status.message().contains("calc"), "{status}");
     }
 
+    /// Its handlers have the time until the absolute deadline, by their own clock.
+    async fn its_service_whose_clock_is_ahead_gives_up_at_once(broker: TestBroker) {
+        let error = Answer::error("adding: context deadline exceeded", "ERROR");
+        let mut requests = go_service(&broker, vec![error]).await;
+        let client = calc::client(&broker.url()).await.unwrap();
+        let call = client.add(numbers()).timeout(Duration::from_secs(60));
+        let status = call.await.unwrap_err();
+        assert_eq!(status.code(), Code::Unknown);
+        let text = status.message();
+        assert!(text.starts_with("adding: context deadline exceeded, "), "{text}");
+        assert!(text.contains("s before the call's deadline"), "{text}");
+        assert!(text.contains("its clock is ahead of the caller's"), "{text}");
+        assert!(requests.recv().await.is_some());
+    }
+
     async fn its_service_reads_our_deadline_and_version(broker: TestBroker) {
         let mut requests = go_service(&broker, vec![Answer::ok(ADDED_6); 2]).await;
         let nats = nmfw::connect(broker.url()).await.unwrap();

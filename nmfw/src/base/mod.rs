@@ -5,6 +5,7 @@
 
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod stream_ack;
 
 use async_nats::HeaderMap;
 

@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, HeaderValue};
 use smol_str::SmolStr;
 
 use crate::{
-    Code, Deadline, Metadata, Status, deadline,
+    Code, Deadline, Metadata, Method, Status, deadline,
     headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
     trace::TraceContext,
 };
@@ -28,7 +28,10 @@ impl Outgoing<'_> {
         // None of these can hold a line break, on which async-nats would panic: a formatted time,
         // a formatted number, and a version, a trace context and metadata that were checked.
         let left = self.deadline.time_left();
-        map.insert(headers::NMFW, NmfwHeader::format(left, self.client_version));
+        map.insert(
+            headers::NMFW,
+            NmfwHeader::format(left, self.client_version, self.metadata),
+        );
         if let Some(left) = left {
             map.insert(headers::DEADLINE, deadline::rfc3339_in(left));
         }
@@ -59,9 +62,10 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Reads the headers of a request to a method with a time-out of its own.
+    /// Reads the headers of a request to a method with a timeout of its own.
     pub(crate) fn from_headers(
         headers: Option<&HeaderMap>,
+        method: Method,
         timeout: Duration,
     ) -> Result<Self, Status> {
         let mut nmfw = None;
@@ -77,13 +81,14 @@ impl Incoming {
             if !headers::is_reserved(name) {
                 for value in values {
                     metadata.append_wire(name, value.as_str())?;
+                    metadata.check_len().map_err(Status::invalid_argument)?;
                 }
             } else if name.eq_ignore_ascii_case("Nmfw") {
                 nmfw = Some(NmfwHeader::parse(first).map_err(bad_nmfw_header)?);
             } else if name.eq_ignore_ascii_case("Nmfw-Deadline") {
                 absolute = Some(first);
             } else if name.eq_ignore_ascii_case("Nmfw-Client-Version") {
-                client_version = Some(SmolStr::from(&*first.chars().take(64).collect::<String>()));
+                client_version = Some(foreign_version(first));
             } else if name.eq_ignore_ascii_case("Content-Type") {
                 json |= is_json(first);
             } else if name.eq_ignore_ascii_case("traceparent") {
@@ -97,7 +102,10 @@ impl Incoming {
         let (relative, nmfw_version) = match nmfw {
             Some(nmfw) => {
                 json |= nmfw.encoding == Encoding::Json;
-                (nmfw.timeout, nmfw.client_version)
+                if let Some(order) = nmfw.order {
+                    metadata.reorder(order);
+                }
+                (nmfw.timeout, nmfw.client_version.map(SmolStr::from))
             }
             None => (None, None),
         };
@@ -107,7 +115,7 @@ impl Incoming {
             ));
         }
         Ok(Self {
-            deadline: Deadline::from_wire(relative, absolute, timeout)?,
+            deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
@@ -117,6 +125,14 @@ impl Incoming {
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
             }),
         })
+    }
+}
+
+/// The version of a Go nmfw caller, which is any text.
+fn foreign_version(text: &str) -> SmolStr {
+    match headers::client_version(text) {
+        Some(version) => version.into(),
+        None => SmolStr::from(&*text.chars().take(64).collect::<String>()),
     }
 }
 
@@ -155,7 +171,10 @@ pub(super) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::spec::tests::SPEC;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -165,7 +184,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, *value);
         }
-        Incoming::from_headers(Some(&map), TIMEOUT)
+        Incoming::from_headers(Some(&map), SPEC.method(0), TIMEOUT)
     }
 
     #[test]
@@ -183,7 +202,7 @@ mod tests {
             go_compatible: true,
         }
         .to_headers();
-        let incoming = Incoming::from_headers(Some(&headers), TIMEOUT).unwrap();
+        let incoming = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
         let left = incoming.deadline.time_left().unwrap();
         assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
         assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
@@ -202,6 +221,53 @@ mod tests {
             (trace.traceparent(), trace.tracestate()),
             (TRACEPARENT, Some("a=1"))
         );
+    }
+
+    #[test]
+    fn more_metadata_than_is_taken() {
+        let headers: Vec<_> = (0..257).map(|i| (format!("a{i}"), "x")).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (&**name, *value))
+            .collect();
+        assert_eq!(read(&headers[1..]).unwrap().metadata.len(), 256);
+        let status = read(&headers).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("257 values"), "{status}");
+    }
+
+    proptest! {
+        /// Whatever a service is built with and a caller may set, its peer reads.
+        #[test]
+        fn what_is_written_is_read(
+            millis in 1u64..u64::MAX,
+            version in "[0-9]{1,3}[.][0-9][.][0-9](-[0-9a-z.-]{0,99})?([+][0-9a-z.-]{1,99})?",
+            entries in proptest::collection::vec(("[abAB]{1,2}(-bin)?", "\\PC{0,9}"), 0..12),
+            tracestate in "([a-z]=[!-~]{1,9}){0,3}",
+            go_compatible: bool,
+        ) {
+            let mut metadata = Metadata::new();
+            for (name, value) in entries {
+                if metadata.append(&name, value.clone()).is_err() {
+                    _ = metadata.append_bin(&name, value.into_bytes());
+                }
+            }
+            let trace = TraceContext::new(TRACEPARENT, &tracestate).unwrap();
+            let client_version = headers::client_version(&version);
+            let headers = Outgoing {
+                deadline: Deadline::after(Duration::from_millis(millis)),
+                metadata: &metadata,
+                client_version,
+                trace: Some(&trace),
+                go_compatible,
+            }
+            .to_headers();
+            let read = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
+            prop_assert_eq!(read.metadata, metadata);
+            prop_assert_eq!(read.client_version.as_deref(), client_version);
+            prop_assert_eq!(read.trace.as_deref(), Some(&trace));
+            prop_assert!(read.deadline.time_left().unwrap() <= Duration::from_millis(millis.saturating_add(1)));
+        }
     }
 
     #[test]
@@ -232,7 +298,7 @@ mod tests {
 
     #[test]
     fn no_headers_at_all() {
-        let incoming = Incoming::from_headers(None, TIMEOUT).unwrap();
+        let incoming = Incoming::from_headers(None, SPEC.method(0), TIMEOUT).unwrap();
         assert!(incoming.deadline.time_left().unwrap() <= TIMEOUT);
     }
 

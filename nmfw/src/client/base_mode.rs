@@ -13,7 +13,7 @@ use super::{
     requests::Sent,
 };
 use crate::{
-    Deadline, Method, Status,
+    Deadline, Status,
     base::{self, reply, request::Outgoing},
     middleware::{Request, Response},
 };
@@ -55,7 +55,6 @@ impl Nats {
         request: &Request,
         sent: &Sent,
     ) -> Result<Response, Refusal> {
-        let (method, deadline) = (request.method(), request.deadline());
         let Sent::Message(body) = sent else {
             let text = "a stream of requests needs a session";
             return Err(Refusal::Final(Status::internal(text)));
@@ -71,31 +70,32 @@ impl Nats {
                 .not_started(),
             ));
         }
+        let method = request.method();
         let subject = self.method_subject(method);
-        let asked = self.ask(&subject, headers, body.clone(), deadline);
+        let asked = self.ask(&subject, headers, body.clone(), request.deadline());
         let waiting = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
-        self.answer(waiting, method).await
+        self.answer(waiting, request).await
     }
 
     /// Waits for what comes of a request that was sent.
     pub(super) async fn answer(
         &self,
         waiting: Waiting,
-        method: Method,
+        request: &Request,
     ) -> Result<Response, Refusal> {
         let reply = waiting.reply().await.map_err(Refusal::Final)?;
-        let message = reply.ok_or_else(|| Refusal::Final(late(method)))?;
-        self.read(message, method)
+        let message = reply.ok_or_else(|| Refusal::Final(late(request.method())))?;
+        self.read(message, request)
     }
 
-    fn read(&self, message: Message, method: Method) -> Result<Response, Refusal> {
+    fn read(&self, message: Message, request: &Request) -> Result<Response, Refusal> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            let subject = self.method_subject(method);
+            let subject = self.method_subject(request.method());
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
-        reply::decode(message).map_err(|status| match is_answer_too_large {
+        reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {
             true => Refusal::TooLarge(status),
             false => Refusal::of(status, method),
         })
@@ -105,7 +105,7 @@ impl Nats {
         Outgoing {
             deadline: request.deadline(),
             metadata: request.metadata(),
-            client_version: Some(request.method().service().semver()),
+            client_version: request.method().service().client_version(),
             trace: request.trace_context(),
             go_compatible: self.go_compatible,
         }

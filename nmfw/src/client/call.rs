@@ -132,12 +132,11 @@ impl<A: Answer> Call<A> {
     /// # Errors
     /// As the call itself.
     pub async fn with_metadata(self) -> Result<(A, Metadata), Status> {
-        let method = self.request.method();
-        decoded(method, self.send().await?)
+        self.send().await
     }
 
     // Not an `async fn`, whose future would hold all of it twice.
-    fn send(self) -> impl Future<Output = Result<Response, Status>> + Send {
+    fn send(self) -> impl Future<Output = Result<(A, Metadata), Status>> + Send {
         let Self {
             channel,
             mut request,
@@ -151,24 +150,31 @@ impl<A: Answer> Call<A> {
                 return Err(status);
             }
             let now = Instant::now();
-            if let Some(timeout) = timeout.or_else(|| channel.default_timeout(request.method())) {
+            let method = request.method();
+            if let Some(timeout) = timeout.or_else(|| channel.default_timeout(method)) {
                 request.limit_deadline(Deadline::after_from(now, timeout));
             }
             if trace::is_listened_to() {
                 let sent = channel.send_in_span(request, now, handler.as_ref());
                 // In a box, so that calls that nobody listens to have no room for it in their futures.
-                return Box::pin(sent).await;
+                return decoded(&channel, method, Box::pin(sent).await?);
             }
             request.head.trace = handler.as_ref().and_then(Context::shared_trace);
-            channel.send(request, now).await
+            decoded(&channel, method, channel.send(request, now).await?)
         }
     }
 }
 
-fn decoded<A: Answer>(method: Method, response: Response) -> Result<(A, Metadata), Status> {
+fn decoded<A: Answer>(
+    channel: &Channel,
+    method: Method,
+    response: Response,
+) -> Result<(A, Metadata), Status> {
     let Response { metadata, body } = response;
-    let answer = A::from_body(Encoded(body), method, Reader::Client)?;
-    Ok((answer, metadata))
+    match A::from_body(Encoded(body), method, Reader::Client) {
+        Ok(answer) => Ok((answer, metadata)),
+        Err(status) => Err(channel.not_of(method, status)),
+    }
 }
 
 impl<A: Answer> IntoFuture for Call<A> {
@@ -176,9 +182,8 @@ impl<A: Answer> IntoFuture for Call<A> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let method = self.request.method();
         async move {
-            let (answer, metadata) = decoded::<A>(method, self.send().await?)?;
+            let (answer, metadata) = self.send().await?;
             Ok(answer.with_metadata(metadata))
         }
         .boxed()

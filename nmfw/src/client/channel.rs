@@ -278,6 +278,20 @@ impl Channel {
         own.or_else(|| method.timeout())
     }
 
+    /// Adds where it came from to the status of an answer that cannot be read.
+    pub(super) fn not_of(&self, method: Method, status: Status) -> Status {
+        let Some(base) = self.0.transport.base(method) else {
+            return status;
+        };
+        let text = format!(
+            "{}. It came as the reply to {}: does another service answer there, or one of another \
+             .proto?",
+            status.message(),
+            crate::subject::method(base, method.name())
+        );
+        status.with_message(text)
+    }
+
     /// Makes a call that somebody listens to, in a span which goes on to the end of the answers.
     pub(super) async fn send_in_span(
         &self,

@@ -97,7 +97,7 @@ impl Nats {
                 outcome.map_err(|status| Refusal::of(status, method))
             }
             None => match self.ask_at_once(&request, &sent) {
-                Some(waiting) => self.answer(waiting, method).await,
+                Some(waiting) => self.answer(waiting, &request).await,
                 None => return Box::pin(self.attempts(request, sent, None)).await,
             },
         };

@@ -30,7 +30,10 @@ use self::{
 };
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
-use crate::{Connection, ConnectionEvent, ConnectionState, Deadline, Status, connection::Refusals};
+use crate::{
+    Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
+    connection::Refusals, log_limit::LogLimit,
+};
 
 /// Gives each reply to the call that waits for it.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Shared {
     calls: Mutex<Calls>,
     /// The alarm was set to an earlier time.
     earlier: Notify,
+    /// Warnings of streams that capture requests.
+    captured: LogLimit,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +80,8 @@ struct Entry {
     epoch: u64,
     /// When to end the call unless the connection is back.
     give_up: Option<Instant>,
+    /// The acknowledgement of a JetStream stream, which came instead of an answer so far.
+    captured_by: Option<StreamAck>,
     sender: oneshot::Sender<Outcome>,
 }
 
@@ -103,6 +110,7 @@ impl Replies {
             refusals: connection.refusals(),
             calls: Mutex::default(),
             earlier: Notify::new(),
+            captured: LogLimit::new(),
         });
         let reader = connection
             .spawn(read(Arc::clone(&shared), inbox, events))
@@ -153,10 +161,19 @@ impl Shared {
             tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
             return;
         };
+        let ack = StreamAck::of(&message);
         let entry = {
             let mut calls = self.calls();
-            match calls.waiting.get(slot) {
-                Some(entry) if entry.generation == generation => calls.waiting.remove(slot),
+            match calls.waiting.get_mut(slot) {
+                Some(entry) if entry.generation == generation => match ack {
+                    None => calls.waiting.remove(slot),
+                    Some(ack) => {
+                        let subject = entry.subject.clone();
+                        entry.captured_by = Some(ack.clone());
+                        drop(calls);
+                        return ack.warn(&subject, &self.captured);
+                    }
+                },
                 // Given up, or answered already: with no queue group, every instance answers.
                 _ => return,
             }
@@ -238,7 +255,13 @@ impl Shared {
             |_, entry| entry.end().is_some_and(|at| at <= now),
             |entry| {
                 if entry.deadline.instant().is_some_and(|at| at <= now) {
-                    return Ok(None);
+                    return match &entry.captured_by {
+                        None => Ok(None),
+                        Some(ack) => Err(Status::deadline_exceeded(format!(
+                            "no service answered in time: {}",
+                            ack.describe(&entry.subject)
+                        ))),
+                    };
                 }
                 let lost = format!(
                     "the connection to NATS was lost while {} was under way",

@@ -343,6 +343,11 @@ mod tests {
             url.servers().await.unwrap(),
             "nats://from-url:4222, nats://two:4222"
         );
+        let comma = home().with("NATS_URL", "from-url, two,");
+        assert_eq!(
+            comma.servers().await.unwrap(),
+            "nats://from-url:4222, nats://two:4222"
+        );
         let context = url.with("NATS_CONTEXT", "a");
         assert_eq!(context.servers().await.unwrap(), "nats://from-a:4222");
         let empty = home()
@@ -428,7 +433,7 @@ mod tests {
     fn what_the_nats_program_writes() {
         let context = parse(
             r#"{
-              "description": "d", "url": "a,tls://b:1", "socks_proxy": "", "token": "",
+              "description": "d", "url": "a,tls://b:1,", "socks_proxy": "", "token": "",
               "user": "me", "password": "hush", "creds": "", "nkey": "", "cert": "~/c.pem",
               "key": "$DIR/k.pem", "ca": "${DIR}/ca.pem", "nsc": "", "jetstream_domain": "x",
               "inbox_prefix": "_I", "user_jwt": "", "user_seed": "", "color_scheme": "",

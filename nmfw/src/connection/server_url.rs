@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind};
 /// | `tls://host` | TLS, also towards every other server of the list and of its cluster |
 /// | `ws://host`, `wss://host` | WebSocket, ports 80 and 443; needs the cargo feature `websocket` |
 ///
+/// Empty entries of a list, such as the one behind a trailing comma, are skipped, as other NATS
+/// clients do; a list without a URL is an error.
+///
 /// Characters of a user, password or token that mean something in a URL are percent-encoded. The
 /// servers are members of one cluster, or equal in the eyes of the caller, so one login serves for
 /// all: URLs with different ones are an error.
@@ -99,8 +102,10 @@ impl Servers {
     pub(super) fn parse(lists: &[String]) -> Result<Self, Error> {
         let mut urls = Vec::new();
         let mut login: Option<UrlLogin> = None;
-        for given in lists.iter().flat_map(|list| list.split(',')) {
-            let (url, its_login) = parse_one(given.trim())?;
+        let entries = lists.iter().flat_map(|list| list.split(','));
+        let entries = entries.map(str::trim).filter(|given| !given.is_empty());
+        for given in entries {
+            let (url, its_login) = parse_one(given)?;
             if let (Some(first), Some(other)) = (&login, &its_login)
                 && first != other
             {
@@ -170,9 +175,6 @@ fn is_websocket(url: &Url) -> bool {
 }
 
 fn parse_one(given: &str) -> Result<(Url, Option<UrlLogin>), Error> {
-    if given.is_empty() {
-        return Err(empty());
-    }
     let bad = |why: &str| invalid(format!("server URL {}: {why}", redact(given)));
     let absolute = if given.contains("://") {
         given.to_owned()
@@ -249,7 +251,7 @@ fn invalid(message: impl Into<String>) -> Error {
 
 fn empty() -> Error {
     invalid(
-        "empty server URL: give one such as nats://localhost:4222, or call connect_env to take it \
+        "empty list of server URLs: give one such as nats://localhost:4222, or call connect_env to take it \
          from the environment",
     )
 }
@@ -318,6 +320,17 @@ mod tests {
     }
 
     #[test]
+    fn empty_entries_are_skipped() {
+        for list in ["a,b:1", "a,b:1,", ",a,b:1", "a,,b:1", " a , , b:1 , "] {
+            assert_eq!(addresses(list), ["nats://a:4222", "nats://b:1"], "{list:?}");
+        }
+        let servers = parse(["", "a,", " "]).unwrap();
+        assert_eq!(servers.addresses(), ["nats://a:4222"]);
+        let error = parse(["", ","]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+    }
+
+    #[test]
     fn tls_anywhere_is_tls_everywhere() {
         assert!(parse("a,tls://b").unwrap().tls);
         assert!(!parse("a,b").unwrap().tls);
@@ -362,8 +375,10 @@ mod tests {
     fn bad_urls_are_named_and_never_show_secrets() {
         for (url, part) in [
             ("", "empty"),
-            ("a,,b", "empty"),
             (" ", "empty"),
+            (",", "empty"),
+            (" , ,", "empty"),
+            ("a,,http://h", "scheme"),
             ("http://h", "scheme"),
             ("nats://", "host"),
             ("nats://:4222", "host"),

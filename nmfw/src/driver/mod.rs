@@ -15,7 +15,10 @@ pub(crate) use self::{
     mailbox::{Mailbox, Packet, Signals},
 };
 use crate::{
-    Connection, Status, metrics,
+    Connection, Status,
+    base::stream_ack::StreamAck,
+    log_limit::LogLimit,
+    metrics,
     session::{Config, Event, Session, Site},
 };
 
@@ -29,6 +32,9 @@ const MAX_TURNS: usize = 8;
 
 /// Below this there is no room for sessions beside the reserve.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
+
+/// Warnings of streams that capture packets.
+static CAPTURED: LogLimit = LogLimit::new();
 
 /// The settings of sessions on a connection; `None` if its server takes too little for them.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
@@ -94,6 +100,10 @@ pub(crate) async fn drive<S: Side>(
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
                 session.handle_no_responders(now);
+            } else if let Some(ack) = StreamAck::read(&packet.payload) {
+                // Of a stream that captures the peer's subject. The peer's own packets come besides.
+                ack.warn(&carrier.peer(), &CAPTURED);
+                session.handle_capture(ack.describe(&carrier.peer()));
             } else {
                 carrier.learn(packet.reply);
                 session.handle_packet(now, &packet.payload);

@@ -2,11 +2,12 @@
 //!
 //! Clients check these answers against a schema, and some give up on a whole listing over one that
 //! does not fit: every field is there, lists and maps are never null, and times have at most six
-//! digits after the point.
+//! digits after the point. An answer over the NATS server's `max_payload` would not be sent at all, so
+//! that it is shortened, within the schema.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, Subscriber, client::PublishErrorKind};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
@@ -14,9 +15,13 @@ use super::{
     health::Health,
     instance::{Endpoint, Instance},
 };
-use crate::{Error, subject};
+use crate::{Error, headers, log_limit::LogLimit, subject};
 
 const QUEUE_GROUP_OF_NONE: &str = "";
+
+/// Warnings of answers that are shortened, and of those that cannot be short enough.
+static SHORTENED: LogLimit = LogLimit::new();
+static UNSENT: LogLimit = LogLimit::new();
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verb {
@@ -83,7 +88,14 @@ struct EndpointStats<'a> {
     processing_time: u64,
     average_processing_time: u64,
     /// Free to use by ADR-32; some clients want it to be there.
-    data: EndpointData<'a>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Whole(EndpointData<'a>),
+    LeftOut {},
 }
 
 #[derive(Serialize)]
@@ -95,26 +107,89 @@ struct EndpointData<'a> {
     health: &'a Health,
 }
 
+/// How much an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// Without description, metadata, data and errors, and with this many endpoints.
+    Bare(usize),
+}
+
+impl Extent {
+    fn is_whole(self) -> bool {
+        self == Self::Whole
+    }
+
+    fn endpoints(self) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Bare(endpoints) => endpoints,
+        }
+    }
+}
+
 impl Instance {
-    /// The answer to a verb, as JSON.
-    pub(crate) fn describe(&self, verb: Verb) -> Result<Vec<u8>, serde_json::Error> {
+    /// Returns the answer to a verb, as JSON, with as much as fits into `max_payload`.
+    pub(crate) fn describe(
+        &self,
+        verb: Verb,
+        max_payload: usize,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let whole = self.describe_to(verb, Extent::Whole)?;
+        if whole.len() <= max_payload {
+            return Ok(whole);
+        }
+        if SHORTENED.pass().is_some() {
+            tracing::warn!(
+                service = self.name,
+                ?verb,
+                bytes = whole.len(),
+                max_payload,
+                "a discovery answer is shortened: it is over the NATS server's max_payload"
+            );
+        }
+        let mut best = self.describe_to(verb, Extent::Bare(0))?;
+        // The largest number of endpoints that fits, by halves.
+        let (mut fits, mut too_many) = (0, self.endpoints.len() + 1);
+        while fits + 1 < too_many {
+            let middle = usize::midpoint(fits, too_many);
+            let answer = self.describe_to(verb, Extent::Bare(middle))?;
+            if answer.len() <= max_payload {
+                (fits, best) = (middle, answer);
+            } else {
+                too_many = middle;
+            }
+        }
+        Ok(best)
+    }
+
+    fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error> {
+        let endpoints = self.endpoints.iter().take(extent.endpoints());
         match verb {
-            Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),
-            Verb::Info => serde_json::to_vec(&Info {
-                identity: Identity {
-                    metadata: &self.metadata_with_health(),
-                    ..self.identity("io.nats.micro.v1.info_response")
-                },
-                description: &self.description,
-                endpoints: self.endpoints.iter().map(|e| e.info()).collect(),
-            }),
+            Verb::Ping => {
+                serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response", extent))
+            }
+            Verb::Info => {
+                let mut identity = self.identity("io.nats.micro.v1.info_response", extent);
+                let with_health;
+                let mut description = "";
+                if extent.is_whole() {
+                    with_health = self.metadata_with_health();
+                    identity.metadata = &with_health;
+                    description = &self.description;
+                }
+                serde_json::to_vec(&Info {
+                    identity,
+                    description,
+                    endpoints: endpoints.map(|e| e.info(extent)).collect(),
+                })
+            }
             Verb::Stats => {
                 let health = self.health();
-                let endpoints = self.endpoints.iter();
                 serde_json::to_vec(&Stats {
-                    identity: self.identity("io.nats.micro.v1.stats_response"),
+                    identity: self.identity("io.nats.micro.v1.stats_response", extent),
                     started: &self.started,
-                    endpoints: endpoints.map(|e| e.stats(&health)).collect(),
+                    endpoints: endpoints.map(|e| e.stats(&health, extent)).collect(),
                 })
             }
         }
@@ -127,24 +202,33 @@ impl Instance {
         metadata
     }
 
-    fn identity(&self, r#type: &'static str) -> Identity<'_> {
+    fn identity(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
+        static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
+        let (version, metadata) = if extent.is_whole() {
+            (&*self.version, &self.metadata)
+        } else {
+            // A SemVer stays one.
+            let short = headers::client_version(&self.version);
+            (short.unwrap_or(&self.version), &NO_METADATA)
+        };
         Identity {
             r#type,
             name: &self.name,
             id: &self.id,
-            version: &self.version,
-            metadata: &self.metadata,
+            version,
+            metadata,
         }
     }
 }
 
 impl Endpoint {
-    fn info(&self) -> EndpointInfo<'_> {
-        let facts = self.method.facts().iter();
-        let mut metadata: BTreeMap<_, _> = facts
-            .map(|(key, value)| (*key, (*value).to_owned()))
-            .collect();
-        metadata.insert("nmfw.method", self.method.full_name());
+    fn info(&self, extent: Extent) -> EndpointInfo<'_> {
+        let mut metadata = BTreeMap::new();
+        if extent.is_whole() {
+            let facts = self.method.facts().iter();
+            metadata.extend(facts.map(|(key, value)| (*key, (*value).to_owned())));
+            metadata.insert("nmfw.method", self.method.full_name());
+        }
         EndpointInfo {
             name: self.method.name(),
             subject: &self.subject,
@@ -153,25 +237,31 @@ impl Endpoint {
         }
     }
 
-    fn stats<'a>(&'a self, health: &'a Health) -> EndpointStats<'a> {
+    fn stats<'a>(&'a self, health: &'a Health, extent: Extent) -> EndpointStats<'a> {
         let stats = self.stats.snapshot();
         let nanos = u64::try_from(stats.processing.as_nanos()).unwrap_or(u64::MAX);
+        let (last_error, data) = if extent.is_whole() {
+            let data = Data::Whole(EndpointData {
+                health,
+                running: self.admission.running(),
+                waiting: self.admission.waiting(),
+                concurrency: self.limits.concurrency,
+                queue: self.limits.queue,
+            });
+            (stats.last_error, data)
+        } else {
+            (String::new(), Data::LeftOut {})
+        };
         EndpointStats {
             name: self.method.name(),
             subject: &self.subject,
             queue_group: self.queue_group(),
             num_requests: stats.requests,
             num_errors: stats.errors,
-            last_error: stats.last_error,
+            last_error,
             processing_time: nanos,
             average_processing_time: nanos.checked_div(stats.requests).unwrap_or(0),
-            data: EndpointData {
-                health,
-                running: self.admission.running(),
-                waiting: self.admission.waiting(),
-                concurrency: self.limits.concurrency,
-                queue: self.limits.queue,
-            },
+            data,
         }
     }
 
@@ -217,7 +307,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
         tracing::debug!(subject = %message.subject, "discovery request without a reply subject");
         return;
     };
-    let body = match instance.describe(verb) {
+    let body = match instance.describe(verb, client.max_payload()) {
         Ok(body) => body,
         Err(error) => {
             tracing::error!(%error, ?verb, "discovery answer cannot be written");
@@ -226,6 +316,97 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     };
     // Waits while the connection is stuck, which holds up discovery and nothing else.
     if let Err(error) = client.publish(reply, body.into()).await {
-        tracing::debug!(%error, ?verb, "discovery answer not sent");
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
+                tracing::warn!(%error, ?verb, "discovery answer not sent");
+            }
+            _ => tracing::debug!(%error, ?verb, "discovery answer not sent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{
+        super::{Handlers, Lifecycle, Service, health::Checks},
+        *,
+    };
+    use crate::{MethodSpec, ServiceSpec, Status};
+
+    static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
+        .name("calc")
+        .subject("nmfw.calc")
+        .description("Adds, and does more with numbers.")
+        .metadata(&[("team", "numbers")])
+        .methods(&[
+            MethodSpec::unary("Average").metadata(&[("speed", "slow")]),
+            MethodSpec::unary("Add"),
+            MethodSpec::unary("Expression"),
+        ]);
+
+    fn instance() -> Instance {
+        let service = Service::new(&SPEC, Handlers::default())
+            .version(format!("1.2.3-rc.1+{}", "build".repeat(20)));
+        let lifecycle = Lifecycle::new(Checks::default());
+        let instance = Instance::new(service, None, lifecycle).unwrap();
+        let status = Status::internal("x".repeat(400));
+        for endpoint in &instance.endpoints {
+            endpoint
+                .stats
+                .record(Err(&status), std::time::Duration::ZERO);
+        }
+        instance
+    }
+
+    fn describe(instance: &Instance, verb: Verb, max_payload: usize) -> (usize, Value) {
+        let answer = instance.describe(verb, max_payload).unwrap();
+        (answer.len(), serde_json::from_slice(&answer).unwrap())
+    }
+
+    #[test]
+    fn an_answer_says_as_much_as_fits() {
+        let instance = instance();
+        for verb in Verb::ALL {
+            let (whole, _) = describe(&instance, verb, usize::MAX);
+            let mut shown = 0;
+            for max_payload in 256..=whole {
+                let (len, answer) = describe(&instance, verb, max_payload);
+                assert!(len <= max_payload, "{verb:?}: {answer}");
+                for field in ["type", "name", "id", "version"] {
+                    assert!(!answer[field].as_str().unwrap().is_empty(), "{answer}");
+                }
+                let version = answer["version"].as_str().unwrap();
+                assert!(semver::Version::parse(version).is_ok());
+                assert!(answer["metadata"].is_object());
+                if matches!(verb, Verb::Ping) {
+                    continue;
+                }
+                let endpoints = answer["endpoints"].as_array().unwrap();
+                assert!(endpoints.len() >= shown, "a larger answer says less");
+                shown = endpoints.len();
+                for endpoint in endpoints {
+                    assert!(
+                        endpoint["subject"]
+                            .as_str()
+                            .unwrap()
+                            .starts_with("nmfw.calc.")
+                    );
+                    match verb {
+                        Verb::Stats => assert!(
+                            endpoint["data"].is_object() && endpoint["last_error"].is_string()
+                        ),
+                        _ => assert!(endpoint["metadata"].is_object()),
+                    }
+                }
+            }
+            let (_, answer) = describe(&instance, verb, whole);
+            assert_eq!(answer["metadata"]["team"], "numbers");
+            assert!(matches!(verb, Verb::Ping) || shown == 3);
+        }
+        // One method is enough to be found by.
+        let (_, answer) = describe(&instance, Verb::Info, 256);
+        assert_eq!(answer["endpoints"].as_array().unwrap().len(), 1);
     }
 }

@@ -126,7 +126,7 @@ fn read(
     }
     endpoint.check_size(message.payload.len())?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let incoming = Incoming::from_headers(message.headers.as_ref(), timeout)?;
+    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::new(
         endpoint.method,
         incoming.deadline,

@@ -244,10 +244,11 @@ where
     let outcome = method.call(&service, context.clone(), input).await;
     guard.finish();
     match outcome {
-        Ok(message) => Ok(Response::with_metadata(
-            message.encode_to_vec().into(),
-            context.take_trailers(),
-        )),
+        Ok(message) => {
+            let metadata = checked(context.take_trailers())?;
+            let body = message.encode_to_vec().into();
+            Ok(Response::with_metadata(body, metadata))
+        }
         Err(status) => Err(failed(status, &context)),
     }
 }
@@ -266,7 +267,7 @@ where
     let outcome = method.call(&service, context.clone(), input).await;
     match outcome {
         Ok(stream) => {
-            let metadata = context.take_response_metadata();
+            let metadata = checked(context.take_response_metadata())?;
             let answers = Messages::new(answers(stream, context.clone(), guard))
                 .with_trailers(move || context.take_trailers());
             Ok(Response::streaming(answers, metadata))
@@ -296,6 +297,14 @@ fn answers<R: Message>(
         }
         Poll::Ready(item)
     })
+}
+
+/// Metadata that an answer can carry.
+fn checked(metadata: Metadata) -> Result<Metadata, Status> {
+    match metadata.check_len() {
+        Ok(()) => Ok(metadata),
+        Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
+    }
 }
 
 /// A handler's own error.

@@ -3,6 +3,7 @@
 #![doc = include_str!("../docs/overload.md")]
 
 mod admission;
+mod captured;
 mod causes;
 mod discovery;
 mod dispatch;

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[cfg(feature = "prometheus")]
 use super::monitor::Monitor;
 use super::{
-    Instance, Lifecycle, Service, discovery,
+    Instance, Lifecycle, Service, captured, discovery,
     fence::Fence,
     gauges,
     health::{self, Health},
@@ -116,6 +116,8 @@ impl Running {
             let checks = Arc::clone(&work.lifecycle.checks);
             let checking = async move { checks.repeat().await };
             let _checking = AbortOnDropHandle::new(tokio::spawn(checking));
+            let looking = captured::look(work.connection.clone(), instances.clone());
+            let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
             let _sampling = AbortOnDropHandle::new(tokio::spawn(gauges::sample(instances)));
             let outcome = work.until_the_end(fence, subscriptions).await;
             // Nobody may be interested any more.

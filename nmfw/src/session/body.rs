@@ -17,16 +17,17 @@ use super::wire::{
     utf8,
 };
 use crate::{
-    Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, trace::TraceContext,
+    Code, Metadata, MetadataError, MetadataValue, Status, headers::Encoding, metadata::MAX_VALUES,
+    trace::TraceContext,
 };
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
 /// time stays in range.
 const MAX_TIME_LEFT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How many values the metadata of one frame may have, and how many details a status. Each takes
+/// How many details a status may have, which is as many as its metadata may have values: each takes
 /// more memory than its bytes on the wire.
-const MAX_ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = MAX_VALUES;
 
 /// Everything of a call but its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,9 +179,8 @@ impl<'a> Call<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            if !crate::headers::is_version(version) {
-                return Err(Status::invalid_argument("the client's version is not one"));
-            }
+            let version = crate::headers::client_version(version)
+                .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
             *last = Some(SmolStr::from(version));
         }
         let head = CallHead {
@@ -347,19 +347,21 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
         });
     }
     put_metadata_field(&mut out, status_field::METADATA, status.metadata());
-    if out.len() > limit {
+    let entries = status.details().len().max(status.metadata().len());
+    if out.len() > limit || entries > MAX_ENTRIES {
         tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
     out.into()
 }
 
-/// The body of a STATUS of code OK; `None` if the trailers do not fit.
+/// The body of a STATUS of code OK; `None` if the trailers do not fit or are too many.
 pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
     let mut out = Vec::new();
     put_varint(&mut out, 0);
     put_metadata_field(&mut out, status_field::METADATA, trailers);
-    (out.len() <= limit).then(|| out.into())
+    let fits = out.len() <= limit && trailers.len() <= MAX_ENTRIES;
+    fits.then(|| out.into())
 }
 
 /// At most `limit` bytes of a text, cut between characters.

@@ -67,6 +67,8 @@ pub(super) struct Life {
     gone_after: Duration,
     open_timeout: Duration,
     probe_after: Duration,
+    /// What has answered in place of the peer.
+    captured: Option<String>,
 }
 
 /// What is known since the peer was heard.
@@ -102,6 +104,7 @@ impl Life {
             gone_after: config.gone_after,
             open_timeout: config.open_timeout,
             probe_after: config.probe_after,
+            captured: None,
         }
     }
 
@@ -172,6 +175,10 @@ impl Life {
         self.reconnected = Some(now);
         self.awaited = None;
         self.last_ping = now;
+    }
+
+    pub(super) fn captured(&mut self, what: String) {
+        self.captured.get_or_insert(what);
     }
 
     /// Nobody subscribes to the peer's subject.
@@ -266,10 +273,13 @@ impl Life {
         if now < self.dead_at() {
             return None;
         }
-        Some(if self.is_confirmed {
-            PeerGone::status("the peer of the session is gone")
-        } else {
-            Status::unavailable("the session was not opened in time").not_started()
+        Some(match &self.captured {
+            _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            None => Status::unavailable("the session was not opened in time").not_started(),
+            Some(captured) => {
+                let text = format!("the session was not opened in time: {captured}");
+                Status::unavailable(text).not_started()
+            }
         })
     }
 

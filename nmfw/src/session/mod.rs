@@ -266,6 +266,11 @@ impl Session {
         }
     }
 
+    /// Something else has answered in place of the peer, which may answer besides.
+    pub(crate) fn handle_capture(&mut self, what: String) {
+        self.life.captured(what);
+    }
+
     /// Since when nobody has subscribed to the peer's subject, as far as is known. It is asked again
     /// all the time whether that is still so: it may be the broker that has restarted, and the peer
     /// on its way back.

@@ -140,12 +140,13 @@ impl Session {
     /// Sends a service's metadata, before its messages.
     ///
     /// # Errors
-    /// If it is larger than a packet, or it is too late for it.
+    /// If it is larger than a packet, has too many values, or it is too late for it.
     pub(crate) fn send_headers(
         &mut self,
         stream: StreamId,
         metadata: &Metadata,
     ) -> Result<(), Status> {
+        metadata.check_len().map_err(Status::internal)?;
         let mut body = Vec::new();
         put_metadata(&mut body, metadata);
         if body.len() > self.agreed.max_body() {
@@ -173,7 +174,8 @@ impl Session {
             Ok(trailers) => match encode_ok(trailers, limit) {
                 Some(body) => (0, body),
                 None => {
-                    too_large = Status::resource_exhausted("the trailers are larger than a packet");
+                    let text = "the trailers are larger than a packet, or have too many values";
+                    too_large = Status::resource_exhausted(text);
                     (0, encode_status(&too_large, limit))
                 }
             },

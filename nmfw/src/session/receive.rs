@@ -38,8 +38,15 @@ impl Session {
             State::Open => self.take_packet(now, packet),
         };
         if let Err(Malformed(what)) = outcome {
-            let text = format!("the peer broke the protocol: {what}");
-            self.fail(if self.state == State::Opening {
+            let is_opening = self.state == State::Opening;
+            let text = match (is_opening, self.is_server) {
+                (false, _) => format!("the peer broke the protocol: {what}"),
+                (true, true) => format!("OPEN cannot be read: {what}"),
+                (true, false) => {
+                    format!("the answer to OPEN is not that of an nmfw service: {what}")
+                }
+            };
+            self.fail(if is_opening {
                 Status::unimplemented(text).not_started()
             } else {
                 Status::internal(text)

@@ -190,6 +190,12 @@ impl Status {
         &self.0.message
     }
 
+    /// Says more in the message, and keeps all else.
+    pub(crate) fn with_message(mut self, message: String) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// Adds a detail for programs to read, as gRPC's
     /// [richer error model](https://grpc.io/docs/guides/error/#richer-error-model) does.
     ///

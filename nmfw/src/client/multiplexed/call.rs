@@ -227,7 +227,7 @@ fn head_of(request: &Request) -> CallHead {
         method: SmolStr::new_static(method.name()),
         deadline: request.deadline().instant().map(Into::into),
         encoding: Encoding::Protobuf,
-        client_version: Some(SmolStr::new_static(method.service().semver())),
+        client_version: method.service().client_version().map(SmolStr::new_static),
         metadata: request.metadata().clone(),
         trace: request.head.trace.clone(),
     }

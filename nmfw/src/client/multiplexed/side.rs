@@ -331,6 +331,12 @@ impl Side for Calls {
                     tracing::debug!(%status, "a session was ended");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
+                    } else if status.code() == Code::Unimplemented
+                        && let Some(pool) = self.pool.upgrade()
+                    {
+                        let open = pool.scope().open();
+                        let text = format!("no session on {open}: {}", status.message());
+                        status = status.with_message(text);
                     }
                     self.fail(status);
                 }

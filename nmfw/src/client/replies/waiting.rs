@@ -53,6 +53,7 @@ impl Waiting {
                 grace,
                 epoch,
                 give_up: None,
+                captured_by: None,
                 sender,
             });
             (slot, generation)

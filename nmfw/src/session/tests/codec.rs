@@ -366,6 +366,45 @@ fn trace_contexts_that_cannot_be_used() {
     assert_eq!(lossy.tracestate(), None);
 }
 
+/// A service of another make may send one that is longer than those of ours.
+#[test]
+fn a_long_version_is_no_reason_to_refuse_a_call() {
+    for (version, expected) in [
+        (format!("1.2.3-rc.1+{}", "b".repeat(62)), "1.2.3-rc.1"),
+        (format!("1.2.3-{}", "p".repeat(300)), "1.2.3"),
+    ] {
+        let mut sent = head("Add");
+        sent.client_version = Some(version.into());
+        let mut body = vec![0];
+        body.extend_from_slice(&sent.encode());
+        let call = super::super::body::Call::decode(Reader::new(&body)).unwrap();
+        let read = call.into_any_head(Instant::now()).unwrap();
+        assert_eq!(read.client_version.as_deref(), Some(expected));
+    }
+}
+
+/// What the readers would cut off is not written.
+#[test]
+fn no_more_entries_than_are_read() {
+    let mut many = Metadata::new();
+    for i in 0..257 {
+        many.append(format!("a{i}"), "x").unwrap();
+    }
+    assert!(encode_ok(&many, 1 << 20).is_none());
+    let mut status = Status::aborted("m");
+    *status.metadata_mut() = many;
+    for status in [
+        status,
+        Status::aborted("m").with_details(vec![prost_types::Any::default(); 257]),
+    ] {
+        let body = encode_status(&status, 1 << 20);
+        let read = StatusBody::decode(Reader::new(&body), false).unwrap();
+        let read = read.into_outcome().unwrap_err();
+        assert_eq!(read.message(), "m");
+        assert!(read.details().is_empty() && read.metadata().is_empty());
+    }
+}
+
 #[test]
 fn statuses_fit() {
     let status = Status::internal("ä".repeat(5000)).with_detail(&"x".repeat(5000));
@@ -429,18 +468,22 @@ proptest! {
     fn heads_round_trip(
         method in "[A-Za-z]{1,30}",
         json: bool,
-        version in proptest::option::of("[0-9a-z.]{1,10}"),
-        entries in proptest::collection::vec(("[a-z]{1,8}", "[a-z ä]{0,20}"), 0..5),
-        tracestate in proptest::option::of("([a-z]{1,9}=[a-z]{1,9}){0,1}"),
+        version in proptest::option::of("[0-9]{1,3}[.][0-9a-z.-]{1,90}([+][0-9a-z.-]{1,90})?"),
+        entries in proptest::collection::vec(("[a-zA-Z]{1,2}(-bin)?", "\\PC{0,20}"), 0..9),
+        tracestate in proptest::option::of("([a-z]{1,9}=[!-~]{1,4000}){0,1}"),
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        sent.client_version = version.as_deref().map(SmolStr::from);
+        let sent_version = version.as_deref().and_then(crate::headers::client_version);
+        sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;
         }
         for (key, value) in entries {
-            sent.metadata.append(key, value.trim()).unwrap();
+            // Whatever is taken has to arrive.
+            if sent.metadata.append(&key, value.clone()).is_err() {
+                _ = sent.metadata.append_bin(&key, value.into_bytes());
+            }
         }
         let mut body = vec![0];
         let head = sent.encode();

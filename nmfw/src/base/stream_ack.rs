@@ -1,0 +1,111 @@
+//! [`StreamAck`]: what JetStream answers to a request that a stream has captured.
+
+use async_nats::Message;
+use serde::Deserialize;
+
+use crate::log_limit::LogLimit;
+
+/// Longest acknowledgement in bytes: the name of a stream, a domain, and the text of an error.
+const MAX_LEN: usize = 4096;
+
+/// An acknowledgement of JetStream: `{"stream":"ORDERS","seq":7}`.
+///
+/// A stream whose subjects cover those of a service acknowledges each request on its reply subject,
+/// mostly before the service answers. Such a reply is skipped, as it is never an answer: read as
+/// protobuf, `{"s` begins a group of field 15, and in it a field of 115 bytes, behind which the group
+/// would have to end with a `|`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamAck {
+    pub(crate) stream: String,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    stream: String,
+    /// 0 beside an error, as of a stream that is full.
+    #[serde(rename = "seq")]
+    _sequence: u64,
+}
+
+impl StreamAck {
+    pub(crate) fn of(message: &Message) -> Option<Self> {
+        // Nearly all other replies are told by their first byte.
+        let ack = Self::read(&message.payload)?;
+        (message.status.is_none() && message.headers.is_none()).then_some(ack)
+    }
+
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        if payload.first() != Some(&b'{') || payload.len() > MAX_LEN {
+            return None;
+        }
+        let fields: Fields = serde_json::from_slice(payload).ok()?;
+        Some(Self {
+            stream: fields.stream,
+        })
+    }
+
+    /// Says what the stream does, and what to do about it.
+    pub(crate) fn describe(&self, subject: &str) -> String {
+        format!(
+            "a JetStream stream captures {subject}: its acknowledgement came first, and it hides \
+             that nobody may serve the subject. Take the subject out of the stream {:?}",
+            self.stream
+        )
+    }
+
+    /// Warns of the stream, once in a while: what it captures, it stores.
+    pub(crate) fn warn(&self, subject: &str, limit: &LogLimit) {
+        if let Some(left_out) = limit.pass() {
+            tracing::warn!(
+                stream = self.stream,
+                left_out,
+                "{}, which stores all that is sent there",
+                self.describe(subject)
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_jetstream_sends() {
+        for payload in [
+            r#"{"stream":"ORDERS", "seq":7}"#,
+            r#"{"stream":"ORDERS","seq":7,"domain":"hub","duplicate":true}"#,
+            r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"ORDERS","seq":0}"#,
+        ] {
+            let ack = StreamAck::read(payload.as_bytes()).expect(payload);
+            assert_eq!(ack.stream, "ORDERS");
+        }
+    }
+
+    #[test]
+    fn what_is_none() {
+        let long = format!(r#"{{"stream":"{}","seq":7}}"#, "x".repeat(MAX_LEN));
+        for payload in [
+            "",
+            "{",
+            "{}",
+            r#"{"stream":"ORDERS"}"#,
+            r#"{"stream":7,"seq":7}"#,
+            r#"{"type":"io.nats.micro.v1.info_response","name":"calc"}"#,
+            r#"{"stream":"ORDERS","seq":7} "x"#,
+            long.as_str(),
+        ] {
+            assert_eq!(StreamAck::read(payload.as_bytes()), None, "{payload}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The claim that lets an acknowledgement be skipped: it is no message of any type.
+        #[test]
+        fn an_acknowledgement_is_no_message(stream in "[0-9A-Za-z_-]{1,255}", sequence: u64) {
+            let payload = format!(r#"{{"stream":"{stream}","seq":{sequence}}}"#);
+            proptest::prop_assert!(StreamAck::read(payload.as_bytes()).is_some());
+            proptest::prop_assert!(<() as prost::Message>::decode(payload.as_bytes()).is_err());
+        }
+    }
+}

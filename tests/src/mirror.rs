@@ -1,0 +1,133 @@
+//! A service of two methods that gives back what its caller sent, metadata included, in the same
+//! order. Its facts are given at run time, so that tests can try any.
+
+use std::sync::Arc;
+
+use futures_util::stream;
+use nmfw::{
+    Channel, Connection, Context, Metadata, Status, Stream, Streaming,
+    client::Call,
+    codegen::v1::{MethodSpec, ServiceBuilder, ServiceSpec},
+    server::Service,
+};
+
+/// The methods of every such service.
+pub const METHODS: &[MethodSpec] = &[
+    MethodSpec::unary("Echo"),
+    MethodSpec::server_streaming("Count"),
+];
+
+/// A service with nothing but its methods.
+pub static SPEC: ServiceSpec = ServiceSpec::new("mirror", "Mirror")
+    .name("mirror")
+    .subject("nmfw.mirror")
+    .methods(METHODS);
+
+/// What makes the service answer with an error.
+pub const FAIL: &str = "fail";
+
+/// What makes the service answer with this many values of metadata.
+pub const MANY: &str = "many ";
+
+#[derive(Debug)]
+struct Mirror;
+
+fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
+    let mut metadata = ctx.metadata().clone();
+    if let Some(count) = request.strip_prefix(MANY) {
+        let count: usize = count
+            .parse()
+            .map_err(|_| Status::invalid_argument("many?"))?;
+        for i in 0..count {
+            metadata.append(format!("m{i}"), "x")?;
+        }
+    }
+    *ctx.response_metadata() = metadata;
+    match request {
+        FAIL => Err(Status::aborted("told to")),
+        _ => Ok(()),
+    }
+}
+
+impl Mirror {
+    async fn echo(&self, ctx: Context, request: String) -> Result<String, Status> {
+        reflect(&ctx, &request)?;
+        Ok(request)
+    }
+
+    async fn count(
+        &self,
+        ctx: Context,
+        request: String,
+    ) -> Result<impl Stream<Item = Result<String, Status>> + Send + 'static, Status> {
+        reflect(&ctx, &request)?;
+        *ctx.trailers() = ctx.metadata().clone();
+        Ok(stream::iter([Ok(request)]))
+    }
+}
+
+/// The service with these facts, of which the methods are [`METHODS`].
+pub fn service(spec: &'static ServiceSpec) -> Service {
+    ServiceBuilder::new(spec, Arc::new(Mirror))
+        .unary(Mirror::echo)
+        .server_streaming(Mirror::count)
+        .build()
+}
+
+/// Calls the service.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    spec: &'static ServiceSpec,
+}
+
+impl Client {
+    /// Calls over a channel.
+    #[must_use]
+    pub fn new(channel: Channel, spec: &'static ServiceSpec) -> Self {
+        Self { channel, spec }
+    }
+
+    /// One client for each way that a call can take: base mode, a session, and none, in the same
+    /// process. The session is open.
+    ///
+    /// # Errors
+    ///
+    /// That there is no session.
+    pub async fn all(
+        nats: &Connection,
+        spec: &'static ServiceSpec,
+    ) -> Result<[(&'static str, Self); 3], Status> {
+        let multiplexed = Self::new(Channel::new(nats).multiplexed(), spec);
+        multiplexed.count("open", &Metadata::new()).await?;
+        Ok([
+            ("base mode", Self::new(Channel::new(nats), spec)),
+            ("session", multiplexed),
+            ("local", Self::new(Channel::local(service(spec)), spec)),
+        ])
+    }
+
+    /// The unary method.
+    pub fn echo(&self, text: &str) -> Call<String> {
+        self.channel.unary(self.spec.method(0), text.to_owned())
+    }
+
+    /// Calls the method that streams to its end, and gives the metadata that came first and that
+    /// which came last.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub async fn count(
+        &self,
+        text: &str,
+        metadata: &Metadata,
+    ) -> Result<(Metadata, Metadata), Status> {
+        let call: Call<Streaming<String>> = self
+            .channel
+            .server_streaming(self.spec.method(1), text.to_owned());
+        let mut answers = call.metadata(metadata).await?;
+        while answers.message().await?.is_some() {}
+        Ok((answers.metadata().clone(), answers.trailers().clone()))
+    }
+}
