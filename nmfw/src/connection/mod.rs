@@ -8,7 +8,11 @@ mod events;
 mod options;
 mod secret;
 mod server_url;
+#[cfg(feature = "nkeys")]
+mod signing;
 mod tls;
+#[cfg(not(feature = "nkeys"))]
+mod unsigned;
 mod violation;
 
 use std::fmt;
