@@ -12,8 +12,10 @@ mod page;
 use std::{net::TcpStream, process::Stdio, time::Duration};
 
 use folder::{Folder, LIMIT, address, repository};
+use nmfw::prost::Message;
 use nmfw_tests::{eventually, free_port};
 use page::Page;
+use serde_json::Value;
 
 /// How long the dependencies may take to build, on a machine with other work.
 const BUILD: Duration = Duration::from_secs(60 * 60);
@@ -34,9 +36,9 @@ async fn the_first_service() {
     let commands = commands.replace("ADDRESS", &address());
     let folder = Folder::new("first-steps", format!("nats://127.0.0.1:{port}"));
     let mut broker = folder.start(&commands);
-    eventually(BUILD, || async {
+    eventually(BUILD, || {
         assert!(broker.is_running(), "the first block failed");
-        TcpStream::connect(("127.0.0.1", port))
+        std::future::ready(TcpStream::connect(("127.0.0.1", port)))
     })
     .await;
     for file in [
@@ -49,8 +51,8 @@ async fn the_first_service() {
         assert_eq!(shown, folder.read(file), "{file}");
     }
 
-    let serve = readme.block("The second starts the service:");
-    let hello = readme.block("The third calls it, and prints `Good day, Ann!`:");
+    let serve = readme.block("The second block starts the service:");
+    let hello = readme.block("The third block calls it, and prints `Good day, Ann!`:");
     let mut service = folder.start(serve);
     assert_eq!(folder.printed(hello).await, "Good day, Ann!\n");
     let refused = folder.output("cargo run --bin hello");
@@ -62,8 +64,23 @@ async fn the_first_service() {
     second_service(&readme, &folder);
     streams(&readme, &folder, serve).await;
     tool(&readme, &folder).await;
+    from_tonic(&folder).await;
+    from_micro(&folder).await;
     broker.interrupt().await;
     another_broker(&folder).await;
+    fewer_crates(&readme, &folder);
+}
+
+fn fewer_crates(readme: &Page, folder: &Folder) {
+    let count = || {
+        let tree =
+            "cargo tree -p greeter -e normal,build --prefix none --no-dedupe | sort -u | wc -l";
+        let printed = String::from_utf8(folder.run(tree).stdout).unwrap();
+        printed.trim().parse::<usize>().unwrap()
+    };
+    let before = count();
+    folder.run(readme.inline("cargo update -p idna_adapter --precise 1.1.0"));
+    assert_eq!(before - count(), 16);
 }
 
 /// A second service compiles nothing but itself.
@@ -133,6 +150,93 @@ async fn tool(readme: &Page, folder: &Folder) {
     );
     assert!(!folder.output("target/debug/welcome Bob").status.success());
     service.interrupt().await;
+}
+
+/// The service and the client that the page's diffs end with.
+async fn from_tonic(folder: &Folder) {
+    let page = Page::read(&repository(), "docs/from-tonic.md");
+    let proto = "hello-world/proto/helloworld.proto";
+    folder.write(
+        proto,
+        page.block(&format!("`{proto}`, which stays as it is:")),
+    );
+    let files = page.patched();
+    assert_eq!(files.len(), 4);
+    for (file, text) in files {
+        folder.write(&file, &text);
+    }
+    let main = "hello-world/src/main.rs";
+    let tests = page.block("end of the service's `main.rs`:");
+    folder.write(main, &format!("{}\n{tests}", folder.read(main)));
+    folder.add_member("hello-world");
+
+    folder.run("cargo build --bins");
+    let mut service = folder.start("exec target/debug/hello-world");
+    let printed = folder.printed("target/debug/client").await;
+    assert_eq!(printed, "Welcome, Ann!\n");
+    service.interrupt().await;
+    folder.run("cargo test --workspace --bin hello-world");
+}
+
+/// The service is where micro's was, and answers plain requests.
+async fn from_micro(folder: &Folder) {
+    let page = Page::read(&repository(), "docs/from-micro-and-go-nmfw.md");
+    for (file, end) in [
+        (
+            "numbers/proto/numbers.proto",
+            "`numbers/proto/numbers.proto`:",
+        ),
+        ("numbers/Cargo.toml", "crates are not on crates.io yet:"),
+        ("numbers/build.rs", "In `numbers/build.rs`:"),
+        ("numbers/src/main.rs", "And in `numbers/src/main.rs`:"),
+    ] {
+        folder.write(file, page.block(end));
+    }
+    folder.add_member("numbers");
+
+    folder.run("cargo build --bins");
+    let mut service = folder.start("exec target/debug/numbers");
+    let client = async_nats::connect(&folder.nats_url).await.unwrap();
+    let request = async |subject: &str, body: Vec<u8>| {
+        eventually(LIMIT, || {
+            client.request(subject.to_owned(), body.clone().into())
+        })
+        .await
+    };
+    let info = request("$SRV.INFO.numbers", Vec::new()).await;
+    let info: Value = serde_json::from_slice(&info.payload).unwrap();
+    assert_eq!(info["version"], "1.0.0");
+    assert_eq!(info["description"], "Adds numbers");
+    let endpoint = &info["endpoints"][0];
+    assert_eq!(endpoint["subject"], "acme.numbers.add");
+    assert_eq!(endpoint["queue_group"], "q");
+
+    let numbers = Numbers {
+        values: vec![1.5, 2.0],
+    };
+    let answer = request("acme.numbers.add", numbers.encode_to_vec()).await;
+    assert_eq!(Sum::decode(answer.payload).unwrap(), Sum { value: 3.5 });
+    let refused = request("acme.numbers.add", Vec::new()).await;
+    let headers = refused.headers.unwrap();
+    let header = |name: &str| headers.get(name).unwrap().as_str();
+    assert_eq!(header("Nats-Service-Error"), "no values");
+    assert_eq!(header("Nats-Service-Error-Code"), "3");
+    service.interrupt().await;
+}
+
+/// The messages as other languages know them.
+#[derive(Clone, PartialEq, Message)]
+#[prost(prost_path = "nmfw::prost")]
+struct Numbers {
+    #[prost(double, repeated, tag = "1")]
+    values: Vec<f64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(prost_path = "nmfw::prost")]
+struct Sum {
+    #[prost(double, tag = "1")]
+    value: f64,
 }
 
 /// The broker says where it listens, and ends well; or it says why it does not listen.

@@ -60,7 +60,7 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// [`InvalidUrl`](crate::ErrorKind::InvalidUrl), [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// (a WebSocket URL without the cargo feature),
+    /// (a WebSocket URL, an nkey or a JWT without its cargo feature),
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig),
     /// [`Credentials`](crate::ErrorKind::Credentials) and [`Tls`](crate::ErrorKind::Tls) before
     /// anything is sent; [`Authorization`](crate::ErrorKind::Authorization) and

@@ -77,6 +77,16 @@ impl Folder {
         fs::write(path, text).unwrap();
     }
 
+    /// Makes a crate a member of the workspace, as `cargo new` does.
+    pub(crate) fn add_member(&self, name: &str) {
+        let workspace = self.read("Cargo.toml");
+        let (start, end) = workspace.split_once("members = [").unwrap();
+        self.write(
+            "Cargo.toml",
+            &format!("{start}members = [\"{name}\", {end}"),
+        );
+    }
+
     /// A shell in the folder. In what it compiles, warnings are errors.
     pub(crate) fn shell(&self, commands: &str) -> Command {
         let mut shell = Command::new("bash");
