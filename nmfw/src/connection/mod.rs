@@ -13,7 +13,11 @@ mod round_trip;
 mod secret;
 mod server_message;
 mod server_url;
+#[cfg(feature = "nkeys")]
+mod signing;
 mod tls;
+#[cfg(not(feature = "nkeys"))]
+mod unsigned;
 mod violation;
 
 use std::fmt;

@@ -60,7 +60,7 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// [`InvalidUrl`](crate::ErrorKind::InvalidUrl), [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// (a WebSocket URL without the cargo feature),
+    /// (a WebSocket URL, an nkey or a JWT without its cargo feature),
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig),
     /// [`Credentials`](crate::ErrorKind::Credentials) and [`Tls`](crate::ErrorKind::Tls) before
     /// anything is sent; [`Authorization`](crate::ErrorKind::Authorization) and
@@ -131,32 +131,44 @@ impl ConnectOptions {
 
     /// Logs in with a credentials file (`.creds`), which holds a JWT and its seed. It is read
     /// when connecting and again on every reconnect, so a renewed one is used.
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(Identity::CredsFile(path.into()))
     }
 
     /// Logs in with the text of a credentials file.
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn credentials(self, text: impl Into<String>) -> Self {
         self.identity(Identity::Creds(Secret::new(text)))
     }
 
     /// Logs in with an nkey, given as its seed (`SU...`).
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn nkey(self, seed: impl Into<String>) -> Self {
         self.identity(Identity::Nkey(Secret::new(seed)))
     }
 
     /// Logs in with an nkey whose seed is in a file. It is read once, when connecting.
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn nkey_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(Identity::NkeyFile(path.into()))
     }
 
     /// Logs in with a user JWT and the seed that belongs to it.
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn jwt_and_seed(self, jwt: impl Into<String>, seed: impl Into<String>) -> Self {
         self.identity(Identity::JwtAndSeed(Secret::new(jwt), Secret::new(seed)))
     }
 
     /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a key that does
     /// not leave its hardware.
+    ///
+    /// Needs the cargo feature `nkeys`: without it connecting fails.
     pub fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
@@ -168,6 +180,8 @@ impl ConnectOptions {
 
     /// Asks `answer` for the credentials on every connect and reconnect. It gets the server's
     /// nonce, and what it returns replaces all other credentials.
+    ///
+    /// An answer with a signature needs the cargo feature `nkeys`: without it connecting fails.
     pub fn auth_callback<F, Fut>(self, answer: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,

@@ -1,0 +1,3 @@
+fn main() -> Result<(), nmfw_build::Error> {
+    nmfw_build::compile_protos(&["proto/greeter.proto"], &["proto"])
+}
