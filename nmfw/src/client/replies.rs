@@ -3,6 +3,7 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod denials;
 mod session;
 mod waiting;
 
@@ -22,6 +23,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::denials::Denials;
 use self::session::{SESSION, SessionEntry};
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
@@ -51,6 +53,7 @@ struct Calls {
     /// due; earlier, if that one has ended since.
     alarm: Option<Instant>,
     sessions: Slab<SessionEntry>,
+    denials: Denials,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
     /// Why no reply will ever come.
@@ -144,16 +147,30 @@ impl Shared {
             tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
             return;
         };
-        let entry = {
+        let (entry, denied) = {
             let mut calls = self.calls();
             match calls.waiting.get(slot) {
-                Some(entry) if entry.generation == generation => calls.waiting.remove(slot),
+                Some(entry) if entry.generation == generation => {
+                    (calls.waiting.remove(slot), calls.take_denied())
+                }
                 // Given up, or answered already: with no queue group, every instance answers.
                 _ => return,
             }
         };
         // Fails if the call was given up this moment.
         _ = entry.sender.send(Ok(Some(message)));
+        end_denied(denied);
+    }
+
+    /// The NATS server has denied one publish to the subject.
+    fn publish_denied(&self, subject: &str) {
+        let denied = {
+            let mut calls = self.calls();
+            let newest = calls.generation;
+            calls.denials.add(subject, newest);
+            calls.take_denied()
+        };
+        end_denied(denied);
     }
 
     /// Ends the calls that match.
@@ -162,21 +179,16 @@ impl Shared {
     }
 
     fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
-        let ended: Vec<_> = {
+        let (ended, denied) = {
             let mut calls = self.calls();
-            let slots: Vec<_> = calls
-                .waiting
-                .iter()
-                .filter(|(slot, entry)| matches(*slot, entry))
-                .map(|(slot, _)| slot)
-                .collect();
-            let removed = slots.into_iter().map(|slot| calls.waiting.remove(slot));
-            removed.collect()
+            let ended = calls.take(matches);
+            (ended, calls.take_denied())
         };
         for entry in ended {
             let outcome = outcome(&entry);
             _ = entry.sender.send(outcome);
         }
+        end_denied(denied);
     }
 
     fn each_session(&self, tell: impl Fn(&SessionEntry)) {
@@ -197,6 +209,7 @@ impl Shared {
         let mut calls = self.calls();
         // What was denied may be allowed now; if not, the server says so again.
         calls.dead = None;
+        calls.denials.clear();
         for (_, entry) in calls.waiting.iter_mut() {
             if !state.is_connected() || entry.epoch < state.epoch {
                 entry.give_up.get_or_insert(now + entry.grace);
@@ -238,6 +251,38 @@ impl Calls {
     fn session(&self, (slot, generation): (usize, u32)) -> Option<Arc<Mailbox>> {
         let session = self.sessions.get(slot)?;
         (session.generation == generation).then(|| Arc::clone(&session.mailbox))
+    }
+
+    /// Removes the calls that match.
+    fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
+        let waiting = self.waiting.iter();
+        let slots: Vec<_> = waiting
+            .filter(|(slot, entry)| matches(*slot, entry))
+            .map(|(slot, _)| slot)
+            .collect();
+        let removed = slots.into_iter().map(|slot| self.waiting.remove(slot));
+        removed.collect()
+    }
+
+    /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
+    /// was denied; nearly always there are no denials.
+    fn take_denied(&mut self) -> Vec<Entry> {
+        if self.denials.is_empty() {
+            return Vec::new();
+        }
+        let denied = self.denials.settle(|denied| {
+            let waiting = self.waiting.iter();
+            waiting
+                .filter(|(_, entry)| denied.may_be(&entry.subject, entry.generation))
+                .count()
+        });
+        if denied.is_empty() {
+            return Vec::new();
+        }
+        self.take(|_, entry| {
+            let mut denied = denied.iter();
+            denied.any(|denied| denied.may_be(&entry.subject, entry.generation))
+        })
     }
 
     fn set_alarm(&mut self) {
@@ -323,10 +368,7 @@ impl Drop for Reading {
 fn on_event(shared: &Shared, event: &ConnectionEvent) {
     match event {
         ConnectionEvent::PublishDenied { subject } => {
-            shared.fail(
-                |_, entry| entry.subject.as_str() == subject,
-                |_| denied(&format!("publish to {subject}")).not_started(),
-            );
+            shared.publish_denied(subject);
             shared.each_session(|session| {
                 let status = denied(&format!("publish to {subject}"));
                 session.mailbox.denied(subject, status);
@@ -334,6 +376,8 @@ fn on_event(shared: &Shared, event: &ConnectionEvent) {
         }
         ConnectionEvent::ReplyDenied { reply } => {
             let id = reply.strip_prefix(&shared.prefix).and_then(parse_id);
+            // No two calls have the same reply subject, so that it is this one that was denied, and
+            // the server delivers nothing that it has denied: the call cannot have started.
             shared.fail(
                 |slot, entry| id == Some((slot, entry.generation)),
                 |_| denied(&format!("use the reply subject {reply}")).not_started(),
@@ -348,6 +392,17 @@ fn on_event(shared: &Shared, event: &ConnectionEvent) {
             shared.fail_all_from_now_on(&status);
         }
         _ => {}
+    }
+}
+
+/// Ends calls whose requests the NATS server has denied.
+///
+/// They are not marked as not started. A denial names the subject and not the message, and a call that
+/// was given up may have been the denied one, so that one of these may have got through.
+fn end_denied(entries: Vec<Entry>) {
+    for entry in entries {
+        let status = denied(&format!("publish to {}", entry.subject));
+        _ = entry.sender.send(Err(status));
     }
 }
 
