@@ -29,6 +29,8 @@ pub struct NatsServer {
     name: String,
     port: u16,
     tls_first: bool,
+    /// The configuration that does not come from the test.
+    own_config: String,
     child: Option<Child>,
     log: ServerLog,
 }
@@ -99,6 +101,7 @@ impl NatsServerBuilder {
                     log.dir().join("js")
                 ));
             }
+            let own_config = text.clone();
             text.push_str(&self.config);
             fs::write(&config, text).doing(format_args!("write {}", config.display()))?;
             let mut args = vec!["--config".to_owned(), config.display().to_string()];
@@ -111,6 +114,7 @@ impl NatsServerBuilder {
                 name,
                 port,
                 tls_first: self.config.contains("handshake_first"),
+                own_config,
                 child: None,
                 log: log.clone(),
             };
@@ -254,6 +258,32 @@ impl NatsServer {
     /// That the server does not run.
     pub fn thaw(&self) -> Result<(), Failure> {
         self.signal(Signal::CONT).map(drop)
+    }
+
+    /// `SIGHUP` with other configuration instead of that of [`NatsServerBuilder::config`]. Returns
+    /// when the server has taken it.
+    ///
+    /// # Errors
+    ///
+    /// That the server does not run, or refuses the configuration.
+    pub async fn reload(&self, config: &str) -> Result<(), Failure> {
+        let path = self.log.dir().join("server.conf");
+        let text = format!("{}{config}\n", self.own_config);
+        fs::write(&path, text).doing(format_args!("write {}", path.display()))?;
+        let logged = self.log.text().len();
+        self.signal(Signal::HUP)?;
+        let end = Instant::now() + START_LIMIT;
+        while !self
+            .log
+            .text_from(logged)
+            .contains("Reloaded server configuration")
+        {
+            if Instant::now() > end {
+                return Err(Failure::new("nats-server did not take the configuration"));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) -> Result<Pid, Failure> {

@@ -19,6 +19,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::Command,
+    time::timeout,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -61,6 +62,35 @@ async fn call(url: &str, times: usize) {
     for _ in 0..times {
         client.echo(Blob::default()).await.unwrap();
     }
+}
+
+/// More connections than the monitor has places, without a request or with a part of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_no_probe_away() {
+    let broker = TestBroker::start(Kind::Embedded, Options::default())
+        .await
+        .unwrap();
+    let (running, address) = serve(&broker.url(), "crowded").await;
+    let mut idle = Vec::new();
+    for number in 0..400 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(b"GET /healthz HT").await.unwrap();
+        }
+        idle.push(stream);
+        if number % 100 == 99 {
+            assert_eq!(get(address, "/healthz").await.0, 200);
+        }
+    }
+    // They are not kept for good either.
+    let mut last = idle.pop().unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(LIMIT, last.read_to_end(&mut rest)).await;
+    ended
+        .expect("an idle connection is kept")
+        .unwrap_or_default();
+    running.stop();
+    running.join().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +170,7 @@ async fn the_linter_has_nothing_to_say() {
     let mut input = lint.stdin.take().unwrap();
     input.write_all(metrics.as_bytes()).await.unwrap();
     drop(input);
-    let output = tokio::time::timeout(LIMIT, lint.wait_with_output())
+    let output = timeout(LIMIT, lint.wait_with_output())
         .await
         .unwrap()
         .unwrap();

@@ -3,6 +3,7 @@
 //! async-nats has its own, but that keeps an entry for every request that timed out, and does not
 //! end requests when the connection is lost or the server denies them.
 
+mod denials;
 mod events;
 mod inbox;
 mod session;
@@ -25,6 +26,8 @@ use tokio::{
 };
 
 use self::{
+    denials::Denials,
+    events::end_denied,
     inbox::Inbox,
     session::{SESSION, SessionEntry},
 };
@@ -62,6 +65,7 @@ struct Calls {
     /// due; earlier, if that one has ended since.
     alarm: Option<Instant>,
     sessions: Slab<SessionEntry>,
+    denials: Denials,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
     /// Why no reply will come for now.
@@ -162,11 +166,11 @@ impl Shared {
             return;
         };
         let ack = StreamAck::of(&message);
-        let entry = {
+        let (entry, denied) = {
             let mut calls = self.calls();
             match calls.waiting.get_mut(slot) {
                 Some(entry) if entry.generation == generation => match ack {
-                    None => calls.waiting.remove(slot),
+                    None => (calls.waiting.remove(slot), calls.take_denied()),
                     Some(ack) => {
                         let subject = entry.subject.clone();
                         entry.captured_by = Some(ack.clone());
@@ -180,6 +184,7 @@ impl Shared {
         };
         // Fails if the call was given up this moment.
         _ = entry.sender.send(Ok(Some(message)));
+        end_denied(denied);
     }
 
     /// Ends the calls that match.
@@ -188,21 +193,16 @@ impl Shared {
     }
 
     fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
-        let ended: Vec<_> = {
+        let (ended, denied) = {
             let mut calls = self.calls();
-            let slots: Vec<_> = calls
-                .waiting
-                .iter()
-                .filter(|(slot, entry)| matches(*slot, entry))
-                .map(|(slot, _)| slot)
-                .collect();
-            let removed = slots.into_iter().map(|slot| calls.waiting.remove(slot));
-            removed.collect()
+            let ended = calls.take(matches);
+            (ended, calls.take_denied())
         };
         for entry in ended {
             let outcome = outcome(&entry);
             _ = entry.sender.send(outcome);
         }
+        end_denied(denied);
     }
 
     fn each_session(&self, tell: impl Fn(&SessionEntry)) {
@@ -226,6 +226,7 @@ impl Shared {
         let mut calls = self.calls();
         // What was denied may be allowed now; if not, the server says so again.
         calls.dead = None;
+        calls.denials.clear();
         for (_, entry) in calls.waiting.iter_mut() {
             // Replies go on arriving while the connection moves to another server.
             let is_back = state.is_connected() || self.refusals.is_moving();
@@ -278,6 +279,38 @@ impl Calls {
     fn session(&self, (slot, generation): (usize, u32)) -> Option<Arc<Mailbox>> {
         let session = self.sessions.get(slot)?;
         (session.generation == generation).then(|| Arc::clone(&session.mailbox))
+    }
+
+    /// Removes the calls that match.
+    fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
+        let waiting = self.waiting.iter();
+        let slots: Vec<_> = waiting
+            .filter(|(slot, entry)| matches(*slot, entry))
+            .map(|(slot, _)| slot)
+            .collect();
+        let removed = slots.into_iter().map(|slot| self.waiting.remove(slot));
+        removed.collect()
+    }
+
+    /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
+    /// was denied; nearly always there are no denials.
+    fn take_denied(&mut self) -> Vec<Entry> {
+        if self.denials.is_empty() {
+            return Vec::new();
+        }
+        let denied = self.denials.settle(|denied| {
+            let waiting = self.waiting.iter();
+            waiting
+                .filter(|(_, entry)| denied.may_be(&entry.subject, entry.generation))
+                .count()
+        });
+        if denied.is_empty() {
+            return Vec::new();
+        }
+        self.take(|_, entry| {
+            let mut denied = denied.iter();
+            denied.any(|denied| denied.may_be(&entry.subject, entry.generation))
+        })
     }
 
     fn set_alarm(&mut self) {

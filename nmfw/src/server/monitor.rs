@@ -1,5 +1,7 @@
 //! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and for probes.
 
+mod places;
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -14,18 +16,21 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
 };
 
+use self::places::{Place, Places};
 use super::health::{Health, Serving};
 use crate::{Error, error::ErrorKind, metrics::exporter};
 
-/// Those who scrape and probe are few. More of them wait in the system's queue.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections that are open at a time. Scrapers and probes are few; beyond that, the connection that
+/// has been idle for longest gives way to the new one.
+const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may take for its request and its answer: who does not read must not hold up
-/// the probes.
+/// Time for the header of a request to arrive.
+const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a connection from its begin to the end of its answer.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// What `/metrics` is written in.
@@ -69,20 +74,18 @@ async fn listen<H>(listener: TcpListener, health: Arc<H>)
 where
     H: Fn() -> Health + Send + Sync + 'static,
 {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut places = Places::new(MAX_CONNECTIONS);
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
+                let place = Place::default();
                 let health = Arc::clone(&health);
-                connections.spawn(async move {
-                    serve(stream, &*health).await;
-                    drop(place);
-                });
+                let serving = serve(stream, place.clone(), health);
+                if places.add(connections.spawn(serving), place) {
+                    tracing::debug!("an idle connection for metrics gave way to a new one");
+                }
             }
             Err(error) => {
                 // Most likely there are no more file descriptors, for the time being.
@@ -93,12 +96,18 @@ where
     }
 }
 
-async fn serve(stream: TcpStream, health: &(impl Fn() -> Health + Sync)) {
+async fn serve<H>(stream: TcpStream, place: Place, health: Arc<H>)
+where
+    H: Fn() -> Health + Send + Sync + 'static,
+{
+    let (place, health) = (&place, &*health);
     let service = service_fn(|request: Request<Incoming>| async move {
+        place.requested();
         Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADER_TIME)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(MAX_TIME, served).await {

@@ -1,6 +1,6 @@
 //! Events of the connection that end calls.
 
-use super::{Shared, parse_id};
+use super::{Entry, Shared, parse_id};
 use crate::{ConnectionEvent, Status};
 
 impl Shared {
@@ -8,10 +8,7 @@ impl Shared {
     pub(super) fn on_event(&self, event: &ConnectionEvent) {
         match event {
             ConnectionEvent::PublishDenied { subject } => {
-                self.fail(
-                    |_, entry| entry.subject.as_str() == subject,
-                    |_| denied(&format!("publish to {subject}")).not_started(),
-                );
+                self.publish_denied(subject);
                 self.each_session(|session| {
                     let status = denied(&format!("publish to {subject}"));
                     session.mailbox.denied(subject, status);
@@ -19,6 +16,8 @@ impl Shared {
             }
             ConnectionEvent::ReplyDenied { reply } => {
                 let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
+                // No two calls have the same reply subject, so that it is this one that was denied,
+                // and the server delivers nothing that it has denied: the call cannot have started.
                 self.fail(
                     |slot, entry| id == Some((slot, entry.generation)),
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
@@ -45,6 +44,17 @@ impl Shared {
         }
     }
 
+    /// Counts a denied publish, and ends the calls that are known to be denied.
+    fn publish_denied(&self, subject: &str) {
+        let denied = {
+            let mut calls = self.calls();
+            let newest = calls.generation;
+            calls.denials.add(subject, newest);
+            calls.take_denied()
+        };
+        end_denied(denied);
+    }
+
     /// Ends the largest request under way, as the server found one too large and closed the
     /// connection. Whether it was this one is not certain, so it is not marked as not started.
     fn payload_too_large(&self, words: &str) {
@@ -64,6 +74,17 @@ impl Shared {
                 ))
             },
         );
+    }
+}
+
+/// Ends calls whose requests the NATS server has denied.
+///
+/// They are not marked as not started. A denial names the subject and not the message, and a call that
+/// was given up may have been the denied one, so that one of these may have got through.
+pub(super) fn end_denied(entries: Vec<Entry>) {
+    for entry in entries {
+        let status = denied(&format!("publish to {}", entry.subject));
+        _ = entry.sender.send(Err(status));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Subject;
 use tokio::sync::oneshot;
 
-use super::{Entry, Outcome, Replies};
+use super::{Entry, Outcome, Replies, end_denied};
 use crate::{Deadline, Status};
 
 /// A call that waits for its reply. Dropping it gives the place up.
@@ -95,10 +95,15 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut calls = self.replies.shared.calls();
-        let ours = calls.waiting.get(self.slot);
-        if ours.is_some_and(|entry| entry.generation == self.generation) {
+        let denied = {
+            let mut calls = self.replies.shared.calls();
+            let ours = calls.waiting.get(self.slot);
+            if ours.is_none_or(|entry| entry.generation != self.generation) {
+                return;
+            }
             calls.waiting.remove(self.slot);
-        }
+            calls.take_denied()
+        };
+        end_denied(denied);
     }
 }

@@ -1,0 +1,95 @@
+//! [`Places`]: how many connections a monitor has open, and which of them gives way to a new one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::task::AbortHandle;
+
+/// Whether a connection has sent its request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place(Arc<AtomicBool>);
+
+impl Place {
+    pub(super) fn requested(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The open connections, oldest first.
+#[derive(Debug)]
+pub(super) struct Places {
+    taken: Vec<(AbortHandle, Place)>,
+    max: usize,
+}
+
+impl Places {
+    pub(super) const fn new(max: usize) -> Self {
+        let taken = Vec::new();
+        Self { taken, max }
+    }
+
+    /// Adds a connection. If there are too many, the oldest one without a request ends, or else the
+    /// oldest one. Returns whether that was so.
+    pub(super) fn add(&mut self, task: AbortHandle, place: Place) -> bool {
+        self.taken.retain(|(task, _)| !task.is_finished());
+        let is_full = self.taken.len() >= self.max;
+        if is_full {
+            let idle = self.taken.iter().position(|(_, place)| place.is_idle());
+            let (task, _) = self.taken.remove(idle.unwrap_or(0));
+            task.abort();
+        }
+        self.taken.push((task, place));
+        is_full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_idle_connection_gives_way() {
+        let mut tasks = JoinSet::new();
+        let mut places = Places::new(3);
+        let connections: Vec<_> = (0..3).map(|_| Place::default()).collect();
+        connections[0].requested();
+        let mut ids = Vec::new();
+        for place in &connections {
+            let task = tasks.spawn(pending::<()>());
+            ids.push(task.id());
+            assert!(!places.add(task, place.clone()));
+        }
+        for expected in [ids[1], ids[2]] {
+            let new = Place::default();
+            new.requested();
+            assert!(places.add(tasks.spawn(pending()), new));
+            let ended = tasks.join_next().await.unwrap().unwrap_err();
+            assert_eq!(ended.id(), expected);
+        }
+        // All have sent a request.
+        assert!(places.add(tasks.spawn(pending()), Place::default()));
+        let ended = tasks.join_next().await.unwrap().unwrap_err();
+        assert_eq!(ended.id(), ids[0]);
+    }
+
+    #[tokio::test]
+    async fn ended_connections_take_no_place() {
+        let mut tasks = JoinSet::new();
+        let mut places = Places::new(1);
+        for _ in 0..3 {
+            let task = tasks.spawn(async {});
+            assert!(!places.add(task, Place::default()));
+            tasks.join_next().await.unwrap().unwrap();
+        }
+    }
+}
