@@ -138,6 +138,7 @@ pub(crate) fn generate(
             let mut code = references.code(&draft.modules, &inside, &target.runtime_text());
             code.push_str(&prettyplease::unparse(&syn::File {
                 shebang: None,
+                frontmatter: None,
                 attrs: Vec::new(),
                 items: draft.items,
             }));

@@ -1,5 +1,7 @@
 //! The services of a build, with everything decided that generated code needs: names, subjects, options, comments.
 
+use std::collections::BTreeSet;
+
 use prost_reflect::{FileDescriptor, MethodDescriptor, ServiceDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 use prost_types::source_code_info::Location;

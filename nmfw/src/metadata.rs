@@ -53,9 +53,6 @@ pub struct Metadata {
     entries: Vec<(Box<str>, MetadataValue)>,
 }
 
-/// How many values a call has at most, whatever carries it.
-const MAX_VALUES: usize = 256;
-
 /// A value of [`Metadata`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum MetadataValue {
@@ -65,7 +62,7 @@ pub enum MetadataValue {
     Binary(Bytes),
 }
 
-/// How many values a call or an answer carries. Each takes more memory than its bytes on the wire.
+/// How many values a call or an answer carries, whatever transports it. Each takes more memory than its bytes on the wire.
 pub(crate) const MAX_VALUES: usize = 256;
 
 impl Metadata {

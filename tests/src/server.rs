@@ -212,20 +212,6 @@ impl NatsServer {
         self.signal(Signal::USR2).map(drop)
     }
 
-    /// Replaces what [`config`](NatsServerBuilder::config) has added by this, and has the server read it:
-    /// `SIGHUP`. Does not wait until it has.
-    ///
-    /// # Errors
-    ///
-    /// That the file cannot be written, or the server does not run.
-    pub fn reload(&self, config: impl AsRef<str>) -> Result<(), Failure> {
-        let (name, port, config) = (&self.name, self.port, config.as_ref());
-        let text = format!("server_name: {name:?}\nlisten: \"127.0.0.1:{port}\"\n{config}\n");
-        let path = self.log.dir().join("server.conf");
-        fs::write(&path, text).doing(format_args!("write {}", path.display()))?;
-        self.signal(Signal::HUP).map(drop)
-    }
-
     /// `SIGSTOP`: connections stay open and nothing answers, like a hung machine. Returns when all
     /// its threads have stopped.
     ///
@@ -266,9 +252,9 @@ impl NatsServer {
     /// # Errors
     ///
     /// That the server does not run, or refuses the configuration.
-    pub async fn reload(&self, config: &str) -> Result<(), Failure> {
+    pub async fn reload(&self, config: impl AsRef<str>) -> Result<(), Failure> {
         let path = self.log.dir().join("server.conf");
-        let text = format!("{}{config}\n", self.own_config);
+        let text = format!("{}{}\n", self.own_config, config.as_ref());
         fs::write(&path, text).doing(format_args!("write {}", path.display()))?;
         let logged = self.log.text().len();
         self.signal(Signal::HUP)?;

@@ -97,7 +97,7 @@ impl Nats {
         let is_answer_too_large = reply::is_answer_too_large(&message);
         reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {
             true => Refusal::TooLarge(status),
-            false => Refusal::of(status, method),
+            false => Refusal::of(status, request.method()),
         })
     }
 

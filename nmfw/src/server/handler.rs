@@ -16,7 +16,7 @@ use tower::service_fn;
 
 use super::{Service, watch};
 use crate::{
-    Context, Deadline, Method, ServiceSpec, Status, Streaming,
+    Context, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
     body::{Body, Messages},
     chunks::encode,
     context::CallGuard,

@@ -146,7 +146,8 @@ impl Session {
         stream: StreamId,
         metadata: &Metadata,
     ) -> Result<(), Status> {
-        metadata.check_len().map_err(Status::internal)?;
+        let checked = metadata.check_len();
+        checked.map_err(|error| Status::internal(error.to_string()))?;
         let mut body = Vec::new();
         put_metadata(&mut body, metadata);
         if body.len() > self.agreed.max_body() {
