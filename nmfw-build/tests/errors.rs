@@ -197,24 +197,19 @@ fn a_stream_needs_a_queue_group() {
 
 #[test]
 fn names_of_methods_are_checked() {
-    for (body, expected, method) in [(
-        "rpc _Hidden(M) returns (M);",
-        "the method name `_Hidden` is reserved",
-        "_Hidden",
-    )] {
-        let report = report(&[(
-            "orders.proto",
-            &orders(body).replace("import \"nmfw/options.proto\";", ""),
-        )]);
-        assert_contains(
-            &report,
-            &[
-                expected,
-                "--> orders.proto:5:",
-                &format!("in service `shop.Orders`, method `{method}`\n"),
-            ],
-        );
-    }
+    let source = orders("rpc _Hidden(M) returns (M);");
+    let report = report(&[(
+        "orders.proto",
+        &source.replace("import \"nmfw/options.proto\";", ""),
+    )]);
+    assert_contains(
+        &report,
+        &[
+            "the method name `_Hidden` is reserved",
+            "--> orders.proto:5:",
+            "in service `shop.Orders`, method `_Hidden`\n",
+        ],
+    );
 }
 
 #[test]
