@@ -24,16 +24,13 @@ pub struct Items {
 }
 
 impl Items {
-    /// Returns the items that a descriptor set defines. Only `compiled` files count for services, not imported ones.
-    pub fn of_set(set: &FileDescriptorSet, compiled: &[&str]) -> Self {
+    /// Returns the items that a descriptor set defines.
+    pub fn of_set(set: &FileDescriptorSet) -> Self {
         let mut items = Self::default();
         for file in set.file.iter().filter(|file| file.package() != WELL_KNOWN) {
             items.enums += file.enum_type.len();
             for message in &file.message_type {
                 items.add_message(file.package(), message);
-            }
-            if !compiled.contains(&file.name()) {
-                continue;
             }
             for service in &file.service {
                 let service_name = join(file.package(), service.name());

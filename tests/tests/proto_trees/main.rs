@@ -34,9 +34,11 @@ struct Report {
     messages: usize,
     services: usize,
     methods: usize,
+    /// How long nmfw-build took.
     seconds: f64,
-    /// Errors, and items that the descriptors do not agree with.
+    /// Why nmfw-build failed, or how its code differs from the descriptors.
     nmfw: Vec<String>,
+    /// The same of tonic-prost-build.
     tonic: Vec<String>,
 }
 

@@ -52,6 +52,12 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).doing(format_args!("write {}", path.display()))
 }
 
+/// Reads the lock file of this repository: the versions that everything else is tested with.
+fn workspace_lock() -> Result<String, Failure> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    fs::read_to_string(&path).doing(format_args!("read {}", path.display()))
+}
+
 /// Reads a file of JSON.
 ///
 /// # Errors
@@ -89,6 +95,10 @@ impl Scratch {
     pub(crate) fn build_program(&self) -> Result<PathBuf, Failure> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-trees");
         let target = self.root.join("target");
+        let lock = source.join("Cargo.lock");
+        if !lock.exists() {
+            write(&lock, &workspace_lock()?)?;
+        }
         let mut build = Command::new(env!("CARGO"));
         build
             .args(["build", "--quiet", "--target-dir"])
@@ -126,10 +136,7 @@ impl Scratch {
         let members = &self.members;
         let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n{PROFILE}");
         write(&workspace.join("Cargo.toml"), &manifest)?;
-        // The versions that everything else here is tested with.
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
-        let lock = fs::read_to_string(&lock).doing("read Cargo.lock")?;
-        write(&workspace.join("Cargo.lock"), &lock)?;
+        write(&workspace.join("Cargo.lock"), &workspace_lock()?)?;
 
         let mut check = Command::new(env!("CARGO"));
         check

@@ -1,4 +1,6 @@
-//! The trees.
+//! The trees: what is public, large and written by others, and what packages of registries carry.
+//!
+//! Many crates for an API carry generated code alone, such as `tendermint-proto`: there is nothing to take from them.
 
 use std::path::{Path, PathBuf};
 
