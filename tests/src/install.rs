@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Doing, Failure};
@@ -77,6 +77,22 @@ pub fn once(
 /// That it could not start, did not end in time (it is killed then), or ended with an error; the
 /// text holds the command and the end of its output.
 pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
+    let (status, text) = output(command, limit)?;
+    if status.success() {
+        Ok(text)
+    } else {
+        let told = told(command);
+        let end = tail(&text, 30);
+        Err(Failure::new(format!("`{told}`: {status}\n{end}")))
+    }
+}
+
+/// Runs `command` to its end, at most `limit` long, and returns all of its output.
+///
+/// # Errors
+///
+/// That it could not start, or did not end in time (it is killed then).
+pub fn output(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String), Failure> {
     let told = told(command);
     // A file, not a pipe: nobody has to read while this waits with a limit.
     let output = tempfile::NamedTempFile::new().doing("create an output file")?;
@@ -102,11 +118,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     let bytes = fs::read(output.path()).doing("read the output file")?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     match status {
-        Some(status) if status.success() => Ok(text),
-        Some(status) => Err(Failure::new(format!(
-            "`{told}`: {status}\n{}",
-            tail(&text, 30)
-        ))),
+        Some(status) => Ok((status, text)),
         None => Err(Failure::new(format!(
             "`{told}` did not end within {limit:?}\n{}",
             tail(&text, 30)

@@ -1,0 +1,140 @@
+//! Generates code for whole trees of `.proto` files that are in public packages, and has rustc check it.
+//!
+//! The test fetches packages and takes minutes, so it only runs if the environment says `NMFW_TEST=all`.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nmfw_tests::failure::{Doing as _, Failure};
+use nmfw_tests::install;
+use serde::Deserialize;
+
+mod fetch;
+mod scratch;
+mod table;
+
+use scratch::Scratch;
+use table::{TREES, Tree};
+
+/// The least that the trees have to amount to.
+const FILES: usize = 1_500;
+const SERVICES: usize = 300;
+
+/// Generous: a build that other work slows down takes several times as long.
+const LIMIT: Duration = Duration::from_secs(3_600);
+
+/// What the program in `tests/proto-trees` finds out.
+#[derive(Debug, Deserialize)]
+struct Report {
+    files: usize,
+    messages: usize,
+    services: usize,
+    methods: usize,
+    /// How long nmfw-build took.
+    seconds: f64,
+    /// Why nmfw-build failed, or how its code differs from the descriptors.
+    nmfw: Vec<String>,
+    /// The same of tonic-prost-build.
+    tonic: Vec<String>,
+}
+
+#[test]
+fn code_for_public_trees_compiles() {
+    if std::env::var("NMFW_TEST").as_deref() != Ok("all") {
+        say("not run: this takes minutes, and is for NMFW_TEST=all only");
+        return;
+    }
+    let protoc = fetch::protoc().unwrap();
+    let packages = fetch::Packages::fetch(TREES).unwrap();
+    let mut scratch = Scratch::new();
+    let program = scratch.build_program().unwrap();
+
+    say(&format!(
+        "{:<20} {:>6} {:>9} {:>9} {:>8} {:>8}  tonic",
+        "tree", "files", "messages", "services", "methods", "seconds"
+    ));
+    let mut failures = Vec::new();
+    let (mut files, mut services) = (0, 0);
+    for tree in TREES {
+        let report = generate(tree, &packages, &protoc, &program, &scratch).unwrap();
+        say(&row(tree.name, &report));
+        if report.nmfw.is_empty() {
+            scratch.add(tree.name).unwrap();
+        }
+        let told = report.nmfw.iter().take(20);
+        failures.extend(told.map(|failure| format!("{}: {failure}", tree.name)));
+        files += report.files;
+        services += report.services;
+    }
+
+    let start = Instant::now();
+    failures.extend(scratch.check(LIMIT).unwrap());
+    say(&format!(
+        "{files} files, {services} services; cargo check took {:.0} s",
+        start.elapsed().as_secs_f64()
+    ));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files >= FILES, "only {files} files");
+    assert!(services >= SERVICES, "only {services} services");
+}
+
+/// Generates the code of a tree, beside that of tonic.
+fn generate(
+    tree: &Tree,
+    packages: &fetch::Packages,
+    protoc: &fetch::Protoc,
+    program: &Path,
+    scratch: &Scratch,
+) -> Result<Report, Failure> {
+    let files = tree.files(packages.folder(tree.package)?)?;
+    for left_out in &files.left_out {
+        // Nothing may be left out that protoc takes.
+        assert!(
+            protoc.compile(&files.includes, &[left_out], None).is_err(),
+            "{}: protoc takes {}",
+            tree.name,
+            left_out.display()
+        );
+    }
+    let folder = scratch.folder(tree.name);
+    std::fs::create_dir_all(&folder).doing(format_args!("create {}", folder.display()))?;
+    let compiled: Vec<_> = files.compiled.iter().collect();
+    let set = folder.join("protoc.fds");
+    protoc.compile(&files.includes, &compiled, Some(&set))?;
+
+    let mut command = Command::new(program);
+    command.arg(&folder);
+    command.args(
+        files
+            .includes
+            .iter()
+            .map(|it| format!("-I{}", it.display())),
+    );
+    command.args(compiled);
+    install::run(&mut command, LIMIT)?;
+    scratch::read_json(&folder.join("report.json"))
+}
+
+fn row(name: &str, report: &Report) -> String {
+    let tonic = match report.tonic.as_slice() {
+        [] => "the same",
+        [first, ..] => first.lines().next().unwrap_or_default(),
+    };
+    let nmfw = match report.nmfw.as_slice() {
+        [] => "",
+        _ => "; nmfw FAILS",
+    };
+    format!(
+        "{name:<20} {:>6} {:>9} {:>9} {:>8} {:>8.1}  {tonic}{nmfw}",
+        report.files, report.messages, report.services, report.methods, report.seconds
+    )
+}
+
+/// Writes a line that the test runner does not capture.
+fn say(line: &str) {
+    _ = writeln!(std::io::stderr(), "proto_trees: {line}");
+}
