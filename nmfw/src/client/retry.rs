@@ -96,8 +96,8 @@ impl RetryLayer {
 
     /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
     /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
-    /// is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
-    /// methods of their own.
+    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several layers of this kind can each see to methods of their own.
     pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.methods = Methods::named("RetryLayer", methods);
         self

@@ -145,8 +145,8 @@ impl RateLimitLayer {
 
     /// Limits these methods only, all together, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
     /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
-    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer). Several layers of this kind can each see to
-    /// methods of their own.
+    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several layers of this kind can each see to methods of their own.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("RateLimitLayer", methods))
     }
