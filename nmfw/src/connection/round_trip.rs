@@ -17,7 +17,7 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// The time after which it takes a way that may be denied.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Returns when the server has processed all that was sent before, and its subscriptions have all
 /// that it sent before; or when it takes too long.
