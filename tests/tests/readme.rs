@@ -131,7 +131,7 @@ async fn streams(readme: &Page, folder: &Folder, serve: &str) {
 
 /// The same service as a tool.
 async fn tool(readme: &Page, folder: &Folder) {
-    folder.run(readme.inline("cargo add -p greeter nmfw --features cli"));
+    folder.run(readme.inline("cargo add -p greeter --path nmfw/nmfw --features cli"));
     let main = folder.read("greeter/src/main.rs");
     let (kept, _) = main.split_once("#[tokio::main]").unwrap();
     let kept = kept.replace("Context, Server, Status", "Context, Status");
