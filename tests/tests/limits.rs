@@ -134,7 +134,7 @@ async fn a_limit_that_is_lowered_ends_a_server() {
     let running = try_serve(options().connect(server.url()).await.unwrap())
         .await
         .unwrap();
-    server.reload("max_subscriptions: 5").unwrap();
+    server.reload("max_subscriptions: 5").await.unwrap();
     // Not all versions of nats-server close connections then; after a reconnect the limit holds.
     let ended = tokio::spawn(running.join());
     let mut server = server;
@@ -194,7 +194,7 @@ async fn a_login_that_is_taken_back_is_told() {
     let running = try_serve(nats.clone()).await.unwrap();
     let caller = CalcClient::new(&nats);
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
-    server.reload(users("y")).unwrap();
+    server.reload(users("y")).await.unwrap();
     let told = || async {
         let health = format!("{:?}", running.health());
         health
@@ -209,7 +209,7 @@ async fn a_login_that_is_taken_back_is_told() {
     let text = status.message().to_lowercase();
     assert!(text.contains(&WORDS.to_lowercase()), "{status}");
     // And given again.
-    server.reload(users("x")).unwrap();
+    server.reload(users("x")).await.unwrap();
     let works = || caller.add(numbers()).timeout(LIMIT).into_future();
     eventually(LIMIT * 2, works).await;
     eventually(LIMIT, || async {
