@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::Subscriber;
+use async_nats::{Message, StatusCode, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::Instant};
 
@@ -23,39 +24,57 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// answers on that: there are no responders. Unless somebody listens to everything, as
 /// `nats sub '>'` does. So after a while it publishes to its own subject besides. That may be
 /// forbidden, which is an answer too, but one that the server writes to its log.
+///
+/// A client that may call the service may publish below the service's subject, too. So each round
+/// trip has a reply subject that cannot be guessed, which is subscribed for the time of the round trip
+/// only, and only messages that the server or this side may have sent end it.
 #[derive(Debug)]
 pub(crate) struct Fence {
     connection: Connection,
+    /// Of an instance, whose own subjects are used.
+    base: String,
+    id: String,
+}
+
+/// One round trip.
+struct Trip {
+    connection: Connection,
     subscriber: Subscriber,
     reply: String,
-    passed: u64,
+    /// What this side sends to the reply subject.
+    secret: Bytes,
 }
 
 impl Fence {
     /// `base` and `id` are those of an instance.
-    pub(crate) async fn new(connection: &Connection, base: &str, id: &str) -> Result<Self, Error> {
-        let pattern = subject::instance(base, id, "fence.*");
-        let subscriber = super::subscribe(connection.client(), pattern, None).await?;
-        Ok(Self {
+    pub(crate) fn new(connection: &Connection, base: &str, id: &str) -> Self {
+        Self {
             connection: connection.clone(),
-            subscriber,
-            reply: subject::instance(base, id, "fence"),
-            passed: 0,
-        })
+            base: base.to_owned(),
+            id: id.to_owned(),
+        }
     }
 
     /// Comes back when the server has processed everything sent before the call.
     ///
     /// # Errors
-    /// When that has not happened within `limit`, or the connection is gone for good.
-    pub(crate) async fn pass(&mut self, limit: Duration) -> Result<(), Error> {
+    /// When that has not happened within `limit`, when the service may not subscribe to its own
+    /// subject, or when the connection is gone for good.
+    pub(crate) async fn pass(&self, limit: Duration) -> Result<(), Error> {
         let end = Instant::now() + limit;
         let mut events = self.connection.subscribe_events();
+        let token: u128 = rand::random();
+        let reply = subject::instance(&self.base, &self.id, &format!("fence.{token:032x}"));
+        let secret: [u8; 16] = rand::random();
+        let mut trip = Trip {
+            connection: self.connection.clone(),
+            subscriber: super::subscribe(self.connection.client(), reply.clone(), None).await?,
+            reply,
+            secret: Bytes::copy_from_slice(&secret),
+        };
         loop {
-            self.passed += 1;
-            let reply = format!("{}.{}", self.reply, self.passed);
             let inbox = format!("{}.nmfw.{}", self.connection.inbox_prefix(), nuid::next());
-            let attempt = self.attempt(&mut events, &inbox, &reply);
+            let attempt = trip.attempt(&mut events, &inbox);
             let left = end.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left.min(RETRY), attempt).await {
                 Ok(passed) => return passed,
@@ -70,16 +89,17 @@ impl Fence {
             }
         }
     }
+}
 
+impl Trip {
     async fn attempt(
         &mut self,
         events: &mut broadcast::Receiver<ConnectionEvent>,
         inbox: &str,
-        reply: &str,
     ) -> Result<(), Error> {
-        self.connection
-            .client()
-            .publish_with_reply(inbox.to_owned(), reply.to_owned(), bytes::Bytes::new())
+        let client = self.connection.client();
+        client
+            .publish_with_reply(inbox.to_owned(), self.reply.clone(), Bytes::new())
             .await
             .map_err(closed)?;
         let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
@@ -89,21 +109,26 @@ impl Fence {
                 () = &mut patience, if patient => {
                     patient = false;
                     let client = self.connection.client();
-                    let sent = client.publish(reply.to_owned(), bytes::Bytes::new()).await;
+                    let sent = client.publish(self.reply.clone(), self.secret.clone()).await;
                     sent.map_err(closed)?;
                 }
+                // The answer to an earlier attempt will do, as that was sent after the call, too.
                 message = self.subscriber.next() => match message {
-                    Some(message) if message.subject.as_str() == reply => return Ok(()),
-                    // The answer to an attempt before this one.
+                    Some(message) if self.ends(&message) => return Ok(()),
                     Some(_) => {}
                     None => return Err(closed("the subscription ended")),
                 },
-                // A server that forbids one of them says so in its turn: as good as an answer.
                 event = events.recv() => match event {
+                    // A server that forbids one of them says so in its turn: as good as an answer.
                     Ok(ConnectionEvent::PublishDenied { subject })
-                        if subject == inbox || subject == reply =>
+                        if subject == inbox || subject == self.reply =>
                     {
                         return Ok(());
+                    }
+                    Ok(ConnectionEvent::SubscribeDenied { subject, .. })
+                        if subject == self.reply =>
+                    {
+                        return Err(super::subscriptions::denied(&subject));
                     }
                     Ok(ConnectionEvent::Closed) => return Err(closed("it was closed")),
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -113,6 +138,11 @@ impl Fence {
                 },
             }
         }
+    }
+
+    /// Whether the message is of the server, or the one that this side has sent.
+    fn ends(&self, message: &Message) -> bool {
+        message.status == Some(StatusCode::NO_RESPONDERS) || message.payload == self.secret
     }
 }
 

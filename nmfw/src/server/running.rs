@@ -270,11 +270,11 @@ async fn subscribe(
     subscriptions: &mut Subscriptions,
 ) -> Result<Fence, Error> {
     let first = &instances[0];
-    let mut fence = Fence::new(&work.connection, &first.base, &first.id).await?;
+    let fence = Fence::new(&work.connection, &first.base, &first.id);
     for instance in instances {
         work.serve(instance).await?;
     }
-    subscriptions.confirm(&mut fence).await?;
+    subscriptions.confirm(&fence).await?;
     // Only now, so that a service that is found can be called.
     for instance in instances {
         let client = work.connection.client();
@@ -283,7 +283,7 @@ async fn subscribe(
         let responder = health::responder(instance, client).await?;
         work.discovery.spawn(responder);
     }
-    subscriptions.confirm(&mut fence).await?;
+    subscriptions.confirm(&fence).await?;
     Ok(fence)
 }
 

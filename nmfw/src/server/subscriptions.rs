@@ -40,7 +40,7 @@ impl Subscriptions {
             let own = |what| crate::subject::instance(&instance.base, &instance.id, what);
             // Where sessions are opened is not among them: without, there is still base mode.
             endpoints
-                .chain([own("fence.*"), own("s.*")])
+                .chain([own("s.*")])
                 .chain(discovery::subjects(instance))
                 .collect::<Vec<_>>()
         };
@@ -50,8 +50,9 @@ impl Subscriptions {
             events: connection.subscribe_events(),
             epoch: connection.state().borrow().epoch,
             resubscribed: Arc::clone(&lifecycle.resubscribed),
-            // Besides: where sessions are opened, those of single methods, and two for health.
-            count: subjects.len() + 4 * instances.len(),
+            // Besides: where sessions are opened, those of single methods, and two for health; and one
+            // for round trips.
+            count: subjects.len() + 4 * instances.len() + 1,
             subjects,
         }
     }
@@ -60,7 +61,7 @@ impl Subscriptions {
     ///
     /// # Errors
     /// If one of them was refused, or the NATS server does not answer.
-    pub(super) async fn confirm(&mut self, fence: &mut Fence) -> Result<(), Error> {
+    pub(super) async fn confirm(&mut self, fence: &Fence) -> Result<(), Error> {
         let passed = tokio::select! {
             biased;
             refusal = self.refusal() => return Err(refusal),
@@ -86,7 +87,7 @@ impl Subscriptions {
     /// After a reconnect all subscriptions are made anew, and a server with smaller limits, or with
     /// other permissions, refuses some. Subscriptions of others on the connection do no harm to those
     /// that are there: only until a round trip a refusal is taken for one of the server's own.
-    pub(super) async fn watch(&mut self, fence: &mut Fence) -> Error {
+    pub(super) async fn watch(&mut self, fence: &Fence) -> Error {
         let mut state = self.connection.state();
         let resubscribed = Arc::clone(&self.resubscribed);
         let mut is_unconfirmed = false;
@@ -130,13 +131,7 @@ impl Subscriptions {
     fn check(&self, event: &ConnectionEvent, is_unconfirmed: bool) -> Option<Error> {
         match event {
             ConnectionEvent::SubscribeDenied { subject, .. } if self.subjects.contains(subject) => {
-                Some(Error::new(
-                    ErrorKind::PermissionDenied,
-                    format!(
-                        "the NATS server does not let this connection subscribe to {subject}: \
-                         a service needs to subscribe to its own subjects and to $SRV.>"
-                    ),
-                ))
+                Some(denied(subject))
             }
             ConnectionEvent::TooManySubscriptions { error } if is_unconfirmed => Some(Error::new(
                 ErrorKind::Limit,
@@ -154,4 +149,15 @@ impl Subscriptions {
             _ => None,
         }
     }
+}
+
+/// Describes a denied subscription.
+pub(super) fn denied(subject: &str) -> Error {
+    Error::new(
+        ErrorKind::PermissionDenied,
+        format!(
+            "the NATS server does not let this connection subscribe to {subject}: \
+             a service needs to subscribe to its own subjects and to $SRV.>"
+        ),
+    )
 }

@@ -143,12 +143,12 @@ impl Work {
 
     pub(super) async fn until_the_end(
         mut self,
-        mut fence: Fence,
+        fence: Fence,
         mut subscriptions: Subscriptions,
     ) -> Result<Ending, End> {
         let draining = self.lifecycle.draining.clone();
         let failure = async {
-            let error = subscriptions.watch(&mut fence).await;
+            let error = subscriptions.watch(&fence).await;
             End(error.kind(), error.to_string())
         };
         let outcome = tokio::select! {
@@ -157,14 +157,14 @@ impl Work {
         };
         draining.cancel();
         let cause = outcome.as_ref().err().map(|End(kind, _)| *kind);
-        let ending = self.drain(&mut fence, cause).await;
+        let ending = self.drain(&fence, cause).await;
         outcome.map(|()| ending)
     }
 
     /// Ends everything: first the intake, then the work, then the sending of its answers.
     ///
     /// `cause` is the error that ends the server, if it ends by itself.
-    async fn drain(&mut self, fence: &mut Fence, cause: Option<ErrorKind>) -> Ending {
+    async fn drain(&mut self, fence: &Fence, cause: Option<ErrorKind>) -> Ending {
         let connection_lost = cause == Some(ErrorKind::Closed);
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
