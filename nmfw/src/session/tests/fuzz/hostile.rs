@@ -120,7 +120,7 @@ impl Scene {
         let view = view.unwrap_or(&mut none);
         match input.below(10) {
             0 | 1 => {
-                if let Ok(stream) = session.open_call(head(METHOD), stream.0 % 2 == 0) {
+                if let Ok(stream) = session.open_call(head(METHOD), stream.0.is_multiple_of(2)) {
                     let before = application.streams.insert(stream, View::default());
                     assert!(before.is_none(), "a number is used again");
                 }
