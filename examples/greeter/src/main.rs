@@ -1,8 +1,8 @@
-mod greeter {
-    nmfw::include_proto!("greeter");
+mod protos {
+    nmfw::include_protos!();
 }
 
-use greeter::{Greeter, GreeterServer, HelloReply, HelloRequest};
+use protos::greeter::{Greeter, GreeterServer, HelloReply, HelloRequest};
 use nmfw::{Context, Server, Status};
 
 struct Polite;

@@ -1,8 +1,8 @@
-mod greeter {
-    nmfw::include_proto!("greeter");
+mod protos {
+    nmfw::include_protos!();
 }
 
-use greeter::{GreeterClient, HelloRequest};
+use protos::greeter::{GreeterClient, HelloRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
