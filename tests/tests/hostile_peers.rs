@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::client::RequestErrorKind;
 use futures_util::StreamExt;
 use nmfw::{Code, Connection, ErrorKind, Server};
 use nmfw_tests::foreign_peer::{RawPeer, bytes, status_of, subject};
@@ -165,6 +166,26 @@ on_both_brokers! {
         impostor.publish(reply, body("late").into()).await.unwrap();
         impostor.publish(request.reply.unwrap(), body("next").into()).await.unwrap();
         assert_eq!(call.await.unwrap().unwrap().data, b"next");
+    }
+
+    /// A server listens for the ends of its round trips only while it makes one, and where nobody can
+    /// guess. So no peer ends a stop early, and no answers pile up there.
+    async fn round_trips_of_a_server_cannot_be_forged(broker: TestBroker) {
+        let strings = Strings::default();
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let running = serve(&nats, &strings).await;
+        let id = &running.services()[0].id;
+        let plain = async_nats::connect(broker.url()).await.unwrap();
+        let mut peer = RawPeer::connect(broker.port()).await.unwrap();
+        for number in 1..=5 {
+            let fence = subject(&format!("_i.{id}.fence.{number}"));
+            let error = plain.request(fence.clone(), "".into()).await.unwrap_err();
+            assert_eq!(error.kind(), RequestErrorKind::NoResponders, "{fence}");
+            peer.publish(&subject("Echo"), &fence, b"NATS/1.0\r\n\r\n", b"").await.unwrap();
+        }
+        eventually(LIMIT, || async { strings.started() == 5 }).await;
+        running.stop();
+        running.join().await.unwrap();
     }
 
     async fn clients_that_vanish_mid_call(broker: TestBroker) {

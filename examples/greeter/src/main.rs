@@ -2,8 +2,8 @@ mod protos {
     nmfw::include_protos!();
 }
 
-use protos::greeter::{Greeter, GreeterServer, HelloReply, HelloRequest};
 use nmfw::{Context, Server, Status};
+use protos::greeter::{Greeter, GreeterServer, HelloReply, HelloRequest};
 
 struct Polite;
 
