@@ -299,7 +299,7 @@ on_both_brokers! {
         let began = Instant::now();
         patient.stop();
         forced.stop();
-        forced.stop();
+        forced.force_stop();
         timeout(LIMIT, forced.join()).await.expect("it hangs").unwrap();
         assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
         timeout(LIMIT, patient.join()).await.expect("it hangs").unwrap();
