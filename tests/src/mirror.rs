@@ -39,7 +39,9 @@ fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
             .parse()
             .map_err(|_| Status::invalid_argument("many?"))?;
         for i in 0..count {
-            metadata.append(format!("m{i}"), "x")?;
+            let mut one = Metadata::new();
+            one.append(format!("m{i}"), "x")?;
+            metadata.merge(&one);
         }
     }
     *ctx.response_metadata() = metadata;

@@ -246,16 +246,25 @@ impl NatsServer {
         self.signal(Signal::CONT).map(drop)
     }
 
-    /// `SIGHUP` with other configuration instead of that of [`NatsServerBuilder::config`]. Returns
-    /// when the server has taken it.
+    /// Writes other configuration instead of that of [`NatsServerBuilder::config`], for the next start.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be written.
+    pub fn configure(&self, config: impl AsRef<str>) -> Result<(), Failure> {
+        let path = self.log.dir().join("server.conf");
+        let text = format!("{}{}\n", self.own_config, config.as_ref());
+        fs::write(&path, text).doing(format_args!("write {}", path.display()))
+    }
+
+    /// `SIGHUP` with other configuration, as of [`configure`](Self::configure). Returns when the server
+    /// has taken it.
     ///
     /// # Errors
     ///
     /// That the server does not run, or refuses the configuration.
     pub async fn reload(&self, config: impl AsRef<str>) -> Result<(), Failure> {
-        let path = self.log.dir().join("server.conf");
-        let text = format!("{}{}\n", self.own_config, config.as_ref());
-        fs::write(&path, text).doing(format_args!("write {}", path.display()))?;
+        self.configure(config)?;
         let logged = self.log.text().len();
         self.signal(Signal::HUP)?;
         let end = Instant::now() + START_LIMIT;

@@ -127,23 +127,17 @@ async fn a_server_that_loses_a_subscription_ends() {
     }
 }
 
-/// The server takes the limit over at once, and closes connections that are over it.
+/// The server takes the limit over when it is started again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_lowered_ends_a_server() {
-    let server = NatsServer::start().await.unwrap();
+    let mut server = NatsServer::start().await.unwrap();
     let running = try_serve(options().connect(server.url()).await.unwrap())
         .await
         .unwrap();
-    server.reload("max_subscriptions: 5").await.unwrap();
-    // Not all versions of nats-server close connections then; after a reconnect the limit holds.
-    let ended = tokio::spawn(running.join());
-    let mut server = server;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    if !ended.is_finished() {
-        server.restart().await.unwrap();
-    }
-    let error = timeout(LIMIT, ended).await.expect("it goes on").unwrap();
-    let error = error.unwrap_err();
+    server.configure("max_subscriptions: 5").unwrap();
+    server.restart().await.unwrap();
+    let ended = timeout(LIMIT, running.join()).await;
+    let error = ended.expect("it goes on").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
 }
 
@@ -225,7 +219,9 @@ async fn a_server_that_has_its_subscriptions_goes_on() {
     let nats = connect(&server, "a").await;
     let running = try_serve(nats.clone()).await.unwrap();
     let mut events = nats.subscribe_events();
+    // There is room for one, which is that of round trips otherwise.
     let _another = nats.client().subscribe("another").await.unwrap();
+    let _one_more = nats.client().subscribe("one.more").await.unwrap();
     let refused = async {
         loop {
             let event = events.recv().await.unwrap();
@@ -372,8 +368,11 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
         let began = Instant::now();
         let mut failures = 0;
         let echo = loop {
-            match caller.echo(large()).timeout(NEVER).await {
+            match caller.echo(large()).timeout(Duration::from_secs(2)).await {
                 Ok(echo) => break echo,
+                // The service meets the limit with its answers. One that is cut with its connection
+                // costs the deadline.
+                Err(status) if status.code() == Code::DeadlineExceeded => failures += 1,
                 Err(status) => {
                     // A call that meets a session which has just ended by it was not started.
                     let is_told = status.message().contains(WORDS) || status.is_not_started();

@@ -148,10 +148,7 @@ fn unary_rows() -> Vec<Row> {
         plain("join", Failed(Code::Internal, "a task panicked")),
         plain("boxed", Failed(Code::Unknown, "an error without a status")),
         plain("version", Expected::Ok("0.1.0")),
-        plain(
-            "many values",
-            Failed(Code::ResourceExhausted, "256 at most"),
-        ),
+        plain("many values", Failed(Code::Internal, "256 at most")),
         with_channel(
             "extension",
             |channel| channel.layer(middleware::from_fn(leave)),
