@@ -182,6 +182,7 @@ impl Turns {
         self.single.is_empty() && self.many.is_empty() && self.owed == 0
     }
 
+    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.single.capacity().max(self.many.capacity())
     }
