@@ -99,6 +99,8 @@ metrics! {
         "Times that a stream had to wait as the other side took nothing";
     RETRANSMISSIONS = "nmfw_session_retransmissions_total", Counter,
         "Packets that were sent again, as some were lost";
+    DROPPED_PACKETS = "nmfw_session_dropped_packets_total", Counter,
+        "Packets that were dropped, as they did not prove to come from the peer, or too many waited";
     RECONNECTS = "nmfw_connection_reconnects_total", Counter,
         "Times that a connection to NATS was lost and is back";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,

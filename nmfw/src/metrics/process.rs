@@ -21,6 +21,7 @@ struct SessionMetrics {
     open: Gauge,
     window_stalls: Counter,
     retransmissions: Counter,
+    dropped: Counter,
 }
 
 impl SessionMetrics {
@@ -30,6 +31,7 @@ impl SessionMetrics {
             open: metrics::gauge!(names::SESSIONS, "side" => side),
             window_stalls: metrics::counter!(names::WINDOW_STALLS, "side" => side),
             retransmissions: metrics::counter!(names::RETRANSMISSIONS, "side" => side),
+            dropped: metrics::counter!(names::DROPPED_PACKETS, "side" => side),
         }
     }
 }
@@ -49,12 +51,16 @@ impl OpenSession {
         let Counts {
             window_stalls,
             retransmissions,
+            dropped,
         } = counts;
         if window_stalls > 0 {
             self.0.window_stalls.increment(window_stalls);
         }
         if retransmissions > 0 {
             self.0.retransmissions.increment(retransmissions);
+        }
+        if dropped > 0 {
+            self.0.dropped.increment(dropped);
         }
     }
 }

@@ -12,6 +12,7 @@ use prost::Message as _;
 use prost_types::Any;
 use smol_str::SmolStr;
 
+use super::frame::Token;
 use super::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
@@ -324,6 +325,7 @@ mod status_field {
     pub(super) const MESSAGE: u64 = 1;
     pub(super) const DETAILS: u64 = 2;
     pub(super) const METADATA: u64 = 3;
+    pub(super) const TOKEN: u64 = 4;
 }
 
 /// The body of STATUS, RESET and CLOSE for an error; never longer than `limit`, which is at least
@@ -355,6 +357,13 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     out.into()
 }
 
+/// The body of CLOSE that answers PING of a session which is not known.
+pub(super) fn encode_status_with_token(status: &Status, limit: usize, token: &Token) -> Vec<u8> {
+    let mut out = Vec::from(encode_status(status, limit));
+    put_bytes_field(&mut out, status_field::TOKEN, token);
+    out
+}
+
 /// The body of a STATUS of code OK; `None` if the trailers do not fit or are too many.
 pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
     let mut out = Vec::new();
@@ -381,6 +390,8 @@ pub(super) struct StatusBody<'a> {
     message: &'a str,
     details: &'a [u8],
     metadata: RawMetadata<'a>,
+    /// Of CLOSE: that of the PING which it answers.
+    token: Option<Token>,
 }
 
 impl<'a> StatusBody<'a> {
@@ -391,6 +402,7 @@ impl<'a> StatusBody<'a> {
             message: "",
             details: &[],
             metadata: RawMetadata(Reader::new(&[])),
+            token: None,
         };
         let mut last = 0;
         while let Some((id, value)) = body.field(&mut last)? {
@@ -404,10 +416,15 @@ impl<'a> StatusBody<'a> {
                     status.details = value.rest();
                 }
                 status_field::METADATA => status.metadata = RawMetadata::check(value)?,
+                status_field::TOKEN => status.token = value.rest().try_into().ok(),
                 _ => {}
             }
         }
         Ok(status)
+    }
+
+    pub(super) fn token(self) -> Option<Token> {
+        self.token
     }
 
     /// Without details and metadata, and with less of the message, if it is longer than this.

@@ -16,12 +16,14 @@ mod body;
 mod buffers;
 mod config;
 mod event;
+mod forgotten;
 mod frame;
 mod handshake;
 mod life;
 mod link;
 mod operations;
 mod packet;
+mod proof;
 mod receive;
 mod receiving;
 mod row;
@@ -44,16 +46,20 @@ pub use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
     config::Agreed,
+    frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
+    proof::Keys,
     stream::Stream,
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
     config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
+    forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
+    proof::{Secret, Secrets},
     row::{Chunk, Row, RowWriter, Tally},
     site::Site,
     stream_map::StreamMap,
@@ -73,6 +79,10 @@ pub(crate) struct Session {
     methods: Arc<Methods>,
     is_server: bool,
     state: State,
+    /// `None` of a service until OPEN has come.
+    keys: Option<Keys>,
+    /// That of the last PING; of a client only.
+    token: Option<Token>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
@@ -115,6 +125,8 @@ pub(crate) struct Counts {
     pub(crate) window_stalls: u64,
     /// Packets that were sent again.
     pub(crate) retransmissions: u64,
+    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +149,12 @@ struct Due {
 }
 
 impl Session {
-    /// The calling side. Its OPEN is there to transmit at once.
-    pub(crate) fn client(config: Config, now: Instant) -> Self {
-        let hello = config.hello();
+    /// The calling side. Its OPEN, with the secret, is there to transmit at once.
+    pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
+        let hello = Hello {
+            secret: Some(secret),
+            ..config.hello()
+        };
         let mut session = Self::new(config, hello, false, now);
         session.due.hello = true;
         session
@@ -179,6 +194,8 @@ impl Session {
             life: Life::new(&config, now),
             config,
             methods: Arc::default(),
+            keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
+            token: None,
             hello,
             is_server,
             state: State::Opening,
@@ -317,6 +334,12 @@ impl Session {
     /// Streams that are not over, those that only wait to tell the peer so included.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// So many packets were dropped before they came here, as too many waited. Those with a number will be
+    /// asked for.
+    pub(crate) fn count_dropped(&mut self, packets: u64) {
+        self.counts.dropped += packets;
     }
 
     /// What has happened since the last time.

@@ -169,7 +169,7 @@ impl Sessions {
                 };
                 let own = self.subject(endpoint, 0);
                 let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                session.close(Some(status));
+                session.refuse(&message.payload, status);
                 tasks.spawn(async move {
                     driver::farewell(&mut session, &mut carrier).await;
                     drop(permit);
