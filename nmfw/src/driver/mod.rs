@@ -105,8 +105,10 @@ pub(crate) async fn drive<S: Side>(
                 ack.warn(&carrier.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&carrier.peer()));
             } else {
-                carrier.learn(packet.reply);
-                session.handle_packet(now, &packet.payload);
+                match carrier.learn(packet.reply) {
+                    Ok(()) => session.handle_packet(now, &packet.payload),
+                    Err(status) => session.close(Some(status)),
+                }
             }
             pass_events(session, side);
         }
