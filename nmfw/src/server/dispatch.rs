@@ -17,6 +17,7 @@ use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     deadline::within,
+    headers,
     middleware::{Request, Response},
     reply_subject,
 };
@@ -132,6 +133,7 @@ fn read(
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;
+    headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::new(
