@@ -120,7 +120,7 @@ impl Incoming {
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
                 // It may have come in parts.
-                let tracestate = tracestate.into_iter().flatten();
+                let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
             }),

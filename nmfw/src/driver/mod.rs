@@ -111,7 +111,9 @@ pub(crate) async fn drive<S: Side>(
             } else {
                 // The peer's subject is learnt from a packet that proves to be the peer's.
                 if session.handle_packet(now, &packet.payload) {
-                    carrier.learn(packet.reply);
+                    if let Err(status) = carrier.learn(packet.reply) {
+                        session.close(Some(status));
+                    }
                 } else if let Some(more) = UNPROVEN.pass() {
                     tracing::debug!(
                         peer = %carrier.peer(),

@@ -105,6 +105,8 @@ metrics! {
         "Times that a connection to NATS was lost and is back";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,
         "Messages that were lost as a subscription's buffer was full";
+    REFUSED_REPLIES = "nmfw_connection_refused_reply_subjects_total", Counter,
+        "Messages that were dropped for a reply subject that no peer may name";
 }
 
 /// Tells the recorder what they are.

@@ -17,7 +17,9 @@ use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     deadline::within,
+    headers,
     middleware::{Request, Response},
+    reply_subject,
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -34,6 +36,12 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     };
+    if !reply_subject::admits("a request", &reply) {
+        endpoint.refuse(&Status::invalid_argument(
+            "a request with a reply subject that no peer may name: nothing is published there",
+        ));
+        return;
+    }
     let request = match read(instance, endpoint, message, reply.clone()) {
         Ok(request) => request,
         Err(status) => return refuse(instance, endpoint, reply, status),
@@ -125,6 +133,7 @@ fn read(
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;
+    headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::new(

@@ -25,6 +25,7 @@ use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
+    reply_subject,
     session::{MethodEntry, Methods, Session},
     subject,
 };
@@ -130,6 +131,9 @@ impl Sessions {
             tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
             return;
         };
+        if !reply_subject::admits("OPEN of a session", &client) {
+            return;
+        }
         let (served, methods) = match endpoint {
             None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
             Some(endpoint) => {
