@@ -29,6 +29,7 @@ mod spec;
 mod status;
 mod streaming;
 mod subject;
+mod token_bucket;
 mod trace;
 
 #[cfg(fuzzing)]
