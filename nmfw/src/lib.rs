@@ -31,6 +31,7 @@ mod spec;
 mod status;
 mod streaming;
 mod subject;
+mod token_bucket;
 mod trace;
 
 #[cfg(fuzzing)]

@@ -5,11 +5,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use async_nats::{HeaderMap, Message, PublishError, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::{sync::OwnedSemaphorePermit, task::unconstrained};
+use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    admission::Admitted,
+    admission::{Admitted, Permit},
+    client_id::ClientId,
     instance::{Answering, Endpoint, Instance},
     run::{Now, Work},
 };
@@ -42,11 +43,14 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     }
+    let imported = ClientId::imported(&reply, message.headers.as_ref());
+    let bytes = message.length;
     let request = match read(instance, endpoint, message, reply.clone()) {
         Ok(request) => request,
         Err(status) => return refuse(instance, endpoint, reply, status),
     };
-    let work = match instance.admit(endpoint) {
+    let client = || imported.unwrap_or_else(|| ClientId::of_reply(&reply));
+    let work = match instance.admit(endpoint, bytes, client) {
         Admitted::Refused(status) => return refuse(instance, endpoint, reply, status),
         Admitted::Now(permit) if endpoint.quick.is_quick() => {
             match instance.call_now(endpoint, request) {
@@ -74,7 +78,7 @@ fn answer_now(
     endpoint: &Arc<Endpoint>,
     reply: Subject,
     outcome: Result<Response, Status>,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     let Some(connection) = &instance.connection else {
         return;
@@ -113,7 +117,7 @@ impl Task {
             reply,
             _tracked,
         } = self;
-        let (outcome, permit) = instance.work(&endpoint, work).await;
+        let (outcome, permit) = instance.work(&endpoint, work, None).await;
         answer(&instance, &endpoint, reply, outcome).await;
         drop(permit);
     }

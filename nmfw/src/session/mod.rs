@@ -342,6 +342,12 @@ impl Session {
         self.counts.dropped += packets;
     }
 
+    /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
+    pub(crate) fn sent(&self, stream: StreamId) -> u64 {
+        let stream = self.streams.get(&stream.0);
+        stream.map_or(0, |stream| stream.sending.spent())
+    }
+
     /// What has happened since the last time.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)

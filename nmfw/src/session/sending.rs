@@ -129,6 +129,10 @@ impl Sending {
         self.buffered
     }
 
+    pub(super) fn spent(&self) -> u64 {
+        self.spent
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
