@@ -199,6 +199,7 @@ impl Session {
                     return;
                 }
                 Turn::Done => {
+                    self.strain.on_answer();
                     self.remove(id);
                 }
             }
