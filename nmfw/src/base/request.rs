@@ -81,7 +81,6 @@ impl Incoming {
             if !headers::is_reserved(name) {
                 for value in values {
                     metadata.append_wire(name, value.as_str())?;
-                    metadata.check_len()?;
                 }
             } else if name.eq_ignore_ascii_case("Nmfw") {
                 nmfw = Some(NmfwHeader::parse(first).map_err(bad_nmfw_header)?);

@@ -97,6 +97,7 @@ impl Header {
         let frames = Frames {
             reader,
             numbered: header.seq > 0,
+            skipped: 0,
         };
         Ok((header, frames))
     }
@@ -151,6 +152,7 @@ pub(super) enum Body<'a> {
 pub(super) struct Frames<'a> {
     reader: Reader<'a>,
     numbered: bool,
+    skipped: u32,
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -159,7 +161,7 @@ impl<'a> Iterator for Frames<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.reader.is_empty() {
             match self.read() {
-                Ok(None) => {}
+                Ok(None) => self.skipped += 1,
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(malformed) => {
                     self.reader = Reader::new(&[]);
@@ -172,6 +174,11 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// How many frames of unknown types there were.
+    pub(super) fn skipped(&self) -> u32 {
+        self.skipped
+    }
+
     /// One frame; `None` if it is of a type that may be skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;

@@ -13,6 +13,8 @@
 
 mod assembly;
 mod body;
+mod bucket;
+mod budget;
 mod buffers;
 mod config;
 mod event;
@@ -29,6 +31,7 @@ mod receiving;
 mod row;
 mod sending;
 mod site;
+mod strain;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -45,12 +48,14 @@ use smol_str::SmolStr;
 pub use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
+    budget::Budget,
     config::Agreed,
     frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
     proof::Keys,
+    strain::Strain,
     stream::Stream,
 };
 pub(crate) use self::{
@@ -101,6 +106,10 @@ pub(crate) struct Session {
     turns: Turns,
     /// Of a client, the streams that have a single answer, for which a caller waits.
     waiting: usize,
+    /// What is kept for the peer.
+    budget: Budget,
+    /// What the peer has this side do for nothing.
+    strain: Strain,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -206,6 +215,8 @@ impl Session {
             late_credit: 0,
             turns: Turns::default(),
             waiting: 0,
+            budget: Budget::default(),
+            strain: Strain::default(),
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -386,6 +397,7 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.budget.remove_head(stream.head);
         self.waiting -= usize::from(is_single && !self.is_server);
         self.streams.forget(&id);
         if was_queued {
@@ -450,6 +462,7 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
+        self.budget = Budget::default();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -216,6 +216,7 @@ impl Session {
                     return;
                 }
                 Turn::Done => {
+                    self.strain.on_answer();
                     self.remove(id);
                 }
             }

@@ -276,6 +276,7 @@ pub(super) fn check(session: &Session) {
         assert!(id <= session.highest);
     }
     session.check_turns();
+    session.check_budget();
     let single = session.streams.values();
     let single = single.filter(|stream| stream.receiving.is_single && !session.is_server);
     assert_eq!(single.count(), session.waiting);
