@@ -61,8 +61,6 @@ pub enum Order {
     Report,
     /// Callers: make this many calls of each kind at a time to the hostile service. Answered with [`Made`].
     CallHostile(usize),
-    /// Callers: wait for the hostile service in discovery. Answered with [`Made`].
-    Discover,
     /// Service: how often the calls of these numbers, and all calls, have run. Answered with [`Ran`].
     Ran(Vec<u64>),
     /// Service: stop in good order and end the process. Answered with [`Ran`] once it has stopped.
@@ -85,8 +83,8 @@ pub struct Made {
     pub micros: u64,
     /// Calls to the honest service, by their kind.
     pub calls: BTreeMap<String, Calls>,
-    /// Calls to the honest service that failed: what they ended with.
-    pub failed: Vec<String>,
+    /// Calls to the honest service that failed, by their kind and what they ended with.
+    pub failed: BTreeMap<String, u64>,
     /// The numbers of those that were marked as not started.
     pub not_started: Vec<u64>,
     /// Calls to the hostile service, by the code that they ended with.

@@ -32,9 +32,6 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// Loops of each kind of call.
 const LOOPS: usize = 4;
 
-/// Failures that are told in full.
-const SHOWN: usize = 20;
-
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let orders = std::env::args().nth(1).ok_or("no orders given")?;
@@ -151,7 +148,7 @@ async fn serve(url: &str, monitor: u16, mut lines: Lines<BufReader<Stdin>>) -> R
 #[derive(Debug, Default)]
 struct Book {
     times: BTreeMap<&'static str, Vec<u32>>,
-    failed: Vec<String>,
+    failed: BTreeMap<String, u64>,
     not_started: Vec<u64>,
     hostile: BTreeMap<String, u64>,
     latest: Duration,
@@ -215,7 +212,6 @@ async fn call(
             }
             Order::Report => {}
             Order::CallHostile(calls) => callers.hostile_calls.store(calls, Ordering::SeqCst),
-            Order::Discover => callers.discover().await,
             other => return Err(format!("not for callers: {other:?}").into()),
         }
         say(&callers.report(begin.elapsed()))?;
@@ -225,7 +221,7 @@ async fn call(
 }
 
 /// The kinds of calls to a hostile service.
-const HOSTILE: [&str; 5] = ["base", "session", "count", "sum", "chat"];
+const HOSTILE: [&str; 6] = ["base", "session", "count", "sum", "chat", "discover"];
 
 impl Callers {
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -253,7 +249,7 @@ impl Callers {
             };
             {
                 let mut book = self.book();
-                book.failed.push(format!("{kind} after {took:?}: {status}"));
+                *book.failed.entry(format!("{kind}: {status}")).or_default() += 1;
                 if status.is_not_started() {
                     book.not_started.push(number);
                 }
@@ -336,6 +332,10 @@ impl Callers {
         match kind {
             "base" => base.echo(item).timeout(DEADLINE).await.map(drop),
             "session" => multiplexed.echo(item).timeout(DEADLINE).await.map(drop),
+            "discover" => base
+                .wait_ready(DEADLINE)
+                .await
+                .map_err(|error| Status::unavailable(error.to_string())),
             "count" => {
                 let request = CountRequest::default();
                 let mut count = multiplexed.count(request).timeout(DEADLINE).await?;
@@ -360,14 +360,6 @@ impl Callers {
         }
     }
 
-    async fn discover(&self) {
-        if let Some([base, _]) = &self.hostile {
-            let found = base.wait_ready(Duration::from_secs(1)).await;
-            let code = found.map_or_else(|error| format!("{:?}", error.code()), |()| "found".into());
-            *self.book().hostile.entry(code).or_default() += 1;
-        }
-    }
-
     fn report(&self, took: Duration) -> Made {
         let book = std::mem::take(&mut *self.book());
         let calls = |mut times: Vec<u32>| {
@@ -378,12 +370,6 @@ impl Callers {
                 p99: u64::from(times.get(at).copied().unwrap_or(0)),
             }
         };
-        let mut failed = book.failed;
-        let count = failed.len();
-        failed.truncate(SHOWN);
-        if count > SHOWN {
-            failed.push(format!("and {} more", count - SHOWN));
-        }
         Made {
             micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             calls: book
@@ -391,7 +377,7 @@ impl Callers {
                 .into_iter()
                 .map(|(kind, times)| (kind.to_owned(), calls(times)))
                 .collect(),
-            failed,
+            failed: book.failed,
             not_started: book.not_started,
             hostile: book.hostile,
             latest: u64::try_from(book.latest.as_millis()).unwrap_or(u64::MAX),

@@ -2,6 +2,7 @@
 //! and concerns nobody.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io,
     sync::{Arc, atomic::Ordering},
@@ -82,6 +83,9 @@ pub(crate) struct Plan {
     pub(crate) compares: bool,
 }
 
+/// The kinds of honest calls.
+const KINDS: usize = 4;
+
 /// The time in which all is to be given back.
 const GIVEN_BACK: Duration = Duration::from_secs(30);
 
@@ -113,10 +117,14 @@ pub(crate) struct Figures {
     pub(crate) cut: u64,
     /// Bytes a minute.
     pub(crate) log: f64,
+    /// Time until calls succeeded again after a round.
+    pub(crate) after: Duration,
     /// When sessions and places were given back.
     pub(crate) back: Option<Duration>,
     /// Promises that were broken, and bounds.
     pub(crate) wrong: Vec<String>,
+    /// Calls of others that failed.
+    failed: BTreeMap<String, u64>,
     /// Of the calls to a hostile service.
     pub(crate) hostile: String,
 }
@@ -192,7 +200,7 @@ pub(crate) async fn measure(
             stage.tell(&Order::CallHostile(0)).await?;
         }
         if plan.compares {
-            sleep(Duration::from_millis(300)).await;
+            recover(stage, &mut figures).await?;
             let (seconds, target) = (took.as_secs_f64(), stage.target.clone());
             let messages = traffic.sent_messages.load(Ordering::Relaxed);
             let bytes = traffic.sent_bytes.load(Ordering::Relaxed);
@@ -231,6 +239,27 @@ pub(crate) async fn measure(
     Ok(figures)
 }
 
+/// Waits until calls of all kinds succeed again: the next round is not about this one.
+async fn recover(stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure> {
+    let begin = Instant::now();
+    let mut kinds = BTreeSet::new();
+    while kinds.len() < KINDS {
+        sleep(Duration::from_millis(200)).await;
+        let made = stage.tell(&Order::Report).await?;
+        for (what, count) in made.failed {
+            *figures.failed.entry(what).or_default() += count;
+        }
+        kinds.extend(made.calls.into_iter().filter(|(_, calls)| calls.good > 0).map(|(kind, _)| kind));
+        if begin.elapsed() > GIVEN_BACK {
+            figures.wrong.push(format!("after {GIVEN_BACK:?} only {kinds:?} succeed"));
+            break;
+        }
+    }
+    sleep(Duration::from_millis(300)).await;
+    figures.after = figures.after.max(begin.elapsed());
+    Ok(())
+}
+
 fn resident(stage: &Stage, victim: Victim) -> Result<u64, Failure> {
     match victim {
         Victim::Service => stage.service.resident(),
@@ -262,8 +291,8 @@ fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Resu
 
 /// No call of others fails, and none runs twice or is marked wrongly.
 async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Result<(), Failure> {
-    if !made.failed.is_empty() {
-        figures.wrong.push(format!("calls failed: {:?}", made.failed));
+    for (what, count) in &made.failed {
+        *figures.failed.entry(what.clone()).or_default() += count;
     }
     let ran = stage.ran(made.not_started.clone()).await?;
     if ran.repeated > 0 {
@@ -329,6 +358,12 @@ async fn give_back(
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
+    // No call in both rounds.
+    for value in &mut values {
+        if value.is_nan() {
+            *value = 0.0;
+        }
+    }
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -336,7 +371,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 impl Figures {
     fn compare(&mut self, attacked: &[Made], beside: &[Made]) {
         let kinds = beside.iter().flat_map(|made| made.calls.keys());
-        let kinds: std::collections::BTreeSet<_> = kinds.collect();
+        let kinds: BTreeSet<_> = kinds.collect();
         for kind in kinds {
             let of = |made: &Made| made.calls.get(kind).cloned().unwrap_or_default();
             let rate = |made: &Made| of(made).good as f64 / made.micros as f64;
@@ -357,6 +392,9 @@ impl Figures {
     }
 
     fn check(&mut self, attack: &Attack, plan: Plan) {
+        for (what, count) in &self.failed {
+            self.wrong.push(format!("{count} calls failed: {what}"));
+        }
         if self.messages == 0 {
             self.wrong.push("nothing was sent".to_owned());
         }

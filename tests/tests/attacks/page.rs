@@ -1,6 +1,6 @@
 //! `docs/threat-model.md` has a row for each attack.
 
-use crate::services;
+use crate::{clients, services};
 
 const PAGE: &str = include_str!("../../../docs/threat-model.md");
 
@@ -11,7 +11,9 @@ fn the_page_has_a_row_for_each_attack() {
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
         .map(|(name, _)| name)
         .collect();
-    let names: Vec<&str> = services::all().iter().map(|attack| attack.name).collect();
+    let attacks = [services::all(), clients::all()].concat();
+    let names: Vec<&str> = attacks.iter().map(|attack| attack.name).collect();
+    assert!(services::all().len() >= 25 && clients::all().len() >= 15);
     for name in &names {
         let count = rows.iter().filter(|row| *row == name).count();
         assert_eq!(count, 1, "rows of {name}");
