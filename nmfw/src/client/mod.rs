@@ -18,7 +18,12 @@ mod retry;
 mod send_budget;
 mod transport;
 
-pub(crate) use self::{apart::Apart, replies::Replies, transport::Transport};
+pub(crate) use self::{
+    apart::Apart,
+    rate_limit::{Bucket, Pace},
+    replies::Replies,
+    transport::Transport,
+};
 pub use self::{
     call::{Answer, Call},
     channel::Channel,

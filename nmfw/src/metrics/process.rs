@@ -14,6 +14,8 @@ pub(crate) fn register() {
     }
     _ = reconnects();
     _ = dropped();
+    _ = dropped_answers();
+    _ = refused_replies();
 }
 
 /// Of all sessions of one side.
@@ -87,6 +89,16 @@ pub(crate) fn message_dropped() {
     dropped().increment(1);
 }
 
+/// Counts that a message was dropped for its reply subject.
+pub(crate) fn reply_subject_refused() {
+    refused_replies().increment(1);
+}
+
+/// Counts that a packet of a session that is not known got no answer.
+pub(crate) fn answer_dropped() {
+    dropped_answers().increment(1);
+}
+
 // Seldom needed, and so asked for each time: the recorder may be younger than the connection.
 fn reconnects() -> Counter {
     metrics::counter!(names::RECONNECTS)
@@ -94,4 +106,12 @@ fn reconnects() -> Counter {
 
 fn dropped() -> Counter {
     metrics::counter!(names::DROPPED)
+}
+
+fn refused_replies() -> Counter {
+    metrics::counter!(names::REFUSED_REPLIES)
+}
+
+fn dropped_answers() -> Counter {
+    metrics::counter!(names::DROPPED_ANSWERS)
 }

@@ -18,6 +18,7 @@ use crate::{
     base::{reply, request::Incoming},
     deadline::within,
     middleware::{Request, Response},
+    reply_subject,
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -34,6 +35,12 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     };
+    if !reply_subject::admits("a request", &reply) {
+        endpoint.refuse(&Status::invalid_argument(
+            "a request with a reply subject that no peer may name: nothing is published there",
+        ));
+        return;
+    }
     let request = match read(instance, endpoint, message, reply.clone()) {
         Ok(request) => request,
         Err(status) => return refuse(instance, endpoint, reply, status),

@@ -31,6 +31,7 @@ use crate::{
     deadline::format_rfc3339,
     metrics::MethodMetrics,
     middleware::{Layers, Origin, Request},
+    reply_subject::OwnBase,
     session::Chunk,
 };
 
@@ -57,6 +58,8 @@ pub(crate) struct Instance {
     pub(super) workers: Workers<Answering>,
     pub(super) handlers: Handlers,
     pub(super) layers: Layers,
+    /// No peer may have answers sent to this service.
+    _own: Option<OwnBase>,
 }
 
 /// A handler that answers to somebody.
@@ -178,6 +181,7 @@ impl Instance {
                 .unwrap_or_else(|| service.spec.about().to_owned()),
             metadata,
             started: format_rfc3339(SystemTime::now().into()),
+            _own: connection.is_some().then(|| OwnBase::new(&base)),
             base,
             endpoints,
             connection,

@@ -9,15 +9,15 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// How many tokens there are, at which pace.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Until the next token comes; `None` if none ever does.
-    pub(super) interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
     /// As many as the bucket holds; at least 1.
-    pub(super) burst: u32,
+    pub(crate) burst: u32,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// `None` before the first token is taken.
     full_at: Option<Instant>,
 }
@@ -29,7 +29,7 @@ impl Bucket {
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
         let is_there = self.has_token(pace, now);
         if is_there && let Some(interval) = pace.interval {
             let full_at = self.full_at.unwrap_or(now).max(now);

@@ -23,7 +23,8 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt};
 
-use self::{bucket::Pace, queue::Queue};
+pub(crate) use self::bucket::{Bucket, Pace};
+use self::queue::Queue;
 use super::per_method::{EachMethod, Methods};
 use crate::{
     Deadline, Method, Status,

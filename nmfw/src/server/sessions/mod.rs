@@ -24,8 +24,9 @@ use self::{
 use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
-    driver::{self, Carrier, Mailbox, Packet},
-    session::{MethodEntry, Methods, Session},
+    driver::{self, Answers, Carrier, Mailbox, Packet},
+    reply_subject,
+    session::{MethodEntry, Methods, Session, answer_of_service},
     subject,
 };
 
@@ -44,6 +45,7 @@ pub(in crate::server) struct Sessions {
     served: Arc<[Served]>,
     methods: Arc<Methods>,
     open: Mutex<Open>,
+    answers: Answers,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +99,7 @@ impl Sessions {
             methods: methods(&served),
             served,
             open: Mutex::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -130,6 +133,9 @@ impl Sessions {
             tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
             return;
         };
+        if !reply_subject::admits("OPEN of a session", &client) {
+            return;
+        }
         let (served, methods) = match endpoint {
             None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
             Some(endpoint) => {
@@ -248,8 +254,21 @@ impl Sessions {
         });
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
-            // Its client learns of it when it gets no answer.
-            None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            None => self.answer(message),
+        }
+    }
+
+    /// Tells a client that its session is over, of which it has not heard: it was away.
+    fn answer(&self, message: Message) {
+        let Some(client) = message.reply else {
+            return;
+        };
+        if let Some(answer) = answer_of_service(&message.payload)
+            && reply_subject::admits("a packet of a session that is over", &client)
+        {
+            tracing::debug!(subject = %message.subject, "a packet of a session that is over");
+            let client_of_nats = self.connection.client();
+            self.answers.send(client_of_nats, client, answer);
         }
     }
 
