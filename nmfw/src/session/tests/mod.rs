@@ -9,6 +9,8 @@
 mod assembly;
 #[cfg(test)]
 mod codec;
+#[cfg(test)]
+mod forgotten;
 pub mod fuzz;
 #[cfg(test)]
 mod hostile;
