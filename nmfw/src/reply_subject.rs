@@ -130,6 +130,24 @@ pub(crate) fn check_session(reply: &str, open: &str) -> Result<(), Refused> {
     checked.inspect_err(|why| refuse("ACCEPT of a session", reply, *why))
 }
 
+/// Whether `reply` is of the form of the subjects that services name for packets of sessions: of one that is
+/// over it is not known any more which service it was with. If not, this is counted, and logged once in
+/// a while.
+pub(crate) fn admits_session(what: &'static str, reply: &str) -> bool {
+    let checked = check_form(reply).and_then(|()| {
+        let is_service = !reply.starts_with(['_', '$'])
+            && reply.split('.').any(|token| matches!(token, "_i" | "_m"));
+        match is_service || reply.starts_with(MAPPED) {
+            true => Ok(()),
+            false => Err(Refused::NoSession),
+        }
+    });
+    if let Err(why) = checked {
+        refuse(what, reply, why);
+    }
+    checked.is_ok()
+}
+
 #[cold]
 fn refuse(what: &'static str, reply: &str, why: Refused) {
     metrics::reply_subject_refused();
@@ -251,6 +269,22 @@ mod tests {
             ("a.b._i.>", "a.b._open", Err(Refused::Malformed)),
         ] {
             assert_eq!(check_session(reply, open), expected, "{reply} {open}");
+        }
+    }
+
+    #[test]
+    fn sessions_that_are_over_are_at_services() {
+        for (reply, expected) in [
+            ("a.b._i.X.s.1", true),
+            ("a.b._m.Add.X.1", true),
+            ("_R_.x.y", true),
+            ("a.b.Add", false),
+            ("a.b._open", false),
+            ("_INBOX._i.s.1", false),
+            ("$JS.API._i", false),
+            ("a.b._i.>", false),
+        ] {
+            assert_eq!(admits_session("a test", reply), expected, "{reply}");
         }
     }
 

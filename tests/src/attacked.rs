@@ -178,7 +178,8 @@ impl Process {
     /// That it does not.
     pub async fn exit(&mut self) -> Result<ExitStatus, Failure> {
         let exit = timeout(LIMIT, self.child.wait()).await;
-        exit.doing("wait for a process")?.doing("wait for a process")
+        exit.doing("wait for a process")?
+            .doing("wait for a process")
     }
 
     /// Returns its resident memory in bytes.

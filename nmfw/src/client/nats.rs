@@ -364,6 +364,12 @@ impl Nats {
             let outcome = request.deadline().limit_boxed(wait).await;
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
+            if session.is_absent(self.connection.epoch()) {
+                // It was chosen in a former life of the connection, and may have been given up since.
+                let text = "the instance was not heard since the connection came back";
+                let status = Status::unavailable(text).not_started();
+                return Err(Refusal::Elsewhere(status));
+            }
         }
         let outcome = session.call(request, sent).await;
         outcome.map_err(|status| Refusal::of(status, request.method()))

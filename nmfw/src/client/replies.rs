@@ -35,6 +35,7 @@ use self::{
 };
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
+use crate::driver::Answers;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
     connection::Refusals, log_limit::LogLimit, session::Secrets,
@@ -59,6 +60,9 @@ struct Shared {
     /// Warnings of streams that capture requests.
     captured: LogLimit,
     secrets: Secrets,
+    /// To services that go on with sessions which are over.
+    answers: Answers,
+    client: async_nats::Client,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +125,8 @@ impl Replies {
             earlier: Notify::new(),
             captured: LogLimit::new(),
             secrets: Secrets::random(),
+            answers: Answers::default(),
+            client: connection.client().clone(),
         });
         let reader = connection
             .spawn(read(Arc::clone(&shared), inbox, events))
@@ -164,7 +170,7 @@ impl Shared {
             let mailbox = number.and_then(|number| self.calls().session(number));
             match mailbox {
                 Some(mailbox) => mailbox.packet(message.into()),
-                None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+                None => self.answer(number, message),
             }
             return;
         }
@@ -391,7 +397,7 @@ async fn read(
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
                     inbox.reconnected();
-                    shared.each_session(|session| session.mailbox.reconnected());
+                    shared.each_session(|session| session.mailbox.reconnected(epoch));
                 }
             }
         }

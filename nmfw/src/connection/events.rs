@@ -70,6 +70,7 @@ pub(super) struct EventHub {
     state: watch::Sender<ConnectionState>,
     /// The same as in the state. Each call asks, for which a lock is too much.
     is_connected: AtomicBool,
+    epoch: AtomicU64,
     servers: String,
     /// Set once the client exists; its `connects` is the epoch. Counting `Connected` events would
     /// not do, because async-nats drops events when many come at once.
@@ -102,6 +103,7 @@ impl EventHub {
             events: broadcast::Sender::new(EVENT_CAPACITY),
             state: watch::Sender::new(state),
             is_connected: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             servers,
             statistics: OnceLock::new(),
             slow: Mutex::default(),
@@ -126,6 +128,11 @@ impl EventHub {
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
+    }
+
+    /// Not older than what [`Self::is_connected`] said before.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     pub(super) fn servers(&self) -> &str {
@@ -332,6 +339,7 @@ impl EventHub {
     fn change(&self, change: impl FnOnce(&mut ConnectionState) -> bool) {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
+            self.epoch.store(state.epoch, Ordering::Release);
             self.is_connected
                 .store(state.is_connected(), Ordering::Release);
             is_changed

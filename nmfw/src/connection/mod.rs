@@ -211,6 +211,11 @@ impl Connection {
         self.0.hub.is_connected()
     }
 
+    /// The connection's present life, or its last: see [`ConnectionState::epoch`].
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.hub.epoch()
+    }
+
     /// Returns why there is no connection at this moment, in the server's own words if it has said so;
     /// `None` while there is one.
     pub(crate) fn loss(&self) -> Option<String> {

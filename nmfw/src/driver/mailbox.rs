@@ -54,7 +54,8 @@ pub(crate) struct Signals {
     pub(crate) gave_up: bool,
     /// No new calls are wanted; the session may end when the present ones have.
     pub(crate) drain: bool,
-    pub(super) reconnected: bool,
+    /// The connection was lost and is back: its present life.
+    pub(crate) reconnected: Option<u64>,
     /// Subjects to which the NATS server does not let this side publish, each once.
     pub(super) denied: Vec<(String, Status)>,
     /// Packets that were dropped, as too many waited.
@@ -187,8 +188,8 @@ impl<C> Mailbox<C> {
         self.signal(|signals| signals.drain = true);
     }
 
-    pub(crate) fn reconnected(&self) {
-        self.signal(|signals| signals.reconnected = true);
+    pub(crate) fn reconnected(&self, epoch: u64) {
+        self.signal(|signals| signals.reconnected = Some(epoch));
     }
 
     /// The NATS server does not let this side publish to the subject. If that is where the packets

@@ -2,6 +2,7 @@
 //! what lies in its [`Mailbox`], and publishes what it has to say.
 
 mod alarm;
+mod answers;
 mod carrier;
 mod lane;
 mod mailbox;
@@ -10,6 +11,7 @@ use std::{mem, pin::pin, time::Instant};
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
+    answers::Answers,
     carrier::Carrier,
     lane::{Ended, Flow, Incoming, Lane, LaneCommand, Outgoing, Port, trailers},
     mailbox::{Mailbox, Packet, Signals},
@@ -108,19 +110,17 @@ pub(crate) async fn drive<S: Side>(
                 // Of a stream that captures the peer's subject. The peer's own packets come besides.
                 ack.warn(&carrier.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&carrier.peer()));
-            } else {
+            } else if session.handle_packet(now, &packet.payload) {
                 // The peer's subject is learnt from a packet that proves to be the peer's.
-                if session.handle_packet(now, &packet.payload) {
-                    if let Err(status) = carrier.learn(packet.reply) {
-                        session.close(Some(status));
-                    }
-                } else if let Some(more) = UNPROVEN.pass() {
-                    tracing::debug!(
-                        peer = %carrier.peer(),
-                        more,
-                        "a packet was dropped: it does not prove to come from the peer of its session"
-                    );
+                if let Err(status) = carrier.learn(packet.reply) {
+                    session.close(Some(status));
                 }
+            } else if let Some(more) = UNPROVEN.pass() {
+                tracing::debug!(
+                    peer = %carrier.peer(),
+                    more,
+                    "a packet was dropped: it does not prove to come from the peer of its session"
+                );
             }
             pass_events(session, side);
         }
@@ -133,7 +133,7 @@ pub(crate) async fn drive<S: Side>(
         for command in batch.commands.drain(..) {
             side.on_command(session, command);
         }
-        if batch.signals.reconnected {
+        if batch.signals.reconnected.is_some() {
             session.set_site(site(carrier.connection()));
             session.handle_reconnect(now);
             if carrier.is_mapped() {

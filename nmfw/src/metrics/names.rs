@@ -109,6 +109,8 @@ metrics! {
         "Packets that were sent again, as some were lost";
     DROPPED_PACKETS = "nmfw_session_dropped_packets_total", Counter,
         "Packets that were dropped, as they did not prove to come from the peer, or too many waited";
+    DROPPED_ANSWERS = "nmfw_session_dropped_answers_total", Counter,
+        "Packets of sessions that are over that got no answer, as too many came";
     RECONNECTS = "nmfw_connection_reconnects_total", Counter,
         "Times that a connection to NATS was lost and is back";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,

@@ -16,6 +16,7 @@ pub(crate) fn register() {
     _ = sessions_refused();
     _ = sessions_evicted();
     _ = dropped();
+    _ = dropped_answers();
     _ = refused_replies();
 }
 
@@ -105,6 +106,11 @@ pub(crate) fn session_evicted() {
     sessions_evicted().increment(1);
 }
 
+/// Counts that a packet of a session that is not known got no answer.
+pub(crate) fn answer_dropped() {
+    dropped_answers().increment(1);
+}
+
 // Seldom needed, and so asked for each time: the recorder may be younger than the connection.
 fn reconnects() -> Counter {
     metrics::counter!(names::RECONNECTS)
@@ -124,4 +130,8 @@ fn dropped() -> Counter {
 
 fn refused_replies() -> Counter {
     metrics::counter!(names::REFUSED_REPLIES)
+}
+
+fn dropped_answers() -> Counter {
+    metrics::counter!(names::DROPPED_ANSWERS)
 }

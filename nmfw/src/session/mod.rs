@@ -266,12 +266,25 @@ impl Session {
     }
 
     /// The connection to NATS was lost and is back: packets of both sides may be missing. The peer
-    /// is asked at once.
+    /// is asked at once. A client without ACCEPT ends: OPEN or ACCEPT may be lost, and neither is sent
+    /// again.
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
-        if self.state == State::Open {
-            self.due.ping = true;
-            self.life.reconnected(now);
+        match self.state {
+            State::Open => {
+                self.due.ping = true;
+                self.life.reconnected(now);
+            }
+            State::Opening if !self.is_server => {
+                let text = "the connection to NATS was lost while the session was being opened";
+                self.fail(Status::unavailable(text).not_started());
+            }
+            State::Opening | State::Closed => {}
         }
+    }
+
+    /// Whether nothing was heard of the peer since this side's connection was lost and came back.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.life.is_unheard()
     }
 
     /// This side is connected to this NATS server now.

@@ -17,9 +17,7 @@ use nmfw::{Channel, Context, Server, Status, Stream, Streaming};
 use nmfw_tests::{
     attacked::{Calls, Made, Order, Orders, Ran, Role},
     puppet::{PuppetClient, PuppetServer, SleepRequest, Strings},
-    streams::{
-        CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, items,
-    },
+    streams::{CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, items},
 };
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
@@ -36,7 +34,10 @@ const LOOPS: usize = 4;
 async fn main() -> Result<(), Error> {
     let orders = std::env::args().nth(1).ok_or("no orders given")?;
     let orders: Orders = serde_json::from_str(&orders)?;
-    let log = File::options().create(true).append(true).open(&orders.log)?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&orders.log)?;
     tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(Mutex::new(log))
@@ -269,7 +270,10 @@ impl Callers {
             "session" => self.multiplexed.echo(item()).await?,
             "sleep" => {
                 let request = SleepRequest { millis: 0 };
-                self.puppet.sleep(request).timeout(Duration::from_secs(5)).await?;
+                self.puppet
+                    .sleep(request)
+                    .timeout(Duration::from_secs(5))
+                    .await?;
                 return Ok(());
             }
             _ => {

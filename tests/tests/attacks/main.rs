@@ -50,7 +50,9 @@ async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
         .collect();
     let mut wrong = Vec::new();
     say(&format!("{kind}, {victim:?}"));
-    say("| attack | calls, % | p99, times | messages | sent, MiB | held, MiB | bytes for a byte | log, kB a minute | given back |");
+    say(
+        "| attack | calls, % | p99, times | messages | sent, MiB | held, MiB | bytes for a byte | log, kB a minute | given back |",
+    );
     let mut stage = Stage::start(kind).await.unwrap();
     for attack in &chosen {
         match measure(&mut stage, attack, victim, plan).await {

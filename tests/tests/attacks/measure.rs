@@ -130,7 +130,13 @@ pub(crate) struct Figures {
 }
 
 /// Runs an attack again and again until this moment; a connection that is closed is made anew.
-fn attack_until(attack: fn(&Peer, &Target) -> io::Result<()>, user: &str, target: &Target, traffic: &Arc<Traffic>, until: Instant) {
+fn attack_until(
+    attack: fn(&Peer, &Target) -> io::Result<()>,
+    user: &str,
+    target: &Target,
+    traffic: &Arc<Traffic>,
+    until: Instant,
+) {
     while Instant::now() < until {
         let peer = Peer::connect(target.port, target.login(user), traffic, until);
         let ended = peer.and_then(|peer| {
@@ -190,7 +196,9 @@ pub(crate) async fn measure(
         let counted = Arc::clone(&traffic);
         let attacker = thread::spawn(move || attack_until(run, user, &target, &counted, until));
         while !attacker.is_finished() {
-            figures.held = figures.held.max(resident(stage, victim)?.saturating_sub(before));
+            figures.held = figures
+                .held
+                .max(resident(stage, victim)?.saturating_sub(before));
             sleep(Duration::from_millis(20)).await;
         }
         took += begin.elapsed();
@@ -249,9 +257,16 @@ async fn recover(stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure
         for (what, count) in made.failed {
             *figures.failed.entry(what).or_default() += count;
         }
-        kinds.extend(made.calls.into_iter().filter(|(_, calls)| calls.good > 0).map(|(kind, _)| kind));
+        kinds.extend(
+            made.calls
+                .into_iter()
+                .filter(|(_, calls)| calls.good > 0)
+                .map(|(kind, _)| kind),
+        );
         if begin.elapsed() > GIVEN_BACK {
-            figures.wrong.push(format!("after {GIVEN_BACK:?} only {kinds:?} succeed"));
+            figures
+                .wrong
+                .push(format!("after {GIVEN_BACK:?} only {kinds:?} succeed"));
             break;
         }
     }
@@ -277,14 +292,19 @@ fn log(stage: &Stage, victim: Victim) -> Result<Vec<u8>, Failure> {
 
 /// No process ends, and probes are answered.
 fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Result<(), Failure> {
-    for (what, process) in [("service", &mut stage.service), ("callers", &mut stage.callers)] {
+    for (what, process) in [
+        ("service", &mut stage.service),
+        ("callers", &mut stage.callers),
+    ] {
         if let Some(status) = process.ended()? {
             let name = attack.name;
             return Err(Failure::new(format!("{name} ended the {what}: {status}")));
         }
     }
     if let Err(failure) = get(stage.target.monitor, "/healthz") {
-        figures.wrong.push(format!("/healthz is not answered: {failure}"));
+        figures
+            .wrong
+            .push(format!("/healthz is not answered: {failure}"));
     }
     Ok(())
 }
@@ -296,18 +316,22 @@ async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Resu
     }
     let ran = stage.ran(made.not_started.clone()).await?;
     if ran.repeated > 0 {
-        figures.wrong.push(format!("{} calls ran twice", ran.repeated));
-    }
-    if ran.asked > 0 {
         figures
             .wrong
-            .push(format!("{} calls ran that were marked as not started", ran.asked));
+            .push(format!("{} calls ran twice", ran.repeated));
+    }
+    if ran.asked > 0 {
+        figures.wrong.push(format!(
+            "{} calls ran that were marked as not started",
+            ran.asked
+        ));
     }
     // Calls of a hostile service end by their deadlines.
     if made.latest > 1_000 {
-        figures
-            .wrong
-            .push(format!("a call ended {} ms after its deadline", made.latest));
+        figures.wrong.push(format!(
+            "a call ended {} ms after its deadline",
+            made.latest
+        ));
     }
     Ok(())
 }
@@ -333,7 +357,11 @@ async fn give_back(
         return Ok(());
     }
     // Of the callers' pool.
-    let most = Held { sessions: 8.0, running: 0.0, waiting: 0.0 };
+    let most = Held {
+        sessions: 8.0,
+        running: 0.0,
+        waiting: 0.0,
+    };
     loop {
         let held = stage.held()?;
         let memory = resident(stage, victim)?.saturating_sub(before);

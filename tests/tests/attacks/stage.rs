@@ -159,7 +159,9 @@ impl Stage {
         self.callers.order(order).await.map_err(|failure| {
             let log = self.callers.log().unwrap_or_default();
             let log = String::from_utf8_lossy(&log[log.len().saturating_sub(2_000)..]).into_owned();
-            failure.while_doing(format_args!("tell the callers, whose log ends with {log:?}"))
+            failure.while_doing(format_args!(
+                "tell the callers, whose log ends with {log:?}"
+            ))
         })
     }
 

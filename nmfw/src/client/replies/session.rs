@@ -2,11 +2,36 @@
 
 use std::sync::Arc;
 
-use super::Replies;
-use crate::{Status, client::multiplexed::Mailbox, session::Secret};
+use async_nats::Message;
+
+use super::{Replies, Shared};
+use crate::{
+    Status,
+    client::multiplexed::Mailbox,
+    reply_subject,
+    session::{Secret, answer_of_client},
+};
 
 /// What the inboxes of sessions begin with, behind the prefix of all.
 pub(super) const SESSION: &str = "s.";
+
+impl Shared {
+    /// Tells a service that goes on with a session of this client that it is over. Nobody else has such a
+    /// packet answered: it proves to be the service's, as the secret can be derived again.
+    pub(super) fn answer(&self, number: Option<u64>, message: Message) {
+        let is_ours = |number: &u64| (1..=self.calls().last_session).contains(number);
+        let (Some(number), Some(service)) = (number.filter(is_ours), message.reply) else {
+            return;
+        };
+        let secret = self.secrets.of(number);
+        if let Some(answer) = answer_of_client(secret, &message.payload)
+            && reply_subject::admits_session("a packet of a session that is over", &service)
+        {
+            tracing::debug!(subject = %message.subject, "a packet of a session that is over");
+            self.answers.send(&self.client, service, answer);
+        }
+    }
+}
 
 /// A session, whose packets arrive under `<prefix>s.`.
 #[derive(Debug)]

@@ -27,10 +27,10 @@ use self::{
 use super::{Instance, client_id::ClientId, instance::Endpoint};
 use crate::{
     Connection, Status,
-    driver::{self, Carrier, Mailbox, Packet},
+    driver::{self, Answers, Carrier, Mailbox, Packet},
     log_limit::LogLimit,
     metrics, reply_subject,
-    session::{MethodEntry, Methods, Session},
+    session::{MethodEntry, Methods, Session, answer_of_service},
     subject,
 };
 
@@ -49,6 +49,7 @@ pub(in crate::server) struct Sessions {
     methods: Arc<Methods>,
     open: Mutex<Places>,
     opens: Mutex<Opens>,
+    answers: Answers,
 }
 
 impl Sessions {
@@ -71,6 +72,7 @@ impl Sessions {
             served,
             open: Mutex::default(),
             opens: Mutex::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -255,8 +257,21 @@ impl Sessions {
         });
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
-            // Its client learns of it when it gets no answer.
-            None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            None => self.answer(message),
+        }
+    }
+
+    /// Tells a client that its session is over, of which it has not heard: it was away.
+    fn answer(&self, message: Message) {
+        let Some(client) = message.reply else {
+            return;
+        };
+        if let Some(answer) = answer_of_service(&message.payload)
+            && reply_subject::admits("a packet of a session that is over", &client)
+        {
+            tracing::debug!(subject = %message.subject, "a packet of a session that is over");
+            let client_of_nats = self.connection.client();
+            self.answers.send(client_of_nats, client, answer);
         }
     }
 
