@@ -6,7 +6,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, future::join_all};
-use nmfw::{Channel, Code, ConnectOptions, Server, Streaming, server::Running};
+use nmfw::{
+    Channel, Code, ConnectOptions, Server, Streaming,
+    server::{Running, Service},
+};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     packets::{OPEN, RawSession, call, first_kind, frame, kind, number, packet},
@@ -26,7 +29,7 @@ const CAPACITY: usize = 512;
 const PLACES: usize = 18;
 
 /// A service that has room for few sessions.
-async fn serve_few(broker: &TestBroker, service: StreamsServer<Flows>) -> Running {
+async fn serve_few(broker: &TestBroker, service: Service) -> Running {
     let options = ConnectOptions::new().subscription_capacity(CAPACITY);
     let nats = options.connect(broker.url()).await.unwrap();
     Server::new(nats)
@@ -129,6 +132,25 @@ on_both_brokers! {
         // It keeps what is its share.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(held.len() >= PLACES / 4, "{} are left", held.len());
+    }
+
+    /// Honest clients that come all at once, as when a NATS server is back, get in.
+    async fn a_thousand_clients_come_at_once(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let plain = async_nats::connect(broker.url()).await.unwrap();
+        let ping = packet(0, 0, &[frame(0, kind::PING, &number(0))]);
+        let sessions = (0..1000).map(|_| async {
+            let mut session = RawSession::open(&plain, STREAMS_SPEC.base_subject()).await?;
+            session.send(ping.clone()).await?;
+            let pong = session.next().await?;
+            assert_eq!(first_kind(&pong.payload), Some(kind::PONG));
+            Ok::<_, nmfw_tests::Failure>(session)
+        });
+        for session in join_all(sessions).await {
+            session.unwrap();
+        }
+        count(&streams::client(&broker.url()).await.unwrap()).await;
     }
 
     /// OPENs that nobody follows up are answered within a budget, and cost others nothing.

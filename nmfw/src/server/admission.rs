@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     client_id::ClientId,
     fair_queue::{Excess, FairQueue, Place},
-    stalled::{Lent, Stalling, Streams},
+    stalled::{Lent, Stalling, Stream, Streams},
 };
 use crate::{Deadline, Status};
 
@@ -117,8 +117,12 @@ impl Admission {
 
     /// Lends the place of a call to its stream of answers, until it is dropped, or until the stream
     /// stalls and another call needs the place.
-    pub(super) fn lend(self: &Arc<Self>, permit: Permit, call: Box<dyn Stalling>) -> Lent {
-        Lent::new(self, permit, call)
+    pub(super) fn lend(
+        self: &Arc<Self>,
+        permit: Permit,
+        stream: Arc<Stream<dyn Stalling>>,
+    ) -> Lent {
+        Lent::new(self, permit, stream)
     }
 
     pub(super) fn streams(&self) -> &Streams {

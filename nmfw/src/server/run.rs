@@ -19,7 +19,7 @@ use super::{
     causes,
     client_id::ClientId,
     instance::Endpoint,
-    stalled::{Stalling, StreamPlace},
+    stalled::{Stalling, Stream, StreamPlace},
     watch::{self, Count, Watched},
 };
 use crate::{
@@ -140,7 +140,7 @@ impl Instance {
         endpoint: &Arc<Endpoint>,
         admitted: Admitted,
         request: Request,
-        stalling: Option<Box<dyn Stalling>>,
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
     ) -> (Result<Response, Status>, Option<Permit>) {
         let mut count = Count::new(&**endpoint);
         let turn = match admitted {
@@ -260,7 +260,7 @@ impl Instance {
         endpoint: &Arc<Endpoint>,
         mut handler: Begun,
         permit: Permit,
-        stalling: Option<Box<dyn Stalling>>,
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
     ) -> (Result<Response, Status>, Option<Permit>) {
         let mut count = Count::begun(&**endpoint, handler.began);
         let outcome = self.outcome(&mut handler).await;
@@ -277,7 +277,7 @@ impl Instance {
                 let count = count.keep(endpoint);
                 let (forced, span) = (&self.lifecycle.forced, handler.call.take());
                 let place = match stalling {
-                    Some(call) => StreamPlace::Lent(endpoint.admission.lend(permit, call)),
+                    Some(stream) => StreamPlace::Lent(endpoint.admission.lend(permit, stream)),
                     None => StreamPlace::Own(permit),
                 };
                 let messages = messages
@@ -331,7 +331,7 @@ impl Instance {
         &self,
         endpoint: &Arc<Endpoint>,
         work: Work,
-        stalling: Option<Box<dyn Stalling>>,
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
     ) -> (Result<Response, Status>, Option<Permit>) {
         match work {
             Work::Admitted(admitted, request) => {

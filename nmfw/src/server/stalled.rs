@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::RandomState;
+
 use super::admission::{Admission, Permit};
 
 /// A stream whose caller has taken nothing for this long gives its place to others.
@@ -34,17 +36,18 @@ pub(super) struct Streams(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    streams: HashMap<u64, Arc<Stream>>,
+    streams: HashMap<u64, Arc<Stream<dyn Stalling>>, RandomState>,
     last: u64,
     /// Those that had stalled when all were looked at, the one that has for longest at the end.
     stalled: Vec<u64>,
     next_scan: Option<Instant>,
 }
 
-struct Stream {
-    /// Until it is taken away.
+/// A stream of answers, whose place may be taken away.
+pub(super) struct Stream<C: ?Sized> {
+    /// While it has one.
     permit: Mutex<Option<Permit>>,
-    call: Box<dyn Stalling>,
+    call: C,
 }
 
 /// The place of a stream that may be taken away, given back when dropped.
@@ -62,16 +65,28 @@ pub(super) enum StreamPlace {
     Lent(#[expect(dead_code, reason = "it is held")] Lent),
 }
 
-impl fmt::Debug for Stream {
+impl<C: ?Sized> fmt::Debug for Stream<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").finish_non_exhaustive()
     }
 }
 
-impl Stream {
+impl<C: Stalling> Stream<C> {
+    pub(super) fn new(call: C) -> Self {
+        Self {
+            permit: Mutex::default(),
+            call,
+        }
+    }
+}
+
+impl Stream<dyn Stalling> {
+    fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Option<Permit> {
-        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        permit.take()
+        self.permit().take()
     }
 
     fn has_stalled(&self, now: Instant) -> Option<Instant> {
@@ -100,7 +115,7 @@ impl Streams {
 }
 
 impl State {
-    fn next_stalled(&mut self, now: Instant) -> Option<Arc<Stream>> {
+    fn next_stalled(&mut self, now: Instant) -> Option<Arc<Stream<dyn Stalling>>> {
         if self.streams.is_empty() {
             return None;
         }
@@ -127,11 +142,12 @@ impl State {
 }
 
 impl Lent {
-    pub(super) fn new(gate: &Arc<Admission>, permit: Permit, call: Box<dyn Stalling>) -> Self {
-        let stream = Arc::new(Stream {
-            permit: Mutex::new(Some(permit)),
-            call,
-        });
+    pub(super) fn new(
+        gate: &Arc<Admission>,
+        permit: Permit,
+        stream: Arc<Stream<dyn Stalling>>,
+    ) -> Self {
+        *stream.permit() = Some(permit);
         let mut state = gate.streams().state();
         state.last += 1;
         let number = state.last;
@@ -197,7 +213,7 @@ mod tests {
         let calls = [Call::default(), Call::default()];
         let lent = calls.clone().map(|call| {
             let permit = enter(&gate).unwrap();
-            gate.lend(permit, Box::new(call))
+            gate.lend(permit, Arc::new(Stream::new(call)))
         });
         assert!(enter(&gate).is_none());
         std::thread::sleep(SCAN);
@@ -222,7 +238,7 @@ mod tests {
     fn a_stream_that_goes_on_keeps_its_place() {
         let gate = Admission::new(1, 0, 0);
         let call = Call::default();
-        let lent = gate.lend(enter(&gate).unwrap(), Box::new(call.clone()));
+        let lent = gate.lend(enter(&gate).unwrap(), Arc::new(Stream::new(call.clone())));
         let now = Instant::now();
         call.stall(Some(now));
         let streams = gate.streams();

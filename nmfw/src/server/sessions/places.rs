@@ -40,9 +40,10 @@ const HALF_OPEN: usize = 4;
 const MIN_HALF_OPEN: usize = 16;
 const MAX_HALF_OPEN: usize = 1024;
 
-/// The part of the places that may be given away while their sessions still say goodbye. Beyond that,
-/// idle sessions are ended at once.
-const LEAVING: usize = 8;
+/// The part of the places that may be given away while their sessions still say goodbye, which takes
+/// honest clients a round trip. Beyond that, idle sessions are ended at once, calls that are on their
+/// way to them included, and only those of clients with more than their share.
+const LEAVING: usize = 2;
 
 /// A session that was never used is not idle before: its client may be about to use it.
 const MIN_AGE: Duration = Duration::from_millis(250);
@@ -329,9 +330,8 @@ impl Places {
                 _ => {}
             }
         }
-        if let Some((_, id)) = idle {
-            self.evict_idle(id, most);
-            return true;
+        if let Some(((has_no_more, ..), id)) = idle {
+            return self.evict_idle(id, most, !has_no_more);
         }
         if let Some((_, id)) = busy
             && let Some(entry) = self.sessions.get_mut(&id)
@@ -345,17 +345,20 @@ impl Places {
     }
 
     /// Gives the place of an idle session away while it says goodbye.
-    fn evict_idle(&mut self, id: u64, most: usize) {
+    fn evict_idle(&mut self, id: u64, most: usize, is_over_share: bool) -> bool {
         let Some(entry) = self.sessions.get(&id) else {
-            return;
+            return false;
         };
-        let window = entry.window as usize;
-        if self.leaving + window > most / LEAVING {
-            return self.end(id, "the session was idle, and others need its place");
+        if self.leaving + entry.window as usize <= most / LEAVING {
+            entry.mailbox.drain();
+            metrics::session_evicted();
+            self.give_away(id);
+        } else if is_over_share {
+            self.end(id, "the session was idle, and others need its place");
+        } else {
+            return false;
         }
-        entry.mailbox.drain();
-        metrics::session_evicted();
-        self.give_away(id);
+        true
     }
 
     /// Ends a session at once, for others to have its place.

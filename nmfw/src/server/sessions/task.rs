@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Instant};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    super::{Instance, client_id::ClientId, run::Work, stalled::Stalling},
+    super::{
+        Instance,
+        client_id::ClientId,
+        run::Work,
+        stalled::{Stalling, Stream},
+    },
     running::Served,
     side::Command,
 };
@@ -69,12 +74,14 @@ impl Task {
             stream: Some(stream),
         };
         // A caller that takes nothing keeps no place that others want.
-        let stalling = lane.as_ref().map(|lane| {
-            let call: Box<dyn Stalling> = Box::new(Stream {
+        let streams = lane.as_ref();
+        let streams = streams.filter(|_| endpoint.method.streams_responses());
+        let stalling = streams.map(|lane| {
+            let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(Answers {
                 common: Arc::clone(&common),
                 lane: Arc::clone(lane),
                 stream,
-            });
+            }));
             call
         });
         // The permit lasts until the session has the answer; how many of those a session can hold
@@ -110,13 +117,13 @@ impl Task {
 }
 
 /// A call's stream of answers.
-struct Stream {
+struct Answers {
     common: Arc<Common>,
     lane: Arc<Lane>,
     stream: StreamId,
 }
 
-impl Stalling for Stream {
+impl Stalling for Answers {
     fn stalled_since(&self) -> Option<Instant> {
         self.lane.stalled_since()
     }

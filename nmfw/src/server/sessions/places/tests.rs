@@ -194,11 +194,20 @@ fn sessions_that_are_never_confirmed_take_no_places_of_others() {
 #[test]
 fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
     let mut test = Test::new();
-    test.fill(1);
+    for client in 0..18 {
+        test.open(client).unwrap();
+    }
     test.wait(Duration::from_secs(1));
-    for client in 2..12 {
+    // Half of all, as the first two hold half of all.
+    for client in 20..22 {
         let id = test.open(client).unwrap();
         test.busy(id, true);
     }
+    assert_eq!(test.places.leaving, MOST / LEAVING);
+    test.open(30).unwrap_err();
+    let evicted = test.evicted();
+    assert_eq!(evicted, [1, 2]);
+    test.places.remove(evicted[0]);
+    test.open(30).unwrap();
     test.check();
 }
