@@ -16,6 +16,9 @@ const TARGET_PACKET: usize = 65 * 1024;
 /// What each stream may bring before the application has taken any: see [`Config::stream_window`].
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 
+/// What a session keeps for its peer: see [`Config::memory`].
+pub(super) const MEMORY: u64 = 64 * 1024 * 1024;
+
 /// Settings of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -35,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) max_streams: u32,
     /// Bytes of messages that a stream buffers before it says that it is full.
     pub(crate) send_buffer: usize,
+    /// Bytes that the session keeps for its peer at most, of all kinds: see [`super::budget`].
+    pub(crate) memory: u64,
     /// A side that hears nothing for this long sends a PING.
     pub(crate) heartbeat: Duration,
     /// A peer that is not heard of for this long is dead.
@@ -68,6 +73,7 @@ impl Default for Config {
             max_message: 64 * 1024 * 1024,
             max_streams: 1024,
             send_buffer: 256 * 1024,
+            memory: MEMORY,
             heartbeat: Duration::from_secs(10),
             dead_after: Duration::from_secs(30),
             vanished_after: Duration::from_secs(10),

@@ -159,13 +159,13 @@ impl Outbound {
         Some(packet)
     }
 
-    /// Acknowledgements are cumulative: an old one says nothing new.
-    pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<(), NeverSent> {
+    /// Acknowledgements are cumulative: an old one says nothing new. Says whether this one does.
+    pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<bool, NeverSent> {
         if ack > self.last_sent() {
             return Err(NeverSent);
         }
         if ack <= self.acked {
-            return Ok(());
+            return Ok(false);
         }
         // With those under way no more than the window.
         let most = usize::try_from(self.window).unwrap_or(usize::MAX);
@@ -182,7 +182,7 @@ impl Outbound {
         self.go_back_at = None;
         self.go_back_wait = GO_BACK_INTERVAL;
         self.probe = (!self.kept.is_empty()).then(|| Backoff::new(now, self.first_probe));
-        Ok(())
+        Ok(true)
     }
 
     /// The peer dropped everything after `ack`.

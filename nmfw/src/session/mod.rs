@@ -96,6 +96,9 @@ pub(crate) struct Session {
     /// Streams with something to send, in the order of their turns. Each is there at most once
     /// (`Stream::queued`).
     ready: VecDeque<u64>,
+    /// Streams that had nothing to send and found no room for it. Each is there at most once
+    /// (`Stream::is_starved`).
+    starved: VecDeque<u64>,
     /// How many of `ready` are not in `streams` any more. They are looked for when they are more
     /// than the others: to do so each time that a stream ends would be much work, for which peers
     /// could ask with few bytes.
@@ -201,6 +204,7 @@ impl Session {
             own_window: hello.packet_window,
             peer_window: 0,
             life: Life::new(&config, now),
+            budget: Budget::new(config.memory, now),
             config,
             methods: Arc::default(),
             keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
@@ -211,11 +215,11 @@ impl Session {
             streams: StreamMap::default(),
             highest: 0,
             ready: VecDeque::new(),
+            starved: VecDeque::new(),
             stale: 0,
             late_credit: 0,
             turns: Turns::default(),
             waiting: 0,
-            budget: Budget::default(),
             strain: Strain::default(),
             due: Due::default(),
             going_away: None,
@@ -245,6 +249,7 @@ impl Session {
                 .into_iter()
                 .flatten()
                 .chain([self.life.timeout(self.waiting > 0)])
+                .chain(self.budget.timeout())
                 .min(),
         }
     }
@@ -255,6 +260,9 @@ impl Session {
             return;
         }
         if let Some(status) = self.life.death(now) {
+            return self.fail(status);
+        }
+        if let Some(status) = self.budget.handle_timeout(now) {
             return self.fail(status);
         }
         if self.state == State::Open {
@@ -410,7 +418,10 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
-        self.budget.remove_head(stream.head);
+        self.budget.forget(stream);
+        if stream.is_starved {
+            self.starved.retain(|other| *other != id);
+        }
         self.waiting -= usize::from(is_single && !self.is_server);
         self.streams.forget(&id);
         if was_queued {
@@ -475,7 +486,8 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
-        self.budget = Budget::default();
+        self.budget.clear();
+        self.starved = VecDeque::new();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -1,5 +1,7 @@
 //! What the application does with streams.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::{
@@ -10,6 +12,9 @@ use super::{
     stream::Stream,
 };
 use crate::{Metadata, Status};
+
+/// The longest status for a peer that takes nothing.
+const SHORT_END: usize = 512;
 
 /// The flag of STATUS, RESET and CLOSE for a status.
 pub(super) fn not_started_flag(status: &Status) -> u8 {
@@ -26,7 +31,7 @@ impl Session {
     ///
     /// # Errors
     /// All of them are *not started*: the session is not open or not any more, it has as many
-    /// streams as it may, or the metadata is larger than a packet.
+    /// streams as it may, the peer takes nothing, or the metadata is larger than a packet.
     pub(crate) fn open_call(
         &mut self,
         head: CallHead,
@@ -43,13 +48,15 @@ impl Session {
                 Status::resource_exhausted("the session has as many calls as it may").not_started(),
             );
         }
+        self.budget.check_requests().map_err(Status::not_started)?;
         let len = head.len();
         if len + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
             return Err(self.too_large("metadata", len).not_started());
         }
         self.highest += 1;
         let mut stream = self.new_stream(is_single);
-        stream.sending.push_call(head);
+        self.budget
+            .change(&mut stream, |stream| stream.sending.push_call(head));
         stream.queued = true;
         self.ready.push_back(self.highest);
         self.streams.insert(self.highest, stream);
@@ -97,15 +104,26 @@ impl Session {
             if let Chunk::Row(row) = &mut chunk
                 && let Some(front) = row.split_to(|tally| tally.largest <= max_message)
             {
-                state.sending.push(front, false);
+                self.budget
+                    .change(state, |state| state.sending.push(front, false));
             }
             return Err(SendError::TooLarge(self.refuse_to_send(stream, largest)));
         }
-        if state.sending.buffered() > 0 && state.sending.buffered() + cost > send_buffer {
+        let own = state.sending.buffered();
+        let has_room = self.budget.has_room(cost, own);
+        if own == 0 && !has_room && self.is_server {
+            // It is told when others have sent enough.
+            if !mem::replace(&mut state.is_starved, true) {
+                self.starved.push_back(stream.0);
+            }
+            return Err(SendError::Full(chunk));
+        }
+        if own > 0 && (own + cost > send_buffer || !has_room) {
             state.wants_writable = true;
             return Err(SendError::Full(chunk));
         }
-        state.sending.push(chunk, end);
+        self.budget
+            .change(state, |state| state.sending.push(chunk, end));
         let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream.0, &mut self.ready);
         if is_over {
@@ -131,8 +149,8 @@ impl Session {
     /// Ends this side of a stream without a further message: a caller has said all, and for a
     /// service the call is over, well.
     pub(crate) fn finish(&mut self, stream: StreamId) {
-        if let Some(state) = self.sending(stream) {
-            state.sending.push_end(kind::END, Bytes::new());
+        let push = |state: &mut Stream| state.sending.push_end(kind::END, Bytes::new());
+        if self.change(stream, push).is_some() {
             self.after_send(stream, true);
         }
     }
@@ -153,10 +171,11 @@ impl Session {
         if body.len() > self.agreed.max_body() {
             return Err(self.too_large("metadata", body.len()));
         }
-        let is_sent = self.is_server
-            && self
-                .sending(stream)
-                .is_some_and(|state| state.sending.push_headers(body.into()));
+        if self.is_server && self.budget.is_full() {
+            return Err(self.budget.refuse_answer());
+        }
+        let push = |state: &mut Stream| state.sending.push_headers(body.into());
+        let is_sent = self.is_server && self.change(stream, push).unwrap_or(false);
         if !is_sent {
             return Err(Status::failed_precondition(
                 "metadata goes out once and before the first message",
@@ -169,7 +188,7 @@ impl Session {
     /// Ends a call from the service's side, behind the messages that it has sent: well, with
     /// trailers, or with an error. Trailers that do not fit into a packet are an error instead.
     pub(crate) fn send_status(&mut self, stream: StreamId, outcome: Result<&Metadata, &Status>) {
-        let limit = self.agreed.max_body();
+        let limit = self.max_end();
         let too_large;
         let (flags, body) = match outcome {
             Ok(trailers) => match encode_ok(trailers, limit) {
@@ -182,10 +201,8 @@ impl Session {
             },
             Err(status) => (not_started_flag(status), encode_status(status, limit)),
         };
-        if self.is_server
-            && let Some(state) = self.sending(stream)
-        {
-            state.sending.push_end(kind::STATUS | flags, body);
+        let push = |state: &mut Stream| state.sending.push_end(kind::STATUS | flags, body);
+        if self.is_server && self.change(stream, push).is_some() {
             self.after_send(stream, true);
         }
     }
@@ -193,7 +210,7 @@ impl Session {
     /// Ends a stream at once, in both directions. What waits to be sent is dropped; the peer
     /// learns of it, if it has learnt of the stream.
     pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
-        let body = encode_status(status, self.agreed.max_body());
+        let body = encode_status(status, self.max_end());
         let Some(state) = self.streams.get_mut(&stream.0) else {
             return;
         };
@@ -203,7 +220,9 @@ impl Session {
         }
         let is_assembling = state.end_here(&mut self.budget);
         state.wants_writable = false;
-        state.sending.push_reset(not_started_flag(status), body);
+        self.budget.change(state, |state| {
+            state.sending.push_reset(not_started_flag(status), body);
+        });
         state.queue(stream.0, &mut self.ready);
         if is_assembling {
             self.release_assembly(stream.0);
@@ -280,11 +299,44 @@ impl Session {
         self.due.close = farewell;
     }
 
-    /// A stream on which this side may still send.
-    fn sending(&mut self, stream: StreamId) -> Option<&mut Stream> {
-        self.streams
-            .get_mut(&stream.0)
-            .filter(|state| state.can_send())
+    /// Changes what a stream has to send, if this side may still send on it.
+    fn change<T>(&mut self, stream: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let state = self.streams.get_mut(&stream.0)?;
+        let can_send = state.can_send();
+        can_send.then(|| self.budget.change(state, change))
+    }
+
+    /// How long the end of a stream may be. While the peer takes nothing it has no details.
+    fn max_end(&self) -> usize {
+        let most = self.agreed.max_body();
+        if self.budget.is_full() {
+            most.min(SHORT_END)
+        } else {
+            most
+        }
+    }
+
+    /// Ends a call for whose only answer there is no room, as the peer takes none.
+    pub(crate) fn refuse_answer(&mut self, stream: StreamId) -> Status {
+        let status = self.budget.refuse_answer();
+        self.send_status(stream, Err(&status));
+        status
+    }
+
+    /// Lets streams go on that had nothing to send and found no room.
+    pub(super) fn feed_starved(&mut self) {
+        if self.starved.is_empty() || !self.budget.has_room_again() {
+            return;
+        }
+        for id in mem::take(&mut self.starved) {
+            if let Some(state) = self.streams.get_mut(&id)
+                && mem::take(&mut state.is_starved)
+                && state.can_send()
+            {
+                let stream = StreamId(id);
+                self.events.push_back(Event::Writable { stream });
+            }
+        }
     }
 
     fn after_send(&mut self, stream: StreamId, end: bool) {

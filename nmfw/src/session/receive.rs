@@ -181,9 +181,13 @@ impl Session {
         }
         let (header, frames) = Header::decode(content)?;
         self.life.heard(now);
-        self.outbound
+        let is_taken = self
+            .outbound
             .on_ack(header.ack, now)
             .map_err(|_| Malformed("a packet is acknowledged that was never sent"))?;
+        if is_taken {
+            self.budget.on_taken(now);
+        }
         if header.go_back {
             self.strain.on_nothing(now);
             self.outbound.on_go_back(header.ack, now);
@@ -234,6 +238,7 @@ impl Session {
                 Body::Window(limit) => {
                     let stream = self.stream(id)?;
                     if stream.is_some_and(|stream| stream.sending.on_window(limit)) {
+                        self.budget.on_taken(now);
                         self.wake(id);
                     } else {
                         self.strain.on_nothing(now);
@@ -301,6 +306,7 @@ impl Session {
         let outcome = outcome.and_then(|(method, head)| {
             // Others start at once, and so have it taken.
             let cost = if is_single { head.cost() } else { 0 };
+            self.budget.check_answers(now)?;
             self.budget.add_head(cost)?;
             Ok((method.index, head, cost))
         });

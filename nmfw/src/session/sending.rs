@@ -98,6 +98,8 @@ pub(super) struct Sending {
     items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
+    /// Bytes of the frames in `items`, and what `call` takes.
+    frames: u64,
     /// Nothing can be added.
     is_closed: bool,
     has_begun: bool,
@@ -116,6 +118,7 @@ impl Sending {
             call: None,
             items: Items::default(),
             buffered: 0,
+            frames: 0,
             is_closed: false,
             has_begun: false,
             is_known: is_server,
@@ -133,6 +136,16 @@ impl Sending {
         self.spent
     }
 
+    /// What all takes that waits.
+    pub(super) fn held(&self) -> u64 {
+        self.buffered + self.frames
+    }
+
+    /// What waits on a stream that gets no more to send.
+    pub(super) fn last_words(&self) -> u64 {
+        if self.is_closed { self.held() } else { 0 }
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -142,6 +155,7 @@ impl Sending {
     }
 
     pub(super) fn push_call(&mut self, head: CallHead) {
+        self.frames += head.cost();
         self.call = Some(head);
     }
 
@@ -173,12 +187,14 @@ impl Sending {
     pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
         self.items = Items::default();
         self.buffered = 0;
+        self.frames = 0;
         self.is_closed = true;
         self.end_is_last = true;
         self.push_frame(kind::RESET | flags, body);
     }
 
     fn push_frame(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.frames += body.len() as u64;
         self.items.push(Item::Frame {
             kind_and_flags,
             body,
@@ -229,6 +245,7 @@ impl Sending {
             put_frame_header(out.bytes(), id, kind::CALL, len);
             put_varint(out.bytes(), time);
             head.put(out.bytes());
+            self.frames -= head.cost();
             self.is_known = true;
             self.call = None;
         }
@@ -249,6 +266,7 @@ impl Sending {
                         return Turn::Full;
                     }
                     put_frame(out.bytes(), id, *kind_and_flags, body);
+                    self.frames -= body.len() as u64;
                     let is_end = *kind_and_flags & kind::MASK != kind::HEADERS;
                     self.items.pop();
                     (is_end && self.end_is_last).then_some(Turn::Done)
@@ -389,5 +407,12 @@ impl Sending {
             _ => 0,
         });
         assert_eq!(buffered.sum::<u64>(), self.buffered);
+        let items = self.items.first.iter().chain(&self.items.others);
+        let frames = items.map(|item| match item {
+            Item::Frame { body, .. } => body.len() as u64,
+            _ => 0,
+        });
+        let head = self.call.as_ref().map_or(0, CallHead::cost);
+        assert_eq!(frames.sum::<u64>() + head, self.frames);
     }
 }

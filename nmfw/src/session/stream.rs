@@ -36,6 +36,8 @@ pub(super) struct Stream {
     /// This side ended it: the application wants to hear no more of it.
     pub(super) ended_here: bool,
     pub(super) wants_writable: bool,
+    /// It is among the session's streams that found no room.
+    pub(super) is_starved: bool,
     /// Of a service, what its head takes in the [`Budget`] while its message has not come.
     pub(super) head: u64,
     pub(super) sending: Sending,
@@ -49,6 +51,7 @@ impl Stream {
             queued: false,
             ended_here: false,
             wants_writable: false,
+            is_starved: false,
             head: 0,
             sending: Sending::new(is_server, peer_window),
             receiving: Receiving::new(window, is_single),

@@ -335,11 +335,7 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
         // The caller went away this moment.
         Ok(()) | Err(SendError::Ended) => Ok(()),
         Err(SendError::TooLarge(status)) => Err(status),
-        Err(SendError::Full(_)) => {
-            let status = Status::internal("there is no room for the only message of an answer");
-            session.send_status(stream, Err(&status));
-            Err(status)
-        }
+        Err(SendError::Full(_)) => Err(session.refuse_answer(stream)),
     }
 }
 

@@ -1,14 +1,29 @@
 //! What a session keeps for its peer: the harness adds up what is there and compares it with what the
 //! session has counted.
 
-use super::super::{Session, budget::MAX_HEADS};
+use super::super::Session;
 
 impl Session {
     /// Checks that what is counted is what is there, and within its bounds.
     pub(in super::super) fn check_budget(&self) {
         let heads = self.streams.values().map(|stream| stream.head);
         assert_eq!(heads.sum::<u64>(), self.budget.heads());
-        assert!(self.budget.heads() <= MAX_HEADS);
+        assert!(self.budget.heads() <= self.budget.most_heads());
+        let outgoing = self.streams.values().map(|stream| stream.sending.held());
+        assert_eq!(outgoing.sum::<u64>(), self.budget.outgoing());
+        let answers = self.streams.values();
+        let answers = answers.map(|stream| stream.sending.last_words());
+        assert_eq!(answers.sum::<u64>(), self.budget.answers());
+        if self.is_server {
+            // One message, and for each stream its end, go beyond.
+            let ends = 2 * 1024 * self.streams.len() as u64;
+            let most = self.budget.most_outgoing() + self.hello.max_message + ends;
+            assert!(
+                self.budget.outgoing() <= most,
+                "{} wait",
+                self.budget.outgoing()
+            );
+        }
     }
 }
 
@@ -21,7 +36,7 @@ mod tests {
     use super::{
         super::{
             super::{
-                CallHead, Config, Event, StreamId,
+                CallHead, Config, Event, SendError, StreamId, Tally,
                 frame::{Header, flag, kind, put_frame},
                 wire::put_varint,
             },
@@ -82,7 +97,8 @@ mod tests {
             let head = with_metadata(method, len);
             network.sides[0].open_call(head, true).unwrap()
         };
-        let most = (MAX_HEADS / Metadata::MAX_SIZE as u64) as usize;
+        let most = network.sides[SERVER].budget.most_heads();
+        let most = (most / Metadata::MAX_SIZE as u64) as usize;
         let ids: Vec<StreamId> = (0..200).map(|_| open(&mut network, UNARY)).collect();
         let (begun, refused) = outcomes(&mut network);
         assert!((most - 1..=most).contains(&begun), "{begun}");
@@ -462,6 +478,221 @@ mod tests {
             });
             assert!(is_excess(&reason.unwrap()), "{method}");
         }
+    }
+
+    /// A service whose session has room for so much, with a stream open for each method in `methods`.
+    fn small(memory: u64, methods: &[&str]) -> Raw {
+        let mut raw = Raw::new();
+        let config = Config {
+            memory,
+            ..Config::default()
+        };
+        raw.network = Network::both(config);
+        for (i, method) in methods.iter().enumerate() {
+            let stream = i as u64 + 1;
+            let mut frames = call(stream, &head(method));
+            if *method == UNARY {
+                put_frame(&mut frames, stream, kind::MESSAGE | flag::END, b"");
+            }
+            raw.send(&frames);
+        }
+        raw.events();
+        raw
+    }
+
+    /// A peer that asks and takes nothing held 392 MB for 28 kB.
+    #[test]
+    fn answers_that_are_not_taken_have_a_bound() {
+        // All of the windows goes on its way at once.
+        let mut raw = small(32 << 20, &[UNARY; 1000]);
+        let most = raw.server().budget.most_outgoing();
+        let answer = Bytes::from(vec![0; 400_000]);
+        let mut refused = 0;
+        for stream in 1..=1000 {
+            let id = StreamId(stream);
+            match raw.server().send_message(id, answer.clone(), true) {
+                Ok(()) => {}
+                Err(SendError::Full(_)) => {
+                    let status = raw.server().refuse_answer(id);
+                    assert_eq!(status.code(), Code::ResourceExhausted);
+                    assert!(status.message().contains("takes none"), "{status}");
+                    refused += 1;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            raw.pump();
+        }
+        assert!((900..1000).contains(&refused), "{refused} were refused");
+        assert!(raw.server().budget.outgoing() <= most + (1 << 20));
+        // Nor does it get any further call started, a moment later.
+        raw.wait(Duration::from_secs(2));
+        raw.seq += 1;
+        let frames = packet(raw.seq, &call(1001, &head(METHOD)));
+        raw.hear(&frames);
+        assert!(!raw.events().iter().any(|e| matches!(e, Event::Call { .. })));
+        // And then it is over.
+        raw.wait(Duration::from_secs(9));
+        let reason = raw.reason().unwrap();
+        assert_eq!(reason.code(), Code::ResourceExhausted);
+        assert!(reason.message().contains("takes none"), "{reason}");
+    }
+
+    /// A caller that is slow, and takes what comes, has no answer refused, and its session goes on.
+    #[test]
+    fn answers_that_are_taken_are_not_refused() {
+        let mut network = Network::both(Config::default());
+        for round in 0..30 {
+            for _ in 0..20 {
+                let client = &mut network.sides[0];
+                let id = client.open_call(head(UNARY), true).unwrap();
+                client.send_message(id, Bytes::new(), true).unwrap();
+            }
+            network.run_ms(5);
+            let mut answered = 0;
+            for event in network.take(SERVER) {
+                if let Event::Message { stream, .. } = event {
+                    let answer = Bytes::from(vec![0; 1_000_000]);
+                    network.sides[SERVER]
+                        .send_message(stream, answer, true)
+                        .unwrap();
+                    answered += 1;
+                }
+            }
+            assert_eq!(answered, 20, "{round}");
+            network.run_ms(20_000);
+            for event in network.take(0) {
+                assert!(!matches!(event, Event::Closed(_)));
+                if let Event::Message { stream, message } = event {
+                    network.sides[0].consume(stream, Tally::of(message.len()));
+                }
+            }
+            network.run_ms(1000);
+            network.take(0);
+        }
+    }
+
+    /// Streams whose caller pauses, for minutes, hold little, and others go on beside them.
+    #[test]
+    fn paused_streams_hold_up_no_others() {
+        let config = Config {
+            memory: 4 << 20,
+            ..Config::default()
+        };
+        let mut network = Network::both(config);
+        let open = |network: &mut Network| {
+            let id = network.sides[0].open_call(head(METHOD), false).unwrap();
+            network.run_ms(5);
+            id
+        };
+        let paused: Vec<_> = (0..50).map(|_| open(&mut network)).collect();
+        for _ in 0..20 {
+            for id in &paused {
+                let message = Bytes::from(vec![0; 50_000]);
+                _ = network.sides[SERVER].send_message(*id, message, false);
+            }
+            network.run_ms(20);
+        }
+        let server = &network.sides[SERVER];
+        assert!(server.budget.outgoing() > 50 * 50_000 / 2);
+        network.run_ms(600_000);
+        network.take(0);
+        network.take(SERVER);
+        let busy = open(&mut network);
+        for _ in 0..100 {
+            let message = Bytes::from(vec![0; 20_000]);
+            network.sides[SERVER]
+                .send_message(busy, message, false)
+                .unwrap();
+            network.run_ms(5);
+            let events = network.take(0);
+            let [Event::Message { stream, message }] = &events[..] else {
+                panic!("{events:?}")
+            };
+            assert_eq!((*stream, message.len()), (busy, 20_000));
+            network.sides[0].consume(busy, Tally::of(20_000));
+        }
+    }
+
+    /// A stream that found no room, with nothing to send before, goes on when there is room.
+    #[test]
+    fn streams_without_room_wait_for_it() {
+        let mut raw = small(1 << 20, &[METHOD; 12]);
+        // Over every window, so that most of it stays.
+        let message = Bytes::from(vec![0; 600_000]);
+        let mut starved = vec![];
+        for stream in 1..=12 {
+            match raw
+                .server()
+                .send_message(StreamId(stream), message.clone(), false)
+            {
+                Ok(()) => {}
+                Err(SendError::Full(_)) => starved.push(stream),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert!(starved.len() > 8, "{starved:?}");
+        // One gives up, and the others hear of the room when those that have some do so too.
+        raw.events();
+        let full: Vec<_> = (1..=12).filter(|id| !starved.contains(id)).collect();
+        raw.send(&reset(starved[0]));
+        let frames: Vec<_> = full.into_iter().map(reset).collect();
+        raw.send(&frames.concat());
+        let mut writable = 0;
+        for event in raw.events() {
+            if let Event::Writable { stream } = event {
+                assert!(starved.contains(&stream.0));
+                writable += 1;
+            }
+        }
+        assert_eq!(writable, starved.len() - 1);
+    }
+
+    /// Statuses and metadata count as well.
+    #[test]
+    fn ends_that_are_not_taken_have_a_bound() {
+        let mut raw = small(8 << 20, &[METHOD; 1000]);
+        let details = "x".repeat(60_000);
+        let status = Status::aborted("so").with_detail(&details);
+        let mut metadata = Metadata::new();
+        metadata.insert("a", details).unwrap();
+        let mut refused = 0;
+        for stream in 1..=1000 {
+            let sent = raw.server().send_headers(StreamId(stream), &metadata);
+            refused += usize::from(sent.is_err());
+            raw.server().send_status(StreamId(stream), Err(&status));
+            check(raw.server());
+        }
+        assert!(refused > 500, "{refused}");
+        let most = raw.server().budget.most_outgoing();
+        assert!(raw.server().budget.outgoing() < most + (1 << 20));
+    }
+
+    /// A service that takes nothing gets no further requests to hold.
+    #[test]
+    fn requests_that_are_not_taken_have_a_bound() {
+        let mut network = Network::both(Config {
+            memory: 8 << 20,
+            ..Config::default()
+        });
+        network.weather.is_cut = true;
+        let mut refused = None;
+        for i in 0..20 {
+            let client = &mut network.sides[0];
+            match client.open_call(head(UNARY), true) {
+                Ok(id) => {
+                    assert!(i < 10);
+                    let message = vec![0; 1 << 20].into();
+                    client.send_message(id, message, true).unwrap();
+                }
+                Err(status) => refused = Some(status),
+            }
+            if i == 9 {
+                network.run_ms(1500);
+            }
+        }
+        let status = refused.unwrap();
+        assert!(status.is_not_started(), "{status}");
+        assert!(status.message().contains("takes no requests"), "{status}");
     }
 
     /// What ends a stream may be kept by whoever does not ask for it.
