@@ -20,6 +20,9 @@ mod context;
 mod deadline;
 mod driver;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod log_limit;
 mod metadata;
@@ -31,9 +34,6 @@ mod streaming;
 mod subject;
 mod trace;
 
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use self::session::fuzz as fuzzing;
 pub use async_nats;
 pub use futures_util::Stream;
 pub use prost;
