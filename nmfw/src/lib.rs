@@ -20,18 +20,21 @@ mod context;
 mod deadline;
 mod driver;
 mod error;
+mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
 mod log_limit;
 mod metadata;
+mod reply_subject;
 mod session;
 mod signal;
 mod spec;
 mod status;
 mod streaming;
 mod subject;
+mod token_bucket;
 mod trace;
 
 pub use async_nats;

@@ -56,13 +56,15 @@ pub(crate) fn encode(
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
     let (status, mark) = match outcome {
         // Of a layer: handlers are told so before.
-        Ok(response) if response.metadata.len() > MAX_VALUES => {
-            let text = format!("the answer has more than {MAX_VALUES} values of metadata");
-            (Status::internal(text), None)
-        }
-        Ok(response) => match encode_ok(response, max_payload) {
-            Ok((headers, body)) => return (headers, body, Ok(())),
-            Err(status) => (status, Some(ANSWER_TOO_LARGE)),
+        Ok(response) => match response.metadata.check_size() {
+            Err(error) => {
+                let text = format!("the answer cannot be sent: {error}");
+                (Status::internal(text), None)
+            }
+            Ok(()) => match encode_ok(response, max_payload) {
+                Ok((headers, body)) => return (headers, body, Ok(())),
+                Err(status) => (status, Some(ANSWER_TOO_LARGE)),
+            },
         },
         Err(status) => {
             let mark = status.is_not_started().then_some(NOT_STARTED);
@@ -122,7 +124,7 @@ fn encode_error(
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
     insert_metadata(&mut headers, status.metadata());
     let body = rpc.encode_to_vec();
-    if fits(&headers, &body) && status.metadata().check_len().is_ok() {
+    if fits(&headers, &body) && status.metadata().check_size().is_ok() {
         return (headers, body.into());
     }
     // Code and message still must.

@@ -10,6 +10,7 @@ mod session;
 mod waiting;
 
 use std::{
+    collections::HashMap,
     ops::Deref,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,6 +18,7 @@ use std::{
 };
 
 use async_nats::{Message, Subject};
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use slab::Slab;
 use tokio::{
@@ -35,7 +37,7 @@ pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
-    connection::Refusals, log_limit::LogLimit,
+    connection::Refusals, log_limit::LogLimit, session::Secrets,
 };
 
 /// Gives each reply to the call that waits for it.
@@ -56,6 +58,7 @@ struct Shared {
     earlier: Notify,
     /// Warnings of streams that capture requests.
     captured: LogLimit,
+    secrets: Secrets,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +67,9 @@ struct Calls {
     /// When to look for calls that are to end without a reply. Not later than the first of them is
     /// due; earlier, if that one has ended since.
     alarm: Option<Instant>,
-    sessions: Slab<SessionEntry>,
+    sessions: HashMap<u64, SessionEntry, RandomState>,
+    /// The number of the last session. None is used again, so that neither is a secret.
+    last_session: u64,
     denials: Denials,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
@@ -115,6 +120,7 @@ impl Replies {
             calls: Mutex::default(),
             earlier: Notify::new(),
             captured: LogLimit::new(),
+            secrets: Secrets::random(),
         });
         let reader = connection
             .spawn(read(Arc::clone(&shared), inbox, events))
@@ -154,7 +160,8 @@ impl Shared {
     fn deliver(&self, message: Message) {
         let id = message.subject.strip_prefix(self.prefix.as_str());
         if let Some(id) = id.and_then(|id| id.strip_prefix(SESSION)) {
-            let mailbox = parse_id(id).and_then(|id| self.calls().session(id));
+            let number = u64::from_str_radix(id, 16).ok();
+            let mailbox = number.and_then(|number| self.calls().session(number));
             match mailbox {
                 Some(mailbox) => mailbox.packet(message.into()),
                 None => tracing::debug!(subject = %message.subject, "a packet of no session"),
@@ -206,7 +213,7 @@ impl Shared {
     }
 
     fn each_session(&self, tell: impl Fn(&SessionEntry)) {
-        for (_, session) in &self.calls().sessions {
+        for session in self.calls().sessions.values() {
             tell(session);
         }
     }
@@ -276,9 +283,9 @@ impl Shared {
 }
 
 impl Calls {
-    fn session(&self, (slot, generation): (usize, u32)) -> Option<Arc<Mailbox>> {
-        let session = self.sessions.get(slot)?;
-        (session.generation == generation).then(|| Arc::clone(&session.mailbox))
+    fn session(&self, number: u64) -> Option<Arc<Mailbox>> {
+        let session = self.sessions.get(&number)?;
+        Some(Arc::clone(&session.mailbox))
     }
 
     /// Removes the calls that match.

@@ -57,6 +57,8 @@ pub(crate) struct Signals {
     pub(super) reconnected: bool,
     /// Subjects to which the NATS server does not let this side publish, each once.
     pub(super) denied: Vec<(String, Status)>,
+    /// Packets that were dropped, as too many waited.
+    pub(super) dropped: u64,
     /// Why the session is to end at once.
     pub(super) failure: Option<Status>,
 }
@@ -124,7 +126,7 @@ impl<C> Mailbox<C> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A packet has come. More than the window allows end the session.
+    /// A packet has come. More than the window allows are dropped: they need not be the peer's.
     pub(crate) fn packet(&self, packet: Packet) {
         let rings = {
             let mut contents = self.contents();
@@ -132,9 +134,7 @@ impl<C> Mailbox<C> {
                 return;
             }
             if contents.batch.packets.len() >= contents.max_packets {
-                contents.batch.signals.failure.get_or_insert_with(|| {
-                    Status::internal("the peer broke the protocol: more packets than the window")
-                });
+                contents.batch.signals.dropped += 1;
             } else {
                 contents.batch.packets.push(packet);
             }

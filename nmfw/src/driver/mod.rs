@@ -36,6 +36,10 @@ const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 /// Warnings of streams that capture packets.
 static CAPTURED: LogLimit = LogLimit::new();
 
+/// Lines about packets that do not prove to come from the peer, or are too many.
+static UNPROVEN: LogLimit = LogLimit::new();
+static OVERFLOW: LogLimit = LogLimit::new();
+
 /// The settings of sessions on a connection; `None` if its server takes too little for them.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
     let max_payload = connection.max_payload();
@@ -105,10 +109,26 @@ pub(crate) async fn drive<S: Side>(
                 ack.warn(&carrier.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&carrier.peer()));
             } else {
-                carrier.learn(packet.reply);
-                session.handle_packet(now, &packet.payload);
+                // The peer's subject is learnt from a packet that proves to be the peer's.
+                if session.handle_packet(now, &packet.payload) {
+                    if let Err(status) = carrier.learn(packet.reply) {
+                        session.close(Some(status));
+                    }
+                } else if let Some(more) = UNPROVEN.pass() {
+                    tracing::debug!(
+                        peer = %carrier.peer(),
+                        more,
+                        "a packet was dropped: it does not prove to come from the peer of its session"
+                    );
+                }
             }
             pass_events(session, side);
+        }
+        if batch.signals.dropped > 0 {
+            session.count_dropped(batch.signals.dropped);
+            if let Some(more) = OVERFLOW.pass() {
+                tracing::debug!(peer = %carrier.peer(), more, "packets were dropped: too many waited");
+            }
         }
         for command in batch.commands.drain(..) {
             side.on_command(session, command);

@@ -10,12 +10,14 @@
 
 mod base;
 mod discovery;
+mod subjects;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     base::{reply, request, trace},
     discovery::discovery,
+    subjects::subject,
 };
 #[cfg(feature = "embedded")]
 pub use crate::embedded::fuzz::broker;

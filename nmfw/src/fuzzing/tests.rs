@@ -23,6 +23,11 @@ fn discovery_for_a_while() {
 }
 
 #[test]
+fn subjects_for_a_while() {
+    run("subject", super::subject);
+}
+
+#[test]
 fn servers_for_a_while() {
     run("servers", super::servers);
 }

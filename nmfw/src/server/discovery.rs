@@ -15,7 +15,7 @@ use super::{
     health::Health,
     instance::{Endpoint, Instance},
 };
-use crate::{Error, headers, log_limit::LogLimit, subject};
+use crate::{Error, headers, log_limit::LogLimit, reply_subject, subject};
 
 const QUEUE_GROUP_OF_NONE: &str = "";
 
@@ -307,6 +307,9 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
         tracing::debug!(subject = %message.subject, "discovery request without a reply subject");
         return;
     };
+    if !reply_subject::admits("a discovery request", &reply) {
+        return;
+    }
     let body = match instance.describe(verb, client.max_payload()) {
         Ok(body) => body,
         Err(error) => {

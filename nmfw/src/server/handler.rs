@@ -301,7 +301,7 @@ fn answers<R: Message>(
 
 /// Metadata that an answer can carry.
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
-    match metadata.check_len() {
+    match metadata.check_size() {
         Ok(()) => Ok(metadata),
         Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
     }
@@ -317,7 +317,7 @@ fn failed(status: Status, context: &Context) -> Status {
     }
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
-    if let Err(error) = status.metadata().check_len() {
+    if let Err(error) = status.metadata().check_size() {
         tracing::warn!(%status, %error, "the metadata of an error is left out");
         *status.metadata_mut() = own;
     }

@@ -12,13 +12,10 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{causes, instance::Endpoint};
+use super::{causes, instance::Endpoint, stalled::StreamPlace};
 use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
@@ -99,7 +96,7 @@ pub(super) struct Watched {
     call: Option<Box<CallSpan>>,
     count: Count<Arc<Endpoint>>,
     /// The handler's place among those that run.
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Watched {
@@ -109,7 +106,7 @@ impl Watched {
         forced: &CancellationToken,
         call: Option<Box<CallSpan>>,
         count: Count<Arc<Endpoint>>,
-        permit: OwnedSemaphorePermit,
+        place: StreamPlace,
     ) -> Self {
         let deadline = deadline.instant();
         Self {
@@ -119,7 +116,7 @@ impl Watched {
             forced: Box::pin(forced.clone().cancelled_owned()),
             call,
             count,
-            _permit: permit,
+            _place: place,
         }
     }
 }

@@ -13,20 +13,25 @@
 
 mod assembly;
 mod body;
+mod bucket;
+mod budget;
 mod buffers;
 mod config;
 mod event;
+mod forgotten;
 mod frame;
 mod handshake;
 mod life;
 mod link;
 mod operations;
 mod packet;
+mod proof;
 mod receive;
 mod receiving;
 mod row;
 mod sending;
 mod site;
+mod strain;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -43,17 +48,23 @@ use smol_str::SmolStr;
 pub(crate) use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
+    budget::Budget,
     config::Agreed,
+    frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
+    proof::Keys,
+    strain::Strain,
     stream::Stream,
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
     config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
+    forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
+    proof::{Secret, Secrets},
     row::{Chunk, Row, RowWriter, Tally},
     site::Site,
     stream_map::StreamMap,
@@ -73,6 +84,10 @@ pub(crate) struct Session {
     methods: Arc<Methods>,
     is_server: bool,
     state: State,
+    /// `None` of a service until OPEN has come.
+    keys: Option<Keys>,
+    /// That of the last PING; of a client only.
+    token: Option<Token>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
@@ -91,6 +106,10 @@ pub(crate) struct Session {
     turns: Turns,
     /// Of a client, the streams that have a single answer, for which a caller waits.
     waiting: usize,
+    /// What is kept for the peer.
+    budget: Budget,
+    /// What the peer has this side do for nothing.
+    strain: Strain,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -115,6 +134,8 @@ pub(crate) struct Counts {
     pub(crate) window_stalls: u64,
     /// Packets that were sent again.
     pub(crate) retransmissions: u64,
+    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +158,12 @@ struct Due {
 }
 
 impl Session {
-    /// The calling side. Its OPEN is there to transmit at once.
-    pub(crate) fn client(config: Config, now: Instant) -> Self {
-        let hello = config.hello();
+    /// The calling side. Its OPEN, with the secret, is there to transmit at once.
+    pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
+        let hello = Hello {
+            secret: Some(secret),
+            ..config.hello()
+        };
         let mut session = Self::new(config, hello, false, now);
         session.due.hello = true;
         session
@@ -179,6 +203,8 @@ impl Session {
             life: Life::new(&config, now),
             config,
             methods: Arc::default(),
+            keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
+            token: None,
             hello,
             is_server,
             state: State::Opening,
@@ -189,6 +215,8 @@ impl Session {
             late_credit: 0,
             turns: Turns::default(),
             waiting: 0,
+            budget: Budget::default(),
+            strain: Strain::default(),
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -319,6 +347,18 @@ impl Session {
         self.streams.len()
     }
 
+    /// So many packets were dropped before they came here, as too many waited. Those with a number will be
+    /// asked for.
+    pub(crate) fn count_dropped(&mut self, packets: u64) {
+        self.counts.dropped += packets;
+    }
+
+    /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
+    pub(crate) fn sent(&self, stream: StreamId) -> u64 {
+        let stream = self.streams.get(&stream.0);
+        stream.map_or(0, |stream| stream.sending.spent())
+    }
+
     /// What has happened since the last time.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
@@ -357,6 +397,7 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.budget.remove_head(stream.head);
         self.waiting -= usize::from(is_single && !self.is_server);
         self.streams.forget(&id);
         if was_queued {
@@ -421,6 +462,7 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
+        self.budget = Budget::default();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -106,7 +106,7 @@ impl Session {
             return Err(SendError::Full(chunk));
         }
         state.sending.push(chunk, end);
-        let is_over = end && self.is_server && state.end_here();
+        let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream.0, &mut self.ready);
         if is_over {
             self.release_assembly(stream.0);
@@ -146,7 +146,7 @@ impl Session {
         stream: StreamId,
         metadata: &Metadata,
     ) -> Result<(), Status> {
-        let checked = metadata.check_len();
+        let checked = metadata.check_size();
         checked.map_err(|error| Status::internal(error.to_string()))?;
         let mut body = Vec::new();
         put_metadata(&mut body, metadata);
@@ -201,7 +201,7 @@ impl Session {
             self.remove(stream.0);
             return;
         }
-        let is_assembling = state.end_here();
+        let is_assembling = state.end_here(&mut self.budget);
         state.wants_writable = false;
         state.sending.push_reset(not_started_flag(status), body);
         state.queue(stream.0, &mut self.ready);
@@ -293,7 +293,7 @@ impl Session {
             && let Some(state) = self.streams.get_mut(&stream.0)
         {
             // The service has said its last: what the caller may still say is not wanted.
-            if state.end_here() {
+            if state.end_here(&mut self.budget) {
                 self.release_assembly(stream.0);
             }
         }

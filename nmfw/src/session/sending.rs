@@ -19,7 +19,7 @@ const QUANTUM: usize = 8 * 1024;
 
 /// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
 /// a message into crumbs.
-const MIN_PART: usize = 256;
+pub(super) const MIN_PART: usize = 256;
 
 /// Something that waits to be sent.
 #[derive(Debug)]
@@ -127,6 +127,10 @@ impl Sending {
 
     pub(super) fn buffered(&self) -> u64 {
         self.buffered
+    }
+
+    pub(super) fn spent(&self) -> u64 {
+        self.spent
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -361,8 +365,16 @@ impl Sending {
         self.buffered -= cost;
     }
 
-    pub(super) fn on_window(&mut self, limit: u64) {
+    /// Whether anything was said.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun || self.is_closed
+    }
+
+    /// Whether it grants anything.
+    pub(super) fn on_window(&mut self, limit: u64) -> bool {
+        let is_more = limit > self.limit;
         self.limit = self.limit.max(limit);
+        is_more
     }
 }
 

@@ -13,6 +13,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use super::{
     assembly::Assembly,
+    budget::Budget,
     frame::{frame_len, kind, put_number_frame},
     packet::Packet,
     receiving::Receiving,
@@ -35,6 +36,8 @@ pub(super) struct Stream {
     /// This side ended it: the application wants to hear no more of it.
     pub(super) ended_here: bool,
     pub(super) wants_writable: bool,
+    /// Of a service, what its head takes in the [`Budget`] while its message has not come.
+    pub(super) head: u64,
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
 }
@@ -46,6 +49,7 @@ impl Stream {
             queued: false,
             ended_here: false,
             wants_writable: false,
+            head: 0,
             sending: Sending::new(is_server, peer_window),
             receiving: Receiving::new(window, is_single),
         }
@@ -54,8 +58,9 @@ impl Stream {
     /// This side has ended the stream: what still comes is not wanted. Says whether it had, waited
     /// for, or had not repaid a turn at assembling, which others get now.
     #[must_use]
-    pub(super) fn end_here(&mut self) -> bool {
+    pub(super) fn end_here(&mut self, budget: &mut Budget) -> bool {
         self.ended_here = true;
+        budget.remove_head(std::mem::take(&mut self.head));
         self.receiving.end_here();
         self.receiving.assembly != Assembly::No
     }

@@ -13,6 +13,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Waker},
+    time::Instant,
 };
 
 pub(crate) use self::{
@@ -52,8 +53,8 @@ struct Inbox {
 /// From the application to the session.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// A batch is on its way.
-    is_busy: bool,
+    /// A batch is on its way: since when, or since the peer has last taken anything meanwhile.
+    busy_since: Option<Instant>,
     /// The peer wants no more.
     is_over: bool,
     waker: Option<Waker>,
@@ -143,10 +144,22 @@ impl Lane {
         self.finish_outbox();
     }
 
+    /// Since when the peer has taken nothing of what the application wants to send, if that is so.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        lock(&self.outbox).busy_since
+    }
+
+    /// The peer has taken something of a batch.
+    fn goes_on(&self, now: Instant) {
+        if let Some(since) = &mut lock(&self.outbox).busy_since {
+            *since = now;
+        }
+    }
+
     fn batch_taken(&self) {
         let waker = {
             let mut outbox = lock(&self.outbox);
-            outbox.is_busy = false;
+            outbox.busy_since = None;
             outbox.waker.take()
         };
         wake(waker);

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use prost::Message as _;
 
 use super::{super::Instance, Serving};
-use crate::{Error, subject};
+use crate::{Error, reply_subject, subject};
 
 /// That of `grpc.health.v1`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,6 +54,9 @@ async fn answer(instance: &Instance, client: &async_nats::Client, message: Messa
         tracing::debug!(subject = %message.subject, "health request without a reply subject");
         return;
     };
+    if !reply_subject::admits("a health request", &reply) {
+        return;
+    }
     let response = HealthCheckResponse::from(instance.health().status);
     // Waits while the connection is stuck, which holds up health and nothing else.
     if let Err(error) = client.publish(reply, response.encode_to_vec().into()).await {

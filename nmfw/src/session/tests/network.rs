@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{CallHead, Config, Event, MethodEntry, Methods, Session, State};
+use super::super::{CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State};
 use crate::{Metadata, headers::Encoding};
 
 /// The sides, as indices.
@@ -21,6 +21,9 @@ pub(super) const MAX_ROW: usize = 32_000;
 /// What is served: messages stream both ways, or there is one each way.
 pub(super) const METHOD: &str = "Echo";
 pub(super) const UNARY: &str = "Ask";
+
+/// The secret of sessions in these tests.
+pub(super) const SECRET: Secret = Secret::new(*b"0123456789abcdef");
 
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
@@ -109,7 +112,7 @@ impl Network {
         Self {
             now,
             sides: [
-                Session::client(client, now),
+                Session::client(client, SECRET, now),
                 Session::server(server, "I1".to_owned(), &methods(), now),
             ],
             wires: Default::default(),
@@ -273,6 +276,7 @@ pub(super) fn check(session: &Session) {
         assert!(id <= session.highest);
     }
     session.check_turns();
+    session.check_budget();
     let single = session.streams.values();
     let single = single.filter(|stream| stream.receiving.is_single && !session.is_server);
     assert_eq!(single.count(), session.waiting);
@@ -289,6 +293,21 @@ pub(super) fn check(session: &Session) {
 }
 
 impl Session {
+    /// Seals a packet as the peer does. One of a session without keys stays as it is.
+    pub(super) fn sealed(&self, packet: impl Into<Vec<u8>>) -> Bytes {
+        let mut packet = packet.into();
+        if let Some(keys) = &self.keys {
+            keys.seal_as_peer(&mut packet);
+        }
+        packet.into()
+    }
+
+    /// Takes a packet as if it were the peer's.
+    pub(super) fn hear(&mut self, now: Instant, packet: impl Into<Vec<u8>>) {
+        let packet = self.sealed(packet);
+        assert!(self.handle_packet(now, &packet));
+    }
+
     /// The numbered packet of the peer that came last.
     pub(super) fn received(&self) -> u64 {
         self.inbound.received()
