@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longer than a process that is starved of its processor takes to answer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// What a process is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,7 +178,8 @@ impl Process {
     /// That it does not.
     pub async fn exit(&mut self) -> Result<ExitStatus, Failure> {
         let exit = timeout(LIMIT, self.child.wait()).await;
-        exit.doing("wait for a process")?.doing("wait for a process")
+        exit.doing("wait for a process")?
+            .doing("wait for a process")
     }
 
     /// Returns its resident memory in bytes.

@@ -1,5 +1,9 @@
 //! What is fuzzed of the configuration of a connection: see [`fuzzing`](crate::fuzzing).
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "what is fuzzed panics as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what is fuzzed panics as tests do"
+)]
 
 use std::path::Path;
 
@@ -17,14 +21,20 @@ pub fn servers(bytes: &[u8]) {
         let again = Servers::parse(&servers.addresses()).unwrap();
         assert!(again.login.is_none());
         assert_eq!(again.addresses(), servers.addresses());
-        assert_eq!((again.tls, again.websocket), (servers.tls, servers.websocket));
+        assert_eq!(
+            (again.tls, again.websocket),
+            (servers.tls, servers.websocket)
+        );
         assert!(servers.len() > 0 && servers.len() <= text.len());
     }
     if text.contains(SECRET) {
         return;
     }
     // Whatever stands behind a password, or a token, which is a user's name if a password follows.
-    for given in [format!("nats://ann:{SECRET}@{text}"), format!("{SECRET}@{text}")] {
+    for given in [
+        format!("nats://ann:{SECRET}@{text}"),
+        format!("{SECRET}@{text}"),
+    ] {
         let shown = match Servers::parse(&[given]) {
             Ok(servers) => format!("{servers} {:?}", servers.addresses()),
             Err(error) => format!("{error} {error:?}"),

@@ -1,5 +1,9 @@
 //! What is fuzzed of the broker: see [`fuzzing`](crate::fuzzing).
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "what is fuzzed panics as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what is fuzzed panics as tests do"
+)]
 
 use super::parser::{Limits, MAX_CONTROL_LINE, Op, ParseError, Publish, Step, parse};
 
@@ -57,16 +61,30 @@ fn write(op: &Op<'_>) -> Vec<u8> {
         Op::Ping => line(&[b"PING"]),
         Op::Pong => line(&[b"PONG"]),
         Op::Ignored => line(&[b"+OK"]),
-        Op::Subscribe { subject, queue: None, sid } => line(&[b"SUB", subject, sid]),
-        Op::Subscribe { subject, queue: Some(queue), sid } => {
-            line(&[b"SUB", subject, queue, sid])
-        }
+        Op::Subscribe {
+            subject,
+            queue: None,
+            sid,
+        } => line(&[b"SUB", subject, sid]),
+        Op::Subscribe {
+            subject,
+            queue: Some(queue),
+            sid,
+        } => line(&[b"SUB", subject, queue, sid]),
         Op::Unsubscribe { sid, max: None } => line(&[b"UNSUB", sid]),
-        Op::Unsubscribe { sid, max: Some(max) } => {
+        Op::Unsubscribe {
+            sid,
+            max: Some(max),
+        } => {
             assert!(*max < 1_000_000_000);
             line(&[b"UNSUB", sid, max.to_string().as_bytes()])
         }
-        Op::Publish(Publish { subject, reply, header_len, body }) => {
+        Op::Publish(Publish {
+            subject,
+            reply,
+            header_len,
+            body,
+        }) => {
             assert!(*header_len <= body.len() && body.len() <= LIMITS.max_payload);
             let (headers, total) = (header_len.to_string(), body.len().to_string());
             let mut words = vec![&b"HPUB"[..], subject];

@@ -58,9 +58,15 @@ fn split(bytes: &[u8]) -> (HeaderMap, Bytes) {
 
 fn is_in_bounds(metadata: &Metadata, len: usize) {
     assert!(metadata.len() <= MAX_VALUES && metadata.check_size().is_ok());
-    let wire: usize = metadata.wire().map(|(key, value)| key.len() + value.len()).sum();
+    let wire: usize = metadata
+        .wire()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
     // Padding may have been left out.
-    assert!(wire <= 3 * len + 2 * metadata.len(), "{wire} bytes of {len}");
+    assert!(
+        wire <= 3 * len + 2 * metadata.len(),
+        "{wire} bytes of {len}"
+    );
 }
 
 fn is_short(status: &Status, len: usize) {
@@ -77,7 +83,11 @@ pub fn request(bytes: &[u8]) {
         Ok(incoming) => incoming,
         Err(status) => {
             is_short(&status, bytes.len());
-            let codes = [Code::InvalidArgument, Code::DeadlineExceeded, Code::Unimplemented];
+            let codes = [
+                Code::InvalidArgument,
+                Code::DeadlineExceeded,
+                Code::Unimplemented,
+            ];
             assert!(codes.contains(&status.code()), "{status}");
             return;
         }

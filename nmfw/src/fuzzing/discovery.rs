@@ -26,7 +26,12 @@ pub fn discovery(bytes: &[u8]) {
     let Ok(info) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
-    let list = |name: &str| info.get(name).and_then(Value::as_array).into_iter().flatten();
+    let list = |name: &str| {
+        info.get(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
     let endpoints = list("endpoints").filter_map(|endpoint| match endpoint {
         // serde takes a list of the values, too.
         Value::Array(values) => values.first(),

@@ -8,7 +8,10 @@ pub fn subject(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if check(&text).is_ok() {
         is_publishable(&text);
-        assert!(!text.starts_with(['$']) && !text.starts_with("nmfw."), "{text}");
+        assert!(
+            !text.starts_with(['$']) && !text.starts_with("nmfw."),
+            "{text}"
+        );
         let reserved = ["_open", "_health", "_i", "_m"];
         let is_reserved = text.split('.').any(|token| reserved.contains(&token));
         assert!(!is_reserved || text.starts_with('_'), "{text}");
@@ -16,12 +19,22 @@ pub fn subject(bytes: &[u8]) {
     if check_session(&text, "nmfw.calc._open").is_ok() {
         is_publishable(&text);
         let sessions = ["nmfw.calc._i.", "nmfw.calc._m.", "_R_."];
-        assert!(sessions.iter().any(|start| text.starts_with(start)), "{text}");
+        assert!(
+            sessions.iter().any(|start| text.starts_with(start)),
+            "{text}"
+        );
     }
 }
 
 fn is_publishable(text: &str) {
     assert!(text.len() <= 1024);
-    assert!(!text.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()), "{text:?}");
-    assert!(text.split('.').all(|token| !["", "*", ">"].contains(&token)), "{text}");
+    assert!(
+        !text.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()),
+        "{text:?}"
+    );
+    assert!(
+        text.split('.')
+            .all(|token| !["", "*", ">"].contains(&token)),
+        "{text}"
+    );
 }

@@ -266,7 +266,9 @@ impl Reader {
             }
             bytes.truncate(total);
             let size = (line.len() + total + 2) as u64;
-            self.traffic.received_bytes.fetch_add(size, Ordering::Relaxed);
+            self.traffic
+                .received_bytes
+                .fetch_add(size, Ordering::Relaxed);
             self.traffic
                 .received_messages
                 .fetch_add(1, Ordering::Relaxed);

@@ -80,10 +80,7 @@ fn item(size: usize) -> Vec<u8> {
 }
 
 /// Answers each request.
-fn each(
-    peer: &Peer,
-    answer: &dyn Fn(&Peer, &str, &Message) -> io::Result<()>,
-) -> io::Result<()> {
+fn each(peer: &Peer, answer: &dyn Fn(&Peer, &str, &Message) -> io::Result<()>) -> io::Result<()> {
     for subject in ["Echo", "Count", "Sum", "Chat", "_open"] {
         peer.queue_subscribe(&format!("{HOSTILE}.{subject}"))?;
     }
@@ -103,9 +100,18 @@ fn answer_malformed(peer: &Peer, _: &Target) -> io::Result<()> {
         (b"", &[0x0b; 100_000]),
         (b"NATS/1.0\r\nNmfw-Status: x\r\n\r\n", b""),
         (b"NATS/1.0\r\nNmfw-Status: 0\r\n\r\n", b""),
-        (b"NATS/1.0\r\nNmfw-Status: 99999999999999999999;;;\r\n\r\n", &[0xff; 100]),
-        (b"NATS/1.0\r\nNats-Service-Error-Code: 99999999999999\r\n\r\n", b""),
-        (b"NATS/1.0\r\nNmfw: 7;m=,,,\r\nNmfw: 1\r\n\r\n", &[0x12, 0xff]),
+        (
+            b"NATS/1.0\r\nNmfw-Status: 99999999999999999999;;;\r\n\r\n",
+            &[0xff; 100],
+        ),
+        (
+            b"NATS/1.0\r\nNats-Service-Error-Code: 99999999999999\r\n\r\n",
+            b"",
+        ),
+        (
+            b"NATS/1.0\r\nNmfw: 7;m=,,,\r\nNmfw: 1\r\n\r\n",
+            &[0x12, 0xff],
+        ),
         (b"NATS/1.0\r\nx-bin: ???\r\n\r\n", b""),
         (b"NATS/1.0 503 No Responders\r\n\r\n", b""),
     ];
@@ -139,7 +145,11 @@ fn answer_flood(peer: &Peer, _: &Target) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}.Echo"))?;
     let (body, mut inbox) = (item(100), None);
     while peer.goes_on() {
-        let limit = if inbox.is_none() { Duration::from_millis(10) } else { Duration::ZERO };
+        let limit = if inbox.is_none() {
+            Duration::from_millis(10)
+        } else {
+            Duration::ZERO
+        };
         if let Some(request) = peer.next(limit)? {
             inbox = request.reply;
         }

@@ -16,7 +16,9 @@ use crate::{
 };
 
 pub(super) const ATTACKS: &[Attack] = &[
-    attack("accept-silent", |peer, _| serve(peer, &offer(), OWN, &|_, _, _| Ok(()))),
+    attack("accept-silent", |peer, _| {
+        serve(peer, &offer(), OWN, &|_, _, _| Ok(()))
+    }),
     attack("accept-lies", accept_lies).short(),
     attack("accept-elsewhere", |peer, target| {
         // The client would send its packets to another service.
@@ -24,7 +26,9 @@ pub(super) const ATTACKS: &[Attack] = &[
         serve(peer, &offer(), &elsewhere, &|_, _, _| Ok(()))
     }),
     attack("close-loop", |peer, _| {
-        serve(peer, &offer(), OWN, &|peer, session, _| session.bare(peer, 0, &[close()]))
+        serve(peer, &offer(), OWN, &|peer, session, _| {
+            session.bare(peer, 0, &[close()])
+        })
     })
     .short(),
     attack("goaway-loop", |peer, _| {
@@ -35,13 +39,21 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("refusal-loop", |peer, _| {
         serve(peer, &offer(), OWN, &|peer, session, came| {
             // RESET of whatever may be open, as not started.
-            let frames: Vec<_> = (1..20).map(|n| frame(n, kind::RESET | 0x20, &[14])).collect();
+            let frames: Vec<_> = (1..20)
+                .map(|n| frame(n, kind::RESET | 0x20, &[14]))
+                .collect();
             session.send(peer, seq_of(came), &frames)
         })
     }),
     attack("credit-none", |peer, _| {
-        let offer = Offer { stream_window: 4_096, window: 1, ..Offer::default() };
-        serve(peer, &offer, OWN, &|peer, session, _| session.bare(peer, 0, &[ping()]))
+        let offer = Offer {
+            stream_window: 4_096,
+            window: 1,
+            ..Offer::default()
+        };
+        serve(peer, &offer, OWN, &|peer, session, _| {
+            session.bare(peer, 0, &[ping()])
+        })
     }),
     attack("credit-endless", |peer, _| {
         let offer = Offer {
@@ -59,7 +71,11 @@ pub(super) const ATTACKS: &[Attack] = &[
     })
     .short(),
     attack("stream-endless", |peer, _| {
-        let item = Item { number: 0, padding: vec![7; 4_000] }.encode_to_vec();
+        let item = Item {
+            number: 0,
+            padding: vec![7; 4_000],
+        }
+        .encode_to_vec();
         serve(peer, &offer(), OWN, &|peer, session, came| {
             let frames: Vec<_> = (1..8).map(|n| frame(n, kind::MSG, &item)).collect();
             for _ in 0..5 {
@@ -78,7 +94,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("stream-headers", |peer, _| {
         let value = "v".repeat(1_000);
         let text = |text: &str| [number(text.len() as u64), text.as_bytes().to_vec()].concat();
-        let pairs: Vec<u8> = (0..200).flat_map(|_| [text("name"), text(&value)].concat()).collect();
+        let pairs: Vec<u8> = (0..200)
+            .flat_map(|_| [text("name"), text(&value)].concat())
+            .collect();
         serve(peer, &offer(), OWN, &|peer, session, came| {
             let frames: Vec<_> = (1..5).map(|n| frame(n, 5, &pairs)).collect();
             for _ in 0..5 {
@@ -91,15 +109,19 @@ pub(super) const ATTACKS: &[Attack] = &[
         let text = "\u{1b}]0;owned\u{7}\u{1b}[2J".repeat(20_000);
         let status = [&[13, 1][..], &number(text.len() as u64), text.as_bytes()].concat();
         serve(peer, &offer(), OWN, &|peer, session, came| {
-            session.send(peer, seq_of(came), &(1..3).map(|n| frame(n, 6, &status)).collect::<Vec<_>>())?;
+            session.send(
+                peer,
+                seq_of(came),
+                &(1..3).map(|n| frame(n, 6, &status)).collect::<Vec<_>>(),
+            )?;
             session.bare(peer, 0, &[frame(0, kind::CLOSE, &status)])
         })
     }),
     attack("stream-answers", |peer, _| {
         serve(peer, &offer(), OWN, &|peer, session, came| {
-            let frames: Vec<_> = (1..20).flat_map(|n| {
-                [frame(n, kind::MSG, b""), frame(n, kind::MSG | END, b"")]
-            }).collect();
+            let frames: Vec<_> = (1..20)
+                .flat_map(|n| [frame(n, kind::MSG, b""), frame(n, kind::MSG | END, b"")])
+                .collect();
             session.send(peer, seq_of(came), &frames)
         })
     }),
@@ -151,7 +173,11 @@ fn serve(
         };
         if message.subject == open {
             count += 1;
-            let subject = if own == OWN { format!("{own}{count}") } else { own.to_owned() };
+            let subject = if own == OWN {
+                format!("{own}{count}")
+            } else {
+                own.to_owned()
+            };
             if let Some(mut session) = Hosted::accept(peer, &message, &subject, offer)? {
                 if sessions.len() > 50 {
                     sessions.clear();
@@ -174,15 +200,46 @@ fn serve(
 fn accept_lies(peer: &Peer, _: &Target) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}._open"))?;
     let offers = [
-        Offer { window: 0, ..offer() },
-        Offer { stream_window: 1, ..offer() },
-        Offer { largest_packet: 1, ..offer() },
-        Offer { largest_packet: 1 << 62, largest_message: 1 << 62, ..offer() },
-        Offer { streams: 0, ..offer() },
-        Offer { methods: Vec::new(), ..offer() },
-        Offer { instance: "I".repeat(500_000), ..offer() },
-        Offer { methods: (0..4_096).map(|n| format!("M{n}{}", "x".repeat(200))).collect(), ..offer() },
-        Offer { methods: vec!["\u{1b}[31m".to_owned()], instance: "\u{1b}[2J".to_owned(), ..offer() },
+        Offer {
+            window: 0,
+            ..offer()
+        },
+        Offer {
+            stream_window: 1,
+            ..offer()
+        },
+        Offer {
+            largest_packet: 1,
+            ..offer()
+        },
+        Offer {
+            largest_packet: 1 << 62,
+            largest_message: 1 << 62,
+            ..offer()
+        },
+        Offer {
+            streams: 0,
+            ..offer()
+        },
+        Offer {
+            methods: Vec::new(),
+            ..offer()
+        },
+        Offer {
+            instance: "I".repeat(500_000),
+            ..offer()
+        },
+        Offer {
+            methods: (0..4_096)
+                .map(|n| format!("M{n}{}", "x".repeat(200)))
+                .collect(),
+            ..offer()
+        },
+        Offer {
+            methods: vec!["\u{1b}[31m".to_owned()],
+            instance: "\u{1b}[2J".to_owned(),
+            ..offer()
+        },
     ];
     for (count, offer) in offers.iter().cycle().enumerate() {
         if !peer.goes_on() {

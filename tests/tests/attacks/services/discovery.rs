@@ -14,7 +14,10 @@ use crate::{
 };
 
 pub(super) const ATTACKS: &[Attack] = &[
-    attack("discovery-ping", |peer, _| flood(peer, &["$SRV.PING"], None)).by("observer"),
+    attack("discovery-ping", |peer, _| {
+        flood(peer, &["$SRV.PING"], None)
+    })
+    .by("observer"),
     attack("discovery-stats", |peer, _| {
         flood(peer, &["$SRV.STATS", "$SRV.INFO"], None)
     })
@@ -33,7 +36,10 @@ pub(super) const ATTACKS: &[Attack] = &[
         let Some(session) = Session::opened(peer, target.streams)? else {
             return Ok(());
         };
-        let own = session.service.rsplit_once(".s.").map_or("", |(own, _)| own);
+        let own = session
+            .service
+            .rsplit_once(".s.")
+            .map_or("", |(own, _)| own);
         flood(peer, &[&format!("{own}.health")], None)
     })
     .by("observer"),
@@ -67,7 +73,11 @@ fn monitor(peer: &Peer, target: &Target, begin: &[u8]) -> io::Result<()> {
         // Once for the count of messages.
         peer.publish(&format!("{}.Echo", target.streams), "", b"")?;
         // Those that the service has closed are made anew.
-        open.retain_mut(|stream| stream.write_all(if begin.is_empty() { b"" } else { b"x" }).is_ok());
+        open.retain_mut(|stream| {
+            stream
+                .write_all(if begin.is_empty() { b"" } else { b"x" })
+                .is_ok()
+        });
         open.drain(..open.len().min(20));
         peer.rest(Duration::from_millis(50))?;
     }

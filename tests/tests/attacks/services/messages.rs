@@ -35,7 +35,10 @@ fn item(size: usize) -> Vec<u8> {
 
 /// Sends requests to `Echo` for as long as the attack goes on, one of each in turn.
 fn flood(peer: &Peer, target: &Target, requests: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
-    let (subject, reply) = (format!("{}.Echo", target.streams), format!("{}.r", peer.inbox));
+    let (subject, reply) = (
+        format!("{}.Echo", target.streams),
+        format!("{}.r", peer.inbox),
+    );
     for (headers, body) in requests.iter().cycle() {
         if !peer.goes_on() {
             break;
@@ -71,8 +74,17 @@ fn header_order(peer: &Peer, target: &Target) -> io::Result<()> {
 
 fn header_nmfw(peer: &Peer, target: &Target) -> io::Result<()> {
     let values = [
-        "", ";", "x", "1;t", "1;t=-1", "1;t=99999999999999999999999", "2", "1;e=z", "1;v=\u{7f}",
-        "1;m=,,,,", "1;t=1;t=2;t=3",
+        "",
+        ";",
+        "x",
+        "1;t",
+        "1;t=-1",
+        "1;t=99999999999999999999999",
+        "2",
+        "1;e=z",
+        "1;v=\u{7f}",
+        "1;m=,,,,",
+        "1;t=1;t=2;t=3",
     ];
     let requests: Vec<_> = values
         .iter()
@@ -117,7 +129,12 @@ fn header_escapes(peer: &Peer, target: &Target) -> io::Result<()> {
 }
 
 fn body_garbage(peer: &Peer, target: &Target) -> io::Result<()> {
-    let bodies = [vec![0xff; 300], vec![0; 300], b"{\"json\": true}".to_vec(), vec![0x0a]];
+    let bodies = [
+        vec![0xff; 300],
+        vec![0; 300],
+        b"{\"json\": true}".to_vec(),
+        vec![0x0a],
+    ];
     let requests = bodies.map(|body| (Vec::new(), body));
     flood(peer, target, &requests)
 }
@@ -143,7 +160,10 @@ fn calls(peer: &Peer, target: &Target) -> io::Result<()> {
 
 /// Calls that are in order, and keep their places.
 fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
-    let (subject, reply) = (format!("{}.Sleep", target.puppet), format!("{}.r", peer.inbox));
+    let (subject, reply) = (
+        format!("{}.Sleep", target.puppet),
+        format!("{}.r", peer.inbox),
+    );
     let headers = b"NATS/1.0\r\nNmfw: 1;t=30000\r\n\r\n";
     let body = SleepRequest { millis: 5_000 }.encode_to_vec();
     while peer.goes_on() {

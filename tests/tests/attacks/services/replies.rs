@@ -13,7 +13,9 @@ use crate::{
 };
 
 pub(super) const ATTACKS: &[Attack] = &[
-    attack("reply-none", |peer, target| flood(peer, target, &|_| String::new())),
+    attack("reply-none", |peer, target| {
+        flood(peer, target, &|_| String::new())
+    }),
     attack("reply-itself", |peer, target| {
         flood(peer, target, &|_| format!("{}.Echo", target.streams))
     })
@@ -28,7 +30,9 @@ pub(super) const ATTACKS: &[Attack] = &[
         flood(peer, target, &|_| format!("{}._open", target.streams))
     }),
     attack("reply-discovery", |peer, target| {
-        flood(peer, target, &|n| ["$SRV.PING", "$SRV.INFO", "$SRV.STATS"][n % 3].to_owned())
+        flood(peer, target, &|n| {
+            ["$SRV.PING", "$SRV.INFO", "$SRV.STATS"][n % 3].to_owned()
+        })
     }),
     attack("reply-fence", reply_fence).short(),
     attack("reply-session", reply_session),
@@ -37,14 +41,19 @@ pub(super) const ATTACKS: &[Attack] = &[
         flood(peer, target, &|_| long.clone())
     }),
     attack("reply-wildcard", |peer, target| {
-        flood(peer, target, &|n| ["_INBOX.>", "_INBOX.*.*", ">", "*"][n % 4].to_owned())
+        flood(peer, target, &|n| {
+            ["_INBOX.>", "_INBOX.*.*", ">", "*"][n % 4].to_owned()
+        })
     }),
 ];
 
 /// Sends calls that are in order, and some that are not, with the reply subjects that `reply` makes.
 fn flood(peer: &Peer, target: &Target, reply: &dyn Fn(usize) -> String) -> io::Result<()> {
     let subject = format!("{}.Echo", target.streams);
-    let item = Item { number: 0, padding: vec![7; 10] };
+    let item = Item {
+        number: 0,
+        padding: vec![7; 10],
+    };
     let bodies = [item.encode_to_vec(), vec![0xff; 10]];
     let mut count = 0;
     while peer.goes_on() {

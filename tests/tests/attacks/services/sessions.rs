@@ -18,23 +18,35 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("open-broken", open_broken),
     attack("open-method", open_method),
     attack("open-close", open_close),
-    attack("ping-flood", |peer, target| in_session(peer, target, &|session, peer, _| {
-        session.bare(peer, 0, &[ping()])
-    })),
-    attack("packets-tiny", |peer, target| in_session(peer, target, &|session, peer, _| {
-        session.bare(peer, 0, &[])
-    })),
-    attack("packets-version", |peer, target| in_session(peer, target, &|session, peer, _| {
-        session.raw(peer, &[0x20, 0, 0])
-    })),
-    attack("packets-unknown", |peer, target| in_session(peer, target, &|session, peer, n| {
-        let own = session.service.rsplit_once('.').map_or("", |(own, _)| own);
-        let packet = seal().seal(packets::packet(1, 0, &[ping()]));
-        peer.publish(&format!("{own}.unknown{}", n % 1000), &session.inbox, &packet)
-    })),
-    attack("packets-ahead", |peer, target| in_session(peer, target, &|session, peer, n| {
-        session.raw(peer, &packets::packet(2 + n % 60, 0, &[]))
-    })),
+    attack("ping-flood", |peer, target| {
+        in_session(peer, target, &|session, peer, _| {
+            session.bare(peer, 0, &[ping()])
+        })
+    }),
+    attack("packets-tiny", |peer, target| {
+        in_session(peer, target, &|session, peer, _| session.bare(peer, 0, &[]))
+    }),
+    attack("packets-version", |peer, target| {
+        in_session(peer, target, &|session, peer, _| {
+            session.raw(peer, &[0x20, 0, 0])
+        })
+    }),
+    attack("packets-unknown", |peer, target| {
+        in_session(peer, target, &|session, peer, n| {
+            let own = session.service.rsplit_once('.').map_or("", |(own, _)| own);
+            let packet = seal().seal(packets::packet(1, 0, &[ping()]));
+            peer.publish(
+                &format!("{own}.unknown{}", n % 1000),
+                &session.inbox,
+                &packet,
+            )
+        })
+    }),
+    attack("packets-ahead", |peer, target| {
+        in_session(peer, target, &|session, peer, n| {
+            session.raw(peer, &packets::packet(2 + n % 60, 0, &[]))
+        })
+    }),
     attack("close-forged", close_forged).short(),
 ];
 
@@ -52,7 +64,9 @@ fn in_session(
                 count += 1;
             }
             while let Some(message) = peer.next(Duration::ZERO)? {
-                if message.subject == session.inbox && first_kind(message.body()) == Some(kind::CLOSE) {
+                if message.subject == session.inbox
+                    && first_kind(message.body()) == Some(kind::CLOSE)
+                {
                     break 'session;
                 }
             }
@@ -111,7 +125,10 @@ fn open_idle(peer: &Peer, target: &Target) -> io::Result<()> {
 
 /// What is no OPEN, or one that cannot be read.
 fn open_broken(peer: &Peer, target: &Target) -> io::Result<()> {
-    let (subject, reply) = (format!("{}._open", target.streams), format!("{}.s.1", peer.inbox));
+    let (subject, reply) = (
+        format!("{}._open", target.streams),
+        format!("{}.s.1", peer.inbox),
+    );
     let mut packets: Vec<Vec<u8>> = (0..OPEN.len()).map(|len| OPEN[..len].to_vec()).collect();
     packets.push([&[0x20], &OPEN[1..]].concat());
     packets.push(vec![0xff; 1_000]);
@@ -134,7 +151,12 @@ fn open_method(peer: &Peer, target: &Target) -> io::Result<()> {
     while peer.goes_on() {
         let method = ["Echo", "Count", "Sum", "Chat"][count % 4];
         let subject = format!("{}.{method}", target.streams);
-        peer.publish_with(&subject, &format!("{}.s.{count}", peer.inbox), headers, OPEN)?;
+        peer.publish_with(
+            &subject,
+            &format!("{}.s.{count}", peer.inbox),
+            headers,
+            OPEN,
+        )?;
         count += 1;
         peer.drain();
     }
@@ -162,7 +184,10 @@ fn close_forged(peer: &Peer, target: &Target) -> io::Result<()> {
     let Some(own) = Session::opened(peer, target.streams)? else {
         return Ok(());
     };
-    let instance = own.service.rsplit_once('.').map_or("", |(instance, _)| instance);
+    let instance = own
+        .service
+        .rsplit_once('.')
+        .map_or("", |(instance, _)| instance);
     // With a proof by another secret, and without one.
     let sealed = seal().seal(packets::packet(0, 0, &[close()]));
     let bare = packets::packet(0, 0, &[close()]);

@@ -24,7 +24,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("call-slow", call_slow),
     attack("message-unfinished", message_unfinished),
     attack("message-late", message_late),
-    attack("answers-untaken", answers_untaken).answered().short(),
+    attack("answers-untaken", answers_untaken)
+        .answered()
+        .short(),
     attack("go-back", go_back).short(),
     attack("rapid-reset", rapid_reset).short(),
     attack("window-games", window_games),
@@ -63,7 +65,10 @@ fn item(size: usize) -> Vec<u8> {
 }
 
 fn echo(stream: u64, size: usize) -> [Vec<u8>; 2] {
-    [call(stream, "Echo"), frame(stream, kind::MSG | END, &item(size))]
+    [
+        call(stream, "Echo"),
+        frame(stream, kind::MSG | END, &item(size)),
+    ]
 }
 
 /// As many calls as a session takes, on session after session, none with a message.
@@ -123,7 +128,10 @@ fn call_slow(peer: &Peer, target: &Target) -> io::Result<()> {
         let frames: Vec<_> = (0..200)
             .flat_map(|_| {
                 let stream = session.stream();
-                [call(stream, "Sleep"), frame(stream, kind::MSG | END, &request)]
+                [
+                    call(stream, "Sleep"),
+                    frame(stream, kind::MSG | END, &request),
+                ]
             })
             .collect();
         session.send(peer, ack, &frames)?;
@@ -163,7 +171,11 @@ fn message_late(peer: &Peer, target: &Target) -> io::Result<()> {
 
 /// Streams of a gigabyte each, of which no packet is acknowledged.
 fn answers_untaken(peer: &Peer, target: &Target) -> io::Result<()> {
-    let request = CountRequest { to: 100_000, size: 10_000, ..CountRequest::default() };
+    let request = CountRequest {
+        to: 100_000,
+        size: 10_000,
+        ..CountRequest::default()
+    };
     let request = request.encode_to_vec();
     sessions(peer, target.streams, &|session, _| {
         let mut frames = Vec::new();
@@ -213,7 +225,11 @@ fn rapid_reset(peer: &Peer, target: &Target) -> io::Result<()> {
 fn window_games(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let stream = session.stream();
-        let request = CountRequest { to: 100, size: 10, ..CountRequest::default() };
+        let request = CountRequest {
+            to: 100,
+            size: 10,
+            ..CountRequest::default()
+        };
         let mut frames = vec![
             call(stream, "Count"),
             frame(stream, kind::MSG | END, &request.encode_to_vec()),
