@@ -21,6 +21,9 @@ mod deadline;
 mod driver;
 mod error;
 mod escape;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod log_limit;
 mod metadata;
@@ -34,9 +37,6 @@ mod subject;
 mod token_bucket;
 mod trace;
 
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use self::session::fuzz as fuzzing;
 pub use async_nats;
 pub use futures_util::Stream;
 pub use prost;

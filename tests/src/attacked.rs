@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longer than a process that is starved of its processor takes to answer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// What a process is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]

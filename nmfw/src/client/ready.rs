@@ -117,7 +117,8 @@ async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<b
     found.unwrap_or(Ok(false))
 }
 
-fn serves(message: &Message, base: &str) -> bool {
+/// Whether an answer of discovery is from a service below this subject.
+pub(crate) fn serves(message: &Message, base: &str) -> bool {
     let is_none = message.status == Some(StatusCode::NO_RESPONDERS);
     if is_none || message.payload.len() > MAX_ANSWER {
         return false;

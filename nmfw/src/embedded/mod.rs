@@ -28,6 +28,8 @@
 //! ```
 
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod outbox;
 mod parser;
 mod router;

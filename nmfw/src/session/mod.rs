@@ -44,8 +44,8 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-#[cfg(fuzzing)]
-pub use self::tests::fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
     budget::Budget,

@@ -3,7 +3,7 @@
 //!
 //! With `NMFW_TEST=all` every attack is measured against the bounds, which takes about an hour and wants a machine
 //! with nothing else to do, and an optimized build. Without it some attacks run for a moment, and what is checked
-//! is that no process ends and no promise breaks. `NMFW_ATTACK=<name>` runs those whose names begin so.
+//! is that no process ends and no promise breaks. `NMFW_ATTACK=header,reply` runs those whose names begin so.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -13,6 +13,7 @@ mod page;
 mod services;
 mod session;
 mod stage;
+mod stops;
 mod wire;
 
 use std::{env, io::Write as _, time::Duration};
@@ -41,12 +42,13 @@ const FULL: Plan = Plan {
 async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
     let turn = TURN.lock().await;
     let is_full = env::var("NMFW_TEST").as_deref() == Ok("all");
-    let name = env::var("NMFW_ATTACK").unwrap_or_default();
+    let names = env::var("NMFW_ATTACK").unwrap_or_default();
+    let is_named = |attack: &Attack| names.split(',').any(|name| attack.name.starts_with(name));
     let plan = if is_full { FULL } else { SHORT };
     let chosen: Vec<&Attack> = attacks
         .iter()
-        .filter(|attack| attack.name.starts_with(&name))
-        .filter(|attack| is_full || attack.is_short || !name.is_empty())
+        .filter(|attack| is_named(attack))
+        .filter(|attack| is_full || attack.is_short || !names.is_empty())
         .collect();
     let mut wrong = Vec::new();
     say(&format!("{kind}, {victim:?}"));

@@ -83,8 +83,21 @@ pub(crate) struct Plan {
     pub(crate) compares: bool,
 }
 
+/// What comes for an attacker later than this after its end is not counted.
+const LATE: Duration = Duration::from_secs(10);
+
 /// The kinds of honest calls.
 const KINDS: usize = 4;
+
+impl Plan {
+    /// Clients pause before they try again what has failed, so that attacks on them take longer.
+    fn round(&self, victim: Victim) -> Duration {
+        match victim {
+            Victim::Service => self.round,
+            Victim::Client => self.round * 2,
+        }
+    }
+}
 
 /// The time in which all is to be given back.
 const GIVEN_BACK: Duration = Duration::from_secs(30);
@@ -119,6 +132,7 @@ pub(crate) struct Figures {
     pub(crate) log: f64,
     /// Time until calls succeeded again after a round.
     pub(crate) after: Duration,
+    last_line: String,
     /// When sessions and places were given back.
     pub(crate) back: Option<Duration>,
     /// Promises that were broken, and bounds.
@@ -130,7 +144,7 @@ pub(crate) struct Figures {
 }
 
 /// Runs an attack again and again until this moment; a connection that is closed is made anew.
-fn attack_until(
+pub(crate) fn attack_until(
     attack: fn(&Peer, &Target) -> io::Result<()>,
     user: &str,
     target: &Target,
@@ -141,11 +155,24 @@ fn attack_until(
         let peer = Peer::connect(target.port, target.login(user), traffic, until);
         let ended = peer.and_then(|peer| {
             attack(&peer, target)?;
-            peer.flush()
+            peer.flush()?;
+            listen(traffic);
+            Ok(())
         });
         if ended.is_err() {
             thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+/// Waits until nothing more comes: what is still on its way counts.
+fn listen(traffic: &Traffic) {
+    let received = || traffic.received_bytes.load(Ordering::Relaxed);
+    let end = Instant::now() + LATE;
+    let mut before = u64::MAX;
+    while received() != before && Instant::now() < end {
+        before = received();
+        thread::sleep(Duration::from_millis(250));
     }
 }
 
@@ -186,23 +213,30 @@ pub(crate) async fn measure(
     let (mut attacked, mut beside) = (Vec::new(), Vec::new());
     let mut took = Duration::ZERO;
     for _ in 0..plan.rounds {
-        if victim == Victim::Client {
-            stage.tell(&Order::CallHostile(2)).await?;
-        }
+        let round = plan.round(victim);
         stage.tell(&Order::Report).await?;
         let begin = Instant::now();
-        let until = begin + plan.round;
+        let until = begin + round;
         let (run, user, target) = (attack.run, attack.user, stage.target.clone());
         let counted = Arc::clone(&traffic);
         let attacker = thread::spawn(move || attack_until(run, user, &target, &counted, until));
-        while !attacker.is_finished() {
+        if victim == Victim::Client {
+            // Once it serves.
+            sleep(Duration::from_millis(100)).await;
+            stage.tell(&Order::CallHostile(2)).await?;
+        }
+        let mut report = None;
+        while report.is_none() || !attacker.is_finished() {
             figures.held = figures
                 .held
                 .max(resident(stage, victim)?.saturating_sub(before));
             sleep(Duration::from_millis(20)).await;
+            if report.is_none() && begin.elapsed() >= round {
+                report = Some(stage.tell(&Order::Report).await?);
+            }
         }
-        took += begin.elapsed();
-        attacked.push(stage.tell(&Order::Report).await?);
+        took += round;
+        attacked.extend(report);
         look_after(stage, attack, &mut figures)?;
         if victim == Victim::Client {
             stage.tell(&Order::CallHostile(0)).await?;
@@ -215,7 +249,7 @@ pub(crate) async fn measure(
             let size = usize::try_from(bytes / messages.max(1)).unwrap_or(0);
             let rate = messages as f64 / seconds;
             stage.tell(&Order::Report).await?;
-            let until = Instant::now() + plan.round;
+            let until = Instant::now() + round;
             let busy = thread::spawn(move || be_busy(&target, rate, size, until));
             while !busy.is_finished() {
                 sleep(Duration::from_millis(20)).await;
@@ -225,6 +259,8 @@ pub(crate) async fn measure(
     }
     let text = log(stage, victim)?;
     figures.log = (text.len() - log_before) as f64 * 60.0 / took.as_secs_f64();
+    let last = text[log_before..].rsplit(|byte| *byte == b'\n').nth(1);
+    figures.last_line = String::from_utf8_lossy(last.unwrap_or_default()).into_owned();
     if text[log_before..].contains(&0x1b) {
         figures.wrong.push("a terminal's ESC in the log".to_owned());
     }
@@ -423,8 +459,13 @@ impl Figures {
         for (what, count) in &self.failed {
             self.wrong.push(format!("{count} calls failed: {what}"));
         }
-        if self.messages == 0 {
-            self.wrong.push("nothing was sent".to_owned());
+        if self.messages == 0 && self.received == 0 && plan.compares {
+            self.wrong
+                .push("nothing was sent, and nothing came".to_owned());
+        }
+        if self.log > 60.0 * MOST_LOG {
+            let last = &self.last_line;
+            self.wrong.push(format!("a flood of log, such as {last:?}"));
         }
         if !plan.compares {
             return;
@@ -448,7 +489,8 @@ impl Figures {
             wrong.push(format!("{bytes:.0} bytes sent for each byte"));
         }
         if self.log > MOST_LOG {
-            wrong.push(format!("{:.1} MB of log a minute", self.log / 1e6));
+            let (log, last) = (self.log / 1e6, &self.last_line);
+            wrong.push(format!("{log:.1} MB of log a minute, such as {last:?}"));
         }
     }
 

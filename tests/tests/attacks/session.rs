@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use nmfw_tests::packets::{self, OPEN, first_kind, frame, kind, number};
+use nmfw_tests::packets::{self, OPEN, Seal, first_kind, frame, kind, number, secret_of};
 
 use crate::wire::{Message, Peer};
 
@@ -16,9 +16,9 @@ const GO_BACK: u8 = 0x11;
 pub(crate) const MORE: u8 = 0x20;
 pub(crate) const END: u8 = 0x40;
 
-/// A packet for a session.
-pub(crate) fn seal(packet: Vec<u8>) -> Vec<u8> {
-    packet
+/// What seals the packets of the sessions that attackers open, which all have one secret.
+pub(crate) fn seal() -> Seal {
+    Seal::client(secret_of(OPEN))
 }
 
 /// A session with the service, opened by an attacker.
@@ -28,6 +28,7 @@ pub(crate) struct Session {
     pub(crate) service: String,
     /// Where the attacker does.
     pub(crate) inbox: String,
+    seal: Seal,
     seq: u64,
     stream: u64,
 }
@@ -46,6 +47,7 @@ impl Session {
                     return Ok(Some(Self {
                         service,
                         inbox,
+                        seal: seal(),
                         seq: 0,
                         stream: 0,
                     }));
@@ -79,30 +81,30 @@ impl Session {
     pub(crate) fn send(&mut self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         self.seq += 1;
         let packet = packets::packet(self.seq, ack, frames);
-        peer.publish(&self.service, "", &seal(packet))
+        peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
     /// Sends the last numbered packet again.
     pub(crate) fn repeat(&self, peer: &Peer, frames: &[Vec<u8>]) -> io::Result<()> {
         let packet = packets::packet(self.seq, 0, frames);
-        peer.publish(&self.service, "", &seal(packet))
+        peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
     /// Sends a packet that has no number.
     pub(crate) fn bare(&self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         let packet = packets::packet(0, ack, frames);
-        peer.publish(&self.service, "", &seal(packet))
+        peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
     /// Asks the service to send again what comes after `ack`.
     pub(crate) fn go_back(&self, peer: &Peer, ack: u64) -> io::Result<()> {
         let mut packet = packets::packet(0, ack, &[]);
         packet[0] = GO_BACK;
-        peer.publish(&self.service, "", &seal(packet))
+        peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
     pub(crate) fn raw(&self, peer: &Peer, packet: &[u8]) -> io::Result<()> {
-        peer.publish(&self.service, "", &seal(packet.to_vec()))
+        peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 }
 
@@ -148,9 +150,9 @@ pub(crate) fn window(stream: u64, bytes: u64) -> Vec<u8> {
     frame(stream, 8, &number(bytes))
 }
 
-/// PING.
+/// PING of either side: with a token, which a service's is without and a client skips.
 pub(crate) fn ping() -> Vec<u8> {
-    frame(0, kind::PING, &number(0))
+    frame(0, kind::PING, &[0; 17])
 }
 
 /// CLOSE.
@@ -163,6 +165,7 @@ pub(crate) fn close() -> Vec<u8> {
 pub(crate) struct Hosted {
     /// The client's.
     pub(crate) inbox: String,
+    seal: Seal,
     seq: u64,
 }
 
@@ -228,28 +231,30 @@ impl Hosted {
         if first_kind(open.body()) != Some(kind::OPEN) {
             return Ok(None);
         }
-        let accept = packets::packet(0, 0, &[offer.frame()]);
-        peer.publish(&inbox, own, &seal(accept))?;
-        Ok(Some(Self { inbox, seq: 0 }))
+        let seal = Seal::service(secret_of(open.body()));
+        let accept = seal.seal(packets::packet(0, 0, &[offer.frame()]));
+        peer.publish(&inbox, own, &accept)?;
+        let seq = 0;
+        Ok(Some(Self { inbox, seal, seq }))
     }
 
     /// Sends a numbered packet.
     pub(crate) fn send(&mut self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         self.seq += 1;
         let packet = packets::packet(self.seq, ack, frames);
-        peer.publish(&self.inbox, "", &seal(packet))
+        peer.publish(&self.inbox, "", &self.seal.seal(packet))
     }
 
     /// Sends a packet that has no number.
     pub(crate) fn bare(&self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         let packet = packets::packet(0, ack, frames);
-        peer.publish(&self.inbox, "", &seal(packet))
+        peer.publish(&self.inbox, "", &self.seal.seal(packet))
     }
 
     /// Asks the client to send again what comes after `ack`.
     pub(crate) fn go_back(&self, peer: &Peer, ack: u64) -> io::Result<()> {
         let mut packet = packets::packet(0, ack, &[]);
         packet[0] = GO_BACK;
-        peer.publish(&self.inbox, "", &seal(packet))
+        peer.publish(&self.inbox, "", &self.seal.seal(packet))
     }
 }

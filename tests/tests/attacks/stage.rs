@@ -60,7 +60,7 @@ pub(crate) struct Stage {
     pub(crate) service: Process,
     pub(crate) callers: Process,
     _broker: Running,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a service counts of what it holds.
@@ -103,6 +103,15 @@ fn users() -> Result<String, nmfw::Error> {
     .concat())
 }
 
+fn url(target: &Target, user: &str) -> String {
+    let login = target.login(user).map(|user| format!("{user}:x@"));
+    format!(
+        "nats://{}127.0.0.1:{}",
+        login.unwrap_or_default(),
+        target.port
+    )
+}
+
 impl Stage {
     /// Starts all of it. The callers call nothing yet.
     pub(crate) async fn start(kind: Kind) -> Result<Self, Failure> {
@@ -132,10 +141,7 @@ impl Stage {
         let folder = tempfile::tempdir().doing("make a folder")?;
         let orders = |role, name: &str| Orders {
             role,
-            url: match target.login(name) {
-                Some(user) => format!("nats://{user}:x@127.0.0.1:{port}"),
-                None => format!("nats://127.0.0.1:{port}"),
-            },
+            url: url(&target, name),
             log: folder.path().join(name),
         };
         let program = env!("CARGO_BIN_EXE_attacked");
@@ -150,8 +156,20 @@ impl Stage {
             service,
             callers,
             _broker: broker,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Starts another instance of the service.
+    pub(crate) async fn another(&self) -> Result<Process, Failure> {
+        let orders = Orders {
+            role: Role::Service {
+                monitor: free_port()?,
+            },
+            url: url(&self.target, "service"),
+            log: self.folder.path().join("another"),
+        };
+        Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await
     }
 
     /// Gives the callers an order.

@@ -34,7 +34,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("packets-unknown", |peer, target| {
         in_session(peer, target, &|session, peer, n| {
             let own = session.service.rsplit_once('.').map_or("", |(own, _)| own);
-            let packet = seal(packets::packet(1, 0, &[ping()]));
+            let packet = seal().seal(packets::packet(1, 0, &[ping()]));
             peer.publish(
                 &format!("{own}.unknown{}", n % 1000),
                 &session.inbox,
@@ -114,7 +114,7 @@ fn open_idle(peer: &Peer, target: &Target) -> io::Result<()> {
             if first_kind(message.body()) == Some(kind::ACCEPT)
                 && let Some(service) = message.reply
             {
-                let packet = seal(packets::packet(0, 0, &[ping()]));
+                let packet = seal().seal(packets::packet(0, 0, &[ping()]));
                 peer.publish(&service, "", &packet)?;
                 sessions.insert(message.subject, service);
             }
@@ -188,19 +188,22 @@ fn close_forged(peer: &Peer, target: &Target) -> io::Result<()> {
         .service
         .rsplit_once('.')
         .map_or("", |(instance, _)| instance);
-    let packet = packets::packet(0, 0, &[close()]);
+    // With a proof by another secret, and without one.
+    let sealed = seal().seal(packets::packet(0, 0, &[close()]));
+    let bare = packets::packet(0, 0, &[close()]);
     let mut count = 0;
     while peer.goes_on() {
         while let Some(message) = peer.next(Duration::from_millis(1))? {
             if let Some(service) = message.reply
                 && service.starts_with(target.streams)
             {
-                peer.publish(&service, "", &packet)?;
+                peer.publish(&service, "", &sealed)?;
+                peer.publish(&service, "", &bare)?;
             }
         }
         for _ in 0..100 {
             count += 1;
-            peer.publish(&format!("{instance}.{count}"), "", &packet)?;
+            peer.publish(&format!("{instance}.{count}"), "", &bare)?;
         }
     }
     Ok(())
