@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
@@ -299,6 +299,38 @@ on_both_brokers! {
         }
         mallory.flush().await.unwrap();
         victim.is_unharmed().await;
+    }
+
+    /// A service answers packets of sessions that it does not know, and no more than so many.
+    async fn answers_to_packets_of_no_session_have_a_bound(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let mallory = async_nats::connect(broker.url()).await.unwrap();
+        let mut own = RawSession::open(&mallory, base()).await.unwrap();
+        own.send(packet(0, 0, &[frame(0, kind::CLOSE, &[0])])).await.unwrap();
+        let inbox = mallory.new_inbox();
+        let mut answers = mallory.subscribe(inbox.clone()).await.unwrap();
+        let elsewhere = format!("{}1", own.service);
+        let token = [9; 16];
+        let ping = frame(0, kind::PING, &[&number(0)[..], &token].concat());
+        let ping = Seal::client([7; 16]).seal(packet(0, 0, &[ping]));
+        let begin = Instant::now();
+        // What has no token gets no answer.
+        let without = Seal::client([7; 16]).seal(packet(0, 0, &[frame(0, kind::PING, &number(0))]));
+        mallory.publish_with_reply(elsewhere.clone(), inbox.clone(), without.into()).await.unwrap();
+        for _ in 0..20_000 {
+            mallory.publish_with_reply(elsewhere.clone(), inbox.clone(), ping.clone().into()).await.unwrap();
+        }
+        mallory.flush().await.unwrap();
+        let mut count = 0;
+        while let Ok(Some(answer)) = timeout(Duration::from_millis(500), answers.next()).await {
+            assert_eq!(first_kind(&answer.payload), Some(kind::CLOSE));
+            assert!(answer.payload.ends_with(&token), "not the token of its PING");
+            count += 1;
+        }
+        let most = 1000 + begin.elapsed().as_millis() + 1;
+        assert!(count >= 1000 && count < 20_000, "{count} answers");
+        assert!(count <= most, "{count} answers, of {most} at most");
     }
 
     /// What it takes to be the peer: the secret in the OPEN.

@@ -248,6 +248,24 @@ impl<C> Mailbox<C> {
 mod tests {
     use super::*;
 
+    /// They need not be the peer's, so that the session does not end for them.
+    #[test]
+    fn packets_beyond_the_window_are_dropped() {
+        let mailbox = Mailbox::<()>::new(8);
+        for _ in 0..max_packets(8) + 5 {
+            mailbox.packet(Packet {
+                payload: Bytes::new(),
+                reply: None,
+                is_no_responders: false,
+            });
+        }
+        let mut batch = Batch::default();
+        mailbox.take(&mut batch);
+        assert_eq!(batch.packets.len(), max_packets(8));
+        assert_eq!(batch.signals.dropped, 5);
+        assert!(batch.signals.failure.is_none());
+    }
+
     #[test]
     fn a_denial_does_not_hide_another() {
         let mailbox = Mailbox::<()>::new(8);
