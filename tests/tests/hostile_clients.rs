@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{StreamExt, future::join_all, stream};
 use nmfw::{
     Channel, Code, ConnectOptions, Server, Streaming,
     server::{Running, Service},
@@ -244,6 +244,40 @@ on_both_brokers! {
             assert_eq!(end_of(held).await, Code::ResourceExhausted);
         }
         slow.await.unwrap();
+    }
+
+    /// The same of callers that say nothing, to a service that waits for them.
+    async fn callers_that_say_nothing_keep_no_more_than_their_share(broker: TestBroker) {
+        let service = StreamsServer::new(Flows::default()).concurrency(4);
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let _running = Server::new(nats).add_service(service).start().await.unwrap();
+        let greedy = streams::client(&broker.url()).await.unwrap();
+        let mut silent = JoinSet::new();
+        let chat = greedy.chat(stream::pending::<Item>()).await.unwrap();
+        silent.spawn(end_of(chat));
+        for _ in 0..3 {
+            let chat = greedy.chat(stream::pending::<Item>()).await.unwrap();
+            silent.spawn(end_of(chat));
+            let sum = greedy.sum(stream::pending::<Item>()).into_future();
+            silent.spawn(async { sum.await.unwrap_err().code() });
+        }
+        let sum = greedy.sum(stream::pending::<Item>()).into_future();
+        silent.spawn(async { sum.await.unwrap_err().code() });
+        let other = streams::client(&broker.url()).await.unwrap();
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            eventually(LIMIT, || other.sum(streams::items(0, 10, 10)).into_future()).await;
+            let chat = eventually(LIMIT, || {
+                other.chat(stream::pending::<Item>()).into_future()
+            });
+            open.push(chat.await);
+        }
+        // One of each is left: a quarter.
+        for _ in 0..3 {
+            let code = timeout(LIMIT, silent.join_next()).await.unwrap().unwrap().unwrap();
+            assert_eq!(code, Code::ResourceExhausted);
+        }
+        assert!(other.chat(stream::pending::<Item>()).await.is_err());
     }
 
     /// As long as nobody else needs its place, a caller may take its time.

@@ -48,7 +48,7 @@ metrics! {
     SERVER_DISPLACED = "nmfw_server_displaced_total", Counter,
         "Calls that waited for their turn and made room for a client with fewer calls waiting";
     SERVER_STALLED = "nmfw_server_stalled_streams_total", Counter,
-        "Calls that were ended as their callers took nothing while other calls had no place";
+        "Streams that were ended as they did not go on while other calls had no place";
     SERVER_RECEIVED_BYTES = "nmfw_server_received_bytes_total", Counter in Bytes,
         "Encoded requests";
     SERVER_SENT_BYTES = "nmfw_server_sent_bytes_total", Counter in Bytes,

@@ -74,7 +74,7 @@ impl MethodMetrics {
         self.displaced.increment(1);
     }
 
-    /// A stream was ended, as its caller took nothing while others had no place.
+    /// A stream was ended, as it did not go on while others had no place.
     pub(crate) fn stalled(&self) {
         self.stalled.increment(1);
     }

@@ -115,8 +115,8 @@ impl Admission {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lends the place of a call to its stream of answers, until it is dropped, or until the stream
-    /// stalls and another call needs the place.
+    /// Lends the place of a call that streams to it, until it is dropped, or until it does not go on and
+    /// another call needs the place.
     pub(super) fn lend(
         self: &Arc<Self>,
         permit: Permit,
@@ -129,10 +129,22 @@ impl Admission {
         &self.streams
     }
 
-    /// Gives the places of streams that stall to calls that wait.
-    pub(super) fn reclaim_for_waiting(&self) {
+    /// Looks after streams that do not go on: their places are for calls that wait, or come later. To be
+    /// called now and then.
+    pub(super) fn look(&self) {
+        if self.waiting() > 0 {
+            self.reclaim_for_waiting();
+        } else if self.running() == self.limit {
+            self.streams.look();
+        }
+    }
+
+    fn reclaim_for_waiting(&self) {
         for _ in 0..self.waiting() {
-            let Some(permit) = self.streams.reclaim() else {
+            let Some(client) = self.lock().first() else {
+                return;
+            };
+            let Some(permit) = self.streams.reclaim(client, self.limit) else {
                 return;
             };
             drop(permit);
@@ -150,7 +162,7 @@ impl Admission {
             return Admitted::Refused(stopping());
         }
         if self.waiting() == 0
-            && let Some(permit) = self.streams.reclaim()
+            && let Some(permit) = self.streams.reclaim(client, self.limit)
         {
             return Admitted::Now(permit);
         }

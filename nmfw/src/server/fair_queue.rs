@@ -73,6 +73,11 @@ impl<T> FairQueue<T> {
         self.bytes
     }
 
+    /// The client whose turn it is.
+    pub(super) fn first(&self) -> Option<ClientId> {
+        self.turns.first_key_value().map(|(_, client)| *client)
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -101,7 +106,7 @@ impl<T> FairQueue<T> {
 
     /// Takes the item whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let client = self.turns.first_key_value().map(|(_, client)| *client)?;
+        let client = self.first()?;
         let next = self.number();
         let number = {
             let line = self.lines.get_mut(&client)?;

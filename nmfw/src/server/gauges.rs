@@ -1,4 +1,5 @@
-//! How busy the methods are, for whoever measures, and for calls that wait behind streams which stall.
+//! How busy the methods are, for whoever measures, and for calls that wait behind streams
+//! which do not go on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ pub(super) async fn sample(instances: Vec<Arc<Instance>>) {
         ticks.tick().await;
         for (endpoint, gauges) in &mut endpoints {
             let admission = &endpoint.admission;
-            admission.reclaim_for_waiting();
+            admission.look();
             gauges.set(
                 admission.running(),
                 admission.waiting(),

@@ -141,7 +141,7 @@ impl Instance {
         admitted: Admitted,
         request: Request,
         stalling: Option<Arc<Stream<dyn Stalling>>>,
-    ) -> (Result<Response, Status>, Option<Permit>) {
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
         let mut count = Count::new(&**endpoint);
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
@@ -169,7 +169,7 @@ impl Instance {
         count.leave();
         match self.begin(endpoint, request) {
             Ok(handler) => self.finish(endpoint, handler, permit, stalling).await,
-            Err(status) => (Err(status), Some(permit)),
+            Err(status) => (Err(status), Some(StreamPlace::Own(permit))),
         }
     }
 
@@ -261,7 +261,11 @@ impl Instance {
         mut handler: Begun,
         permit: Permit,
         stalling: Option<Arc<Stream<dyn Stalling>>>,
-    ) -> (Result<Response, Status>, Option<Permit>) {
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
+        let place = match stalling {
+            Some(stream) => StreamPlace::Lent(endpoint.admission.lend(permit, stream)),
+            None => StreamPlace::Own(permit),
+        };
         let mut count = Count::begun(&**endpoint, handler.began);
         let outcome = self.outcome(&mut handler).await;
         let now = Instant::now();
@@ -276,10 +280,6 @@ impl Instance {
                 let call = (handler.method, handler.deadline);
                 let count = count.keep(endpoint);
                 let (forced, span) = (&self.lifecycle.forced, handler.call.take());
-                let place = match stalling {
-                    Some(stream) => StreamPlace::Lent(endpoint.admission.lend(permit, stream)),
-                    None => StreamPlace::Own(permit),
-                };
                 let messages = messages
                     .wrap(|messages| Watched::new(messages, call, forced, span, count, place));
                 (Ok(Response::streaming(messages, metadata)), None)
@@ -292,7 +292,7 @@ impl Instance {
                 } else {
                     endpoint.quick.ended(time);
                 }
-                (outcome, Some(permit))
+                (outcome, Some(place))
             }
         }
     }
@@ -332,7 +332,7 @@ impl Instance {
         endpoint: &Arc<Endpoint>,
         work: Work,
         stalling: Option<Arc<Stream<dyn Stalling>>>,
-    ) -> (Result<Response, Status>, Option<Permit>) {
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
         match work {
             Work::Admitted(admitted, request) => {
                 self.call(endpoint, admitted, request, stalling).await

@@ -48,7 +48,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                 return;
             };
             let is_last = batch.end.is_some();
-            lock(&self.lane.outbox).busy_since = Some(began);
+            self.lane.batch_given(began);
             if !self.command(Flow::Batch(batch)) || is_last {
                 return;
             }
@@ -60,7 +60,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Sends these messages, with more to follow. Says whether the peer wants them.
     pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
-        lock(&self.lane.outbox).busy_since = Some(Instant::now());
+        self.lane.batch_given(Instant::now());
         let end = None;
         self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
     }

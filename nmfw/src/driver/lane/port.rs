@@ -68,6 +68,7 @@ impl Port {
             is_dropped = inbox.is_dropped;
             if !is_dropped {
                 inbox.chunks.push_back(chunk);
+                inbox.received += 1;
             }
         });
         if is_dropped {

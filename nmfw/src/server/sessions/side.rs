@@ -9,7 +9,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use super::{
-    super::stalled::MAX_STALL,
+    super::stalled::Stall,
     Place,
     running::{Running, Served},
     task::Common,
@@ -43,9 +43,10 @@ pub(super) enum Command {
         outcome: Result<Response, Status>,
     },
     Lane(LaneCommand),
-    /// The caller has taken nothing for long, and another call has got the place of this one.
+    /// The call does not go on, and another one has got its place.
     Stalled {
         stream: StreamId,
+        why: Stall,
     },
 }
 
@@ -259,15 +260,11 @@ impl Calls {
     }
 
     /// Ends a call whose place among those that run another one has got.
-    fn end_stalled(&mut self, session: &mut Session, stream: StreamId) {
+    fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
         let Some(Call::Running(running)) = self.calls.remove(&stream) else {
             return;
         };
-        let text = format!(
-            "the caller took nothing for {MAX_STALL:?}, and another call needed the place: take what \
-             comes, or call again"
-        );
-        let status = Status::resource_exhausted(text);
+        let status = why.status();
         // At once, and not behind the messages that the caller does not take.
         session.reset(stream, &status);
         running.give_up(&status);
@@ -346,7 +343,7 @@ impl Side for Calls {
         match command {
             Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
             Command::Lane(command) => self.on_lane(session, command),
-            Command::Stalled { stream } => self.end_stalled(session, stream),
+            Command::Stalled { stream, why } => self.end_stalled(session, stream, why),
         }
     }
 

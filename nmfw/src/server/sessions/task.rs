@@ -9,7 +9,7 @@ use super::{
         Instance,
         client_id::ClientId,
         run::Work,
-        stalled::{Stalling, Stream},
+        stalled::{Stall, Stalling, Stream},
     },
     running::Served,
     side::Command,
@@ -73,11 +73,9 @@ impl Task {
             mailbox,
             stream: Some(stream),
         };
-        // A caller that takes nothing keeps no place that others want.
-        let streams = lane.as_ref();
-        let streams = streams.filter(|_| endpoint.method.streams_responses());
-        let stalling = streams.map(|lane| {
-            let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(Answers {
+        // A stream that does not go on keeps no place that others want.
+        let stalling = lane.as_ref().map(|lane| {
+            let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(OnLane {
                 common: Arc::clone(&common),
                 lane: Arc::clone(lane),
                 stream,
@@ -116,22 +114,33 @@ impl Task {
     }
 }
 
-/// A call's stream of answers.
-struct Answers {
+/// A call that streams.
+struct OnLane {
     common: Arc<Common>,
     lane: Arc<Lane>,
     stream: StreamId,
 }
 
-impl Stalling for Answers {
+impl Stalling for OnLane {
+    fn client(&self) -> ClientId {
+        self.common.client
+    }
+
     fn stalled_since(&self) -> Option<Instant> {
         self.lane.stalled_since()
     }
 
-    fn end(&self) {
+    fn progress(&self) -> u64 {
+        self.lane.progress()
+    }
+
+    fn end(&self, why: Stall) {
         let stream = self.stream;
         // Fails if the session is over, and the call with it.
-        _ = self.common.mailbox.command(Command::Stalled { stream });
+        _ = self
+            .common
+            .mailbox
+            .command(Command::Stalled { stream, why });
     }
 }
 

@@ -198,16 +198,16 @@ fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
         test.open(client).unwrap();
     }
     test.wait(Duration::from_secs(1));
-    // Half of all, as the first two hold half of all.
-    for client in 20..22 {
+    // The first two hold half of all, and make room for sixteen small ones.
+    for client in 20..36 {
         let id = test.open(client).unwrap();
         test.busy(id, true);
     }
     assert_eq!(test.places.leaving, MOST / LEAVING);
-    test.open(30).unwrap_err();
+    test.open(40).unwrap_err();
     let evicted = test.evicted();
     assert_eq!(evicted, [1, 2]);
     test.places.remove(evicted[0]);
-    test.open(30).unwrap();
+    test.open(40).unwrap();
     test.check();
 }
