@@ -148,6 +148,7 @@ fn open() -> Hello {
         max_message: 67_108_864,
         heartbeat: Duration::from_secs(10),
         max_streams: 0,
+        wide_streams: 0,
         instance: String::new(),
         methods: Vec::new(),
         site: Site::default(),
@@ -157,6 +158,7 @@ fn open() -> Hello {
 fn accept() -> Hello {
     Hello {
         max_streams: 1024,
+        wide_streams: 16,
         instance: "I1".to_owned(),
         methods: vec!["Add".into(), "Sum".into()],
         site: Site::new("NA1", "eu"),
