@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn no_metadata_is_too_much() {
         let mut metadata = Metadata::new();
-        let (name, value) = ("x".repeat(111), vec![0; 110]);
+        let (name, value) = ("x".repeat(111), vec![0; 106]);
         for n in 0..MAX_VALUES {
             let name = format!("{name}{n:03}-bin");
             metadata.append_bin(&name, value.clone()).unwrap();

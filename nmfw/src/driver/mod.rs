@@ -102,6 +102,7 @@ pub(crate) async fn drive<S: Side>(
     let open = metrics::OpenSession::new(session.is_server());
     loop {
         mailbox.take(&mut batch);
+        session.release(mailbox.take_untold());
         let now = Instant::now();
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {

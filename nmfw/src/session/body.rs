@@ -133,6 +133,8 @@ pub(super) struct Call<'a> {
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
     pub(super) metadata: RawMetadata<'a>,
+    /// The windows of its stream are small at first.
+    pub(super) is_narrow: bool,
     /// Not looked into: what cannot be used is as if it had not come.
     traceparent: &'a [u8],
     tracestate: &'a [u8],
@@ -147,6 +149,7 @@ impl<'a> Call<'a> {
             encoding: 0,
             client_version: None,
             metadata: RawMetadata(Reader::new(&[])),
+            is_narrow: false,
             traceparent: &[],
             tracestate: &[],
         };
@@ -162,6 +165,10 @@ impl<'a> Call<'a> {
             }
         }
         Ok(call)
+    }
+
+    pub(super) fn narrow(self, is_narrow: bool) -> Self {
+        Self { is_narrow, ..self }
     }
 
     /// Why a call that can be read cannot be served is for its caller to know.

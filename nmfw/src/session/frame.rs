@@ -47,6 +47,8 @@ pub(super) mod kind {
 
 /// Flags of frames, in the upper three bits beside the type.
 pub(super) mod flag {
+    /// CALL: both sides have a small window on the stream at first.
+    pub(in super::super) const NARROW: u8 = 0x20;
     /// MESSAGE: more parts of this message follow.
     pub(in super::super) const MORE: u8 = 0x20;
     /// MESSAGE, ROW: the last of this direction.
@@ -191,6 +193,7 @@ impl<'a> Frames<'a> {
         let known_flags = match kind {
             kind::MESSAGE => flag::MORE | flag::END,
             kind::ROW => flag::END,
+            kind::CALL => flag::NARROW,
             kind::STATUS | kind::RESET | kind::CLOSE => flag::NOT_STARTED,
             _ => 0,
         };
@@ -202,7 +205,10 @@ impl<'a> Frames<'a> {
         let body = match kind {
             kind::OPEN => Body::Open(Hello::decode_open(body)?),
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
-            kind::CALL => Body::Call(Call::decode(body)?),
+            kind::CALL => {
+                let is_narrow = flags & flag::NARROW != 0;
+                Body::Call(Call::decode(body)?.narrow(is_narrow))
+            }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,
             kind::HEADERS => Body::Headers(RawMetadata::check(body)?),

@@ -385,6 +385,15 @@ impl Inbound {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Outbound {
+    /// Bytes of packets that wait for their acknowledgements, and of spare buffers.
+    pub(super) fn kept(&self) -> (u64, u64) {
+        let kept = self.kept.iter().map(|packet| packet.len() as u64).sum();
+        (kept, self.buffers.bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

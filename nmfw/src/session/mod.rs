@@ -60,7 +60,7 @@ use self::{
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
-    config::{Config, STREAM_WINDOW},
+    config::{Config, MAX_MESSAGE, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
     forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
@@ -91,6 +91,9 @@ pub(crate) struct Session {
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
+    /// How many of `streams` are wide, and how many may be.
+    wide: usize,
+    wide_limit: usize,
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
@@ -184,6 +187,7 @@ impl Session {
         names.sort_unstable_by_key(|(_, method)| method.index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
+            wide_streams: config.wide_streams().into(),
             instance,
             methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
             site: config.site.clone(),
@@ -204,7 +208,8 @@ impl Session {
             own_window: hello.packet_window,
             peer_window: 0,
             life: Life::new(&config, now),
-            budget: Budget::new(config.memory, now),
+            budget: Budget::new(&config, is_server, now),
+            wide_limit: config.wide_streams() as usize,
             config,
             methods: Arc::default(),
             keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
@@ -213,6 +218,7 @@ impl Session {
             is_server,
             state: State::Opening,
             streams: StreamMap::default(),
+            wide: 0,
             highest: 0,
             ready: VecDeque::new(),
             starved: VecDeque::new(),
@@ -423,6 +429,7 @@ impl Session {
             self.starved.retain(|other| *other != id);
         }
         self.waiting -= usize::from(is_single && !self.is_server);
+        self.wide -= usize::from(!stream.is_narrow);
         self.streams.forget(&id);
         if was_queued {
             self.stale += 1;
@@ -486,6 +493,7 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
+        self.wide = 0;
         self.budget.clear();
         self.starved = VecDeque::new();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);

@@ -9,6 +9,7 @@ use super::{
     assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
+    handshake::NARROW_WINDOW,
     stream::Stream,
 };
 use crate::{Metadata, Status};
@@ -53,20 +54,34 @@ impl Session {
         if len + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
             return Err(self.too_large("metadata", len).not_started());
         }
-        self.highest += 1;
-        let mut stream = self.new_stream(is_single);
+        let is_narrow = self.wide >= self.wide_limit;
         self.budget
-            .change(&mut stream, |stream| stream.sending.push_call(head));
+            .check_unread(self.config.first_window(is_narrow))
+            .map_err(Status::not_started)?;
+        self.highest += 1;
+        let mut stream = self.new_stream(is_single, is_narrow);
+        self.budget.change(&mut stream, |stream| {
+            stream.sending.push_call(head, is_narrow);
+        });
         stream.queued = true;
         self.ready.push_back(self.highest);
+        self.wide += usize::from(!is_narrow);
         self.streams.insert(self.highest, stream);
         self.waiting += usize::from(is_single);
         Ok(StreamId(self.highest))
     }
 
-    pub(super) fn new_stream(&self, is_single: bool) -> Stream {
-        let window = self.hello.stream_window;
-        Stream::new(self.is_server, is_single, window, self.agreed.stream_window)
+    pub(super) fn new_stream(&self, is_single: bool, is_narrow: bool) -> Stream {
+        let mut peer_window = self.agreed.stream_window;
+        if is_narrow {
+            peer_window = peer_window.min(NARROW_WINDOW);
+        }
+        let window = self.config.first_window(is_narrow);
+        Stream::new(
+            self.is_server,
+            (is_single, is_narrow),
+            (window, peer_window),
+        )
     }
 
     /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
@@ -110,7 +125,7 @@ impl Session {
             return Err(SendError::TooLarge(self.refuse_to_send(stream, largest)));
         }
         let own = state.sending.buffered();
-        let has_room = self.budget.has_room(cost, own);
+        let has_room = self.budget.has_room(cost, own, end);
         if own == 0 && !has_room && self.is_server {
             // It is told when others have sent enough.
             if !mem::replace(&mut state.is_starved, true) {
@@ -255,13 +270,26 @@ impl Session {
         let streams = self.streams.len();
         if let Some(state) = self.streams.get_mut(&stream.0) {
             let before = state.receiving.debt();
-            state.receiving.consume(taken, streams);
+            let base = self.hello.stream_window;
+            let room = self.budget.room_for_growth();
+            let grown = state.receiving.consume(taken, streams, (base, room));
+            self.budget.grow(grown);
             match state.receiving.assembly {
                 Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
                 Assembly::No | Assembly::Waits | Assembly::Holds => {
                     state.queue(stream.0, &mut self.ready);
                 }
             }
+        } else {
+            self.release(taken.cost);
+        }
+    }
+
+    /// The application has taken so much of streams of which it was told that they are over, or may be
+    /// soon.
+    pub(crate) fn release(&mut self, cost: u64) {
+        if self.state != State::Closed {
+            self.budget.on_left_taken(cost);
         }
     }
 

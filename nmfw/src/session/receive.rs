@@ -152,9 +152,14 @@ impl Session {
         let max_streams = if self.is_server {
             self.hello.max_streams
         } else {
-            peer.max_streams
+            // Each that is open may bring a window.
+            peer.max_streams.min(self.config.max_streams.into())
         };
         self.agreed = Agreed::new(&self.hello, &peer, max_streams);
+        if !self.is_server && peer.wide_streams > 0 {
+            let most = usize::try_from(peer.wide_streams).unwrap_or(usize::MAX);
+            self.wide_limit = self.wide_limit.min(most);
+        }
         self.peer_window = peer.packet_window;
         self.fit_windows();
         self.life.set_heartbeat(self.agreed.heartbeat);
@@ -301,16 +306,23 @@ impl Session {
         if self.streams.len() >= self.agreed.max_streams {
             return Err(Malformed("more streams than agreed"));
         }
+        let is_narrow = call.is_narrow;
+        if !is_narrow && self.wide >= self.wide_limit {
+            return Err(Malformed("more wide streams than agreed"));
+        }
         let outcome = call.into_head(&self.methods, &mut self.last_version, now);
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
         let outcome = outcome.and_then(|(method, head)| {
             // Others start at once, and so have it taken.
             let cost = if is_single { head.cost() } else { 0 };
             self.budget.check_answers(now)?;
+            self.budget
+                .check_unread(self.config.first_window(is_narrow))?;
             self.budget.add_head(cost)?;
             Ok((method.index, head, cost))
         });
-        let mut state = self.new_stream(is_single);
+        let mut state = self.new_stream(is_single, is_narrow);
+        self.wide += usize::from(!is_narrow);
         let stream = StreamId(id);
         match outcome {
             Ok((method, head, cost)) => {

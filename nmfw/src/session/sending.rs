@@ -95,6 +95,7 @@ pub(super) enum Turn {
 pub(super) struct Sending {
     /// CALL, until it is sent.
     call: Option<CallHead>,
+    is_narrow: bool,
     items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
@@ -116,6 +117,7 @@ impl Sending {
     pub(super) fn new(is_server: bool, limit: u64) -> Self {
         Self {
             call: None,
+            is_narrow: false,
             items: Items::default(),
             buffered: 0,
             frames: 0,
@@ -154,7 +156,8 @@ impl Sending {
         self.is_known
     }
 
-    pub(super) fn push_call(&mut self, head: CallHead) {
+    pub(super) fn push_call(&mut self, head: CallHead, is_narrow: bool) {
+        self.is_narrow = is_narrow;
         self.frames += head.cost();
         self.call = Some(head);
     }
@@ -242,7 +245,8 @@ impl Sending {
             if !out.has_room(frame_len(id, len)) {
                 return Turn::Full;
             }
-            put_frame_header(out.bytes(), id, kind::CALL, len);
+            let flags = if self.is_narrow { flag::NARROW } else { 0 };
+            put_frame_header(out.bytes(), id, kind::CALL | flags, len);
             put_varint(out.bytes(), time);
             head.put(out.bytes());
             self.frames -= head.cost();

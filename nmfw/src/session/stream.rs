@@ -31,6 +31,8 @@ pub(super) fn cost(part: usize, more: bool) -> u64 {
 
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// Whether its windows are small at first.
+    pub(super) is_narrow: bool,
     /// Whether it is in the session's row of streams with something to send.
     pub(super) queued: bool,
     /// This side ended it: the application wants to hear no more of it.
@@ -46,8 +48,13 @@ pub(super) struct Stream {
 
 impl Stream {
     /// With what the peer may send at first, and what this side may.
-    pub(super) fn new(is_server: bool, is_single: bool, window: u64, peer_window: u64) -> Self {
+    pub(super) fn new(
+        is_server: bool,
+        (is_single, is_narrow): (bool, bool),
+        (window, peer_window): (u64, u64),
+    ) -> Self {
         Self {
+            is_narrow,
             queued: false,
             ended_here: false,
             wants_writable: false,

@@ -23,6 +23,7 @@ impl Session {
         // Often enough: a peer that is there is heard of in each of its heartbeats.
         self.outbound.buffers().handle_time(now);
         self.feed_starved();
+        self.give_turns();
         if self.due.hello {
             self.due.hello = false;
             return Some(Transmit {

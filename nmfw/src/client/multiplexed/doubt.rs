@@ -55,7 +55,7 @@ impl Calls {
         let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
         for stream in lost {
             let status = session.give_up(stream);
-            self.finish(stream, Err(status));
+            self.finish(session, stream, Err(status));
         }
     }
 }

@@ -129,6 +129,8 @@ impl Sessions {
         let mut config = config.unwrap_or_default();
         if let Ok(place) = &admitted {
             config.packet_window = place.granted.window;
+            let sizes = served.iter().map(|s| s.endpoint.limits.max_request_size);
+            config.max_message = sizes.max().unwrap_or(config.max_message);
         }
         let id = self.instance.id.clone();
         let mut session = Session::server(config, id, &methods, Instant::now());

@@ -195,6 +195,10 @@ impl Calls {
             ..
         })) = self.calls.get_mut(&stream)
         else {
+            // A handler may have left its requests to a task.
+            if let Flow::Taken = flow {
+                lane.release(session, stream);
+            }
             return;
         };
         let index = *index;

@@ -14,16 +14,41 @@ impl Session {
         let answers = self.streams.values();
         let answers = answers.map(|stream| stream.sending.last_words());
         assert_eq!(answers.sum::<u64>(), self.budget.answers());
-        if self.is_server {
-            // One message, and for each stream its end, go beyond.
-            let ends = 2 * 1024 * self.streams.len() as u64;
-            let most = self.budget.most_outgoing() + self.hello.max_message + ends;
-            assert!(
-                self.budget.outgoing() <= most,
-                "{} wait",
-                self.budget.outgoing()
-            );
-        }
+        let grown = self.streams.values().map(|stream| stream.receiving.grown());
+        assert_eq!(grown.sum::<u64>(), self.budget.grown());
+        let wide = self.streams.values().filter(|stream| !stream.is_narrow);
+        assert_eq!(wide.count(), self.wide);
+        assert!(self.wide <= self.wide_limit);
+        // What a client sends is its application's own.
+        let outgoing = if self.is_server {
+            self.budget.outgoing()
+        } else {
+            0
+        };
+        let received = self
+            .streams
+            .values()
+            .map(|stream| stream.receiving.unread());
+        let partial = self.streams.values().map(|stream| stream.receiving.held());
+        let left = u64::try_from(self.budget.left()).unwrap_or(0);
+        let there = received.chain(partial).sum::<u64>() + left + outgoing + self.budget.heads();
+        // One message, and for each stream its end, go beyond.
+        let ends = 1024 * self.streams.len() as u64;
+        let most = self.budget.most() + self.agreed.max_message.min(25_000_000) as u64 + ends;
+        assert!(there <= most, "{there} bytes are kept, and not {most}");
+        let (kept, spare) = self.outbound.kept();
+        let packet = self.agreed.max_packet as u64;
+        assert!(kept <= self.own_window.max(64) * packet);
+        assert!(spare <= 2 * self.own_window.max(64) * packet);
+    }
+
+    /// What was given to the application, which has not taken it, as this side has counted it.
+    pub(super) fn untaken(&self) -> i64 {
+        let unread = self
+            .streams
+            .values()
+            .map(|stream| stream.receiving.unread());
+        unread.sum::<u64>().cast_signed() + self.budget.left()
     }
 }
 
@@ -63,7 +88,8 @@ mod tests {
         put_varint(&mut body, 0);
         head.put(&mut body);
         let mut frame = Vec::new();
-        put_frame(&mut frame, stream, kind::CALL, &body);
+        let flags = if stream > 8 { flag::NARROW } else { 0 };
+        put_frame(&mut frame, stream, kind::CALL | flags, &body);
         frame
     }
 
@@ -151,7 +177,7 @@ mod tests {
         put_frame(&mut frames, 1, kind::CALL, &body);
         let now = network.now;
         let server = &mut network.sides[SERVER];
-        server.handle_packet(now, &packet(1, &frames));
+        server.hear(now, packet(1, &frames));
         assert!(server.poll_event().is_none(), "the call begins");
         check(server);
         while server.poll_transmit(now).is_some() {}
@@ -170,7 +196,7 @@ mod tests {
             let mut frames = call(stream, &with_metadata(method, len));
             put_frame(&mut frames, stream, kind::MESSAGE | flag::END, b"");
             let seq = server.received() + 1;
-            server.handle_packet(now, &packet(seq, &frames));
+            server.hear(now, packet(seq, &frames));
             let Some(Event::Call { head, .. }) = server.poll_event() else {
                 panic!("{method} does not begin");
             };
@@ -207,7 +233,7 @@ mod tests {
         fn hear(&mut self, packet: &Bytes) {
             self.sent += packet.len();
             let now = self.network.now;
-            self.server().handle_packet(now, packet);
+            self.server().hear(now, packet.clone());
             self.pump();
         }
 
@@ -480,13 +506,9 @@ mod tests {
         }
     }
 
-    /// A service whose session has room for so much, with a stream open for each method in `methods`.
-    fn small(memory: u64, methods: &[&str]) -> Raw {
+    /// A service with these settings, with a stream open for each method in `methods`.
+    fn small(config: Config, methods: &[&str]) -> Raw {
         let mut raw = Raw::new();
-        let config = Config {
-            memory,
-            ..Config::default()
-        };
         raw.network = Network::both(config);
         for (i, method) in methods.iter().enumerate() {
             let stream = i as u64 + 1;
@@ -503,9 +525,8 @@ mod tests {
     /// A peer that asks and takes nothing held 392 MB for 28 kB.
     #[test]
     fn answers_that_are_not_taken_have_a_bound() {
-        // All of the windows goes on its way at once.
-        let mut raw = small(32 << 20, &[UNARY; 1000]);
-        let most = raw.server().budget.most_outgoing();
+        let mut raw = small(Config::default(), &[UNARY; 1000]);
+        let most = raw.server().budget.most();
         let answer = Bytes::from(vec![0; 400_000]);
         let mut refused = 0;
         for stream in 1..=1000 {
@@ -522,8 +543,8 @@ mod tests {
             }
             raw.pump();
         }
-        assert!((900..1000).contains(&refused), "{refused} were refused");
-        assert!(raw.server().budget.outgoing() <= most + (1 << 20));
+        assert!((850..1000).contains(&refused), "{refused} were refused");
+        assert!(raw.server().budget.outgoing() <= most);
         // Nor does it get any further call started, a moment later.
         raw.wait(Duration::from_secs(2));
         raw.seq += 1;
@@ -574,11 +595,7 @@ mod tests {
     /// Streams whose caller pauses, for minutes, hold little, and others go on beside them.
     #[test]
     fn paused_streams_hold_up_no_others() {
-        let config = Config {
-            memory: 4 << 20,
-            ..Config::default()
-        };
-        let mut network = Network::both(config);
+        let mut network = Network::both(Config::default());
         let open = |network: &mut Network| {
             let id = network.sides[0].open_call(head(METHOD), false).unwrap();
             network.run_ms(5);
@@ -616,9 +633,18 @@ mod tests {
     /// A stream that found no room, with nothing to send before, goes on when there is room.
     #[test]
     fn streams_without_room_wait_for_it() {
-        let mut raw = small(1 << 20, &[METHOD; 12]);
+        let mut raw = small(
+            Config {
+                memory: 1 << 20,
+                stream_window: 8192,
+                max_message: 200_000,
+                max_streams: 16,
+                ..Config::default()
+            },
+            &[METHOD; 12],
+        );
         // Over every window, so that most of it stays.
-        let message = Bytes::from(vec![0; 600_000]);
+        let message = Bytes::from(vec![0; 150_000]);
         let mut starved = vec![];
         for stream in 1..=12 {
             match raw
@@ -650,7 +676,7 @@ mod tests {
     /// Statuses and metadata count as well.
     #[test]
     fn ends_that_are_not_taken_have_a_bound() {
-        let mut raw = small(8 << 20, &[METHOD; 1000]);
+        let mut raw = small(Config::default(), &[METHOD; 1000]);
         let details = "x".repeat(60_000);
         let status = Status::aborted("so").with_detail(&details);
         let mut metadata = Metadata::new();
@@ -663,30 +689,27 @@ mod tests {
             check(raw.server());
         }
         assert!(refused > 500, "{refused}");
-        let most = raw.server().budget.most_outgoing();
-        assert!(raw.server().budget.outgoing() < most + (1 << 20));
+        let most = raw.server().budget.most();
+        assert!(raw.server().budget.outgoing() < most);
     }
 
     /// A service that takes nothing gets no further requests to hold.
     #[test]
     fn requests_that_are_not_taken_have_a_bound() {
-        let mut network = Network::both(Config {
-            memory: 8 << 20,
-            ..Config::default()
-        });
+        let mut network = Network::both(Config::default());
         network.weather.is_cut = true;
         let mut refused = None;
-        for i in 0..20 {
+        for i in 0..70 {
             let client = &mut network.sides[0];
             match client.open_call(head(UNARY), true) {
                 Ok(id) => {
-                    assert!(i < 10);
+                    assert!(i < 60);
                     let message = vec![0; 1 << 20].into();
                     client.send_message(id, message, true).unwrap();
                 }
                 Err(status) => refused = Some(status),
             }
-            if i == 9 {
+            if i == 59 {
                 network.run_ms(1500);
             }
         }

@@ -117,7 +117,8 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
                     (true, _) => METHOD,
                 };
                 body.extend_from_slice(&head(method).encode());
-                put_frame(&mut out, stream, kind::CALL, &body);
+                let flags = if stream > 8 { flag::NARROW } else { 0 };
+                put_frame(&mut out, stream, kind::CALL | flags, &body);
             }
             Frame::Message(stream, len, flags) => {
                 let flags = [0, flag::MORE, flag::END, flag::MORE][usize::from(flags)];
