@@ -202,7 +202,7 @@ async fn no_place_is_lost_or_given_twice() {
     }
     let all = async {
         while let Some(task) = tasks.join_next().await {
-            task.unwrap()
+            task.unwrap();
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all)

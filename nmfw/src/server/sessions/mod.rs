@@ -2,6 +2,7 @@
 
 mod intake;
 mod opens;
+mod overdue;
 mod places;
 mod running;
 mod side;

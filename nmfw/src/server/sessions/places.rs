@@ -322,10 +322,11 @@ impl Places {
                         idle = Some((rank, *id));
                     }
                 }
-                _ if is_over_share(held) && !is_own => {
-                    if busy.is_none_or(|(oldest, _)| entry.number < oldest) {
-                        busy = Some((entry.number, *id));
-                    }
+                _ if is_over_share(held)
+                    && !is_own
+                    && busy.is_none_or(|(oldest, _)| entry.number < oldest) =>
+                {
+                    busy = Some((entry.number, *id));
                 }
                 _ => {}
             }

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use super::{
     super::stalled::Stall,
     Place,
+    overdue::Arriving,
     running::{Running, Served},
     task::Common,
 };
 use crate::{
     Deadline, Metadata, Status,
     body::Body,
-    driver::{Ended, Flow, LaneCommand, Port, Side, Signals},
+    driver::{Ended, Flow, LaneCommand, Side, Signals},
     middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId, StreamMap},
 };
@@ -27,12 +28,6 @@ const BUSY: usize = 4;
 
 /// How long the client may take to acknowledge the last answers when the server stops.
 const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
-
-/// How long a call without any deadline waits for its message.
-const MAX_ARRIVAL: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether callers take what waits for them.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What a handler's task tells the session's.
 #[derive(Debug)]
@@ -71,9 +66,9 @@ pub(super) struct Calls {
     /// No call was under way when the server was told to stop.
     was_idle: bool,
     /// No call waits longer than until then for its message, or some time later.
-    arriving_until: Option<Instant>,
+    pub(super) arriving_until: Option<Instant>,
     /// When to look whether callers take what waits for them, if anything does.
-    look_at: Option<Instant>,
+    pub(super) look_at: Option<Instant>,
 }
 
 /// A call whose message has not come.
@@ -83,12 +78,6 @@ pub(super) struct Arrived {
     pub(super) head: CallHead,
     /// It runs from the arrival of CALL, whatever is still to come.
     pub(super) deadline: Deadline,
-}
-
-/// One that has to wait for its message.
-pub(super) struct Arriving {
-    pub(super) call: Arrived,
-    until: Instant,
 }
 
 pub(super) enum Call {
@@ -121,51 +110,6 @@ impl Calls {
             was_idle: false,
             arriving_until: None,
             look_at: None,
-        }
-    }
-
-    /// Puts the newest call among those that wait for their messages.
-    pub(super) fn put_aside(&mut self) {
-        if let Some((stream, call)) = self.newest.take() {
-            let until = match call.deadline.instant() {
-                Some(deadline) => deadline.into_std(),
-                None => Instant::now() + MAX_ARRIVAL,
-            };
-            let first = self.arriving_until.map_or(until, |first| first.min(until));
-            self.arriving_until = Some(first);
-            let arriving = Box::new(Arriving { call, until });
-            self.calls.insert(stream, Call::Arriving(arriving));
-        }
-    }
-
-    /// Ends calls whose messages have not come in time.
-    fn end_late(&mut self, session: &mut Session, now: Instant) {
-        self.arriving_until = None;
-        let mut late = Vec::new();
-        for (stream, call) in self.calls.iter() {
-            if let Call::Arriving(arriving) = call {
-                let Arriving { call, until } = &**arriving;
-                if *until <= now {
-                    late.push((stream, call.index, call.deadline));
-                } else {
-                    let first = self
-                        .arriving_until
-                        .map_or(*until, |first| first.min(*until));
-                    self.arriving_until = Some(first);
-                }
-            }
-        }
-        for (stream, index, deadline) in late {
-            self.calls.remove(&stream);
-            let text = match deadline.instant() {
-                Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
-                None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
-            };
-            let status = Status::deadline_exceeded(text).not_started();
-            if let Some(served) = self.common.served.get(index) {
-                served.endpoint.refuse(&status);
-            }
-            session.send_status(stream, Err(&status));
         }
     }
 
@@ -236,44 +180,6 @@ impl Calls {
         }
         if let Some(Call::Running(running)) = self.calls.remove(&stream) {
             running.is_over();
-        }
-    }
-
-    /// If something waits for a caller to take, it is looked at later whether it does.
-    fn expect_taking(&mut self, stream: StreamId) {
-        if self.look_at.is_none()
-            && let Some(Call::Running(running)) = self.calls.get(&stream)
-            && running.port.as_ref().is_some_and(Port::is_waiting)
-        {
-            self.look_at = Some(Instant::now() + LOOK);
-        }
-    }
-
-    /// Looks which callers take what waits for them.
-    fn look(&mut self, session: &Session, now: Instant) {
-        self.look_at = None;
-        for (stream, call) in self.calls.iter_mut() {
-            if let Call::Running(running) = call
-                && let Some(port) = &mut running.port
-                && port.is_waiting()
-            {
-                port.look(session, stream, now);
-                self.look_at = Some(now + LOOK);
-            }
-        }
-    }
-
-    /// Ends a call whose place among those that run another one has got.
-    fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
-        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
-            return;
-        };
-        let status = why.status();
-        // At once, and not behind the messages that the caller does not take.
-        session.reset(stream, &status);
-        running.give_up(&status);
-        if let Some(served) = self.common.served.get(running.index) {
-            served.endpoint.stats.metrics.stalled();
         }
     }
 
@@ -392,12 +298,7 @@ impl Side for Calls {
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
         self.place.note(session, now);
         self.put_aside();
-        if self.arriving_until.is_some_and(|until| until <= now) {
-            self.end_late(session, now);
-        }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look(session, now);
-        }
+        self.see_to_overdue(session, now);
         if session.open_streams() >= BUSY
             && let Some(window) = self.place.widen()
         {
