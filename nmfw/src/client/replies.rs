@@ -35,7 +35,7 @@ pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
-    connection::Refusals, log_limit::LogLimit,
+    connection::Refusals, escape::Escaped, log_limit::LogLimit,
 };
 
 /// Gives each reply to the call that waits for it.
@@ -157,12 +157,18 @@ impl Shared {
             let mailbox = parse_id(id).and_then(|id| self.calls().session(id));
             match mailbox {
                 Some(mailbox) => mailbox.packet(message.into()),
-                None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+                None => {
+                    log_limited!(
+                        debug, subject = %Escaped::new(&message.subject), "a packet of no session"
+                    );
+                }
             }
             return;
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
-            tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+            );
             return;
         };
         let ack = StreamAck::of(&message);

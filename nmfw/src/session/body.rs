@@ -268,7 +268,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                tracing::debug!(%error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of an answer");
             }
         }
         metadata
@@ -349,7 +349,7 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     put_metadata_field(&mut out, status_field::METADATA, status.metadata());
     let entries = status.details().len().max(status.metadata().len());
     if out.len() > limit || entries > MAX_ENTRIES {
-        tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
+        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
     out.into()

@@ -25,6 +25,7 @@ use super::{Instance, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Carrier, Mailbox, Packet},
+    escape::Escaped,
     reply_subject,
     session::{MethodEntry, Methods, Session},
     subject,
@@ -128,7 +129,10 @@ impl Sessions {
     /// Does not wait; the answer comes from the task of the session.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
+            log_limited!(
+                debug,
+                "nobody waits for the answer to an OPEN without a reply subject"
+            );
             return;
         };
         if !reply_subject::admits("OPEN of a session", &client) {
@@ -165,10 +169,13 @@ impl Sessions {
                 tasks.spawn(serve(place, served, session, carrier));
             }
             Err(status) => {
-                tracing::warn!(%status, "a session was refused");
+                log_limited!(warn, %status, "a session was refused");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
-                    tracing::error!("a refused session gets no answer: too many wait already");
+                    log_limited!(
+                        error,
+                        "a refused session gets no answer: too many wait already"
+                    );
                     return;
                 };
                 let own = self.subject(endpoint, 0);
@@ -253,7 +260,11 @@ impl Sessions {
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
             // Its client learns of it when it gets no answer.
-            None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            None => {
+                log_limited!(
+                    debug, subject = %Escaped::new(&message.subject), "a packet of no session"
+                );
+            }
         }
     }
 
@@ -336,10 +347,10 @@ impl Drop for Place {
 /// The life of a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.mailbox));
-    tracing::debug!(%subject, "a session is opened");
+    log_limited!(debug, %subject, "a session is opened");
     let mut calls = Calls::new(place, served, carrier.peer());
     driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
     // What handlers say now has nowhere to go.
     mailbox.close();
-    tracing::debug!(%subject, "a session has ended");
+    log_limited!(debug, %subject, "a session has ended");
 }
