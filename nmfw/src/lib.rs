@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+// Before all others, which use its macro.
+#[macro_use]
+mod log_limit;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
@@ -25,7 +29,6 @@ mod escape;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
-mod log_limit;
 mod metadata;
 mod reply_subject;
 mod session;

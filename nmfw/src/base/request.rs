@@ -161,7 +161,7 @@ pub(super) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
         // Keys and values were checked when they were put in, so that this cannot fail; if it
         // ever did, an entry less is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
-            tracing::error!(key, "metadata key is not a header name");
+            log_limited!(error, key, "metadata key is not a header name");
             continue;
         };
         map.append(name, value);

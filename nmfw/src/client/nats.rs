@@ -247,10 +247,15 @@ impl Nats {
                 return Err(honest(status, may_have_started));
             }
             if !self.send_budgets.spend(service, &status) {
-                tracing::debug!(method = %request.method(), %status, "not sent again: the budget is spent");
+                log_limited!(
+                    debug, method = %request.method(), %status,
+                    "not sent again: the budget is spent"
+                );
                 return Err(honest(status, may_have_started));
             }
-            tracing::debug!(method = %request.method(), %status, attempt = attempts.0, "sending again");
+            log_limited!(
+                debug, method = %request.method(), %status, attempt = attempts.0, "sending again"
+            );
             CallMetrics::of(request.method()).redispatched();
             // In a box, like all that few calls need.
             Box::pin(tokio::time::sleep(pause)).await;

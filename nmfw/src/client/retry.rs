@@ -228,10 +228,14 @@ impl Policy<Request, Response, Status> for RetryPolicy {
             return None;
         }
         if !self.layer.budget.withdraw() {
-            tracing::debug!(method = %request.method(), %status, "not repeated: the budget is spent");
+            log_limited!(
+                debug, method = %request.method(), %status, "not repeated: the budget is spent"
+            );
             return None;
         }
-        tracing::debug!(method = %request.method(), %status, attempt = self.attempts, "repeating");
+        log_limited!(
+            debug, method = %request.method(), %status, attempt = self.attempts, "repeating"
+        );
         CallMetrics::of(request.method()).retried();
         self.attempts += 1;
         self.before = Some(status.clone());

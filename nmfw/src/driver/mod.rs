@@ -199,7 +199,7 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
     while let Some(transmit) = session.poll_transmit(Instant::now()) {
         if let Err(status) = carrier.publish(transmit).await {
-            return tracing::debug!(%status, "a session was ended without a word");
+            return log_limited!(debug, %status, "a session was ended without a word");
         }
     }
 }

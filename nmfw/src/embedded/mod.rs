@@ -243,7 +243,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     clients.spawn(client::serve(Arc::clone(&shared), stream, peer, id));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    log_limited!(warn, %error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

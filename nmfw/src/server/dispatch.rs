@@ -160,8 +160,7 @@ fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, st
     };
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
-        tracing::error!(
-            method = %endpoint.method, %status,
+        log_limited!(error, method = %endpoint.method, %status,
             "a refused request gets no answer: too many wait to be sent already"
         );
         return;
@@ -229,7 +228,7 @@ impl Answer {
             None => {
                 let seconds = MAX_SEND.as_secs();
                 let problem = format!("the connection took nothing for {seconds} s");
-                tracing::warn!(method = %endpoint.method, problem, "answer not sent");
+                log_limited!(warn, method = %endpoint.method, problem, "answer not sent");
             }
         }
     }
@@ -254,7 +253,7 @@ fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) 
     match published {
         Ok(()) => endpoint.stats.metrics.sent(bytes),
         Err(problem) => {
-            tracing::warn!(method = %endpoint.method, %problem, "answer not sent");
+            log_limited!(warn, method = %endpoint.method, %problem, "answer not sent");
         }
     }
 }

@@ -293,7 +293,7 @@ impl Endpoint {
 
     /// Counts a request that no handler has seen.
     pub(crate) fn refuse(&self, status: &Status) {
-        tracing::debug!(method = %self.method, %status, "request refused");
+        log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
     }
 }

@@ -295,7 +295,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                tracing::debug!(%error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of an answer");
             }
         }
         metadata
@@ -379,7 +379,7 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     let is_too_much =
         status.details().len() > MAX_ENTRIES || status.metadata().check_size().is_err();
     if out.len() > limit || is_too_much {
-        tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
+        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
     out.into()

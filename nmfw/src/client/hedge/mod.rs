@@ -371,7 +371,7 @@ impl Hedging {
                 },
                 () = pause.as_mut(), if left > 0 => {
                     if !self.shared.budget.withdraw() {
-                        tracing::debug!(%method, "not hedged: the budget is spent");
+                        log_limited!(debug, %method, "not hedged: the budget is spent");
                         left = 0;
                         continue;
                     }
@@ -381,7 +381,7 @@ impl Hedging {
                     };
                     request.head.is_again = true;
                     left -= 1;
-                    tracing::debug!(%method, after = ?delay, "no answer yet: hedging");
+                    log_limited!(debug, %method, after = ?delay, "no answer yet: hedging");
                     self.hedged.metrics.hedged();
                     let hedge = self.inner.clone().oneshot(request);
                     attempts.push(hedge.map(|outcome| (true, outcome)).boxed());

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
@@ -124,7 +125,7 @@ impl Calls {
     /// Lets callers use the session.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
-            tracing::debug!(instance = opened.instance, "a session is open");
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
             handle.opened(opened);
             if let Some(pool) = self.pool.upgrade() {
                 pool.opened(&handle);
@@ -354,7 +355,7 @@ impl Side for Calls {
             }
             Event::Closed(status) => {
                 if let Some(mut status) = status {
-                    tracing::debug!(%status, "a session was ended");
+                    log_limited!(debug, %status, "a session was ended");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
                     } else if status.code() == Code::Unimplemented

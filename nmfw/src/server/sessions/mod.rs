@@ -29,15 +29,11 @@ use super::{Instance, client_id::ClientId, instance::Endpoint};
 use crate::{
     Connection, Status,
     driver::{self, Answers, Carrier, Mailbox, Packet},
-    log_limit::LogLimit,
+    escape::Escaped,
     metrics, reply_subject,
     session::{MethodEntry, Methods, Session, answer_of_service},
     subject,
 };
-
-/// OPENs that were dropped, and those that were refused.
-static DROPPED: LogLimit = LogLimit::new();
-static REFUSED: LogLimit = LogLimit::new();
 
 /// The sessions of one instance.
 #[derive(Debug)]
@@ -104,7 +100,10 @@ impl Sessions {
     /// Does not wait; the answer comes from the task of the session.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
+            log_limited!(
+                debug,
+                "nobody waits for the answer to an OPEN without a reply subject"
+            );
             return;
         };
         if !reply_subject::admits("OPEN of a session", &client) {
@@ -146,20 +145,19 @@ impl Sessions {
             Err(status) => {
                 metrics::session_refused();
                 if !self.opens().may_refuse(tokio::time::Instant::now()) {
-                    if let Some(others) = DROPPED.pass() {
-                        tracing::warn!(
-                            %status, others,
-                            "a session was refused without an answer: too many are refused"
-                        );
-                    }
+                    log_limited!(
+                        warn, %status,
+                        "a session was refused without an answer: too many are refused"
+                    );
                     return;
                 }
-                if let Some(others) = REFUSED.pass() {
-                    tracing::warn!(%status, others, "a session was refused");
-                }
+                log_limited!(warn, %status, "a session was refused");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
-                    tracing::error!("a refused session gets no answer: too many wait already");
+                    log_limited!(
+                        error,
+                        "a refused session gets no answer: too many wait already"
+                    );
                     return;
                 };
                 let own = self.subject(endpoint, 0);
@@ -272,7 +270,10 @@ impl Sessions {
         if let Some(answer) = answer_of_service(&message.payload)
             && reply_subject::admits("a packet of a session that is over", &client)
         {
-            tracing::debug!(subject = %message.subject, "a packet of a session that is over");
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject),
+                "a packet of a session that is over"
+            );
             let client_of_nats = self.connection.client();
             self.answers.send(client_of_nats, client, answer);
         }
@@ -362,10 +363,10 @@ impl Drop for Place {
 /// The life of a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
-    tracing::debug!(%subject, "a session is opened");
+    log_limited!(debug, %subject, "a session is opened");
     let mut calls = Calls::new(place, served, carrier.peer());
     driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
     // What handlers say now has nowhere to go.
     mailbox.close();
-    tracing::debug!(%subject, "a session has ended");
+    log_limited!(debug, %subject, "a session has ended");
 }

@@ -19,6 +19,7 @@ use crate::{
     Deadline, Metadata, Status,
     body::Body,
     driver::{Ended, Flow, LaneCommand, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId, StreamMap},
 };
@@ -171,7 +172,7 @@ impl Calls {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                tracing::warn!(method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
                 // Of a handler that is still at work it is counted that its call has ended.
                 if was_done {
                     served.endpoint.stats.fail(&status);
@@ -289,7 +290,9 @@ impl Side for Calls {
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
-                tracing::debug!(client = %self.client, %status, "a session was ended");
+                log_limited!(
+                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                );
             }
             Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
         }
