@@ -19,6 +19,7 @@ use crate::{
     base::{reply, request::Incoming},
     deadline::within,
     headers,
+    log_limit::LogLimit,
     middleware::{Request, Response},
     reply_subject,
 };
@@ -26,6 +27,9 @@ use crate::{
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
 /// connection is lost, and then nobody waits for it soon.
 const MAX_SEND: Duration = Duration::from_secs(10);
+
+/// Log lines of refusals that are not sent.
+static UNANSWERED: LogLimit = LogLimit::new();
 
 /// Takes a message that a method's subscription received. Does not wait, as it holds up the
 /// messages behind it, and answers each one: with what the handler says, or with why none ran.
@@ -160,10 +164,12 @@ fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, st
     };
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
-        tracing::error!(
-            method = %endpoint.method, %status,
-            "a refused request gets no answer: too many wait to be sent already"
-        );
+        if let Some(left_out) = UNANSWERED.pass() {
+            tracing::error!(
+                method = %endpoint.method, %status, left_out,
+                "a refused request gets no answer: too many wait to be sent already"
+            );
+        }
         return;
     };
     let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
