@@ -158,7 +158,7 @@ pub(crate) fn attack_until(
     traffic: &Arc<Traffic>,
     until: Instant,
 ) {
-    while Instant::now() < until {
+    while Instant::now() < until && !traffic.is_spent() {
         let peer = Peer::connect(target.port, target.login(user), traffic, until);
         let ended = peer.and_then(|peer| {
             attack(&peer, target)?;
@@ -217,7 +217,10 @@ pub(crate) async fn measure(
         // Those that an attack has met before keep away from the hostile service for a while.
         stage.renew_callers().await?;
     }
-    let traffic = Arc::new(Traffic::default());
+    let traffic = Arc::new(match plan.compares {
+        true => Traffic::default(),
+        false => Traffic::little(),
+    });
     stage.tell(&Order::Go).await?;
     sleep(Duration::from_millis(100)).await;
     stage.tell(&Order::Report).await?;
