@@ -42,6 +42,7 @@ async fn main() -> Result<(), Error> {
         .append(true)
         .open(&orders.log)?;
     tracing_subscriber::fmt()
+        .with_env_filter("info,async_nats=warn")
         .with_ansi(false)
         .with_writer(Mutex::new(log))
         .init();

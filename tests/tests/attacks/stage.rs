@@ -112,6 +112,17 @@ fn url(target: &Target, user: &str) -> String {
     )
 }
 
+async fn callers(target: &Target, folder: &TempDir) -> Result<Process, Failure> {
+    let orders = Orders {
+        role: Role::Callers {
+            hostile: Some(HOSTILE.to_owned()),
+        },
+        url: url(target, "caller"),
+        log: folder.path().join("callers"),
+    };
+    Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await
+}
+
 impl Stage {
     /// Starts all of it. The callers call nothing yet.
     pub(crate) async fn start(kind: Kind) -> Result<Self, Failure> {
@@ -139,18 +150,15 @@ impl Stage {
             has_users: kind == Kind::NatsServer,
         };
         let folder = tempfile::tempdir().doing("make a folder")?;
-        let orders = |role, name: &str| Orders {
-            role,
-            url: url(&target, name),
-            log: folder.path().join(name),
+        let orders = Orders {
+            role: Role::Service {
+                monitor: target.monitor,
+            },
+            url: url(&target, "service"),
+            log: folder.path().join("service"),
         };
-        let program = env!("CARGO_BIN_EXE_attacked");
-        let monitor = target.monitor;
-        let of_service = orders(Role::Service { monitor }, "service");
-        let service = Process::start(program, &of_service).await?;
-        let hostile = Some(HOSTILE.to_owned());
-        let of_callers = orders(Role::Callers { hostile }, "caller");
-        let callers = Process::start(program, &of_callers).await?;
+        let service = Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await?;
+        let callers = callers(&target, &folder).await?;
         Ok(Self {
             target,
             service,
@@ -158,6 +166,12 @@ impl Stage {
             _broker: broker,
             folder,
         })
+    }
+
+    /// Starts the callers anew.
+    pub(crate) async fn renew_callers(&mut self) -> Result<(), Failure> {
+        self.callers = callers(&self.target, &self.folder).await?;
+        Ok(())
     }
 
     /// Starts another instance of the service.

@@ -28,7 +28,7 @@ async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {
     let attack = attacks.iter().find(|attack| attack.name == name);
     let attack = *attack.ok_or_else(|| Failure::new(format!("no attack is called {name}")))?;
     stage.tell(&Order::Go).await?;
-    let (target, traffic) = (stage.target.clone(), Arc::new(Traffic::default()));
+    let (target, traffic) = (stage.target.clone(), Arc::new(Traffic::little()));
     let until = Instant::now() + LIMIT;
     let attacker =
         thread::spawn(move || attack_until(attack.run, attack.user, &target, &traffic, until));

@@ -47,6 +47,29 @@ pub(crate) struct Traffic {
     pub(crate) received_bytes: AtomicU64,
     /// Connections that the NATS server has closed.
     pub(crate) cut: AtomicU64,
+    /// Whether little is to be sent, so that a slow machine keeps up.
+    is_little: bool,
+}
+
+/// What is little: less than the buffer of a subscription holds, and a few large messages.
+const LITTLE_MESSAGES: u64 = 10_000;
+const LITTLE_BYTES: u64 = 8 << 20;
+
+impl Traffic {
+    /// That of an attacker who sends little.
+    pub(crate) fn little() -> Self {
+        Self {
+            is_little: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether all is sent that is to be sent.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_little
+            && (self.sent_messages.load(Ordering::Relaxed) >= LITTLE_MESSAGES
+                || self.sent_bytes.load(Ordering::Relaxed) >= LITTLE_BYTES)
+    }
 }
 
 #[derive(Debug)]
@@ -136,7 +159,7 @@ impl Peer {
 
     /// Whether the attack is to go on.
     pub(crate) fn goes_on(&self) -> bool {
-        Instant::now() < self.until
+        Instant::now() < self.until && !self.traffic.is_spent()
     }
 
     pub(crate) fn subscribe(&self, subject: &str) -> io::Result<()> {
