@@ -755,10 +755,13 @@ mod tests {
         }
         // Each uses all that it is granted, over and over.
         let mut rounds = 0;
-        for _ in 0..300 {
+        for _ in 0..60 {
             let mut sent = 0;
             for stream in 1..=1024 {
-                let state = raw.server().streams.get(&stream).unwrap();
+                // Messages that are too large end theirs.
+                let Some(state) = raw.server().streams.get(&stream) else {
+                    continue;
+                };
                 let credit = state.receiving.late_credit();
                 if credit > 0 {
                     sent += credit;
@@ -784,7 +787,7 @@ mod tests {
     fn what_a_client_has_not_read_has_a_bound() {
         let mut network = Network::both(Config::default());
         let mut refused = None;
-        for i in 0..4000 {
+        for i in 0..2000 {
             let id = match network.sides[0].open_call(head(METHOD), false) {
                 Ok(id) => id,
                 Err(status) => {
@@ -839,8 +842,8 @@ mod tests {
             unary(&mut network, 10 << 20);
         }
         let (mut begun, mut answered) = (3, 0);
-        for _ in 0..30_000 {
-            while begun < 3000 && begun - answered < 900 {
+        for _ in 0..5_000 {
+            while begun < 900 && begun - answered < 800 {
                 unary(&mut network, 20);
                 begun += 1;
             }
@@ -867,11 +870,11 @@ mod tests {
                     _ => {}
                 }
             }
-            if answered == 3000 {
+            if answered == 900 {
                 return;
             }
         }
-        panic!("{answered} of 3000 were answered");
+        panic!("{answered} of 900 were answered");
     }
 
     /// What ends a stream may be kept by whoever does not ask for it.
