@@ -148,10 +148,10 @@ on_both_brokers! {
         // The request takes a session. What is too large for that, too, fails at once.
         let answer = bench.client.echo(blob(20_000)).timeout(LIMIT).await.unwrap();
         assert_eq!(answer.data.len(), 20_000);
-        let status = bench.client.echo(blob(64 << 20)).timeout(LIMIT).await.unwrap_err();
+        let status = bench.client.echo(blob(16 << 20)).timeout(LIMIT).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.is_not_started());
-        assert!(status.message().contains("67108864"), "{status}");
+        assert!(status.message().contains("16777216"), "{status}");
         for size in (9_700..10_001).step_by(20) {
             let answer = bench.client.echo(blob(size)).timeout(LIMIT).await.unwrap();
             assert_eq!(answer.data.len(), size);

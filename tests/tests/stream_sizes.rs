@@ -25,7 +25,7 @@ const PROMPT: Duration = Duration::from_secs(15);
 const MAX_PAYLOAD: usize = 64 * 1024;
 
 /// The padding of the largest item: its tag and length take five bytes.
-const LARGEST: usize = (64 << 20) - 5;
+const LARGEST: usize = (16 << 20) - 5;
 
 /// An item whose only content is padding, which does not repeat itself with the size of packets.
 fn of_size(size: usize) -> Item {

@@ -62,7 +62,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// | `UNAVAILABLE`, not started | nobody serves the method; or the connection is lost, or instances are stopping, and that lasts |
 /// | `UNAVAILABLE` | the connection was lost while the call was under way, or the instance that carried it out is gone: it may have been carried out. The NATS server's own words are added if it has said why |
 /// | `RESOURCE_EXHAUSTED`, not started | every instance that was asked is full; or the NATS server refuses the subscription for replies, which is over its limit |
-/// | `RESOURCE_EXHAUSTED` | a message is over 64 MiB; or over the NATS server's `max_payload`, and the service has no sessions; or over that of the account, which shows only when the NATS server closes the connection over it; or only the answer is, of a method that the `.proto` does not call idempotent, the first time |
+/// | `RESOURCE_EXHAUSTED` | a request is over what the service takes (16 MiB unless it says otherwise), or an answer over 16 MiB; the service holds too much for this client, which does not take its answers; or over the NATS server's `max_payload`, and the service has no sessions; or over that of the account, which shows only when the NATS server closes the connection over it; or only the answer is, of a method that the `.proto` does not call idempotent, the first time |
 /// | `PERMISSION_DENIED` | the NATS server does not let this connection call the method |
 /// | `DEADLINE_EXCEEDED` | no answer in time: it may have been carried out |
 /// | `INVALID_ARGUMENT`, not started | metadata or a setting of the channel is not valid, or a layer names a method that the service does not have |

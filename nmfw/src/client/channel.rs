@@ -175,7 +175,8 @@ impl Channel {
     /// for their deadlines.
     ///
     /// Without it such calls take a session only if a message is larger than the NATS server's
-    /// `max_payload`: up to 64 MiB. It is a choice because sessions are with a few instances, where
+    /// `max_payload`: requests up to what the service takes, which is 16 MiB unless it says otherwise, and answers
+    /// up to 16 MiB. It is a choice because sessions are with a few instances, where
     /// without them NATS gives each call to any of all that there are, one as likely as the other.
     ///
     /// Sessions are opened in the background when the first call is made. That call does not wait

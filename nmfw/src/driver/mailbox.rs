@@ -4,7 +4,7 @@ use std::{
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,6 +17,10 @@ use crate::Status;
 /// Packets without a number that may wait beside the numbered ones: acknowledgements and signs of
 /// life, of which an honest peer sends few.
 const MAX_BARE: usize = 64;
+
+/// Bytes of packets that may wait: more than two of the largest usual windows, as packets that are sent
+/// again may lie beside the first ones.
+const MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// Subjects that may be denied at a time. Those of a session are few.
 const MAX_DENIED: usize = 64;
@@ -33,12 +37,16 @@ pub(crate) struct Mailbox<C> {
     /// What applications have taken of streams that are over, of which the session's task is to know
     /// when it wakes up for something else.
     untold: AtomicU64,
+    /// See [`Self::is_full`].
+    is_full: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Contents<C> {
     batch: Batch<C>,
     max_packets: usize,
+    /// Bytes of the packets in the batch.
+    bytes: usize,
     /// The bell was rung since the batch was taken.
     is_rung: bool,
     /// The session is over: nobody reads any more.
@@ -117,11 +125,13 @@ impl<C> Mailbox<C> {
             contents: Mutex::new(Contents {
                 batch: Batch::default(),
                 max_packets: max_packets(packet_window),
+                bytes: 0,
                 is_rung: false,
                 is_over: false,
             }),
             bell: Notify::new(),
             untold: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
         }
     }
 
@@ -134,16 +144,20 @@ impl<C> Mailbox<C> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A packet has come. More than the window allows are dropped: they need not be the peer's.
+    /// A packet has come. More than the window allows, or more bytes than [`MAX_BYTES`], are dropped: they
+    /// need not be the peer's.
     pub(crate) fn packet(&self, packet: Packet) {
         let rings = {
             let mut contents = self.contents();
             if contents.is_over {
                 return;
             }
-            if contents.batch.packets.len() >= contents.max_packets {
+            let is_full = contents.batch.packets.len() >= contents.max_packets
+                || contents.bytes + packet.payload.len() > MAX_BYTES;
+            if is_full {
                 contents.batch.signals.dropped += 1;
             } else {
+                contents.bytes += packet.payload.len();
                 contents.batch.packets.push(packet);
             }
             contents.rings()
@@ -168,6 +182,17 @@ impl<C> Mailbox<C> {
     /// So much of a stream that is over was taken.
     pub(super) fn untold(&self, cost: u64) {
         self.untold.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    /// Whether the session has much to send that its peer does not take.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full(&self, is_full: bool) {
+        if self.is_full() != is_full {
+            self.is_full.store(is_full, Ordering::Relaxed);
+        }
     }
 
     /// What was taken since the last time.
@@ -244,6 +269,7 @@ impl<C> Mailbox<C> {
         batch.signals = Signals::default();
         let mut contents = self.contents();
         contents.is_rung = false;
+        contents.bytes = 0;
         mem::swap(&mut contents.batch, batch);
     }
 
@@ -284,6 +310,30 @@ mod tests {
         assert_eq!(batch.packets.len(), max_packets(8));
         assert_eq!(batch.signals.dropped, 5);
         assert!(batch.signals.failure.is_none());
+    }
+
+    #[test]
+    fn packets_that_wait_have_a_bound_in_bytes() {
+        let mailbox = Mailbox::<()>::new(64);
+        let packet = |len| Packet {
+            payload: vec![0; len].into(),
+            reply: None,
+            is_no_responders: false,
+        };
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            for _ in 0..30 {
+                mailbox.packet(packet(1 << 20));
+            }
+            mailbox.take(&mut batch);
+            assert_eq!(batch.packets.len(), MAX_BYTES >> 20);
+            assert!(batch.signals.dropped > 0);
+            assert!(
+                batch.signals.failure.is_none(),
+                "they are lost, and no more"
+            );
+            batch = Batch::default();
+        }
     }
 
     #[test]

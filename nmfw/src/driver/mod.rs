@@ -27,6 +27,10 @@ use crate::{
 /// What mappings may add to a packet on its way.
 const PACKET_RESERVE: usize = 1024;
 
+/// Larger packets are of no use: the longest frame that cannot be split, a STATUS, fits into this. Packets
+/// are kept until they are acknowledged.
+const MAX_PACKET: usize = 160 * 1024;
+
 /// How often the task of a session lets the others go first while more and more waits for it: a
 /// runtime polls a few dozen tasks in such a turn. The packet grows with the load, and its cost for
 /// the broker and the peer is shared by all that is in it.
@@ -46,7 +50,7 @@ static OVERFLOW: LogLimit = LogLimit::new();
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
     let max_payload = connection.max_payload();
     (max_payload >= MIN_PAYLOAD).then(|| Config {
-        max_packet: max_payload - PACKET_RESERVE,
+        max_packet: (max_payload - PACKET_RESERVE).min(MAX_PACKET),
         site: site(connection),
         ..Config::default()
     })
@@ -160,6 +164,7 @@ pub(crate) async fn drive<S: Side>(
                 break;
             }
         }
+        mailbox.set_full(session.is_full());
         open.add(session.take_counts());
         if session.is_closed() {
             return;

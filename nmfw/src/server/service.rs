@@ -149,7 +149,8 @@ impl Service {
     }
 
     /// Sets the largest request that is taken, in bytes; larger ones are answered with
-    /// `RESOURCE_EXHAUSTED`. The default is 64 MiB, and more is not sent by clients of nmfw.
+    /// `RESOURCE_EXHAUSTED`. The default is 16 MiB. What a session keeps for its client grows
+    /// with it: by twice as much as it is over the default, for the largest of its methods.
     /// Of a stream it is each message of this size.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.limits.max_request_size = Some(bytes);

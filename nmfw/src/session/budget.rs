@@ -1,4 +1,22 @@
 //! [`Budget`]: what a session keeps for its peer, counted in one place.
+//!
+//! What the peer can make this side keep is shared out beforehand, so that nothing of it ever waits for
+//! something else to be taken:
+//!
+//! - the first windows of streams. Of these a few are wide and the others narrow, which the client says
+//!   when it begins a call. A window for the whole session, as HTTP/2 has for a connection, would be used up
+//!   by streams that are not read, and all others would wait behind them;
+//! - what streams owe, see [`super::assembly`];
+//! - heads of calls whose message has not come;
+//! - packets that wait for their acknowledgements, whose window is small enough;
+//! - a turn at assembling for calls with a single message.
+//!
+//! The rest is for whoever comes first: windows that grow, the turn at assembling for other streams, and
+//! what a service has to send. Without room a window does not grow, a stream is full, an answer ends with
+//! an error. Ends of streams may also use what is for turns: a peer that takes them gives it back.
+//!
+//! A client's own requests are its application's, and do not count. They could not either: if each side
+//! received only as long as it has room beside what it sends, both would wait for each other.
 
 use std::time::{Duration, Instant};
 
@@ -228,7 +246,12 @@ impl Budget {
     pub(super) fn has_room(&self, cost: u64, own: u64, is_end: bool) -> bool {
         let most = self.most_outgoing(is_end);
         let is_over = self.outgoing > 0 && self.outgoing + cost > most;
-        !is_over && (own == 0 || self.outgoing <= self.limits.soft_outgoing)
+        !is_over && (own == 0 || !self.is_soft_full())
+    }
+
+    /// Whether so much waits that streams which have something to send already get no more.
+    pub(super) fn is_soft_full(&self) -> bool {
+        self.outgoing > self.limits.soft_outgoing
     }
 
     /// Whether streams that had nothing to send and found no room may try again.

@@ -6,10 +6,10 @@
 //! takes what there is of [`Session::poll_transmit`] and [`Session::poll_event`], and sees to
 //! [`Session::handle_timeout`] at [`Session::poll_timeout`].
 //!
-//! Memory is bounded, whatever the peer sends: by the window of packets for what is kept to be sent
-//! again, by the windows of streams, two messages of the largest size and [`Session::most_owed`] for
-//! what is received, by [`Config::send_buffer`] for what the application sends, and by the number of
-//! streams for the rest. It takes a driver that empties the events after each packet.
+//! Memory is bounded, whatever the peer sends, by [`Config::memory`], 64 MiB, and one message more: see
+//! [`budget`] for how it is shared out. It takes a driver that empties the events after each packet, and
+//! says what the application has taken. What the peer has this side do is bounded too: packets that are
+//! sent again by what it acknowledges (see [`link`]), and work that is of no use by [`strain`].
 
 mod assembly;
 mod body;

@@ -334,6 +334,12 @@ impl Session {
         can_send.then(|| self.budget.change(state, change))
     }
 
+    /// Whether much waits to be sent. Applications should not be asked for more than they have to send
+    /// at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.budget.is_soft_full()
+    }
+
     /// How long the end of a stream may be. While the peer takes nothing it has no details.
     fn max_end(&self) -> usize {
         let most = self.agreed.max_body();

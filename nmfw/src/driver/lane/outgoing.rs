@@ -18,6 +18,9 @@ use crate::{Metadata, Status, body::Messages, chunks::MAX_WAIT, driver::Mailbox,
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
 const BATCH: u64 = 128 * 1024;
 
+/// The same while the session has much to send already that its peer does not take.
+const SMALL_BATCH: u64 = 4 * 1024;
+
 /// The application's end of a lane, for what goes.
 #[derive(Debug)]
 pub(crate) struct Outgoing<C: From<LaneCommand>> {
@@ -83,7 +86,12 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         let mut size = 0;
         poll_fn(|cx| {
             let began = Instant::now();
-            while size < BATCH {
+            let most = if self.mailbox.is_full() {
+                SMALL_BATCH
+            } else {
+                BATCH
+            };
+            while size < most {
                 match Pin::new(&mut *messages).poll_next(cx) {
                     Poll::Ready(Some(Ok(chunk))) => {
                         size += chunk.tally().cost;

@@ -35,6 +35,10 @@ use crate::{
     subject,
 };
 
+/// Sessions take at least messages of this size, about the largest of base mode, even if all methods take
+/// less: so the service itself says what it takes.
+const MIN_LARGEST: usize = 1024 * 1024;
+
 /// The sessions of one instance.
 #[derive(Debug)]
 pub(in crate::server) struct Sessions {
@@ -130,7 +134,7 @@ impl Sessions {
         if let Ok(place) = &admitted {
             config.packet_window = place.granted.window;
             let sizes = served.iter().map(|s| s.endpoint.limits.max_request_size);
-            config.max_message = sizes.max().unwrap_or(config.max_message);
+            config.max_message = sizes.fold(MIN_LARGEST, usize::max);
         }
         let id = self.instance.id.clone();
         let mut session = Session::server(config, id, &methods, Instant::now());

@@ -718,6 +718,165 @@ mod tests {
         assert!(status.message().contains("takes no requests"), "{status}");
     }
 
+    #[test]
+    fn by_default_it_is_64_mib() {
+        let network = Network::both(Config::default());
+        for side in &network.sides {
+            let most = side.budget.most();
+            assert!((60 << 20..=64 << 20).contains(&most), "{most}");
+        }
+        // Larger messages have room, too.
+        let config = Config {
+            max_message: 100 << 20,
+            ..Config::default()
+        };
+        let network = Network::both(config);
+        let most = network.sides[SERVER].budget.most();
+        assert!((200 << 20..240 << 20).contains(&most), "{most}");
+    }
+
+    /// 1,024 streams with a window each held 256 MB, and large messages on some of them more.
+    #[test]
+    fn unfinished_messages_have_a_bound() {
+        let mut raw = Raw::new();
+        let part = |stream, len| {
+            let mut frame = Vec::new();
+            put_frame(
+                &mut frame,
+                stream,
+                kind::MESSAGE | flag::MORE,
+                &vec![0; len],
+            );
+            frame
+        };
+        for stream in 1..=1024 {
+            let method = if stream % 2 == 0 { METHOD } else { UNARY };
+            raw.send(&call(stream, &head(method)));
+        }
+        // Each uses all that it is granted, over and over.
+        let mut rounds = 0;
+        for _ in 0..60 {
+            let mut sent = 0;
+            for stream in 1..=1024 {
+                // Messages that are too large end theirs.
+                let Some(state) = raw.server().streams.get(&stream) else {
+                    continue;
+                };
+                let credit = state.receiving.late_credit();
+                if credit > 0 {
+                    sent += credit;
+                    let len = credit.min(60_000) as usize;
+                    raw.send(&part(stream, len));
+                }
+            }
+            rounds += 1;
+            if sent == 0 {
+                break;
+            }
+        }
+        assert!(rounds > 10, "{rounds}");
+        let held = raw.server().streams.values().map(|s| s.receiving.held());
+        let held: u64 = held.sum();
+        assert!(held > 16 << 20, "{held}");
+        assert!(held < 64 << 20, "{held}");
+        assert!(!raw.server().is_closed());
+    }
+
+    /// A client whose application reads nothing holds no more than that for any service.
+    #[test]
+    fn what_a_client_has_not_read_has_a_bound() {
+        let mut network = Network::both(Config::default());
+        let mut refused = None;
+        for i in 0..2000 {
+            let id = match network.sides[0].open_call(head(METHOD), false) {
+                Ok(id) => id,
+                Err(status) => {
+                    refused = Some(status);
+                    break;
+                }
+            };
+            network.run_ms(2);
+            let end = i % 2 == 0;
+            let message = Bytes::from(vec![0; 100_000]);
+            _ = network.sides[SERVER].send_message(id, message, end);
+            network.run_ms(20);
+        }
+        let status = refused.unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.is_not_started(), "{status}");
+        assert!(status.message().contains("have not been read"), "{status}");
+        // It goes on when the application has read some.
+        let untaken = network.sides[0].untaken();
+        assert!(untaken < 64 << 20);
+        network.sides[0].release(untaken.unsigned_abs() / 2);
+        network.sides[0].open_call(head(METHOD), false).unwrap();
+    }
+
+    /// Two honest sides with much to do: streams that are paused, large uploads, a thousand callers at a
+    /// time. Nobody is refused or waits.
+    #[test]
+    fn honest_sides_with_much_to_do() {
+        let mut network = Network::both(Config::default());
+        let mut paused = Vec::new();
+        for _ in 0..60 {
+            let id = network.sides[0].open_call(head(METHOD), false).unwrap();
+            network.run_ms(2);
+            for _ in 0..3 {
+                let message = Bytes::from(vec![0; 30_000]);
+                network.sides[SERVER]
+                    .send_message(id, message, false)
+                    .unwrap();
+            }
+            paused.push(id);
+            network.run_ms(5);
+        }
+        network.take(0);
+        network.take(SERVER);
+        let unary = |network: &mut Network, request: usize| {
+            let client = &mut network.sides[0];
+            let id = client.open_call(head(UNARY), true).unwrap();
+            let request = vec![0; request].into();
+            client.send_message(id, request, true).unwrap();
+        };
+        for _ in 0..3 {
+            unary(&mut network, 10 << 20);
+        }
+        let (mut begun, mut answered) = (3, 0);
+        for _ in 0..5_000 {
+            while begun < 900 && begun - answered < 800 {
+                unary(&mut network, 20);
+                begun += 1;
+            }
+            network.run_ms(1);
+            for event in network.take(SERVER) {
+                if let Event::Message { stream, message } = event {
+                    network.sides[SERVER].consume(stream, Tally::of(message.len()));
+                    let answer = Bytes::from(vec![0; 30_000]);
+                    network.sides[SERVER]
+                        .send_message(stream, answer, true)
+                        .unwrap();
+                }
+            }
+            for event in network.take(0) {
+                match event {
+                    Event::Message { stream, message } if !paused.contains(&stream) => {
+                        network.sides[0].consume(stream, Tally::of(message.len()));
+                    }
+                    Event::Finished { outcome, .. } => {
+                        outcome.unwrap();
+                        answered += 1;
+                    }
+                    Event::Closed(status) => panic!("{status:?}"),
+                    _ => {}
+                }
+            }
+            if answered == 900 {
+                return;
+            }
+        }
+        panic!("{answered} of 900 were answered");
+    }
+
     /// What ends a stream may be kept by whoever does not ask for it.
     #[test]
     fn the_end_of_a_stream_has_a_bound() {
