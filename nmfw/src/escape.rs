@@ -20,6 +20,12 @@ impl<'a> Escaped<'a> {
         Self::up_to(text, MAX_LEN)
     }
 
+    /// Shows all of it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn whole(text: &'a str) -> Self {
+        Self::up_to(text, usize::MAX)
+    }
+
     /// Shows at most `max` bytes.
     pub(crate) fn up_to(text: &'a str, max: usize) -> Self {
         Self { text, max }
@@ -59,7 +65,7 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
 }
 
 /// Whether a character is more than something to read.
-fn acts(c: char) -> bool {
+pub(crate) fn acts(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

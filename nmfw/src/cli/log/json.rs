@@ -1,7 +1,12 @@
 //! Log lines as JSON: an object a line, with the fields of all spans in it.
 
-use std::{io::Write, time::SystemTime};
+use std::{
+    io::{self, Write},
+    time::SystemTime,
+};
 
+use serde::Serialize;
+use serde_json::ser::Formatter;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -14,7 +19,7 @@ use tracing_subscriber::{
 };
 
 use super::{fields::Fields, process};
-use crate::{deadline::format_rfc3339, trace::CALL};
+use crate::{deadline::format_rfc3339, escape::acts, trace::CALL};
 
 /// Of the line itself. A field that is called so is found under `fields.` and its name.
 const RESERVED: [(&str, &str); 4] = [
@@ -61,12 +66,39 @@ where
         let spans = ctx.event_scope(event);
         let spans = spans.into_iter().flat_map(Scope::from_root);
         let line = line(event, spans);
-        let Ok(mut text) = serde_json::to_vec(&line) else {
+        let mut text = Vec::with_capacity(256);
+        let mut json = serde_json::Serializer::with_formatter(&mut text, OneLine);
+        if line.serialize(&mut json).is_err() {
             return;
-        };
+        }
         text.push(b'\n');
         // In one piece, so that lines of several threads do not mix. If it fails nobody can be told.
         _ = self.0.make_writer_for(event.metadata()).write_all(&text);
+    }
+}
+
+/// Escapes what would act on a terminal that shows the line, beyond what JSON demands.
+struct OneLine;
+
+impl Formatter for OneLine {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        if !fragment.contains(acts) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            let mut utf_16 = [0; 2];
+            match acts(c) {
+                true => c
+                    .encode_utf16(&mut utf_16)
+                    .iter()
+                    .try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+                false => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -136,10 +168,7 @@ fn call(mut span: Fields) -> Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use std::sync::{Arc, Mutex};
 
     use serde_json::{Value, json};
     use tracing_subscriber::layer::SubscriberExt;
@@ -166,6 +195,7 @@ mod tests {
         let layer = Json::new(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains(|c| c != '\n' && acts(c)), "{text:?}");
         text.lines()
             .map(|line| {
                 let mut line: Value = serde_json::from_str(line).unwrap();
@@ -223,13 +253,13 @@ mod tests {
     fn hostile_fields_make_no_bad_line() {
         let lines = lines(|| {
             tracing::error!(
-                target: "t", level = "none", msg = "a\nb\u{1b}\"", time = f64::INFINITY,
+                target: "t", level = "none", msg = "a\nb\u{1b}\"\u{202e}\u{9b}\u{e0001}", time = f64::INFINITY,
                 large = u128::MAX, error = %io::Error::other("bad"),
             );
         });
         let expected = json!({
             "level": "error", "msg": null, "target": "t",
-            "fields.level": "none", "fields.msg": "a\nb\u{1b}\"", "fields.time": null,
+            "fields.level": "none", "fields.msg": "a\nb\u{1b}\"\u{202e}\u{9b}\u{e0001}", "fields.time": null,
             "large": u128::MAX.to_string(), "error": "bad",
         });
         assert_eq!(lines, [expected]);

@@ -5,17 +5,27 @@ mod json;
 pub(super) mod process;
 
 use std::{
-    env,
+    env, fmt,
     io::{self, IsTerminal},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use clap::{ArgAction, Args, ValueEnum, builder::FalseyValueParser};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::field::Field;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    fmt::{
+        FormatFields,
+        format::{self, Writer},
+    },
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use self::json::Json;
 use super::variable;
-use crate::{Error, ErrorKind, trace::CALL};
+use crate::{Error, ErrorKind, escape::Escaped, trace::CALL};
 
 /// Whether log lines are JSON, and so nothing else should be on standard error.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
@@ -98,6 +108,7 @@ impl Log {
             LogFormat::Pretty => {
                 let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
                 let pretty = tracing_subscriber::fmt::layer()
+                    .fmt_fields(one_line())
                     .with_writer(io::stderr)
                     .with_ansi(is_terminal && !no_color);
                 // It fails if there is a subscriber already, which is the program's own choice.
@@ -128,6 +139,19 @@ impl Log {
     }
 }
 
+/// Writes fields so that an event stays on its line and does nothing to the terminal, whatever is logged.
+fn one_line() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        let text = format!("{value:?}");
+        let text = Escaped::whole(&text);
+        match field.name() {
+            "message" => write!(writer, "{text}"),
+            name => write!(writer, "{name}={text}"),
+        }
+    };
+    format::debug_fn(field).delimited(" ")
+}
+
 /// What panics is a handler most times, and then the line says which.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -147,7 +171,50 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn text_stays_on_its_line() {
+        let written = Written::default();
+        let writer = written.clone();
+        let pretty = tracing_subscriber::fmt::layer()
+            .fmt_fields(one_line())
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(pretty);
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "a\nERROR b\u{1b}[2J\u{202e}";
+            let span = tracing::info_span!(target: "t", "s", name);
+            span.in_scope(|| tracing::info!(target: "t", name, count = 2, "it is {name}"));
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        assert!(!text.trim_end().contains(crate::escape::acts), "{text:?}");
+        assert!(
+            text.contains(" it is a\\nERROR b\\u{1b}[2J\\u{202e} name="),
+            "{text:?}"
+        );
+        assert!(text.ends_with(" count=2\n"), "{text:?}");
+    }
 
     #[test]
     fn what_gets_through() {
