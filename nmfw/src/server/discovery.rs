@@ -287,11 +287,11 @@ pub(crate) fn subjects(instance: &Instance) -> Vec<String> {
     Verb::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Answers to one verb: 500 a second after the first 1,024. A question is much smaller than its answer, so
+/// Answers to one verb: 500 a second after the first 512. A question is much smaller than its answer, so
 /// that without a bound it would be a means to flood others; clients that wait for a service ask again.
 const ANSWERS: Pace = Pace {
     interval: Some(Duration::from_millis(2)),
-    burst: 1024,
+    burst: 512,
 };
 
 /// How many questions are answered in a time.
@@ -376,8 +376,8 @@ mod tests {
     fn a_flood_of_one_verb_leaves_the_others_their_answers() {
         let (mut budgets, now) = (Budgets::default(), Instant::now());
         let mut answered = |verb, now| (0..5000).filter(|_| budgets.take(verb, now)).count();
-        assert_eq!(answered(Verb::Stats, now), 1024);
-        assert_eq!(answered(Verb::Info, now), 1024);
+        assert_eq!(answered(Verb::Stats, now), 512);
+        assert_eq!(answered(Verb::Info, now), 512);
         let later = now + Duration::from_secs(1);
         assert_eq!(answered(Verb::Stats, later), 500);
     }
@@ -400,9 +400,7 @@ mod tests {
         let instance = Instance::new(service, None, lifecycle).unwrap();
         let status = Status::internal("x".repeat(400));
         for endpoint in &instance.endpoints {
-            endpoint
-                .stats
-                .record(Err(&status), std::time::Duration::ZERO);
+            endpoint.stats.record(Err(&status), Duration::ZERO);
         }
         instance
     }

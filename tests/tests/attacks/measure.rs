@@ -113,7 +113,7 @@ const MOST_BYTES: f64 = 20.0;
 const MOST_LOG: f64 = 1e6;
 
 /// Lines of log that an attack may cause, however short it is.
-const FEW_LINES: usize = 50;
+const FEW_LINES: usize = 300;
 
 /// Answers of handshakes and the like are no amplification.
 const FEW_BYTES: u64 = 64 * 1024;
