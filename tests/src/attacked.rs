@@ -47,6 +47,8 @@ pub enum Role {
     Callers {
         /// The subject of the hostile service.
         hostile: Option<String>,
+        /// The number of the first call.
+        first: u64,
     },
 }
 

@@ -5,17 +5,25 @@
 //! digits after the point. An answer over the NATS server's `max_payload` would not be sent at all, so
 //! that it is shortened, within the schema.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subscriber, client::PublishErrorKind};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     health::Health,
     instance::{Endpoint, Instance},
 };
-use crate::{Error, escape::Escaped, headers, log_limit::LogLimit, reply_subject, subject};
+use crate::{
+    Error,
+    escape::Escaped,
+    headers,
+    log_limit::LogLimit,
+    reply_subject, subject,
+    token_bucket::{Bucket, Pace},
+};
 
 const QUEUE_GROUP_OF_NONE: &str = "";
 
@@ -279,6 +287,24 @@ pub(crate) fn subjects(instance: &Instance) -> Vec<String> {
     Verb::ALL.into_iter().flat_map(of).collect()
 }
 
+/// Answers to one verb: 500 a second after the first 512. A question is much smaller than its answer, so
+/// that without a bound it would be a means to flood others; clients that wait for a service ask again.
+const ANSWERS: Pace = Pace {
+    interval: Some(Duration::from_millis(2)),
+    burst: 512,
+};
+
+/// How many questions are answered in a time.
+#[derive(Debug, Default)]
+struct Budgets([Bucket; Verb::ALL.len()]);
+
+impl Budgets {
+    /// Whether a question of now is answered.
+    fn take(&mut self, verb: Verb, now: Instant) -> bool {
+        self.0[verb as usize].take(&ANSWERS, now)
+    }
+}
+
 /// Subscribes to all of discovery's subjects, and gives the task that answers on them until the
 /// instance drains.
 pub(crate) async fn responder(
@@ -293,10 +319,15 @@ pub(crate) async fn responder(
         }
     }
     let (instance, client) = (Arc::clone(instance), client.clone());
+    let mut budgets = Budgets::default();
     Ok(async move {
         let draining = instance.lifecycle.draining.clone();
         while let Some(Some((verb, message))) = draining.run_until_cancelled(requests.next()).await
         {
+            if !budgets.take(verb, Instant::now()) {
+                log_limited!(warn, ?verb, "discovery asks faster than it is answered");
+                continue;
+            }
             answer(&instance, &client, verb, message).await;
         }
     })
@@ -341,6 +372,16 @@ mod tests {
     };
     use crate::{MethodSpec, ServiceSpec, Status};
 
+    #[test]
+    fn a_flood_of_one_verb_leaves_the_others_their_answers() {
+        let (mut budgets, now) = (Budgets::default(), Instant::now());
+        let mut answered = |verb, now| (0..5000).filter(|_| budgets.take(verb, now)).count();
+        assert_eq!(answered(Verb::Stats, now), 512);
+        assert_eq!(answered(Verb::Info, now), 512);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(answered(Verb::Stats, later), 500);
+    }
+
     static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
         .name("calc")
         .subject("nmfw.calc")
@@ -359,9 +400,7 @@ mod tests {
         let instance = Instance::new(service, None, lifecycle).unwrap();
         let status = Status::internal("x".repeat(400));
         for endpoint in &instance.endpoints {
-            endpoint
-                .stats
-                .record(Err(&status), std::time::Duration::ZERO);
+            endpoint.stats.record(Err(&status), Duration::ZERO);
         }
         instance
     }

@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
     let lines = BufReader::new(tokio::io::stdin()).lines();
     match orders.role {
         Role::Service { monitor } => serve(&orders.url, monitor, lines).await,
-        Role::Callers { hostile } => call(&orders.url, hostile, lines).await,
+        Role::Callers { hostile, first } => call(&orders.url, hostile, first, lines).await,
     }
 }
 
@@ -66,7 +66,7 @@ fn say(what: &impl Serialize) -> Result<(), Error> {
 struct Runs(Arc<Mutex<Vec<u8>>>);
 
 /// No caller makes more calls than this; other numbers are those of an attacker.
-const MOST_CALLS: u64 = 1 << 24;
+const MOST_CALLS: u64 = 1 << 28;
 
 impl Runs {
     fn add(&self, number: u64) {
@@ -175,6 +175,7 @@ struct Callers {
 async fn call(
     url: &str,
     hostile: Option<String>,
+    first: u64,
     mut lines: Lines<BufReader<Stdin>>,
 ) -> Result<(), Error> {
     let nats = nmfw::connect(url).await?;
@@ -188,7 +189,7 @@ async fn call(
             let channel = channel.subject(subject);
             [channel.clone(), channel.multiplexed()].map(StreamsClient::new)
         }),
-        next: Arc::new(AtomicU64::new(1)),
+        next: Arc::new(AtomicU64::new(first)),
         goes: Arc::default(),
         in_flight: Arc::default(),
         hostile_calls: Arc::default(),

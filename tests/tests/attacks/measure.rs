@@ -113,7 +113,7 @@ const MOST_BYTES: f64 = 20.0;
 const MOST_LOG: f64 = 1e6;
 
 /// Lines of log that an attack may cause, however short it is.
-const FEW_LINES: usize = 50;
+const FEW_LINES: usize = 300;
 
 /// Answers of handshakes and the like are no amplification.
 const FEW_BYTES: u64 = 64 * 1024;
@@ -487,10 +487,14 @@ impl Figures {
             self.wrong
                 .push(format!("{} lines of log, such as {last:?}", self.log_lines));
         }
+        let wrong = &mut self.wrong;
+        let bytes = self.received as f64 / self.sent.max(1) as f64;
+        if bytes > MOST_BYTES && self.received > FEW_BYTES && !attack.is_answered {
+            wrong.push(format!("{bytes:.0} bytes sent for each byte"));
+        }
         if !plan.compares {
             return;
         }
-        let wrong = &mut self.wrong;
         if let Some((calls, kind)) = &self.calls
             && *calls < LEAST_CALLS
         {
@@ -503,10 +507,6 @@ impl Figures {
         }
         if self.held > MOST_MEMORY {
             wrong.push(format!("{} MiB held", self.held >> 20));
-        }
-        let bytes = self.received as f64 / self.sent.max(1) as f64;
-        if bytes > MOST_BYTES && self.received > FEW_BYTES && !attack.is_answered {
-            wrong.push(format!("{bytes:.0} bytes sent for each byte"));
         }
         if self.log > MOST_LOG {
             let (log, last) = (self.log / 1e6, &self.last_line);

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -29,6 +30,9 @@ pub(crate) const HOSTILE: &str = "test.hostile";
 
 /// Where a busy peer publishes that concerns nobody else.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
+
+/// More than callers make: others' numbers begin there.
+const CALLS: u64 = 1 << 20;
 
 #[derive(Debug)]
 enum Running {
@@ -113,9 +117,11 @@ fn url(target: &Target, user: &str) -> String {
 }
 
 async fn callers(target: &Target, folder: &TempDir) -> Result<Process, Failure> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     let orders = Orders {
         role: Role::Callers {
             hostile: Some(HOSTILE.to_owned()),
+            first: NEXT.fetch_add(CALLS, Ordering::Relaxed),
         },
         url: url(target, "caller"),
         log: folder.path().join("callers"),

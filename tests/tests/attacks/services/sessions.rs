@@ -47,7 +47,8 @@ pub(super) const ATTACKS: &[Attack] = &[
             session.raw(peer, &packets::packet(2 + n % 60, 0, &[]))
         })
     }),
-    attack("close-forged", close_forged).short(),
+    // What it reads in inboxes is not sent for it.
+    attack("close-forged", close_forged).answered().short(),
 ];
 
 /// Does something in a session again and again, and opens another one when it has ended.
