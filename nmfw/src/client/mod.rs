@@ -11,6 +11,9 @@ mod multiplexed;
 mod nats;
 mod per_method;
 mod rate_limit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod ready;
+#[cfg(not(any(test, fuzzing)))]
 mod ready;
 mod replies;
 mod requests;
@@ -18,12 +21,7 @@ mod retry;
 mod send_budget;
 mod transport;
 
-pub(crate) use self::{
-    apart::Apart,
-    rate_limit::{Bucket, Pace},
-    replies::Replies,
-    transport::Transport,
-};
+pub(crate) use self::{apart::Apart, replies::Replies, transport::Transport};
 pub use self::{
     call::{Answer, Call},
     channel::Channel,

@@ -38,7 +38,7 @@ use super::multiplexed::Mailbox;
 use crate::driver::Answers;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
-    connection::Refusals, log_limit::LogLimit, session::Secrets,
+    connection::Refusals, escape::Escaped, log_limit::LogLimit, session::Secrets,
 };
 
 /// Gives each reply to the call that waits for it.
@@ -175,7 +175,9 @@ impl Shared {
             return;
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
-            tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+            );
             return;
         };
         let ack = StreamAck::of(&message);

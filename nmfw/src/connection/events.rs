@@ -13,6 +13,7 @@ use super::event::ConnectionEvent;
 use super::refusal::Refusal;
 use super::server_message::ServerMessage;
 use super::violation::Violation;
+use crate::escape::Escaped;
 use crate::metrics;
 
 /// How many events a receiver may be behind before it loses the oldest.
@@ -216,16 +217,16 @@ impl EventHub {
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
-                    tracing::info!(target: LOG, servers, epoch, "connected again");
+                    log_limited!(target: LOG, info, servers, epoch, "connected again");
                 }
                 self.emit(ConnectionEvent::Connected);
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
                 if self.is_moving() {
-                    tracing::debug!(target: LOG, servers, "moving to another server");
+                    log_limited!(target: LOG, debug, servers, "moving to another server");
                 } else {
-                    tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                    log_limited!(target: LOG, warn, servers, "connection lost, reconnecting");
                 }
                 self.emit(ConnectionEvent::Disconnected);
             }
@@ -267,27 +268,36 @@ impl EventHub {
         let servers = self.servers.as_str();
         let event = match ServerMessage::parse(text) {
             ServerMessage::Violation(Violation::Publish { subject }) => {
-                tracing::error!(target: LOG, servers, subject, "publishing is not permitted");
+                log_limited!(
+                    target: LOG, error, servers, subject = %Escaped::new(&subject),
+                    "publishing is not permitted"
+                );
                 ConnectionEvent::PublishDenied { subject }
             }
             ServerMessage::Violation(Violation::Reply { reply }) => {
-                tracing::error!(target: LOG, servers, reply, "this reply subject is not permitted");
+                log_limited!(
+                    target: LOG, error, servers, reply = %Escaped::new(&reply),
+                    "this reply subject is not permitted"
+                );
                 ConnectionEvent::ReplyDenied { reply }
             }
             ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
-                tracing::error!(
-                    target: LOG, servers, subject, queue, "subscribing is not permitted"
+                log_limited!(
+                    target: LOG, error, servers, subject = %Escaped::new(&subject), queue,
+                    "subscribing is not permitted"
                 );
                 ConnectionEvent::SubscribeDenied { subject, queue }
             }
             ServerMessage::TooManySubscriptions => {
-                tracing::error!(target: LOG, servers, error = text, "a subscription was refused");
+                log_limited!(
+                    target: LOG, error, servers, error = %Escaped::new(text),
+                    "a subscription was refused"
+                );
                 let error = text.to_owned();
                 ConnectionEvent::TooManySubscriptions { error }
             }
             ServerMessage::PayloadTooLarge => {
-                tracing::error!(
-                    target: LOG, servers, error = text,
+                log_limited!(target: LOG, error, servers, error = %Escaped::new(text),
                     "the server takes less than the max_payload that it announced: a quarter of it is \
                      taken for the largest payload from now on"
                 );
@@ -303,7 +313,10 @@ impl EventHub {
                 if meaning == ServerMessage::Closing {
                     self.refusal.set(text);
                 }
-                tracing::error!(target: LOG, servers, error = text, "the server reports an error");
+                log_limited!(
+                    target: LOG, error, servers, error = %Escaped::new(text),
+                    "the server reports an error"
+                );
                 ConnectionEvent::ServerError(text.to_owned())
             }
         };

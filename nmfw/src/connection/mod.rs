@@ -6,6 +6,8 @@ mod environment;
 mod establish;
 mod event;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod options;
 mod refusal;
 mod relocation;

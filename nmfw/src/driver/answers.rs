@@ -12,9 +12,9 @@ use futures_util::FutureExt;
 use tokio::{task::unconstrained, time::Instant};
 
 use crate::{
-    client::{Bucket, Pace},
     log_limit::LogLimit,
     metrics,
+    token_bucket::{Bucket, Pace},
 };
 
 /// Answers of a service's instance, or of a client's connection: enough for as many sessions as there may

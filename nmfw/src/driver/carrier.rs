@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 use crate::{
     Connection, Status,
     deadline::within,
+    escape::Escaped,
     reply_subject::{self, MAPPED},
     session::Transmit,
 };
@@ -137,7 +138,10 @@ impl Carrier {
                 })
             }
             None => {
-                tracing::debug!(peer = %self.peer, "a packet waits for the connection to come back");
+                log_limited!(
+                    debug, peer = %Escaped::new(&self.peer),
+                    "a packet waits for the connection to come back"
+                );
                 Ok(false)
             }
         }

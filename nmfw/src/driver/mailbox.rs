@@ -2,7 +2,10 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_nats::{Message, StatusCode, Subject};
@@ -27,6 +30,9 @@ const MAX_DENIED: usize = 64;
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
+    /// What applications have taken of streams that are over, of which the session's task is to know
+    /// when it wakes up for something else.
+    untold: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -115,6 +121,7 @@ impl<C> Mailbox<C> {
                 is_over: false,
             }),
             bell: Notify::new(),
+            untold: AtomicU64::new(0),
         }
     }
 
@@ -156,6 +163,19 @@ impl<C> Mailbox<C> {
         };
         self.ring(rings);
         Ok(())
+    }
+
+    /// So much of a stream that is over was taken.
+    pub(super) fn untold(&self, cost: u64) {
+        self.untold.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    /// What was taken since the last time.
+    pub(super) fn take_untold(&self) -> u64 {
+        match self.untold.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.untold.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// How much waits.

@@ -102,6 +102,7 @@ pub(crate) async fn drive<S: Side>(
     let open = metrics::OpenSession::new(session.is_server());
     loop {
         mailbox.take(&mut batch);
+        session.release(mailbox.take_untold());
         let now = Instant::now();
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
@@ -198,7 +199,7 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
     while let Some(transmit) = session.poll_transmit(Instant::now()) {
         if let Err(status) = carrier.publish(transmit).await {
-            return tracing::debug!(%status, "a session was ended without a word");
+            return log_limited!(debug, %status, "a session was ended without a word");
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use self::{
     policies::{CircuitMetrics, HedgeMetrics, RateLimitMetrics},
     process::{
         OpenSession, answer_dropped, message_dropped, reconnected, register, reply_subject_refused,
+        session_evicted, session_refused,
     },
     server::MethodMetrics,
 };

@@ -45,6 +45,10 @@ metrics! {
         "Calls that have ended, by their code";
     SERVER_NOT_STARTED = "nmfw_server_not_started_total", Counter,
         "Calls that were answered as not started, for the client to send them elsewhere";
+    SERVER_DISPLACED = "nmfw_server_displaced_total", Counter,
+        "Calls that waited for their turn and made room for a client with fewer calls waiting";
+    SERVER_STALLED = "nmfw_server_stalled_streams_total", Counter,
+        "Streams that were ended as they did not go on while other calls had no place";
     SERVER_RECEIVED_BYTES = "nmfw_server_received_bytes_total", Counter in Bytes,
         "Encoded requests";
     SERVER_SENT_BYTES = "nmfw_server_sent_bytes_total", Counter in Bytes,
@@ -95,6 +99,10 @@ metrics! {
         "Messages of streams of answers";
     SESSIONS = "nmfw_sessions", Gauge,
         "Sessions, with those that are opening";
+    SESSIONS_REFUSED = "nmfw_sessions_refused_total", Counter,
+        "Sessions that were not opened, as too many were open or asked for";
+    SESSIONS_EVICTED = "nmfw_sessions_evicted_total", Counter,
+        "Sessions that were ended so that others got their places";
     WINDOW_STALLS = "nmfw_session_window_stalls_total", Counter,
         "Times that a stream had to wait as the other side took nothing";
     RETRANSMISSIONS = "nmfw_session_retransmissions_total", Counter,

@@ -13,6 +13,8 @@ pub(crate) fn register() {
         _ = SessionMetrics::of(is_server);
     }
     _ = reconnects();
+    _ = sessions_refused();
+    _ = sessions_evicted();
     _ = dropped();
     _ = dropped_answers();
     _ = refused_replies();
@@ -94,6 +96,16 @@ pub(crate) fn reply_subject_refused() {
     refused_replies().increment(1);
 }
 
+/// Counts that a session was not opened, for want of room.
+pub(crate) fn session_refused() {
+    sessions_refused().increment(1);
+}
+
+/// Counts that a session was ended for others to have its place.
+pub(crate) fn session_evicted() {
+    sessions_evicted().increment(1);
+}
+
 /// Counts that a packet of a session that is not known got no answer.
 pub(crate) fn answer_dropped() {
     dropped_answers().increment(1);
@@ -102,6 +114,14 @@ pub(crate) fn answer_dropped() {
 // Seldom needed, and so asked for each time: the recorder may be younger than the connection.
 fn reconnects() -> Counter {
     metrics::counter!(names::RECONNECTS)
+}
+
+fn sessions_refused() -> Counter {
+    metrics::counter!(names::SESSIONS_REFUSED)
+}
+
+fn sessions_evicted() -> Counter {
+    metrics::counter!(names::SESSIONS_EVICTED)
 }
 
 fn dropped() -> Counter {

@@ -47,6 +47,8 @@ pub(super) mod kind {
 
 /// Flags of frames, in the upper three bits beside the type.
 pub(super) mod flag {
+    /// CALL: both sides have a small window on the stream at first.
+    pub(in super::super) const NARROW: u8 = 0x20;
     /// MESSAGE: more parts of this message follow.
     pub(in super::super) const MORE: u8 = 0x20;
     /// MESSAGE, ROW: the last of this direction.
@@ -97,6 +99,7 @@ impl Header {
         let frames = Frames {
             reader,
             numbered: header.seq > 0,
+            skipped: 0,
         };
         Ok((header, frames))
     }
@@ -151,6 +154,7 @@ pub(super) enum Body<'a> {
 pub(super) struct Frames<'a> {
     reader: Reader<'a>,
     numbered: bool,
+    skipped: u32,
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -159,7 +163,7 @@ impl<'a> Iterator for Frames<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.reader.is_empty() {
             match self.read() {
-                Ok(None) => {}
+                Ok(None) => self.skipped += 1,
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(malformed) => {
                     self.reader = Reader::new(&[]);
@@ -172,6 +176,11 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// How many frames of unknown types there were.
+    pub(super) fn skipped(&self) -> u32 {
+        self.skipped
+    }
+
     /// One frame; `None` if it is of a type that may be skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
@@ -184,6 +193,7 @@ impl<'a> Frames<'a> {
         let known_flags = match kind {
             kind::MESSAGE => flag::MORE | flag::END,
             kind::ROW => flag::END,
+            kind::CALL => flag::NARROW,
             kind::STATUS | kind::RESET | kind::CLOSE => flag::NOT_STARTED,
             _ => 0,
         };
@@ -195,7 +205,10 @@ impl<'a> Frames<'a> {
         let body = match kind {
             kind::OPEN => Body::Open(Hello::decode_open(body)?),
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
-            kind::CALL => Body::Call(Call::decode(body)?),
+            kind::CALL => {
+                let is_narrow = flags & flag::NARROW != 0;
+                Body::Call(Call::decode(body)?.narrow(is_narrow))
+            }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,
             kind::HEADERS => Body::Headers(RawMetadata::check(body)?),

@@ -16,6 +16,9 @@ pub(super) const MIN_PACKET: u64 = 1024;
 /// The smallest window of a stream: what is lost to rounding must leave room for progress.
 pub(super) const MIN_STREAM_WINDOW: u64 = 4096;
 
+/// The window of a narrow stream, unless that of others is smaller still.
+pub(super) const NARROW_WINDOW: u64 = 8192;
+
 /// A service has fewer methods than this; a list of more is made to waste memory.
 const MAX_METHODS: usize = 4096;
 
@@ -34,6 +37,8 @@ pub(super) struct Hello {
     pub(super) heartbeat: Duration,
     /// Streams that may be open at a time. Zero from a client, on which none can be opened.
     pub(super) max_streams: u64,
+    /// How many of them may be wide. Zero if it is not said, as by a client.
+    pub(super) wide_streams: u64,
     /// The service's instance; empty from a client.
     pub(super) instance: String,
     /// What can be called in this session. Empty if the list is too long for a packet.
@@ -56,6 +61,7 @@ mod field {
     pub(super) const SERVER: u64 = 9;
     pub(super) const CLUSTER: u64 = 10;
     pub(super) const SECRET: u64 = 11;
+    pub(super) const WIDE_STREAMS: u64 = 12;
 }
 
 impl Hello {
@@ -97,6 +103,11 @@ impl Hello {
         if let Some(secret) = &self.secret {
             put_bytes_field(&mut out, field::SECRET, secret.as_bytes());
         }
+        if self.wide_streams > 0 {
+            put_field(&mut out, field::WIDE_STREAMS, |out| {
+                put_varint(out, self.wide_streams);
+            });
+        }
         out
     }
 
@@ -117,6 +128,7 @@ impl Hello {
             max_message: 0,
             heartbeat: Duration::ZERO,
             max_streams: 0,
+            wide_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
             site: Site::default(),
@@ -132,6 +144,7 @@ impl Hello {
                 field::MAX_MESSAGE => hello.max_message = value.varint()?,
                 field::HEARTBEAT => hello.heartbeat = Duration::from_millis(value.varint()?),
                 field::MAX_STREAMS => hello.max_streams = value.varint()?,
+                field::WIDE_STREAMS => hello.wide_streams = value.varint()?,
                 field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
                 field::METHODS => {
                     while !value.is_empty() {

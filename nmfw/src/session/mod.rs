@@ -13,6 +13,8 @@
 
 mod assembly;
 mod body;
+mod bucket;
+mod budget;
 mod buffers;
 mod config;
 mod event;
@@ -29,6 +31,7 @@ mod receiving;
 mod row;
 mod sending;
 mod site;
+mod strain;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -41,21 +44,23 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-#[cfg(fuzzing)]
-pub use self::tests::fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
+    budget::Budget,
     config::Agreed,
     frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
     proof::Keys,
+    strain::Strain,
     stream::Stream,
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
-    config::{Config, STREAM_WINDOW},
+    config::{Config, MAX_MESSAGE, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
     forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
@@ -86,11 +91,17 @@ pub(crate) struct Session {
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
+    /// How many of `streams` are wide, and how many may be.
+    wide: usize,
+    wide_limit: usize,
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
     /// (`Stream::queued`).
     ready: VecDeque<u64>,
+    /// Streams that had nothing to send and found no room for it. Each is there at most once
+    /// (`Stream::is_starved`).
+    starved: VecDeque<u64>,
     /// How many of `ready` are not in `streams` any more. They are looked for when they are more
     /// than the others: to do so each time that a stream ends would be much work, for which peers
     /// could ask with few bytes.
@@ -101,6 +112,10 @@ pub(crate) struct Session {
     turns: Turns,
     /// Of a client, the streams that have a single answer, for which a caller waits.
     waiting: usize,
+    /// What is kept for the peer.
+    budget: Budget,
+    /// What the peer has this side do for nothing.
+    strain: Strain,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -172,6 +187,7 @@ impl Session {
         names.sort_unstable_by_key(|(_, method)| method.index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
+            wide_streams: config.wide_streams().into(),
             instance,
             methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
             site: config.site.clone(),
@@ -192,6 +208,8 @@ impl Session {
             own_window: hello.packet_window,
             peer_window: 0,
             life: Life::new(&config, now),
+            budget: Budget::new(&config, is_server, now),
+            wide_limit: config.wide_streams() as usize,
             config,
             methods: Arc::default(),
             keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
@@ -200,12 +218,15 @@ impl Session {
             is_server,
             state: State::Opening,
             streams: StreamMap::default(),
+            wide: 0,
             highest: 0,
             ready: VecDeque::new(),
+            starved: VecDeque::new(),
             stale: 0,
             late_credit: 0,
             turns: Turns::default(),
             waiting: 0,
+            strain: Strain::default(),
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -234,6 +255,7 @@ impl Session {
                 .into_iter()
                 .flatten()
                 .chain([self.life.timeout(self.waiting > 0)])
+                .chain(self.budget.timeout())
                 .min(),
         }
     }
@@ -244,6 +266,9 @@ impl Session {
             return;
         }
         if let Some(status) = self.life.death(now) {
+            return self.fail(status);
+        }
+        if let Some(status) = self.budget.handle_timeout(now) {
             return self.fail(status);
         }
         if self.state == State::Open {
@@ -355,6 +380,12 @@ impl Session {
         self.counts.dropped += packets;
     }
 
+    /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
+    pub(crate) fn sent(&self, stream: StreamId) -> u64 {
+        let stream = self.streams.get(&stream.0);
+        stream.map_or(0, |stream| stream.sending.spent())
+    }
+
     /// What has happened since the last time.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
@@ -393,7 +424,12 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.budget.forget(stream);
+        if stream.is_starved {
+            self.starved.retain(|other| *other != id);
+        }
         self.waiting -= usize::from(is_single && !self.is_server);
+        self.wide -= usize::from(!stream.is_narrow);
         self.streams.forget(&id);
         if was_queued {
             self.stale += 1;
@@ -457,6 +493,9 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
+        self.wide = 0;
+        self.budget.clear();
+        self.starved = VecDeque::new();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

@@ -14,6 +14,7 @@ use super::{
     proof::Keys,
     receiving::Part,
     row::{Row, Tally},
+    sending::MIN_PART,
     stream::cost,
     wire::Malformed,
 };
@@ -67,6 +68,10 @@ impl Session {
             } else {
                 Status::internal(text)
             });
+        } else if let Some(status) = self.strain.excess()
+            && self.state == State::Open
+        {
+            self.fail(status);
         }
         true
     }
@@ -147,9 +152,14 @@ impl Session {
         let max_streams = if self.is_server {
             self.hello.max_streams
         } else {
-            peer.max_streams
+            // Each that is open may bring a window.
+            peer.max_streams.min(self.config.max_streams.into())
         };
         self.agreed = Agreed::new(&self.hello, &peer, max_streams);
+        if !self.is_server && peer.wide_streams > 0 {
+            let most = usize::try_from(peer.wide_streams).unwrap_or(usize::MAX);
+            self.wide_limit = self.wide_limit.min(most);
+        }
         self.peer_window = peer.packet_window;
         self.fit_windows();
         self.life.set_heartbeat(self.agreed.heartbeat);
@@ -176,10 +186,15 @@ impl Session {
         }
         let (header, frames) = Header::decode(content)?;
         self.life.heard(now);
-        self.outbound
+        let is_taken = self
+            .outbound
             .on_ack(header.ack, now)
             .map_err(|_| Malformed("a packet is acknowledged that was never sent"))?;
+        if is_taken {
+            self.budget.on_taken(now);
+        }
         if header.go_back {
+            self.strain.on_nothing(now);
             self.outbound.on_go_back(header.ack, now);
         }
         if header.seq > 0 {
@@ -187,6 +202,7 @@ impl Session {
             match self.inbound.on_numbered(header.seq, now) {
                 Arrival::Take => {}
                 Arrival::Drop => {
+                    self.strain.on_nothing(now);
                     self.life.confirmed();
                     return Ok(());
                 }
@@ -200,36 +216,46 @@ impl Session {
         &mut self,
         now: Instant,
         packet: &Bytes,
-        frames: Frames<'_>,
+        mut frames: Frames<'_>,
     ) -> Result<(), Malformed> {
-        for frame in frames {
+        let mut is_empty = true;
+        for frame in frames.by_ref() {
+            is_empty = false;
             let Frame { stream: id, body } = frame?;
             match body {
                 Body::Message { part, more, end } => {
+                    if more && part.len() < MIN_PART {
+                        self.strain.on_nothing(now);
+                    }
                     self.on_message(packet, id, (part, more, end))?;
                 }
                 Body::Row { row, tally, end } => self.on_row(packet, id, (row, tally, end))?,
                 Body::Call(call) => self.on_call(now, id, call)?,
                 Body::Headers(metadata) => self.on_headers(id, metadata)?,
-                Body::End => self.on_end(id)?,
+                Body::End => self.on_end(now, id)?,
                 Body::Status(status) => self.on_status(id, status)?,
-                Body::Reset(status) => self.on_reset(id, status)?,
+                Body::Reset(status) => self.on_reset(now, id, status)?,
                 Body::Window(0) => return Err(Malformed("a window of zero")),
                 Body::Window(packets) if id == 0 => {
                     self.peer_window = packets;
                     self.fit_windows();
                 }
                 Body::Window(limit) => {
-                    if let Some(stream) = self.stream(id)? {
-                        stream.sending.on_window(limit);
+                    let stream = self.stream(id)?;
+                    if stream.is_some_and(|stream| stream.sending.on_window(limit)) {
+                        self.budget.on_taken(now);
                         self.wake(id);
+                    } else {
+                        self.strain.on_nothing(now);
                     }
                 }
                 Body::Ping { last_sent, .. } => {
+                    self.strain.on_nothing(now);
                     self.due.pong = true;
                     self.inbound.on_last_sent(last_sent, now);
                 }
                 Body::Pong { last_sent } => {
+                    self.strain.on_nothing(now);
                     self.life.on_pong(now);
                     self.inbound.on_last_sent(last_sent, now);
                 }
@@ -241,6 +267,11 @@ impl Session {
             if self.state == State::Closed {
                 break;
             }
+        }
+        // An acknowledgement, or frames of types that are skipped.
+        if is_empty || frames.skipped() > 0 {
+            let count = frames.skipped().max(1);
+            self.strain.on_nothings(count, now);
         }
         self.life.confirmed();
         Ok(())
@@ -275,17 +306,39 @@ impl Session {
         if self.streams.len() >= self.agreed.max_streams {
             return Err(Malformed("more streams than agreed"));
         }
+        let is_narrow = call.is_narrow;
+        if !is_narrow && self.wide >= self.wide_limit {
+            return Err(Malformed("more wide streams than agreed"));
+        }
         let outcome = call.into_head(&self.methods, &mut self.last_version, now);
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
-        self.streams.insert(id, self.new_stream(is_single));
+        let outcome = outcome.and_then(|(method, head)| {
+            // Others start at once, and so have it taken.
+            let cost = if is_single { head.cost() } else { 0 };
+            self.budget.check_answers(now)?;
+            self.budget
+                .check_unread(self.config.first_window(is_narrow))?;
+            self.budget.add_head(cost)?;
+            Ok((method.index, head, cost))
+        });
+        let mut state = self.new_stream(is_single, is_narrow);
+        self.wide += usize::from(!is_narrow);
         let stream = StreamId(id);
         match outcome {
-            Ok((method, head)) => self.events.push_back(Event::Call {
-                stream,
-                method: method.index,
-                head,
-            }),
-            Err(status) => self.reset(stream, &status.not_started()),
+            Ok((method, head, cost)) => {
+                state.head = cost;
+                self.streams.insert(id, state);
+                self.events.push_back(Event::Call {
+                    stream,
+                    method,
+                    head,
+                });
+            }
+            Err(status) => {
+                self.strain.on_useless_call(now);
+                self.streams.insert(id, state);
+                self.reset(stream, &status.not_started());
+            }
         }
         Ok(())
     }
@@ -317,7 +370,12 @@ impl Session {
         let Some(stream) = self.stream(id)? else {
             return self.on_late(cost(part.len(), more));
         };
-        let message = match stream.receiving.on_part(part, more, end, max_message)? {
+        let outcome = stream.receiving.on_part(part, more, end, max_message)?;
+        if matches!(outcome, Part::Whole | Part::Last(_)) {
+            let head = std::mem::take(&mut stream.head);
+            self.budget.remove_head(head);
+        }
+        let message = match outcome {
             Part::Whole if end => Some(last_of(packet, part)),
             Part::Whole => Some(taken_out(packet, part)),
             Part::Last(message) => {
@@ -375,11 +433,18 @@ impl Session {
         Ok(())
     }
 
-    fn on_end(&mut self, id: u64) -> Result<(), Malformed> {
-        if let Some(stream) = self.stream(id)? {
-            stream.receiving.on_end()?;
-            self.ended_by_peer(id);
+    fn on_end(&mut self, now: Instant, id: u64) -> Result<(), Malformed> {
+        let Some(stream) = self.stream(id)? else {
+            self.strain.on_nothing(now);
+            return Ok(());
+        };
+        stream.receiving.on_end()?;
+        // Its message never came.
+        let is_useless = stream.head > 0;
+        if is_useless {
+            self.strain.on_useless_call(now);
         }
+        self.ended_by_peer(id);
         Ok(())
     }
 
@@ -398,20 +463,27 @@ impl Session {
         self.only_from_service()?;
         if let Some(stream) = self.stream(id)? {
             stream.receiving.on_end()?;
-            self.finish_stream(id, status.into_end());
+            self.finish_stream(id, status.bounded().into_end());
         }
         Ok(())
     }
 
-    fn on_reset(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
-        if let Some(stream) = self.stream(id)? {
-            stream.receiving.on_reset();
-            let status = match status.into_outcome() {
-                Ok(_) => Status::cancelled("the peer ended the call"),
-                Err(status) => status,
-            };
-            self.finish_stream(id, Err(status));
+    fn on_reset(&mut self, now: Instant, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
+        let Some(stream) = self.stream(id)? else {
+            self.strain.on_nothing(now);
+            return Ok(());
+        };
+        stream.receiving.on_reset();
+        let is_answered = stream.sending.has_begun();
+        // A service resets no more calls than its client makes.
+        if self.is_server && !is_answered {
+            self.strain.on_reset(now);
         }
+        let status = match status.bounded().into_outcome() {
+            Ok(_) => Status::cancelled("the peer ended the call"),
+            Err(status) => status,
+        };
+        self.finish_stream(id, Err(status));
         Ok(())
     }
 

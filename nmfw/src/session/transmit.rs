@@ -22,6 +22,8 @@ impl Session {
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         // Often enough: a peer that is there is heard of in each of its heartbeats.
         self.outbound.buffers().handle_time(now);
+        self.feed_starved();
+        self.give_turns();
         if self.due.hello {
             self.due.hello = false;
             return Some(Transmit {
@@ -190,7 +192,9 @@ impl Session {
                 continue;
             };
             let before = packet.len();
-            let turn = stream.write(id, packet, alone, now);
+            let turn = self
+                .budget
+                .change(stream, |stream| stream.write(id, packet, alone, now));
             stream.queued = matches!(turn, Turn::More | Turn::Full);
             let is_writable = stream.wants_writable
                 && !stream.sending.is_closed()
@@ -216,6 +220,7 @@ impl Session {
                     return;
                 }
                 Turn::Done => {
+                    self.strain.on_answer();
                     self.remove(id);
                 }
             }

@@ -17,7 +17,7 @@ impl Calls {
         let doubt = session.doubt(now);
         if doubt != self.doubt {
             self.doubt = doubt;
-            tracing::debug!(?doubt, "whether the service of a session is there");
+            log_limited!(debug, ?doubt, "whether the service of a session is there");
             if let Some(handle) = self.handle.upgrade() {
                 handle.doubt(doubt);
             }
@@ -55,7 +55,7 @@ impl Calls {
         let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
         for stream in lost {
             let status = session.give_up(stream);
-            self.finish(stream, Err(status));
+            self.finish(session, stream, Err(status));
         }
     }
 }

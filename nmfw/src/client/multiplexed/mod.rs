@@ -184,7 +184,7 @@ struct Opening {
 impl Opening {
     async fn run(mut self, config: crate::session::Config) {
         if let Err(status) = self.carry(config).await {
-            tracing::debug!(open = self.scope.open(), %status, "no session");
+            log_limited!(debug, open = self.scope.open(), %status, "no session");
             self.calls.fail(status);
         }
     }

@@ -27,7 +27,7 @@ impl Shared {
         if let Some(answer) = answer_of_client(secret, &message.payload)
             && reply_subject::admits_session("a packet of a session that is over", &service)
         {
-            tracing::debug!(subject = %message.subject, "a packet of a session that is over");
+            log_limited!(debug, subject = %message.subject, "a packet of a session that is over");
             self.answers.send(&self.client, service, answer);
         }
     }

@@ -187,6 +187,7 @@ fn open() -> Hello {
         max_message: 67_108_864,
         heartbeat: Duration::from_secs(10),
         max_streams: 0,
+        wide_streams: 0,
         instance: String::new(),
         methods: Vec::new(),
         site: Site::default(),
@@ -198,6 +199,7 @@ fn accept() -> Hello {
     Hello {
         secret: None,
         max_streams: 1024,
+        wide_streams: 16,
         instance: "I1".to_owned(),
         methods: vec!["Add".into(), "Sum".into()],
         site: Site::new("NA1", "eu"),

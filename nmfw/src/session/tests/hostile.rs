@@ -117,7 +117,8 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
                     (true, _) => METHOD,
                 };
                 body.extend_from_slice(&head(method).encode());
-                put_frame(&mut out, stream, kind::CALL, &body);
+                let flags = if stream > 8 { flag::NARROW } else { 0 };
+                put_frame(&mut out, stream, kind::CALL | flags, &body);
             }
             Frame::Message(stream, len, flags) => {
                 let flags = [0, flag::MORE, flag::END, flag::MORE][usize::from(flags)];
@@ -427,7 +428,7 @@ fn many_refused_calls_that_are_reset() {
     };
     session.hear(now, write(&packet(calls(1..1024, false)), 1));
     check(&session);
-    for seq in 2..20 {
+    for seq in 2..5 {
         let first = seq * 1024;
         let packet = packet(calls(first..first + 1024, true));
         session.hear(now, write(&packet, seq));

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod assembly;
+mod budgets;
 #[cfg(test)]
 mod codec;
 #[cfg(test)]

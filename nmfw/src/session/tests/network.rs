@@ -330,11 +330,18 @@ pub(super) fn check(session: &Session) {
         assert!(id <= session.highest);
     }
     session.check_turns();
+    session.check_budget();
     let single = session.streams.values();
     let single = single.filter(|stream| stream.receiving.is_single && !session.is_server);
     assert_eq!(single.count(), session.waiting);
     let windows = session.streams.values().map(|s| s.receiving.window());
     assert!(held <= windows.sum::<u64>() + 2 * session.hello.max_message);
+    let starved = session.streams.values().filter(|s| s.is_starved).count();
+    assert_eq!(session.starved.len(), starved);
+    for (id, stream) in session.streams.iter() {
+        let places = session.starved.iter().filter(|other| **other == id).count();
+        assert_eq!(places, usize::from(stream.is_starved), "{id}");
+    }
     let is_stale = |id: &&u64| !session.streams.contains_key(id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);

@@ -66,17 +66,20 @@ fn config() -> impl Strategy<Value = Config> {
         1..9u32,
         4096..20_000u32,
         1024..6000usize,
-        1..6u32,
+        (1..6u32, 0..4u32),
         100..9000usize,
+        130_000..1_000_000u64,
     )
         .prop_map(
-            |(packet_window, stream_window, max_packet, max_streams, send_buffer)| Config {
+            |(packet_window, stream_window, max_packet, streams, send_buffer, memory)| Config {
                 packet_window,
                 stream_window,
                 max_packet,
                 max_message: 25_000,
-                max_streams,
+                max_streams: streams.0,
+                wide_streams: streams.1,
                 send_buffer,
+                memory,
                 ..Config::default()
             },
         )

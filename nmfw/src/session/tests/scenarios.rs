@@ -22,7 +22,10 @@ pub(super) fn call(network: &mut Network) -> StreamId {
         .unwrap();
     network.run_ms(5);
     let events = network.take(SERVER);
-    assert!(matches!(&events[..], [Event::Call { stream, .. }] if *stream == id));
+    let mut calls = events
+        .iter()
+        .filter(|event| matches!(event, Event::Call { .. }));
+    assert!(matches!(calls.next(), Some(Event::Call { stream, .. }) if *stream == id));
     id
 }
 
@@ -628,10 +631,7 @@ fn the_smaller_of_both_holds() {
     ] {
         let network = Network::open(configs, 1);
         for side in &network.sides {
-            assert_eq!(
-                (side.agreed.max_packet, side.agreed.max_message),
-                (2000, 3000)
-            );
+            assert_eq!(side.agreed.max_packet, 2000);
             assert_eq!(side.peer_window.min(side.own_window), 2);
         }
     }

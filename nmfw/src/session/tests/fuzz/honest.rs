@@ -36,6 +36,8 @@ fn config(input: &mut Input<'_>) -> Config {
         max_packet: 1024 + input.below(5000) as usize,
         max_message: 25_000,
         max_streams: 1 + input.below(5) as u32,
+        wide_streams: input.below(5) as u32,
+        memory: 130_000 + input.below(1 << 20),
         send_buffer: 100 + input.below(9000) as usize,
         ..Config::default()
     }

@@ -70,6 +70,8 @@ impl Scene {
                 max_message: MAX_MESSAGE,
                 max_packet: [60_000, 1024, 3000][input.below(3) as usize],
                 max_streams: 3 + input.below(5) as u32,
+                wide_streams: input.below(5) as u32,
+                memory: 50_000 + input.below(1 << 20),
                 send_buffer: 10_000,
                 ..Config::default()
             }),
@@ -297,7 +299,8 @@ fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut Vec<u8>) {
             put_varint(&mut body, input.below(1000));
             let method = if which == 0 { "None" } else { METHOD };
             body.extend_from_slice(&head(method).encode());
-            put_frame(out, stream, kind::CALL, &body);
+            let flags = [0, flag::NARROW][usize::from(which > 2)];
+            put_frame(out, stream, kind::CALL | flags, &body);
         }
         6..8 => {
             let messages = vec![vec![0; input.below(100) as usize]; input.below(100) as usize];

@@ -24,8 +24,13 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Whether there is a token.
-    pub(super) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
+    pub(crate) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
         self.due(pace, 0, now).is_some_and(|at| at <= now)
+    }
+
+    /// Whether it is as if no token had ever been taken.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
     }
 
     /// Takes a token, if there is one.
@@ -40,7 +45,7 @@ impl Bucket {
 
     /// When there is a token for one that has so many others before it, all of which wait; `None` if
     /// never.
-    pub(super) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
+    pub(crate) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
         let interval = pace.interval?;
         let to_full = self
             .full_at
