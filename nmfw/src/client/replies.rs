@@ -399,7 +399,12 @@ async fn read(
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
                     inbox.reconnected();
-                    shared.each_session(|session| session.mailbox.reconnected(epoch));
+                    shared.each_session(|session| {
+                        // Others were begun since, and have lost nothing.
+                        if session.epoch < epoch {
+                            session.mailbox.reconnected(epoch);
+                        }
+                    });
                 }
             }
         }

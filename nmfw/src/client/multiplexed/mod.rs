@@ -193,6 +193,7 @@ impl Opening {
         let replies = self.connection.replies().await?;
         let mailbox = Arc::clone(&self.mailbox);
         let inbox = SessionInbox::register(Arc::clone(replies), mailbox)?;
+        self.calls.epoch = inbox.epoch();
         let own = Subject::from(inbox.subject());
         let open = Subject::from(self.scope.open());
         // On a method's subject requests arrive too, and look alike.

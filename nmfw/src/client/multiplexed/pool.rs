@@ -290,8 +290,7 @@ impl Pool {
         });
         if is_ours {
             let mailbox = Arc::clone(&handle.mailbox);
-            let epoch = self.connection.epoch();
-            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle), epoch);
+            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
             // It ends when the handle is dropped, which this pool holds.
             drop(handle);
             let opening = Opening {

@@ -57,15 +57,14 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// For a session that is opened in this life of the connection.
-    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>, epoch: u64) -> Self {
+    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
         Self {
             pool,
             handle,
             calls: StreamMap::default(),
             accepted: None,
             doubt: Doubt::No,
-            epoch,
+            epoch: 0,
             heard_in: 0,
             is_abandoned: false,
             has_gone_away: false,

@@ -36,6 +36,8 @@ impl Shared {
 /// A session, whose packets arrive under `<prefix>s.`.
 #[derive(Debug)]
 pub(super) struct SessionEntry {
+    /// The life of the connection in which it was registered.
+    pub(super) epoch: u64,
     pub(super) mailbox: Arc<Mailbox>,
 }
 
@@ -44,10 +46,13 @@ pub(crate) struct SessionInbox {
     replies: Arc<Replies>,
     /// Never that of another session.
     number: u64,
+    epoch: u64,
 }
 
 impl SessionInbox {
     pub(crate) fn register(replies: Arc<Replies>, mailbox: Arc<Mailbox>) -> Result<Self, Status> {
+        // Read before: a reconnect from here on is told.
+        let epoch = replies.shared.state.borrow().epoch;
         let number = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
@@ -55,14 +60,25 @@ impl SessionInbox {
             }
             calls.last_session += 1;
             let number = calls.last_session;
-            calls.sessions.insert(number, SessionEntry { mailbox });
+            calls
+                .sessions
+                .insert(number, SessionEntry { epoch, mailbox });
             number
         };
-        Ok(Self { replies, number })
+        Ok(Self {
+            replies,
+            number,
+            epoch,
+        })
     }
 
     pub(crate) fn subject(&self) -> String {
         format!("{}{SESSION}{:x}", self.replies.shared.prefix, self.number)
+    }
+
+    /// The life of the connection from which on the session is told of reconnects.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The secret of the session.
