@@ -26,12 +26,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// - Keys that end in `-bin` carry bytes, base64 on the wire, as in gRPC.
 /// - Keys that the protocols use themselves are reserved: `Nmfw`, `Nmfw-*`, `Nats-*`,
 ///   `Content-Type`, `traceparent`, `tracestate`.
-/// - There are at most 256 values, over all keys.
+/// - There are at most 256 values, over all keys, and their [size](Self::size) is at most
+///   [64 KiB](Self::MAX_SIZE). The NATS server's `max_payload`, which counts headers and body
+///   together, may allow for less.
 ///
-/// Whatever breaks these rules is refused with an error, never dropped or sent changed. Size is
-/// bounded by the NATS server's `max_payload`, which counts headers and body together. Their order
-/// is kept, also among keys. A call and an answer carry 256 values at most: a call with more fails
-/// with `INVALID_ARGUMENT`, an answer with more with `INTERNAL`.
+/// Whatever breaks these rules is refused with an error, never dropped or sent changed. The order of
+/// values is kept, also among keys. Merging counts neither values nor bytes: a call that carries too
+/// much then fails with `INVALID_ARGUMENT`, an answer with `INTERNAL`.
 ///
 /// ```
 /// # fn main() -> Result<(), nmfw::MetadataError> {
@@ -51,6 +52,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct Metadata {
     // A handful of entries at most in practice: a scan beats a map and keeps the order.
     entries: Vec<(Box<str>, MetadataValue)>,
+    /// The size of all entries.
+    size: usize,
 }
 
 /// A value of [`Metadata`].
@@ -62,16 +65,41 @@ pub enum MetadataValue {
     Binary(Bytes),
 }
 
+impl MetadataValue {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// How many values a call or an answer carries, whatever transports it. Each takes more memory than its bytes on the wire.
 pub(crate) const MAX_VALUES: usize = 256;
 
+/// What a value counts for beside its bytes and those of its key: about the memory that it takes. HTTP/2
+/// counts header fields in the same way.
+const VALUE_COST: usize = 32;
+
 impl Metadata {
+    /// The largest [size](Self::size) of the metadata of a call or an answer, in bytes: 64 KiB, on every
+    /// transport.
+    pub const MAX_SIZE: usize = 64 * 1024;
+
     /// Nothing; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
+            size: 0,
         }
+    }
+
+    /// Returns the size that [`Self::MAX_SIZE`] bounds: for each value, its bytes, those of its key, and
+    /// 32 more. Binary values count with their own bytes, not those of their base64.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
     }
 
     /// Sets the one value of a key, in place of any that it had.
@@ -130,16 +158,36 @@ impl Metadata {
         if self.entries.len() >= MAX_VALUES {
             return Err(MetadataError::new(&entry.0, Problem::TooMany));
         }
+        let size = self.size + entry_size(&entry);
+        if size > Self::MAX_SIZE {
+            return Err(MetadataError::new(&entry.0, Problem::TooLarge));
+        }
+        self.size = size;
         self.entries.push(entry);
         Ok(())
     }
 
-    /// Whether there are no more values than a call can have: merging does not count them.
-    pub(crate) fn check_len(&self) -> Result<(), MetadataError> {
-        match self.entries.get(MAX_VALUES) {
-            Some((key, _)) => Err(MetadataError::new(key, Problem::TooMany)),
-            None => Ok(()),
+    /// Checks that there is no more than a call can carry: merging counts neither values nor bytes.
+    pub(crate) fn check_size(&self) -> Result<(), MetadataError> {
+        if let Some((key, _)) = self.entries.get(MAX_VALUES) {
+            return Err(MetadataError::new(key, Problem::TooMany));
         }
+        if self.size > Self::MAX_SIZE {
+            let largest = self.entries.iter().max_by_key(|entry| entry_size(entry));
+            let key = largest.map_or("", |(key, _)| key);
+            return Err(MetadataError::new(key, Problem::TooLarge));
+        }
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.entries.retain(|entry| {
+            let is_kept = keep(&entry.0);
+            if !is_kept {
+                self.size -= entry_size(entry);
+            }
+            is_kept
+        });
     }
 
     /// The first text value of a key.
@@ -180,7 +228,7 @@ impl Metadata {
     /// Removes a key with all its values; tells whether it was there.
     pub fn remove(&mut self, key: &str) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|(k, _)| !k.eq_ignore_ascii_case(key));
+        self.retain(|k| !k.eq_ignore_ascii_case(key));
         self.entries.len() != before
     }
 
@@ -212,8 +260,9 @@ impl Metadata {
         if other.is_empty() {
             return;
         }
-        self.entries.retain(|(key, _)| !other.contains_key(key));
+        self.retain(|key| !other.contains_key(key));
         self.entries.extend(other.entries.iter().cloned());
+        self.size += other.size;
     }
 
     /// Whether there are names that differ, if only in case.
@@ -299,6 +348,7 @@ enum Problem {
     BinUnderText,
     NotBase64,
     TooMany,
+    TooLarge,
 }
 
 impl MetadataError {
@@ -332,12 +382,20 @@ impl fmt::Display for MetadataError {
             Problem::BinUnderText => "carries bytes and must end in -bin",
             Problem::NotBase64 => "has a value that is not base64",
             Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
+            Problem::TooLarge => {
+                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
+                 more for each value; send what is larger in a message"
+            }
         };
         write!(f, "metadata {:?} {problem}", self.key)
     }
 }
 
 impl std::error::Error for MetadataError {}
+
+fn entry_size((key, value): &(Box<str>, MetadataValue)) -> usize {
+    key.len() + value.len() + VALUE_COST
+}
 
 fn text_entry(key: &str, value: String) -> Result<(Box<str>, MetadataValue), MetadataError> {
     check_key(key)?;
@@ -454,11 +512,54 @@ mod tests {
         }
         // In place of another.
         metadata.insert("k0", "w").unwrap();
-        assert!(metadata.check_len().is_ok());
+        assert!(metadata.check_size().is_ok());
         let mut other = Metadata::new();
         other.insert("other", "v").unwrap();
         metadata.merge(&other);
-        assert_eq!(metadata.check_len().unwrap_err().key(), "other");
+        assert_eq!(metadata.check_size().unwrap_err().key(), "other");
+    }
+
+    #[test]
+    fn bytes_are_counted() {
+        let mut metadata = Metadata::new();
+        let room = Metadata::MAX_SIZE - VALUE_COST - "k".len();
+        let error = metadata.insert("k", "x".repeat(room + 1)).unwrap_err();
+        assert_eq!(error.problem, Problem::TooLarge);
+        metadata.insert("k", "x".repeat(room)).unwrap();
+        assert_eq!(metadata.size(), Metadata::MAX_SIZE);
+        for error in [
+            metadata.append("k", "").unwrap_err(),
+            metadata.append_bin("k-bin", vec![]).unwrap_err(),
+            metadata.append_wire("k", "").unwrap_err(),
+        ] {
+            assert_eq!(error.problem, Problem::TooLarge);
+        }
+        // In place of another.
+        metadata.insert("k", "x").unwrap();
+        metadata.insert_bin("k-bin", vec![0; room / 2]).unwrap();
+        metadata.check_size().unwrap();
+        let mut other = Metadata::new();
+        other.insert("other", "x".repeat(room / 2)).unwrap();
+        metadata.merge(&other);
+        let all: usize = metadata.entries.iter().map(entry_size).sum();
+        assert_eq!(metadata.size(), all);
+        metadata.remove("OTHER");
+        metadata.remove("k-bin");
+        assert_eq!(metadata.size(), "kx".len() + VALUE_COST);
+    }
+
+    #[test]
+    fn what_merging_adds_is_counted_when_it_is_checked() {
+        let half = |key: &str| {
+            let mut metadata = Metadata::new();
+            metadata.insert(key, "x".repeat(40_000)).unwrap();
+            metadata
+        };
+        let mut metadata = half("a");
+        metadata.merge(&half("b"));
+        let error = metadata.check_size().unwrap_err();
+        assert_eq!(error.problem, Problem::TooLarge);
+        assert!(error.to_string().contains("64 KiB"), "{error}");
     }
 
     #[test]

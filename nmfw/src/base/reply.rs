@@ -15,6 +15,7 @@ use super::request::append_metadata;
 use crate::{
     Code, Deadline, Metadata, Status,
     body::Body,
+    escape::Escaped,
     headers::{self, NmfwHeader},
     metadata::MAX_VALUES,
     middleware::Response,
@@ -56,13 +57,15 @@ pub(crate) fn encode(
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
     let (status, mark) = match outcome {
         // Of a layer: handlers are told so before.
-        Ok(response) if response.metadata.len() > MAX_VALUES => {
-            let text = format!("the answer has more than {MAX_VALUES} values of metadata");
-            (Status::internal(text), None)
-        }
-        Ok(response) => match encode_ok(response, max_payload) {
-            Ok((headers, body)) => return (headers, body, Ok(())),
-            Err(status) => (status, Some(ANSWER_TOO_LARGE)),
+        Ok(response) => match response.metadata.check_size() {
+            Err(error) => {
+                let text = format!("the answer cannot be sent: {error}");
+                (Status::internal(text), None)
+            }
+            Ok(()) => match encode_ok(response, max_payload) {
+                Ok((headers, body)) => return (headers, body, Ok(())),
+                Err(status) => (status, Some(ANSWER_TOO_LARGE)),
+            },
         },
         Err(status) => {
             let mark = status.is_not_started().then_some(NOT_STARTED);
@@ -122,11 +125,13 @@ fn encode_error(
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
     insert_metadata(&mut headers, status.metadata());
     let body = rpc.encode_to_vec();
-    if fits(&headers, &body) && status.metadata().check_len().is_ok() {
+    if fits(&headers, &body) && status.metadata().check_size().is_ok() {
         return (headers, body.into());
     }
     // Code and message still must.
-    tracing::warn!(%status, max_payload, "details and metadata of an error do not fit, left out");
+    log_limited!(
+        warn, %status, max_payload, "details and metadata of an error do not fit, left out"
+    );
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
     rpc.details.clear();
     let body = rpc.encode_to_vec();
@@ -209,12 +214,15 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
         if !headers::is_reserved(name) {
             for value in values {
                 if metadata.len() == MAX_VALUES {
-                    tracing::debug!(name, "skipped a header of a reply: there are too many");
+                    log_limited!(
+                        debug, name = %Escaped::new(name),
+                        "skipped a header of a reply: there are too many"
+                    );
                     break;
                 }
                 // A foreign service may send what is not metadata; its answer still counts.
                 if let Err(error) = metadata.append_wire(name, value.as_str()) {
-                    tracing::debug!(%error, "skipped a header of a reply");
+                    log_limited!(debug, %error, "skipped a header of a reply");
                 }
             }
         } else if name.eq_ignore_ascii_case("Nats-Service-Error") {

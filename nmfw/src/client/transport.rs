@@ -40,7 +40,7 @@ impl Transport {
 
     pub(super) async fn call(&self, request: Request) -> Result<Response, Status> {
         // Behind all layers, which may have added some.
-        if let Err(error) = request.metadata().check_len() {
+        if let Err(error) = request.metadata().check_size() {
             return Err(Status::from(error).not_started());
         }
         match self {

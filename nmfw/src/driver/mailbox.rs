@@ -2,7 +2,10 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_nats::{Message, StatusCode, Subject};
@@ -27,6 +30,9 @@ const MAX_DENIED: usize = 64;
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
+    /// What applications have taken of streams that are over, of which the session's task is to know
+    /// when it wakes up for something else.
+    untold: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -54,9 +60,12 @@ pub(crate) struct Signals {
     pub(crate) gave_up: bool,
     /// No new calls are wanted; the session may end when the present ones have.
     pub(crate) drain: bool,
-    pub(super) reconnected: bool,
+    /// The connection was lost and is back: its present life.
+    pub(crate) reconnected: Option<u64>,
     /// Subjects to which the NATS server does not let this side publish, each once.
     pub(super) denied: Vec<(String, Status)>,
+    /// Packets that were dropped, as too many waited.
+    pub(super) dropped: u64,
     /// Why the session is to end at once.
     pub(super) failure: Option<Status>,
 }
@@ -112,6 +121,7 @@ impl<C> Mailbox<C> {
                 is_over: false,
             }),
             bell: Notify::new(),
+            untold: AtomicU64::new(0),
         }
     }
 
@@ -124,7 +134,7 @@ impl<C> Mailbox<C> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A packet has come. More than the window allows end the session.
+    /// A packet has come. More than the window allows are dropped: they need not be the peer's.
     pub(crate) fn packet(&self, packet: Packet) {
         let rings = {
             let mut contents = self.contents();
@@ -132,9 +142,7 @@ impl<C> Mailbox<C> {
                 return;
             }
             if contents.batch.packets.len() >= contents.max_packets {
-                contents.batch.signals.failure.get_or_insert_with(|| {
-                    Status::internal("the peer broke the protocol: more packets than the window")
-                });
+                contents.batch.signals.dropped += 1;
             } else {
                 contents.batch.packets.push(packet);
             }
@@ -155,6 +163,19 @@ impl<C> Mailbox<C> {
         };
         self.ring(rings);
         Ok(())
+    }
+
+    /// So much of a stream that is over was taken.
+    pub(super) fn untold(&self, cost: u64) {
+        self.untold.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    /// What was taken since the last time.
+    pub(super) fn take_untold(&self) -> u64 {
+        match self.untold.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.untold.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// How much waits.
@@ -187,8 +208,8 @@ impl<C> Mailbox<C> {
         self.signal(|signals| signals.drain = true);
     }
 
-    pub(crate) fn reconnected(&self) {
-        self.signal(|signals| signals.reconnected = true);
+    pub(crate) fn reconnected(&self, epoch: u64) {
+        self.signal(|signals| signals.reconnected = Some(epoch));
     }
 
     /// The NATS server does not let this side publish to the subject. If that is where the packets
@@ -246,6 +267,24 @@ impl<C> Mailbox<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// They need not be the peer's, so that the session does not end for them.
+    #[test]
+    fn packets_beyond_the_window_are_dropped() {
+        let mailbox = Mailbox::<()>::new(8);
+        for _ in 0..max_packets(8) + 5 {
+            mailbox.packet(Packet {
+                payload: Bytes::new(),
+                reply: None,
+                is_no_responders: false,
+            });
+        }
+        let mut batch = Batch::default();
+        mailbox.take(&mut batch);
+        assert_eq!(batch.packets.len(), max_packets(8));
+        assert_eq!(batch.signals.dropped, 5);
+        assert!(batch.signals.failure.is_none());
+    }
 
     #[test]
     fn a_denial_does_not_hide_another() {

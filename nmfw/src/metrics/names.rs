@@ -107,10 +107,16 @@ metrics! {
         "Times that a stream had to wait as the other side took nothing";
     RETRANSMISSIONS = "nmfw_session_retransmissions_total", Counter,
         "Packets that were sent again, as some were lost";
+    DROPPED_PACKETS = "nmfw_session_dropped_packets_total", Counter,
+        "Packets that were dropped, as they did not prove to come from the peer, or too many waited";
+    DROPPED_ANSWERS = "nmfw_session_dropped_answers_total", Counter,
+        "Packets of sessions that are over that got no answer, as too many came";
     RECONNECTS = "nmfw_connection_reconnects_total", Counter,
         "Times that a connection to NATS was lost and is back";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,
         "Messages that were lost as a subscription's buffer was full";
+    REFUSED_REPLIES = "nmfw_connection_refused_reply_subjects_total", Counter,
+        "Messages that were dropped for a reply subject that no peer may name";
 }
 
 /// Tells the recorder what they are.

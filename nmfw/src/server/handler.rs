@@ -301,7 +301,7 @@ fn answers<R: Message>(
 
 /// Metadata that an answer can carry.
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
-    match metadata.check_len() {
+    match metadata.check_size() {
         Ok(()) => Ok(metadata),
         Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
     }
@@ -317,8 +317,8 @@ fn failed(status: Status, context: &Context) -> Status {
     }
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
-    if let Err(error) = status.metadata().check_len() {
-        tracing::warn!(%status, %error, "the metadata of an error is left out");
+    if let Err(error) = status.metadata().check_size() {
+        log_limited!(warn, %status, %error, "the metadata of an error is left out");
         *status.metadata_mut() = own;
     }
     status

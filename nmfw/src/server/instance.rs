@@ -32,6 +32,7 @@ use crate::{
     deadline::format_rfc3339,
     metrics::MethodMetrics,
     middleware::{Layers, Origin, Request},
+    reply_subject::OwnBase,
     session::Chunk,
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct Instance {
     pub(super) workers: Workers<Answering>,
     pub(super) handlers: Handlers,
     pub(super) layers: Layers,
+    /// No peer may have answers sent to this service.
+    _own: Option<OwnBase>,
 }
 
 /// A handler that answers to somebody.
@@ -179,6 +182,7 @@ impl Instance {
                 .unwrap_or_else(|| service.spec.about().to_owned()),
             metadata,
             started: format_rfc3339(SystemTime::now().into()),
+            _own: connection.is_some().then(|| OwnBase::new(&base)),
             base,
             endpoints,
             connection,
@@ -289,7 +293,7 @@ impl Endpoint {
 
     /// Counts a request that no handler has seen.
     pub(crate) fn refuse(&self, status: &Status) {
-        tracing::debug!(method = %self.method, %status, "request refused");
+        log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
     }
 }

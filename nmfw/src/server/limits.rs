@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Service;
-use crate::{Error, Method, spec::QueueGroup, subject};
+use crate::{Error, Method, session::MAX_MESSAGE, spec::QueueGroup, subject};
 
 /// Handlers of a method that run at a time, unless something else is set.
 pub const DEFAULT_CONCURRENCY: usize = 1024;
@@ -12,7 +12,7 @@ pub const DEFAULT_CONCURRENCY: usize = 1024;
 pub const DEFAULT_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Largest request in bytes, unless something else is set.
-const DEFAULT_MAX_REQUEST_SIZE: usize = 64 * 1024 * 1024;
+const DEFAULT_MAX_REQUEST_SIZE: usize = MAX_MESSAGE;
 
 /// ADR-32's default.
 const DEFAULT_QUEUE_GROUP: &str = "q";

@@ -344,7 +344,7 @@ impl Instance {
 
 /// Refuses an answer with more values of metadata than a session carries, whatever carries it.
 fn check_values(response: &Response) -> Result<(), Status> {
-    response.metadata.check_len().map_err(|error| {
+    response.metadata.check_size().map_err(|error| {
         let text = format!("the answer cannot be sent: {error}");
         Status::resource_exhausted(text)
     })

@@ -16,7 +16,9 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{causes, instance::Endpoint, stalled::StreamPlace};
-use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
+use crate::{
+    Deadline, Method, Status, body::Messages, escape::Escaped, session::Chunk, trace::CallSpan,
+};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -192,11 +194,15 @@ pub(super) fn stopped(method: Method) -> Status {
     Status::unavailable(format!("the server was stopped before {method} was done"))
 }
 
+/// Longest text of a panic in a log line, in bytes.
+const MAX_PANIC: usize = 1024;
+
 /// What a panic says is for the operator, not for the caller.
 pub(super) fn panicked(method: Method, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let panic = text.unwrap_or("(no text)");
-    tracing::error!(%method, panic, "handler panicked");
+    // What a peer has sent may be in it.
+    log_limited!(error, %method, panic = %Escaped::up_to(panic, MAX_PANIC), "handler panicked");
     Status::internal(format!("the handler of {method} panicked"))
 }

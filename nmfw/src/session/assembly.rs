@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Session, StreamMap, receiving::MAX_GROWTH, stream::Stream};
+use super::{Session, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
 
 /// What a stream has to do with turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +52,34 @@ impl Turns {
         }
     }
 
-    /// Lets the first stream of a row have its turn.
-    fn begin(&mut self, streams: &mut StreamMap<u64, Stream>, is_single: bool) -> Option<u64> {
-        let id = *self.row(is_single).front()?;
-        let receiving = &mut streams.get_mut(&id)?.receiving;
-        if receiving.assembly != Assembly::Waits {
+    /// Lets the first stream of a row have its turn, if there is room for the largest message.
+    fn begin(
+        &mut self,
+        streams: &mut StreamMap<u64, Stream>,
+        budget: &mut Budget,
+        (is_single, base): (bool, u64),
+    ) -> Option<u64> {
+        let first = self.row(is_single).front().copied();
+        let receiving = first.and_then(|id| Some(&mut streams.get_mut(&id)?.receiving));
+        let waits = receiving.filter(|receiving| receiving.assembly == Assembly::Waits);
+        let Some(receiving) = waits else {
+            // Somebody has the turn, if anybody is there.
+            budget.set_turn(is_single, first.is_some());
+            return None;
+        };
+        budget.set_turn(is_single, false);
+        if !budget.has_room_for_turn(is_single) {
             return None;
         }
-        receiving.assembly = Assembly::Holds;
-        Some(id)
+        budget.set_turn(is_single, true);
+        receiving.hold(base);
+        first
+    }
+
+    /// Whether streams wait although nobody has the turn.
+    fn wait_for_room(&self, budget: &Budget) -> bool {
+        !self.many.is_empty() && !budget.has_turn(false)
+            || !self.single.is_empty() && !budget.has_turn(true)
     }
 }
 
@@ -76,6 +95,14 @@ impl Session {
             && stream.receiving.assembly == Assembly::No
             && stream.receiving.needs_assembly()
         {
+            // A window like that of others may be enough.
+            let base = self.hello.stream_window;
+            let room = self.budget.room_for_growth();
+            let grown = stream.receiving.widen((base, room));
+            if grown > 0 {
+                self.budget.grow(grown);
+                return;
+            }
             stream.receiving.assembly = Assembly::Waits;
             let is_single = stream.receiving.is_single;
             self.turns.row(is_single).push_back(id);
@@ -170,8 +197,21 @@ impl Session {
     }
 
     fn next_turn(&mut self, is_single: bool) {
-        if let Some(id) = self.turns.begin(&mut self.streams, is_single) {
+        let base = self.hello.stream_window;
+        let begun = self
+            .turns
+            .begin(&mut self.streams, &mut self.budget, (is_single, base));
+        if let Some(id) = begun {
             self.wake(id);
+        }
+    }
+
+    /// Gives turns for which there was no room.
+    pub(super) fn give_turns(&mut self) {
+        if self.turns.wait_for_room(&self.budget) {
+            for is_single in [true, false] {
+                self.next_turn(is_single);
+            }
         }
     }
 }
@@ -187,6 +227,9 @@ impl Turns {
         self.single.capacity().max(self.many.capacity())
     }
 }
+
+#[cfg(any(test, fuzzing))]
+use super::State;
 
 #[cfg(any(test, fuzzing))]
 impl Session {
@@ -209,6 +252,7 @@ impl Session {
                 Assembly::No => assert!(!is_in_row && (debt == 0 || stream.ended_here), "{id}"),
                 Assembly::Waits => assert!(is_in_row && debt == 0, "{id}"),
                 Assembly::Holds | Assembly::Repays => {
+                    assert!(self.budget.has_turn(receiving.is_single));
                     assert_eq!(row.front(), Some(&id));
                     holders[usize::from(receiving.is_single)] += 1;
                 }
@@ -219,16 +263,17 @@ impl Session {
             }
         }
         let Turns { single, many, .. } = &self.turns;
-        assert_eq!(
-            holders,
-            [
-                usize::from(!many.is_empty()),
-                usize::from(!single.is_empty())
-            ]
-        );
+        // Nobody has a turn only if there is no room for it.
+        for (is_single, row) in [(false, many), (true, single)] {
+            let has_turn = self.budget.has_turn(is_single);
+            assert_eq!(holders[usize::from(is_single)], usize::from(has_turn));
+            let has_room = self.budget.has_room_for_turn(is_single);
+            assert!(has_turn || row.is_empty() || !has_room || self.state == State::Closed);
+        }
         assert_eq!(owed, self.turns.owed);
         assert!(owed <= self.most_owed());
-        let most = self.most_owed() + 2 * self.hello.max_message;
+        let turn = self.hello.max_message + self.hello.stream_window;
+        let most = self.most_owed() + 2 * turn;
         assert!(
             beyond <= most,
             "{beyond} bytes are granted beyond the windows"

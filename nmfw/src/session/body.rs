@@ -12,6 +12,7 @@ use prost::Message as _;
 use prost_types::Any;
 use smol_str::SmolStr;
 
+use super::frame::Token;
 use super::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
@@ -28,6 +29,10 @@ const MAX_TIME_LEFT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many details a status may have, which is as many as its metadata may have values: each takes
 /// more memory than its bytes on the wire.
 const MAX_ENTRIES: usize = MAX_VALUES;
+
+/// The longest body of STATUS and RESET: metadata as much as there may be, and as much again for details
+/// and message. What ends a stream may be kept until the application asks for it.
+const MAX_STATUS: usize = 2 * Metadata::MAX_SIZE;
 
 /// Everything of a call but its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,13 @@ mod call_field {
 }
 
 impl CallHead {
+    /// About the memory that it takes.
+    pub(super) fn cost(&self) -> u64 {
+        let state = |trace: &Arc<TraceContext>| trace.tracestate().map_or(0, str::len);
+        let trace = self.trace.as_ref().map_or(0, |trace| 128 + state(trace));
+        (size_of::<Self>() + self.metadata.size() + trace) as u64
+    }
+
     /// How many bytes [`Self::put`] appends.
     pub(super) fn len(&self) -> usize {
         // Ids of fields take one byte.
@@ -121,6 +133,8 @@ pub(super) struct Call<'a> {
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
     pub(super) metadata: RawMetadata<'a>,
+    /// The windows of its stream are small at first.
+    pub(super) is_narrow: bool,
     /// Not looked into: what cannot be used is as if it had not come.
     traceparent: &'a [u8],
     tracestate: &'a [u8],
@@ -135,6 +149,7 @@ impl<'a> Call<'a> {
             encoding: 0,
             client_version: None,
             metadata: RawMetadata(Reader::new(&[])),
+            is_narrow: false,
             traceparent: &[],
             tracestate: &[],
         };
@@ -150,6 +165,10 @@ impl<'a> Call<'a> {
             }
         }
         Ok(call)
+    }
+
+    pub(super) fn narrow(self, is_narrow: bool) -> Self {
+        Self { is_narrow, ..self }
     }
 
     /// Why a call that can be read cannot be served is for its caller to know.
@@ -251,6 +270,14 @@ impl<'a> RawMetadata<'a> {
 
     /// Refuses all if one entry breaks the rules, as a service does with a request.
     pub(super) fn decode(self) -> Result<Metadata, Status> {
+        // Before anything is copied.
+        if self.0.rest().len() > Metadata::MAX_SIZE {
+            return Err(Status::invalid_argument(format!(
+                "metadata of {} bytes: a call has {} at most",
+                self.0.rest().len(),
+                Metadata::MAX_SIZE
+            )));
+        }
         let mut metadata = Metadata::new();
         for (i, (name, value)) in self.entries().enumerate() {
             if i == MAX_ENTRIES {
@@ -268,7 +295,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                tracing::debug!(%error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of an answer");
             }
         }
         metadata
@@ -324,12 +351,14 @@ mod status_field {
     pub(super) const MESSAGE: u64 = 1;
     pub(super) const DETAILS: u64 = 2;
     pub(super) const METADATA: u64 = 3;
+    pub(super) const TOKEN: u64 = 4;
 }
 
 /// The body of STATUS, RESET and CLOSE for an error; never longer than `limit`, which is at least
-/// a few hundred bytes: details and metadata are left out if they do not fit, and the message is
-/// cut.
+/// a few hundred bytes, nor than [`MAX_STATUS`]: details and metadata are left out if they do not fit,
+/// and the message is cut.
 pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
+    let limit = limit.min(MAX_STATUS);
     let mut out = Vec::new();
     put_varint(&mut out, u64::from(status.code() as u8));
     let message = cut(status.message(), limit - 32);
@@ -347,12 +376,20 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
         });
     }
     put_metadata_field(&mut out, status_field::METADATA, status.metadata());
-    let entries = status.details().len().max(status.metadata().len());
-    if out.len() > limit || entries > MAX_ENTRIES {
-        tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
+    let is_too_much =
+        status.details().len() > MAX_ENTRIES || status.metadata().check_size().is_err();
+    if out.len() > limit || is_too_much {
+        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
     out.into()
+}
+
+/// The body of CLOSE that answers PING of a session which is not known.
+pub(super) fn encode_status_with_token(status: &Status, limit: usize, token: &Token) -> Vec<u8> {
+    let mut out = Vec::from(encode_status(status, limit));
+    put_bytes_field(&mut out, status_field::TOKEN, token);
+    out
 }
 
 /// The body of a STATUS of code OK; `None` if the trailers do not fit or are too many.
@@ -360,7 +397,7 @@ pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
     let mut out = Vec::new();
     put_varint(&mut out, 0);
     put_metadata_field(&mut out, status_field::METADATA, trailers);
-    let fits = out.len() <= limit && trailers.len() <= MAX_ENTRIES;
+    let fits = out.len() <= limit && trailers.check_size().is_ok();
     fits.then(|| out.into())
 }
 
@@ -381,6 +418,8 @@ pub(super) struct StatusBody<'a> {
     message: &'a str,
     details: &'a [u8],
     metadata: RawMetadata<'a>,
+    /// Of CLOSE: that of the PING which it answers.
+    token: Option<Token>,
 }
 
 impl<'a> StatusBody<'a> {
@@ -391,6 +430,7 @@ impl<'a> StatusBody<'a> {
             message: "",
             details: &[],
             metadata: RawMetadata(Reader::new(&[])),
+            token: None,
         };
         let mut last = 0;
         while let Some((id, value)) = body.field(&mut last)? {
@@ -404,10 +444,20 @@ impl<'a> StatusBody<'a> {
                     status.details = value.rest();
                 }
                 status_field::METADATA => status.metadata = RawMetadata::check(value)?,
+                status_field::TOKEN => status.token = value.rest().try_into().ok(),
                 _ => {}
             }
         }
         Ok(status)
+    }
+
+    pub(super) fn token(self) -> Option<Token> {
+        self.token
+    }
+
+    /// Without what no sender of this version adds.
+    pub(super) fn bounded(self) -> Self {
+        self.shortened(MAX_STATUS)
     }
 
     /// Without details and metadata, and with less of the message, if it is longer than this.

@@ -78,6 +78,17 @@ impl Buffers {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Buffers {
+    /// The memory of all that are spare.
+    pub(super) fn bytes(&self) -> u64 {
+        self.spare
+            .iter()
+            .map(|buffer| buffer.capacity() as u64)
+            .sum()
+    }
+}
+
 #[cfg(test)]
 impl Buffers {
     pub(super) fn spare(&self) -> usize {

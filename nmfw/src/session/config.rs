@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     frame::{MAX_FRAME_HEADER, MAX_PACKET_HEADER},
-    handshake::{Hello, MIN_PACKET, MIN_STREAM_WINDOW},
+    handshake::{Hello, MIN_PACKET, MIN_STREAM_WINDOW, NARROW_WINDOW},
+    proof::PROOF_LEN,
     site::Site,
 };
 
@@ -14,6 +15,12 @@ const TARGET_PACKET: usize = 65 * 1024;
 
 /// What each stream may bring before the application has taken any: see [`Config::stream_window`].
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The largest message, unless something else is set.
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// What a session keeps for its peer: see [`Config::memory`].
+pub(super) const MEMORY: u64 = 64 * 1024 * 1024;
 
 /// Settings of one side.
 #[derive(Clone, Debug)]
@@ -28,12 +35,17 @@ pub(crate) struct Config {
     pub(crate) stream_window: u32,
     /// Largest packet in bytes: the NATS server's `max_payload` less what mappings may add.
     pub(crate) max_packet: usize,
-    /// Largest whole message in bytes, either way.
+    /// Largest whole message in bytes that this side takes.
     pub(crate) max_message: usize,
-    /// Streams that may be open at a time; a service's setting.
+    /// Streams that may be open at a time; a service's setting. Of a client, how many it opens at most.
     pub(crate) max_streams: u32,
+    /// How many of them may be wide: those bring a whole window before the application has taken any,
+    /// others [`NARROW_WINDOW`] only.
+    pub(crate) wide_streams: u32,
     /// Bytes of messages that a stream buffers before it says that it is full.
     pub(crate) send_buffer: usize,
+    /// Bytes that the session keeps for its peer at most, of all kinds: see [`super::budget`].
+    pub(crate) memory: u64,
     /// A side that hears nothing for this long sends a PING.
     pub(crate) heartbeat: Duration,
     /// A peer that is not heard of for this long is dead.
@@ -64,9 +76,11 @@ impl Default for Config {
             packet_window: 64,
             stream_window: STREAM_WINDOW,
             max_packet: 1024 * 1024 - 1024,
-            max_message: 64 * 1024 * 1024,
+            max_message: MAX_MESSAGE,
             max_streams: 1024,
+            wide_streams: 16,
             send_buffer: 256 * 1024,
+            memory: MEMORY,
             heartbeat: Duration::from_secs(10),
             dead_after: Duration::from_secs(30),
             vanished_after: Duration::from_secs(10),
@@ -81,6 +95,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many wide streams there are at most.
+    pub(super) fn wide_streams(&self) -> u32 {
+        self.wide_streams.clamp(1, self.max_streams.max(1))
+    }
+
+    /// Bytes that a stream may bring at first.
+    pub(super) fn first_window(&self, is_narrow: bool) -> u64 {
+        let window = u64::from(self.stream_window).max(MIN_STREAM_WINDOW);
+        if is_narrow {
+            window.min(NARROW_WINDOW)
+        } else {
+            window
+        }
+    }
+
     /// What this side tells the other. Values that the peer would refuse are raised.
     pub(super) fn hello(&self) -> Hello {
         Hello {
@@ -90,9 +119,11 @@ impl Config {
             max_message: (self.max_message as u64).max(1),
             heartbeat: self.heartbeat.max(Duration::from_millis(10)),
             max_streams: 0,
+            wide_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
             site: Site::default(),
+            secret: None,
         }
     }
 }
@@ -104,7 +135,7 @@ pub(super) struct Agreed {
     pub(super) max_packet: usize,
     /// The size at which a packet is closed.
     pub(super) target: usize,
-    /// Largest message that the peer takes and this side sends.
+    /// Largest message that the peer takes.
     pub(super) max_message: usize,
     /// Bytes that this side may send on a new stream.
     pub(super) stream_window: u64,
@@ -122,7 +153,7 @@ impl Agreed {
         Self {
             max_packet,
             target: max_packet.min(TARGET_PACKET),
-            max_message: smaller(own.max_message, peer.max_message),
+            max_message: usize::try_from(peer.max_message).unwrap_or(usize::MAX),
             stream_window: peer.stream_window,
             max_streams: smaller(max_streams, u64::from(u32::MAX)),
             heartbeat: own.heartbeat.min(peer.heartbeat),
@@ -131,6 +162,6 @@ impl Agreed {
 
     /// The longest body of a frame, which cannot be spread over packets.
     pub(super) fn max_body(&self) -> usize {
-        self.max_packet - MAX_PACKET_HEADER - MAX_FRAME_HEADER
+        self.max_packet - MAX_PACKET_HEADER - MAX_FRAME_HEADER - PROOF_LEN
     }
 }

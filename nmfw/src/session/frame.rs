@@ -9,6 +9,9 @@ use super::{
     wire::{Malformed, Reader, put_varint, varint_len},
 };
 
+/// What PING carries and CLOSE may echo.
+pub(super) type Token = [u8; 16];
+
 /// The version of the layout, in the upper half of a packet's first byte.
 const VERSION: u8 = 1;
 
@@ -44,6 +47,8 @@ pub(super) mod kind {
 
 /// Flags of frames, in the upper three bits beside the type.
 pub(super) mod flag {
+    /// CALL: both sides have a small window on the stream at first.
+    pub(in super::super) const NARROW: u8 = 0x20;
     /// MESSAGE: more parts of this message follow.
     pub(in super::super) const MORE: u8 = 0x20;
     /// MESSAGE, ROW: the last of this direction.
@@ -94,6 +99,7 @@ impl Header {
         let frames = Frames {
             reader,
             numbered: header.seq > 0,
+            skipped: 0,
         };
         Ok((header, frames))
     }
@@ -130,6 +136,8 @@ pub(super) enum Body<'a> {
     Window(u64),
     Ping {
         last_sent: u64,
+        /// Of a client's: what CLOSE of a service echoes that does not know the session.
+        token: Option<Token>,
     },
     Pong {
         last_sent: u64,
@@ -146,6 +154,7 @@ pub(super) enum Body<'a> {
 pub(super) struct Frames<'a> {
     reader: Reader<'a>,
     numbered: bool,
+    skipped: u32,
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -154,7 +163,7 @@ impl<'a> Iterator for Frames<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.reader.is_empty() {
             match self.read() {
-                Ok(None) => {}
+                Ok(None) => self.skipped += 1,
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(malformed) => {
                     self.reader = Reader::new(&[]);
@@ -167,6 +176,11 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// How many frames of unknown types there were.
+    pub(super) fn skipped(&self) -> u32 {
+        self.skipped
+    }
+
     /// One frame; `None` if it is of a type that may be skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
@@ -179,6 +193,7 @@ impl<'a> Frames<'a> {
         let known_flags = match kind {
             kind::MESSAGE => flag::MORE | flag::END,
             kind::ROW => flag::END,
+            kind::CALL => flag::NARROW,
             kind::STATUS | kind::RESET | kind::CLOSE => flag::NOT_STARTED,
             _ => 0,
         };
@@ -188,9 +203,12 @@ impl<'a> Frames<'a> {
         self.check_place(kind, stream)?;
         let not_started = flags & flag::NOT_STARTED != 0;
         let body = match kind {
-            kind::OPEN => Body::Open(Hello::decode(body)?),
+            kind::OPEN => Body::Open(Hello::decode_open(body)?),
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
-            kind::CALL => Body::Call(Call::decode(body)?),
+            kind::CALL => {
+                let is_narrow = flags & flag::NARROW != 0;
+                Body::Call(Call::decode(body)?.narrow(is_narrow))
+            }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,
             kind::HEADERS => Body::Headers(RawMetadata::check(body)?),
@@ -199,6 +217,7 @@ impl<'a> Frames<'a> {
             kind::WINDOW => Body::Window(body.varint()?),
             kind::PING => Body::Ping {
                 last_sent: body.varint()?,
+                token: body.rest().first_chunk().copied(),
             },
             kind::PONG => Body::Pong {
                 last_sent: body.varint()?,
@@ -276,6 +295,14 @@ pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u
 pub(super) fn put_number_frame(out: &mut Vec<u8>, stream: u64, kind: u8, number: u64) {
     put_frame_header(out, stream, kind, varint_len(number));
     put_varint(out, number);
+}
+
+/// Appends PING, with the token of a client's.
+pub(super) fn put_ping(out: &mut Vec<u8>, last_sent: u64, token: Option<&Token>) {
+    let token = token.map_or(&[][..], |token| token);
+    put_frame_header(out, 0, kind::PING, varint_len(last_sent) + token.len());
+    put_varint(out, last_sent);
+    out.extend_from_slice(token);
 }
 
 /// How much room a frame takes.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{
+    proof::Secret,
     site::Site,
-    wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8},
+    wire::{Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8},
 };
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
@@ -14,6 +15,9 @@ pub(super) const MIN_PACKET: u64 = 1024;
 
 /// The smallest window of a stream: what is lost to rounding must leave room for progress.
 pub(super) const MIN_STREAM_WINDOW: u64 = 4096;
+
+/// The window of a narrow stream, unless that of others is smaller still.
+pub(super) const NARROW_WINDOW: u64 = 8192;
 
 /// A service has fewer methods than this; a list of more is made to waste memory.
 const MAX_METHODS: usize = 4096;
@@ -33,12 +37,16 @@ pub(super) struct Hello {
     pub(super) heartbeat: Duration,
     /// Streams that may be open at a time. Zero from a client, on which none can be opened.
     pub(super) max_streams: u64,
+    /// How many of them may be wide. Zero if it is not said, as by a client.
+    pub(super) wide_streams: u64,
     /// The service's instance; empty from a client.
     pub(super) instance: String,
     /// What can be called in this session. Empty if the list is too long for a packet.
     pub(super) methods: Vec<SmolStr>,
     /// Where the service is; of nothing from a client.
     pub(super) site: Site,
+    /// From a client only: what both sides derive the keys of the session from.
+    pub(super) secret: Option<Secret>,
 }
 
 mod field {
@@ -52,6 +60,8 @@ mod field {
     pub(super) const METHODS: u64 = 8;
     pub(super) const SERVER: u64 = 9;
     pub(super) const CLUSTER: u64 = 10;
+    pub(super) const SECRET: u64 = 11;
+    pub(super) const WIDE_STREAMS: u64 = 12;
 }
 
 impl Hello {
@@ -90,7 +100,24 @@ impl Hello {
                 put_field(&mut out, id, |out| out.extend_from_slice(name.as_bytes()));
             }
         }
+        if let Some(secret) = &self.secret {
+            put_bytes_field(&mut out, field::SECRET, secret.as_bytes());
+        }
+        if self.wide_streams > 0 {
+            put_field(&mut out, field::WIDE_STREAMS, |out| {
+                put_varint(out, self.wide_streams);
+            });
+        }
         out
+    }
+
+    /// Reads OPEN, which has a secret.
+    pub(super) fn decode_open(body: Reader<'_>) -> Result<Self, Malformed> {
+        let hello = Self::decode(body)?;
+        if hello.secret.is_none() {
+            return Err(Malformed("OPEN has no secret"));
+        }
+        Ok(hello)
     }
 
     pub(super) fn decode(mut body: Reader<'_>) -> Result<Self, Malformed> {
@@ -101,9 +128,11 @@ impl Hello {
             max_message: 0,
             heartbeat: Duration::ZERO,
             max_streams: 0,
+            wide_streams: 0,
             instance: String::new(),
             methods: Vec::new(),
             site: Site::default(),
+            secret: None,
         };
         let (mut server, mut cluster) = ("", "");
         let mut last = 0;
@@ -115,6 +144,7 @@ impl Hello {
                 field::MAX_MESSAGE => hello.max_message = value.varint()?,
                 field::HEARTBEAT => hello.heartbeat = Duration::from_millis(value.varint()?),
                 field::MAX_STREAMS => hello.max_streams = value.varint()?,
+                field::WIDE_STREAMS => hello.wide_streams = value.varint()?,
                 field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
                 field::METHODS => {
                     while !value.is_empty() {
@@ -126,6 +156,11 @@ impl Hello {
                 }
                 field::SERVER => server = utf8(value.rest())?,
                 field::CLUSTER => cluster = utf8(value.rest())?,
+                field::SECRET => {
+                    let bytes = value.rest().try_into();
+                    let bytes = bytes.map_err(|_| Malformed("the secret is not of 16 bytes"))?;
+                    hello.secret = Some(Secret::new(bytes));
+                }
                 _ => {}
             }
         }

@@ -12,12 +12,22 @@ use std::{
 
 use bytes::Bytes;
 
-use super::buffers::Buffers;
+use super::{bucket::Bucket, buffers::Buffers};
 
 /// Requests to go back are heeded once in this time: the rows of packets that one request sets off
 /// must not be had for the price of a few bytes each. The same request is then ignored, another one
-/// waits.
+/// waits. Each time that the same request comes again, without an acknowledgement in between, the time
+/// doubles.
 const GO_BACK_INTERVAL: Duration = Duration::from_millis(20);
+const MAX_GO_BACK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that may be sent again: for each one that was acknowledged so many; as many at once at first, which
+/// a receiver acknowledges in one go, and later enough for all packets of the largest usual window; and
+/// some with time, so that a session whose peer never got anything does not stand still.
+const RESENT_PER_ACKED: i64 = 2;
+const FIRST_RESENT: i64 = 1024 * 1024;
+const MOST_RESENT: i64 = 8 * 1024 * 1024;
+const RESENT_PER_SECOND: i64 = 64 * 1024;
 
 /// A wait that doubles each time it was in vain.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +69,10 @@ pub(super) struct Outbound {
     cursor: u64,
     window: u64,
     gone_back: Option<(u64, Instant)>,
+    /// How long the same request to go back is ignored.
+    go_back_wait: Duration,
+    /// Bytes that may be sent again.
+    resends: Bucket,
     /// When to heed the request that waits. The peer drops what else would be sent until then.
     go_back_at: Option<Instant>,
     /// Runs while packets wait for their acknowledgement: the last of a row may be lost, and
@@ -81,6 +95,8 @@ impl Outbound {
             cursor: 1,
             window,
             gone_back: None,
+            go_back_wait: GO_BACK_INTERVAL,
+            resends: Bucket::new(FIRST_RESENT, MOST_RESENT, RESENT_PER_SECOND),
             go_back_at: None,
             probe: None,
             first_probe,
@@ -109,7 +125,14 @@ impl Outbound {
     /// The number of the next new packet, if the window has room for one.
     pub(super) fn next_seq(&self) -> Option<u64> {
         let has_room = (self.kept.len() as u64) < self.window;
-        (has_room && self.go_back_at.is_none()).then(|| self.last_sent() + 1)
+        // Behind those that are to be sent again.
+        let is_next = self.go_back_at.is_none() && !self.is_behind();
+        (has_room && is_next).then(|| self.last_sent() + 1)
+    }
+
+    /// Whether packets are to be sent again.
+    fn is_behind(&self) -> bool {
+        self.cursor <= self.last_sent()
     }
 
     /// Keeps a new packet, which is sent now.
@@ -128,22 +151,27 @@ impl Outbound {
         }
         let index = usize::try_from(self.cursor - self.acked - 1).ok()?;
         let packet = self.kept.get(index)?.clone();
+        if !self.resends.has_any(now) {
+            return None;
+        }
+        self.resends.take(packet.len() as i64, now);
         self.cursor += 1;
         Some(packet)
     }
 
-    /// Acknowledgements are cumulative: an old one says nothing new.
-    pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<(), NeverSent> {
+    /// Acknowledgements are cumulative: an old one says nothing new. Says whether this one does.
+    pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<bool, NeverSent> {
         if ack > self.last_sent() {
             return Err(NeverSent);
         }
         if ack <= self.acked {
-            return Ok(());
+            return Ok(false);
         }
         // With those under way no more than the window.
         let most = usize::try_from(self.window).unwrap_or(usize::MAX);
         while self.acked < ack {
             if let Some(packet) = self.kept.pop_front() {
+                self.resends.earn(packet.len() as i64 * RESENT_PER_ACKED);
                 let most = most.saturating_sub(self.kept.len());
                 self.buffers.give(packet, most);
             }
@@ -152,8 +180,9 @@ impl Outbound {
         self.cursor = self.cursor.max(self.acked + 1);
         // What was missing has come.
         self.go_back_at = None;
+        self.go_back_wait = GO_BACK_INTERVAL;
         self.probe = (!self.kept.is_empty()).then(|| Backoff::new(now, self.first_probe));
-        Ok(())
+        Ok(true)
     }
 
     /// The peer dropped everything after `ack`.
@@ -162,10 +191,14 @@ impl Outbound {
             return; // It is old, and what it asked for has arrived since.
         }
         match self.gone_back {
-            Some((to, at)) if now < at + GO_BACK_INTERVAL => {
-                if to != ack {
-                    self.go_back_at = Some(at + GO_BACK_INTERVAL);
+            Some((to, at)) if to == ack => {
+                if now >= at + self.go_back_wait {
+                    self.go_back_wait = (self.go_back_wait * 2).min(MAX_GO_BACK_INTERVAL);
+                    self.go_back(now);
                 }
+            }
+            Some((_, at)) if now < at + GO_BACK_INTERVAL => {
+                self.go_back_at = Some(at + GO_BACK_INTERVAL);
             }
             _ => self.go_back(now),
         }
@@ -195,7 +228,8 @@ impl Outbound {
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        [self.probe.map(|probe| probe.at), self.go_back_at]
+        let resend_at = self.is_behind().then(|| self.resends.ready_at()).flatten();
+        [self.probe.map(|probe| probe.at), self.go_back_at, resend_at]
             .into_iter()
             .flatten()
             .min()
@@ -351,6 +385,15 @@ impl Inbound {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Outbound {
+    /// Bytes of packets that wait for their acknowledgements, and of spare buffers.
+    pub(super) fn kept(&self) -> (u64, u64) {
+        let kept = self.kept.iter().map(|packet| packet.len() as u64).sum();
+        (kept, self.buffers.bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +447,58 @@ mod tests {
             [4],
             "not what was acknowledged meanwhile"
         );
+    }
+
+    #[test]
+    fn goes_back_for_the_same_request_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut out = outbound(4, now);
+        out.on_go_back(0, now);
+        assert_eq!(resent(&mut out, now), [1, 2, 3, 4]);
+        for ms in [20, 40, 80, 160, 320, 640, 1000, 1000] {
+            now += Duration::from_millis(ms - 1);
+            out.on_go_back(0, now);
+            assert_eq!(resent(&mut out, now), [0; 0], "{ms}");
+            now += Duration::from_millis(1);
+            out.on_go_back(0, now);
+            assert_eq!(resent(&mut out, now), [1, 2, 3, 4], "{ms}");
+        }
+        out.on_ack(1, now).unwrap();
+        now += GO_BACK_INTERVAL;
+        out.on_go_back(1, now);
+        assert_eq!(resent(&mut out, now), [2, 3, 4], "there is progress");
+    }
+
+    #[test]
+    fn what_is_sent_again_is_paid_with_what_arrived() {
+        const LEN: usize = 64 * 1024;
+        let mut now = Instant::now();
+        let mut out = Outbound::new(64, TICK, TICK * 8);
+        for _ in 0..64 {
+            out.sent(vec![0; LEN].into(), now);
+        }
+        let resent = |out: &mut Outbound, now| std::iter::from_fn(|| out.resend(now)).count();
+        out.on_go_back(0, now);
+        let first = FIRST_RESENT as usize / LEN;
+        assert_eq!(resent(&mut out, now), first);
+        assert_eq!(out.next_seq(), None, "others come first");
+        // Each that arrives pays for itself and one more.
+        out.on_ack(first as u64 / 2, now).unwrap();
+        assert_eq!(resent(&mut out, now), first);
+        // Who says nothing gets a packet now and then.
+        for _ in 0..10 {
+            let at = out.timeout().unwrap();
+            assert!(at > now && at <= now + Duration::from_secs(1));
+            while out.is_probe_due(at) {}
+            now = at;
+            assert!(resent(&mut out, now) <= 1);
+        }
+        // And in the end all has come.
+        for acked in 20..=64 {
+            out.on_ack(acked, now).unwrap();
+            resent(&mut out, now);
+        }
+        assert_eq!(out.next_seq(), Some(65));
     }
 
     #[test]

@@ -13,20 +13,25 @@
 
 mod assembly;
 mod body;
+mod bucket;
+mod budget;
 mod buffers;
 mod config;
 mod event;
+mod forgotten;
 mod frame;
 mod handshake;
 mod life;
 mod link;
 mod operations;
 mod packet;
+mod proof;
 mod receive;
 mod receiving;
 mod row;
 mod sending;
 mod site;
+mod strain;
 mod stream;
 mod stream_map;
 #[cfg(any(test, fuzzing))]
@@ -39,21 +44,27 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-#[cfg(fuzzing)]
-pub use self::tests::fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
+    budget::Budget,
     config::Agreed,
+    frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
+    proof::Keys,
+    strain::Strain,
     stream::Stream,
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
-    config::{Config, STREAM_WINDOW},
+    config::{Config, MAX_MESSAGE, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
+    forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
+    proof::{Secret, Secrets},
     row::{Chunk, Row, RowWriter, Tally},
     site::Site,
     stream_map::StreamMap,
@@ -73,14 +84,24 @@ pub(crate) struct Session {
     methods: Arc<Methods>,
     is_server: bool,
     state: State,
+    /// `None` of a service until OPEN has come.
+    keys: Option<Keys>,
+    /// That of the last PING; of a client only.
+    token: Option<Token>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
+    /// How many of `streams` are wide, and how many may be.
+    wide: usize,
+    wide_limit: usize,
     /// The highest stream that was opened so far.
     highest: u64,
     /// Streams with something to send, in the order of their turns. Each is there at most once
     /// (`Stream::queued`).
     ready: VecDeque<u64>,
+    /// Streams that had nothing to send and found no room for it. Each is there at most once
+    /// (`Stream::is_starved`).
+    starved: VecDeque<u64>,
     /// How many of `ready` are not in `streams` any more. They are looked for when they are more
     /// than the others: to do so each time that a stream ends would be much work, for which peers
     /// could ask with few bytes.
@@ -91,6 +112,10 @@ pub(crate) struct Session {
     turns: Turns,
     /// Of a client, the streams that have a single answer, for which a caller waits.
     waiting: usize,
+    /// What is kept for the peer.
+    budget: Budget,
+    /// What the peer has this side do for nothing.
+    strain: Strain,
 
     outbound: Outbound,
     inbound: Inbound,
@@ -115,6 +140,8 @@ pub(crate) struct Counts {
     pub(crate) window_stalls: u64,
     /// Packets that were sent again.
     pub(crate) retransmissions: u64,
+    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +164,12 @@ struct Due {
 }
 
 impl Session {
-    /// The calling side. Its OPEN is there to transmit at once.
-    pub(crate) fn client(config: Config, now: Instant) -> Self {
-        let hello = config.hello();
+    /// The calling side. Its OPEN, with the secret, is there to transmit at once.
+    pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
+        let hello = Hello {
+            secret: Some(secret),
+            ..config.hello()
+        };
         let mut session = Self::new(config, hello, false, now);
         session.due.hello = true;
         session
@@ -157,6 +187,7 @@ impl Session {
         names.sort_unstable_by_key(|(_, method)| method.index);
         let hello = Hello {
             max_streams: u64::from(config.max_streams).max(1),
+            wide_streams: config.wide_streams().into(),
             instance,
             methods: names.into_iter().map(|(name, _)| name.clone()).collect(),
             site: config.site.clone(),
@@ -177,18 +208,25 @@ impl Session {
             own_window: hello.packet_window,
             peer_window: 0,
             life: Life::new(&config, now),
+            budget: Budget::new(&config, is_server, now),
+            wide_limit: config.wide_streams() as usize,
             config,
             methods: Arc::default(),
+            keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
+            token: None,
             hello,
             is_server,
             state: State::Opening,
             streams: StreamMap::default(),
+            wide: 0,
             highest: 0,
             ready: VecDeque::new(),
+            starved: VecDeque::new(),
             stale: 0,
             late_credit: 0,
             turns: Turns::default(),
             waiting: 0,
+            strain: Strain::default(),
             due: Due::default(),
             going_away: None,
             last_version: None,
@@ -217,6 +255,7 @@ impl Session {
                 .into_iter()
                 .flatten()
                 .chain([self.life.timeout(self.waiting > 0)])
+                .chain(self.budget.timeout())
                 .min(),
         }
     }
@@ -229,6 +268,9 @@ impl Session {
         if let Some(status) = self.life.death(now) {
             return self.fail(status);
         }
+        if let Some(status) = self.budget.handle_timeout(now) {
+            return self.fail(status);
+        }
         if self.state == State::Open {
             // Both are to be asked, as each sets its next time.
             let silent = self.life.is_ping_due(now, self.waiting > 0);
@@ -238,12 +280,25 @@ impl Session {
     }
 
     /// The connection to NATS was lost and is back: packets of both sides may be missing. The peer
-    /// is asked at once.
+    /// is asked at once. A client without ACCEPT ends: OPEN or ACCEPT may be lost, and neither is sent
+    /// again.
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
-        if self.state == State::Open {
-            self.due.ping = true;
-            self.life.reconnected(now);
+        match self.state {
+            State::Open => {
+                self.due.ping = true;
+                self.life.reconnected(now);
+            }
+            State::Opening if !self.is_server => {
+                let text = "the connection to NATS was lost while the session was being opened";
+                self.fail(Status::unavailable(text).not_started());
+            }
+            State::Opening | State::Closed => {}
         }
+    }
+
+    /// Whether nothing was heard of the peer since this side's connection was lost and came back.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.life.is_unheard()
     }
 
     /// This side is connected to this NATS server now.
@@ -319,6 +374,12 @@ impl Session {
         self.streams.len()
     }
 
+    /// So many packets were dropped before they came here, as too many waited. Those with a number will be
+    /// asked for.
+    pub(crate) fn count_dropped(&mut self, packets: u64) {
+        self.counts.dropped += packets;
+    }
+
     /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
     pub(crate) fn sent(&self, stream: StreamId) -> u64 {
         let stream = self.streams.get(&stream.0);
@@ -363,7 +424,12 @@ impl Session {
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
         let debt = receiving.debt();
         self.late_credit += stream.late_credit();
+        self.budget.forget(stream);
+        if stream.is_starved {
+            self.starved.retain(|other| *other != id);
+        }
         self.waiting -= usize::from(is_single && !self.is_server);
+        self.wide -= usize::from(!stream.is_narrow);
         self.streams.forget(&id);
         if was_queued {
             self.stale += 1;
@@ -427,6 +493,9 @@ impl Session {
         self.stale = 0;
         self.turns = Turns::default();
         self.waiting = 0;
+        self.wide = 0;
+        self.budget.clear();
+        self.starved = VecDeque::new();
         self.outbound = Outbound::new(0, self.config.probe_after, self.config.heartbeat);
         self.events.push_back(Event::Closed(status));
     }

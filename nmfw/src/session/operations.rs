@@ -1,5 +1,7 @@
 //! What the application does with streams.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::{
@@ -7,9 +9,13 @@ use super::{
     assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
+    handshake::NARROW_WINDOW,
     stream::Stream,
 };
 use crate::{Metadata, Status};
+
+/// The longest status for a peer that takes nothing.
+const SHORT_END: usize = 512;
 
 /// The flag of STATUS, RESET and CLOSE for a status.
 pub(super) fn not_started_flag(status: &Status) -> u8 {
@@ -26,7 +32,7 @@ impl Session {
     ///
     /// # Errors
     /// All of them are *not started*: the session is not open or not any more, it has as many
-    /// streams as it may, or the metadata is larger than a packet.
+    /// streams as it may, the peer takes nothing, or the metadata is larger than a packet.
     pub(crate) fn open_call(
         &mut self,
         head: CallHead,
@@ -43,23 +49,39 @@ impl Session {
                 Status::resource_exhausted("the session has as many calls as it may").not_started(),
             );
         }
+        self.budget.check_requests().map_err(Status::not_started)?;
         let len = head.len();
         if len + super::wire::MAX_VARINT_LEN > self.agreed.max_body() {
             return Err(self.too_large("metadata", len).not_started());
         }
+        let is_narrow = self.wide >= self.wide_limit;
+        self.budget
+            .check_unread(self.config.first_window(is_narrow))
+            .map_err(Status::not_started)?;
         self.highest += 1;
-        let mut stream = self.new_stream(is_single);
-        stream.sending.push_call(head);
+        let mut stream = self.new_stream(is_single, is_narrow);
+        self.budget.change(&mut stream, |stream| {
+            stream.sending.push_call(head, is_narrow);
+        });
         stream.queued = true;
         self.ready.push_back(self.highest);
+        self.wide += usize::from(!is_narrow);
         self.streams.insert(self.highest, stream);
         self.waiting += usize::from(is_single);
         Ok(StreamId(self.highest))
     }
 
-    pub(super) fn new_stream(&self, is_single: bool) -> Stream {
-        let window = self.hello.stream_window;
-        Stream::new(self.is_server, is_single, window, self.agreed.stream_window)
+    pub(super) fn new_stream(&self, is_single: bool, is_narrow: bool) -> Stream {
+        let mut peer_window = self.agreed.stream_window;
+        if is_narrow {
+            peer_window = peer_window.min(NARROW_WINDOW);
+        }
+        let window = self.config.first_window(is_narrow);
+        Stream::new(
+            self.is_server,
+            (is_single, is_narrow),
+            (window, peer_window),
+        )
     }
 
     /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
@@ -97,16 +119,27 @@ impl Session {
             if let Chunk::Row(row) = &mut chunk
                 && let Some(front) = row.split_to(|tally| tally.largest <= max_message)
             {
-                state.sending.push(front, false);
+                self.budget
+                    .change(state, |state| state.sending.push(front, false));
             }
             return Err(SendError::TooLarge(self.refuse_to_send(stream, largest)));
         }
-        if state.sending.buffered() > 0 && state.sending.buffered() + cost > send_buffer {
+        let own = state.sending.buffered();
+        let has_room = self.budget.has_room(cost, own, end);
+        if own == 0 && !has_room && self.is_server {
+            // It is told when others have sent enough.
+            if !mem::replace(&mut state.is_starved, true) {
+                self.starved.push_back(stream.0);
+            }
+            return Err(SendError::Full(chunk));
+        }
+        if own > 0 && (own + cost > send_buffer || !has_room) {
             state.wants_writable = true;
             return Err(SendError::Full(chunk));
         }
-        state.sending.push(chunk, end);
-        let is_over = end && self.is_server && state.end_here();
+        self.budget
+            .change(state, |state| state.sending.push(chunk, end));
+        let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream.0, &mut self.ready);
         if is_over {
             self.release_assembly(stream.0);
@@ -131,8 +164,8 @@ impl Session {
     /// Ends this side of a stream without a further message: a caller has said all, and for a
     /// service the call is over, well.
     pub(crate) fn finish(&mut self, stream: StreamId) {
-        if let Some(state) = self.sending(stream) {
-            state.sending.push_end(kind::END, Bytes::new());
+        let push = |state: &mut Stream| state.sending.push_end(kind::END, Bytes::new());
+        if self.change(stream, push).is_some() {
             self.after_send(stream, true);
         }
     }
@@ -146,17 +179,18 @@ impl Session {
         stream: StreamId,
         metadata: &Metadata,
     ) -> Result<(), Status> {
-        let checked = metadata.check_len();
+        let checked = metadata.check_size();
         checked.map_err(|error| Status::internal(error.to_string()))?;
         let mut body = Vec::new();
         put_metadata(&mut body, metadata);
         if body.len() > self.agreed.max_body() {
             return Err(self.too_large("metadata", body.len()));
         }
-        let is_sent = self.is_server
-            && self
-                .sending(stream)
-                .is_some_and(|state| state.sending.push_headers(body.into()));
+        if self.is_server && self.budget.is_full() {
+            return Err(self.budget.refuse_answer());
+        }
+        let push = |state: &mut Stream| state.sending.push_headers(body.into());
+        let is_sent = self.is_server && self.change(stream, push).unwrap_or(false);
         if !is_sent {
             return Err(Status::failed_precondition(
                 "metadata goes out once and before the first message",
@@ -169,7 +203,7 @@ impl Session {
     /// Ends a call from the service's side, behind the messages that it has sent: well, with
     /// trailers, or with an error. Trailers that do not fit into a packet are an error instead.
     pub(crate) fn send_status(&mut self, stream: StreamId, outcome: Result<&Metadata, &Status>) {
-        let limit = self.agreed.max_body();
+        let limit = self.max_end();
         let too_large;
         let (flags, body) = match outcome {
             Ok(trailers) => match encode_ok(trailers, limit) {
@@ -182,10 +216,8 @@ impl Session {
             },
             Err(status) => (not_started_flag(status), encode_status(status, limit)),
         };
-        if self.is_server
-            && let Some(state) = self.sending(stream)
-        {
-            state.sending.push_end(kind::STATUS | flags, body);
+        let push = |state: &mut Stream| state.sending.push_end(kind::STATUS | flags, body);
+        if self.is_server && self.change(stream, push).is_some() {
             self.after_send(stream, true);
         }
     }
@@ -193,7 +225,7 @@ impl Session {
     /// Ends a stream at once, in both directions. What waits to be sent is dropped; the peer
     /// learns of it, if it has learnt of the stream.
     pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
-        let body = encode_status(status, self.agreed.max_body());
+        let body = encode_status(status, self.max_end());
         let Some(state) = self.streams.get_mut(&stream.0) else {
             return;
         };
@@ -201,9 +233,11 @@ impl Session {
             self.remove(stream.0);
             return;
         }
-        let is_assembling = state.end_here();
+        let is_assembling = state.end_here(&mut self.budget);
         state.wants_writable = false;
-        state.sending.push_reset(not_started_flag(status), body);
+        self.budget.change(state, |state| {
+            state.sending.push_reset(not_started_flag(status), body);
+        });
         state.queue(stream.0, &mut self.ready);
         if is_assembling {
             self.release_assembly(stream.0);
@@ -236,13 +270,26 @@ impl Session {
         let streams = self.streams.len();
         if let Some(state) = self.streams.get_mut(&stream.0) {
             let before = state.receiving.debt();
-            state.receiving.consume(taken, streams);
+            let base = self.hello.stream_window;
+            let room = self.budget.room_for_growth();
+            let grown = state.receiving.consume(taken, streams, (base, room));
+            self.budget.grow(grown);
             match state.receiving.assembly {
                 Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
                 Assembly::No | Assembly::Waits | Assembly::Holds => {
                     state.queue(stream.0, &mut self.ready);
                 }
             }
+        } else {
+            self.release(taken.cost);
+        }
+    }
+
+    /// The application has taken so much of streams of which it was told that they are over, or may be
+    /// soon.
+    pub(crate) fn release(&mut self, cost: u64) {
+        if self.state != State::Closed {
+            self.budget.on_left_taken(cost);
         }
     }
 
@@ -280,11 +327,44 @@ impl Session {
         self.due.close = farewell;
     }
 
-    /// A stream on which this side may still send.
-    fn sending(&mut self, stream: StreamId) -> Option<&mut Stream> {
-        self.streams
-            .get_mut(&stream.0)
-            .filter(|state| state.can_send())
+    /// Changes what a stream has to send, if this side may still send on it.
+    fn change<T>(&mut self, stream: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let state = self.streams.get_mut(&stream.0)?;
+        let can_send = state.can_send();
+        can_send.then(|| self.budget.change(state, change))
+    }
+
+    /// How long the end of a stream may be. While the peer takes nothing it has no details.
+    fn max_end(&self) -> usize {
+        let most = self.agreed.max_body();
+        if self.budget.is_full() {
+            most.min(SHORT_END)
+        } else {
+            most
+        }
+    }
+
+    /// Ends a call for whose only answer there is no room, as the peer takes none.
+    pub(crate) fn refuse_answer(&mut self, stream: StreamId) -> Status {
+        let status = self.budget.refuse_answer();
+        self.send_status(stream, Err(&status));
+        status
+    }
+
+    /// Lets streams go on that had nothing to send and found no room.
+    pub(super) fn feed_starved(&mut self) {
+        if self.starved.is_empty() || !self.budget.has_room_again() {
+            return;
+        }
+        for id in mem::take(&mut self.starved) {
+            if let Some(state) = self.streams.get_mut(&id)
+                && mem::take(&mut state.is_starved)
+                && state.can_send()
+            {
+                let stream = StreamId(id);
+                self.events.push_back(Event::Writable { stream });
+            }
+        }
     }
 
     fn after_send(&mut self, stream: StreamId, end: bool) {
@@ -293,7 +373,7 @@ impl Session {
             && let Some(state) = self.streams.get_mut(&stream.0)
         {
             // The service has said its last: what the caller may still say is not wanted.
-            if state.end_here() {
+            if state.end_here(&mut self.budget) {
                 self.release_assembly(stream.0);
             }
         }

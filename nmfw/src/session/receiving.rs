@@ -39,6 +39,9 @@ pub(super) enum Part {
 pub(super) struct Receiving {
     /// Whether it may assemble a message larger than its window.
     pub(super) assembly: Assembly,
+    /// What a narrow stream gets beside its window while it has its turn. Only one that carries a single
+    /// message: for others it would be owed until further messages are taken, which may wait for a turn.
+    pub(super) turn_window: u64,
     /// The peer has a single message to send, which the driver takes as soon as it is whole.
     pub(super) is_single: bool,
     /// An unfinished message.
@@ -56,6 +59,8 @@ pub(super) struct Receiving {
     received: u64,
     /// Cost of what the application has taken.
     consumed: u64,
+    /// Cost of what it was not given.
+    dropped: u64,
     /// What the peer was told that it may send in total. Never less than `received`.
     announced: u64,
 }
@@ -64,6 +69,7 @@ impl Receiving {
     pub(super) fn new(window: u64, is_single: bool) -> Self {
         Self {
             assembly: Assembly::No,
+            turn_window: 0,
             is_single,
             partial: BytesMut::new(),
             has_begun: false,
@@ -74,6 +80,7 @@ impl Receiving {
             grows_at: window,
             received: 0,
             consumed: 0,
+            dropped: 0,
             announced: window,
         }
     }
@@ -81,7 +88,13 @@ impl Receiving {
     /// This side has ended the stream.
     pub(super) fn end_here(&mut self) {
         self.is_unwanted = true;
-        self.partial = BytesMut::new();
+        self.drop_partial();
+    }
+
+    /// Forgets an unfinished message.
+    pub(super) fn drop_partial(&mut self) {
+        let partial = std::mem::take(&mut self.partial);
+        self.dropped += partial.len() as u64;
     }
 
     /// Notes HEADERS; `false` if they are out of place.
@@ -97,13 +110,17 @@ impl Receiving {
         end: bool,
         max_message: usize,
     ) -> Result<Part, Malformed> {
-        self.on_cost(cost(part.len(), more), end)?;
-        if self.is_unwanted {
-            return Ok(Part::Unwanted);
-        }
+        let cost = cost(part.len(), more);
+        self.on_cost(cost, end)?;
         let len = self.partial.len() + part.len();
-        if len > max_message {
-            return Ok(Part::TooLarge);
+        let is_too_large = len > max_message;
+        if self.is_unwanted || is_too_large {
+            // Nobody gets it.
+            self.dropped += cost;
+            return Ok(match self.is_unwanted {
+                true => Part::Unwanted,
+                false => Part::TooLarge,
+            });
         }
         if more {
             self.partial.extend_from_slice(part);
@@ -131,13 +148,14 @@ impl Receiving {
         if !self.partial.is_empty() {
             return Err(Malformed("a row of messages within a message"));
         }
-        Ok(if self.is_unwanted {
-            Part::Unwanted
-        } else if tally.largest > max_message {
-            Part::TooLarge
-        } else {
-            Part::Whole
-        })
+        if self.is_unwanted || tally.largest > max_message {
+            self.dropped += tally.cost;
+            return Ok(match self.is_unwanted {
+                true => Part::Unwanted,
+                false => Part::TooLarge,
+            });
+        }
+        Ok(Part::Whole)
     }
 
     fn on_cost(&mut self, cost: u64, end: bool) -> Result<(), Malformed> {
@@ -165,21 +183,50 @@ impl Receiving {
         self.is_closed = true;
     }
 
-    /// The application has taken messages. The session has so many streams.
-    pub(super) fn consume(&mut self, taken: Tally, streams: usize) {
+    /// The application has taken messages. The session has so many streams, whose windows are `base`
+    /// unless they are narrow, and `room` for windows to grow. Returns how much this one has grown.
+    pub(super) fn consume(
+        &mut self,
+        taken: Tally,
+        streams: usize,
+        (base, room): (u64, u64),
+    ) -> u64 {
         let taken = self.consumed + taken.cost;
-        let all = self.received - self.partial.len() as u64;
+        let all = self.received - self.dropped - self.partial.len() as u64;
         self.consumed = taken.min(all);
         let growth = if streams > FEW_STREAMS {
             MAX_GROWTH_OF_MANY
         } else {
             MAX_GROWTH
         };
-        let max_window = self.first_window * growth;
-        if self.consumed == all && all >= self.grows_at && self.window < max_window {
+        let keeps_up = self.consumed == all && all >= self.grows_at;
+        if keeps_up && self.window < base * growth && self.window <= room {
+            let grown = self.window;
             self.window *= 2;
             self.grows_at = all + self.window;
+            return grown;
         }
+        0
+    }
+
+    /// Lets a narrow stream have a whole window, if there is room for it. Returns how much it has grown.
+    pub(super) fn widen(&mut self, (base, room): (u64, u64)) -> u64 {
+        let grown = base.saturating_sub(self.window);
+        if grown > room {
+            return 0;
+        }
+        self.window += grown;
+        grown
+    }
+
+    /// How much the window has grown.
+    pub(super) fn grown(&self) -> u64 {
+        self.window - self.first_window
+    }
+
+    /// What was given to the application, which has not taken it.
+    pub(super) fn unread(&self) -> u64 {
+        self.received - self.dropped - self.consumed - self.partial.len() as u64
     }
 
     /// What the peer may send in total, as it should know by now. Small steps wait, unless a
@@ -204,9 +251,17 @@ impl Receiving {
     /// What counts as taken of an unfinished message.
     fn assembled(&self) -> u64 {
         if self.assembly == Assembly::Holds {
-            self.partial.len() as u64
+            self.partial.len() as u64 + self.turn_window
         } else {
             0
+        }
+    }
+
+    /// It has its turn. Windows are `base` unless they are narrow.
+    pub(super) fn hold(&mut self, base: u64) {
+        self.assembly = Assembly::Holds;
+        if self.is_single {
+            self.turn_window = base.saturating_sub(self.window);
         }
     }
 
@@ -243,8 +298,7 @@ impl Receiving {
 
     pub(super) fn check(&self) {
         assert!(self.received <= self.announced);
-        assert!(self.window <= self.first_window * MAX_GROWTH);
-        let most = self.consumed + self.window + self.partial.len() as u64;
+        let most = self.consumed + self.window + self.partial.len() as u64 + self.turn_window;
         let is_beyond =
             self.is_unwanted || matches!(self.assembly, Assembly::Repays | Assembly::Owes);
         assert!(is_beyond || self.announced <= most);
@@ -265,7 +319,8 @@ mod tests {
             largest: 1,
         };
         receiving.on_row(tally(credit), false, 1).unwrap();
-        receiving.consume(tally(taken(credit)), streams);
+        let base = receiving.first_window;
+        receiving.consume(tally(taken(credit)), streams, (base, u64::MAX));
         if let Some(limit) = receiving.grant() {
             receiving.granted(limit);
         }

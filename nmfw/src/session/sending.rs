@@ -19,7 +19,7 @@ const QUANTUM: usize = 8 * 1024;
 
 /// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
 /// a message into crumbs.
-const MIN_PART: usize = 256;
+pub(super) const MIN_PART: usize = 256;
 
 /// Something that waits to be sent.
 #[derive(Debug)]
@@ -95,9 +95,12 @@ pub(super) enum Turn {
 pub(super) struct Sending {
     /// CALL, until it is sent.
     call: Option<CallHead>,
+    is_narrow: bool,
     items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
+    /// Bytes of the frames in `items`, and what `call` takes.
+    frames: u64,
     /// Nothing can be added.
     is_closed: bool,
     has_begun: bool,
@@ -114,8 +117,10 @@ impl Sending {
     pub(super) fn new(is_server: bool, limit: u64) -> Self {
         Self {
             call: None,
+            is_narrow: false,
             items: Items::default(),
             buffered: 0,
+            frames: 0,
             is_closed: false,
             has_begun: false,
             is_known: is_server,
@@ -133,6 +138,16 @@ impl Sending {
         self.spent
     }
 
+    /// What all takes that waits.
+    pub(super) fn held(&self) -> u64 {
+        self.buffered + self.frames
+    }
+
+    /// What waits on a stream that gets no more to send.
+    pub(super) fn last_words(&self) -> u64 {
+        if self.is_closed { self.held() } else { 0 }
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -141,7 +156,9 @@ impl Sending {
         self.is_known
     }
 
-    pub(super) fn push_call(&mut self, head: CallHead) {
+    pub(super) fn push_call(&mut self, head: CallHead, is_narrow: bool) {
+        self.is_narrow = is_narrow;
+        self.frames += head.cost();
         self.call = Some(head);
     }
 
@@ -173,12 +190,14 @@ impl Sending {
     pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
         self.items = Items::default();
         self.buffered = 0;
+        self.frames = 0;
         self.is_closed = true;
         self.end_is_last = true;
         self.push_frame(kind::RESET | flags, body);
     }
 
     fn push_frame(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.frames += body.len() as u64;
         self.items.push(Item::Frame {
             kind_and_flags,
             body,
@@ -226,9 +245,11 @@ impl Sending {
             if !out.has_room(frame_len(id, len)) {
                 return Turn::Full;
             }
-            put_frame_header(out.bytes(), id, kind::CALL, len);
+            let flags = if self.is_narrow { flag::NARROW } else { 0 };
+            put_frame_header(out.bytes(), id, kind::CALL | flags, len);
             put_varint(out.bytes(), time);
             head.put(out.bytes());
+            self.frames -= head.cost();
             self.is_known = true;
             self.call = None;
         }
@@ -249,6 +270,7 @@ impl Sending {
                         return Turn::Full;
                     }
                     put_frame(out.bytes(), id, *kind_and_flags, body);
+                    self.frames -= body.len() as u64;
                     let is_end = *kind_and_flags & kind::MASK != kind::HEADERS;
                     self.items.pop();
                     (is_end && self.end_is_last).then_some(Turn::Done)
@@ -365,8 +387,16 @@ impl Sending {
         self.buffered -= cost;
     }
 
-    pub(super) fn on_window(&mut self, limit: u64) {
+    /// Whether anything was said.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun || self.is_closed
+    }
+
+    /// Whether it grants anything.
+    pub(super) fn on_window(&mut self, limit: u64) -> bool {
+        let is_more = limit > self.limit;
         self.limit = self.limit.max(limit);
+        is_more
     }
 }
 
@@ -381,5 +411,12 @@ impl Sending {
             _ => 0,
         });
         assert_eq!(buffered.sum::<u64>(), self.buffered);
+        let items = self.items.first.iter().chain(&self.items.others);
+        let frames = items.map(|item| match item {
+            Item::Frame { body, .. } => body.len() as u64,
+            _ => 0,
+        });
+        let head = self.call.as_ref().map_or(0, CallHead::cost);
+        assert_eq!(frames.sum::<u64>() + head, self.frames);
     }
 }

@@ -13,6 +13,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use super::{
     assembly::Assembly,
+    budget::Budget,
     frame::{frame_len, kind, put_number_frame},
     packet::Packet,
     receiving::Receiving,
@@ -30,22 +31,35 @@ pub(super) fn cost(part: usize, more: bool) -> u64 {
 
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// Whether its windows are small at first.
+    pub(super) is_narrow: bool,
     /// Whether it is in the session's row of streams with something to send.
     pub(super) queued: bool,
     /// This side ended it: the application wants to hear no more of it.
     pub(super) ended_here: bool,
     pub(super) wants_writable: bool,
+    /// It is among the session's streams that found no room.
+    pub(super) is_starved: bool,
+    /// Of a service, what its head takes in the [`Budget`] while its message has not come.
+    pub(super) head: u64,
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
 }
 
 impl Stream {
     /// With what the peer may send at first, and what this side may.
-    pub(super) fn new(is_server: bool, is_single: bool, window: u64, peer_window: u64) -> Self {
+    pub(super) fn new(
+        is_server: bool,
+        (is_single, is_narrow): (bool, bool),
+        (window, peer_window): (u64, u64),
+    ) -> Self {
         Self {
+            is_narrow,
             queued: false,
             ended_here: false,
             wants_writable: false,
+            is_starved: false,
+            head: 0,
             sending: Sending::new(is_server, peer_window),
             receiving: Receiving::new(window, is_single),
         }
@@ -54,8 +68,9 @@ impl Stream {
     /// This side has ended the stream: what still comes is not wanted. Says whether it had, waited
     /// for, or had not repaid a turn at assembling, which others get now.
     #[must_use]
-    pub(super) fn end_here(&mut self) -> bool {
+    pub(super) fn end_here(&mut self, budget: &mut Budget) -> bool {
         self.ended_here = true;
+        budget.remove_head(std::mem::take(&mut self.head));
         self.receiving.end_here();
         self.receiving.assembly != Assembly::No
     }

@@ -17,7 +17,7 @@ impl Calls {
         let doubt = session.doubt(now);
         if doubt != self.doubt {
             self.doubt = doubt;
-            tracing::debug!(?doubt, "whether the service of a session is there");
+            log_limited!(debug, ?doubt, "whether the service of a session is there");
             if let Some(handle) = self.handle.upgrade() {
                 handle.doubt(doubt);
             }
@@ -31,6 +31,20 @@ impl Calls {
         }
     }
 
+    /// Lets callers use the session again once the service is heard after a reconnect.
+    pub(super) fn see_to_reconnect(&mut self, session: &Session) {
+        if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
+            return;
+        }
+        self.heard_in = self.epoch;
+        if let Some(handle) = self.handle.upgrade() {
+            handle.heard_in(self.epoch);
+            if let Some(pool) = self.pool.upgrade() {
+                pool.heard();
+            }
+        }
+    }
+
     /// Ends the calls that do not wait for a service to come back: those with one message each way,
     /// and those of which it has not heard.
     fn give_up_calls(&mut self, session: &mut Session) {
@@ -41,7 +55,7 @@ impl Calls {
         let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
         for stream in lost {
             let status = session.give_up(stream);
-            self.finish(stream, Err(status));
+            self.finish(session, stream, Err(status));
         }
     }
 }

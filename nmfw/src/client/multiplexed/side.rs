@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The calls under way on a session.
 pub(super) struct Calls {
-    pool: Weak<Pool>,
+    pub(super) pool: Weak<Pool>,
     pub(super) handle: Weak<Handle>,
     pub(super) calls: StreamMap<StreamId, Call>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
@@ -37,6 +38,9 @@ pub(super) struct Calls {
     accepted: Option<Opened>,
     /// As callers know it.
     pub(super) doubt: Doubt,
+    /// The life of the connection that the session is in, and the last one in which the service was heard.
+    pub(super) epoch: u64,
+    pub(super) heard_in: u64,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -53,13 +57,16 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
+    /// For a session that is opened in this life of the connection.
+    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>, epoch: u64) -> Self {
         Self {
             pool,
             handle,
             calls: StreamMap::default(),
             accepted: None,
             doubt: Doubt::No,
+            epoch,
+            heard_in: 0,
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
@@ -118,7 +125,7 @@ impl Calls {
     /// Lets callers use the session.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
-            tracing::debug!(instance = opened.instance, "a session is open");
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
             handle.opened(opened);
             if let Some(pool) = self.pool.upgrade() {
                 pool.opened(&handle);
@@ -126,9 +133,17 @@ impl Calls {
         }
     }
 
-    pub(super) fn finish(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
+    pub(super) fn finish(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        outcome: Result<Metadata, Status>,
+    ) {
         match self.calls.remove(&stream) {
-            Some(Call::Unary(call)) => call.finish(outcome),
+            Some(Call::Unary(call)) => {
+                call.give_back(session, stream);
+                call.finish(outcome);
+            }
             Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),
             None => {}
         }
@@ -138,14 +153,18 @@ impl Calls {
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
         let status = Status::internal("the answer has more than one message");
         session.reset(stream, &status);
-        self.finish(stream, Err(status));
+        self.finish(session, stream, Err(status));
     }
 
     /// Ends the calls that nobody waits for any more, at the service too.
     fn reset_abandoned(&mut self, session: &mut Session) {
         self.calls.retain(|stream, call| {
-            let is_abandoned = matches!(call, Call::Unary(call) if call.sender.is_closed());
+            let Call::Unary(call) = call else {
+                return true;
+            };
+            let is_abandoned = call.sender.is_closed();
             if is_abandoned {
+                call.give_back(session, stream);
                 session.reset(stream, &gave_up());
             }
             !is_abandoned
@@ -158,6 +177,9 @@ impl Calls {
             return;
         };
         let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
+            if let Flow::Taken = flow {
+                lane.release(session, stream);
+            }
             return;
         };
         match flow {
@@ -168,7 +190,7 @@ impl Calls {
             Flow::Taken => {
                 if port.on_taken(session, stream) {
                     session.reset(stream, &gave_up());
-                    self.finish(stream, Err(gave_up()));
+                    self.finish(session, stream, Err(gave_up()));
                 }
             }
             // Callers have none.
@@ -284,21 +306,25 @@ impl Side for Calls {
             Event::Message { stream, message } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
+                    // It is taken when the call is over. What more there were would have no bound.
                     Some(Call::Unary(call)) => {
-                        session.consume(stream, Tally::of(message.len()));
-                        if call.body.replace(message).is_some() {
+                        let tally = Tally::of(message.len());
+                        if call.body.is_none() {
+                            call.body = Some(message);
+                        } else {
+                            session.consume(stream, tally);
                             self.refuse_more(session, stream);
                         }
                     }
-                    // Its caller waits for it. What more there were would have no bound.
+                    // Its caller waits for it.
                     Some(Call::Uploading { port, is_answered }) => {
                         let tally = Tally::of(message.len());
                         if std::mem::replace(is_answered, true) {
+                            session.consume(stream, tally);
                             self.refuse_more(session, stream);
                         } else {
                             port.on_chunk(session, stream, message.into());
                         }
-                        session.consume(stream, tally);
                     }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
                     None => session.consume(stream, Tally::of(message.len())),
@@ -308,6 +334,7 @@ impl Side for Calls {
                 self.was_of_use = true;
                 match self.calls.get(&stream) {
                     Some(Call::Unary(_) | Call::Uploading { .. }) => {
+                        session.consume(stream, row.tally());
                         self.refuse_more(session, stream);
                     }
                     Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
@@ -320,7 +347,7 @@ impl Side for Calls {
                     self.after(stream, &ended);
                 }
             }
-            Event::Finished { stream, outcome } => self.finish(stream, outcome),
+            Event::Finished { stream, outcome } => self.finish(session, stream, outcome),
             Event::GoAway => {
                 self.has_gone_away = true;
                 self.was_of_use = true;
@@ -328,7 +355,7 @@ impl Side for Calls {
             }
             Event::Closed(status) => {
                 if let Some(mut status) = status {
-                    tracing::debug!(%status, "a session was ended");
+                    log_limited!(debug, %status, "a session was ended");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
                     } else if status.code() == Code::Unimplemented
@@ -347,6 +374,10 @@ impl Side for Calls {
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        if let Some(epoch) = signals.reconnected {
+            self.epoch = epoch;
+        }
+        self.see_to_reconnect(session);
         if session.is_confirmed()
             && let Some(opened) = self.accepted.take()
         {
@@ -413,7 +444,7 @@ impl Side for Calls {
         }
         for (stream, status) in late {
             session.reset(stream, &gave_up());
-            self.finish(stream, Err(status));
+            self.finish(session, stream, Err(status));
         }
     }
 

@@ -5,7 +5,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::{Metadata, Method, Status, driver::Port, middleware::Response};
+use crate::{
+    Metadata, Method, Status,
+    driver::Port,
+    middleware::Response,
+    session::{Session, StreamId, Tally},
+};
 
 /// A call that was begun.
 pub(super) enum Call {
@@ -39,6 +44,13 @@ pub(super) struct Unary {
 }
 
 impl Unary {
+    /// Lets the session know that its answer, if it has come, is taken.
+    pub(super) fn give_back(&self, session: &mut Session, stream: StreamId) {
+        if let Some(body) = &self.body {
+            session.consume(stream, Tally::of(body.len()));
+        }
+    }
+
     pub(super) fn finish(self, outcome: Result<Metadata, Status>) {
         let outcome = match (outcome, self.body) {
             (Ok(trailers), Some(body)) => {

@@ -159,6 +159,9 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
             // A caller may have said all while the call goes on. What nobody has taken of it can be
             // a large message, for which those of other streams wait.
             if inbox.outcome.is_some() && left.messages == 0 {
+                if !inbox.is_told {
+                    self.mailbox.untold(inbox.taken.cost);
+                }
                 return;
             }
         }

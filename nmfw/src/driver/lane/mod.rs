@@ -23,7 +23,7 @@ pub(crate) use self::{
 };
 use crate::{
     Metadata, Status,
-    session::{Chunk, StreamId, Tally},
+    session::{Chunk, Session, StreamId, Tally},
 };
 
 #[derive(Debug, Default)]
@@ -114,6 +114,16 @@ impl Lane {
     /// Begins; a lane is of one stream.
     pub(crate) fn begin(&self, stream: StreamId) {
         _ = self.stream.set(stream);
+    }
+
+    /// Lets the session know what was taken of a stream that is over.
+    pub(crate) fn release(&self, session: &mut Session, stream: StreamId) {
+        let taken = {
+            let mut inbox = lock(&self.inbox);
+            inbox.is_told = false;
+            std::mem::take(&mut inbox.taken)
+        };
+        session.consume(stream, taken);
     }
 
     fn put(&self, change: impl FnOnce(&mut Inbox)) {

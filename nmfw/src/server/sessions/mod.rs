@@ -28,16 +28,12 @@ use self::{
 use super::{Instance, client_id::ClientId, instance::Endpoint};
 use crate::{
     Connection, Status,
-    driver::{self, Carrier, Mailbox, Packet},
-    log_limit::LogLimit,
-    metrics,
-    session::{MethodEntry, Methods, Session},
+    driver::{self, Answers, Carrier, Mailbox, Packet},
+    escape::Escaped,
+    metrics, reply_subject,
+    session::{MethodEntry, Methods, Session, answer_of_service},
     subject,
 };
-
-/// OPENs that were dropped, and those that were refused.
-static DROPPED: LogLimit = LogLimit::new();
-static REFUSED: LogLimit = LogLimit::new();
 
 /// The sessions of one instance.
 #[derive(Debug)]
@@ -50,6 +46,7 @@ pub(in crate::server) struct Sessions {
     methods: Arc<Methods>,
     open: Mutex<Places>,
     opens: Mutex<Opens>,
+    answers: Answers,
 }
 
 impl Sessions {
@@ -72,6 +69,7 @@ impl Sessions {
             served,
             open: Mutex::default(),
             opens: Mutex::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -102,9 +100,15 @@ impl Sessions {
     /// Does not wait; the answer comes from the task of the session.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
+            log_limited!(
+                debug,
+                "nobody waits for the answer to an OPEN without a reply subject"
+            );
             return;
         };
+        if !reply_subject::admits("OPEN of a session", &client) {
+            return;
+        }
         let client_id = ClientId::of(&client, message.headers.as_ref());
         let (served, methods) = match endpoint {
             None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
@@ -125,6 +129,8 @@ impl Sessions {
         let mut config = config.unwrap_or_default();
         if let Ok(place) = &admitted {
             config.packet_window = place.granted.window;
+            let sizes = served.iter().map(|s| s.endpoint.limits.max_request_size);
+            config.max_message = sizes.max().unwrap_or(config.max_message);
         }
         let id = self.instance.id.clone();
         let mut session = Session::server(config, id, &methods, Instant::now());
@@ -139,25 +145,24 @@ impl Sessions {
             Err(status) => {
                 metrics::session_refused();
                 if !self.opens().may_refuse(tokio::time::Instant::now()) {
-                    if let Some(others) = DROPPED.pass() {
-                        tracing::warn!(
-                            %status, others,
-                            "a session was refused without an answer: too many are refused"
-                        );
-                    }
+                    log_limited!(
+                        warn, %status,
+                        "a session was refused without an answer: too many are refused"
+                    );
                     return;
                 }
-                if let Some(others) = REFUSED.pass() {
-                    tracing::warn!(%status, others, "a session was refused");
-                }
+                log_limited!(warn, %status, "a session was refused");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
-                    tracing::error!("a refused session gets no answer: too many wait already");
+                    log_limited!(
+                        error,
+                        "a refused session gets no answer: too many wait already"
+                    );
                     return;
                 };
                 let own = self.subject(endpoint, 0);
                 let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                session.close(Some(status));
+                session.refuse(&message.payload, status);
                 tasks.spawn(async move {
                     driver::farewell(&mut session, &mut carrier).await;
                     drop(permit);
@@ -253,8 +258,24 @@ impl Sessions {
         });
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
-            // Its client learns of it when it gets no answer.
-            None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            None => self.answer(message),
+        }
+    }
+
+    /// Tells a client that its session is over, of which it has not heard: it was away.
+    fn answer(&self, message: Message) {
+        let Some(client) = message.reply else {
+            return;
+        };
+        if let Some(answer) = answer_of_service(&message.payload)
+            && reply_subject::admits("a packet of a session that is over", &client)
+        {
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject),
+                "a packet of a session that is over"
+            );
+            let client_of_nats = self.connection.client();
+            self.answers.send(client_of_nats, client, answer);
         }
     }
 
@@ -342,10 +363,10 @@ impl Drop for Place {
 /// The life of a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
-    tracing::debug!(%subject, "a session is opened");
+    log_limited!(debug, %subject, "a session is opened");
     let mut calls = Calls::new(place, served, carrier.peer());
     driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
     // What handlers say now has nowhere to go.
     mailbox.close();
-    tracing::debug!(%subject, "a session has ended");
+    log_limited!(debug, %subject, "a session has ended");
 }

@@ -19,6 +19,7 @@ use crate::{
     Deadline, Metadata, Status,
     body::Body,
     driver::{Ended, Flow, LaneCommand, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId, StreamMap},
 };
@@ -139,6 +140,10 @@ impl Calls {
             ..
         })) = self.calls.get_mut(&stream)
         else {
+            // A handler may have left its requests to a task.
+            if let Flow::Taken = flow {
+                lane.release(session, stream);
+            }
             return;
         };
         let index = *index;
@@ -167,7 +172,7 @@ impl Calls {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                tracing::warn!(method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
                 // Of a handler that is still at work it is counted that its call has ended.
                 if was_done {
                     served.endpoint.stats.fail(&status);
@@ -238,11 +243,7 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
         // The caller went away this moment.
         Ok(()) | Err(SendError::Ended) => Ok(()),
         Err(SendError::TooLarge(status)) => Err(status),
-        Err(SendError::Full(_)) => {
-            let status = Status::internal("there is no room for the only message of an answer");
-            session.send_status(stream, Err(&status));
-            Err(status)
-        }
+        Err(SendError::Full(_)) => Err(session.refuse_answer(stream)),
     }
 }
 
@@ -289,7 +290,9 @@ impl Side for Calls {
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
-                tracing::debug!(client = %self.client, %status, "a session was ended");
+                log_limited!(
+                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                );
             }
             Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
         }

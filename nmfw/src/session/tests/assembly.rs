@@ -125,6 +125,8 @@ fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
 fn what_is_held_for_readers_has_a_bound() {
     let config = Config {
         max_message: LARGE,
+        // The sender is to have all of them at once.
+        memory: 1 << 30,
         ..Config::default()
     };
     let window = u64::from(config.stream_window);

@@ -7,8 +7,11 @@
 
 #[cfg(test)]
 mod assembly;
+mod budgets;
 #[cfg(test)]
 mod codec;
+#[cfg(test)]
+mod forgotten;
 pub mod fuzz;
 #[cfg(test)]
 mod hostile;

@@ -46,6 +46,12 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (500..8000u64).prop_map(|ms| Action::Wait { ms }),
         4 => weather.prop_map(Action::Weather),
         2 => side.clone().prop_map(|side| Action::Reconnect { side }),
+        4 => (any::<u64>(), side.clone(), any::<u8>())
+            .prop_map(|(packet, to, byte)| Action::Forge { packet, to, byte }),
+        1 => (0..20u64, side.clone()).prop_map(|(which, side)| match which {
+            0 => Action::Forget { side },
+            ms => Action::Wait { ms },
+        }),
         1 => side.clone().prop_map(|side| Action::NoResponders { side }),
         1 => (side, 1..10u32).prop_map(|(side, packets)| Action::PacketWindow { side, packets }),
         1 => (0..10u64).prop_map(|which| match which {
@@ -60,17 +66,20 @@ fn config() -> impl Strategy<Value = Config> {
         1..9u32,
         4096..20_000u32,
         1024..6000usize,
-        1..6u32,
+        (1..6u32, 0..4u32),
         100..9000usize,
+        130_000..1_000_000u64,
     )
         .prop_map(
-            |(packet_window, stream_window, max_packet, max_streams, send_buffer)| Config {
+            |(packet_window, stream_window, max_packet, streams, send_buffer, memory)| Config {
                 packet_window,
                 stream_window,
                 max_packet,
                 max_message: 25_000,
-                max_streams,
+                max_streams: streams.0,
+                wide_streams: streams.1,
                 send_buffer,
+                memory,
                 ..Config::default()
             },
         )

@@ -36,6 +36,8 @@ fn config(input: &mut Input<'_>) -> Config {
         max_packet: 1024 + input.below(5000) as usize,
         max_message: 25_000,
         max_streams: 1 + input.below(5) as u32,
+        wide_streams: input.below(5) as u32,
+        memory: 130_000 + input.below(1 << 20),
         send_buffer: 100 + input.below(9000) as usize,
         ..Config::default()
     }
@@ -109,7 +111,15 @@ fn action(input: &mut Input<'_>) -> Action {
             side,
             packets: 1 + input.below(10) as u32,
         },
-        62 => Action::GoAway,
+        62 => match input.below(4) {
+            0 => Action::GoAway,
+            1 => Action::Forget { side },
+            _ => Action::Forge {
+                packet: stream,
+                to: side,
+                byte: input.byte(),
+            },
+        },
         _ => Action::Wait { ms: 1 },
     }
 }
