@@ -235,7 +235,8 @@ impl Places {
     }
 
     /// Gets a small window made large, for a session that turns out to be busy. The last quarter is
-    /// left for those to come, and the second half for clients that have not got their share.
+    /// left for those to come, and the second half, where there are several clients, for those that have
+    /// not got their share.
     pub(super) fn widen(&mut self, id: u64, most: usize) -> Option<u32> {
         let entry = self.sessions.get_mut(&id)?;
         let more = WINDOW.saturating_sub(entry.window);
@@ -244,7 +245,8 @@ impl Places {
         }
         let all = self.window + more as usize;
         let own = self.clients.get(&entry.client).copied().unwrap_or(0) + more as usize;
-        if all > most / 4 * 3 || (all > most / 2 && own > most / SHARE) {
+        let is_shared = self.clients.len() > 1 && all > most / 2;
+        if all > most / 4 * 3 || (is_shared && own > most / SHARE) {
             return None;
         }
         entry.window = WINDOW;

@@ -211,3 +211,24 @@ fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
     test.open(40).unwrap();
     test.check();
 }
+
+#[test]
+fn a_client_gets_large_windows_up_to_its_share_if_there_are_others() {
+    // 64 twice, and then 8. One more may be large: a quarter is left then.
+    let sessions_of = |clients: [u64; 3]| {
+        let mut test = Test::new();
+        let ids = clients.map(|client| test.open(client).unwrap());
+        (test, ids[2])
+    };
+    let (mut test, only) = sessions_of([1, 1, 1]);
+    assert_eq!(test.places.widen(only, MOST), Some(WINDOW));
+    test.check();
+    let next = test.open(1).unwrap();
+    assert_eq!(test.places.widen(next, MOST), None);
+
+    let (mut test, greedy) = sessions_of([1, 2, 1]);
+    assert_eq!(test.places.widen(greedy, MOST), None);
+    let (mut test, modest) = sessions_of([1, 1, 2]);
+    assert_eq!(test.places.widen(modest, MOST), Some(WINDOW));
+    test.check();
+}
