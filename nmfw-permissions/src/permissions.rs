@@ -143,7 +143,9 @@ impl Permissions {
     }
 
     /// The first part of this user's inboxes, that of `ConnectOptions::inbox_prefix`. By default
-    /// `_INBOX`, which all users share: who may subscribe there can read the answers to others.
+    /// `_INBOX`, which all users share: who may subscribe there can read the answers to others. A user who
+    /// logs in with a name has its inboxes below `_INBOX.<name>` unless it is told otherwise, so that this
+    /// is a good prefix for its permissions.
     ///
     /// # Errors
     /// It has a wildcard, an empty token, white space, or a token that begins with `$`.
@@ -281,6 +283,10 @@ impl Permissions {
         if !callers.contains(&self.inbox_prefix) {
             // A round trip on starting and stopping: to where nobody listens, and to itself.
             rules.push(format!("{}.nmfw.*", self.inbox_prefix));
+            if self.inbox_prefix == INBOX_PREFIX {
+                // Of a user whose name is known, unless it is told otherwise.
+                rules.push(format!("{INBOX_PREFIX}.*.nmfw.*"));
+            }
         }
         if self.across_accounts {
             rules.push(MAPPED.to_owned());

@@ -1,10 +1,10 @@
 //! Every header that the protocol itself uses, and the compact `Nmfw` header.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, Message};
 
-use crate::Metadata;
+use crate::{Metadata, metadata::MAX_VALUES};
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -23,11 +23,52 @@ pub(crate) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error
 /// ADR-32: its number.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
 
+/// Names of headers that a message may have: twice the values of metadata, as other programs add some.
+const MAX_NAMES: usize = 2 * MAX_VALUES;
+
+/// Bytes of headers that a message may have. Metadata of the largest size has less, as base64 and with its
+/// order.
+const MAX_BYTES: usize = 128 * 1024;
+
+/// Values of one header that are read where one is enough, but may come in parts.
+pub(crate) const MAX_PARTS: usize = 32;
+
 /// Whether a message on a method's subject is the first packet of a session.
 pub(crate) fn opens_session(headers: Option<&HeaderMap>) -> bool {
     // Quicker than to look a name up among the few that there are.
     let name = |(name, _): (&HeaderName, _)| *name == SESSION;
-    headers.is_some_and(|headers| headers.iter().any(name))
+    headers.is_some_and(|headers| headers.len() <= MAX_NAMES && headers.iter().any(name))
+}
+
+/// Checks that the headers of a message are few enough to be read, without a look at them.
+pub(crate) fn check_size(message: &Message) -> Result<(), TooManyHeaders> {
+    let Some(headers) = &message.headers else {
+        return Ok(());
+    };
+    let reply = message.reply.as_ref().map_or(0, |reply| reply.len());
+    let others = message.subject.len() + reply + message.payload.len();
+    let (names, bytes) = (headers.len(), message.length.saturating_sub(others));
+    match names > MAX_NAMES || bytes > MAX_BYTES {
+        true => Err(TooManyHeaders { names, bytes }),
+        false => Ok(()),
+    }
+}
+
+/// Why headers are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyHeaders {
+    names: usize,
+    bytes: usize,
+}
+
+impl fmt::Display for TooManyHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, bytes } = self;
+        write!(
+            f,
+            "{names} headers of {bytes} bytes are too many: {MAX_NAMES} and {MAX_BYTES} at most"
+        )
+    }
 }
 
 /// W3C Trace Context: whose trace a request belongs to.
@@ -240,6 +281,80 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// As async-nats makes them.
+    fn message(headers: HeaderMap, payload: usize) -> Message {
+        let lines = headers.iter().flat_map(|(name, values)| {
+            let name: &str = name.as_ref();
+            values
+                .iter()
+                .map(|value| name.len() + value.as_str().len() + 4)
+        });
+        let bytes = "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>();
+        Message {
+            subject: "a.b".into(),
+            reply: Some("c.d.e".into()),
+            length: 8 + bytes + payload,
+            payload: vec![0; payload].into(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+        }
+    }
+
+    #[test]
+    fn headers_are_counted_before_they_are_read() {
+        let named = |count: usize| -> HeaderMap {
+            (0..count)
+                .map(|n| (format!("n{n}").parse().unwrap(), "v".into()))
+                .collect()
+        };
+        let of_bytes = |len: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert("n", "v".repeat(len));
+            headers
+        };
+        for payload in [0, 1 << 20] {
+            assert_eq!(check_size(&message(named(MAX_NAMES), payload)), Ok(()));
+            assert!(check_size(&message(named(MAX_NAMES + 1), payload)).is_err());
+            let rest = "NATS/1.0\r\n\r\nn: \r\n".len();
+            assert_eq!(
+                check_size(&message(of_bytes(MAX_BYTES - rest), payload)),
+                Ok(())
+            );
+            let error = check_size(&message(of_bytes(MAX_BYTES - rest + 1), payload)).unwrap_err();
+            assert_eq!(
+                error,
+                TooManyHeaders {
+                    names: 1,
+                    bytes: MAX_BYTES + 1
+                }
+            );
+        }
+        let mut many = named(MAX_NAMES);
+        many.insert(SESSION, "1");
+        assert!(!opens_session(Some(&many)), "it would have been read");
+    }
+
+    /// The largest metadata that a sender may have, in its longest form.
+    #[test]
+    fn no_metadata_is_too_much() {
+        let mut metadata = Metadata::new();
+        let (name, value) = ("x".repeat(111), vec![0; 106]);
+        for n in 0..MAX_VALUES {
+            let name = format!("{name}{n:03}-bin");
+            metadata.append_bin(&name, value.clone()).unwrap();
+        }
+        let mut headers: HeaderMap = metadata
+            .wire()
+            .map(|(name, value)| (name.parse().unwrap(), value.as_str().into()))
+            .collect();
+        headers.insert(
+            NMFW,
+            NmfwHeader::format(Some(Duration::MAX), None, &metadata),
+        );
+        assert_eq!(check_size(&message(headers, 0)), Ok(()));
+    }
 
     #[test]
     fn reads_what_others_may_send() {

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+// Before all others, which use its macro.
+#[macro_use]
+mod log_limit;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
@@ -20,20 +24,22 @@ mod context;
 mod deadline;
 mod driver;
 mod error;
+mod escape;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
-mod log_limit;
 mod metadata;
+mod reply_subject;
 mod session;
 mod signal;
 mod spec;
 mod status;
 mod streaming;
 mod subject;
+mod token_bucket;
 mod trace;
 
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use self::session::fuzz as fuzzing;
 pub use async_nats;
 pub use futures_util::Stream;
 pub use prost;

@@ -3,6 +3,7 @@
 //! It is test code, but of a kind that others build on: what can fail returns a [`Failure`] that
 //! says what to do, and what a test started is gone when the test is over, however it ended.
 
+pub mod attacked;
 pub mod broker;
 pub mod calc;
 pub mod cluster;

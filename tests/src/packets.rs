@@ -1,9 +1,10 @@
 //! Packets of sessions, written and read by hand: for peers that do what no honest one would.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
+use highway::{HighwayHash, HighwayHasher, Key};
 use tokio::time::timeout;
 
 use crate::failure::{Doing, Failure};
@@ -33,9 +34,61 @@ pub mod kind {
 
 /// OPEN as it stands in the protocol's examples: windows of 64 packets and of 256 KiB.
 pub const OPEN: &[u8] = &[
-    0x10, 0, 0, 0, 1, 0x17, 1, 1, 0x40, 2, 3, 0x80, 0x80, 0x10, 3, 3, 0x80, 0xf8, 0x3f, 4, 4, 0x80,
-    0x80, 0x80, 0x20, 5, 2, 0x90, 0x4e,
+    0x10, 0, 0, 0, 1, 0x29, 1, 1, 0x40, 2, 3, 0x80, 0x80, 0x10, 3, 3, 0x80, 0xf8, 0x3f, 4, 4, 0x80,
+    0x80, 0x80, 0x20, 5, 2, 0x90, 0x4e, 11, 16, b'0', b'1', b'2', b'3', b'4', b'5', b'6', b'7',
+    b'8', b'9', b'a', b'b', b'c', b'd', b'e', b'f',
 ];
+
+/// What both sides offer in OPEN, without the secret.
+pub const OFFER: &[u8] = OPEN.split_at(OPEN.len() - 18).0.split_at(6).1;
+
+/// The secret in an OPEN, whose last field it is.
+#[must_use]
+pub fn secret_of(open: &[u8]) -> [u8; 16] {
+    open.last_chunk().copied().unwrap_or_default()
+}
+
+/// Seals the packets of one side.
+#[derive(Clone)]
+pub struct Seal(HighwayHasher);
+
+impl Seal {
+    /// Of the client of a session with this secret.
+    #[must_use]
+    pub fn client(secret: [u8; 16]) -> Self {
+        Self::of(secret, b"nmfw client")
+    }
+
+    /// Of the service.
+    #[must_use]
+    pub fn service(secret: [u8; 16]) -> Self {
+        Self::of(secret, b"nmfw service")
+    }
+
+    fn of(secret: [u8; 16], direction: &[u8]) -> Self {
+        let [mut low, mut high] = [[0; 8]; 2];
+        low.copy_from_slice(&secret[..8]);
+        high.copy_from_slice(&secret[8..]);
+        let secret = [u64::from_le_bytes(low), u64::from_le_bytes(high), 0, 0];
+        let key = HighwayHasher::new(Key(secret)).hash256(direction);
+        Self(HighwayHasher::new(Key(key)))
+    }
+
+    /// Returns a packet with its proof.
+    #[must_use]
+    pub fn seal(&self, packet: impl Into<Vec<u8>>) -> Vec<u8> {
+        let mut packet = packet.into();
+        let proof = self.0.clone().hash64(&packet);
+        packet.extend(proof.to_le_bytes());
+        packet
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
 
 /// A number in groups of seven bits.
 #[must_use]
@@ -93,6 +146,7 @@ pub fn first_kind(packet: &[u8]) -> Option<u8> {
 pub struct RawSession {
     client: Client,
     packets: Subscriber,
+    seal: Seal,
     /// Where the service takes the session's packets.
     pub service: String,
 }
@@ -112,6 +166,7 @@ impl RawSession {
         let mut session = Self {
             client: client.clone(),
             packets,
+            seal: Seal::client(secret_of(OPEN)),
             service: String::new(),
         };
         let accept = session.next().await?;
@@ -124,13 +179,13 @@ impl RawSession {
         }
     }
 
-    /// Sends anything.
+    /// Sends anything, with a proof.
     ///
     /// # Errors
     ///
     /// That the connection is closed.
     pub async fn send(&self, packet: impl Into<Vec<u8>>) -> Result<(), Failure> {
-        let packet = packet.into().into();
+        let packet = self.seal.seal(packet).into();
         let sent = self.client.publish(self.service.clone(), packet).await;
         sent.doing("send a packet")
     }

@@ -124,13 +124,31 @@ pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
 /// # Errors
 /// If none answers, or not with these.
 pub async fn sleep_stats(url: &str) -> Result<(u64, u64), Failure> {
+    let sleep = stats_of_sleep(url).await?;
+    both(&sleep, "num_requests", "num_errors")
+}
+
+/// How many calls of `Sleep` run, and how many wait, as an instance says in STATS.
+///
+/// # Errors
+/// If none answers, or not with these.
+pub async fn sleep_load(url: &str) -> Result<(u64, u64), Failure> {
+    let sleep = stats_of_sleep(url).await?;
+    both(&sleep["data"], "running", "waiting")
+}
+
+async fn stats_of_sleep(url: &str) -> Result<serde_json::Value, Failure> {
     let nats = async_nats::connect(url).await.doing("connect")?;
     let stats = nats.request("$SRV.STATS.nmfw-puppet", "".into());
     let stats = stats.await.doing("ask for STATS")?.payload;
     let stats: serde_json::Value = serde_json::from_slice(&stats).doing("read STATS")?;
     let mut endpoints = stats["endpoints"].as_array().into_iter().flatten();
     let sleep = endpoints.find(|endpoint| endpoint["name"] == "Sleep");
-    let number = |what: &str| sleep.and_then(|sleep| sleep[what].as_u64());
-    let both = number("num_requests").zip(number("num_errors"));
-    both.ok_or_else(|| Failure::new(format!("STATS have no figures of Sleep: {stats}")))
+    let sleep = sleep.cloned();
+    sleep.ok_or_else(|| Failure::new(format!("STATS have no figures of Sleep: {stats}")))
+}
+
+fn both(figures: &serde_json::Value, first: &str, second: &str) -> Result<(u64, u64), Failure> {
+    let both = figures[first].as_u64().zip(figures[second].as_u64());
+    both.ok_or_else(|| Failure::new(format!("there is no {first} or {second} in {figures}")))
 }

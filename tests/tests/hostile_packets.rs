@@ -12,7 +12,9 @@ use futures_util::{StreamExt, stream};
 use nmfw::{Channel, Code, ConnectOptions, server::Running};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
-    packets::{OPEN, RawSession, call, first_kind, frame, kind, number, packet},
+    packets::{
+        OFFER, OPEN, RawSession, Seal, call, first_kind, frame, kind, number, packet, secret_of,
+    },
     round_trip,
     stream_load::StreamLoad,
     streams::{self, CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient},
@@ -102,14 +104,23 @@ fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Where the packets of a client's first session go: to the service, and to the client.
-async fn subjects(tap: &mut async_nats::Subscriber) -> [String; 2] {
+/// Where the packets of a client's first session go, to the service and to the client, and how each
+/// side seals them.
+async fn session(
+    opens: &mut async_nats::Subscriber,
+    inboxes: &mut async_nats::Subscriber,
+) -> [(String, Seal); 2] {
+    let open = timeout(LIMIT, opens.next()).await.unwrap().unwrap();
+    let secret = secret_of(&open.payload);
     loop {
-        let message = timeout(LIMIT, tap.next()).await.unwrap().unwrap();
+        let message = timeout(LIMIT, inboxes.next()).await.unwrap().unwrap();
         if first_kind(&message.payload) == Some(kind::ACCEPT)
             && let Some(reply) = message.reply
         {
-            return [reply.into_string(), message.subject.into_string()];
+            return [
+                (reply.into_string(), Seal::client(secret)),
+                (message.subject.into_string(), Seal::service(secret)),
+            ];
         }
     }
 }
@@ -136,7 +147,7 @@ on_both_brokers! {
         bystander.goes_on().await;
     }
 
-    /// Which anybody can send who may publish what the peer may.
+    /// From the peer itself: those of anybody else end nothing.
     async fn broken_packets_end_the_session_that_gets_them(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();
@@ -146,6 +157,7 @@ on_both_brokers! {
                 clients += 1;
                 let inboxes = format!("_INBOX.{clients}");
                 let mut tap = plain.subscribe(format!("{inboxes}.>")).await.unwrap();
+                let mut opens = plain.subscribe(format!("{}._open", base())).await.unwrap();
                 round_trip(&plain, LIMIT).await.unwrap();
                 let nats = ConnectOptions::new().inbox_prefix(inboxes);
                 let nats = nats.connect(broker.url()).await.unwrap();
@@ -155,10 +167,11 @@ on_both_brokers! {
                 for _ in 0..3 {
                     count.message().await.unwrap().unwrap();
                 }
-                let subject = subjects(&mut tap).await[side].clone();
+                let (subject, seal) = session(&mut opens, &mut tap).await[side].clone();
                 let dropped = bystander.flows.dropped();
                 let begin = Instant::now();
-                plain.publish(subject, packet.clone().into()).await.unwrap();
+                plain.publish(subject.clone(), packet.clone().into()).await.unwrap();
+                plain.publish(subject, seal.seal(packet.clone()).into()).await.unwrap();
                 let status = timeout(LIMIT, count.message()).await.expect(what).unwrap_err();
                 assert_eq!(status.code(), Code::Internal, "{what}: {status}");
                 assert!(begin.elapsed() < LIMIT / 3, "{what} took {:?}", begin.elapsed());
@@ -186,7 +199,7 @@ on_both_brokers! {
                 .map(|i| packet(i + 1, 0, &[if i == 0 { call(1, "Sum") } else { message(40_000) }]))
                 .collect()),
             ("a method that is no text", vec![packet(1, 0, &[frame(1, kind::CALL, &[0, 2, 0xff, 0xfe])])]),
-            ("ACCEPT of a client, numbered", vec![packet(1, 0, &[frame(0, kind::ACCEPT, &OPEN[6..])])]),
+            ("ACCEPT of a client, numbered", vec![packet(1, 0, &[frame(0, kind::ACCEPT, OFFER)])]),
             ("GOAWAY of a client", vec![packet(1, 0, &[frame(0, 11, &number(1))])]),
         ];
         for (what, packets) in breaches {
@@ -239,8 +252,9 @@ on_both_brokers! {
         let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
         let inbox = open.reply.unwrap();
         // What the client offers, eight streams, and a name.
-        let offer = [&OPEN[6..], &[6, 1, 8, 7, 2], b"I1"].concat();
-        let accept = packet(0, 0, &[frame(0, kind::ACCEPT, &offer)]);
+        let seal = Seal::service(secret_of(&open.payload));
+        let offer = [OFFER, &[6, 1, 8, 7, 2], b"I1"].concat();
+        let accept = seal.seal(packet(0, 0, &[frame(0, kind::ACCEPT, &offer)]));
         service.publish_with_reply(inbox.clone(), own, accept.into()).await.unwrap();
         let mut is_ended = false;
         while !is_ended {
@@ -258,7 +272,7 @@ on_both_brokers! {
                 }
                 _ => continue,
             };
-            service.publish(inbox.clone(), answer.into()).await.unwrap();
+            service.publish(inbox.clone(), seal.seal(answer).into()).await.unwrap();
         }
         let status = outcome.await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal, "{status}");

@@ -237,6 +237,7 @@ async fn at_zero(figures: &Figures) {
         "nmfw_sessions{side=\"server\"} 0",
         "nmfw_session_window_stalls_total{side=\"client\"} 0",
         "nmfw_session_retransmissions_total{side=\"server\"} 0",
+        "nmfw_session_dropped_packets_total{side=\"client\"} 0",
     ] {
         assert!(text.lines().any(|each| each == line), "no {line}:\n{text}");
     }

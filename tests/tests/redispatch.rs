@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use async_nats::HeaderMap;
 use futures_util::{StreamExt, future::join_all, poll};
 use nmfw::{Channel, Code, ConnectOptions, Context, Server, Status, server::Running};
 use nmfw_tests::{
@@ -153,35 +152,33 @@ on_both_brokers! {
         eventually(LIMIT, || requests(&broker, sent)).await;
     }
 
-    async fn instances_that_stop_cost_no_budget(broker: TestBroker) {
-        // Five sends each are far more than there is a budget for.
-        const CALLS: usize = 800;
-        let plain = async_nats::connect(broker.url()).await.unwrap();
-        let mut requests = plain.subscribe("stopping.Sleep").await.unwrap();
-        plain.flush().await.unwrap();
-        let answering = tokio::spawn(async move {
-            let mut count = 0;
-            while count < 5 * CALLS {
-                let request = requests.next().await.unwrap();
-                count += 1;
-                let mut headers = HeaderMap::new();
-                headers.insert("Nats-Service-Error", "stopping");
-                headers.insert("Nats-Service-Error-Code", "503");
-                headers.insert("Nmfw-Status", "14;not-started");
-                let reply = request.reply.unwrap();
-                plain.publish_with_headers(reply, headers, "".into()).await.unwrap();
-            }
-            plain.flush().await.unwrap();
-        });
-        let nats = nmfw::connect(broker.url()).await.unwrap();
-        let client = PuppetClient::new(Channel::new(nats).subject("stopping").timeout(LIMIT));
-        let sleep = || client.sleep(SleepRequest { millis: 0 }).into_future();
-        for outcome in join_all((0..CALLS).map(|_| sleep())).await {
-            let status = outcome.unwrap_err();
-            assert!(status.is_not_started() && status.code() == Code::Unavailable, "{status}");
+    /// It turns away all that wait for it at once, and the channel has paid for that before.
+    async fn an_instance_that_stops_with_thousands_of_calls_fails_none(broker: TestBroker) {
+        const CALLS: usize = 2500;
+        let serve = async |strings: &Strings| {
+            let service = PuppetServer::new(strings.clone()).concurrency(1).queue(2 * CALLS);
+            let server = Server::new(nmfw::connect(broker.url()).await.unwrap()).add_service(service);
+            server.start().await.unwrap()
+        };
+        let (first, second) = (Strings::default(), Strings::default());
+        let stopping = serve(&first).await;
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let sleep = |millis| client.sleep(SleepRequest { millis }).timeout(3 * LIMIT).into_future();
+        for _ in 0..CALLS {
+            client.echo(Blob::default()).await.unwrap();
         }
-        // It has seen all of them.
-        tokio::time::timeout(LIMIT, answering).await.unwrap().unwrap();
+        let blocking = tokio::spawn(sleep(3_000));
+        eventually(LIMIT, || async { first.started() == CALLS as u64 + 1 }).await;
+        let waiting = tokio::spawn(join_all((0..CALLS).map(|_| sleep(0))));
+        // They are on their way.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let _running = serve(&second).await;
+        stopping.stop();
+        for outcome in tokio::time::timeout(3 * LIMIT, waiting).await.unwrap().unwrap() {
+            outcome.unwrap();
+        }
+        assert_eq!(second.finished(), CALLS as u64);
+        blocking.await.unwrap().unwrap();
     }
 
     /// Those that the connection does not take at once go a longer way, each once.

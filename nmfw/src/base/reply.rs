@@ -15,6 +15,7 @@ use super::request::append_metadata;
 use crate::{
     Code, Deadline, Metadata, Status,
     body::Body,
+    escape::Escaped,
     headers::{self, NmfwHeader},
     metadata::MAX_VALUES,
     middleware::Response,
@@ -128,7 +129,9 @@ fn encode_error(
         return (headers, body.into());
     }
     // Code and message still must.
-    tracing::warn!(%status, max_payload, "details and metadata of an error do not fit, left out");
+    log_limited!(
+        warn, %status, max_payload, "details and metadata of an error do not fit, left out"
+    );
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
     rpc.details.clear();
     let body = rpc.encode_to_vec();
@@ -211,12 +214,15 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
         if !headers::is_reserved(name) {
             for value in values {
                 if metadata.len() == MAX_VALUES {
-                    tracing::debug!(name, "skipped a header of a reply: there are too many");
+                    log_limited!(
+                        debug, name = %Escaped::new(name),
+                        "skipped a header of a reply: there are too many"
+                    );
                     break;
                 }
                 // A foreign service may send what is not metadata; its answer still counts.
                 if let Err(error) = metadata.append_wire(name, value.as_str()) {
-                    tracing::debug!(%error, "skipped a header of a reply");
+                    log_limited!(debug, %error, "skipped a header of a reply");
                 }
             }
         } else if name.eq_ignore_ascii_case("Nats-Service-Error") {

@@ -119,7 +119,7 @@ impl Incoming {
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
                 // It may have come in parts.
-                let tracestate = tracestate.into_iter().flatten();
+                let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
             }),
@@ -161,7 +161,7 @@ pub(super) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
         // Keys and values were checked when they were put in, so that this cannot fail; if it
         // ever did, an entry less is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
-            tracing::error!(key, "metadata key is not a header name");
+            log_limited!(error, key, "metadata key is not a header name");
             continue;
         };
         map.append(name, value);

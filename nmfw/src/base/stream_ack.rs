@@ -3,10 +3,13 @@
 use async_nats::Message;
 use serde::Deserialize;
 
-use crate::log_limit::LogLimit;
+use crate::{escape::Escaped, log_limit::LogLimit};
 
 /// Longest acknowledgement in bytes: the name of a stream, a domain, and the text of an error.
 const MAX_LEN: usize = 4096;
+
+/// What of the text of a warning is shown, in bytes.
+const MAX_SHOWN: usize = 1024;
 
 /// An acknowledgement of JetStream: `{"stream":"ORDERS","seq":7}`.
 ///
@@ -57,10 +60,10 @@ impl StreamAck {
     pub(crate) fn warn(&self, subject: &str, limit: &LogLimit) {
         if let Some(left_out) = limit.pass() {
             tracing::warn!(
-                stream = self.stream,
+                stream = %Escaped::new(&self.stream),
                 left_out,
                 "{}, which stores all that is sent there",
-                self.describe(subject)
+                Escaped::up_to(&self.describe(subject), MAX_SHOWN)
             );
         }
     }

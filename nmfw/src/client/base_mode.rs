@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Deadline, Status,
     base::{self, reply, request::Outgoing},
+    headers,
     middleware::{Request, Response},
 };
 
@@ -93,6 +94,10 @@ impl Nats {
             let subject = self.method_subject(request.method());
             let text = format!("nobody serves {subject}: no responders");
             return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
+        }
+        if let Err(error) = headers::check_size(&message) {
+            let text = format!("the reply cannot be read: {error}");
+            return Err(Refusal::Final(Status::internal(text)));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
         reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {

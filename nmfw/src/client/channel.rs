@@ -142,9 +142,10 @@ impl Channel {
     /// `IDEMPOTENT` or `NO_SIDE_EFFECTS`; others end with `UNAVAILABLE`. The default is 5; 1
     /// never repeats.
     ///
-    /// So that this does not multiply an overload, a channel and its clones have a budget for what full
-    /// instances turn away: of 1,000 at first and at most, which each further send lessens by one, and
-    /// each call that ends other than not started raises by four. While it is spent, such calls are sent once.
+    /// So that neither an overload nor a broken service multiplies calls, a channel and its clones have a
+    /// budget with each service, of 1,000 sends at first, which each further send lessens by one, and each
+    /// call that an instance takes raises by four, to 10,000 at most, of which those that full instances turn
+    /// away get 1,000. Layers that retry or hedge spend from it, too. While it is spent, calls are sent once.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set_nats("max_attempts", |nats| nats.max_attempts = attempts.max(1))
     }

@@ -11,6 +11,9 @@ mod multiplexed;
 mod nats;
 mod per_method;
 mod rate_limit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod ready;
+#[cfg(not(any(test, fuzzing)))]
 mod ready;
 mod replies;
 mod requests;

@@ -10,10 +10,10 @@ use super::{
     multiplexed::{Handle, Sessions},
     per_method::PerMethod,
     requests::Sent,
-    send_budget::SendBudget,
+    send_budget::SendBudgets,
 };
 use crate::{
-    Code, Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
+    Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
     body::Body,
     metrics::CallMetrics,
     middleware::{Request, Response},
@@ -40,7 +40,7 @@ pub(crate) struct Nats {
     /// Where requests for the methods go.
     subjects: PerMethod<Subject>,
     pub(super) max_attempts: u32,
-    send_budget: Arc<SendBudget>,
+    send_budgets: Arc<SendBudgets>,
     pub(super) reconnect_grace: Duration,
     pub(super) go_compatible: bool,
     /// Whether calls with one message each way share sessions too.
@@ -55,7 +55,7 @@ impl Nats {
             subject: None,
             subjects: PerMethod::default(),
             max_attempts: 5,
-            send_budget: Arc::default(),
+            send_budgets: Arc::default(),
             reconnect_grace: Duration::from_secs(1),
             go_compatible: false,
             is_multiplexed: false,
@@ -86,6 +86,9 @@ impl Nats {
     /// for the rest, which is in boxes.
     pub(super) async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let method = request.method();
+        if request.head.is_again {
+            self.send_budgets.spend_for_layer(method.service())?;
+        }
         if method.streams() {
             return Box::pin(self.stream(request)).await;
         }
@@ -103,7 +106,7 @@ impl Nats {
         };
         match outcome {
             Ok(response) => {
-                self.send_budget.earn();
+                self.send_budgets.ended(method.service(), Ok(()));
                 Ok(response)
             }
             Err(refusal) => Box::pin(self.attempts(request, sent, Some((session, refusal)))).await,
@@ -157,7 +160,7 @@ impl Nats {
         sent: Sent,
         mut asked: Option<(Option<Arc<Handle>>, Refusal)>,
     ) -> Result<Response, Status> {
-        let deadline = request.deadline();
+        let (service, deadline) = (request.method().service(), request.deadline());
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
         let apart = request.head.apart.clone();
@@ -198,13 +201,11 @@ impl Nats {
             };
             let status = match outcome {
                 Ok(response) => {
-                    self.send_budget.earn();
+                    self.send_budgets.ended(service, Ok(()));
                     return Ok(response);
                 }
                 Err(Refusal::Final(status)) => {
-                    if !status.is_not_started() {
-                        self.send_budget.earn();
-                    }
+                    self.send_budgets.ended(service, Err(&status));
                     return Err(honest(status, may_have_started));
                 }
                 // A repetition cannot help where nobody listens; who waits for a service to come
@@ -214,9 +215,15 @@ impl Nats {
                         has_resorted = true;
                         last_resort = self.last_resort(request.method());
                     }
-                    if last_resort.is_some() {
+                    if last_resort.is_some() && self.send_budgets.spend(service, &status) {
                         continue;
                     }
+                    return Err(honest(status, may_have_started));
+                }
+                // A request that is too large was not sent.
+                Err(Refusal::TooLarge(status))
+                    if !status.is_not_started() && !self.send_budgets.spend(service, &status) =>
+                {
                     return Err(honest(status, may_have_started));
                 }
                 Err(Refusal::TooLarge(status)) => {
@@ -239,13 +246,16 @@ impl Nats {
             if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
                 return Err(honest(status, may_have_started));
             }
-            // Those that are stopping turn away all they have, once, and others have room for it.
-            let is_full = status.code() == Code::ResourceExhausted;
-            if is_full && !self.send_budget.spend() {
-                tracing::debug!(method = %request.method(), %status, "not sent again: the budget is spent");
+            if !self.send_budgets.spend(service, &status) {
+                log_limited!(
+                    debug, method = %request.method(), %status,
+                    "not sent again: the budget is spent"
+                );
                 return Err(honest(status, may_have_started));
             }
-            tracing::debug!(method = %request.method(), %status, attempt = attempts.0, "sending again");
+            log_limited!(
+                debug, method = %request.method(), %status, attempt = attempts.0, "sending again"
+            );
             CallMetrics::of(request.method()).redispatched();
             // In a box, like all that few calls need.
             Box::pin(tokio::time::sleep(pause)).await;
@@ -364,6 +374,12 @@ impl Nats {
             let outcome = request.deadline().limit_boxed(wait).await;
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
+            if session.is_absent(self.connection.epoch()) {
+                // It was chosen in a former life of the connection, and may have been given up since.
+                let text = "the instance was not heard since the connection came back";
+                let status = Status::unavailable(text).not_started();
+                return Err(Refusal::Elsewhere(status));
+            }
         }
         let outcome = session.call(request, sent).await;
         outcome.map_err(|status| Refusal::of(status, request.method()))

@@ -17,6 +17,12 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// How long the answers to one question are waited for.
 const ROUND: Duration = Duration::from_millis(250);
 
+/// Answers to one question that are read: more than an account has instances.
+const MAX_ANSWERS: usize = 10_000;
+
+/// Bytes of an answer that is read. One of a service with a thousand methods has less.
+const MAX_ANSWER: usize = 1024 * 1024;
+
 /// How often all services are asked, besides those of the name. Each of them answers.
 const ALL_EVERY: Duration = Duration::from_secs(1);
 
@@ -89,11 +95,12 @@ async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<b
         .publish_with_reply(question, inbox, Bytes::new())
         .await?;
     let found = async {
-        loop {
+        let mut read = 0;
+        while read < MAX_ANSWERS {
             tokio::select! {
                 answer = answers.next() => match answer {
                     Some(message) if serves(&message, base) => return Ok(true),
-                    Some(_) => {}
+                    Some(_) => read += 1,
                     None => return Ok(false),
                 },
                 Ok(event) = events.recv() => {
@@ -104,13 +111,16 @@ async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<b
                 }
             }
         }
+        Ok(false)
     };
     let found = tokio::time::timeout(ROUND, found).await;
     found.unwrap_or(Ok(false))
 }
 
-fn serves(message: &Message, base: &str) -> bool {
-    if message.status == Some(StatusCode::NO_RESPONDERS) {
+/// Whether an answer of discovery is from a service below this subject.
+pub(crate) fn serves(message: &Message, base: &str) -> bool {
+    let is_none = message.status == Some(StatusCode::NO_RESPONDERS);
+    if is_none || message.payload.len() > MAX_ANSWER {
         return false;
     }
     let Ok(info) = serde_json::from_slice::<Info>(&message.payload) else {

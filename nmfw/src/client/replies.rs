@@ -10,6 +10,7 @@ mod session;
 mod waiting;
 
 use std::{
+    collections::HashMap,
     ops::Deref,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,6 +18,7 @@ use std::{
 };
 
 use async_nats::{Message, Subject};
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use slab::Slab;
 use tokio::{
@@ -33,9 +35,10 @@ use self::{
 };
 pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::multiplexed::Mailbox;
+use crate::driver::Answers;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status, base::stream_ack::StreamAck,
-    connection::Refusals, log_limit::LogLimit,
+    connection::Refusals, escape::Escaped, log_limit::LogLimit, session::Secrets,
 };
 
 /// Gives each reply to the call that waits for it.
@@ -56,6 +59,10 @@ struct Shared {
     earlier: Notify,
     /// Warnings of streams that capture requests.
     captured: LogLimit,
+    secrets: Secrets,
+    /// To services that go on with sessions which are over.
+    answers: Answers,
+    client: async_nats::Client,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +71,9 @@ struct Calls {
     /// When to look for calls that are to end without a reply. Not later than the first of them is
     /// due; earlier, if that one has ended since.
     alarm: Option<Instant>,
-    sessions: Slab<SessionEntry>,
+    sessions: HashMap<u64, SessionEntry, RandomState>,
+    /// The number of the last session. None is used again, so that neither is a secret.
+    last_session: u64,
     denials: Denials,
     /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
     generation: u32,
@@ -115,6 +124,9 @@ impl Replies {
             calls: Mutex::default(),
             earlier: Notify::new(),
             captured: LogLimit::new(),
+            secrets: Secrets::random(),
+            answers: Answers::default(),
+            client: connection.client().clone(),
         });
         let reader = connection
             .spawn(read(Arc::clone(&shared), inbox, events))
@@ -154,15 +166,18 @@ impl Shared {
     fn deliver(&self, message: Message) {
         let id = message.subject.strip_prefix(self.prefix.as_str());
         if let Some(id) = id.and_then(|id| id.strip_prefix(SESSION)) {
-            let mailbox = parse_id(id).and_then(|id| self.calls().session(id));
+            let number = u64::from_str_radix(id, 16).ok();
+            let mailbox = number.and_then(|number| self.calls().session(number));
             match mailbox {
                 Some(mailbox) => mailbox.packet(message.into()),
-                None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+                None => self.answer(number, message),
             }
             return;
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
-            tracing::debug!(subject = %message.subject, "a reply that nobody asked for");
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+            );
             return;
         };
         let ack = StreamAck::of(&message);
@@ -206,7 +221,7 @@ impl Shared {
     }
 
     fn each_session(&self, tell: impl Fn(&SessionEntry)) {
-        for (_, session) in &self.calls().sessions {
+        for session in self.calls().sessions.values() {
             tell(session);
         }
     }
@@ -276,9 +291,9 @@ impl Shared {
 }
 
 impl Calls {
-    fn session(&self, (slot, generation): (usize, u32)) -> Option<Arc<Mailbox>> {
-        let session = self.sessions.get(slot)?;
-        (session.generation == generation).then(|| Arc::clone(&session.mailbox))
+    fn session(&self, number: u64) -> Option<Arc<Mailbox>> {
+        let session = self.sessions.get(&number)?;
+        Some(Arc::clone(&session.mailbox))
     }
 
     /// Removes the calls that match.
@@ -384,7 +399,7 @@ async fn read(
                 if state.is_connected() && state.epoch != epoch {
                     epoch = state.epoch;
                     inbox.reconnected();
-                    shared.each_session(|session| session.mailbox.reconnected());
+                    shared.each_session(|session| session.mailbox.reconnected(epoch));
                 }
             }
         }

@@ -11,7 +11,7 @@ use tower::{
     },
 };
 
-use super::{CircuitOpen, per_method::Methods};
+use super::{CircuitOpen, per_method::Methods, send_budget::Spent};
 use crate::{
     Code, Idempotency, Status,
     metrics::CallMetrics,
@@ -153,6 +153,7 @@ impl Layer<BoxService> for RetryLayer {
             layer: self.clone(),
             attempts: 1,
             may_have_started: false,
+            before: None,
         };
         Retry::new(policy, self.methods.checked(inner))
     }
@@ -166,6 +167,8 @@ pub struct RetryPolicy {
     attempts: u32,
     /// An instance may have started one of them.
     may_have_started: bool,
+    /// What the attempt before the present one has ended with.
+    before: Option<Status>,
 }
 
 impl RetryPolicy {
@@ -201,6 +204,12 @@ impl Policy<Request, Response, Status> for RetryPolicy {
             self.layer.budget.deposit();
             return None;
         };
+        if Spent::is_cause_of(status)
+            && let Some(before) = self.before.take()
+        {
+            *status = before;
+            return None;
+        }
         let is_worth_it = self.is_worth_it(request, status);
         self.may_have_started |= !status.is_not_started();
         if self.may_have_started && status.is_not_started() {
@@ -219,12 +228,18 @@ impl Policy<Request, Response, Status> for RetryPolicy {
             return None;
         }
         if !self.layer.budget.withdraw() {
-            tracing::debug!(method = %request.method(), %status, "not repeated: the budget is spent");
+            log_limited!(
+                debug, method = %request.method(), %status, "not repeated: the budget is spent"
+            );
             return None;
         }
-        tracing::debug!(method = %request.method(), %status, attempt = self.attempts, "repeating");
+        log_limited!(
+            debug, method = %request.method(), %status, attempt = self.attempts, "repeating"
+        );
         CallMetrics::of(request.method()).retried();
         self.attempts += 1;
+        self.before = Some(status.clone());
+        request.head.is_again = true;
         Some(sleep(pause))
     }
 

@@ -55,7 +55,7 @@ fn given(text: Text) -> Option<String> {
 }
 
 impl Context {
-    fn parse(env: &Environment, path: &Path, json: &str) -> Result<Self, Error> {
+    pub(super) fn parse(env: &Environment, path: &Path, json: &str) -> Result<Self, Error> {
         let what = || format!("NATS context {}", path.display());
         // serde would take a list of values, in order, for an object.
         if !json.trim_start().starts_with('{') {

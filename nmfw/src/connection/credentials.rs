@@ -11,6 +11,12 @@ use super::secret::Secret;
 use super::server_url::UrlLogin;
 use crate::error::Error;
 
+/// Where inboxes are by default.
+const INBOX_PREFIX: &str = "_INBOX";
+
+/// The longest name of a user that becomes a token of subjects.
+const MAX_TOKEN: usize = 64;
+
 type Signed = Pin<Box<dyn Future<Output = Result<Vec<u8>, AuthError>> + Send + Sync>>;
 type Authenticated =
     Pin<Box<dyn Future<Output = Result<async_nats::Auth, AuthError>> + Send + Sync>>;
@@ -73,6 +79,15 @@ impl Credentials {
         self.user.is_none() && self.token.is_none() && self.identity.is_none()
     }
 
+    /// Returns where the inboxes of the user are, if its name is known and can stand in a subject: below
+    /// those of all, so that whoever may use these may use its own.
+    pub(super) fn inbox_prefix(&self) -> Option<String> {
+        let (user, _) = self.user.as_ref()?;
+        let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let fits = (1..=MAX_TOKEN).contains(&user.len()) && user.chars().all(is_token);
+        fits.then(|| format!("{INBOX_PREFIX}.{user}"))
+    }
+
     /// What a URL says goes instead of any other user, password and token, as in all NATS clients.
     pub(super) fn with_url_login(mut self, login: &UrlLogin) -> Self {
         (self.user, self.token) = match login {
@@ -106,5 +121,46 @@ impl Credentials {
             options = options.token(token.expose().to_owned());
         }
         options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inboxes_of_users() {
+        let of = |user: &str| {
+            let user = Some((user.to_owned(), Secret::new("hush")));
+            Credentials {
+                user,
+                ..Credentials::default()
+            }
+            .inbox_prefix()
+        };
+        assert_eq!(of("web-1_a").as_deref(), Some("_INBOX.web-1_a"));
+        for user in [
+            "",
+            "a.b",
+            "a b",
+            "*",
+            ">",
+            "a>",
+            "bj\u{f6}rn",
+            "a@b",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(of(user), None, "{user:?}");
+        }
+        assert_eq!(Credentials::default().inbox_prefix(), None);
+        let token = Some(Secret::new("hush"));
+        assert_eq!(
+            Credentials {
+                token,
+                ..Credentials::default()
+            }
+            .inbox_prefix(),
+            None
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What the process finds around it, as a value, so that tests need not change it.
 
 use std::collections::HashMap;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -83,7 +83,7 @@ impl Environment {
         expanded
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn of(variables: &[(&str, &str)], home: &Path) -> Self {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self {

@@ -143,6 +143,7 @@ async fn client_options(
         Some(login) if options.credentials.is_empty() => options.credentials.with_url_login(login),
         _ => options.credentials,
     };
+    let inbox_prefix = options.inbox_prefix.or_else(|| credentials.inbox_prefix());
     let mut client = credentials.into_options().await?;
     client = options.tls.apply(client, servers.tls).await?;
 
@@ -190,7 +191,7 @@ async fn client_options(
     if let Some(name) = options.name {
         client = client.name(name);
     }
-    if let Some(prefix) = options.inbox_prefix {
+    if let Some(prefix) = inbox_prefix {
         client = client.custom_inbox_prefix(prefix);
     }
     if let Some(timeout) = options.connection_timeout {

@@ -13,6 +13,7 @@ use super::event::ConnectionEvent;
 use super::refusal::Refusal;
 use super::server_message::ServerMessage;
 use super::violation::Violation;
+use crate::escape::Escaped;
 use crate::metrics;
 
 /// How many events a receiver may be behind before it loses the oldest.
@@ -70,6 +71,7 @@ pub(super) struct EventHub {
     state: watch::Sender<ConnectionState>,
     /// The same as in the state. Each call asks, for which a lock is too much.
     is_connected: AtomicBool,
+    epoch: AtomicU64,
     servers: String,
     /// Set once the client exists; its `connects` is the epoch. Counting `Connected` events would
     /// not do, because async-nats drops events when many come at once.
@@ -102,6 +104,7 @@ impl EventHub {
             events: broadcast::Sender::new(EVENT_CAPACITY),
             state: watch::Sender::new(state),
             is_connected: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             servers,
             statistics: OnceLock::new(),
             slow: Mutex::default(),
@@ -126,6 +129,11 @@ impl EventHub {
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
+    }
+
+    /// Not older than what [`Self::is_connected`] said before.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     pub(super) fn servers(&self) -> &str {
@@ -209,16 +217,16 @@ impl EventHub {
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
-                    tracing::info!(target: LOG, servers, epoch, "connected again");
+                    log_limited!(target: LOG, info, servers, epoch, "connected again");
                 }
                 self.emit(ConnectionEvent::Connected);
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
                 if self.is_moving() {
-                    tracing::debug!(target: LOG, servers, "moving to another server");
+                    log_limited!(target: LOG, debug, servers, "moving to another server");
                 } else {
-                    tracing::warn!(target: LOG, servers, "connection lost, reconnecting");
+                    log_limited!(target: LOG, warn, servers, "connection lost, reconnecting");
                 }
                 self.emit(ConnectionEvent::Disconnected);
             }
@@ -260,27 +268,36 @@ impl EventHub {
         let servers = self.servers.as_str();
         let event = match ServerMessage::parse(text) {
             ServerMessage::Violation(Violation::Publish { subject }) => {
-                tracing::error!(target: LOG, servers, subject, "publishing is not permitted");
+                log_limited!(
+                    target: LOG, error, servers, subject = %Escaped::new(&subject),
+                    "publishing is not permitted"
+                );
                 ConnectionEvent::PublishDenied { subject }
             }
             ServerMessage::Violation(Violation::Reply { reply }) => {
-                tracing::error!(target: LOG, servers, reply, "this reply subject is not permitted");
+                log_limited!(
+                    target: LOG, error, servers, reply = %Escaped::new(&reply),
+                    "this reply subject is not permitted"
+                );
                 ConnectionEvent::ReplyDenied { reply }
             }
             ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
-                tracing::error!(
-                    target: LOG, servers, subject, queue, "subscribing is not permitted"
+                log_limited!(
+                    target: LOG, error, servers, subject = %Escaped::new(&subject), queue,
+                    "subscribing is not permitted"
                 );
                 ConnectionEvent::SubscribeDenied { subject, queue }
             }
             ServerMessage::TooManySubscriptions => {
-                tracing::error!(target: LOG, servers, error = text, "a subscription was refused");
+                log_limited!(
+                    target: LOG, error, servers, error = %Escaped::new(text),
+                    "a subscription was refused"
+                );
                 let error = text.to_owned();
                 ConnectionEvent::TooManySubscriptions { error }
             }
             ServerMessage::PayloadTooLarge => {
-                tracing::error!(
-                    target: LOG, servers, error = text,
+                log_limited!(target: LOG, error, servers, error = %Escaped::new(text),
                     "the server takes less than the max_payload that it announced: a quarter of it is \
                      taken for the largest payload from now on"
                 );
@@ -296,7 +313,10 @@ impl EventHub {
                 if meaning == ServerMessage::Closing {
                     self.refusal.set(text);
                 }
-                tracing::error!(target: LOG, servers, error = text, "the server reports an error");
+                log_limited!(
+                    target: LOG, error, servers, error = %Escaped::new(text),
+                    "the server reports an error"
+                );
                 ConnectionEvent::ServerError(text.to_owned())
             }
         };
@@ -332,6 +352,7 @@ impl EventHub {
     fn change(&self, change: impl FnOnce(&mut ConnectionState) -> bool) {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
+            self.epoch.store(state.epoch, Ordering::Release);
             self.is_connected
                 .store(state.is_connected(), Ordering::Release);
             is_changed

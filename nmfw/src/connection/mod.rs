@@ -6,6 +6,8 @@ mod environment;
 mod establish;
 mod event;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod options;
 mod refusal;
 mod relocation;
@@ -209,6 +211,11 @@ impl Connection {
     /// Whether it is up at this moment.
     pub(crate) fn is_connected(&self) -> bool {
         self.0.hub.is_connected()
+    }
+
+    /// The connection's present life, or its last: see [`ConnectionState::epoch`].
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.hub.epoch()
     }
 
     /// Returns why there is no connection at this moment, in the server's own words if it has said so;

@@ -234,8 +234,12 @@ impl ConnectOptions {
         self
     }
 
-    /// Starts reply subjects with this instead of `_INBOX`, for accounts whose permissions ask for
-    /// it. One or more subject tokens without wildcards.
+    /// Starts reply subjects with this, for accounts whose permissions ask for it. One or more subject
+    /// tokens without wildcards.
+    ///
+    /// Unless set, they start with `_INBOX.<user>` where the connection logs in with a user name of
+    /// ASCII letters, digits, `-` and `_`, and with `_INBOX` otherwise. Permissions for `_INBOX.>` are
+    /// enough for both; those for `_INBOX.<user>.>` keep others from reading the answers.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = Some(prefix.into());
         self

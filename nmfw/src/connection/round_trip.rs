@@ -65,7 +65,7 @@ pub(super) async fn round_trip(
         }
     };
     if timeout(LIMIT, trip).await.ok().flatten().is_none() {
-        tracing::debug!(target: LOG, "a round trip was not answered");
+        log_limited!(target: LOG, debug, "a round trip was not answered");
     }
 }
 

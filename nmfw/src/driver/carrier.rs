@@ -4,15 +4,17 @@ use std::{pin::pin, time::Duration};
 
 use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
-use crate::{Connection, Status, deadline::within, session::Transmit};
+use crate::{
+    Connection, Status,
+    deadline::within,
+    escape::Escaped,
+    reply_subject::{self, MAPPED},
+    session::Transmit,
+};
 
 /// How long a packet may take to get into the connection's buffer. It takes longer only while the
 /// connection is lost; then it is left out, as the session sends it again.
 const MAX_SEND: Duration = Duration::from_secs(10);
-
-/// Subjects of account mappings. The NATS server does not say there that nobody listens, and they
-/// are gone after an answer, which a reply subject would ask for.
-const MAPPED: &str = "_R_.";
 
 pub(crate) struct Carrier {
     connection: Connection,
@@ -72,23 +74,38 @@ impl Carrier {
 
     /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
     /// same.
-    pub(super) fn learn(&mut self, reply: Option<Subject>) {
+    ///
+    /// # Errors
+    /// If it is not where the service that was called has its sessions: then this session cannot begin.
+    pub(super) fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status> {
         if let Some(reply) = reply
             && !self.is_known
         {
+            reply_subject::check_session(&reply, &self.peer).map_err(|why| {
+                let open = &self.peer;
+                let text = format!("the subject that the answer to OPEN at {open} names: {why}");
+                Status::internal(text).not_started()
+            })?;
             self.peer = reply;
             self.is_known = true;
             self.mark = None;
         }
+        Ok(())
     }
 
     /// Whether the connection took it; if not, more of the kind is not worth a try now.
     ///
     /// # Errors
-    /// If the session cannot go on.
+    /// If the session cannot go on: where OPEN was sent nothing else goes.
     pub(super) async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
+        if self.is_introduced && !self.is_known {
+            let text = "the answer to OPEN names no subject for packets";
+            return Err(Status::internal(text).not_started());
+        }
         let client = self.connection.client();
         let (peer, packet) = (self.peer.clone(), transmit.packet);
+        // The NATS server does not say of a mapped subject that nobody listens, and the mapping is gone
+        // after an answer, which a reply subject would ask for.
         let with_reply = transmit.with_reply && !(self.is_introduced && peer.starts_with(MAPPED));
         let publish = async {
             if let Some(mark) = &self.mark {
@@ -121,7 +138,10 @@ impl Carrier {
                 })
             }
             None => {
-                tracing::debug!(peer = %self.peer, "a packet waits for the connection to come back");
+                log_limited!(
+                    debug, peer = %Escaped::new(&self.peer),
+                    "a packet waits for the connection to come back"
+                );
                 Ok(false)
             }
         }

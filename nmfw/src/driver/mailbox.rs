@@ -68,9 +68,12 @@ pub(crate) struct Signals {
     pub(crate) gave_up: bool,
     /// No new calls are wanted; the session may end when the present ones have.
     pub(crate) drain: bool,
-    pub(super) reconnected: bool,
+    /// The connection was lost and is back: its present life.
+    pub(crate) reconnected: Option<u64>,
     /// Subjects to which the NATS server does not let this side publish, each once.
     pub(super) denied: Vec<(String, Status)>,
+    /// Packets that were dropped, as too many waited.
+    pub(super) dropped: u64,
     /// Why the session is to end at once.
     pub(super) failure: Option<Status>,
 }
@@ -141,20 +144,18 @@ impl<C> Mailbox<C> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A packet has come. More than the window allows end the session.
+    /// A packet has come. More than the window allows, or more bytes than [`MAX_BYTES`], are dropped: they
+    /// need not be the peer's.
     pub(crate) fn packet(&self, packet: Packet) {
         let rings = {
             let mut contents = self.contents();
             if contents.is_over {
                 return;
             }
-            if contents.batch.packets.len() >= contents.max_packets {
-                contents.batch.signals.failure.get_or_insert_with(|| {
-                    Status::internal("the peer broke the protocol: more packets than the window")
-                });
-            } else if contents.bytes + packet.payload.len() > MAX_BYTES {
-                // The session asks for it again, as for any that is lost.
-                tracing::debug!("a session's packet is dropped: too many bytes wait");
+            let is_full = contents.batch.packets.len() >= contents.max_packets
+                || contents.bytes + packet.payload.len() > MAX_BYTES;
+            if is_full {
+                contents.batch.signals.dropped += 1;
             } else {
                 contents.bytes += packet.payload.len();
                 contents.batch.packets.push(packet);
@@ -232,8 +233,8 @@ impl<C> Mailbox<C> {
         self.signal(|signals| signals.drain = true);
     }
 
-    pub(crate) fn reconnected(&self) {
-        self.signal(|signals| signals.reconnected = true);
+    pub(crate) fn reconnected(&self, epoch: u64) {
+        self.signal(|signals| signals.reconnected = Some(epoch));
     }
 
     /// The NATS server does not let this side publish to the subject. If that is where the packets
@@ -293,6 +294,24 @@ impl<C> Mailbox<C> {
 mod tests {
     use super::*;
 
+    /// They need not be the peer's, so that the session does not end for them.
+    #[test]
+    fn packets_beyond_the_window_are_dropped() {
+        let mailbox = Mailbox::<()>::new(8);
+        for _ in 0..max_packets(8) + 5 {
+            mailbox.packet(Packet {
+                payload: Bytes::new(),
+                reply: None,
+                is_no_responders: false,
+            });
+        }
+        let mut batch = Batch::default();
+        mailbox.take(&mut batch);
+        assert_eq!(batch.packets.len(), max_packets(8));
+        assert_eq!(batch.signals.dropped, 5);
+        assert!(batch.signals.failure.is_none());
+    }
+
     #[test]
     fn packets_that_wait_have_a_bound_in_bytes() {
         let mailbox = Mailbox::<()>::new(64);
@@ -308,11 +327,12 @@ mod tests {
             }
             mailbox.take(&mut batch);
             assert_eq!(batch.packets.len(), MAX_BYTES >> 20);
+            assert!(batch.signals.dropped > 0);
             assert!(
                 batch.signals.failure.is_none(),
                 "they are lost, and no more"
             );
-            batch.packets.clear();
+            batch = Batch::default();
         }
     }
 

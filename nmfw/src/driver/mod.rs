@@ -2,6 +2,7 @@
 //! what lies in its [`Mailbox`], and publishes what it has to say.
 
 mod alarm;
+mod answers;
 mod carrier;
 mod lane;
 mod mailbox;
@@ -10,6 +11,7 @@ use std::{mem, pin::pin, time::Instant};
 
 use self::{alarm::Alarm, mailbox::Batch};
 pub(crate) use self::{
+    answers::Answers,
     carrier::Carrier,
     lane::{Ended, Flow, Incoming, Lane, LaneCommand, Outgoing, Port, trailers},
     mailbox::{Mailbox, Packet, Signals},
@@ -39,6 +41,10 @@ const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 
 /// Warnings of streams that capture packets.
 static CAPTURED: LogLimit = LogLimit::new();
+
+/// Lines about packets that do not prove to come from the peer, or are too many.
+static UNPROVEN: LogLimit = LogLimit::new();
+static OVERFLOW: LogLimit = LogLimit::new();
 
 /// The settings of sessions on a connection; `None` if its server takes too little for them.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
@@ -109,16 +115,30 @@ pub(crate) async fn drive<S: Side>(
                 // Of a stream that captures the peer's subject. The peer's own packets come besides.
                 ack.warn(&carrier.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&carrier.peer()));
-            } else {
-                carrier.learn(packet.reply);
-                session.handle_packet(now, &packet.payload);
+            } else if session.handle_packet(now, &packet.payload) {
+                // The peer's subject is learnt from a packet that proves to be the peer's.
+                if let Err(status) = carrier.learn(packet.reply) {
+                    session.close(Some(status));
+                }
+            } else if let Some(more) = UNPROVEN.pass() {
+                tracing::debug!(
+                    peer = %carrier.peer(),
+                    more,
+                    "a packet was dropped: it does not prove to come from the peer of its session"
+                );
             }
             pass_events(session, side);
+        }
+        if batch.signals.dropped > 0 {
+            session.count_dropped(batch.signals.dropped);
+            if let Some(more) = OVERFLOW.pass() {
+                tracing::debug!(peer = %carrier.peer(), more, "packets were dropped: too many waited");
+            }
         }
         for command in batch.commands.drain(..) {
             side.on_command(session, command);
         }
-        if batch.signals.reconnected {
+        if batch.signals.reconnected.is_some() {
             session.set_site(site(carrier.connection()));
             session.handle_reconnect(now);
             if carrier.is_mapped() {
@@ -184,7 +204,7 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
     while let Some(transmit) = session.poll_transmit(Instant::now()) {
         if let Err(status) = carrier.publish(transmit).await {
-            return tracing::debug!(%status, "a session was ended without a word");
+            return log_limited!(debug, %status, "a session was ended without a word");
         }
     }
 }

@@ -73,7 +73,7 @@ enum Close {
 
 impl From<ParseError> for Close {
     fn from(error: ParseError) -> Self {
-        tracing::debug!(%error, "protocol violation");
+        log_limited!(debug, %error, "protocol violation");
         error.wire_text().map_or(Self::Silent, Self::Error)
     }
 }
@@ -113,7 +113,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .outbox
         .write_to(write, shared.settings.write_deadline);
     tokio::select! {
-        () = client.outbox.was_cut() => tracing::debug!(id, "client cut off"),
+        () = client.outbox.was_cut() => log_limited!(debug, id, "client cut off"),
         _ = async { tokio::join!(reading, writing) } => {}
     }
 }

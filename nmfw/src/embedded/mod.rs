@@ -28,6 +28,8 @@
 //! ```
 
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod outbox;
 mod parser;
 mod router;
@@ -241,7 +243,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     clients.spawn(client::serve(Arc::clone(&shared), stream, peer, id));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    log_limited!(warn, %error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

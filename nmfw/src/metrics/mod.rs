@@ -15,7 +15,10 @@ use metrics::{Counter, Label};
 pub(crate) use self::{
     client::{CallCount, CallMetrics},
     policies::{CircuitMetrics, HedgeMetrics, RateLimitMetrics},
-    process::{OpenSession, message_dropped, reconnected, register},
+    process::{
+        OpenSession, answer_dropped, message_dropped, reconnected, register, reply_subject_refused,
+        session_evicted, session_refused,
+    },
     server::MethodMetrics,
 };
 use crate::{Code, session::Chunk};

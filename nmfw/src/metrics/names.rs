@@ -45,6 +45,10 @@ metrics! {
         "Calls that have ended, by their code";
     SERVER_NOT_STARTED = "nmfw_server_not_started_total", Counter,
         "Calls that were answered as not started, for the client to send them elsewhere";
+    SERVER_DISPLACED = "nmfw_server_displaced_total", Counter,
+        "Calls that waited for their turn and made room for a client with fewer calls waiting";
+    SERVER_STALLED = "nmfw_server_stalled_streams_total", Counter,
+        "Streams that were ended as they did not go on while other calls had no place";
     SERVER_RECEIVED_BYTES = "nmfw_server_received_bytes_total", Counter in Bytes,
         "Encoded requests";
     SERVER_SENT_BYTES = "nmfw_server_sent_bytes_total", Counter in Bytes,
@@ -95,14 +99,24 @@ metrics! {
         "Messages of streams of answers";
     SESSIONS = "nmfw_sessions", Gauge,
         "Sessions, with those that are opening";
+    SESSIONS_REFUSED = "nmfw_sessions_refused_total", Counter,
+        "Sessions that were not opened, as too many were open or asked for";
+    SESSIONS_EVICTED = "nmfw_sessions_evicted_total", Counter,
+        "Sessions that were ended so that others got their places";
     WINDOW_STALLS = "nmfw_session_window_stalls_total", Counter,
         "Times that a stream had to wait as the other side took nothing";
     RETRANSMISSIONS = "nmfw_session_retransmissions_total", Counter,
         "Packets that were sent again, as some were lost";
+    DROPPED_PACKETS = "nmfw_session_dropped_packets_total", Counter,
+        "Packets that were dropped, as they did not prove to come from the peer, or too many waited";
+    DROPPED_ANSWERS = "nmfw_session_dropped_answers_total", Counter,
+        "Packets of sessions that are over that got no answer, as too many came";
     RECONNECTS = "nmfw_connection_reconnects_total", Counter,
         "Times that a connection to NATS was lost and is back";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,
         "Messages that were lost as a subscription's buffer was full";
+    REFUSED_REPLIES = "nmfw_connection_refused_reply_subjects_total", Counter,
+        "Messages that were dropped for a reply subject that no peer may name";
 }
 
 /// Tells the recorder what they are.

@@ -13,7 +13,11 @@ pub(crate) fn register() {
         _ = SessionMetrics::of(is_server);
     }
     _ = reconnects();
+    _ = sessions_refused();
+    _ = sessions_evicted();
     _ = dropped();
+    _ = dropped_answers();
+    _ = refused_replies();
 }
 
 /// Of all sessions of one side.
@@ -21,6 +25,7 @@ struct SessionMetrics {
     open: Gauge,
     window_stalls: Counter,
     retransmissions: Counter,
+    dropped: Counter,
 }
 
 impl SessionMetrics {
@@ -30,6 +35,7 @@ impl SessionMetrics {
             open: metrics::gauge!(names::SESSIONS, "side" => side),
             window_stalls: metrics::counter!(names::WINDOW_STALLS, "side" => side),
             retransmissions: metrics::counter!(names::RETRANSMISSIONS, "side" => side),
+            dropped: metrics::counter!(names::DROPPED_PACKETS, "side" => side),
         }
     }
 }
@@ -49,12 +55,16 @@ impl OpenSession {
         let Counts {
             window_stalls,
             retransmissions,
+            dropped,
         } = counts;
         if window_stalls > 0 {
             self.0.window_stalls.increment(window_stalls);
         }
         if retransmissions > 0 {
             self.0.retransmissions.increment(retransmissions);
+        }
+        if dropped > 0 {
+            self.0.dropped.increment(dropped);
         }
     }
 }
@@ -81,11 +91,47 @@ pub(crate) fn message_dropped() {
     dropped().increment(1);
 }
 
+/// Counts that a message was dropped for its reply subject.
+pub(crate) fn reply_subject_refused() {
+    refused_replies().increment(1);
+}
+
+/// Counts that a session was not opened, for want of room.
+pub(crate) fn session_refused() {
+    sessions_refused().increment(1);
+}
+
+/// Counts that a session was ended for others to have its place.
+pub(crate) fn session_evicted() {
+    sessions_evicted().increment(1);
+}
+
+/// Counts that a packet of a session that is not known got no answer.
+pub(crate) fn answer_dropped() {
+    dropped_answers().increment(1);
+}
+
 // Seldom needed, and so asked for each time: the recorder may be younger than the connection.
 fn reconnects() -> Counter {
     metrics::counter!(names::RECONNECTS)
 }
 
+fn sessions_refused() -> Counter {
+    metrics::counter!(names::SESSIONS_REFUSED)
+}
+
+fn sessions_evicted() -> Counter {
+    metrics::counter!(names::SESSIONS_EVICTED)
+}
+
 fn dropped() -> Counter {
     metrics::counter!(names::DROPPED)
+}
+
+fn refused_replies() -> Counter {
+    metrics::counter!(names::REFUSED_REPLIES)
+}
+
+fn dropped_answers() -> Counter {
+    metrics::counter!(names::DROPPED_ANSWERS)
 }

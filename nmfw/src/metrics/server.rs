@@ -15,6 +15,8 @@ pub(crate) struct MethodMetrics {
     handler_errors: Counter,
     errors: Counter,
     not_started: Counter,
+    displaced: Counter,
+    stalled: Counter,
     received: Traffic,
     sent: Traffic,
 }
@@ -30,6 +32,8 @@ impl MethodMetrics {
             handler_errors: metrics::counter!(names::HANDLER_ERRORS, labels.all()),
             errors: metrics::counter!(names::ERRORS, labels.all()),
             not_started: metrics::counter!(names::SERVER_NOT_STARTED, labels.all()),
+            displaced: metrics::counter!(names::SERVER_DISPLACED, labels.all()),
+            stalled: metrics::counter!(names::SERVER_STALLED, labels.all()),
             received: Traffic::new(
                 names::SERVER_RECEIVED_BYTES,
                 names::SERVER_RECEIVED_MESSAGES,
@@ -63,6 +67,16 @@ impl MethodMetrics {
         if status.is_not_started() {
             self.not_started.increment(1);
         }
+    }
+
+    /// A call has lost its place in the queue to one of another client.
+    pub(crate) fn displaced(&self) {
+        self.displaced.increment(1);
+    }
+
+    /// A stream was ended, as it did not go on while others had no place.
+    pub(crate) fn stalled(&self) {
+        self.stalled.increment(1);
     }
 
     /// An answer could not be sent.

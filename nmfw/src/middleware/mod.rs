@@ -48,6 +48,8 @@ pub(crate) struct Head {
     pub(crate) via: Option<Transport>,
     /// Of a client's call that is sent more than once at a time.
     pub(crate) apart: Option<Arc<Apart>>,
+    /// A client's layer has sent the call before.
+    pub(crate) is_again: bool,
 }
 
 /// Where a request came from, and the server that it came to. Calls of a session share it.
@@ -91,6 +93,7 @@ impl Request {
             trace: self.head.trace.clone(),
             via: self.head.via.clone(),
             apart: self.head.apart.clone(),
+            is_again: self.head.is_again,
         };
         Some(Self {
             method: self.method,

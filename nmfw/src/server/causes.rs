@@ -3,8 +3,12 @@
 use crate::{
     Method, Status,
     error::causes,
+    escape::Escaped,
     trace::{CallSpan, is_fault_of_service},
 };
+
+/// Longest text of causes in a log line, in bytes.
+const MAX_SOURCE: usize = 2048;
 
 /// Logs what led to an error, unless its message says it: a caller sees that alone.
 pub(super) fn log(method: Method, call: Option<&CallSpan>, status: &Status) {
@@ -13,11 +17,13 @@ pub(super) fn log(method: Method, call: Option<&CallSpan>, status: &Status) {
         return;
     }
     let _entered = call.map(CallSpan::enter);
+    // What came from a peer may be in it, such as the text that could not be parsed.
     let source = causes.join(": ");
+    let source = Escaped::up_to(&source, MAX_SOURCE);
     if is_fault_of_service(status.code()) {
-        tracing::warn!(%method, %status, source, "a call failed");
+        log_limited!(warn, %method, %status, %source, "a call failed");
     } else {
-        tracing::debug!(%method, %status, source, "a call failed");
+        log_limited!(debug, %method, %status, %source, "a call failed");
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     health::Health,
     instance::{Endpoint, Instance},
 };
-use crate::{Error, headers, log_limit::LogLimit, subject};
+use crate::{Error, escape::Escaped, headers, log_limit::LogLimit, reply_subject, subject};
 
 const QUEUE_GROUP_OF_NONE: &str = "";
 
@@ -304,13 +304,19 @@ pub(crate) async fn responder(
 
 async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, message: Message) {
     let Some(reply) = message.reply else {
-        tracing::debug!(subject = %message.subject, "discovery request without a reply subject");
+        log_limited!(
+            debug, subject = %Escaped::new(&message.subject),
+            "discovery request without a reply subject"
+        );
         return;
     };
+    if !reply_subject::admits("a discovery request", &reply) {
+        return;
+    }
     let body = match instance.describe(verb, client.max_payload()) {
         Ok(body) => body,
         Err(error) => {
-            tracing::error!(%error, ?verb, "discovery answer cannot be written");
+            log_limited!(error, %error, ?verb, "discovery answer cannot be written");
             return;
         }
     };
@@ -318,7 +324,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     if let Err(error) = client.publish(reply, body.into()).await {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
-                tracing::warn!(%error, ?verb, "discovery answer not sent");
+                log_limited!(warn, %error, ?verb, "discovery answer not sent");
             }
             _ => tracing::debug!(%error, ?verb, "discovery answer not sent"),
         }

@@ -5,11 +5,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use async_nats::{HeaderMap, Message, PublishError, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::{sync::OwnedSemaphorePermit, task::unconstrained};
+use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    admission::Admitted,
+    admission::{Admitted, Permit},
+    client_id::ClientId,
     instance::{Answering, Endpoint, Instance},
     run::{Now, Work},
 };
@@ -17,7 +18,9 @@ use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     base::{reply, request::Incoming},
     deadline::within,
+    headers,
     middleware::{Request, Response},
+    reply_subject,
 };
 
 /// How long an answer may take to get into the connection's buffer. It takes longer only while the
@@ -34,11 +37,20 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     };
+    if !reply_subject::admits("a request", &reply) {
+        endpoint.refuse(&Status::invalid_argument(
+            "a request with a reply subject that no peer may name: nothing is published there",
+        ));
+        return;
+    }
+    let imported = ClientId::imported(&reply, message.headers.as_ref());
+    let bytes = message.length;
     let request = match read(instance, endpoint, message, reply.clone()) {
         Ok(request) => request,
         Err(status) => return refuse(instance, endpoint, reply, status),
     };
-    let work = match instance.admit(endpoint) {
+    let client = || imported.unwrap_or_else(|| ClientId::of_reply(&reply));
+    let work = match instance.admit(endpoint, bytes, client) {
         Admitted::Refused(status) => return refuse(instance, endpoint, reply, status),
         Admitted::Now(permit) if endpoint.quick.is_quick() => {
             match instance.call_now(endpoint, request) {
@@ -66,7 +78,7 @@ fn answer_now(
     endpoint: &Arc<Endpoint>,
     reply: Subject,
     outcome: Result<Response, Status>,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     let Some(connection) = &instance.connection else {
         return;
@@ -105,7 +117,7 @@ impl Task {
             reply,
             _tracked,
         } = self;
-        let (outcome, permit) = instance.work(&endpoint, work).await;
+        let (outcome, permit) = instance.work(&endpoint, work, None).await;
         answer(&instance, &endpoint, reply, outcome).await;
         drop(permit);
     }
@@ -125,6 +137,7 @@ fn read(
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;
+    headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::new(
@@ -147,8 +160,7 @@ fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, st
     };
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
-        tracing::error!(
-            method = %endpoint.method, %status,
+        log_limited!(error, method = %endpoint.method, %status,
             "a refused request gets no answer: too many wait to be sent already"
         );
         return;
@@ -216,7 +228,7 @@ impl Answer {
             None => {
                 let seconds = MAX_SEND.as_secs();
                 let problem = format!("the connection took nothing for {seconds} s");
-                tracing::warn!(method = %endpoint.method, problem, "answer not sent");
+                log_limited!(warn, method = %endpoint.method, problem, "answer not sent");
             }
         }
     }
@@ -241,7 +253,7 @@ fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) 
     match published {
         Ok(()) => endpoint.stats.metrics.sent(bytes),
         Err(problem) => {
-            tracing::warn!(method = %endpoint.method, %problem, "answer not sent");
+            log_limited!(warn, method = %endpoint.method, %problem, "answer not sent");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How busy the methods are, for who measures.
+//! How busy the methods are, for whoever measures, and for calls that wait behind streams
+//! which do not go on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ pub(super) async fn sample(instances: Vec<Arc<Instance>>) {
         ticks.tick().await;
         for (endpoint, gauges) in &mut endpoints {
             let admission = &endpoint.admission;
+            admission.look();
             gauges.set(
                 admission.running(),
                 admission.waiting(),

@@ -318,7 +318,7 @@ fn failed(status: Status, context: &Context) -> Status {
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
     if let Err(error) = status.metadata().check_size() {
-        tracing::warn!(%status, %error, "the metadata of an error is left out");
+        log_limited!(warn, %status, %error, "the metadata of an error is left out");
         *status.metadata_mut() = own;
     }
     status

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Handlers, Service,
     admission::{Admission, Admitted},
+    client_id::ClientId,
     dispatch,
     health::{Checks, Health},
     limits::{Effective, service_queue_group},
@@ -31,6 +32,7 @@ use crate::{
     deadline::format_rfc3339,
     metrics::MethodMetrics,
     middleware::{Layers, Origin, Request},
+    reply_subject::OwnBase,
     session::Chunk,
 };
 
@@ -57,6 +59,8 @@ pub(crate) struct Instance {
     pub(super) workers: Workers<Answering>,
     pub(super) handlers: Handlers,
     pub(super) layers: Layers,
+    /// No peer may have answers sent to this service.
+    _own: Option<OwnBase>,
 }
 
 /// A handler that answers to somebody.
@@ -178,6 +182,7 @@ impl Instance {
                 .unwrap_or_else(|| service.spec.about().to_owned()),
             metadata,
             started: format_rfc3339(SystemTime::now().into()),
+            _own: connection.is_some().then(|| OwnBase::new(&base)),
             base,
             endpoints,
             connection,
@@ -212,11 +217,18 @@ impl Instance {
         endpoints.find(|endpoint| endpoint.method.is_the_same_as(method))
     }
 
-    pub(crate) fn admit(&self, endpoint: &Endpoint) -> Admitted {
+    /// Asks for a place for a request of so many bytes, of this client.
+    pub(super) fn admit(
+        &self,
+        endpoint: &Endpoint,
+        bytes: usize,
+        client: impl FnOnce() -> ClientId,
+    ) -> Admitted {
         if let Some(refusal) = self.lifecycle.checks.refusal() {
             return Admitted::Refused(refusal);
         }
-        endpoint.admission.enter(&self.lifecycle.draining)
+        let draining = &self.lifecycle.draining;
+        endpoint.admission.enter(draining, bytes, client)
     }
 }
 
@@ -226,7 +238,7 @@ impl Endpoint {
         Ok(Self {
             method,
             subject: service.checked_method_subject(base, method)?,
-            admission: Admission::new(limits.concurrency, limits.queue),
+            admission: Admission::new(limits.concurrency, limits.queue, limits.queue_bytes),
             limits,
             stats: Stats::new(MethodMetrics::new(name, method.name())),
             quick: Quick::default(),
@@ -281,7 +293,7 @@ impl Endpoint {
 
     /// Counts a request that no handler has seen.
     pub(crate) fn refuse(&self, status: &Status) {
-        tracing::debug!(method = %self.method, %status, "request refused");
+        log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
     }
 }

@@ -8,6 +8,9 @@ use crate::{Error, Method, session::MAX_MESSAGE, spec::QueueGroup, subject};
 /// Handlers of a method that run at a time, unless something else is set.
 pub const DEFAULT_CONCURRENCY: usize = 1024;
 
+/// Bytes of the requests of a method that wait for their turn, unless something else is set: 32 MiB.
+pub const DEFAULT_QUEUE_BYTES: usize = 32 * 1024 * 1024;
+
 /// Largest request in bytes, unless something else is set.
 const DEFAULT_MAX_REQUEST_SIZE: usize = MAX_MESSAGE;
 
@@ -21,6 +24,7 @@ pub struct Limits {
     pub(crate) queue_group: Option<QueueGroup<String>>,
     pub(crate) concurrency: Option<usize>,
     pub(crate) queue: Option<usize>,
+    pub(crate) queue_bytes: Option<usize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_request_size: Option<usize>,
 }
@@ -50,6 +54,12 @@ impl Limits {
         self
     }
 
+    /// As [`Service::queue_bytes`].
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = Some(bytes);
+        self
+    }
+
     /// As [`Service::timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -69,6 +79,7 @@ pub(crate) struct Effective {
     pub(crate) queue_group: Option<String>,
     pub(crate) concurrency: usize,
     pub(crate) queue: usize,
+    pub(crate) queue_bytes: usize,
     /// There always is one where neither side streams.
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_request_size: usize,
@@ -130,6 +141,10 @@ impl Effective {
                 true => 0,
                 false => concurrency,
             }),
+            queue_bytes: own
+                .queue_bytes
+                .or(all.queue_bytes)
+                .unwrap_or(DEFAULT_QUEUE_BYTES),
             timeout,
             max_request_size,
         })

@@ -5,8 +5,10 @@
 mod admission;
 mod captured;
 mod causes;
+mod client_id;
 mod discovery;
 mod dispatch;
+mod fair_queue;
 mod fence;
 mod gauges;
 mod handler;
@@ -22,6 +24,7 @@ mod running;
 mod selection;
 mod service;
 mod sessions;
+mod stalled;
 mod stats;
 mod subscriptions;
 mod watch;
@@ -43,7 +46,7 @@ pub(crate) use self::{
 pub use self::{
     handler::{ServiceBuilder, StreamingFn, UnaryFn},
     health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
-    limits::{DEFAULT_CONCURRENCY, Limits},
+    limits::{DEFAULT_CONCURRENCY, DEFAULT_QUEUE_BYTES, Limits},
     running::{Ending, Running, ServedService},
     service::Service,
 };

@@ -84,12 +84,15 @@ where
                 let health = Arc::clone(&health);
                 let serving = serve(stream, place.clone(), health);
                 if places.add(connections.spawn(serving), place) {
-                    tracing::debug!("an idle connection for metrics gave way to a new one");
+                    log_limited!(
+                        debug,
+                        "an idle connection for metrics gave way to a new one"
+                    );
                 }
             }
             Err(error) => {
                 // Most likely there are no more file descriptors, for the time being.
-                tracing::warn!(%error, "a connection for metrics was not accepted");
+                log_limited!(warn, %error, "a connection for metrics was not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -112,8 +115,8 @@ where
         .serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(MAX_TIME, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics ended badly"),
-        Err(_) => tracing::debug!("a connection for metrics took too long"),
+        Ok(Err(error)) => log_limited!(debug, %error, "a connection for metrics ended badly"),
+        Err(_) => log_limited!(debug, "a connection for metrics took too long"),
     }
 }
 

@@ -9,14 +9,17 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{sync::OwnedSemaphorePermit, task::unconstrained, time::Instant};
+use tokio::{task::unconstrained, time::Instant};
 
 use super::{
     Instance,
-    admission::Admitted,
+    admission::{Admitted, Permit},
     causes,
+    client_id::ClientId,
     instance::Endpoint,
+    stalled::{Stalling, Stream, StreamPlace},
     watch::{self, Count, Watched},
 };
 use crate::{
@@ -122,7 +125,7 @@ pub(super) enum Now {
 #[derive(Debug)]
 pub(super) enum Work {
     Admitted(Admitted, Request),
-    Begun(Begun, OwnedSemaphorePermit),
+    Begun(Begun, Permit),
 }
 
 impl Instance {
@@ -137,13 +140,16 @@ impl Instance {
         endpoint: &Arc<Endpoint>,
         admitted: Admitted,
         request: Request,
-    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
         let mut count = Count::new(&**endpoint);
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => {
                 // In a box, so that calls that need not wait have no room for it in their futures.
-                let turn = ticket.turn(request.deadline(), &self.lifecycle.draining);
+                let turn = ticket.turn(request.deadline(), &self.lifecycle.draining, || {
+                    endpoint.stats.metrics.displaced();
+                });
                 let turn = Box::pin(turn).await;
                 // Others may be ready in the meantime.
                 match self.lifecycle.checks.refusal() {
@@ -162,8 +168,8 @@ impl Instance {
         };
         count.leave();
         match self.begin(endpoint, request) {
-            Ok(handler) => self.finish(endpoint, handler, permit).await,
-            Err(status) => (Err(status), Some(permit)),
+            Ok(handler) => self.finish(endpoint, handler, permit, stalling).await,
+            Err(status) => (Err(status), Some(StreamPlace::Own(permit))),
         }
     }
 
@@ -174,15 +180,24 @@ impl Instance {
         endpoint: &Arc<Endpoint>,
         request: Request,
     ) -> Result<Response, Status> {
-        match self.admit(endpoint) {
+        let bytes = request.body().map_or(0, Bytes::len);
+        match self.admit(endpoint, bytes, || ClientId::LOCAL) {
             Admitted::Now(permit) if !endpoint.method.streams() => {
                 let mut handler = self.begin(endpoint, request)?;
                 match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {
                     Poll::Ready(outcome) => ended_at_once(endpoint, handler, outcome),
-                    Poll::Pending => Box::pin(self.finish(endpoint, handler, permit)).await.0,
+                    Poll::Pending => {
+                        Box::pin(self.finish(endpoint, handler, permit, None))
+                            .await
+                            .0
+                    }
                 }
             }
-            admitted => Box::pin(self.call(endpoint, admitted, request)).await.0,
+            admitted => {
+                Box::pin(self.call(endpoint, admitted, request, None))
+                    .await
+                    .0
+            }
         }
     }
 
@@ -238,13 +253,19 @@ impl Instance {
         })
     }
 
-    /// Lets a handler work to its end. A permit is its place among those that run.
+    /// Lets a handler work to its end. A permit is its place among those that run; a stream of answers
+    /// may have to give it to others while it is `stalling`.
     pub(super) async fn finish(
         &self,
         endpoint: &Arc<Endpoint>,
         mut handler: Begun,
-        permit: OwnedSemaphorePermit,
-    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        permit: Permit,
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
+        let place = match stalling {
+            Some(stream) => StreamPlace::Lent(endpoint.admission.lend(permit, stream)),
+            None => StreamPlace::Own(permit),
+        };
         let mut count = Count::begun(&**endpoint, handler.began);
         let outcome = self.outcome(&mut handler).await;
         let now = Instant::now();
@@ -260,7 +281,7 @@ impl Instance {
                 let count = count.keep(endpoint);
                 let (forced, span) = (&self.lifecycle.forced, handler.call.take());
                 let messages = messages
-                    .wrap(|messages| Watched::new(messages, call, forced, span, count, permit));
+                    .wrap(|messages| Watched::new(messages, call, forced, span, count, place));
                 (Ok(Response::streaming(messages, metadata)), None)
             }
             outcome => {
@@ -271,7 +292,7 @@ impl Instance {
                 } else {
                     endpoint.quick.ended(time);
                 }
-                (outcome, Some(permit))
+                (outcome, Some(place))
             }
         }
     }
@@ -305,15 +326,18 @@ impl Instance {
         }
     }
 
-    /// Has a worker's work done.
+    /// Has a worker's work done. A stream of answers may be `stalling`, which its permit is taken for.
     pub(super) async fn work(
         &self,
         endpoint: &Arc<Endpoint>,
         work: Work,
-    ) -> (Result<Response, Status>, Option<OwnedSemaphorePermit>) {
+        stalling: Option<Arc<Stream<dyn Stalling>>>,
+    ) -> (Result<Response, Status>, Option<StreamPlace>) {
         match work {
-            Work::Admitted(admitted, request) => self.call(endpoint, admitted, request).await,
-            Work::Begun(handler, permit) => self.finish(endpoint, handler, permit).await,
+            Work::Admitted(admitted, request) => {
+                self.call(endpoint, admitted, request, stalling).await
+            }
+            Work::Begun(handler, permit) => self.finish(endpoint, handler, permit, stalling).await,
         }
     }
 }

@@ -132,6 +132,15 @@ impl Service {
         self
     }
 
+    /// Sets how many bytes the requests of each method may have that wait for their turn, in base mode
+    /// and in sessions together. Past that a request is answered as it is past the [`queue`](Self::queue).
+    /// The default is [`DEFAULT_QUEUE_BYTES`](super::DEFAULT_QUEUE_BYTES), 32 MiB. A request that is
+    /// larger than this never waits, but runs if there is a place for it at once.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.limits.queue_bytes = Some(bytes);
+        self
+    }
+
     /// Sets the time that requests get which come without a deadline. Methods that stream are
     /// limited only by what is set for each of them: see [`method`](Self::method).
     pub fn timeout(mut self, timeout: std::time::Duration) -> Self {

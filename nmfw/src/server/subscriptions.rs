@@ -98,7 +98,7 @@ impl Subscriptions {
                     Ok(()) => {}
                     // Lost again, or the NATS server is stuck.
                     Err(error) if error.kind() == ErrorKind::TimedOut => {
-                        tracing::warn!(%error, "the server's subscriptions are not confirmed");
+                        log_limited!(warn, %error, "the server's subscriptions are not confirmed");
                     }
                     Err(error) => return error,
                 }
@@ -121,7 +121,7 @@ impl Subscriptions {
             match self.events.recv().await {
                 Ok(event) => return event,
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "too many events of the connection at a time");
+                    log_limited!(warn, missed, "too many events of the connection at a time");
                 }
                 Err(RecvError::Closed) => return ConnectionEvent::Closed,
             }

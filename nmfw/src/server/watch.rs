@@ -12,14 +12,13 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{causes, instance::Endpoint};
-use crate::{Deadline, Method, Status, body::Messages, session::Chunk, trace::CallSpan};
+use super::{causes, instance::Endpoint, stalled::StreamPlace};
+use crate::{
+    Deadline, Method, Status, body::Messages, escape::Escaped, session::Chunk, trace::CallSpan,
+};
 
 /// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
 pub(super) struct Count<E: Deref<Target = Endpoint>> {
@@ -99,7 +98,7 @@ pub(super) struct Watched {
     call: Option<Box<CallSpan>>,
     count: Count<Arc<Endpoint>>,
     /// The handler's place among those that run.
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Watched {
@@ -109,7 +108,7 @@ impl Watched {
         forced: &CancellationToken,
         call: Option<Box<CallSpan>>,
         count: Count<Arc<Endpoint>>,
-        permit: OwnedSemaphorePermit,
+        place: StreamPlace,
     ) -> Self {
         let deadline = deadline.instant();
         Self {
@@ -119,7 +118,7 @@ impl Watched {
             forced: Box::pin(forced.clone().cancelled_owned()),
             call,
             count,
-            _permit: permit,
+            _place: place,
         }
     }
 }
@@ -195,11 +194,15 @@ pub(super) fn stopped(method: Method) -> Status {
     Status::unavailable(format!("the server was stopped before {method} was done"))
 }
 
+/// Longest text of a panic in a log line, in bytes.
+const MAX_PANIC: usize = 1024;
+
 /// What a panic says is for the operator, not for the caller.
 pub(super) fn panicked(method: Method, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let panic = text.unwrap_or("(no text)");
-    tracing::error!(%method, panic, "handler panicked");
+    // What a peer has sent may be in it.
+    log_limited!(error, %method, panic = %Escaped::up_to(panic, MAX_PANIC), "handler panicked");
     Status::internal(format!("the handler of {method} panicked"))
 }

@@ -12,6 +12,7 @@ use prost::Message as _;
 use prost_types::Any;
 use smol_str::SmolStr;
 
+use super::frame::Token;
 use super::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
@@ -294,7 +295,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                tracing::debug!(%error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of an answer");
             }
         }
         metadata
@@ -350,6 +351,7 @@ mod status_field {
     pub(super) const MESSAGE: u64 = 1;
     pub(super) const DETAILS: u64 = 2;
     pub(super) const METADATA: u64 = 3;
+    pub(super) const TOKEN: u64 = 4;
 }
 
 /// The body of STATUS, RESET and CLOSE for an error; never longer than `limit`, which is at least
@@ -377,10 +379,17 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     let is_too_much =
         status.details().len() > MAX_ENTRIES || status.metadata().check_size().is_err();
     if out.len() > limit || is_too_much {
-        tracing::warn!(%status, limit, "details and metadata of an error do not fit, left out");
+        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
         out.truncate(short);
     }
     out.into()
+}
+
+/// The body of CLOSE that answers PING of a session which is not known.
+pub(super) fn encode_status_with_token(status: &Status, limit: usize, token: &Token) -> Vec<u8> {
+    let mut out = Vec::from(encode_status(status, limit));
+    put_bytes_field(&mut out, status_field::TOKEN, token);
+    out
 }
 
 /// The body of a STATUS of code OK; `None` if the trailers do not fit or are too many.
@@ -409,6 +418,8 @@ pub(super) struct StatusBody<'a> {
     message: &'a str,
     details: &'a [u8],
     metadata: RawMetadata<'a>,
+    /// Of CLOSE: that of the PING which it answers.
+    token: Option<Token>,
 }
 
 impl<'a> StatusBody<'a> {
@@ -419,6 +430,7 @@ impl<'a> StatusBody<'a> {
             message: "",
             details: &[],
             metadata: RawMetadata(Reader::new(&[])),
+            token: None,
         };
         let mut last = 0;
         while let Some((id, value)) = body.field(&mut last)? {
@@ -432,10 +444,15 @@ impl<'a> StatusBody<'a> {
                     status.details = value.rest();
                 }
                 status_field::METADATA => status.metadata = RawMetadata::check(value)?,
+                status_field::TOKEN => status.token = value.rest().try_into().ok(),
                 _ => {}
             }
         }
         Ok(status)
+    }
+
+    pub(super) fn token(self) -> Option<Token> {
+        self.token
     }
 
     /// Without what no sender of this version adds.

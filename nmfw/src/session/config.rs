@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     frame::{MAX_FRAME_HEADER, MAX_PACKET_HEADER},
     handshake::{Hello, MIN_PACKET, MIN_STREAM_WINDOW, NARROW_WINDOW},
+    proof::PROOF_LEN,
     site::Site,
 };
 
@@ -122,6 +123,7 @@ impl Config {
             instance: String::new(),
             methods: Vec::new(),
             site: Site::default(),
+            secret: None,
         }
     }
 }
@@ -160,6 +162,6 @@ impl Agreed {
 
     /// The longest body of a frame, which cannot be spread over packets.
     pub(super) fn max_body(&self) -> usize {
-        self.max_packet - MAX_PACKET_HEADER - MAX_FRAME_HEADER
+        self.max_packet - MAX_PACKET_HEADER - MAX_FRAME_HEADER - PROOF_LEN
     }
 }

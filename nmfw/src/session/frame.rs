@@ -9,6 +9,9 @@ use super::{
     wire::{Malformed, Reader, put_varint, varint_len},
 };
 
+/// What PING carries and CLOSE may echo.
+pub(super) type Token = [u8; 16];
+
 /// The version of the layout, in the upper half of a packet's first byte.
 const VERSION: u8 = 1;
 
@@ -133,6 +136,8 @@ pub(super) enum Body<'a> {
     Window(u64),
     Ping {
         last_sent: u64,
+        /// Of a client's: what CLOSE of a service echoes that does not know the session.
+        token: Option<Token>,
     },
     Pong {
         last_sent: u64,
@@ -198,7 +203,7 @@ impl<'a> Frames<'a> {
         self.check_place(kind, stream)?;
         let not_started = flags & flag::NOT_STARTED != 0;
         let body = match kind {
-            kind::OPEN => Body::Open(Hello::decode(body)?),
+            kind::OPEN => Body::Open(Hello::decode_open(body)?),
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
             kind::CALL => {
                 let is_narrow = flags & flag::NARROW != 0;
@@ -212,6 +217,7 @@ impl<'a> Frames<'a> {
             kind::WINDOW => Body::Window(body.varint()?),
             kind::PING => Body::Ping {
                 last_sent: body.varint()?,
+                token: body.rest().first_chunk().copied(),
             },
             kind::PONG => Body::Pong {
                 last_sent: body.varint()?,
@@ -289,6 +295,14 @@ pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u
 pub(super) fn put_number_frame(out: &mut Vec<u8>, stream: u64, kind: u8, number: u64) {
     put_frame_header(out, stream, kind, varint_len(number));
     put_varint(out, number);
+}
+
+/// Appends PING, with the token of a client's.
+pub(super) fn put_ping(out: &mut Vec<u8>, last_sent: u64, token: Option<&Token>) {
+    let token = token.map_or(&[][..], |token| token);
+    put_frame_header(out, 0, kind::PING, varint_len(last_sent) + token.len());
+    put_varint(out, last_sent);
+    out.extend_from_slice(token);
 }
 
 /// How much room a frame takes.

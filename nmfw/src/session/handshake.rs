@@ -5,8 +5,9 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{
+    proof::Secret,
     site::Site,
-    wire::{Malformed, Reader, put_bytes, put_field, put_varint, utf8},
+    wire::{Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8},
 };
 
 /// The smallest packet that a peer may insist on: room for the head of a call.
@@ -44,6 +45,8 @@ pub(super) struct Hello {
     pub(super) methods: Vec<SmolStr>,
     /// Where the service is; of nothing from a client.
     pub(super) site: Site,
+    /// From a client only: what both sides derive the keys of the session from.
+    pub(super) secret: Option<Secret>,
 }
 
 mod field {
@@ -57,7 +60,8 @@ mod field {
     pub(super) const METHODS: u64 = 8;
     pub(super) const SERVER: u64 = 9;
     pub(super) const CLUSTER: u64 = 10;
-    pub(super) const WIDE_STREAMS: u64 = 11;
+    pub(super) const SECRET: u64 = 11;
+    pub(super) const WIDE_STREAMS: u64 = 12;
 }
 
 impl Hello {
@@ -96,12 +100,24 @@ impl Hello {
                 put_field(&mut out, id, |out| out.extend_from_slice(name.as_bytes()));
             }
         }
+        if let Some(secret) = &self.secret {
+            put_bytes_field(&mut out, field::SECRET, secret.as_bytes());
+        }
         if self.wide_streams > 0 {
             put_field(&mut out, field::WIDE_STREAMS, |out| {
                 put_varint(out, self.wide_streams);
             });
         }
         out
+    }
+
+    /// Reads OPEN, which has a secret.
+    pub(super) fn decode_open(body: Reader<'_>) -> Result<Self, Malformed> {
+        let hello = Self::decode(body)?;
+        if hello.secret.is_none() {
+            return Err(Malformed("OPEN has no secret"));
+        }
+        Ok(hello)
     }
 
     pub(super) fn decode(mut body: Reader<'_>) -> Result<Self, Malformed> {
@@ -116,6 +132,7 @@ impl Hello {
             instance: String::new(),
             methods: Vec::new(),
             site: Site::default(),
+            secret: None,
         };
         let (mut server, mut cluster) = ("", "");
         let mut last = 0;
@@ -139,6 +156,11 @@ impl Hello {
                 }
                 field::SERVER => server = utf8(value.rest())?,
                 field::CLUSTER => cluster = utf8(value.rest())?,
+                field::SECRET => {
+                    let bytes = value.rest().try_into();
+                    let bytes = bytes.map_err(|_| Malformed("the secret is not of 16 bytes"))?;
+                    hello.secret = Some(Secret::new(bytes));
+                }
                 _ => {}
             }
         }

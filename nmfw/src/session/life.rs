@@ -12,7 +12,8 @@
 //!   back, and streams with it. Of a peer that is not [near](super::Site::is_near) it is not known
 //!   whether it has lost its connection, or a link between NATS servers was cut that comes back.
 //!
-//! After a reconnect of this side "no responders" says less: it is likely that the NATS server has
+//! After a reconnect of this side the peer is asked at once, and again until it is heard: if this side was
+//! away for long, the peer has given the session up, and answers with CLOSE. "no responders" says less then: it is likely that the NATS server has
 //! restarted, and that the peer comes back a moment later.
 
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub(super) struct Life {
     /// The time of a PING and its PONG, zero until it is known.
     round_trip: Duration,
     reconnected: Option<Instant>,
+    /// Nothing was heard since.
+    is_unheard: bool,
     is_near: bool,
     heartbeat: Duration,
     dead_after: Duration,
@@ -96,6 +99,7 @@ impl Life {
             awaited: None,
             round_trip: Duration::ZERO,
             reconnected: None,
+            is_unheard: false,
             is_near: false,
             heartbeat: config.heartbeat,
             dead_after: config.dead_after,
@@ -136,6 +140,7 @@ impl Life {
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_heard = self.last_heard.max(now);
         self.silence = Silence::default();
+        self.is_unheard = false;
     }
 
     /// A numbered packet has come, which is not an answer to a PING.
@@ -173,8 +178,15 @@ impl Life {
     /// This side's connection to NATS was lost and is back.
     pub(super) fn reconnected(&mut self, now: Instant) {
         self.reconnected = Some(now);
+        self.is_unheard = true;
         self.awaited = None;
         self.last_ping = now;
+    }
+
+    /// Whether nothing was heard since this side's connection to NATS was lost and came back. The peer may
+    /// have given the session up meanwhile.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.is_unheard
     }
 
     pub(super) fn captured(&mut self, what: String) {
@@ -252,8 +264,9 @@ impl Life {
     /// A peer that seems to be gone is asked more often, to see it come back in time.
     fn interval(&self, is_waiting: bool) -> Duration {
         let is_vanished = self.silence.vanished.is_some();
-        if !self.is_confirmed || (is_vanished && !is_waiting) {
-            return self.probe_after;
+        let is_open_question = is_vanished || self.is_unheard;
+        if !self.is_confirmed || (is_open_question && !is_waiting) {
+            return self.probe_after.min(self.heartbeat);
         }
         if !is_waiting {
             return self.heartbeat;

@@ -18,12 +18,14 @@ mod budget;
 mod buffers;
 mod config;
 mod event;
+mod forgotten;
 mod frame;
 mod handshake;
 mod life;
 mod link;
 mod operations;
 mod packet;
+mod proof;
 mod receive;
 mod receiving;
 mod row;
@@ -42,15 +44,17 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-#[cfg(fuzzing)]
-pub use self::tests::fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::tests::fuzz;
 use self::{
     assembly::{Assembly, Turns},
     budget::Budget,
     config::Agreed,
+    frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
+    proof::Keys,
     strain::Strain,
     stream::Stream,
 };
@@ -58,7 +62,9 @@ pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
     config::{Config, MAX_MESSAGE, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
+    forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
+    proof::{Secret, Secrets},
     row::{Chunk, Row, RowWriter, Tally},
     site::Site,
     stream_map::StreamMap,
@@ -78,6 +84,10 @@ pub(crate) struct Session {
     methods: Arc<Methods>,
     is_server: bool,
     state: State,
+    /// `None` of a service until OPEN has come.
+    keys: Option<Keys>,
+    /// That of the last PING; of a client only.
+    token: Option<Token>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
@@ -130,6 +140,8 @@ pub(crate) struct Counts {
     pub(crate) window_stalls: u64,
     /// Packets that were sent again.
     pub(crate) retransmissions: u64,
+    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +164,12 @@ struct Due {
 }
 
 impl Session {
-    /// The calling side. Its OPEN is there to transmit at once.
-    pub(crate) fn client(config: Config, now: Instant) -> Self {
-        let hello = config.hello();
+    /// The calling side. Its OPEN, with the secret, is there to transmit at once.
+    pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
+        let hello = Hello {
+            secret: Some(secret),
+            ..config.hello()
+        };
         let mut session = Self::new(config, hello, false, now);
         session.due.hello = true;
         session
@@ -197,6 +212,8 @@ impl Session {
             wide_limit: config.wide_streams() as usize,
             config,
             methods: Arc::default(),
+            keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
+            token: None,
             hello,
             is_server,
             state: State::Opening,
@@ -263,12 +280,25 @@ impl Session {
     }
 
     /// The connection to NATS was lost and is back: packets of both sides may be missing. The peer
-    /// is asked at once.
+    /// is asked at once. A client without ACCEPT ends: OPEN or ACCEPT may be lost, and neither is sent
+    /// again.
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
-        if self.state == State::Open {
-            self.due.ping = true;
-            self.life.reconnected(now);
+        match self.state {
+            State::Open => {
+                self.due.ping = true;
+                self.life.reconnected(now);
+            }
+            State::Opening if !self.is_server => {
+                let text = "the connection to NATS was lost while the session was being opened";
+                self.fail(Status::unavailable(text).not_started());
+            }
+            State::Opening | State::Closed => {}
         }
+    }
+
+    /// Whether nothing was heard of the peer since this side's connection was lost and came back.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.life.is_unheard()
     }
 
     /// This side is connected to this NATS server now.
@@ -342,6 +372,18 @@ impl Session {
     /// Streams that are not over, those that only wait to tell the peer so included.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// So many packets were dropped before they came here, as too many waited. Those with a number will be
+    /// asked for.
+    pub(crate) fn count_dropped(&mut self, packets: u64) {
+        self.counts.dropped += packets;
+    }
+
+    /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
+    pub(crate) fn sent(&self, stream: StreamId) -> u64 {
+        let stream = self.streams.get(&stream.0);
+        stream.map_or(0, |stream| stream.sending.spent())
     }
 
     /// What has happened since the last time.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     buffers::Buffers,
     frame::{Header, MAX_PACKET_HEADER},
+    proof::{Keys, PROOF_LEN},
     wire::varint_len,
 };
 
@@ -17,7 +18,8 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A packet that is closed at the size `target`, but may have `max` for one frame alone.
+    /// A packet that is closed at the size `target`, but may have `max` for one frame alone, its proof
+    /// included.
     /// `expected` is about how many bytes of frames there will be.
     pub(super) fn new(
         header: Header,
@@ -25,14 +27,14 @@ impl Packet {
         (target, max): (usize, usize),
         buffers: &mut Buffers,
     ) -> Self {
-        let expected = MAX_PACKET_HEADER + expected.min(target);
-        let mut out = buffers.take(expected, MAX_PACKET_HEADER + target);
+        let around = MAX_PACKET_HEADER + PROOF_LEN;
+        let mut out = buffers.take(around + expected.min(target), around + target);
         header.put(&mut out);
         Self {
             header: out.len(),
             out,
-            target,
-            max,
+            target: target - PROOF_LEN,
+            max: max - PROOF_LEN,
         }
     }
 
@@ -74,7 +76,11 @@ impl Packet {
         self.target.checked_sub(len + header)
     }
 
-    pub(super) fn finish(self) -> Bytes {
+    /// Seals the packet, once: it is kept, and sent again, as it is.
+    pub(super) fn finish(mut self, keys: Option<&Keys>) -> Bytes {
+        if let Some(keys) = keys {
+            keys.seal(&mut self.out);
+        }
         self.out.into()
     }
 }

@@ -5,12 +5,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Opened, SMALL, Session, State, StreamId,
+    Event, Opened, PeerGone, SMALL, Session, State, StreamId,
     body::{Call, RawMetadata, StatusBody},
     config::Agreed,
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
     link::Arrival,
+    proof::Keys,
     receiving::Part,
     row::{Row, Tally},
     sending::MIN_PART,
@@ -32,11 +33,26 @@ const SHARED: usize = 16 * 1024;
 
 impl Session {
     /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
-    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) {
-        let outcome = match self.state {
-            State::Closed => return,
-            State::Opening => self.handle_hello(now, packet),
-            State::Open => self.take_packet(now, packet),
+    ///
+    /// Returns whether the packet has proved to be the peer's, or needed no proof. One that has not is
+    /// dropped as if it had never come.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> bool {
+        let outcome = match (self.state, &self.keys) {
+            (State::Closed, _) => return true,
+            (State::Opening, None) => self.handle_open(now, packet),
+            (state, Some(keys)) => match (keys.open(packet), state) {
+                (Some(content), State::Open) => self.take_packet(now, packet, content),
+                (Some(content), _) => self.handle_accept(now, content),
+                (None, _) => match self.handle_unproven(packet) {
+                    Ok(false) => {
+                        self.counts.dropped += 1;
+                        return false;
+                    }
+                    outcome => outcome.map(|_| ()),
+                },
+            },
+            // No session opens without keys.
+            (State::Open, None) => return false,
         };
         if let Err(Malformed(what)) = outcome {
             let is_opening = self.state == State::Opening;
@@ -57,22 +73,65 @@ impl Session {
         {
             self.fail(status);
         }
+        true
+    }
+
+    /// Takes what needs no proof, and says whether it was that: CLOSE that answers an OPEN which the
+    /// service could not read, and CLOSE with the token of the last PING, of a service that has
+    /// forgotten the session. A service takes nothing.
+    fn handle_unproven(&mut self, packet: &[u8]) -> Result<bool, Malformed> {
+        if self.is_server {
+            return Ok(false);
+        }
+        let is_opening = self.state == State::Opening;
+        match first_frame(packet) {
+            Ok(Some(Body::Close(status))) if is_opening => {
+                self.closed_by_peer(status);
+                Ok(true)
+            }
+            Ok(Some(Body::Close(status))) if self.token.is_some() => {
+                let is_answer = status.token() == self.token;
+                if is_answer {
+                    self.over(Some(PeerGone::status(
+                        "the instance has given the session up",
+                    )));
+                }
+                Ok(is_answer)
+            }
+            // Something that knows nothing of sessions answers OPEN.
+            Err(malformed) if is_opening => Err(malformed),
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// Takes OPEN and nothing else. Numbered packets will be asked for.
+    fn handle_open(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+        if let Some(hello) = read_open(packet)? {
+            self.keys = hello.secret.map(|secret| Keys::new(secret, true));
+            self.due.hello = true;
+            self.open(now, hello);
+        }
+        Ok(())
+    }
+
+    /// Refuses to open a session: answers this OPEN with CLOSE, sealed if the OPEN can be read.
+    pub(crate) fn refuse(&mut self, open: &[u8], status: Status) {
+        if let Ok(Some(hello)) = read_open(open) {
+            self.keys = hello.secret.map(|secret| Keys::new(secret, true));
+        }
+        self.close(Some(status));
     }
 
     /// Takes only what opens the session, or refuses to. What else comes was overtaken by nothing
     /// that matters: if it is numbered it will be asked for.
-    fn handle_hello(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+    fn handle_accept(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
         let (header, frames) = Header::decode(packet)?;
         if header.seq > 0 {
             return Ok(());
         }
         for frame in frames {
             match frame?.body {
-                Body::Open(hello) if self.is_server => {
-                    self.due.hello = true;
-                    self.open(now, hello);
-                }
-                Body::Accept(hello) if !self.is_server => {
+                Body::Accept(hello) => {
                     self.due.hello = false;
                     // Shows the service that its ACCEPT has arrived, and asks for a further packet.
                     self.due.ping = true;
@@ -115,11 +174,17 @@ impl Session {
         }));
     }
 
-    fn take_packet(&mut self, now: Instant, packet: &Bytes) -> Result<(), Malformed> {
+    /// Takes a packet of the peer; `content` is what stands before its proof.
+    fn take_packet(
+        &mut self,
+        now: Instant,
+        packet: &Bytes,
+        content: &[u8],
+    ) -> Result<(), Malformed> {
         if packet.len() as u64 > self.hello.max_packet {
             return Err(Malformed("a packet is larger than agreed"));
         }
-        let (header, frames) = Header::decode(packet)?;
+        let (header, frames) = Header::decode(content)?;
         self.life.heard(now);
         let is_taken = self
             .outbound
@@ -184,7 +249,7 @@ impl Session {
                         self.strain.on_nothing(now);
                     }
                 }
-                Body::Ping { last_sent } => {
+                Body::Ping { last_sent, .. } => {
                     self.strain.on_nothing(now);
                     self.due.pong = true;
                     self.inbound.on_last_sent(last_sent, now);
@@ -465,6 +530,27 @@ impl Session {
         let status = status.shortened(MAX_CLOSE).into_outcome().err();
         self.over(status);
     }
+}
+
+/// Returns what OPEN in this packet says; `None` if it has none.
+fn read_open(packet: &[u8]) -> Result<Option<Hello>, Malformed> {
+    let (header, frames) = Header::decode(packet)?;
+    if header.seq > 0 {
+        return Ok(None);
+    }
+    for frame in frames {
+        if let Body::Open(hello) = frame?.body {
+            return Ok(Some(hello));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the first frame of a bare packet.
+pub(super) fn first_frame(packet: &[u8]) -> Result<Option<Body<'_>>, Malformed> {
+    let (header, mut frames) = Header::decode(packet)?;
+    let first = frames.next().transpose()?;
+    Ok(first.filter(|_| header.seq == 0).map(|frame| frame.body))
 }
 
 /// The last message of a stream, often its only one. What is decoded from it does not keep it.

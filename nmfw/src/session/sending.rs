@@ -134,6 +134,10 @@ impl Sending {
         self.buffered
     }
 
+    pub(super) fn spent(&self) -> u64 {
+        self.spent
+    }
+
     /// What all takes that waits.
     pub(super) fn held(&self) -> u64 {
         self.buffered + self.frames

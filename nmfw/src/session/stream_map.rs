@@ -99,6 +99,12 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
         values.map(|(key, value)| (*key, value))
     }
 
+    /// In no order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut V)> {
+        let values = self.values.iter_mut().flatten();
+        values.map(|(key, value)| (*key, value))
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }

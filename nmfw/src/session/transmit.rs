@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::{
     Event, Session, State, StreamId, Transmit,
     body::encode_status,
-    frame::{Header, frame_len, kind, put_frame, put_number_frame},
+    frame::{Header, frame_len, kind, put_frame, put_number_frame, put_ping},
     handshake::MIN_PACKET,
     packet::Packet,
+    proof::Keys,
     sending::Turn,
     wire::varint_len,
 };
@@ -63,7 +64,18 @@ impl Session {
         let mut out = Vec::new();
         Header::BARE.put(&mut out);
         put_frame(&mut out, 0, kind, &body);
+        if self.is_server {
+            self.seal(&mut out);
+        }
         out.into()
+    }
+
+    /// Appends the proof to a packet, if the session has its keys: a service that cannot read an OPEN
+    /// has none, and answers without.
+    fn seal(&self, packet: &mut Vec<u8>) {
+        if let Some(keys) = &self.keys {
+            keys.seal(packet);
+        }
     }
 
     pub(super) fn close_packet(&self, status: Option<&Status>) -> Bytes {
@@ -76,6 +88,7 @@ impl Session {
             None => Bytes::from_static(&[0]),
         };
         put_frame(&mut out, 0, kind::CLOSE | flags, &body);
+        self.seal(&mut out);
         out.into()
     }
 
@@ -93,11 +106,15 @@ impl Session {
         let last_sent = self.outbound.last_sent();
         if with_reply {
             self.life.asked(now);
-            put_number_frame(&mut out, 0, kind::PING, last_sent);
+            if !self.is_server {
+                self.token = self.keys.as_mut().map(Keys::token);
+            }
+            put_ping(&mut out, last_sent, self.token.as_ref());
         }
         if std::mem::take(&mut self.due.pong) {
             put_number_frame(&mut out, 0, kind::PONG, last_sent);
         }
+        self.seal(&mut out);
         Transmit {
             packet: out.into(),
             with_reply,
@@ -118,7 +135,7 @@ impl Session {
         self.write_session_frames(&mut packet);
         self.write_streams(&mut packet, now);
         debug_assert!(!packet.is_empty());
-        let packet = packet.finish();
+        let packet = packet.finish(self.keys.as_ref());
         self.outbound.sent(packet.clone(), now);
         Some(packet)
     }

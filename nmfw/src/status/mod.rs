@@ -9,7 +9,13 @@ use prost::{Message, Name};
 use prost_types::Any;
 
 pub use self::code::Code;
-use crate::Metadata;
+use crate::{Metadata, escape::Escaped};
+
+/// What of a message, and of metadata, is shown in logs and on terminals, in bytes.
+const MAX_SHOWN: usize = 1024;
+
+/// Details that are named there.
+const MAX_DETAILS: usize = 8;
 
 /// Why a call failed: a [`Code`], a message for people, and details for programs.
 ///
@@ -185,6 +191,9 @@ impl Status {
 
     /// The message for people. It may be empty, and is at most about 1 KiB once it has crossed the
     /// wire to a foreign client; `nmfw` clients get it whole.
+    ///
+    /// A service has written it, which may be broken or hostile: it can have line breaks and what acts on
+    /// a terminal. `Display` shows it with these escaped.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
@@ -273,18 +282,21 @@ impl Status {
     }
 }
 
+/// The code and the message, on one line and fit for logs and terminals: the message may be a peer's, so
+/// that control characters and others that act on a terminal are escaped, and that at most 1 KiB of it is
+/// shown. [`message`](Status::message) has it as it came.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.code.name())?;
         if !self.0.message.is_empty() {
-            write!(f, ": {}", self.0.message)?;
+            write!(f, ": {}", Escaped::up_to(&self.0.message, MAX_SHOWN))?;
         }
         Ok(())
     }
 }
 
-/// The text of `Display`, and behind it what else there is: a `main` that returns the error prints
-/// this.
+/// The text of `Display`, and behind it what else there is, of details their types and sizes: a `main`
+/// that returns the error prints this.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)?;
@@ -292,10 +304,18 @@ impl fmt::Debug for Status {
             f.write_str(" (not started)")?;
         }
         if !self.0.details.is_empty() {
-            write!(f, ", details: {:?}", self.0.details)?;
+            f.write_str(", details:")?;
+            for detail in self.0.details.iter().take(MAX_DETAILS) {
+                let (name, len) = (Escaped::new(&detail.type_url), detail.value.len());
+                write!(f, " {name} ({len} bytes)")?;
+            }
+            if let Some(more) = self.0.details.len().checked_sub(MAX_DETAILS + 1) {
+                write!(f, " and {} more", more + 1)?;
+            }
         }
         if !self.0.metadata.is_empty() {
-            write!(f, ", metadata: {:?}", self.0.metadata)?;
+            let metadata = format!("{:?}", self.0.metadata);
+            write!(f, ", metadata: {}", Escaped::up_to(&metadata, MAX_SHOWN))?;
         }
         if let Some(source) = &self.0.source {
             write!(f, ", source: {source:?}")?;
@@ -337,6 +357,36 @@ mod tests {
         assert!(made_at.contains(file!()), "{made_at}");
         let other = Status::internal("x").returned_by("a layer");
         assert_eq!(other.message(), "x");
+    }
+
+    #[test]
+    fn what_a_peer_writes_is_escaped_and_cut_where_it_is_shown() {
+        let text = "gone\n\u{1b}]0;x\u{7} \u{202e}".to_owned() + &"x".repeat(1 << 20);
+        let mut status = Status::internal(text.clone()).with_details((0..100).map(|n| Any {
+            type_url: format!("t/{n}\n"),
+            value: vec![0; 1 << 16],
+        }));
+        status
+            .metadata_mut()
+            .insert("k", "v".repeat(1 << 15))
+            .unwrap();
+        let shown = status.to_string();
+        assert!(
+            shown.starts_with("INTERNAL: gone\\n\\u{1b}]0;x\\u{7} \\u{202e}xx"),
+            "{shown}"
+        );
+        let debug = format!("{status:?}");
+        assert!(
+            debug.contains("t/7\\n (65536 bytes) and 92 more"),
+            "{debug}"
+        );
+        for shown in [shown, debug] {
+            assert!(
+                shown.len() < 4096 && !shown.contains(char::is_control),
+                "{shown}"
+            );
+        }
+        assert_eq!(status.message(), text);
     }
 
     #[test]

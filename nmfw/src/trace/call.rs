@@ -14,12 +14,13 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt};
-use tracing::{Span, level_filters::LevelFilter, span::Entered};
+use tracing::{Span, field::display, level_filters::LevelFilter, span::Entered};
 
 use super::TraceContext;
 use crate::{
     Code, Method, Status,
     body::{Body, Messages},
+    escape::Escaped,
     server::Instance,
     session::Chunk,
 };
@@ -69,6 +70,9 @@ macro_rules! call_span {
         )
     };
 }
+
+/// What of a message is shown as the description of a span, in bytes.
+const MAX_DESCRIPTION: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
@@ -207,7 +211,8 @@ impl CallSpan {
         {
             span.record("error.type", code.name());
             span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", message);
+            let message = Escaped::up_to(message, MAX_DESCRIPTION);
+            span.record("otel.status_description", display(message));
         }
         let requests = self.requests.as_ref();
         let requests = requests.map(|count| count.load(Ordering::Relaxed));

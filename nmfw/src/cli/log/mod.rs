@@ -108,8 +108,9 @@ impl Log {
     }
 
     fn filter(&self, rust_log: Option<&str>) -> Result<EnvFilter, Error> {
+        // What async-nats says at `info` is logged by `nmfw`, too, but there within limits.
         let default = match self.debug {
-            true => "debug,async_nats=info",
+            true => "debug,async_nats=warn",
             false => "info,async_nats=warn",
         };
         let directives = rust_log.filter(|text| !text.is_empty()).unwrap_or(default);
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(shown(&quiet, None), "nmfw::call=info,async_nats=warn,info");
         assert_eq!(
             shown(&debug, Some("")),
-            "nmfw::call=info,async_nats=info,debug"
+            "nmfw::call=info,async_nats=warn,debug"
         );
         assert_eq!(shown(&debug, Some("warn")), "nmfw::call=info,warn");
         assert_eq!(shown(&quiet, Some("nmfw::call=off")), "nmfw::call=off");

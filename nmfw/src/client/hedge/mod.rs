@@ -28,6 +28,7 @@ use super::{
     apart::Apart,
     per_method::{EachMethod, Methods},
     retry::budget,
+    send_budget::Spent,
 };
 use crate::{
     Code, Deadline, Idempotency, Method, Status,
@@ -348,6 +349,8 @@ impl Hedging {
             tokio::select! {
                 biased;
                 ended = attempts.next() => match ended {
+                    // It was not sent; the others go on.
+                    Some((true, Err(status))) if Spent::is_cause_of(&status) => left = 0,
                     Some((is_hedge, outcome)) => {
                         let status = match outcome {
                             Err(status) if !is_answer(&status) => status,
@@ -368,16 +371,17 @@ impl Hedging {
                 },
                 () = pause.as_mut(), if left > 0 => {
                     if !self.shared.budget.withdraw() {
-                        tracing::debug!(%method, "not hedged: the budget is spent");
+                        log_limited!(debug, %method, "not hedged: the budget is spent");
                         left = 0;
                         continue;
                     }
-                    let Some(request) = self.spare.try_clone() else {
+                    let Some(mut request) = self.spare.try_clone() else {
                         left = 0;
                         continue;
                     };
+                    request.head.is_again = true;
                     left -= 1;
-                    tracing::debug!(%method, after = ?delay, "no answer yet: hedging");
+                    log_limited!(debug, %method, after = ?delay, "no answer yet: hedging");
                     self.hedged.metrics.hedged();
                     let hedge = self.inner.clone().oneshot(request);
                     attempts.push(hedge.map(|outcome| (true, outcome)).boxed());

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Handle {
     calls: AtomicUsize,
     /// A [`Doubt`].
     doubt: AtomicU8,
+    /// The life of the connection in which the service was heard: see [`Self::is_absent`].
+    heard_in: AtomicU64,
     service: OnceLock<Facts>,
 }
 
@@ -59,6 +61,7 @@ impl Handle {
             mailbox: Arc::new(Mailbox::new(packet_window)),
             calls: AtomicUsize::new(0),
             doubt: AtomicU8::new(Doubt::No as u8),
+            heard_in: AtomicU64::new(0),
             service: OnceLock::new(),
         }
     }
@@ -95,9 +98,23 @@ impl Handle {
         self.doubt.load(Ordering::Relaxed) != Doubt::No as u8
     }
 
-    /// Whether it is known to have no connection to NATS.
-    pub(super) fn is_vanished(&self) -> bool {
+    /// The service was heard in this life of the connection.
+    pub(super) fn heard_in(&self, epoch: u64) {
+        self.heard_in.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Whether the service is known to have no connection to NATS, or was not heard in this life of the
+    /// client's: it may have given the session up while the client was away.
+    pub(in crate::client) fn is_absent(&self, epoch: u64) -> bool {
         self.doubt.load(Ordering::Relaxed) >= Doubt::Vanished as u8
+            || self.heard_in.load(Ordering::Relaxed) != epoch
+    }
+
+    /// Whether the service was not heard in this life of the client's connection, nor is known to have none
+    /// itself.
+    pub(super) fn is_unheard(&self, epoch: u64) -> bool {
+        self.heard_in.load(Ordering::Relaxed) != epoch
+            && self.doubt.load(Ordering::Relaxed) < Doubt::Vanished as u8
     }
 
     /// Whether the session has room for a further call.

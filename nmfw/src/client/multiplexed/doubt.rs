@@ -17,7 +17,7 @@ impl Calls {
         let doubt = session.doubt(now);
         if doubt != self.doubt {
             self.doubt = doubt;
-            tracing::debug!(?doubt, "whether the service of a session is there");
+            log_limited!(debug, ?doubt, "whether the service of a session is there");
             if let Some(handle) = self.handle.upgrade() {
                 handle.doubt(doubt);
             }
@@ -28,6 +28,20 @@ impl Calls {
         }
         if doubt == Doubt::Gone {
             self.give_up_calls(session);
+        }
+    }
+
+    /// Lets callers use the session again once the service is heard after a reconnect.
+    pub(super) fn see_to_reconnect(&mut self, session: &Session) {
+        if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
+            return;
+        }
+        self.heard_in = self.epoch;
+        if let Some(handle) = self.handle.upgrade() {
+            handle.heard_in(self.epoch);
+            if let Some(pool) = self.pool.upgrade() {
+                pool.heard();
+            }
         }
     }
 

@@ -184,7 +184,7 @@ struct Opening {
 impl Opening {
     async fn run(mut self, config: crate::session::Config) {
         if let Err(status) = self.carry(config).await {
-            tracing::debug!(open = self.scope.open(), %status, "no session");
+            log_limited!(debug, open = self.scope.open(), %status, "no session");
             self.calls.fail(status);
         }
     }
@@ -202,7 +202,7 @@ impl Opening {
             mark
         });
         let mut carrier = Carrier::to_open(self.connection.clone(), own, open, mark);
-        let mut session = Session::client(config, std::time::Instant::now());
+        let mut session = Session::client(config, inbox.secret(), std::time::Instant::now());
         driver::drive(&mut session, &self.mailbox, &mut carrier, &mut self.calls).await;
         drop(inbox);
         if self.pool.strong_count() == 0 {

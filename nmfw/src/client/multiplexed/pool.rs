@@ -50,6 +50,10 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// instance in another region, or behind a leaf node, once there is a nearer one again.
 const PASSED_OVER: usize = 4;
 
+/// How long a call that needs a session waits, after a reconnect of the client, for the service of one that
+/// there is to be heard. It takes a round trip; after this, another is opened.
+const MAX_UNHEARD: Duration = Duration::from_millis(250);
+
 /// How often a session with another instance is tried for, one after the other, when a call needs one.
 const MAX_TRIES: usize = 8;
 
@@ -165,11 +169,30 @@ impl Pool {
     /// The session of a call that has none to take otherwise: its service has no connection to NATS,
     /// and may come back.
     pub(super) fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
-        choose(&self.open.load(), method, None, true).handle
+        choose(&self.open.load(), method, None, None).handle
     }
 
     fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
-        choose(&self.open.load(), method, avoid, false)
+        let epoch = self.connection.epoch();
+        choose(&self.open.load(), method, avoid, Some(epoch))
+    }
+
+    /// The service of a session was heard after a reconnect: calls may wait for that.
+    pub(super) fn heard(&self) {
+        self.change(|state| !state.open.is_empty());
+    }
+
+    /// Waits a moment for a session whose service was not heard since the connection came back.
+    async fn heard_soon(&self, method: Method, avoid: Option<&Arc<Handle>>) {
+        let is_settled = |state: &State| {
+            let epoch = self.connection.epoch();
+            let mut open = state.open.iter();
+            self.choose(method, avoid).handle.is_some()
+                || !open.any(|m| m.handle.serves(method) && m.handle.is_unheard(epoch))
+        };
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(is_settled);
+        _ = tokio::time::timeout(MAX_UNHEARD, settled).await;
     }
 
     /// All changes go this way, so that what calls see is the same.
@@ -200,6 +223,10 @@ impl Pool {
             if !state.open.is_empty() && !state.open.iter().any(|m| m.handle.serves(method)) {
                 return Err(not_served().not_started());
             }
+        }
+        self.heard_soon(method, avoid).await;
+        if let Some(handle) = self.choose(method, avoid).handle {
+            return Ok(handle);
         }
         // Who has refused the call is not asked again if another can be found.
         let tries = if avoid.is_some() { MAX_TRIES } else { 1 };
@@ -263,7 +290,8 @@ impl Pool {
         });
         if is_ours {
             let mailbox = Arc::clone(&handle.mailbox);
-            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
+            let epoch = self.connection.epoch();
+            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle), epoch);
             // It ends when the handle is dropped, which this pool holds.
             drop(handle);
             let opening = Opening {
@@ -290,13 +318,14 @@ impl Pool {
     pub(super) fn opened(&self, handle: &Arc<Handle>) {
         // Dropped outside, as that rings the session.
         let mut left = Vec::new();
+        let epoch = self.connection.epoch();
         self.change(|state| {
             let ours = state.opening.as_ref();
             let Some(handle) = ours.filter(|ours| Arc::ptr_eq(ours, handle)).cloned() else {
                 return false;
             };
             state.opening = None;
-            left = state.admit(handle);
+            left = state.admit(handle, epoch);
             true
         });
         self.may_try.store(true, Ordering::Relaxed);
@@ -335,7 +364,8 @@ impl State {
 
     /// Takes a session in that was opened. Gives back those that are not needed: this one if it is
     /// with an instance that has one, and that whose place it takes, or that is far away.
-    fn admit(&mut self, handle: Arc<Handle>) -> Vec<Arc<Handle>> {
+    /// One of the same instance that is not heard any more gives its place to the new one.
+    fn admit(&mut self, handle: Arc<Handle>, epoch: u64) -> Vec<Arc<Handle>> {
         let now = Instant::now();
         let mut same = None;
         for (index, member) in self.open.iter_mut().enumerate() {
@@ -345,6 +375,13 @@ impl State {
             } else {
                 member.passed_over += 1;
             }
+        }
+        if let Some(index) = same
+            && self.open[index].handle.is_absent(epoch)
+        {
+            self.of_use();
+            let absent = std::mem::replace(&mut self.open[index], Member::new(handle));
+            return vec![absent.handle];
         }
         if let Some(index) = same
             && self.open[index].handle.has_room()
@@ -392,19 +429,19 @@ impl State {
     }
 }
 
-/// The less loaded of two that are picked by chance. One whose service has no connection to NATS is
-/// chosen as a last resort only.
+/// The less loaded of two that are picked by chance, in this life of the connection. One whose service is
+/// [absent](Handle::is_absent) is chosen as a last resort only, which has no epoch.
 fn choose(
     open: &[Arc<Handle>],
     method: Method,
     avoid: Option<&Arc<Handle>>,
-    is_last_resort: bool,
+    epoch: Option<u64>,
 ) -> Choice {
     let avoided = |handle: &Arc<Handle>| {
         avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle) || avoid.is_with_instance_of(handle))
     };
     let could = |handle: &Arc<Handle>| {
-        let is_there = is_last_resort || !handle.is_vanished();
+        let is_there = epoch.is_none_or(|epoch| !handle.is_absent(epoch));
         is_there && handle.serves(method) && handle.has_room() && !avoided(handle)
     };
     // A service that may be gone is better than none.

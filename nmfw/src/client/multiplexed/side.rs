@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Code, Metadata, Method, Status,
     driver::{self, Flow, LaneCommand, Port, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap, Tally},
 };
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The calls under way on a session.
 pub(super) struct Calls {
-    pool: Weak<Pool>,
+    pub(super) pool: Weak<Pool>,
     pub(super) handle: Weak<Handle>,
     pub(super) calls: StreamMap<StreamId, Call>,
     /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
@@ -37,6 +38,9 @@ pub(super) struct Calls {
     accepted: Option<Opened>,
     /// As callers know it.
     pub(super) doubt: Doubt,
+    /// The life of the connection that the session is in, and the last one in which the service was heard.
+    pub(super) epoch: u64,
+    pub(super) heard_in: u64,
     /// Nobody makes further calls.
     is_abandoned: bool,
     has_gone_away: bool,
@@ -53,13 +57,16 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
+    /// For a session that is opened in this life of the connection.
+    pub(super) fn new(pool: Weak<Pool>, handle: Weak<Handle>, epoch: u64) -> Self {
         Self {
             pool,
             handle,
             calls: StreamMap::default(),
             accepted: None,
             doubt: Doubt::No,
+            epoch,
+            heard_in: 0,
             is_abandoned: false,
             has_gone_away: false,
             was_of_use: false,
@@ -118,7 +125,7 @@ impl Calls {
     /// Lets callers use the session.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
-            tracing::debug!(instance = opened.instance, "a session is open");
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
             handle.opened(opened);
             if let Some(pool) = self.pool.upgrade() {
                 pool.opened(&handle);
@@ -348,7 +355,7 @@ impl Side for Calls {
             }
             Event::Closed(status) => {
                 if let Some(mut status) = status {
-                    tracing::debug!(%status, "a session was ended");
+                    log_limited!(debug, %status, "a session was ended");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
                     } else if status.code() == Code::Unimplemented
@@ -367,6 +374,10 @@ impl Side for Calls {
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        if let Some(epoch) = signals.reconnected {
+            self.epoch = epoch;
+        }
+        self.see_to_reconnect(session);
         if session.is_confirmed()
             && let Some(opened) = self.accepted.take()
         {

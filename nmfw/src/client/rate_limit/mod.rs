@@ -1,6 +1,5 @@
 //! [`RateLimitLayer`]: makes no more calls in a time than that.
 
-mod bucket;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -23,12 +22,13 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt};
 
-use self::{bucket::Pace, queue::Queue};
+use self::queue::Queue;
 use super::per_method::{EachMethod, Methods};
 use crate::{
     Deadline, Method, Status,
     metrics::RateLimitMetrics,
     middleware::{BoxService, Request, Response},
+    token_bucket::Pace,
 };
 
 /// Clocks misbehave with absurd values.

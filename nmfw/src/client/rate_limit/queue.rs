@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::bucket::{Bucket, Pace};
+use crate::token_bucket::{Bucket, Pace};
 
 /// How long a token waits for the one whose turn it is. Tasks that are woken run sooner by far, unless
 /// there is more to do than threads can.

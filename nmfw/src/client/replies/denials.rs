@@ -1,5 +1,7 @@
 //! [`Denials`]: publishes that the NATS server has denied, until it is known which calls they were.
 
+use crate::escape::Escaped;
+
 /// A client may keep this many denied subjects in mind. More are denied only where a client may call
 /// next to nothing, and such calls end at their deadlines.
 const MAX_SUBJECTS: usize = 64;
@@ -51,8 +53,7 @@ impl Denials {
                 newest,
             });
         } else {
-            tracing::debug!(
-                subject,
+            log_limited!(debug, subject = %Escaped::new(subject),
                 "a denied publish is not counted: too many subjects"
             );
         }

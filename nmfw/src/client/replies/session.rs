@@ -2,56 +2,77 @@
 
 use std::sync::Arc;
 
-use super::Replies;
-use crate::{Status, client::multiplexed::Mailbox};
+use async_nats::Message;
+
+use super::{Replies, Shared};
+use crate::{
+    Status,
+    client::multiplexed::Mailbox,
+    reply_subject,
+    session::{Secret, answer_of_client},
+};
 
 /// What the inboxes of sessions begin with, behind the prefix of all.
 pub(super) const SESSION: &str = "s.";
 
+impl Shared {
+    /// Tells a service that goes on with a session of this client that it is over. Nobody else has such a
+    /// packet answered: it proves to be the service's, as the secret can be derived again.
+    pub(super) fn answer(&self, number: Option<u64>, message: Message) {
+        let is_ours = |number: &u64| (1..=self.calls().last_session).contains(number);
+        let (Some(number), Some(service)) = (number.filter(is_ours), message.reply) else {
+            return;
+        };
+        let secret = self.secrets.of(number);
+        if let Some(answer) = answer_of_client(secret, &message.payload)
+            && reply_subject::admits_session("a packet of a session that is over", &service)
+        {
+            log_limited!(debug, subject = %message.subject, "a packet of a session that is over");
+            self.answers.send(&self.client, service, answer);
+        }
+    }
+}
+
 /// A session, whose packets arrive under `<prefix>s.`.
 #[derive(Debug)]
 pub(super) struct SessionEntry {
-    pub(super) generation: u32,
     pub(super) mailbox: Arc<Mailbox>,
 }
 
 /// The inbox of a session, given up when dropped.
 pub(crate) struct SessionInbox {
     replies: Arc<Replies>,
-    slot: usize,
-    generation: u32,
+    /// Never that of another session.
+    number: u64,
 }
 
 impl SessionInbox {
     pub(crate) fn register(replies: Arc<Replies>, mailbox: Arc<Mailbox>) -> Result<Self, Status> {
-        let (slot, generation) = {
+        let number = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
                 return Err(status.clone());
             }
-            calls.generation = calls.generation.wrapping_add(1);
-            let generation = calls.generation;
-            let slot = calls.sessions.insert(SessionEntry {
-                generation,
-                mailbox,
-            });
-            (slot, generation)
+            calls.last_session += 1;
+            let number = calls.last_session;
+            calls.sessions.insert(number, SessionEntry { mailbox });
+            number
         };
-        Ok(Self {
-            replies,
-            slot,
-            generation,
-        })
+        Ok(Self { replies, number })
     }
 
     pub(crate) fn subject(&self) -> String {
-        let id = u64::from(self.generation) << 32 | self.slot as u64;
-        format!("{}{SESSION}{id:x}", self.replies.shared.prefix)
+        format!("{}{SESSION}{:x}", self.replies.shared.prefix, self.number)
+    }
+
+    /// The secret of the session.
+    pub(crate) fn secret(&self) -> Secret {
+        self.replies.shared.secrets.of(self.number)
     }
 }
 
 impl Drop for SessionInbox {
     fn drop(&mut self) {
-        self.replies.shared.calls().sessions.remove(self.slot);
+        self.replies.shared.calls().sessions.remove(&self.number);
     }
 }

@@ -13,6 +13,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Waker},
+    time::Instant,
 };
 
 pub(crate) use self::{
@@ -47,13 +48,17 @@ struct Inbox {
     is_told: bool,
     /// Nobody takes any more.
     is_dropped: bool,
+    /// Chunks that have come.
+    received: u64,
 }
 
 /// From the application to the session.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// A batch is on its way.
-    is_busy: bool,
+    /// A batch is on its way: since when, or since the peer has last taken anything meanwhile.
+    busy_since: Option<Instant>,
+    /// Batches that were given to the session.
+    batches: u64,
     /// The peer wants no more.
     is_over: bool,
     waker: Option<Waker>,
@@ -153,10 +158,35 @@ impl Lane {
         self.finish_outbox();
     }
 
+    /// Since when the peer has taken nothing of what the application wants to send, if that is so.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        lock(&self.outbox).busy_since
+    }
+
+    /// A number that grows with all that either side says.
+    pub(crate) fn progress(&self) -> u64 {
+        let received = lock(&self.inbox).received;
+        received + lock(&self.outbox).batches
+    }
+
+    /// A batch goes to the session, which may have no room for all of it.
+    fn batch_given(&self, now: Instant) {
+        let mut outbox = lock(&self.outbox);
+        outbox.busy_since = Some(now);
+        outbox.batches += 1;
+    }
+
+    /// The peer has taken something of a batch.
+    fn goes_on(&self, now: Instant) {
+        if let Some(since) = &mut lock(&self.outbox).busy_since {
+            *since = now;
+        }
+    }
+
     fn batch_taken(&self) {
         let waker = {
             let mut outbox = lock(&self.outbox);
-            outbox.is_busy = false;
+            outbox.busy_since = None;
             outbox.waker.take()
         };
         wake(waker);

@@ -47,11 +47,11 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         mut seen: impl FnMut(Result<&Chunk, &Status>),
     ) {
         loop {
-            let Some(batch) = self.batch(messages, &mut seen).await else {
+            let Some((batch, began)) = self.batch(messages, &mut seen).await else {
                 return;
             };
             let is_last = batch.end.is_some();
-            lock(&self.lane.outbox).is_busy = true;
+            self.lane.batch_given(began);
             if !self.command(Flow::Batch(batch)) || is_last {
                 return;
             }
@@ -63,7 +63,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Sends these messages, with more to follow. Says whether the peer wants them.
     pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
-        lock(&self.lane.outbox).is_busy = true;
+        self.lane.batch_given(Instant::now());
         let end = None;
         self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
     }
@@ -75,12 +75,13 @@ impl<C: From<LaneCommand>> Outgoing<C> {
             .is_ok()
     }
 
-    /// All that is ready, up to the size of a batch; `None` if the peer wants no more.
+    /// All that is ready, up to the size of a batch, and when it was ready; `None` if the peer wants no
+    /// more.
     async fn batch(
         &self,
         messages: &mut Messages,
         seen: &mut impl FnMut(Result<&Chunk, &Status>),
-    ) -> Option<Batch> {
+    ) -> Option<(Batch, Instant)> {
         let mut batch = Batch::default();
         let mut size = 0;
         poll_fn(|cx| {
@@ -122,7 +123,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                     }
                 }
             }
-            Poll::Ready(Some(mem::take(&mut batch)))
+            Poll::Ready(Some((mem::take(&mut batch), began)))
         })
         .await
     }
@@ -133,7 +134,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         if outbox.is_over {
             return Poll::Ready(false);
         }
-        if outbox.is_busy {
+        if outbox.busy_since.is_some() {
             park(&mut outbox.waker, cx);
             return Poll::Pending;
         }

@@ -1,6 +1,6 @@
 //! [`Port`]: the session's end of a lane.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Instant};
 
 use super::{Batch, Lane, lock};
 use crate::{
@@ -14,6 +14,8 @@ pub(crate) struct Port {
     pub(crate) lane: Arc<Lane>,
     /// What the session has no room for yet.
     waiting: Batch,
+    /// What had been sent on the stream when it was looked at last.
+    sent: u64,
 }
 
 /// How a stream that this side has ended went.
@@ -37,6 +39,20 @@ impl Port {
         Self {
             lane,
             waiting: Batch::default(),
+            sent: 0,
+        }
+    }
+
+    /// Whether the session has no room for what the application wants to send.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.chunks.is_empty()
+    }
+
+    /// Looks whether the peer has taken anything since the last time.
+    pub(crate) fn look(&mut self, session: &Session, stream: StreamId, now: Instant) {
+        let sent = session.sent(stream);
+        if mem::replace(&mut self.sent, sent) != sent {
+            self.lane.goes_on(now);
         }
     }
 
@@ -52,6 +68,7 @@ impl Port {
             is_dropped = inbox.is_dropped;
             if !is_dropped {
                 inbox.chunks.push_back(chunk);
+                inbox.received += 1;
             }
         });
         if is_dropped {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use prost::Message as _;
 
 use super::{super::Instance, Serving};
-use crate::{Error, subject};
+use crate::{Error, escape::Escaped, reply_subject, subject};
 
 /// That of `grpc.health.v1`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -51,12 +51,18 @@ pub(in crate::server) async fn responder(
 
 async fn answer(instance: &Instance, client: &async_nats::Client, message: Message) {
     let Some(reply) = message.reply else {
-        tracing::debug!(subject = %message.subject, "health request without a reply subject");
+        log_limited!(
+            debug, subject = %Escaped::new(&message.subject),
+            "health request without a reply subject"
+        );
         return;
     };
+    if !reply_subject::admits("a health request", &reply) {
+        return;
+    }
     let response = HealthCheckResponse::from(instance.health().status);
     // Waits while the connection is stuck, which holds up health and nothing else.
     if let Err(error) = client.publish(reply, response.encode_to_vec().into()).await {
-        tracing::debug!(%error, "health answer not sent");
+        log_limited!(debug, %error, "health answer not sent");
     }
 }

@@ -68,7 +68,7 @@ pub(in crate::server) async fn packets(sessions: Arc<Sessions>, subscribers: [Su
                 }
                 if now.is_connected() && now.epoch != epoch {
                     epoch = now.epoch;
-                    sessions.each(crate::driver::Mailbox::reconnected);
+                    sessions.each(|session| session.reconnected(epoch));
                 }
             }
             event = events.recv() => match event {

@@ -1,13 +1,15 @@
 //! Sessions of an instance: who opens one, where its packets go, and the end of all.
 
 mod intake;
+mod opens;
+mod overdue;
+mod places;
 mod running;
 mod side;
 mod start;
 mod task;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -18,21 +20,20 @@ use smol_str::SmolStr;
 pub(super) use self::intake::{opening, packets};
 pub(super) use self::task::Task;
 use self::{
+    opens::Opens,
+    places::{Granted, NewSession, Places},
     running::Served,
     side::{Calls, Command},
 };
-use super::{Instance, instance::Endpoint};
+use super::{Instance, client_id::ClientId, instance::Endpoint};
 use crate::{
     Connection, Status,
-    driver::{self, Carrier, Mailbox, Packet},
-    session::{MethodEntry, Methods, Session},
+    driver::{self, Answers, Carrier, Mailbox, Packet},
+    escape::Escaped,
+    metrics, reply_subject,
+    session::{MethodEntry, Methods, Session, answer_of_service},
     subject,
 };
-
-/// Packets that a session may have on their way to this side: enough for a gigabyte a second where
-/// the way takes a millisecond. And when there are many sessions.
-const WINDOW: u32 = 64;
-const SMALL_WINDOW: u32 = 8;
 
 /// Sessions take at least messages of this size, about the largest of base mode, even if all methods take
 /// less: so the service itself says what it takes.
@@ -47,39 +48,9 @@ pub(in crate::server) struct Sessions {
     /// group. One that other instances share is called by way of sessions of its own.
     served: Arc<[Served]>,
     methods: Arc<Methods>,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    sessions: HashMap<u64, Entry>,
-    /// Packets that all of them may have on their way. The subscription has to hold them, and as
-    /// many again that are sent twice.
-    window: usize,
-    is_draining: bool,
-    /// The NATS server does not let packets of single methods' sessions arrive.
-    is_denied: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// Where its packets arrive.
-    subject: Subject,
-    mailbox: Arc<Mailbox<Command>>,
-}
-
-impl Open {
-    /// The packet window of a further session, if all of them may come to `most`. The first half is
-    /// given away at large, the rest in small coins, so that there is room for thousands of
-    /// sessions, most of which are idle.
-    fn next_window(&self, most: usize) -> Option<u32> {
-        let window = if self.window < most / 2 {
-            WINDOW
-        } else {
-            SMALL_WINDOW
-        };
-        (self.window + window as usize <= most).then_some(window)
-    }
+    open: Mutex<Places>,
+    opens: Mutex<Opens>,
+    answers: Answers,
 }
 
 impl Sessions {
@@ -101,6 +72,8 @@ impl Sessions {
             methods: methods(&served),
             served,
             open: Mutex::default(),
+            opens: Mutex::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -110,7 +83,7 @@ impl Sessions {
         group.filter(|_| !self.served.is_empty())
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, Places> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,9 +104,16 @@ impl Sessions {
     /// Does not wait; the answer comes from the task of the session.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            tracing::debug!("nobody waits for the answer to an OPEN without a reply subject");
+            log_limited!(
+                debug,
+                "nobody waits for the answer to an OPEN without a reply subject"
+            );
             return;
         };
+        if !reply_subject::admits("OPEN of a session", &client) {
+            return;
+        }
+        let client_id = ClientId::of(&client, message.headers.as_ref());
         let (served, methods) = match endpoint {
             None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
             Some(endpoint) => {
@@ -144,7 +124,7 @@ impl Sessions {
         };
         let config = driver::config(&self.connection);
         let admitted = match config {
-            Some(_) => self.admit(endpoint),
+            Some(_) => self.admit(endpoint, client_id),
             None => {
                 let text = "the NATS server's max_payload is too small for sessions";
                 Err(Status::unimplemented(text).not_started())
@@ -152,7 +132,7 @@ impl Sessions {
         };
         let mut config = config.unwrap_or_default();
         if let Ok(place) = &admitted {
-            config.packet_window = place.window;
+            config.packet_window = place.granted.window;
             let sizes = served.iter().map(|s| s.endpoint.limits.max_request_size);
             config.max_message = sizes.fold(MIN_LARGEST, usize::max);
         }
@@ -161,21 +141,32 @@ impl Sessions {
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
-                place.mailbox.packet(Packet::from(message));
+                place.granted.mailbox.packet(Packet::from(message));
                 let own = place.subject.clone();
                 let carrier = Carrier::to_peer(self.connection.clone(), own, client);
                 tasks.spawn(serve(place, served, session, carrier));
             }
             Err(status) => {
-                tracing::warn!(%status, "a session was refused");
+                metrics::session_refused();
+                if !self.opens().may_refuse(tokio::time::Instant::now()) {
+                    log_limited!(
+                        warn, %status,
+                        "a session was refused without an answer: too many are refused"
+                    );
+                    return;
+                }
+                log_limited!(warn, %status, "a session was refused");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
-                    tracing::error!("a refused session gets no answer: too many wait already");
+                    log_limited!(
+                        error,
+                        "a refused session gets no answer: too many wait already"
+                    );
                     return;
                 };
                 let own = self.subject(endpoint, 0);
                 let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                session.close(Some(status));
+                session.refuse(&message.payload, status);
                 tasks.spawn(async move {
                     driver::farewell(&mut session, &mut carrier).await;
                     drop(permit);
@@ -184,7 +175,11 @@ impl Sessions {
         }
     }
 
-    fn admit(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>) -> Result<Place, Status> {
+    fn admit(
+        self: &Arc<Self>,
+        endpoint: Option<&Arc<Endpoint>>,
+        client: ClientId,
+    ) -> Result<Place, Status> {
         if let Some(endpoint) = endpoint
             && endpoint.limits.queue_group.is_none()
         {
@@ -194,42 +189,55 @@ impl Sessions {
         if let Some(refusal) = self.instance.lifecycle.checks.refusal() {
             return Err(refusal);
         }
+        if !self.opens().take(client, tokio::time::Instant::now()) {
+            let text = "too many sessions are asked for: try again later";
+            return Err(Status::resource_exhausted(text).not_started());
+        }
         let mut open = self.open();
         if open.is_draining {
             return Err(Status::unavailable("the server is stopping").not_started());
         }
-        let Some(window) = open.next_window(self.connection.subscription_capacity() / 2) else {
-            let text = format!("{} sessions are open: no more", open.sessions.len());
-            return Err(Status::resource_exhausted(text).not_started());
-        };
         if endpoint.is_some() && open.is_denied {
             let text = "this instance may not subscribe to where sessions of single methods are";
             return Err(Status::unimplemented(text).not_started());
         }
+        let now = Instant::now();
+        let window = open.make_room(client, self.most(), now)?;
         // Nobody guesses where the packets of somebody else's session go.
         let mut id = rand::random();
         while open.sessions.contains_key(&id) {
             id = rand::random();
         }
-        open.window += window as usize;
-        let mailbox = Arc::new(Mailbox::new(window));
         let subject = self.subject(endpoint, id);
-        let entry = Entry {
+        let new = NewSession {
+            client,
+            id,
             subject: subject.clone(),
-            mailbox: Arc::clone(&mailbox),
         };
-        open.sessions.insert(id, entry);
+        let granted = open.add(new, window, now);
         if self.instance.lifecycle.checks.refusal().is_some() {
             // A check has failed since, and all sessions that were there were told.
-            mailbox.drain();
+            granted.mailbox.drain();
         }
         Ok(Place {
             sessions: Arc::clone(self),
             id,
             subject,
-            window,
-            mailbox,
+            client,
+            granted,
+            is_confirmed: false,
+            was_busy: false,
         })
+    }
+
+    fn opens(&self) -> MutexGuard<'_, Opens> {
+        self.opens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Packets that all sessions together may have on their way. The subscription has to hold them, and
+    /// as many again that are sent twice.
+    fn most(&self) -> usize {
+        self.connection.subscription_capacity() / 2
     }
 
     fn subject(&self, endpoint: Option<&Arc<Endpoint>>, id: u64) -> Subject {
@@ -254,8 +262,24 @@ impl Sessions {
         });
         match mailbox {
             Some(mailbox) => mailbox.packet(message.into()),
-            // Its client learns of it when it gets no answer.
-            None => tracing::debug!(subject = %message.subject, "a packet of no session"),
+            None => self.answer(message),
+        }
+    }
+
+    /// Tells a client that its session is over, of which it has not heard: it was away.
+    fn answer(&self, message: Message) {
+        let Some(client) = message.reply else {
+            return;
+        };
+        if let Some(answer) = answer_of_service(&message.payload)
+            && reply_subject::admits("a packet of a session that is over", &client)
+        {
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject),
+                "a packet of a session that is over"
+            );
+            let client_of_nats = self.connection.client();
+            self.answers.send(client_of_nats, client, answer);
         }
     }
 
@@ -303,45 +327,50 @@ struct Place {
     id: u64,
     /// Where its packets arrive.
     subject: Subject,
-    window: u32,
-    mailbox: Arc<Mailbox<Command>>,
+    client: ClientId,
+    granted: Granted,
+    is_confirmed: bool,
+    was_busy: bool,
 }
 
 impl Place {
-    /// Gets a small window made large, for a session that turns out to be busy. The last quarter is
-    /// left for those to come.
+    /// Gets a small window made large, for a session that turns out to be busy.
     fn widen(&mut self) -> Option<u32> {
-        let most = self.sessions.connection.subscription_capacity() / 2;
-        let more = WINDOW.saturating_sub(self.window);
-        if more == 0 {
+        if self.granted.window >= places::WINDOW {
             return None;
         }
-        let mut open = self.sessions.open();
-        if open.window + more as usize > most / 4 * 3 {
-            return None;
+        let window = self.sessions.open().widen(self.id, self.sessions.most())?;
+        self.granted.window = window;
+        Some(window)
+    }
+
+    /// Notes what the session is used for, by which it is judged when others want its place.
+    fn note(&mut self, session: &Session, now: Instant) {
+        if !self.is_confirmed && session.is_confirmed() {
+            self.is_confirmed = true;
+            self.sessions.open().confirm(self.id);
         }
-        open.window += more as usize;
-        self.window = WINDOW;
-        self.mailbox.widen(WINDOW);
-        Some(WINDOW)
+        let is_busy = session.open_streams() > 0;
+        if is_busy != self.was_busy {
+            self.was_busy = is_busy;
+            self.granted.usage.set(is_busy, now);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.sessions.open();
-        open.sessions.remove(&self.id);
-        open.window -= self.window as usize;
+        self.sessions.open().remove(self.id);
     }
 }
 
 /// The life of a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
-    let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.mailbox));
-    tracing::debug!(%subject, "a session is opened");
+    let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
+    log_limited!(debug, %subject, "a session is opened");
     let mut calls = Calls::new(place, served, carrier.peer());
     driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
     // What handlers say now has nowhere to go.
     mailbox.close();
-    tracing::debug!(%subject, "a session has ended");
+    log_limited!(debug, %subject, "a session has ended");
 }

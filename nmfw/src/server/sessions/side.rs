@@ -9,14 +9,17 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use super::{
+    super::stalled::Stall,
     Place,
+    overdue::Arriving,
     running::{Running, Served},
     task::Common,
 };
 use crate::{
-    Metadata, Status,
+    Deadline, Metadata, Status,
     body::Body,
     driver::{Ended, Flow, LaneCommand, Side, Signals},
+    escape::Escaped,
     middleware::Response,
     session::{CallHead, Event, SendError, Session, StreamId, StreamMap},
 };
@@ -36,6 +39,11 @@ pub(super) enum Command {
         outcome: Result<Response, Status>,
     },
     Lane(LaneCommand),
+    /// The call does not go on, and another one has got its place.
+    Stalled {
+        stream: StreamId,
+        why: Stall,
+    },
 }
 
 impl From<LaneCommand> for Command {
@@ -58,14 +66,24 @@ pub(super) struct Calls {
     end: Option<Instant>,
     /// No call was under way when the server was told to stop.
     was_idle: bool,
+    /// No call waits longer than until then for its message, or some time later.
+    pub(super) arriving_until: Option<Instant>,
+    /// When to look whether callers take what waits for them, if anything does.
+    pub(super) look_at: Option<Instant>,
 }
 
-/// A call, with the place of its method among those served.
-pub(super) type Arrived = (usize, CallHead);
+/// A call whose message has not come.
+pub(super) struct Arrived {
+    /// Of the method among those served.
+    pub(super) index: usize,
+    pub(super) head: CallHead,
+    /// It runs from the arrival of CALL, whatever is still to come.
+    pub(super) deadline: Deadline,
+}
 
 pub(super) enum Call {
     /// Its message has not come.
-    Arriving(Box<Arrived>),
+    Arriving(Box<Arriving>),
     Running(Running),
 }
 
@@ -77,7 +95,8 @@ impl Calls {
         let common = Common {
             origins: served.iter().map(origin).collect(),
             served,
-            mailbox: Arc::clone(&place.mailbox),
+            mailbox: Arc::clone(&place.granted.mailbox),
+            client: place.client,
             _tracked: instance.lifecycle.tasks.token(),
             instance,
         };
@@ -90,6 +109,8 @@ impl Calls {
             is_draining: false,
             end: None,
             was_idle: false,
+            arriving_until: None,
+            look_at: None,
         }
     }
 
@@ -145,13 +166,13 @@ impl Calls {
     /// Sees to a call that this side may have ended. The handler's own errors are counted.
     fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
         match ended {
-            Ended::No => return,
+            Ended::No => return self.expect_taking(stream),
             Ended::Said | Ended::Failed => {}
             Ended::Refused { status, was_done } => {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                tracing::warn!(method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
                 // Of a handler that is still at work it is counted that its call has ended.
                 if was_done {
                     served.endpoint.stats.fail(&status);
@@ -233,6 +254,7 @@ impl Side for Calls {
         match command {
             Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
             Command::Lane(command) => self.on_lane(session, command),
+            Command::Stalled { stream, why } => self.end_stalled(session, stream, why),
         }
     }
 
@@ -268,13 +290,18 @@ impl Side for Calls {
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
-                tracing::debug!(client = %self.client, %status, "a session was ended");
+                log_limited!(
+                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                );
             }
             Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
         }
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        self.place.note(session, now);
+        self.put_aside();
+        self.see_to_overdue(session, now);
         if session.open_streams() >= BUSY
             && let Some(window) = self.place.widen()
         {
@@ -296,7 +323,8 @@ impl Side for Calls {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        self.end
+        let alarms = [self.end, self.arriving_until, self.look_at];
+        alarms.into_iter().flatten().min()
     }
 
     fn is_busy(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::{
     driver::{Incoming, Lane, Port},
     headers::Encoding,
     middleware::Request,
-    session::{Chunk, Session, StreamId, Tally},
+    session::{CallHead, Chunk, Session, StreamId, Tally},
 };
 
 impl Calls {
@@ -29,20 +29,30 @@ impl Calls {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        (index, head): Arrived,
+        (index, head): (usize, CallHead),
     ) {
         let Some(served) = self.common.served.get(index) else {
             return session.send_status(stream, Err(&unknown()));
         };
+        let deadline = match (head.deadline, served.endpoint.limits.timeout) {
+            (Some(at), _) => Deadline::at(at.into()),
+            (None, Some(timeout)) => Deadline::after(timeout),
+            (None, None) => Deadline::NONE,
+        };
+        let call = Arrived {
+            index,
+            head,
+            deadline,
+        };
         if !served.endpoint.method.streams_requests() {
-            self.newest = Some((stream, (index, head)));
+            self.newest = Some((stream, call));
             return;
         }
         let lane = Arc::new(Lane::default());
         lane.begin(stream);
         let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
         let body = Body::Messages(Messages::new(requests));
-        if let Err(status) = self.start(session, stream, (index, head), body, Some(lane)) {
+        if let Err(status) = self.start(session, stream, call, body, Some(lane)) {
             session.send_status(stream, Err(&status));
         }
     }
@@ -52,10 +62,15 @@ impl Calls {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        (index, head): Arrived,
+        call: Arrived,
         body: Body,
         lane: Option<Arc<Lane>>,
     ) -> Result<(), Status> {
+        let Arrived {
+            index,
+            head,
+            deadline,
+        } = call;
         let served = self.common.served.get(index);
         let Served { endpoint, .. } = served.ok_or_else(unknown)?;
         let refused = |status: Status| {
@@ -75,17 +90,13 @@ impl Calls {
         {
             return Err(refused(status));
         }
-        let deadline = match (head.deadline, endpoint.limits.timeout) {
-            (Some(at), _) => Deadline::at(at.into()),
-            (None, Some(timeout)) => Deadline::after(timeout),
-            (None, None) => Deadline::NONE,
-        };
         let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
         request.head.origin = self.common.origins.get(index).map(Arc::clone);
         request.head.client_version = head.client_version;
         request.head.trace = head.trace;
+        let bytes = request.body().map_or(0, Bytes::len);
         let instance = &self.common.instance;
-        let work = match instance.admit(endpoint) {
+        let work = match instance.admit(endpoint, bytes, || self.common.client) {
             Admitted::Refused(status) => return Err(refused(status)),
             Admitted::Now(permit) if !endpoint.method.streams() && endpoint.quick.is_quick() => {
                 match instance.call_now(endpoint, request) {
@@ -127,19 +138,11 @@ impl Calls {
         Ok(())
     }
 
-    /// Puts the newest call among those that wait for their messages.
-    pub(super) fn put_aside(&mut self) {
-        if let Some((stream, head)) = self.newest.take() {
-            let call = Call::Arriving(Box::new(head));
-            self.calls.insert(stream, call);
-        }
-    }
-
     pub(super) fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
         // That of a unary call, which nearly all are.
-        if let Some((_, head)) = self.newest.take_if(|(newest, _)| *newest == stream) {
+        if let Some((_, call)) = self.newest.take_if(|(newest, _)| *newest == stream) {
             session.consume(stream, Tally::of(message.len()));
-            if let Err(status) = self.start(session, stream, head, message.into(), None) {
+            if let Err(status) = self.start(session, stream, call, message.into(), None) {
                 session.send_status(stream, Err(&status));
             }
             return;
@@ -160,8 +163,8 @@ impl Calls {
         session.consume(stream, chunk.tally());
         let more = || Status::invalid_argument("this method takes one message only");
         let refusal = match (self.calls.remove(&stream), chunk) {
-            (Some(Call::Arriving(head)), Chunk::Message(message)) => self
-                .start(session, stream, *head, message.into(), None)
+            (Some(Call::Arriving(arriving)), Chunk::Message(message)) => self
+                .start(session, stream, arriving.call, message.into(), None)
                 .err(),
             (Some(Call::Arriving(_)), Chunk::Row(_)) => Some(more()),
             (Some(Call::Running(running)), _) => {

@@ -1,11 +1,16 @@
 //! [`Task`]: a handler at work on a call of a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    super::{Instance, run::Work},
+    super::{
+        Instance,
+        client_id::ClientId,
+        run::Work,
+        stalled::{Stall, Stalling, Stream},
+    },
     running::Served,
     side::Command,
 };
@@ -35,6 +40,8 @@ pub(in crate::server) struct Task {
 pub(super) struct Common {
     pub(super) instance: Arc<Instance>,
     pub(super) mailbox: Arc<Mailbox<Command>>,
+    /// For the shares of clients.
+    pub(super) client: ClientId,
     pub(super) served: Arc<[Served]>,
     /// Of the methods served.
     pub(super) origins: Box<[Arc<Origin>]>,
@@ -66,9 +73,18 @@ impl Task {
             mailbox,
             stream: Some(stream),
         };
+        // A stream that does not go on keeps no place that others want.
+        let stalling = lane.as_ref().map(|lane| {
+            let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(OnLane {
+                common: Arc::clone(&common),
+                lane: Arc::clone(lane),
+                stream,
+            }));
+            call
+        });
         // The permit lasts until the session has the answer; how many of those a session can hold
         // is bounded by its streams.
-        let (outcome, _permit) = instance.work(endpoint, work).await;
+        let (outcome, _permit) = instance.work(endpoint, work, stalling).await;
         match (outcome, lane) {
             (
                 Ok(Response {
@@ -95,6 +111,36 @@ impl Task {
             (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
         }
         unanswered.stream = None;
+    }
+}
+
+/// A call that streams.
+struct OnLane {
+    common: Arc<Common>,
+    lane: Arc<Lane>,
+    stream: StreamId,
+}
+
+impl Stalling for OnLane {
+    fn client(&self) -> ClientId {
+        self.common.client
+    }
+
+    fn stalled_since(&self) -> Option<Instant> {
+        self.lane.stalled_since()
+    }
+
+    fn progress(&self) -> u64 {
+        self.lane.progress()
+    }
+
+    fn end(&self, why: Stall) {
+        let stream = self.stream;
+        // Fails if the session is over, and the call with it.
+        _ = self
+            .common
+            .mailbox
+            .command(Command::Stalled { stream, why });
     }
 }
 

@@ -177,7 +177,7 @@ mod tests {
         put_frame(&mut frames, 1, kind::CALL, &body);
         let now = network.now;
         let server = &mut network.sides[SERVER];
-        server.handle_packet(now, &packet(1, &frames));
+        server.hear(now, packet(1, &frames));
         assert!(server.poll_event().is_none(), "the call begins");
         check(server);
         while server.poll_transmit(now).is_some() {}
@@ -196,7 +196,7 @@ mod tests {
             let mut frames = call(stream, &with_metadata(method, len));
             put_frame(&mut frames, stream, kind::MESSAGE | flag::END, b"");
             let seq = server.received() + 1;
-            server.handle_packet(now, &packet(seq, &frames));
+            server.hear(now, packet(seq, &frames));
             let Some(Event::Call { head, .. }) = server.poll_event() else {
                 panic!("{method} does not begin");
             };
@@ -233,7 +233,7 @@ mod tests {
         fn hear(&mut self, packet: &Bytes) {
             self.sent += packet.len();
             let now = self.network.now;
-            self.server().handle_packet(now, packet);
+            self.server().hear(now, packet.clone());
             self.pump();
         }
 

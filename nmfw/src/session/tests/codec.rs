@@ -1,6 +1,7 @@
 //! The examples of `PROTOCOL.md`, and what readers make of bytes that no honest peer sends.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,15 +10,24 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use smol_str::SmolStr;
 
-use super::super::{
-    body::{CallHead, RawMetadata, StatusBody, encode_ok, encode_status, put_metadata, time_left},
-    frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
-    handshake::Hello,
-    row::Row,
-    site::Site,
-    wire::{Malformed, Reader, put_bytes_field, put_varint},
+use super::{
+    super::{
+        body::{
+            CallHead, RawMetadata, StatusBody, encode_ok, encode_status, encode_status_with_token,
+            put_metadata, time_left,
+        },
+        frame::{Body, Frame, Header, Token, flag, kind, put_frame, put_number_frame, put_ping},
+        handshake::Hello,
+        proof::Keys,
+        row::Row,
+        site::Site,
+        wire::{Malformed, Reader, put_bytes_field, put_varint},
+    },
+    network::SECRET,
 };
 use crate::{Code, Metadata, Status, headers::Encoding, trace::TraceContext};
+
+const TOKEN: &Token = b"fedcba9876543210";
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -46,7 +56,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         put_frame(out, 0, kind::ACCEPT, &accept().encode());
     });
     example("PING", acknowledged(6), &|out| {
-        put_number_frame(out, 0, kind::PING, 300);
+        put_ping(out, 300, Some(TOKEN))
     });
     example("PONG", acknowledged(300), &|out| {
         put_number_frame(out, 0, kind::PONG, 6);
@@ -137,8 +147,37 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
             &encode_ok(&Metadata::new(), 9).unwrap(),
         );
     });
+    example(
+        "answer to PING of a forgotten session",
+        Header::BARE,
+        &|out| {
+            let status = Status::unavailable("");
+            let body = encode_status_with_token(&status, 900, TOKEN);
+            put_frame(out, 0, kind::CLOSE, &body);
+        },
+    );
+    for (name, packet) in &mut all {
+        if !UNSEALED.contains(name) {
+            Keys::new(SECRET, OF_SERVICE.contains(name)).seal(packet);
+        }
+    }
     all
 }
+
+/// Examples without a proof.
+const UNSEALED: [&str; 2] = ["OPEN", "answer to PING of a forgotten session"];
+
+/// Examples that a service sends.
+const OF_SERVICE: [&str; 8] = [
+    "ACCEPT",
+    "PONG",
+    "unary answer",
+    "headers and window",
+    "status",
+    "good status with trailers",
+    "refusal of a call",
+    "GOAWAY and packet window",
+];
 
 fn open() -> Hello {
     Hello {
@@ -152,11 +191,13 @@ fn open() -> Hello {
         instance: String::new(),
         methods: Vec::new(),
         site: Site::default(),
+        secret: Some(SECRET),
     }
 }
 
 fn accept() -> Hello {
     Hello {
+        secret: None,
         max_streams: 1024,
         wide_streams: 16,
         instance: "I1".to_owned(),
@@ -186,7 +227,11 @@ fn hex(bytes: &[u8]) -> String {
 fn examples_of_the_specification() {
     let specification = include_str!("../../../PROTOCOL.md");
     let mut missing = Vec::new();
-    for (name, bytes) in examples() {
+    let keys = [
+        ("key of the client", SECRET.key_bytes(b"nmfw client")),
+        ("key of the service", SECRET.key_bytes(b"nmfw service")),
+    ];
+    for (name, bytes) in examples().into_iter().chain(keys) {
         let is_there = specification.lines().any(|line| {
             line.strip_prefix(&format!("| {name} | `"))
                 .and_then(|rest| rest.split_once('`'))
@@ -195,9 +240,19 @@ fn examples_of_the_specification() {
         if !is_there {
             missing.push(format!("{name}: {}", hex(&bytes)));
         }
-        assert!(frames(&bytes).is_ok(), "{name}");
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The content of an example.
+fn content(name: &str) -> Vec<u8> {
+    let all = examples();
+    let (_, packet) = all.iter().find(|(n, _)| *n == name).unwrap();
+    if UNSEALED.contains(&name) {
+        return packet.clone();
+    }
+    let keys = Keys::new(SECRET, !OF_SERVICE.contains(&name));
+    keys.open(packet).unwrap().to_vec()
 }
 
 fn frames(packet: &[u8]) -> Result<Vec<Frame<'_>>, Malformed> {
@@ -206,15 +261,24 @@ fn frames(packet: &[u8]) -> Result<Vec<Frame<'_>>, Malformed> {
 
 #[test]
 fn what_was_written_is_read() {
-    let all = examples();
-    let packet = |name| {
-        let (_, packet) = all.iter().find(|(n, _)| *n == name).unwrap();
-        packet
-    };
+    for (name, _) in examples() {
+        assert!(frames(&content(name)).is_ok(), "{name}");
+    }
+    let packets = examples().into_iter();
+    let packets: HashMap<_, _> = packets.map(|(name, _)| (name, content(name))).collect();
+    let packet = |name| &packets[name][..];
     let read = |name| frames(packet(name)).unwrap();
 
     assert_eq!(read("OPEN")[0].body, Body::Open(open()));
     assert_eq!(read("ACCEPT")[0].body, Body::Accept(accept()));
+    let last_sent = 300;
+    let token = Some(*TOKEN);
+    assert_eq!(read("PING")[0].body, Body::Ping { last_sent, token });
+    let closes = read("answer to PING of a forgotten session");
+    let Body::Close(status) = closes[0].body else {
+        panic!()
+    };
+    assert_eq!(status.token(), token);
     let now = Instant::now();
     let Body::Call(call) = &read("unary call")[0].body else {
         panic!()
@@ -296,7 +360,10 @@ fn frames_of_the_future() {
     assert_eq!(read.len(), 1, "one that may be skipped is");
     assert_eq!(
         read[0].body,
-        Body::Ping { last_sent: 5 },
+        Body::Ping {
+            last_sent: 5,
+            token: None
+        },
         "as is what follows a body"
     );
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
@@ -99,7 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn write(packet: &Packet, seq: u64) -> Bytes {
+fn write(packet: &Packet, seq: u64) -> Vec<u8> {
     let mut out = Vec::new();
     Header {
         seq,
@@ -143,7 +142,7 @@ fn write(packet: &Packet, seq: u64) -> Bytes {
             }
         }
     }
-    out.into()
+    out
 }
 
 fn act(session: &mut Session, what: u8, stream: u64) {
@@ -192,10 +191,10 @@ fn endure(side: usize, steps: &[Step]) {
             Step::Numbered(packet) => {
                 let this = (seq as i64 + 1 + packet.ahead).max(1) as u64;
                 seq = seq.max(if packet.ahead == 0 { this } else { seq });
-                session.handle_packet(now, &write(packet, this));
+                session.hear(now, write(packet, this));
             }
-            Step::Bare(packet) => session.handle_packet(now, &write(packet, 0)),
-            Step::Bytes(bytes) => session.handle_packet(now, &bytes.clone().into()),
+            Step::Bare(packet) => session.hear(now, write(packet, 0)),
+            Step::Bytes(bytes) => session.hear(now, bytes.clone()),
             Step::Wait(ms) => now += Duration::from_millis(*ms),
             Step::Act(what, stream) => act(&mut session, *what, *stream),
         }
@@ -347,7 +346,7 @@ fn violations() {
         });
         let now = network.now;
         let mut session = network.sides.into_iter().nth(side).unwrap();
-        session.handle_packet(now, &write(&packet, 1));
+        session.hear(now, write(&packet, 1));
         assert!(session.is_closed(), "{packet:?}");
     }
 }
@@ -370,7 +369,7 @@ fn late_messages_have_a_bound() {
             go_back: false,
             frames,
         };
-        session.handle_packet(now, &write(&packet, seq));
+        session.hear(now, write(&packet, seq));
         while session.poll_transmit(now).is_some() {}
     };
     hear(&mut session, vec![Frame::Call(1, false)]);
@@ -398,7 +397,7 @@ fn the_status_of_a_close_has_a_bound() {
         kind::CLOSE,
         &encode_status(&status, 500_000),
     );
-    client.handle_packet(now, &packet.into());
+    client.hear(now, packet);
     let Some(Event::Finished { outcome, .. }) = client.poll_event() else {
         panic!()
     };
@@ -427,12 +426,12 @@ fn many_refused_calls_that_are_reset() {
         go_back: false,
         frames,
     };
-    session.handle_packet(now, &write(&packet(calls(1..1024, false)), 1));
+    session.hear(now, write(&packet(calls(1..1024, false)), 1));
     check(&session);
     for seq in 2..5 {
         let first = seq * 1024;
         let packet = packet(calls(first..first + 1024, true));
-        session.handle_packet(now, &write(&packet, seq));
+        session.hear(now, write(&packet, seq));
         check(&session);
     }
     assert_eq!(session.open_streams(), 1023);
@@ -453,7 +452,7 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
         go_back: false,
         frames: vec![Frame::Call(1, true)],
     };
-    service.handle_packet(now, &write(&packet, 2));
+    service.hear(now, write(&packet, 2));
     service.handle_timeout(now + Duration::from_secs(6));
     assert!(!service.is_closed());
 }
@@ -491,7 +490,7 @@ fn going_back_packet_by_packet() {
         };
         let mut packet = Vec::new();
         header.put(&mut packet);
-        service.handle_packet(now, &packet.into());
+        service.hear(now, packet);
         transmit(service);
     }
     assert!(transmit(service) < 500_000, "{sent} bytes");

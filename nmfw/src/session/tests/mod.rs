@@ -10,6 +10,8 @@ mod assembly;
 mod budgets;
 #[cfg(test)]
 mod codec;
+#[cfg(test)]
+mod forgotten;
 pub mod fuzz;
 #[cfg(test)]
 mod hostile;

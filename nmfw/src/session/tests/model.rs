@@ -60,7 +60,17 @@ pub(super) enum Action {
         packet: u64,
         fault: Fault,
     },
+    /// Somebody without the key sends what is on its way, in the other direction or with changes.
+    Forge {
+        packet: u64,
+        to: usize,
+        byte: u8,
+    },
     Reconnect {
+        side: usize,
+    },
+    /// A side knows nothing of the session any more.
+    Forget {
         side: usize,
     },
     NoResponders {
@@ -213,6 +223,12 @@ impl Model {
             Action::Wait { ms } => self.network.run_ms(ms),
             Action::Weather(weather) => self.network.weather = weather,
             Action::Fault { to, packet, fault } => self.network.befall(to, packet, fault),
+            Action::Forge { packet, to, byte } => self.forge(packet, to, byte),
+            Action::Forget { side } => {
+                if !self.network.sides[side].is_closed() {
+                    self.network.forget(side);
+                }
+            }
             Action::Reconnect { side } => {
                 let now = self.network.now;
                 self.network.sides[side].handle_reconnect(now);
@@ -230,6 +246,21 @@ impl Model {
             }
         }
         self.look();
+    }
+
+    fn forge(&mut self, packet: u64, to: usize, byte: u8) {
+        self.network.pump();
+        let from = usize::from(byte & 1);
+        let Some(packet) = self.network.on_its_way(from, packet) else {
+            return;
+        };
+        let mut packet = packet.to_vec();
+        // What is for the other side proves nothing as it is.
+        if from == to || byte & 2 != 0 {
+            let at = usize::from(byte >> 2) % packet.len();
+            packet[at] ^= byte | 1;
+        }
+        self.network.forge(to, packet.into());
     }
 
     fn view(&mut self, side: usize, id: StreamId) -> &mut View {

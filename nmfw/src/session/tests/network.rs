@@ -8,8 +8,11 @@ use std::{
 
 use bytes::Bytes;
 
-use super::super::{CallHead, Config, Event, MethodEntry, Methods, Session, State};
-use crate::{Metadata, headers::Encoding};
+use super::super::{
+    CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State, Transmit,
+    answer_of_client, answer_of_service,
+};
+use crate::{Metadata, Status, headers::Encoding};
 
 /// The sides, as indices.
 pub(super) const CLIENT: usize = 0;
@@ -21,6 +24,9 @@ pub(super) const MAX_ROW: usize = 32_000;
 /// What is served: messages stream both ways, or there is one each way.
 pub(super) const METHOD: &str = "Echo";
 pub(super) const UNARY: &str = "Ask";
+
+/// The secret of sessions in these tests.
+pub(super) const SECRET: Secret = Secret::new(*b"0123456789abcdef");
 
 /// A call without anything that it can do without.
 pub(super) fn head(method: &str) -> CallHead {
@@ -86,7 +92,9 @@ pub(super) struct Network {
     pub(super) now: Instant,
     pub(super) sides: [Session; 2],
     /// To each side, with the time of arrival.
-    wires: [VecDeque<(Instant, Bytes)>; 2],
+    wires: [VecDeque<(Instant, Transmit)>; 2],
+    /// Sides that know nothing of the session any more, as a process that has started anew.
+    pub(super) has_forgotten: [bool; 2],
     /// Sides that have lost their connections. Nothing arrives there, of which the NATS server tells
     /// the other side.
     pub(super) is_gone: [bool; 2],
@@ -109,10 +117,11 @@ impl Network {
         Self {
             now,
             sides: [
-                Session::client(client, now),
+                Session::client(client, SECRET, now),
                 Session::server(server, "I1".to_owned(), &methods(), now),
             ],
             wires: Default::default(),
+            has_forgotten: [false; 2],
             is_gone: [false; 2],
             no_responders: Default::default(),
             latency: Duration::from_millis(1),
@@ -151,7 +160,7 @@ impl Network {
                     let at = self.now + self.latency;
                     self.no_responders[side].push_back(at);
                 }
-                self.publish(1 - side, transmit.packet);
+                self.publish(1 - side, transmit);
                 count += 1;
                 assert!(count < 10_000, "it never stops sending");
             }
@@ -165,9 +174,10 @@ impl Network {
         }
     }
 
-    fn publish(&mut self, to: usize, packet: Bytes) {
-        assert!(packet.len() >= 3, "it would end an account mapping");
-        self.sent_bytes[1 - to] += packet.len();
+    fn publish(&mut self, to: usize, transmit: Transmit) {
+        let len = transmit.packet.len();
+        assert!(len >= 3, "it would end an account mapping");
+        self.sent_bytes[1 - to] += len;
         let Weather {
             loss,
             repetition,
@@ -184,14 +194,14 @@ impl Network {
             if self.dice.percent(disorder) {
                 at += Duration::from_millis(self.dice.roll(200));
             }
-            self.arrive(to, at, packet.clone());
+            self.arrive(to, at, transmit.clone());
         }
     }
 
-    fn arrive(&mut self, to: usize, at: Instant, packet: Bytes) {
+    fn arrive(&mut self, to: usize, at: Instant, transmit: Transmit) {
         let wire = &mut self.wires[to];
         let place = wire.partition_point(|(other, _)| *other <= at);
-        wire.insert(place, (at, packet));
+        wire.insert(place, (at, transmit));
     }
 
     /// Lets something happen to one of the packets that are on their way to a side.
@@ -228,12 +238,16 @@ impl Network {
             };
             self.now = self.now.max(next);
             for side in [CLIENT, SERVER] {
-                while let Some((at, packet)) = self.wires[side].pop_front() {
+                while let Some((at, transmit)) = self.wires[side].pop_front() {
                     if at > self.now {
-                        self.wires[side].push_front((at, packet));
+                        self.wires[side].push_front((at, transmit));
                         break;
                     }
-                    self.sides[side].handle_packet(self.now, &packet);
+                    if self.has_forgotten[side] {
+                        self.answer(side, &transmit);
+                        continue;
+                    }
+                    assert!(self.sides[side].handle_packet(self.now, &transmit.packet));
                 }
                 let told = &mut self.no_responders[side];
                 let count = told.partition_point(|at| *at <= self.now);
@@ -244,6 +258,49 @@ impl Network {
             self.pump();
         }
         self.now = until;
+    }
+
+    /// Does what the reader of a subscription does with packets of sessions that it does not know.
+    fn answer(&mut self, side: usize, transmit: &Transmit) {
+        let packet = &transmit.packet;
+        let answer = match side {
+            _ if !transmit.with_reply => None,
+            CLIENT => answer_of_client(SECRET, packet),
+            _ => answer_of_service(packet),
+        };
+        if let Some(packet) = answer {
+            let with_reply = false;
+            self.publish(1 - side, Transmit { packet, with_reply });
+        }
+    }
+
+    /// Has a side forget the session, without a word.
+    pub(super) fn forget(&mut self, side: usize) {
+        self.has_forgotten[side] = true;
+        let session = &mut self.sides[side];
+        session.close(Some(Status::unavailable("forgotten")));
+        while session.poll_transmit(self.now).is_some() {}
+    }
+
+    /// Lets a side hear something that its peer has not sent. Nothing comes of it.
+    pub(super) fn forge(&mut self, to: usize, packet: Bytes) {
+        let session = &mut self.sides[to];
+        if session.is_closed() {
+            return;
+        }
+        let before = (session.poll_timeout(), session.received());
+        let dropped = session.counts.dropped;
+        assert!(!session.handle_packet(self.now, &packet), "{packet:?}");
+        assert_eq!(session.counts.dropped, dropped + 1);
+        assert_eq!((session.poll_timeout(), session.received()), before);
+        assert!(session.events.is_empty() && session.poll_transmit(self.now).is_none());
+    }
+
+    /// A packet that is on its way to a side, or nothing.
+    pub(super) fn on_its_way(&self, to: usize, packet: u64) -> Option<Bytes> {
+        let wire = &self.wires[to];
+        let index = (packet as usize).checked_rem(wire.len())?;
+        Some(wire[index].1.packet.clone())
     }
 
     pub(super) fn run_ms(&mut self, ms: u64) {
@@ -296,6 +353,21 @@ pub(super) fn check(session: &Session) {
 }
 
 impl Session {
+    /// Seals a packet as the peer does. One of a session without keys stays as it is.
+    pub(super) fn sealed(&self, packet: impl Into<Vec<u8>>) -> Bytes {
+        let mut packet = packet.into();
+        if let Some(keys) = &self.keys {
+            keys.seal_as_peer(&mut packet);
+        }
+        packet.into()
+    }
+
+    /// Takes a packet as if it were the peer's.
+    pub(super) fn hear(&mut self, now: Instant, packet: impl Into<Vec<u8>>) {
+        let packet = self.sealed(packet);
+        assert!(self.handle_packet(now, &packet));
+    }
+
     /// The numbered packet of the peer that came last.
     pub(super) fn received(&self) -> u64 {
         self.inbound.received()

@@ -23,7 +23,8 @@ fn packets(network: &mut Network) -> Vec<Vec<Part>> {
     let now = network.now;
     let mut packets = Vec::new();
     while let Some(transmit) = network.sides[CLIENT].poll_transmit(now) {
-        let (_, frames) = Header::decode(&transmit.packet).unwrap();
+        let (content, _) = transmit.packet.split_last_chunk::<8>().unwrap();
+        let (_, frames) = Header::decode(content).unwrap();
         let parts = frames.filter_map(|frame| match frame.unwrap() {
             Frame {
                 stream,

@@ -46,6 +46,12 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (500..8000u64).prop_map(|ms| Action::Wait { ms }),
         4 => weather.prop_map(Action::Weather),
         2 => side.clone().prop_map(|side| Action::Reconnect { side }),
+        4 => (any::<u64>(), side.clone(), any::<u8>())
+            .prop_map(|(packet, to, byte)| Action::Forge { packet, to, byte }),
+        1 => (0..20u64, side.clone()).prop_map(|(which, side)| match which {
+            0 => Action::Forget { side },
+            ms => Action::Wait { ms },
+        }),
         1 => side.clone().prop_map(|side| Action::NoResponders { side }),
         1 => (side, 1..10u32).prop_map(|(side, packets)| Action::PacketWindow { side, packets }),
         1 => (0..10u64).prop_map(|which| match which {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     super::{CallHead, Config, Event, SendError, Session, StreamId, Tally},
-    network::{CLIENT, METHOD, Network, SERVER, Weather, head},
+    network::{CLIENT, METHOD, Network, SECRET, SERVER, Weather, head},
 };
 use crate::{Code, Metadata, Status};
 
@@ -598,7 +598,7 @@ fn a_handshake_that_is_not_answered() {
 #[test]
 fn nobody_who_takes_sessions() {
     let now = std::time::Instant::now();
-    let mut client = Session::client(Config::default(), now);
+    let mut client = Session::client(Config::default(), SECRET, now);
     assert!(client.poll_transmit(now).is_some());
     client.handle_no_responders(now);
     let Some(Event::Closed(Some(status))) = client.poll_event() else {
@@ -707,7 +707,7 @@ fn garbage_ends_the_session_with_a_status() {
         let mut network = network();
         call(&mut network);
         let now = network.now;
-        network.sides[SERVER].handle_packet(now, &Bytes::copy_from_slice(garbage));
+        network.sides[SERVER].hear(now, garbage);
         network.run_ms(5);
         assert_eq!(
             told(&mut network, SERVER),
@@ -726,7 +726,7 @@ fn an_open_that_is_not_understood_is_answered() {
     let mut server = Session::server(Config::default(), String::new(), &Arc::default(), now);
     server.handle_packet(now, &Bytes::from_static(b"\x20\x00\x00\x00\x01\x00"));
     let answer = server.poll_transmit(now).unwrap();
-    let mut client = Session::client(Config::default(), now);
+    let mut client = Session::client(Config::default(), SECRET, now);
     assert!(client.poll_transmit(now).unwrap().with_reply);
     client.handle_packet(now, &answer.packet);
     let Some(Event::Closed(Some(status))) = client.poll_event() else {
@@ -741,7 +741,7 @@ fn an_open_that_is_not_understood_is_answered() {
 fn a_service_that_is_not_heard_behind_its_accept_is_given_up() {
     let mut now = std::time::Instant::now();
     let mut server = Session::server(Config::default(), String::new(), &Arc::default(), now);
-    let mut client = Session::client(Config::default(), now);
+    let mut client = Session::client(Config::default(), SECRET, now);
     server.handle_packet(now, &client.poll_transmit(now).unwrap().packet);
     client.handle_packet(now, &server.poll_transmit(now).unwrap().packet);
     assert!(matches!(client.poll_event(), Some(Event::Opened(_))));

@@ -3,6 +3,9 @@
 use super::*;
 use crate::session::Opened;
 
+/// The life of the connection.
+const EPOCH: u64 = 1;
+
 fn session(instance: &str) -> Arc<Handle> {
     let handle = Handle::new(64);
     handle.opened(Opened {
@@ -11,6 +14,7 @@ fn session(instance: &str) -> Arc<Handle> {
         max_streams: 9,
         max_message: 9,
     });
+    handle.heard_in(EPOCH);
     Arc::new(handle)
 }
 
@@ -30,7 +34,7 @@ fn near_and_far() -> (State, [Arc<Handle>; 2]) {
     let both = ["near", "far"].map(session);
     let mut state = State::default();
     for session in &both {
-        assert!(state.admit(Arc::clone(session)).is_empty());
+        assert!(state.admit(Arc::clone(session), EPOCH).is_empty());
     }
     (state, both)
 }
@@ -39,17 +43,17 @@ fn near_and_far() -> (State, [Arc<Handle>; 2]) {
 fn an_old_session_that_is_passed_over_is_given_up() {
     let (mut state, [_, far]) = near_and_far();
     for _ in 0..20 {
-        assert_eq!(state.admit(session("near")).len(), 1);
+        assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
     assert!(is_open(&state, &far), "it is not old yet");
 
     let (mut state, [near, far]) = near_and_far();
     grow_old(&mut state);
     for _ in 1..PASSED_OVER * 2 {
-        assert_eq!(state.admit(session("near")).len(), 1);
+        assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
     assert!(is_open(&state, &far), "it is too early");
-    let left = state.admit(session("near"));
+    let left = state.admit(session("near"), EPOCH);
     assert!(left.iter().any(|left| Arc::ptr_eq(left, &far)));
     assert_eq!((left.len(), state.open.len()), (2, 1));
     assert!(is_open(&state, &near));
@@ -61,7 +65,7 @@ fn one_that_is_found_again_is_kept() {
     for _ in 0..10 {
         grow_old(&mut state);
         for instance in ["near", "near", "near", "near", "near", "far"] {
-            assert_eq!(state.admit(session(instance)).len(), 1);
+            assert_eq!(state.admit(session(instance), EPOCH).len(), 1);
         }
     }
     assert!(both.iter().all(|session| is_open(&state, session)));
@@ -71,10 +75,10 @@ fn one_that_is_found_again_is_kept() {
 fn the_only_one_is_kept() {
     let mut state = State::default();
     let only = session("only");
-    assert!(state.admit(Arc::clone(&only)).is_empty());
+    assert!(state.admit(Arc::clone(&only), EPOCH).is_empty());
     for _ in 0..20 {
         grow_old(&mut state);
-        assert_eq!(state.admit(session("only")).len(), 1);
+        assert_eq!(state.admit(session("only"), EPOCH).len(), 1);
     }
     assert!(is_open(&state, &only));
 }
@@ -90,8 +94,8 @@ fn sessions_in_doubt_are_left() {
     let method = SPEC.method(0);
     let both = ["doubtful", "sure"].map(session);
     let [doubtful, sure] = &both;
-    let chosen = |open: &[Arc<Handle>], is_last_resort| {
-        let choice = choose(open, method, None, is_last_resort);
+    let chosen = |open: &[Arc<Handle>], is_last_resort: bool| {
+        let choice = choose(open, method, None, (!is_last_resort).then_some(EPOCH));
         (choice.handle, choice.wants_more)
     };
     let is = |chosen: &Option<Arc<Handle>>, session: &Arc<Handle>| {
@@ -116,4 +120,22 @@ fn sessions_in_doubt_are_left() {
     }
     doubtful.doubt(Doubt::No);
     assert!(is(&chosen(&both[..1], false).0, doubtful));
+    // After a reconnect of the client.
+    let choice = choose(&both[..1], method, None, Some(EPOCH + 1));
+    assert!(choice.handle.is_none() && choice.wants_more);
+    sure.heard_in(EPOCH + 1);
+    let choice = choose(&both, method, None, Some(EPOCH + 1));
+    assert!(is(&choice.handle, sure));
+}
+
+/// Both are with the same instance, which has given the first up while the client was away.
+#[test]
+fn a_session_that_is_not_heard_after_a_reconnect_is_replaced() {
+    let mut state = State::default();
+    let (old, new) = (session("only"), session("only"));
+    assert!(state.admit(Arc::clone(&old), EPOCH).is_empty());
+    new.heard_in(EPOCH + 1);
+    let left = state.admit(Arc::clone(&new), EPOCH + 1);
+    assert!(left.iter().all(|left| Arc::ptr_eq(left, &old)) && left.len() == 1);
+    assert!(is_open(&state, &new) && !is_open(&state, &old));
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::super::{
     body::{StatusBody, encode_ok, encode_status, put_metadata, time_left},
-    frame::{Body, Frame, Header, flag, kind, put_frame, put_number_frame},
+    frame::{Body, Frame, Header, Token, flag, kind, put_frame, put_number_frame, put_ping},
     handshake::Hello,
     row::{Row, Tally},
     wire::put_varint,
@@ -57,6 +57,7 @@ enum Meaning {
     Headers(Metadata),
     Outcome(u8, Outcome),
     Number(u8, u64),
+    Ping(u64, Option<Token>),
     End,
 }
 
@@ -106,7 +107,7 @@ impl Meaning {
             Body::Reset(status) => Self::outcome(kind::RESET, *status, len),
             Body::Close(status) => Self::outcome(kind::CLOSE, *status, len),
             Body::Window(number) => Self::Number(kind::WINDOW, *number),
-            Body::Ping { last_sent } => Self::Number(kind::PING, *last_sent),
+            Body::Ping { last_sent, token } => Self::Ping(*last_sent, *token),
             Body::Pong { last_sent } => Self::Number(kind::PONG, *last_sent),
             Body::GoAway { highest } => Self::Number(kind::GO_AWAY, *highest),
             Body::End => Self::End,
@@ -183,6 +184,7 @@ impl Meaning {
                 let flags = if *not_started { flag::NOT_STARTED } else { 0 };
                 put_frame(out, stream, kind | flags, body);
             }
+            Self::Ping(number, token) => put_ping(out, *number, token.as_ref()),
             Self::Number(kind, number) => put_number_frame(out, stream, *kind, *number),
             Self::End => put_frame(out, stream, kind::END, b""),
         }

@@ -111,7 +111,15 @@ fn action(input: &mut Input<'_>) -> Action {
             side,
             packets: 1 + input.below(10) as u32,
         },
-        62 => Action::GoAway,
+        62 => match input.below(4) {
+            0 => Action::GoAway,
+            1 => Action::Forget { side },
+            _ => Action::Forge {
+                packet: stream,
+                to: side,
+                byte: input.byte(),
+            },
+        },
         _ => Action::Wait { ms: 1 },
     }
 }

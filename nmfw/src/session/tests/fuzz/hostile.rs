@@ -87,11 +87,11 @@ impl Scene {
         match kind >> 1 & 31 {
             0..14 => {
                 let packet = packet(input, session.received(), session.last_sent());
-                session.handle_packet(now, &packet);
+                session.hear(now, packet);
             }
             14 => {
                 let len = input.below(64) as usize;
-                session.handle_packet(now, &Bytes::copy_from_slice(input.take(len)));
+                session.hear(now, input.take(len));
             }
             15..28 => self.act(side, input),
             28 => self.network.run_ms(input.below(12_000)),
@@ -254,7 +254,7 @@ impl Application {
 }
 
 /// A packet that can be read, mostly the one that is next.
-fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Bytes {
+fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Vec<u8> {
     let what = input.byte();
     let seq = match what & 15 {
         0..3 => 0,
@@ -277,7 +277,7 @@ fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Bytes {
     for _ in 0..input.below(5) {
         frame(input, seq > 0, &mut out);
     }
-    out.into()
+    out
 }
 
 fn frame(input: &mut Input<'_>, is_numbered: bool, out: &mut Vec<u8>) {

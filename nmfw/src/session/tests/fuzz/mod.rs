@@ -8,6 +8,6 @@ mod honest;
 mod hostile;
 mod input;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::{decoder::decoder, honest::honest, hostile::hostile};

@@ -14,7 +14,8 @@ const SECONDS: &str = "NMFW_FUZZ_SECONDS";
 /// Inputs are cut at this length.
 const MAX_LEN: usize = 1500;
 
-fn run(name: &str, target: fn(&[u8])) {
+/// Runs a target with its seeds, and with what a few changes make of them.
+pub(crate) fn run(name: &str, target: fn(&[u8])) {
     let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
     let seeds = seeds(name);

@@ -9,27 +9,32 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// How many tokens there are, at which pace.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Until the next token comes; `None` if none ever does.
-    pub(super) interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
     /// As many as the bucket holds; at least 1.
-    pub(super) burst: u32,
+    pub(crate) burst: u32,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// `None` before the first token is taken.
     full_at: Option<Instant>,
 }
 
 impl Bucket {
     /// Whether there is a token.
-    pub(super) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
+    pub(crate) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
         self.due(pace, 0, now).is_some_and(|at| at <= now)
     }
 
+    /// Whether it is as if no token had ever been taken.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
         let is_there = self.has_token(pace, now);
         if is_there && let Some(interval) = pace.interval {
             let full_at = self.full_at.unwrap_or(now).max(now);
@@ -40,7 +45,7 @@ impl Bucket {
 
     /// When there is a token for one that has so many others before it, all of which wait; `None` if
     /// never.
-    pub(super) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
+    pub(crate) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
         let interval = pace.interval?;
         let to_full = self
             .full_at

@@ -1,0 +1,215 @@
+//! Proofs that a packet comes from the peer of its session.
+//!
+//! NATS subjects are readable for anybody with a wide enough subscription, `_INBOX.>` for example, so
+//! that knowing a session's subjects proves nothing. The secret in OPEN does: only the service can
+//! subscribe to where OPEN is published. Every packet behind it ends with a keyed hash of all bytes
+//! before, HighwayHash with 64 bits, under a key for each direction, so that a packet is no use in the
+//! other direction or in another session.
+
+use std::fmt;
+
+use highway::{HighwayHash, HighwayHasher, Key};
+
+use super::frame::Token;
+
+/// The length of the proof at the end of a packet.
+pub(super) const PROOF_LEN: usize = 8;
+
+/// The length of a [`Secret`].
+pub(super) const SECRET_LEN: usize = 16;
+
+/// The secret of a session, as its OPEN has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Secret([u8; SECRET_LEN]);
+
+impl Secret {
+    pub(super) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; SECRET_LEN] {
+        &self.0
+    }
+
+    /// A key for one purpose.
+    fn key(self, purpose: &[u8]) -> Key {
+        let (low, high) = self.0.split_at(SECRET_LEN / 2);
+        let hasher = HighwayHasher::new(Key([number(low), number(high), 0, 0]));
+        Key(hasher.hash256(purpose))
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret")
+    }
+}
+
+/// Derives the secrets of sessions from their numbers, so that none has to be kept.
+pub(crate) struct Secrets(Key);
+
+impl Secrets {
+    /// Secrets that nobody can guess.
+    pub(crate) fn random() -> Self {
+        Self(Key(rand::random()))
+    }
+
+    /// Returns the secret of a session. The number is that of one session only.
+    pub(crate) fn of(&self, session: u64) -> Secret {
+        let hash = HighwayHasher::new(Key(self.0.0)).hash128(&session.to_le_bytes());
+        Secret(bytes(hash))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("secrets")
+    }
+}
+
+/// Seals packets and checks the proofs of the peer's.
+pub(super) struct Keys {
+    own: HighwayHasher,
+    peer: HighwayHasher,
+    tokens: HighwayHasher,
+    /// Tokens that were made.
+    count: u64,
+}
+
+impl Keys {
+    /// The keys of one side of a session.
+    pub(super) fn new(secret: Secret, is_server: bool) -> Self {
+        let client = HighwayHasher::new(secret.key(b"nmfw client"));
+        let service = HighwayHasher::new(secret.key(b"nmfw service"));
+        let (own, peer) = if is_server {
+            (service, client)
+        } else {
+            (client, service)
+        };
+        Self {
+            own,
+            peer,
+            tokens: HighwayHasher::new(secret.key(b"nmfw token")),
+            count: 0,
+        }
+    }
+
+    /// Appends the proof to a packet that is whole otherwise.
+    pub(super) fn seal(&self, packet: &mut Vec<u8>) {
+        let proof = self.own.clone().hash64(packet);
+        packet.extend_from_slice(&proof.to_le_bytes());
+    }
+
+    /// Returns a packet of the peer without its proof; `None` if that is wrong.
+    pub(super) fn open<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
+        let (content, proof) = packet.split_last_chunk::<PROOF_LEN>()?;
+        let expected = self.peer.clone().hash64(content);
+        (u64::from_le_bytes(*proof) == expected).then_some(content)
+    }
+
+    /// Returns a token that was not there before, and that nobody else can guess.
+    pub(super) fn token(&mut self) -> Token {
+        self.count += 1;
+        let hash = self.tokens.clone().hash128(&self.count.to_le_bytes());
+        bytes(hash)
+    }
+}
+
+/// Without the keys.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys")
+    }
+}
+
+/// Reads the first eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
+}
+
+fn bytes([low, high]: [u64; 2]) -> [u8; SECRET_LEN] {
+    (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+}
+
+#[cfg(test)]
+impl Secret {
+    /// A key as its bytes.
+    pub(super) fn key_bytes(self, purpose: &[u8]) -> Vec<u8> {
+        self.key(purpose)
+            .0
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect()
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Keys {
+    /// Seals a packet as the peer does.
+    pub(super) fn seal_as_peer(&self, packet: &mut Vec<u8>) {
+        let proof = self.peer.clone().hash64(packet);
+        packet.extend_from_slice(&proof.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(secret: u8) -> [Keys; 2] {
+        let secret = Secret::new([secret; SECRET_LEN]);
+        [Keys::new(secret, false), Keys::new(secret, true)]
+    }
+
+    fn sealed(keys: &Keys) -> Vec<u8> {
+        let mut packet = b"packet".to_vec();
+        keys.seal(&mut packet);
+        packet
+    }
+
+    #[test]
+    fn a_packet_is_of_one_session_and_direction() {
+        let ([client, service], others) = (keys(1), keys(2));
+        assert_eq!(service.open(&sealed(&client)), Some(&b"packet"[..]));
+        assert_eq!(client.open(&sealed(&service)), Some(&b"packet"[..]));
+        assert_eq!(client.open(&sealed(&client)), None);
+        assert_eq!(service.open(&sealed(&service)), None);
+        for other in &others {
+            assert_eq!(client.open(&sealed(other)), None);
+            assert_eq!(service.open(&sealed(other)), None);
+        }
+    }
+
+    #[test]
+    fn every_bit_counts() {
+        let [client, service] = keys(7);
+        let packet = sealed(&client);
+        for bit in 0..packet.len() * 8 {
+            let mut packet = packet.clone();
+            packet[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(service.open(&packet), None, "bit {bit}");
+        }
+        for len in 0..packet.len() {
+            assert_eq!(service.open(&packet[..len]), None, "{len} bytes");
+        }
+        assert_eq!(service.open(&[&packet[..], &[0]].concat()), None);
+    }
+
+    #[test]
+    fn secrets_can_be_derived_again_and_differ() {
+        let secrets = Secrets::random();
+        assert_eq!(secrets.of(1), secrets.of(1));
+        assert_ne!(secrets.of(1), secrets.of(2));
+        assert_ne!(secrets.of(1), Secrets::random().of(1));
+        assert!(!format!("{:?} {secrets:?}", secrets.of(1)).contains(char::is_numeric));
+    }
+
+    #[test]
+    fn tokens_differ() {
+        let ([mut client, _], [mut other, _]) = (keys(1), keys(2));
+        let first = client.token();
+        assert_ne!(first, client.token());
+        assert_ne!(first, other.token());
+    }
+}

@@ -1,0 +1,104 @@
+//! Attacks: what a peer with the generated permissions and nothing else can do to a service, to its other
+//! callers and to its clients, with a figure for each. `docs/threat-model.md` has the table.
+//!
+//! With `NMFW_TEST=all` every attack is measured against the bounds, which takes about an hour and wants a machine
+//! with nothing else to do, and an optimized build. Without it some attacks run for a moment, and what is checked
+//! is that no process ends and no promise breaks. `NMFW_ATTACK=header,reply` runs those whose names begin so.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod clients;
+mod measure;
+mod page;
+mod services;
+mod session;
+mod stage;
+mod stops;
+mod wire;
+
+use std::{env, io::Write as _, time::Duration};
+
+use measure::{Attack, Plan, Victim, measure};
+use nmfw_tests::broker::Kind;
+use stage::Stage;
+use tokio::sync::Mutex;
+
+/// Figures are of one attack at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+const SHORT: Plan = Plan {
+    rounds: 1,
+    round: Duration::from_millis(300),
+    compares: false,
+};
+
+const FULL: Plan = Plan {
+    rounds: 3,
+    round: Duration::from_millis(1_000),
+    compares: true,
+};
+
+/// Runs the attacks, and fails with all that was wrong.
+async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
+    let turn = TURN.lock().await;
+    let is_full = env::var("NMFW_TEST").as_deref() == Ok("all");
+    let names = env::var("NMFW_ATTACK").unwrap_or_default();
+    let is_named = |attack: &Attack| names.split(',').any(|name| attack.name.starts_with(name));
+    let plan = if is_full { FULL } else { SHORT };
+    let chosen: Vec<&Attack> = attacks
+        .iter()
+        .filter(|attack| is_named(attack))
+        .filter(|attack| is_full || attack.is_short || !names.is_empty())
+        .collect();
+    let mut wrong = Vec::new();
+    say(&format!("{kind}, {victim:?}"));
+    say(
+        "| attack | calls, % | p99, times | messages | sent, MiB | held, MiB | bytes for a byte | log, kB a minute | given back |",
+    );
+    let mut stage = Stage::start(kind).await.unwrap();
+    for attack in &chosen {
+        match measure(&mut stage, attack, victim, plan).await {
+            Ok(figures) => {
+                say(&figures.row(attack.name));
+                let told = figures.wrong.iter();
+                wrong.extend(told.map(|what| format!("{}: {what}", attack.name)));
+                // What one attack has left is not measured as the next one's.
+                if !figures.wrong.is_empty() {
+                    stage = Stage::start(kind).await.unwrap();
+                }
+            }
+            Err(failure) => {
+                say(&format!("| `{}` | {failure}", attack.name));
+                wrong.push(format!("{}: {failure}", attack.name));
+                stage = Stage::start(kind).await.unwrap();
+            }
+        }
+    }
+    drop(turn);
+    assert!(wrong.is_empty(), "{kind}:\n{}", wrong.join("\n"));
+}
+
+/// Writes a line that the test runner does not capture.
+fn say(line: &str) {
+    _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_services_embedded() {
+    attacks(Kind::Embedded, Victim::Service, &services::all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_services_nats_server() {
+    attacks(Kind::NatsServer, Victim::Service, &services::all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_clients_embedded() {
+    attacks(Kind::Embedded, Victim::Client, &clients::all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_clients_nats_server() {
+    attacks(Kind::NatsServer, Victim::Client, &clients::all()).await;
+}
