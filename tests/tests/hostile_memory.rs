@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use bytes::Bytes;
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},
@@ -319,7 +318,7 @@ async fn rapid_resets_end_the_session(broker: TestBroker) {
             attacker
                 .publish(nmfw_tests::packets::packet(0, 0, &[ping]))
                 .await;
-            let payload: Bytes = loop {
+            let payload = loop {
                 let payload = attacker.session.next().await.unwrap().payload;
                 if matches!(first_kind(&payload), Some(kind::PONG | kind::CLOSE)) {
                     break payload;
