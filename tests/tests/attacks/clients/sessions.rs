@@ -147,17 +147,15 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// The subject of the hostile service's sessions.
 const OWN: &str = "test.hostile._i.HOSTILE.s.1";
 
+/// Acts on a packet of a session.
+type Act<'a> = dyn Fn(&Peer, &mut Hosted, &[u8]) -> io::Result<()> + 'a;
+
 fn offer() -> Offer {
     Offer::default()
 }
 
 /// Accepts sessions, and acts on each packet of them and all the time.
-fn serve(
-    peer: &Peer,
-    offer: &Offer,
-    own: &str,
-    act: &dyn Fn(&Peer, &mut Hosted, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+fn serve(peer: &Peer, offer: &Offer, own: &str, act: &Act) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}._open"))?;
     peer.subscribe(&format!("{HOSTILE}._i.*.s.*"))?;
     // By the subject that the client was told.
