@@ -137,14 +137,15 @@ impl Sessions {
             config.max_message = sizes.fold(MIN_LARGEST, usize::max);
         }
         let id = self.instance.id.clone();
-        let mut session = Session::server(config, id, &methods, Instant::now());
+        // Not before it is known that there is an answer.
+        let session = || Session::server(config, id, &methods, Instant::now());
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
                 place.granted.mailbox.packet(Packet::from(message));
                 let own = place.subject.clone();
                 let carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                tasks.spawn(serve(place, served, session, carrier));
+                tasks.spawn(serve(place, served, session(), carrier));
             }
             Err(status) => {
                 metrics::session_refused();
@@ -166,6 +167,7 @@ impl Sessions {
                 };
                 let own = self.subject(endpoint, 0);
                 let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                let mut session = session();
                 session.refuse(&message.payload, status);
                 tasks.spawn(async move {
                     driver::farewell(&mut session, &mut carrier).await;
