@@ -15,10 +15,9 @@ use nmfw_tests::{
     NatsServer, eventually,
     foreign_peer::{headers, subject},
     packets::OPEN,
-    puppet::{self, Blob, FailRequest, PUPPET_SPEC, PuppetClient, PuppetServer, Strings},
+    puppet::{Blob, FailRequest, PUPPET_SPEC, PuppetClient, PuppetServer, Strings},
     round_trip,
 };
-use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::join_all, poll};
+use futures_util::{future::join_all, poll};
 use nmfw::{Channel, Code, ConnectOptions, Context, Server, Status, server::Running};
 use nmfw_tests::{
     Direction, Proxy, TestBroker,
