@@ -222,7 +222,7 @@ pub(crate) async fn measure(
         false => Traffic::little(),
     });
     stage.tell(&Order::Go).await?;
-    sleep(Duration::from_millis(100)).await;
+    recover(stage, &mut figures).await?;
     stage.tell(&Order::Report).await?;
     let before = resident(stage, victim)?;
     let log_before = log(stage, victim)?.len();
@@ -537,6 +537,10 @@ impl Figures {
         let mut notes = String::new();
         if self.cut > 0 {
             _ = write!(notes, " cut {} times;", self.cut);
+        }
+        if self.after > Duration::from_secs(2) {
+            let seconds = self.after.as_secs_f64();
+            _ = write!(notes, " calls succeed after {seconds:.0} s;");
         }
         if !self.hostile.is_empty() {
             _ = write!(notes, " calls to it: {};", self.hostile);

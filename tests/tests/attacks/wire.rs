@@ -53,7 +53,7 @@ pub(crate) struct Traffic {
 
 /// What is little: less than the buffer of a subscription holds, and a few large messages.
 const LITTLE_MESSAGES: u64 = 10_000;
-const LITTLE_BYTES: u64 = 8 << 20;
+const LITTLE_BYTES: u64 = 4 << 20;
 
 impl Traffic {
     /// That of an attacker who sends little.
