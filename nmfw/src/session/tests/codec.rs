@@ -56,7 +56,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         put_frame(out, 0, kind::ACCEPT, &accept().encode());
     });
     example("PING", acknowledged(6), &|out| {
-        put_ping(out, 300, Some(TOKEN))
+        put_ping(out, 300, Some(TOKEN));
     });
     example("PONG", acknowledged(300), &|out| {
         put_number_frame(out, 0, kind::PONG, 6);
