@@ -20,7 +20,7 @@ use nmfw_tests::{
     TestBroker,
     foreign_peer::{headers, subject},
     on_both_brokers,
-    packets::{OPEN, frame, kind, number, packet},
+    packets::{OFFER, Seal, frame, kind, number, packet, secret_of},
     puppet::{self, Blob, PuppetClient, PuppetServer, Strings},
     round_trip,
     streams::{self, CountRequest, Flows, STREAMS_SPEC, StreamsClient, StreamsServer},
@@ -131,7 +131,7 @@ on_both_brokers! {
         let mut opening = service.subscribe(format!("{base}._open")).await.unwrap();
         let mut packets = service.subscribe(own.clone()).await.unwrap();
         round_trip(&service, LIMIT).await.unwrap();
-        let offer = &OPEN[6..];
+        let offer = OFFER;
         let field = |id: u64, value: &[u8]| [&number(id), &number(value.len() as u64), value].concat();
         let most = number((1 << 62) - 1);
         let largest: Vec<_> = (1..=5).map(|id| field(id, &most)).collect();
@@ -158,10 +158,13 @@ on_both_brokers! {
                 tokio::select! {
                     outcome = &mut call => break outcome,
                     open = opening.next() => {
-                        let inbox = open.unwrap().reply.unwrap();
-                        let sent = service.publish_with_reply(inbox.clone(), own.clone(), accept.clone().into());
+                        let open = open.unwrap();
+                        let seal = Seal::service(secret_of(&open.payload));
+                        let inbox = open.reply.unwrap();
+                        let accept = seal.seal(accept.clone());
+                        let sent = service.publish_with_reply(inbox.clone(), own.clone(), accept.into());
                         sent.await.unwrap();
-                        let pong = packet(0, 0, &[frame(0, kind::PONG, &number(0))]);
+                        let pong = seal.seal(packet(0, 0, &[frame(0, kind::PONG, &number(0))]));
                         service.publish(inbox, pong.into()).await.unwrap();
                     }
                     // It answers nothing else.
