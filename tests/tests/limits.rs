@@ -373,7 +373,7 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
                 // The service meets the limit with its answers. One that is lost with its connection
                 // costs the deadline in base mode. A session's service says that it has ended.
                 Err(status) if status.code() == Code::DeadlineExceeded && !is_multiplexed => {
-                    failures += 1
+                    failures += 1;
                 }
                 Err(status) => {
                     // A call that meets a session which has just ended by it was not started.
