@@ -109,17 +109,17 @@ async fn user_and_password() {
     assert_eq!(nats.state().borrow().status, ConnectionStatus::Connected);
     assert_eq!(nats.state().borrow().epoch, 1);
     works(&nats).await;
-    assert_eq!(nats.inbox_prefix(), "_INBOX");
+    assert_eq!(nats.inbox_prefix(), "_INBOX.alice");
     assert!(nats.max_payload() > 0);
     assert!(!format!("{nats:?}").contains("p@ss"));
 
     let options = ConnectOptions::new()
         .user_and_password("alice", "p@ss/word")
-        .inbox_prefix("_INBOX.alice");
+        .inbox_prefix("_INBOX.desk");
     // What the options say wins over the URL.
     let nats = options.connect(server.url_as("alice:wrong")).await.unwrap();
     works(&nats).await;
-    assert_eq!(nats.inbox_prefix(), "_INBOX.alice");
+    assert_eq!(nats.inbox_prefix(), "_INBOX.desk");
 }
 
 #[tokio::test]
