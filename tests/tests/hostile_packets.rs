@@ -104,17 +104,25 @@ fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Where the packets of a client's first session go, to the service and to the client, and how each
-/// side seals them.
+/// Where the packets of the first session go that is opened from inboxes with this prefix, to the service
+/// and to the client, and how each side seals them.
 async fn session(
     opens: &mut async_nats::Subscriber,
     inboxes: &mut async_nats::Subscriber,
+    prefix: &str,
 ) -> [(String, Seal); 2] {
-    let open = timeout(LIMIT, opens.next()).await.unwrap().unwrap();
-    let secret = secret_of(&open.payload);
+    // Others open sessions, too.
+    let (inbox, secret) = loop {
+        let open = timeout(LIMIT, opens.next()).await.unwrap().unwrap();
+        let inbox = open.reply.filter(|reply| reply.starts_with(prefix));
+        if let Some(inbox) = inbox {
+            break (inbox, secret_of(&open.payload));
+        }
+    };
     loop {
         let message = timeout(LIMIT, inboxes.next()).await.unwrap().unwrap();
-        if first_kind(&message.payload) == Some(kind::ACCEPT)
+        if message.subject == inbox
+            && first_kind(&message.payload) == Some(kind::ACCEPT)
             && let Some(reply) = message.reply
         {
             return [
@@ -155,11 +163,11 @@ on_both_brokers! {
         for (what, packet) in broken_packets() {
             for side in 0..2 {
                 clients += 1;
-                let inboxes = format!("_INBOX.{clients}");
-                let mut tap = plain.subscribe(format!("{inboxes}.>")).await.unwrap();
+                let inboxes = format!("_INBOX.{clients}.");
+                let mut tap = plain.subscribe(format!("{inboxes}>")).await.unwrap();
                 let mut opens = plain.subscribe(format!("{}._open", base())).await.unwrap();
                 round_trip(&plain, LIMIT).await.unwrap();
-                let nats = ConnectOptions::new().inbox_prefix(inboxes);
+                let nats = ConnectOptions::new().inbox_prefix(inboxes.trim_end_matches('.'));
                 let nats = nats.connect(broker.url()).await.unwrap();
                 let client = StreamsClient::new(Channel::new(nats));
                 let request = CountRequest { to: 3, hang: true, ..CountRequest::default() };
@@ -167,7 +175,7 @@ on_both_brokers! {
                 for _ in 0..3 {
                     count.message().await.unwrap().unwrap();
                 }
-                let (subject, seal) = session(&mut opens, &mut tap).await[side].clone();
+                let (subject, seal) = session(&mut opens, &mut tap, &inboxes).await[side].clone();
                 let dropped = bystander.flows.dropped();
                 let begin = Instant::now();
                 plain.publish(subject.clone(), packet.clone().into()).await.unwrap();
