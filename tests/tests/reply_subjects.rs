@@ -12,7 +12,7 @@ use nmfw_tests::{
     TestBroker,
     foreign_peer::{RawPeer, subject},
     on_both_brokers,
-    packets::{OPEN, first_kind, frame, kind, packet},
+    packets::{OFFER, OPEN, Seal, first_kind, frame, kind, packet, secret_of},
     puppet::{self, Blob, PUPPET_SPEC, PuppetServer, Strings},
     round_trip,
     streams::{CountRequest, STREAMS_SPEC, StreamsClient},
@@ -140,7 +140,7 @@ on_both_brokers! {
             spies.push(service.subscribe(subject).await.unwrap());
         }
         round_trip(&service, LIMIT).await.unwrap();
-        let offer = [&OPEN[6..], &[6, 1, 8, 7, 2], b"I1"].concat();
+        let offer = [OFFER, &[6, 1, 8, 7, 2], b"I1"].concat();
         let accept = packet(0, 0, &[frame(0, kind::ACCEPT, &offer)]);
         let subjects = [
             Some("nmfw.other.Pay"),
@@ -157,7 +157,8 @@ on_both_brokers! {
             let call = tokio::spawn(call.into_future());
             let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
             assert_eq!(first_kind(&open.payload), Some(kind::OPEN), "a packet, and not OPEN");
-            let (inbox, accept) = (open.reply.unwrap(), accept.clone().into());
+            let seal = Seal::service(secret_of(&open.payload));
+            let (inbox, accept) = (open.reply.unwrap(), seal.seal(accept.clone()).into());
             match named {
                 Some(named) => service.publish_with_reply(inbox, named, accept).await,
                 None => service.publish(inbox, accept).await,
