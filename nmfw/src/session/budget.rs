@@ -13,7 +13,8 @@
 //!
 //! The rest is for whoever comes first: windows that grow, the turn at assembling for other streams, and
 //! what a service has to send. Without room a window does not grow, a stream is full, an answer ends with
-//! an error. Ends of streams may also use what is for turns: a peer that takes them gives it back.
+//! an error. Ends of streams may also use what is for turns: a peer that takes them gives it back. While it
+//! takes something they may even use what turns hold.
 //!
 //! A client's own requests are its application's, and do not count. They could not either: if each side
 //! received only as long as it has room beside what it sends, both would wait for each other.
@@ -138,6 +139,17 @@ impl Budget {
         self.limits.shared.saturating_sub(others)
     }
 
+    /// What may wait to be sent with the ends of streams. A turn counts as the largest message, of which
+    /// mostly little is there: a peer that takes its answers may have that room for them.
+    fn most_ends(&self) -> u64 {
+        if self.is_stalled(self.clock) {
+            return self.most_outgoing(true);
+        }
+        self.limits
+            .shared
+            .saturating_sub(self.grown + self.much_left())
+    }
+
     /// What windows, or what else is not for a single message, may still take.
     fn room(&self) -> u64 {
         self.most_outgoing(false).saturating_sub(self.waiting())
@@ -244,7 +256,10 @@ impl Budget {
     /// Whether so many bytes more may wait to be sent, on a stream on which so many do already. What does
     /// not end its stream can wait elsewhere for less.
     pub(super) fn has_room(&self, cost: u64, own: u64, is_end: bool) -> bool {
-        let most = self.most_outgoing(is_end);
+        let most = match is_end {
+            true => self.most_ends(),
+            false => self.most_outgoing(false),
+        };
         let is_over = self.outgoing > 0 && self.outgoing + cost > most;
         !is_over && (own == 0 || !self.is_soft_full())
     }
@@ -261,7 +276,7 @@ impl Budget {
 
     /// Whether what waits leaves room for short ends only.
     pub(super) fn is_full(&self) -> bool {
-        self.outgoing > self.most_outgoing(true)
+        self.outgoing > self.most_ends()
     }
 
     /// Returns the error of an answer that has no room, and remembers that.

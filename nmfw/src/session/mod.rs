@@ -6,8 +6,8 @@
 //! takes what there is of [`Session::poll_transmit`] and [`Session::poll_event`], and sees to
 //! [`Session::handle_timeout`] at [`Session::poll_timeout`].
 //!
-//! Memory is bounded, whatever the peer sends, by [`Config::memory`], 64 MiB, and one message more: see
-//! [`budget`] for how it is shared out. It takes a driver that empties the events after each packet, and
+//! Memory is bounded, whatever the peer sends, by [`Config::memory`], 64 MiB, and one message more, or, for
+//! a peer that takes its answers, three: see [`budget`] for how it is shared out. It takes a driver that empties the events after each packet, and
 //! says what the application has taken. What the peer has this side do is bounded too: packets that are
 //! sent again by what it acknowledges (see [`link`]), and work that is of no use by [`strain`].
 

@@ -34,7 +34,10 @@ impl Session {
         let there = received.chain(partial).sum::<u64>() + left + outgoing + self.budget.heads();
         // One message, and for each stream its end, go beyond.
         let ends = 1024 * self.streams.len() as u64;
-        let most = self.budget.most() + self.agreed.max_message.min(25_000_000) as u64 + ends;
+        // Answers that the peer takes may use what unfinished messages may.
+        let turns = 2 * (self.hello.max_message + self.hello.stream_window);
+        let most =
+            self.budget.most() + self.agreed.max_message.min(25_000_000) as u64 + ends + turns;
         assert!(there <= most, "{there} bytes are kept, and not {most}");
         let (kept, spare) = self.outbound.kept();
         let packet = self.agreed.max_packet as u64;
