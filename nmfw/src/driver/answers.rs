@@ -12,13 +12,12 @@ use futures_util::FutureExt;
 use tokio::{task::unconstrained, time::Instant};
 
 use crate::{
-    log_limit::LogLimit,
     metrics,
     token_bucket::{Bucket, Pace},
 };
 
-/// Answers of a service's instance, or of a client's connection: enough for as many sessions as there may
-/// be when a connection comes back, and no more than noise of anybody who asks all the time.
+/// The limit for an instance of a service, or for a connection of a client: enough for all sessions when a
+/// connection comes back, and little for a peer that asks all the time.
 const PACE: Pace = Pace {
     interval: Some(Duration::from_millis(1)),
     burst: 1000,
@@ -28,7 +27,6 @@ const PACE: Pace = Pace {
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     bucket: Mutex<Bucket>,
-    log: LogLimit,
 }
 
 impl Answers {
@@ -46,11 +44,9 @@ impl Answers {
             }
         }
         metrics::answer_dropped();
-        if let Some(more) = self.log.pass() {
-            tracing::debug!(
-                more,
-                "a packet of a session that is over gets no answer: too many"
-            );
-        }
+        log_limited!(
+            debug,
+            "a packet of a session that is over gets no answer: too many"
+        );
     }
 }

@@ -18,7 +18,7 @@ use crate::{Metadata, Status, body::Messages, chunks::MAX_WAIT, driver::Mailbox,
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
 const BATCH: u64 = 128 * 1024;
 
-/// The same while the session has much to send already that its peer does not take.
+/// The same while the peer takes little of what the session has to send.
 const SMALL_BATCH: u64 = 4 * 1024;
 
 /// The application's end of a lane, for what goes.
