@@ -22,7 +22,7 @@ const FEW_STREAMS: usize = 8;
 /// What became of a part of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It was the whole message, or all of several.
+    /// It was the whole message, or all of several, or begins one that is not to be.
     Whole,
     /// It completed this message.
     Last(Bytes),
@@ -123,6 +123,9 @@ impl Receiving {
             });
         }
         if more {
+            if self.is_surplus(cost) {
+                return Ok(Part::Whole);
+            }
             self.partial.extend_from_slice(part);
             return Ok(Part::More);
         }
@@ -135,6 +138,12 @@ impl Receiving {
         let mut message = std::mem::take(&mut self.partial);
         message.extend_from_slice(part);
         Ok(Part::Last(message.freeze()))
+    }
+
+    /// Whether this part, of so many bytes, belongs to a message after the only one. It is given to the
+    /// application as it is, which ends the call: nothing would make room for the rest.
+    fn is_surplus(&self, part: u64) -> bool {
+        self.is_single && self.received - part > self.dropped + self.partial.len() as u64
     }
 
     /// Takes in whole messages.

@@ -229,3 +229,27 @@ fn sides_need_not_agree_on_what_is_single() {
         .filter(|event| matches!(event, Event::Message { .. }));
     assert_eq!(answers.count(), 2);
 }
+
+/// The first part of a message that should not come reaches the application, which ends the call: the
+/// session would never assemble the rest.
+#[test]
+fn a_second_message_of_a_unary_call_is_seen_at_once() {
+    let mut network = Network::both(Config::default());
+    let client = &mut network.sides[CLIENT];
+    let call = client.open_call(head(UNARY), true).unwrap();
+    for _ in 0..2 {
+        let message = Bytes::from(vec![1; UNREAD]);
+        network.sides[CLIENT]
+            .send_message(call, message, false)
+            .unwrap();
+        network.run_ms(500);
+        let events = network.take(SERVER);
+        let message = events.into_iter().find_map(|event| match event {
+            Event::Message { message, .. } => Some(message),
+            _ => None,
+        });
+        let message = message.expect("nothing came of a message");
+        let server = &mut network.sides[SERVER];
+        server.consume(call, Tally::of(message.len()));
+    }
+}

@@ -277,6 +277,11 @@ impl Model {
     }
 
     fn send(&mut self, side: usize, id: StreamId, (len, count): (usize, usize), end: bool) {
+        let view = self.view(side, id);
+        if view.is_single && !view.sent.is_empty() {
+            return;
+        }
+        let count = if view.is_single { 1 } else { count };
         let fill = self.dice.roll(256) as u8;
         let messages = (1..=count).map(|i| Bytes::from(vec![fill; len / i]));
         let mut room = MAX_ROW;
