@@ -19,8 +19,6 @@ pub use self::{
     discovery::discovery,
     subjects::subject,
 };
-#[cfg(feature = "embedded")]
-pub use crate::embedded::fuzz::broker;
 pub use crate::{
     connection::fuzz::{context, servers},
     session::fuzz::{decoder, honest, hostile},
