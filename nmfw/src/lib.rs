@@ -9,8 +9,6 @@ pub mod cli;
 pub mod client;
 #[doc(hidden)]
 pub mod codegen;
-#[cfg(feature = "embedded")]
-pub mod embedded;
 pub mod middleware;
 pub mod permissions;
 #[cfg(feature = "cli")]
@@ -34,6 +32,8 @@ mod token_bucket;
 
 pub use async_nats;
 pub use futures_util::Stream;
+#[cfg(feature = "embedded")]
+pub use nmfw_broker as embedded;
 pub use prost;
 pub use prost_types;
 

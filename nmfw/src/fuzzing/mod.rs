@@ -19,8 +19,6 @@ pub use self::{
     discovery::discovery,
     subjects::subject,
 };
-#[cfg(feature = "embedded")]
-pub use crate::embedded::fuzz::broker;
 pub use crate::nats::{
     connection::fuzz::{context, servers},
     session::protocol::fuzz::{decoder, honest, hostile},

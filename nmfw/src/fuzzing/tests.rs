@@ -36,9 +36,3 @@ fn servers_for_a_while() {
 fn contexts_for_a_while() {
     run("context", crate::nats::connection::fuzz::context);
 }
-
-#[cfg(feature = "embedded")]
-#[test]
-fn broker_for_a_while() {
-    run("broker", crate::embedded::fuzz::broker);
-}

@@ -19,7 +19,7 @@ const STALL_QUARTERS: usize = 3;
 
 /// The bytes that one client has yet to receive.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     pending: Mutex<Pending>,
     /// Bytes arrived, or the outbox closed.
     filled: Notify,
@@ -42,7 +42,7 @@ struct Pending {
 
 /// What became of something that was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Put {
+pub(crate) enum Put {
     Queued {
         /// The caller has to call [`Outbox::wake`] soon: nobody else will for these bytes.
         wake: bool,
@@ -54,7 +54,7 @@ pub(super) enum Put {
 }
 
 impl Outbox {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             pending: Mutex::default(),
             filled: Notify::new(),
@@ -73,7 +73,7 @@ impl Outbox {
     ///
     /// A client that would have more than the limit waiting is cut off instead, with no word of
     /// why: it may be in the middle of a message, and nats-server says none either.
-    pub(super) fn put(&self, parts: &[&[u8]]) -> Put {
+    pub(crate) fn put(&self, parts: &[&[u8]]) -> Put {
         let mut pending = self.lock();
         if pending.closed {
             return Put::Refused;
@@ -99,35 +99,35 @@ impl Outbox {
     }
 
     /// Tells the writer that there is something to write.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.filled.notify_one();
     }
 
     /// Accepts nothing more; what is in is still written.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
     }
 
     /// Accepts nothing more and ends the connection at once.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.lock().closed = true;
         self.cut.cancel();
     }
 
     /// Completes when the connection has to end at once.
-    pub(super) async fn was_cut(&self) {
+    pub(crate) async fn was_cut(&self) {
         self.cut.cancelled().await;
     }
 
     /// Waits until the writer has written something, for at most `limit`.
-    pub(super) async fn wait_drained(&self, limit: Duration) {
+    pub(crate) async fn wait_drained(&self, limit: Duration) {
         let _ = timeout(limit, self.drained.notified()).await;
     }
 
     /// Writes what comes in until the outbox is closed and empty, or the peer takes longer than
     /// `deadline` for what was there to be written at one moment.
-    pub(super) async fn write_to(&self, mut socket: OwnedWriteHalf, deadline: Duration) {
+    pub(crate) async fn write_to(&self, mut socket: OwnedWriteHalf, deadline: Duration) {
         let mut chunk = Vec::new();
         loop {
             let closed = {

@@ -7,20 +7,20 @@
 use memchr::memchr;
 
 /// The longest argument part of a protocol line, as in nats-server.
-pub(super) const MAX_CONTROL_LINE: usize = 4096;
+pub(crate) const MAX_CONTROL_LINE: usize = 4096;
 
 /// What a connection may send, which decides whether an operation is accepted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// The largest payload, headers included.
-    pub(super) max_payload: usize,
+    pub(crate) max_payload: usize,
     /// Whether the client announced support for headers, without which HPUB is an error.
-    pub(super) headers: bool,
+    pub(crate) headers: bool,
 }
 
 /// One operation of a client. Everything borrows from the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op<'a> {
+pub(crate) enum Op<'a> {
     /// The JSON text of a CONNECT.
     Connect(&'a [u8]),
     Ping,
@@ -42,18 +42,18 @@ pub(super) enum Op<'a> {
 
 /// A PUB or HPUB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Publish<'a> {
-    pub(super) subject: &'a [u8],
-    pub(super) reply: Option<&'a [u8]>,
+pub(crate) struct Publish<'a> {
+    pub(crate) subject: &'a [u8],
+    pub(crate) reply: Option<&'a [u8]>,
     /// How much of the start of `body` is headers. At most `body.len()`.
-    pub(super) header_len: usize,
+    pub(crate) header_len: usize,
     /// Headers and payload, verbatim.
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 /// The outcome of looking at the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// An operation, and how many bytes it took.
     Op(Op<'a>, usize),
     /// Nothing complete yet; looking again is worth it once the buffer holds this many bytes.
@@ -63,7 +63,7 @@ pub(super) enum Step<'a> {
 
 /// Why a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     #[error("unknown protocol operation")]
     UnknownOperation,
     #[error("maximum control line exceeded")]
@@ -78,7 +78,7 @@ pub(super) enum ParseError {
 impl ParseError {
     /// What the client is told before the connection closes, in nats-server's words, which for a
     /// malformed argument are none.
-    pub(super) fn wire_text(self) -> Option<&'static str> {
+    pub(crate) fn wire_text(self) -> Option<&'static str> {
         match self {
             Self::UnknownOperation => Some("Unknown Protocol Operation"),
             Self::ControlLine => Some("maximum control line exceeded"),
@@ -126,7 +126,7 @@ impl Verb {
 ///
 /// A wrong verb is an error at its first wrong byte, so that somebody who speaks HTTP to this port
 /// is turned away at once instead of being waited for.
-pub(super) fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ParseError> {
+pub(crate) fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ParseError> {
     let Some((verb, at)) = verb(buf)? else {
         return Ok(Step::Need(buf.len() + 1));
     };

@@ -12,18 +12,18 @@ use std::sync::Arc;
 
 /// The subscriptions of one pattern.
 #[derive(Debug)]
-pub(super) struct Entry<T> {
+pub(crate) struct Entry<T> {
     /// Those that each get every message.
-    pub(super) plain: Vec<Arc<T>>,
+    pub(crate) plain: Vec<Arc<T>>,
     /// Those of which one per group gets a message. No group is empty.
-    pub(super) groups: Vec<Group<T>>,
+    pub(crate) groups: Vec<Group<T>>,
 }
 
 /// The members of a queue group on one pattern.
 #[derive(Debug)]
-pub(super) struct Group<T> {
-    pub(super) name: Box<[u8]>,
-    pub(super) members: Vec<Arc<T>>,
+pub(crate) struct Group<T> {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) members: Vec<Arc<T>>,
 }
 
 impl<T> Default for Entry<T> {
@@ -48,11 +48,11 @@ struct Shape {
 
 /// The pattern is not one that can be subscribed to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct InvalidSubject;
+pub(crate) struct InvalidSubject;
 
 /// All subscriptions, by pattern.
 #[derive(Debug)]
-pub(super) struct Sublist<T> {
+pub(crate) struct Sublist<T> {
     /// Invariant: no entry is empty.
     entries: HashMap<Box<[u8]>, Entry<T>>,
     /// The shapes of the wildcard patterns in `entries`, each with the number of patterns.
@@ -70,7 +70,7 @@ impl<T> Default for Sublist<T> {
 
 /// Memory that one matching thread keeps between look-ups.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     /// Where each token of the subject ends.
     ends: Vec<usize>,
     pattern: Vec<u8>,
@@ -78,7 +78,7 @@ pub(super) struct Scratch {
 
 impl<T> Sublist<T> {
     /// Adds a subscription to `pattern`, in a queue group or not.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         pattern: &[u8],
         queue: Option<&[u8]>,
@@ -109,7 +109,7 @@ impl<T> Sublist<T> {
     }
 
     /// Removes exactly this subscription; does nothing if it is not there.
-    pub(super) fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, sub: &Arc<T>) {
+    pub(crate) fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, sub: &Arc<T>) {
         let Some(entry) = self.entries.get_mut(pattern) else {
             return;
         };
@@ -145,7 +145,7 @@ impl<T> Sublist<T> {
     ///
     /// The subject is taken literally: publishing to `a.*` reaches `a.*` and `a.>` because these
     /// match a token `*`, and nothing else. A subject with an empty token matches nothing.
-    pub(super) fn matches<'a>(
+    pub(crate) fn matches<'a>(
         &'a self,
         subject: &[u8],
         scratch: &mut Scratch,
@@ -255,7 +255,7 @@ impl Shape {
 
 /// Whether a subject may be published to by a client that asked for pedantic checks: no empty
 /// token and no wildcard.
-pub(super) fn is_literal(subject: &[u8]) -> bool {
+pub(crate) fn is_literal(subject: &[u8]) -> bool {
     matches!(Shape::of(subject), Ok(None))
 }
 

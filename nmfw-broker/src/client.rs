@@ -15,10 +15,10 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
-use super::parser::{Limits, Op, ParseError, Publish, Step, parse};
-use super::router::{Batch, Client, Router};
-use super::sublist::is_literal;
+use crate::parser::{Limits, Op, ParseError, Publish, Step, parse};
+use crate::router::{Batch, Client, Router};
+use crate::settings::Settings;
+use crate::sublist::is_literal;
 
 /// The nats-server release whose behaviour this follows; clients choose features by it.
 const VERSION: &str = "2.15.1";
@@ -42,12 +42,12 @@ const STALL: Duration = Duration::from_millis(10);
 
 /// What all connections of a broker share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) addr: SocketAddr,
-    pub(super) server_id: String,
-    pub(super) router: Router,
-    pub(super) shutdown: CancellationToken,
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) addr: SocketAddr,
+    pub(crate) server_id: String,
+    pub(crate) router: Router,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// The options of a CONNECT that matter here. One that is left out keeps its value.
@@ -73,13 +73,13 @@ enum Close {
 
 impl From<ParseError> for Close {
     fn from(error: ParseError) -> Self {
-        log_limited!(debug, %error, "protocol violation");
+        tracing::debug!(%error, "protocol violation");
         error.wire_text().map_or(Self::Silent, Self::Error)
     }
 }
 
 /// Serves one client until it leaves, misbehaves or the broker shuts down.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, id: u64) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, id: u64) {
     // Small messages are coalesced here already; Nagle would only add delay.
     let _ = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
@@ -113,7 +113,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .outbox
         .write_to(write, shared.settings.write_deadline);
     tokio::select! {
-        () = client.outbox.was_cut() => log_limited!(debug, id, "client cut off"),
+        () = client.outbox.was_cut() => tracing::debug!(id, "client cut off"),
         _ = async { tokio::join!(reading, writing) } => {}
     }
 }

@@ -1,41 +1,17 @@
-//! A small NATS server inside the process, for first runs and for tests.
-//!
-//! [`Broker`] speaks core NATS as nats-server 2.15 does: publish and subscribe, wildcards, queue
-//! groups, request and reply, headers, "no responders", automatic unsubscription, payload and line
-//! limits, and the same errors in the same words. Any NATS client can connect, the `nats`
-//! command-line program included.
-//!
-//! It is **not for production**. It listens on the loopback interface only, asks nobody who they
-//! are, has no TLS, no JetStream, no accounts, no clustering and no monitoring, and nobody answers
-//! on `$SYS` or `$JS`. A service that runs on it runs on nats-server unchanged; that is what it is
-//! for.
-//!
-//! ```
-//! use nmfw::embedded::Broker;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let broker = Broker::start().await?;
-//! let client = async_nats::connect(broker.url()).await?;
-//!
-//! // Nobody listens there, and the broker says so at once.
-//! let answer = client.request("greet.joe", "hi".into()).await;
-//! assert!(answer.is_err());
-//!
-//! broker.shutdown().await;
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod client;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod fuzz;
+#[doc(hidden)]
+pub mod fuzz;
 mod outbox;
 mod parser;
 mod router;
+mod settings;
 mod sublist;
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use client::Shared;
+use crate::{client::Shared, settings::Settings};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -75,27 +51,6 @@ pub struct Broker {
 pub struct Builder {
     port: u16,
     settings: Settings,
-}
-
-/// What connections need to know of the builder's settings.
-#[derive(Clone, Debug)]
-struct Settings {
-    max_payload: usize,
-    max_pending: usize,
-    ping_interval: Duration,
-    write_deadline: Duration,
-}
-
-impl Default for Settings {
-    /// The defaults of nats-server.
-    fn default() -> Self {
-        Self {
-            max_payload: 1024 * 1024,
-            max_pending: 64 * 1024 * 1024,
-            ping_interval: Duration::from_secs(120),
-            write_deadline: Duration::from_secs(10),
-        }
-    }
 }
 
 impl Builder {
@@ -170,7 +125,7 @@ impl Broker {
     /// Settings to start a broker with.
     ///
     /// ```
-    /// # use nmfw::embedded::Broker;
+    /// # use nmfw_broker::Broker;
     /// # #[tokio::main]
     /// # async fn main() -> std::io::Result<()> {
     /// let broker = Broker::builder().max_payload(64 * 1024).start().await?;
@@ -235,15 +190,20 @@ fn listen(port: u16) -> io::Result<TcpListener> {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut clients = JoinSet::new();
     let mut id = 0;
+    let mut is_failing = false;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     id += 1;
+                    is_failing = false;
                     clients.spawn(client::serve(Arc::clone(&shared), stream, peer, id));
                 }
                 Err(error) => {
-                    log_limited!(warn, %error, "cannot accept a connection");
+                    // One line for a series of failures, which comes every 50 ms.
+                    if !mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -5,7 +5,7 @@
     reason = "what is fuzzed panics as tests do"
 )]
 
-use super::parser::{Limits, MAX_CONTROL_LINE, Op, ParseError, Publish, Step, parse};
+use crate::parser::{Limits, MAX_CONTROL_LINE, Op, ParseError, Publish, Step, parse};
 
 const LIMITS: Limits = Limits {
     max_payload: 600,
@@ -15,8 +15,8 @@ const LIMITS: Limits = Limits {
 /// More than a verb and its line ending take.
 const VERB: usize = 16;
 
-/// What a client sends. It means the same in however many pieces it arrives, and when it is written again; the
-/// parser never asks for more than the limits allow.
+/// Panics unless the parser reads the bytes of a client alike in any number of pieces, reads the same operations
+/// from what it has written again, and never asks for more than the limits allow.
 pub fn broker(bytes: &[u8]) {
     let (whole, end) = read([bytes]);
     let middle = bytes.first().map_or(0, |byte| usize::from(*byte)) % (bytes.len() + 1);
@@ -91,6 +91,77 @@ fn write(op: &Op<'_>) -> Vec<u8> {
             words.extend(reply);
             words.extend([headers.as_bytes(), total.as_bytes()]);
             [&line(&words)[..], body, b"\r\n"].concat()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env, fs,
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        sample::{Index, select},
+        test_runner::TestRunner,
+    };
+
+    use super::broker;
+
+    /// How many seconds the target runs for.
+    const SECONDS: &str = "NMFW_FUZZ_SECONDS";
+
+    /// Longest random part of an input, in bytes.
+    const MAX_LEN: usize = 1500;
+
+    fn seeds() -> Vec<Vec<u8>> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/broker");
+        let files = fs::read_dir(dir).unwrap();
+        files
+            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    /// Random bytes, or a seed of which some parts are replaced.
+    fn input() -> impl Strategy<Value = Vec<u8>> {
+        let parts = vec(
+            (any::<Index>(), any::<Index>(), vec(any::<u8>(), 0..4)),
+            0..8,
+        );
+        let changed = (select(seeds()), parts).prop_map(|(mut seed, parts)| {
+            for (from, len, part) in parts {
+                let from = from.index(seed.len() + 1);
+                let to = from + len.index(seed.len() - from + 1).min(4);
+                seed.splice(from..to, part);
+            }
+            seed
+        });
+        prop_oneof![3 => changed, 1 => vec(any::<u8>(), 0..MAX_LEN)]
+    }
+
+    #[test]
+    fn seeds_pass() {
+        let seeds = seeds();
+        assert!(!seeds.is_empty());
+        seeds.iter().for_each(|seed| broker(seed));
+    }
+
+    #[test]
+    fn fuzz_for_a_while() {
+        let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
+        let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
+        let (start, input) = (Instant::now(), input());
+        let mut runner = TestRunner::default();
+        while start.elapsed() < time {
+            let outcome = runner.run(&input, |bytes| {
+                broker(&bytes);
+                Ok(())
+            });
+            outcome.unwrap();
         }
     }
 }

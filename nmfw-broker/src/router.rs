@@ -5,18 +5,18 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::outbox::{Outbox, Put};
-use super::parser::Publish;
-use super::sublist::{Group, InvalidSubject, Scratch, Sublist};
+use crate::outbox::{Outbox, Put};
+use crate::parser::Publish;
+use crate::sublist::{Group, InvalidSubject, Scratch, Sublist};
 
 /// One connected client, as others see it.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) outbox: Outbox,
+pub(crate) struct Client {
+    pub(crate) outbox: Outbox,
     /// Whether it receives what it publishes itself.
-    pub(super) echo: AtomicBool,
+    pub(crate) echo: AtomicBool,
     /// Whether it understands HMSG.
-    pub(super) headers: AtomicBool,
+    pub(crate) headers: AtomicBool,
     /// Its subscriptions by its own ids. Locked only after the router's lock.
     subs: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
 }
@@ -36,7 +36,7 @@ struct Subscription {
 
 /// All clients' subscriptions.
 #[derive(Debug, Default)]
-pub(super) struct Router {
+pub(crate) struct Router {
     list: RwLock<Sublist<Subscription>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Router {
 /// Their writers are woken together at its end, so that many small messages leave in one write;
 /// dropping it wakes them, so that no way out of the read loop can forget to.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     wake: Vec<Arc<Client>>,
     crowded: Option<Arc<Client>>,
     scratch: Scratch,
@@ -54,7 +54,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Puts `parts` into a client's outbox; false if it takes no more.
-    pub(super) fn put(&mut self, client: &Arc<Client>, parts: &[&[u8]]) -> bool {
+    pub(crate) fn put(&mut self, client: &Arc<Client>, parts: &[&[u8]]) -> bool {
         match client.outbox.put(parts) {
             Put::Refused => false,
             Put::Queued { wake, crowded } => {
@@ -70,7 +70,7 @@ impl Batch {
     }
 
     /// Wakes the writers. Returns a client that does not keep up, if there is one.
-    pub(super) fn finish(&mut self) -> Option<Arc<Client>> {
+    pub(crate) fn finish(&mut self) -> Option<Arc<Client>> {
         for client in self.wake.drain(..) {
             client.outbox.wake();
         }
@@ -86,7 +86,7 @@ impl Drop for Batch {
 
 impl Client {
     /// A client with the defaults that nats-server assumes before CONNECT.
-    pub(super) fn new(max_pending: usize) -> Self {
+    pub(crate) fn new(max_pending: usize) -> Self {
         Self {
             outbox: Outbox::new(max_pending),
             echo: AtomicBool::new(true),
@@ -112,7 +112,7 @@ impl Router {
     }
 
     /// Adds a subscription. An id that is in use keeps its old subscription, as in nats-server.
-    pub(super) fn subscribe(
+    pub(crate) fn subscribe(
         &self,
         client: &Arc<Client>,
         subject: &[u8],
@@ -138,7 +138,7 @@ impl Router {
     }
 
     /// Ends a subscription now, or after `max` deliveries, those before this call included.
-    pub(super) fn unsubscribe(&self, client: &Client, sid: &[u8], max: Option<u64>) {
+    pub(crate) fn unsubscribe(&self, client: &Client, sid: &[u8], max: Option<u64>) {
         // The write lock keeps deliveries out, which read `delivered` and `max` one by one.
         let mut list = self.write();
         let mut subs = client.subs();
@@ -157,7 +157,7 @@ impl Router {
     }
 
     /// Ends all subscriptions of a client.
-    pub(super) fn forget(&self, client: &Client) {
+    pub(crate) fn forget(&self, client: &Client) {
         let mut list = self.write();
         for (_, sub) in client.subs().drain() {
             list.remove(&sub.subject, sub.queue.as_deref(), &sub);
@@ -179,7 +179,7 @@ impl Router {
     }
 
     /// Delivers a message to all who match; returns whether anybody got it.
-    pub(super) fn publish(&self, from: &Client, msg: &Publish<'_>, batch: &mut Batch) -> bool {
+    pub(crate) fn publish(&self, from: &Client, msg: &Publish<'_>, batch: &mut Batch) -> bool {
         let mut delivery = Delivery {
             from,
             msg,
@@ -226,7 +226,7 @@ impl Router {
     ///
     /// Only a plain subscription of the publisher itself that covers the reply subject is told, and
     /// the message does not count against its maximum.
-    pub(super) fn no_responders(&self, to: &Arc<Client>, msg: &Publish<'_>, batch: &mut Batch) {
+    pub(crate) fn no_responders(&self, to: &Arc<Client>, msg: &Publish<'_>, batch: &mut Batch) {
         let Some(reply) = msg.reply else {
             return;
         };
