@@ -54,11 +54,11 @@ pub use self::{
     context::Context,
     deadline::Deadline,
     error::{Error, ErrorKind},
-    metadata::{Metadata, MetadataError, MetadataValue},
+    metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
     server::Server,
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
     spec::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
-    status::{Code, Status},
+    status::{Code, Status, UnknownCode},
     streaming::Streaming,
     trace::{TraceContext, TraceContextError},
 };
