@@ -101,7 +101,10 @@ impl Session {
             let grown = stream.receiving.widen((base, room));
             if grown > 0 {
                 self.budget.grow(grown);
-                return;
+                // Unless little is left of it, too: no further part may come that asks again.
+                if !stream.receiving.needs_assembly() {
+                    return;
+                }
             }
             stream.receiving.assembly = Assembly::Waits;
             let is_single = stream.receiving.is_single;

@@ -13,8 +13,8 @@
 //!   whether it has lost its connection, or a link between NATS servers was cut that comes back.
 //!
 //! After a reconnect of this side the peer is asked at once, and again until it is heard: if this side was
-//! away for long, the peer has given the session up, and answers with CLOSE. "no responders" says less then: it is likely that the NATS server has
-//! restarted, and that the peer comes back a moment later.
+//! away for long, the peer has given the session up, and answers with CLOSE. "no responders" says less
+//! then: it is likely that the NATS server has restarted, and that the peer comes back a moment later.
 
 use std::time::{Duration, Instant};
 
@@ -261,15 +261,17 @@ impl Life {
         self.last_heard.max(self.last_ping) + self.interval(is_waiting)
     }
 
-    /// A peer that seems to be gone is asked more often, to see it come back in time.
+    /// Returns the time between two PINGs: shorter while the peer may be gone, to see it come back in
+    /// time, and never longer with calls that wait than without. Otherwise the end of such a call would
+    /// leave a PING that was due long ago.
     fn interval(&self, is_waiting: bool) -> Duration {
         let is_vanished = self.silence.vanished.is_some();
-        let is_open_question = is_vanished || self.is_unheard;
-        if !self.is_confirmed || (is_open_question && !is_waiting) {
-            return self.probe_after.min(self.heartbeat);
-        }
-        if !is_waiting {
-            return self.heartbeat;
+        let longest = match !self.is_confirmed || is_vanished || self.is_unheard {
+            true => self.probe_after.min(self.heartbeat),
+            false => self.heartbeat,
+        };
+        if !self.is_confirmed || !is_waiting {
+            return longest;
         }
         let interval = if is_vanished {
             self.gone_after / 2
@@ -278,7 +280,7 @@ impl Life {
         } else {
             self.patience()
         };
-        interval.min(self.heartbeat)
+        interval.min(longest)
     }
 
     /// Why the peer is taken for dead, if it is.
