@@ -1,12 +1,22 @@
 //! [`Metadata`]: what callers and handlers send beside a message.
 
-use std::{fmt, iter, slice, vec};
+mod entry;
+mod error;
+mod iter;
+
+use std::fmt;
 
 use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+
+use self::{entry::is_binary, error::Problem, iter::Iter};
+pub use self::{
+    entry::{MetadataEntry, MetadataValue},
+    error::MetadataError,
+};
 
 /// Sends no padding, takes it or leaves it, as gRPC asks for.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -75,115 +85,6 @@ pub struct Metadata {
     entries: Vec<MetadataEntry>,
     /// The size of all entries.
     size: usize,
-}
-
-/// A value of [`Metadata`]: there are these two kinds, and will be no others.
-#[derive(Clone, PartialEq, Eq)]
-pub enum MetadataValue {
-    /// The value of a plain key.
-    Text(String),
-    /// The value of a key that ends in `-bin`.
-    Binary(Bytes),
-}
-
-impl MetadataValue {
-    /// Returns the text; `None` for the value of a `-bin` key.
-    #[must_use]
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Binary(_) => None,
-        }
-    }
-
-    /// Returns the bytes of the value, which are UTF-8 if it is a text.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) => bytes,
-        }
-    }
-}
-
-/// A key with one value, which keep the rules of [`Metadata`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct MetadataEntry {
-    key: Box<str>,
-    value: MetadataValue,
-}
-
-impl MetadataEntry {
-    /// Makes an entry of a plain key.
-    ///
-    /// # Errors
-    /// If key or value break the rules of [`Metadata`], or the key ends in `-bin`.
-    pub fn text(key: impl AsRef<str>, value: impl Into<String>) -> Result<Self, MetadataError> {
-        let (key, value) = (key.as_ref(), value.into());
-        check_key(key)?;
-        if is_binary(key) {
-            return Err(MetadataError::new(key, Problem::TextUnderBin));
-        }
-        if value.chars().any(char::is_control) {
-            return Err(MetadataError::new(key, Problem::Control));
-        }
-        if value.trim().len() != value.len() {
-            return Err(MetadataError::new(key, Problem::Space));
-        }
-        Ok(Self {
-            key: key.into(),
-            value: MetadataValue::Text(value),
-        })
-    }
-
-    /// Makes an entry of a `-bin` key.
-    ///
-    /// # Errors
-    /// If the key breaks the rules of [`Metadata`] or does not end in `-bin`.
-    pub fn binary(key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Self, MetadataError> {
-        let (key, value) = (key.as_ref(), value.into());
-        check_key(key)?;
-        if !is_binary(key) {
-            return Err(MetadataError::new(key, Problem::BinUnderText));
-        }
-        Ok(Self {
-            key: key.into(),
-            value: MetadataValue::Binary(value),
-        })
-    }
-
-    /// Returns the key as it was written.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Returns the value.
-    #[must_use]
-    pub fn value(&self) -> &MetadataValue {
-        &self.value
-    }
-
-    /// Returns key and value.
-    #[must_use]
-    pub fn into_parts(self) -> (String, MetadataValue) {
-        (self.key.into_string(), self.value)
-    }
-
-    /// Returns what the entry adds to [`Metadata::size`].
-    fn size(&self) -> usize {
-        self.key.len() + self.value.as_bytes().len() + VALUE_COST
-    }
-
-    fn pair(&self) -> (&str, &MetadataValue) {
-        (&self.key, &self.value)
-    }
-}
-
-impl fmt::Debug for MetadataEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?}", self.key, self.value)
-    }
 }
 
 /// How many values a call or an answer carries, whatever transports it. Each takes more memory than its bytes on the wire.
@@ -361,7 +262,7 @@ impl Metadata {
 
     /// Returns every value with its key, in the order of their addition.
     pub fn iter(&self) -> Iter<'_> {
-        Iter(self.entries.iter())
+        Iter::new(&self.entries)
     }
 
     /// Adds all of `other`. Values of keys that both have are replaced by those of `other`.
@@ -425,184 +326,10 @@ impl Metadata {
     }
 }
 
-/// The iterator of [`Metadata::iter`].
-#[derive(Clone, Debug)]
-pub struct Iter<'a>(slice::Iter<'a, MetadataEntry>);
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a str, &'a MetadataValue);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(MetadataEntry::pair)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
-    }
-}
-
-impl DoubleEndedIterator for Iter<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.0.next_back().map(MetadataEntry::pair)
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
-
-impl iter::FusedIterator for Iter<'_> {}
-
-impl<'a> IntoIterator for &'a Metadata {
-    type Item = (&'a str, &'a MetadataValue);
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
-    }
-}
-
-/// The iterator over the entries of a [`Metadata`] by value.
-#[derive(Clone, Debug)]
-pub struct IntoIter(vec::IntoIter<MetadataEntry>);
-
-impl Iterator for IntoIter {
-    type Item = MetadataEntry;
-
-    fn next(&mut self) -> Option<MetadataEntry> {
-        self.0.next()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
-    }
-}
-
-impl DoubleEndedIterator for IntoIter {
-    fn next_back(&mut self) -> Option<MetadataEntry> {
-        self.0.next_back()
-    }
-}
-
-impl ExactSizeIterator for IntoIter {}
-
-impl iter::FusedIterator for IntoIter {}
-
-impl IntoIterator for Metadata {
-    type Item = MetadataEntry;
-    type IntoIter = IntoIter;
-
-    fn into_iter(self) -> IntoIter {
-        IntoIter(self.entries.into_iter())
-    }
-}
-
-/// Appends entries, behind any that their keys have. [`Metadata::merge`] replaces those.
-impl Extend<MetadataEntry> for Metadata {
-    fn extend<I: IntoIterator<Item = MetadataEntry>>(&mut self, entries: I) {
-        let size = &mut self.size;
-        let entries = entries.into_iter();
-        self.entries
-            .extend(entries.inspect(|entry| *size += entry.size()));
-    }
-}
-
-impl FromIterator<MetadataEntry> for Metadata {
-    fn from_iter<I: IntoIterator<Item = MetadataEntry>>(entries: I) -> Self {
-        let mut metadata = Self::new();
-        metadata.extend(entries);
-        metadata
-    }
-}
-
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
-}
-
-impl fmt::Debug for MetadataValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => text.fmt(f),
-            Self::Binary(bytes) => bytes.fmt(f),
-        }
-    }
-}
-
-/// A key or value that [`Metadata`] does not take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataError {
-    key: String,
-    problem: Problem,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
-    Key,
-    Reserved,
-    Control,
-    Space,
-    TextUnderBin,
-    BinUnderText,
-    NotBase64,
-    TooMany,
-    TooLarge,
-}
-
-impl MetadataError {
-    fn new(key: &str, problem: Problem) -> Self {
-        Self {
-            key: key.chars().take(64).collect(),
-            problem,
-        }
-    }
-
-    /// The key in question, shortened to 64 characters.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl fmt::Display for MetadataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self.problem {
-            Problem::Key => "is not a valid key: use ASCII letters, digits, '-', '_' and '.'",
-            Problem::Reserved => "is a reserved key: choose another one",
-            Problem::Control => {
-                "has a control character in its value: send such bytes under a key that ends in -bin"
-            }
-            Problem::Space => {
-                "has white space at an end of its value, which NATS trims: trim it, or use a key \
-                 that ends in -bin"
-            }
-            Problem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
-            Problem::BinUnderText => "carries bytes and must end in -bin",
-            Problem::NotBase64 => "has a value that is not base64",
-            Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
-            Problem::TooLarge => {
-                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
-                 more for each value; send what is larger in a message"
-            }
-        };
-        write!(f, "metadata {:?} {problem}", self.key)
-    }
-}
-
-impl std::error::Error for MetadataError {}
-
-fn is_binary(key: &str) -> bool {
-    key.len() >= 4 && key.as_bytes()[key.len() - 4..].eq_ignore_ascii_case(b"-bin")
-}
-
-fn check_key(key: &str) -> Result<(), MetadataError> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if key.is_empty() || !key.bytes().all(is_token) {
-        return Err(MetadataError::new(key, Problem::Key));
-    }
-    if crate::nats::headers::is_reserved(key) {
-        return Err(MetadataError::new(key, Problem::Reserved));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
