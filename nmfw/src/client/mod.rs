@@ -5,6 +5,7 @@ mod base_mode;
 mod call;
 mod channel;
 mod circuit;
+pub(crate) mod generated;
 mod hedge;
 mod local;
 mod multiplexed;

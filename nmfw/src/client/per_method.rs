@@ -32,7 +32,7 @@ impl<T: Clone> PerMethod<T> {
         let service = method.service();
         let (known, values) = self
             .0
-            .get_or_init(|| (service, service.all_methods().map(&make).collect()));
+            .get_or_init(|| (service, service.methods().map(&make).collect()));
         match values.get(method.index()) {
             Some(value) if ptr::eq(*known, service) => value.clone(),
             _ => make(method),
@@ -150,14 +150,14 @@ impl Named {
             Some((of, _)) => of == service.full_name(),
             None => true,
         });
-        own.find(|name| !service.all_methods().any(|method| is(method, name)))
+        own.find(|name| !service.methods().any(|method| is(method, name)))
     }
 
     fn wrong(&self, service: &'static ServiceSpec) -> Status {
         let Self { layer, .. } = self;
         let text = match self.unknown(service) {
             Some(name) => {
-                let methods: Vec<_> = service.all_methods().map(Method::name).collect();
+                let methods: Vec<_> = service.methods().map(Method::name).collect();
                 format!(
                     "{layer}: there is no method {name:?}; {} has: {}. A method of another service \
                      goes by its full name",
@@ -181,13 +181,13 @@ mod tests {
     use crate::spec::tests::SPEC;
 
     static OTHER: ServiceSpec = ServiceSpec::new("calc", "Other")
-        .methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
+        .with_methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
 
     #[test]
     fn each_service_has_its_own() {
         let names = PerMethod::default();
         for spec in [&SPEC, &OTHER, &SPEC] {
-            for method in spec.all_methods() {
+            for method in spec.methods() {
                 assert_eq!(names.get(method, Method::name), method.name());
             }
         }

@@ -11,7 +11,7 @@ mod dispatch;
 mod fair_queue;
 mod fence;
 mod gauges;
-mod handler;
+pub(crate) mod handler;
 mod health;
 mod instance;
 mod intake;
@@ -44,7 +44,6 @@ pub(crate) use self::{
     instance::{Endpoint, Instance, Lifecycle},
 };
 pub use self::{
-    handler::{ServiceBuilder, StreamingFn, UnaryFn},
     health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
     limits::{DEFAULT_CONCURRENCY, DEFAULT_QUEUE_BYTES, Limits},
     running::{Ending, Running, ServedService},
