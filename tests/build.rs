@@ -88,7 +88,10 @@ fn builder_options() -> Result<(), Error> {
             .field_attribute(".corners.shop.Order.raw", "#[serde(skip)]")
     })?;
     generate("extern_path", |builder| {
-        builder.extern_path(".corners.types", "crate::plain::corners::types")
+        builder.extern_path(
+            ".corners.types",
+            "crate::generated::builder_options::plain::corners::types",
+        )
     })?;
     generate("client_only", |builder| builder.build_server(false))?;
     generate("server_only", |builder| builder.build_client(false))?;
@@ -99,6 +102,8 @@ fn builder_options() -> Result<(), Error> {
         builder.subject_prefix("acme.eu").service_version("7.8.9")
     })?;
     generate("runtime_path", |builder| {
-        builder.runtime_path("crate::rpc::nmfw").btree_map(["."])
+        builder
+            .runtime_path("crate::generated::builder_options::rpc::nmfw")
+            .btree_map(["."])
     })
 }

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nmfw::fuzzing::broker(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nmfw_broker::fuzz::broker(bytes));

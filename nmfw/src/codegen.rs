@@ -7,13 +7,10 @@ pub mod v1 {
     pub use prost_types;
 
     pub use crate::{
-        Context, Result, Stream, Streaming,
-        client::{Call, Channel, Requests, generated::Client},
-        server::{
-            Service,
-            handler::{ServiceBuilder, StreamingFn, UnaryFn},
-        },
-        spec::{Method, MethodSpec, ServiceSpec},
+        Channel, Context, Method, MethodSpec, Result, ServiceSpec, Stream, Streaming,
+        client::{Call, Requests, generated::Client},
+        server::Service,
+        service::handler::{ServiceBuilder, StreamingFn, UnaryFn},
     };
 }
 

@@ -3,38 +3,26 @@
 //! It is test code, but of a kind that others build on: what can fail returns a [`Failure`] that
 //! says what to do, and what a test started is gone when the test is over, however it ended.
 
-pub mod attacked;
-pub mod broker;
-pub mod calc;
-pub mod cluster;
-pub mod embedded;
+pub mod brokers;
 pub mod failure;
-mod fates;
+pub mod faults;
 pub mod foreign;
-pub mod foreign_peer;
 pub mod install;
-pub mod instance;
 pub mod log;
-pub mod mirror;
-pub mod nats_server;
-pub mod packets;
-pub mod permitted;
-pub mod places;
-pub mod ports;
-pub mod probe;
-pub mod protoc;
-pub mod proxy;
-pub mod puppet;
-pub mod regions;
-pub mod relay;
 pub mod round_trip;
-pub mod server;
-pub mod server_log;
+pub mod services;
 pub mod srv;
-pub mod stream_load;
-pub mod streams;
-pub mod streams_process;
 pub mod wait;
+
+// The modules by their short names, which most tests use.
+pub use brokers::{
+    broker, cluster, embedded, nats_server, permitted, ports, probe, regions, server, server_log,
+};
+pub use faults::{foreign_peer, packets, proxy};
+pub use foreign::protoc;
+pub use services::{
+    attacked, calc, instance, mirror, places, puppet, relay, stream_load, streams, streams_process,
+};
 
 pub use broker::TestBroker;
 pub use failure::Failure;

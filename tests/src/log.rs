@@ -9,30 +9,36 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
-    subscriber::SetGlobalDefaultError,
 };
 
-/// The lines that were logged since it was made, for all threads.
+use crate::failure::{Doing, Failure};
+
+/// The lines that all threads have logged since the process's first log was started.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Begins, for the rest of the process.
+    /// Starts to listen. All logs of a process share its one subscriber.
     ///
     /// # Errors
     ///
-    /// That something else takes the lines already.
-    pub fn start() -> Result<Self, SetGlobalDefaultError> {
+    /// That the process has another subscriber.
+    pub fn start() -> Result<Self, Failure> {
+        static SHARED: Mutex<Option<Log>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = &*shared {
+            return Ok(log.clone());
+        }
         let log = Self::default();
-        tracing::subscriber::set_global_default(log.clone())?;
-        Ok(log)
+        tracing::subscriber::set_global_default(log.clone()).doing("listen to logs")?;
+        Ok(shared.insert(log).clone())
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The warnings and errors that contain a text: level, message, and fields.
+    /// Returns the warnings and errors that contain a text: level, message, and fields.
     #[must_use]
     pub fn with(&self, text: &str) -> Vec<String> {
         let lines = self.lines();

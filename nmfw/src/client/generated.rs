@@ -8,8 +8,7 @@ use prost::Message;
 use super::{Call, Channel, Requests};
 use crate::{
     Method, ServiceSpec, Status, Streaming,
-    body::{Body, Messages, encode_to_share},
-    chunks::encode,
+    call::body::{Body, Messages, encode::encode, encode_to_share},
     server::Service,
 };
 

@@ -10,6 +10,7 @@ mod node;
 mod nsc;
 mod process;
 mod prometheus;
+pub mod protoc;
 mod python;
 mod rotel;
 

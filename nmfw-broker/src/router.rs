@@ -1,0 +1,333 @@
+//! Who gets a message: the subscriptions of all clients, and delivery to them.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::outbox::{Outbox, Put};
+use crate::parser::Publish;
+use crate::sublist::{Group, InvalidSubject, Scratch, Sublist};
+
+/// One connected client, as others see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) outbox: Outbox,
+    /// Whether it receives what it publishes itself.
+    pub(crate) echo: AtomicBool,
+    /// Whether it understands HMSG.
+    pub(crate) headers: AtomicBool,
+    /// Its subscriptions by its own ids. Locked only after the router's lock.
+    subs: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
+}
+
+/// One SUB.
+#[derive(Debug)]
+struct Subscription {
+    /// A cycle of counted references, which [`Router::forget`] breaks.
+    client: Arc<Client>,
+    subject: Box<[u8]>,
+    queue: Option<Box<[u8]>>,
+    sid: Box<[u8]>,
+    delivered: AtomicU64,
+    /// After how many deliveries it ends by itself; 0 for never.
+    max: AtomicU64,
+}
+
+/// All clients' subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    list: RwLock<Sublist<Subscription>>,
+}
+
+/// The outboxes that one read of a client put something into.
+///
+/// Their writers are woken together at its end, so that many small messages leave in one write;
+/// dropping it wakes them, so that no way out of the read loop can forget to.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    wake: Vec<Arc<Client>>,
+    crowded: Option<Arc<Client>>,
+    scratch: Scratch,
+    line: Vec<u8>,
+}
+
+impl Batch {
+    /// Puts `parts` into a client's outbox; false if it takes no more.
+    pub(crate) fn put(&mut self, client: &Arc<Client>, parts: &[&[u8]]) -> bool {
+        match client.outbox.put(parts) {
+            Put::Refused => false,
+            Put::Queued { wake, crowded } => {
+                if wake {
+                    self.wake.push(Arc::clone(client));
+                }
+                if crowded {
+                    self.crowded = Some(Arc::clone(client));
+                }
+                true
+            }
+        }
+    }
+
+    /// Wakes the writers. Returns a client that does not keep up, if there is one.
+    pub(crate) fn finish(&mut self) -> Option<Arc<Client>> {
+        for client in self.wake.drain(..) {
+            client.outbox.wake();
+        }
+        self.crowded.take()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Client {
+    /// A client with the defaults that nats-server assumes before CONNECT.
+    pub(crate) fn new(max_pending: usize) -> Self {
+        Self {
+            outbox: Outbox::new(max_pending),
+            echo: AtomicBool::new(true),
+            headers: AtomicBool::new(false),
+            subs: Mutex::default(),
+        }
+    }
+
+    fn subs(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Arc<Subscription>>> {
+        self.subs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Router {
+    // A panic under the lock would be a bug in this module; the list stays usable after one, and
+    // a poisoned lock would take every other client down with it.
+    fn read(&self) -> RwLockReadGuard<'_, Sublist<Subscription>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Sublist<Subscription>> {
+        self.list.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a subscription. An id that is in use keeps its old subscription, as in nats-server.
+    pub(crate) fn subscribe(
+        &self,
+        client: &Arc<Client>,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+    ) -> Result<(), InvalidSubject> {
+        let mut list = self.write();
+        let mut subs = client.subs();
+        if subs.contains_key(sid) {
+            return Ok(());
+        }
+        let sub = Arc::new(Subscription {
+            client: Arc::clone(client),
+            subject: subject.into(),
+            queue: queue.map(Into::into),
+            sid: sid.into(),
+            delivered: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+        });
+        list.insert(subject, queue, Arc::clone(&sub))?;
+        subs.insert(sid.into(), sub);
+        Ok(())
+    }
+
+    /// Ends a subscription now, or after `max` deliveries, those before this call included.
+    pub(crate) fn unsubscribe(&self, client: &Client, sid: &[u8], max: Option<u64>) {
+        // The write lock keeps deliveries out, which read `delivered` and `max` one by one.
+        let mut list = self.write();
+        let mut subs = client.subs();
+        let Some(sub) = subs.get(sid) else {
+            return;
+        };
+        match max {
+            Some(max) if max > sub.delivered.load(Ordering::Relaxed) => {
+                sub.max.store(max, Ordering::Relaxed);
+            }
+            _ => {
+                list.remove(&sub.subject, sub.queue.as_deref(), sub);
+                subs.remove(sid);
+            }
+        }
+    }
+
+    /// Ends all subscriptions of a client.
+    pub(crate) fn forget(&self, client: &Client) {
+        let mut list = self.write();
+        for (_, sub) in client.subs().drain() {
+            list.remove(&sub.subject, sub.queue.as_deref(), &sub);
+        }
+    }
+
+    /// Ends a subscription that has had all it asked for.
+    fn expire(&self, sub: &Arc<Subscription>) {
+        let mut list = self.write();
+        list.remove(&sub.subject, sub.queue.as_deref(), sub);
+        let mut subs = sub.client.subs();
+        // Its id may have been given to a new subscription in the meantime.
+        if subs
+            .get(&sub.sid)
+            .is_some_and(|current| Arc::ptr_eq(current, sub))
+        {
+            subs.remove(&sub.sid);
+        }
+    }
+
+    /// Delivers a message to all who match; returns whether anybody got it.
+    pub(crate) fn publish(&self, from: &Client, msg: &Publish<'_>, batch: &mut Batch) -> bool {
+        let mut delivery = Delivery {
+            from,
+            msg,
+            delivered: false,
+            expired: Vec::new(),
+        };
+        let mut scratch = std::mem::take(&mut batch.scratch);
+        let list = self.read();
+        let mut groups: Vec<&Group<Subscription>> = Vec::new();
+        list.matches(msg.subject, &mut scratch, |entry| {
+            for sub in &entry.plain {
+                delivery.try_deliver(sub, batch);
+            }
+            groups.extend(&entry.groups);
+        });
+        // A group may have members on several matching patterns and still gets one message.
+        groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for group in groups.chunk_by(|a, b| a.name == b.name) {
+            let count = group.iter().map(|part| part.members.len()).sum::<usize>();
+            let start = if count > 1 {
+                rand::random_range(0..count)
+            } else {
+                0
+            };
+            let members = group.iter().flat_map(|part| &part.members);
+            for sub in members.cycle().skip(start).take(count) {
+                if delivery.try_deliver(sub, batch) {
+                    break;
+                }
+            }
+        }
+        drop(list);
+        batch.scratch = scratch;
+        let Delivery {
+            delivered, expired, ..
+        } = delivery;
+        for sub in expired {
+            self.expire(&sub);
+        }
+        delivered
+    }
+
+    /// Tells a publisher that nobody got its request.
+    ///
+    /// Only a plain subscription of the publisher itself that covers the reply subject is told, and
+    /// the message does not count against its maximum.
+    pub(crate) fn no_responders(&self, to: &Arc<Client>, msg: &Publish<'_>, batch: &mut Batch) {
+        let Some(reply) = msg.reply else {
+            return;
+        };
+        let mut scratch = std::mem::take(&mut batch.scratch);
+        let list = self.read();
+        let mut own = None;
+        list.matches(reply, &mut scratch, |entry| {
+            own = own.or_else(|| entry.plain.iter().find(|sub| Arc::ptr_eq(&sub.client, to)));
+        });
+        if let Some(sub) = own {
+            let status: [&[u8]; 3] = [b"NATS/1.0 503\r\nNats-Subject: ", msg.subject, b"\r\n\r\n"];
+            let len = status
+                .iter()
+                .map(|part| part.len())
+                .sum::<usize>()
+                .to_string();
+            let [start, subject, end] = status;
+            let parts: [&[u8]; 13] = [
+                b"HMSG ",
+                reply,
+                b" ",
+                &sub.sid,
+                b" ",
+                len.as_bytes(),
+                b" ",
+                len.as_bytes(),
+                b"\r\n",
+                start,
+                subject,
+                end,
+                b"\r\n",
+            ];
+            batch.put(to, &parts);
+        }
+        drop(list);
+        batch.scratch = scratch;
+    }
+}
+
+/// One message on its way.
+struct Delivery<'a> {
+    from: &'a Client,
+    msg: &'a Publish<'a>,
+    delivered: bool,
+    expired: Vec<Arc<Subscription>>,
+}
+
+impl Delivery<'_> {
+    /// Delivers to one subscription, unless it is the publisher's own and it wants no echo, or it
+    /// has had its share, or its client is gone.
+    fn try_deliver(&mut self, sub: &Arc<Subscription>, batch: &mut Batch) -> bool {
+        let client = &sub.client;
+        if !client.echo.load(Ordering::Relaxed) && std::ptr::eq(self.from, Arc::as_ptr(client)) {
+            return false;
+        }
+        let count = sub.delivered.fetch_add(1, Ordering::Relaxed) + 1;
+        let max = sub.max.load(Ordering::Relaxed);
+        if max > 0 && count >= max {
+            if count > max {
+                return false;
+            }
+            self.expired.push(Arc::clone(sub));
+        }
+        let put = self.put(sub, batch);
+        self.delivered |= put;
+        put
+    }
+
+    fn put(&self, sub: &Subscription, batch: &mut Batch) -> bool {
+        let Publish {
+            subject,
+            reply,
+            header_len,
+            body,
+        } = *self.msg;
+        let with_headers = header_len > 0 && sub.client.headers.load(Ordering::Relaxed);
+        // Headers mean nothing to a client that did not ask for them: it gets the payload alone.
+        let body = if with_headers {
+            body
+        } else {
+            body.get(header_len..).unwrap_or_default()
+        };
+        let mut line = std::mem::take(&mut batch.line);
+        line.clear();
+        line.extend_from_slice(if with_headers { b"HMSG " } else { b"MSG " });
+        line.extend_from_slice(subject);
+        line.push(b' ');
+        line.extend_from_slice(&sub.sid);
+        line.push(b' ');
+        if let Some(reply) = reply {
+            line.extend_from_slice(reply);
+            line.push(b' ');
+        }
+        // Writing to a vector does not fail.
+        let _ = if with_headers {
+            write!(line, "{header_len} {}\r\n", body.len())
+        } else {
+            write!(line, "{}\r\n", body.len())
+        };
+        let put = batch.put(&sub.client, &[&line, body, b"\r\n"]);
+        batch.line = line;
+        put
+    }
+}

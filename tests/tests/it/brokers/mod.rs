@@ -1,0 +1,3 @@
+//! The embedded broker, beside a real nats-server.
+
+mod embedded;

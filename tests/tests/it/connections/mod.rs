@@ -1,0 +1,5 @@
+//! Connecting, and losing connections.
+
+mod bystanders;
+mod connect;
+mod revoked;

@@ -1,0 +1,7 @@
+//! What services say of themselves.
+
+mod facts;
+mod health;
+mod instances;
+mod replies;
+mod stats;

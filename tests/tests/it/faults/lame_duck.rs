@@ -1,0 +1,280 @@
+//! A server of a cluster that is about to shut down: nothing is lost, neither short calls nor long ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nmfw::server::Running;
+use nmfw::{Channel, ConnectOptions, Connection, Server, Status};
+use nmfw_tests::cluster::Cluster;
+use nmfw_tests::eventually;
+use nmfw_tests::puppet::{Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
+use nmfw_tests::streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The server closes connections after this time; it cannot be told to take less than 30 s for all.
+/// Users have no more permissions than services and clients need.
+const LAME_DUCK: &str = r#"
+lame_duck_duration: "30s"
+lame_duck_grace_period: "3s"
+no_auth_user: other
+authorization { users: [
+  { user: other, password: x }
+  { user: service, password: x, permissions: {
+      subscribe: ["nmfw.nmfw.puppet.>", "nmfw.nmfw.streams.>", "$SRV.>"], publish: ["_INBOX.>"] } }
+  { user: client, password: x, permissions: {
+      publish: ["nmfw.nmfw.puppet.>", "nmfw.nmfw.streams.>", "$SRV.INFO", "$SRV.INFO.>"], subscribe: ["_INBOX.>"] } }
+] }
+"#;
+
+/// Long calls end before, while and after the connection moves, and after the server has closed it.
+const LONG_CALLS: u64 = 28;
+
+async fn connect(cluster: &Cluster, node: usize, user: &str) -> Connection {
+    ConnectOptions::new()
+        .user_and_password(user, "x")
+        .retain_servers_order()
+        .connect(cluster.urls(node))
+        .await
+        .unwrap()
+}
+
+async fn serve(nats: Connection, strings: &Strings) -> Running {
+    let server = Server::new(nats)
+        .add_service(PuppetServer::new(strings.clone()))
+        .add_service(StreamsServer::new(Flows::default()));
+    server.start().await.unwrap()
+}
+
+fn server_name(nats: &Connection) -> String {
+    nats.server_info().unwrap().server_name
+}
+
+/// Callers that never stop.
+async fn short_calls(
+    client: PuppetClient,
+    streams: StreamsClient,
+    size: usize,
+    over: Arc<AtomicBool>,
+) -> (usize, Vec<Status>) {
+    let mut callers = JoinSet::new();
+    for i in 0..8_u64 {
+        let (client, over) = (client.clone(), Arc::clone(&over));
+        callers.spawn(async move {
+            let (mut good, mut bad) = (0, Vec::new());
+            while !over.load(Ordering::Relaxed) {
+                let outcome = match i % 2 {
+                    0 => {
+                        client
+                            .echo(Blob {
+                                data: vec![7; size],
+                            })
+                            .timeout(Duration::from_secs(10))
+                            .await
+                    }
+                    _ => {
+                        let call = client.sleep(SleepRequest { millis: i });
+                        call.timeout(Duration::from_secs(10)).await
+                    }
+                };
+                match outcome {
+                    Ok(_) => good += 1,
+                    Err(status) => bad.push(status),
+                }
+            }
+            (good, bad)
+        });
+    }
+    for _ in 0..2 {
+        let (streams, over) = (streams.clone(), Arc::clone(&over));
+        callers.spawn(async move {
+            let (mut good, mut bad) = (0, Vec::new());
+            while !over.load(Ordering::Relaxed) {
+                let request = CountRequest {
+                    to: 100,
+                    ..CountRequest::default()
+                };
+                let call = streams.count(request).timeout(Duration::from_secs(10));
+                let total = async { Total::of(call.await?).await };
+                match total.await {
+                    Ok(total) => {
+                        assert_eq!(total.count, 100);
+                        good += 1;
+                    }
+                    Err(status) => bad.push(status),
+                }
+            }
+            (good, bad)
+        });
+    }
+    let (mut all_good, mut all_bad) = (0, Vec::new());
+    for (good, bad) in callers.join_all().await {
+        all_good += good;
+        all_bad.extend(bad);
+    }
+    (all_good, all_bad)
+}
+
+/// Waits until all connections are at other servers than this one.
+async fn moved(connections: &[Connection], leaving: &str) {
+    for nats in connections {
+        let is_elsewhere = || async {
+            let is_connected = nats.state().borrow().is_connected();
+            (is_connected && server_name(nats) != leaving)
+                .then_some(())
+                .ok_or("it has not moved")
+        };
+        eventually(LIMIT, is_elsewhere).await;
+    }
+}
+
+/// What happens while calls are under way.
+#[derive(Clone, Copy, Default)]
+struct Plan {
+    is_multiplexed: bool,
+    /// The node that everything has moved to leaves, too.
+    leaves_again: bool,
+    /// The first instance stops while its connection moves, with its server.
+    stops_first: bool,
+    /// Bytes of every other short call and of its answer.
+    size: usize,
+}
+
+/// With these instances, each at a node, and a caller at the node that leaves.
+async fn nothing_is_lost(instances: &[usize], plan: Plan) {
+    let cluster = Cluster::start_with(3, LAME_DUCK).await.unwrap();
+    let strings = Strings::default();
+    let mut serving = Vec::new();
+    for node in instances {
+        let nats = connect(&cluster, *node, "service").await;
+        serving.push((nats.clone(), serve(nats, &strings).await));
+    }
+    let nats = connect(&cluster, 0, "client").await;
+    let channel = match plan.is_multiplexed {
+        true => Channel::new(&nats).multiplexed(),
+        false => Channel::new(&nats),
+    };
+    let client = PuppetClient::new(channel.clone());
+    let streams = StreamsClient::new(channel);
+    client.wait_ready(LIMIT).await.unwrap();
+
+    let over = Arc::new(AtomicBool::new(false));
+    let load = short_calls(client.clone(), streams, plan.size, Arc::clone(&over));
+    let load = tokio::spawn(load);
+    let began = Instant::now();
+    let mut long = JoinSet::new();
+    for i in 0..LONG_CALLS {
+        let call = client.sleep(SleepRequest {
+            millis: 500 + i * 250,
+        });
+        long.spawn(call.timeout(LIMIT).into_future());
+    }
+    sleep(Duration::from_millis(500)).await;
+    let mut moving: Vec<_> = serving.iter().map(|(nats, _)| nats.clone()).collect();
+    moving.push(nats.clone());
+    let leaving = server_name(&nats);
+    cluster.lame_duck(0).unwrap();
+    if plan.stops_first {
+        // The move begins by chance, within half a second, so that this meets any part of it.
+        sleep(Duration::from_millis(700)).await;
+        let (nats, running) = serving.remove(0);
+        running.stop();
+        running.join().await.unwrap();
+        moving.remove(0);
+        drop(nats);
+    }
+    moved(&moving, &leaving).await;
+    if plan.leaves_again {
+        let leaving = server_name(&nats);
+        cluster.lame_duck(1).unwrap();
+        moved(&moving, &leaving).await;
+    }
+    let lost: Vec<_> = long
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    // Past the moment when the server closes what is left.
+    sleep(Duration::from_secs(6).saturating_sub(began.elapsed())).await;
+    over.store(true, Ordering::Relaxed);
+    let (good, bad) = timeout(LIMIT, load).await.expect("a call hangs").unwrap();
+    assert!(good > 200, "{good} short calls");
+    assert!(
+        bad.is_empty() && lost.is_empty(),
+        "{} of {good} short calls lost: {:?}; {} of {LONG_CALLS} long ones: {:?}",
+        bad.len(),
+        bad.first(),
+        lost.len(),
+        lost.first(),
+    );
+    // And new instances are found.
+    let another = serve(connect(&cluster, 1, "service").await, &strings).await;
+    client.echo(Blob::default()).await.unwrap();
+    drop(another);
+    // Round trips that a slow machine does not answer soon try a way that may be denied.
+    let mut violations = cluster.logged("Violation");
+    violations.retain(|line| !line.contains(".fence.") && !line.contains(".moved."));
+    assert_eq!(violations, [""; 0]);
+}
+
+fn sessions() -> Plan {
+    Plan {
+        is_multiplexed: true,
+        ..Plan::default()
+    }
+}
+
+/// The instance moves too: there is no other to take its place meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn base_mode_with_one_instance() {
+    nothing_is_lost(&[0], Plan::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn base_mode_with_instances_everywhere() {
+    nothing_is_lost(&[0, 1, 2], Plan::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_with_one_instance() {
+    nothing_is_lost(&[0], sessions()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_with_instances_everywhere() {
+    nothing_is_lost(&[0, 1, 2], sessions()).await;
+}
+
+/// What is in the buffers of the connections when they move is much.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_calls() {
+    let plan = Plan {
+        size: 300_000,
+        ..Plan::default()
+    };
+    nothing_is_lost(&[0], plan).await;
+}
+
+/// As in an upgrade of a cluster, one server after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_server_leaves_too() {
+    let plan = Plan {
+        leaves_again: true,
+        ..Plan::default()
+    };
+    nothing_is_lost(&[0], plan).await;
+}
+
+/// Requests on both of its connections are answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_stops_while_it_moves() {
+    let plan = Plan {
+        stops_first: true,
+        ..Plan::default()
+    };
+    nothing_is_lost(&[0, 0], plan).await;
+}

@@ -1,0 +1,246 @@
+//! Connections that are away for longer than a session lasts: calls that begin once they are back do well,
+//! of every kind and soon, and streams that the other side has given up end then.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use nmfw::{Channel, Code, ConnectOptions, Connection, Server, Status, server::Running};
+use nmfw_tests::{
+    Proxy, TestBroker, eventually, on_both_brokers,
+    streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer, Total, items},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Longer than anything takes.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How soon calls and ends come once a connection is back: a second, and as much for a machine that has
+/// much to do.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Streams that are open when a connection goes.
+const OPEN: u64 = 4;
+
+/// Comes back fast.
+fn options() -> ConnectOptions {
+    ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
+}
+
+async fn serve(nats: Connection, flows: &Flows) -> Running {
+    let server = Server::new(nats).add_service(StreamsServer::new(flows.clone()));
+    server.start().await.unwrap()
+}
+
+/// With calls in base mode where they can be, and with all calls in sessions.
+fn clients(nats: &Connection) -> [(&'static str, StreamsClient); 2] {
+    [
+        ("base mode", StreamsClient::new(Channel::new(nats))),
+        (
+            "sessions",
+            StreamsClient::new(Channel::new(nats).multiplexed()),
+        ),
+    ]
+}
+
+fn call(
+    client: &StreamsClient,
+    kind: usize,
+) -> (&'static str, BoxFuture<'static, Result<(), Status>>) {
+    let client = client.clone();
+    let (name, call): (_, BoxFuture<'static, Result<(), Status>>) = match kind {
+        0 => (
+            "Echo",
+            async move { client.echo(Item::default()).await.map(drop) }.boxed(),
+        ),
+        1 => (
+            "Count",
+            async move {
+                let to = 3;
+                let request = CountRequest {
+                    to,
+                    ..CountRequest::default()
+                };
+                let total = Total::of(client.count(request).await?).await?;
+                assert_eq!(total.count, to);
+                Ok(())
+            }
+            .boxed(),
+        ),
+        2 => (
+            "Sum",
+            async move { client.sum(items(0, 3, 9)).await.map(drop) }.boxed(),
+        ),
+        _ => (
+            "Chat",
+            async move {
+                let total = Total::of(client.chat(items(0, 3, 9)).await?).await?;
+                assert_eq!(total.count, 3);
+                Ok(())
+            }
+            .boxed(),
+        ),
+    };
+    (name, call)
+}
+
+/// Begins calls of every kind, one after the other and more and more seldom, and waits for all.
+async fn all_kinds_do_well(clients: &[(&'static str, StreamsClient)]) {
+    let mut calls = JoinSet::new();
+    let begin = Instant::now();
+    for pause in [0, 1, 2, 5, 10, 30, 100, 300, 700] {
+        sleep(Duration::from_millis(pause)).await;
+        for (way, client) in clients {
+            for kind in 0..4 {
+                let (name, call) = call(client, kind);
+                let (way, at) = (*way, begin.elapsed());
+                calls.spawn(async move {
+                    let begin = Instant::now();
+                    let outcome = timeout(LIMIT, call).await;
+                    (
+                        format!("{name} by {way} after {at:?}"),
+                        outcome,
+                        begin.elapsed(),
+                    )
+                });
+            }
+        }
+    }
+    let mut bad = Vec::new();
+    while let Some(call) = calls.join_next().await {
+        let (what, outcome, took) = call.unwrap();
+        if !matches!(outcome, Ok(Ok(()))) || took > SOON {
+            bad.push(format!("{what}: {outcome:?} in {took:?}"));
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// Streams that go on until one side gives them up: silent ones, and one that talks, by which the service
+/// finds out soon that its client is away.
+async fn open_streams(client: &StreamsClient, flows: &Flows) -> JoinSet<(Status, Instant)> {
+    let mut open = JoinSet::new();
+    let before = flows.started();
+    let silent = || items(0, 3, 9).chain(stream::pending());
+    let hang = CountRequest {
+        to: 3,
+        hang: true,
+        ..CountRequest::default()
+    };
+    let talk = CountRequest {
+        to: u64::MAX,
+        pause_micros: 5000,
+        ..CountRequest::default()
+    };
+    for request in [hang, talk] {
+        let count = client.count(request);
+        open.spawn(async move {
+            let end = async { Total::of(count.await?).await };
+            (end.await.unwrap_err(), Instant::now())
+        });
+    }
+    let (sum, chat) = (client.sum(silent()), client.chat(silent()));
+    open.spawn(async move { (sum.await.unwrap_err(), Instant::now()) });
+    open.spawn(async move {
+        let end = async { Total::of(chat.await?).await };
+        (end.await.unwrap_err(), Instant::now())
+    });
+    eventually(LIMIT, || async { flows.started() == before + OPEN }).await;
+    open
+}
+
+async fn back(nats: &Connection, epoch: u64) {
+    let mut state = nats.state();
+    let back = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
+    timeout(LIMIT, back).await.unwrap().unwrap();
+}
+
+fn epoch(nats: &Connection) -> u64 {
+    nats.state().borrow().epoch
+}
+
+async fn client_away(broker: TestBroker, away: Duration) {
+    let proxy = Proxy::start(broker.port()).await.unwrap();
+    let flows = Flows::default();
+    let _running = serve(nmfw::connect(broker.url()).await.unwrap(), &flows).await;
+    let nats = options().connect(proxy.url()).await.unwrap();
+    let clients = clients(&nats);
+    all_kinds_do_well(&clients).await;
+    let mut open = open_streams(&clients[1].1, &flows).await;
+    let dropped = flows.dropped();
+
+    let before = epoch(&nats);
+    proxy.down();
+    sleep(away).await;
+    let is_given_up = flows.dropped() > dropped;
+    proxy.up();
+    back(&nats, before).await;
+    let begin = Instant::now();
+    all_kinds_do_well(&clients).await;
+
+    // The service gives a client up that has no subscription for ten seconds.
+    assert_eq!(is_given_up, away > Duration::from_secs(11));
+    if is_given_up {
+        for _ in 0..OPEN {
+            let ended = timeout(SOON, open.join_next())
+                .await
+                .expect("a stream hangs");
+            let (status, at) = ended.unwrap().unwrap();
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            assert!(!status.is_not_started(), "{status}");
+            assert!(at - begin < SOON, "took {:?}", at - begin);
+        }
+    } else {
+        assert!(open.try_join_next().is_none(), "a stream has ended");
+        assert_eq!(flows.dropped(), dropped);
+    }
+}
+
+async fn service_away(broker: TestBroker, away: Duration) {
+    let proxy = Proxy::start(broker.port()).await.unwrap();
+    let flows = Flows::default();
+    let service = options().connect(proxy.url()).await.unwrap();
+    let _running = serve(service.clone(), &flows).await;
+    let nats = nmfw::connect(broker.url()).await.unwrap();
+    let clients = clients(&nats);
+    all_kinds_do_well(&clients).await;
+    let mut open = open_streams(&clients[1].1, &flows).await;
+    let dropped = flows.dropped();
+
+    let before = epoch(&service);
+    proxy.down();
+    // The client gives the service up, and knows nothing of the session from then on.
+    while open.join_next().await.is_some() {}
+    sleep(away).await;
+    assert_eq!(
+        flows.dropped(),
+        dropped,
+        "the service learns of it while it is away"
+    );
+    proxy.up();
+    back(&service, before).await;
+    // What it subscribes to has to be there first.
+    service.client().flush().await.unwrap();
+    all_kinds_do_well(&clients).await;
+    eventually(SOON, || async { flows.dropped() == dropped + OPEN }).await;
+}
+
+on_both_brokers! {
+    async fn a_client_that_is_away_for_a_moment_loses_nothing(broker: TestBroker) {
+        client_away(broker, Duration::from_secs(1)).await;
+    }
+
+    async fn a_client_that_is_away_for_long_is_told(broker: TestBroker) {
+        client_away(broker, Duration::from_secs(12)).await;
+    }
+
+    async fn a_client_that_is_away_for_longer_is_told(broker: TestBroker) {
+        client_away(broker, Duration::from_secs(24)).await;
+    }
+
+    async fn a_service_that_is_away_for_long_is_told(broker: TestBroker) {
+        service_away(broker, Duration::from_millis(500)).await;
+    }
+}

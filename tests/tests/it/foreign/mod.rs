@@ -1,0 +1,7 @@
+//! Clients, services and tools in other languages.
+
+mod clients;
+mod go_nmfw;
+mod go_nmfw_wire;
+mod prometheus;
+mod services;

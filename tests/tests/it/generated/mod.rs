@@ -1,0 +1,8 @@
+//! Generated code, compiled and called.
+
+mod builder_options;
+mod compile;
+mod golden;
+mod include_errors;
+mod includes;
+mod protoc;

@@ -1,0 +1,4 @@
+//! The harness itself.
+
+mod brokers;
+mod proxy;

@@ -1,0 +1,132 @@
+//! More headers than anybody needs, and more messages than a subscription holds: the peer that sends them
+//! gets an error for each or loses them, and all others are served.
+
+use std::{fmt::Write as _, time::Duration};
+
+use futures_util::StreamExt;
+use nmfw::{Channel, Code, ConnectOptions, ConnectionEvent, Server};
+use nmfw_tests::{
+    TestBroker, eventually,
+    foreign_peer::{RawPeer, bytes, status_of, subject},
+    on_both_brokers,
+    puppet::{self, Blob, PuppetServer, SleepRequest, Strings},
+    round_trip,
+    stream_load::StreamLoad,
+    streams::{Flows, StreamsClient, StreamsServer},
+};
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// So many headers, of so many bytes each.
+fn headers(count: usize, value: usize) -> Vec<u8> {
+    let mut headers = "NATS/1.0\r\n".to_owned();
+    for n in 0..count {
+        write!(headers, "n{n}:{}\r\n", "v".repeat(value)).unwrap();
+    }
+    headers.push_str("\r\n");
+    headers.into_bytes()
+}
+
+/// What is too much, and what is said of it.
+fn floods() -> Vec<(Vec<u8>, &'static str)> {
+    let opening = |headers: Vec<u8>| [b"NATS/1.0\r\nNmfw-Session:1\r\n", &headers[10..]].concat();
+    vec![
+        (headers(50_000, 1), "50000 headers"),
+        (headers(513, 1), "513 headers"),
+        (headers(1, 200_000), "1 headers of 2000"),
+        (headers(100, 5_000), "100 headers of"),
+        (opening(headers(50_000, 1)), "50001 headers"),
+        // These are read, and then are too much for metadata.
+        (headers(512, 1), "256 at most"),
+    ]
+}
+
+on_both_brokers! {
+    async fn a_request_with_a_flood_of_headers_is_refused(broker: TestBroker) {
+        let strings = Strings::default();
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let server = Server::new(nats.clone()).add_service(PuppetServer::new(strings.clone()));
+        let running = server.start().await.unwrap();
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let plain = async_nats::connect(broker.url()).await.unwrap();
+        let mut replies = plain.subscribe("replies").await.unwrap();
+        round_trip(&plain, LIMIT).await.unwrap();
+        let mut peer = RawPeer::connect(broker.port()).await.unwrap();
+        for (headers, text) in floods() {
+            peer.publish(&subject("Echo"), "replies", &headers, b"").await.unwrap();
+            let reply = timeout(LIMIT, replies.next()).await.unwrap().unwrap();
+            assert_eq!(status_of(&reply).0, "3", "{text}");
+            assert!(status_of(&reply).1.contains(text), "{text}: {:?}", status_of(&reply));
+            client.echo(Blob::default()).timeout(LIMIT).await.unwrap();
+        }
+        assert_eq!(strings.started(), floods().len() as u64, "a flood has reached the handler");
+        assert_eq!(nats.state().borrow().epoch, 1, "the connection broke");
+        running.stop();
+        running.join().await.unwrap();
+    }
+
+    async fn a_reply_with_a_flood_of_headers_is_an_error(broker: TestBroker) {
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let impostor = async_nats::connect(broker.url()).await.unwrap();
+        let mut requests = impostor.subscribe(subject("Echo")).await.unwrap();
+        round_trip(&impostor, LIMIT).await.unwrap();
+        let mut peer = RawPeer::connect(broker.port()).await.unwrap();
+        for (headers, text) in floods() {
+            let call = tokio::spawn(client.echo(Blob::default()).timeout(LIMIT).into_future());
+            let request = timeout(LIMIT, requests.next()).await.unwrap().unwrap();
+            peer.publish(&request.reply.unwrap(), "", &headers, b"").await.unwrap();
+            let outcome = timeout(LIMIT, call).await.unwrap().unwrap();
+            if text == "256 at most" {
+                outcome.unwrap();
+                continue;
+            }
+            let status = outcome.unwrap_err();
+            assert_eq!(status.code(), Code::Internal, "{text}: {status}");
+            assert!(status.message().contains(text), "{text}: {status}");
+        }
+    }
+
+    /// Sessions, other methods and discovery have subscriptions of their own.
+    async fn a_flooded_method_holds_up_nothing_else(broker: TestBroker) {
+        let (strings, flows) = (Strings::default(), Flows::default());
+        let options = ConnectOptions::new().subscription_capacity(512);
+        let nats = options.connect(broker.url()).await.unwrap();
+        let mut events = nats.subscribe_events();
+        let server = Server::new(nats.clone())
+            .add_service(PuppetServer::new(strings.clone()))
+            .add_service(StreamsServer::new(flows.clone()));
+        let running = server.start().await.unwrap();
+        let other = nmfw::connect(broker.url()).await.unwrap();
+        let mut load = StreamLoad::start(&StreamsClient::new(Channel::new(other).multiplexed()), 1);
+        load.goes_on(LIMIT).await;
+        let client = puppet::client(&broker.url()).await.unwrap();
+        let mut peer = RawPeer::connect(broker.port()).await.unwrap();
+
+        let request = format!("PUB {} flooded 0\r\n\r\n", subject("Echo")).repeat(20_000);
+        let flood = async {
+            let is_slow = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SlowConsumer { .. });
+            while !events.try_recv().is_ok_and(|event| is_slow(&event)) {
+                peer.send(request.as_bytes()).await.unwrap();
+                peer.round_trip().await.unwrap();
+            }
+        };
+        let calls = async {
+            loop {
+                client.sleep(SleepRequest { millis: 1 }).timeout(LIMIT).await.unwrap();
+            }
+        };
+        tokio::select! {
+            slow = timeout(LIMIT, flood) => slow.unwrap(),
+            () = calls => {}
+        }
+        load.goes_on(LIMIT).await;
+        load.finish(LIMIT).await;
+        // The flooded method itself has room again.
+        let echo = || client.echo(Blob { data: bytes(&SleepRequest { millis: 7 }) }).into_future();
+        eventually(LIMIT, echo).await;
+        assert_eq!(nats.state().borrow().epoch, 1, "the connection broke");
+        running.stop();
+        running.join().await.unwrap();
+    }
+}

@@ -1,0 +1,8 @@
+//! Peers that keep to no rules.
+
+mod clients;
+mod header_floods;
+mod inboxes;
+mod packets;
+mod peers;
+mod services;

@@ -1,0 +1,4 @@
+//! Servers and programs from start to stop.
+
+mod runner;
+mod server;

@@ -1,0 +1,4 @@
+//! Sessions and the pool of them.
+
+mod multiplexed;
+mod pool;

@@ -1,0 +1,304 @@
+//! Streams of every kind, over NATS and in the same process: what users do with them every day.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nmfw::{Channel, Code, Context, Server, Status, Streaming};
+use nmfw_tests::{
+    TestBroker, eventually, on_both_brokers,
+    streams::{
+        self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item, items,
+    },
+};
+use tokio::{sync::mpsc, time::timeout};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn up_to(to: u64) -> CountRequest {
+    CountRequest {
+        to,
+        ..CountRequest::default()
+    }
+}
+
+fn numbers(items: &[Item]) -> Vec<u64> {
+    items.iter().map(|item| item.number).collect()
+}
+
+/// What holds for every client: those over NATS and the local one.
+async fn every_kind(client: &StreamsClient) {
+    // Server streaming: messages, metadata ahead, trailers behind.
+    let mut count = client.count(up_to(5)).await.unwrap();
+    assert_eq!(count.metadata().get("counts-to"), Some("5"));
+    assert!(count.trailers().is_empty());
+    let mut all = Vec::new();
+    while let Some(item) = count.message().await.unwrap() {
+        all.push(item);
+    }
+    assert_eq!(numbers(&all), [0, 1, 2, 3, 4]);
+    assert_eq!(count.trailers().get("counted"), Some("5"));
+    assert!(count.message().await.unwrap().is_none());
+
+    // Client streaming.
+    let mut expected = Total::default();
+    for number in 1..=1000 {
+        expected.add(&item(number, 10));
+    }
+    let call = client.sum(items(1, 1001, 10));
+    let (total, metadata) = call.with_metadata().await.unwrap();
+    assert_eq!(total, expected);
+    assert_eq!(metadata.get("summed"), Some("1000"));
+
+    // Both ways, in turns: each question waits for the answer before.
+    let (questions, receiver) = mpsc::channel(1);
+    let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    for number in 0..20 {
+        questions.send(item(number, 3)).await.unwrap();
+        let answer = chat.message().await.unwrap().unwrap();
+        assert_eq!(answer, item(number, 3));
+    }
+    // Half-close.
+    drop(questions);
+    assert!(chat.message().await.unwrap().is_none());
+    assert_eq!(chat.trailers().get("echoed"), Some("20"));
+
+    // No message at all, either way.
+    let nothing = client.count(up_to(0)).await.unwrap();
+    assert_eq!(nothing.try_collect::<Vec<_>>().await.unwrap(), []);
+    assert_eq!(
+        client.sum(stream::empty::<Item>()).await.unwrap(),
+        Total::default()
+    );
+    let nothing = client.chat(stream::empty::<Item>()).await.unwrap();
+    assert_eq!(nothing.try_collect::<Vec<_>>().await.unwrap(), []);
+}
+
+async fn errors(client: &StreamsClient) {
+    // Before the first message.
+    let request = CountRequest {
+        from: 1,
+        ..CountRequest::default()
+    };
+    let status = client.count(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "it counts up only");
+    assert_eq!(status.metadata().get("counts-to"), Some("0"));
+
+    // Behind messages, which all come.
+    let request = CountRequest {
+        fail_at: Some(300),
+        ..up_to(1000)
+    };
+    let mut count = client.count(request).await.unwrap();
+    for number in 0..300 {
+        let item = count.message().await.unwrap().unwrap();
+        assert_eq!(item.number, number);
+    }
+    let status = count.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::DataLoss);
+    assert_eq!(status.metadata().get("failed-at"), Some("300"));
+    assert!(
+        count.message().await.unwrap().is_none(),
+        "the error is the end"
+    );
+
+    let request = CountRequest {
+        panic_at: Some(2),
+        ..up_to(3)
+    };
+    let mut count = client.count(request).await.unwrap();
+    assert!(count.message().await.unwrap().is_some());
+    assert!(count.message().await.unwrap().is_some());
+    let status = count.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert!(!status.message().contains("told"), "{status}");
+
+    // A caller's own error gives the call up, and is what comes of it.
+    let broken = stream::iter([Ok(item(1, 0)), Err(Status::data_loss("no more paper"))]);
+    let status = client.sum(broken).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::DataLoss, "no more paper")
+    );
+}
+
+async fn early_answers(client: &StreamsClient) {
+    // The handler has enough, while the caller would go on for ever.
+    let endless = stream::iter(0..).map(|number| item(number, 100));
+    let call = client.sum(endless).header("stop-after", "1000");
+    assert_eq!(
+        timeout(LIMIT, call.into_future())
+            .await
+            .unwrap()
+            .unwrap()
+            .count,
+        1000
+    );
+
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send(item(7, 0)).await.unwrap();
+    let chat = client
+        .chat(Streaming::from(receiver))
+        .header("stop-after", "1");
+    let answers: Vec<_> = chat.await.unwrap().try_collect().await.unwrap();
+    assert_eq!(numbers(&answers), [7]);
+    // Nobody takes any more: the caller's stream is dropped.
+    timeout(LIMIT, sender.closed()).await.unwrap();
+}
+
+async fn deadlines(client: &StreamsClient, flows: &Flows) {
+    let before = flows.dropped();
+    let request = CountRequest {
+        hang: true,
+        ..up_to(3)
+    };
+    let call = client.count(request).timeout(Duration::from_millis(200));
+    let begin = Instant::now();
+    let mut count = call.await.unwrap();
+    for number in 0..3 {
+        assert_eq!(count.message().await.unwrap().unwrap().number, number);
+    }
+    let status = count.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(begin.elapsed() >= Duration::from_millis(190));
+    eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
+
+    // While the caller says nothing.
+    let silent = stream::pending::<Item>();
+    let call = client.sum(silent).timeout(Duration::from_millis(50));
+    assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
+    eventually(LIMIT, || async { flows.dropped() == before + 2 }).await;
+}
+
+async fn drops(client: &StreamsClient, flows: &Flows) {
+    let (started, before) = (flows.started(), flows.dropped());
+    let request = CountRequest {
+        hang: true,
+        ..up_to(1)
+    };
+    let mut count = client.count(request).await.unwrap();
+    assert!(count.message().await.unwrap().is_some());
+    drop(count);
+    eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
+
+    let (sender, receiver) = mpsc::channel::<Item>(1);
+    let call = tokio::spawn(client.sum(Streaming::from(receiver)).into_future());
+    eventually(LIMIT, || async { flows.started() == started + 2 }).await;
+    call.abort();
+    eventually(LIMIT, || async { flows.dropped() == before + 2 }).await;
+    timeout(LIMIT, sender.closed()).await.unwrap();
+
+    let (sender, receiver) = mpsc::channel::<Item>(1);
+    let chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    drop(chat);
+    eventually(LIMIT, || async { flows.dropped() == before + 3 }).await;
+    timeout(LIMIT, sender.closed()).await.unwrap();
+}
+
+/// Code written against the trait does not know what it calls.
+async fn through_the_trait(service: &impl Streams) {
+    let ctx = Context::default();
+    let count = service.count(ctx.clone(), up_to(4)).await.unwrap();
+    let all: Vec<_> = count.try_collect().await.unwrap();
+    assert_eq!(numbers(&all), [0, 1, 2, 3]);
+    let requests = Streaming::from(vec![item(1, 0), item(2, 0)]);
+    assert_eq!(service.sum(ctx.clone(), requests).await.unwrap().sum, 3);
+    let requests = Streaming::from(vec![item(1, 0), item(2, 0)]);
+    let chat = service.chat(ctx, requests).await.unwrap();
+    assert_eq!(chat.try_collect::<Vec<_>>().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn in_the_same_process() {
+    let flows = Flows::default();
+    let client = StreamsClient::local(flows.clone());
+    every_kind(&client).await;
+    errors(&client).await;
+    early_answers(&client).await;
+    deadlines(&client, &flows).await;
+    drops(&client, &flows).await;
+    through_the_trait(&client).await;
+    through_the_trait(&flows).await;
+}
+
+on_both_brokers! {
+    async fn streams_of_every_kind(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        every_kind(&client).await;
+        through_the_trait(&client).await;
+    }
+
+    async fn errors_and_early_answers(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        errors(&client).await;
+        early_answers(&client).await;
+    }
+
+    async fn deadlines_and_drops(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        deadlines(&client, &flows).await;
+        drops(&client, &flows).await;
+    }
+
+    /// One that is over the service's limit ends the call, and nothing else.
+    async fn requests_that_are_too_large(broker: TestBroker) {
+        let flows = Flows::default();
+        let nats = nmfw::connect(&broker.url()).await.unwrap();
+        let service = StreamsServer::new(flows.clone()).max_request_size(1000);
+        let _running = Server::new(nats).add_service(service.clone()).start().await.unwrap();
+        let over_nats = streams::client(&broker.url()).await.unwrap();
+        for client in [over_nats, StreamsClient::new(Channel::local(service))] {
+            let requests = stream::iter([item(1, 900), item(2, 1000), item(3, 900)]);
+            let status = client.sum(requests).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(status.message().contains("limit of 1000"), "{status}");
+            assert_eq!(client.sum(items(0, 3, 900)).await.unwrap().count, 3);
+        }
+    }
+
+    /// A stream that has no end ends well when its server stops, if it looks.
+    async fn a_stop_can_be_seen(broker: TestBroker) {
+        let flows = Flows::default();
+        let running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let client = streams::client(&broker.url()).await.unwrap();
+        let request = CountRequest {
+            hang: true,
+            ..up_to(2)
+        };
+        let call = client.count(request).header("until-stop", "1");
+        let mut count = call.await.unwrap();
+        assert!(count.message().await.unwrap().is_some());
+        running.stop();
+        assert!(count.message().await.unwrap().is_some());
+        assert!(count.message().await.unwrap().is_none());
+        let begin = Instant::now();
+        timeout(LIMIT, running.join()).await.unwrap().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(3), "it has waited for its grace");
+    }
+
+    /// Closing a connection tells the services what is not wanted any more.
+    async fn closed_connections(broker: TestBroker) {
+        let flows = Flows::default();
+        let _running = streams::serve(&broker.url(), &flows).await.unwrap();
+        let nats = nmfw::connect(&broker.url()).await.unwrap();
+        let client = StreamsClient::new(&nats);
+        let request = CountRequest {
+            hang: true,
+            ..up_to(1)
+        };
+        let mut count = client.count(request).await.unwrap();
+        assert!(count.message().await.unwrap().is_some());
+        let begin = Instant::now();
+        nats.close(LIMIT).await.unwrap();
+        assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
+        eventually(LIMIT, || async { flows.dropped() == 1 }).await;
+        // Else it takes as long as a client may take to come back.
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,6 @@
+//! Streams of messages.
+
+mod ends;
+mod kinds;
+mod liveness;
+mod sizes;
