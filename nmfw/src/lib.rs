@@ -50,8 +50,8 @@ pub use self::{
     client::Channel,
     error::{Error, ErrorKind},
     nats::connection::{
-        ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
-        IntoServers, connect, connect_context, connect_env,
+        ConnectOptions, Connection, ConnectionEvent, ConnectionEvents, ConnectionState,
+        ConnectionStatus, IntoServers, connect, connect_context, connect_env,
     },
     observe::metrics,
     server::Server,
