@@ -83,9 +83,7 @@ impl Running {
     ) -> Result<Self, Error> {
         let instances = services
             .into_iter()
-            .map(|service| {
-                Instance::new(service, Some(connection.clone()), lifecycle.clone()).map(Arc::new)
-            })
+            .map(|service| Instance::new(service, lifecycle.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         wait_for_connection(&connection).await?;
         // So that nobody calls an instance that is not ready, if that is known.
@@ -168,7 +166,7 @@ impl Running {
     /// what it knows by itself.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.lifecycle.health(self.connection.loss().as_deref())
+        self.lifecycle.health()
     }
 
     /// Tells the server to stop gracefully: see [`Server`](super::Server#how-a-server-stops). Does not
