@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId, type_name},
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     sync::Arc,
 };
@@ -21,7 +21,7 @@ use std::{
 pub struct Extensions {
     // Most calls have none, and most others one: no map then.
     first: Option<Value>,
-    others: Option<Box<HashMap<TypeId, Value>>>,
+    others: BTreeMap<TypeId, Value>,
 }
 
 #[derive(Clone)]
@@ -40,15 +40,13 @@ impl Extensions {
             value: Arc::new(value),
         };
         // A value that was inserted later than the first stays where it is.
-        let others = self.others.as_mut();
-        if let Some(other) = others.and_then(|others| others.get_mut(&value.id)) {
+        if let Some(other) = self.others.get_mut(&value.id) {
             *other = value;
             return;
         }
         match &mut self.first {
             Some(first) if first.id != value.id => {
-                let others = self.others.get_or_insert_default();
-                others.insert(value.id, value);
+                self.others.insert(value.id, value);
             }
             first => *first = Some(value),
         }
@@ -74,28 +72,26 @@ impl Extensions {
             self.first = None;
             return true;
         }
-        let others = self.others.as_mut();
-        others.is_some_and(|others| others.remove(&id).is_some())
+        self.others.remove(&id).is_some()
     }
 
     /// Returns whether there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_none() && self.others.as_ref().is_none_or(|others| others.is_empty())
+        self.first.is_none() && self.others.is_empty()
     }
 
     fn find(&self, id: TypeId) -> Option<&Value> {
         match &self.first {
             Some(first) if first.id == id => Some(first),
-            _ => self.others.as_ref()?.get(&id),
+            _ => self.others.get(&id),
         }
     }
 }
 
 impl fmt::Debug for Extensions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let others = self.others.iter().flat_map(|others| others.values());
-        let values = self.first.iter().chain(others);
+        let values = self.first.iter().chain(self.others.values());
         f.debug_set()
             .entries(values.map(|value| value.name))
             .finish()

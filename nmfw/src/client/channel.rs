@@ -3,24 +3,21 @@
 use std::{
     any::Any,
     fmt, mem,
-    panic::AssertUnwindSafe,
     sync::Arc,
     task::{self, Poll},
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
-use prost::Message;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
 use tower::service_fn;
 use tracing::Instrument;
 
-use super::{Call, Requests};
 use crate::{
-    Context, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
+    Context, Deadline, Metadata, Method, ServiceSpec, Status,
     call::{
         address,
-        body::{Body, Messages, encode::encode, encode_to_share},
+        body::Body,
         per_method::PerMethod,
         request::Request,
         response::Response,
@@ -172,67 +169,12 @@ impl Channel {
         }
     }
 
-    /// Begins a unary call. Generated clients call it.
-    #[doc(hidden)]
-    pub fn unary<Q: Message, R>(&self, method: Method, request: Q) -> Call<R> {
-        self.with_one(method, &request)
-    }
-
-    /// Begins a call with a stream of answers. Generated clients call it.
-    #[doc(hidden)]
-    pub fn server_streaming<Q, R>(&self, method: Method, request: Q) -> Call<Streaming<R>>
-    where
-        Q: Message,
-    {
-        self.with_one(method, &request)
-    }
-
-    /// Begins a call with a stream of requests. Generated clients call it.
-    #[doc(hidden)]
-    pub fn client_streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<R>
-    where
-        Q: Message + 'static,
-    {
-        self.with_many(method, requests)
-    }
-
-    /// Begins a call with streams both ways. Generated clients call it.
-    #[doc(hidden)]
-    pub fn streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<Streaming<R>>
-    where
-        Q: Message + 'static,
-    {
-        self.with_many(method, requests)
-    }
-
-    fn with_one<A>(&self, method: Method, request: &impl Message) -> Call<A> {
-        Call::new(self.clone(), method, encode_to_share(request).into())
-    }
-
-    fn with_many<Q, A>(&self, method: Method, requests: impl Requests<Q>) -> Call<A>
-    where
-        Q: Message + 'static,
-    {
-        let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
-        let encoded = encoded.map(move |requests| match requests {
-            // The mark is of another call, and would have this one repeated.
-            Ok(requests) => requests.map_err(|status: Status| {
-                let whose = format_args!("the stream of requests to {method}");
-                status.started().returned_by(whose)
-            }),
-            // Nobody else sees it: they are sent by a task.
-            Err(_) => Err(Status::internal("the stream of requests panicked")),
-        });
-        let body = Body::Messages(Messages::new(encoded));
-        Call::new(self.clone(), method, body)
-    }
-
-    /// Waits until an instance of the service answers in discovery. Generated clients call it.
+    /// Waits until an instance of the service answers in discovery. Generated clients have it as
+    /// `calc.wait_ready(timeout)`.
     ///
     /// # Errors
     /// `UNAVAILABLE` if none has after `timeout`; `PERMISSION_DENIED` if the NATS server does not
     /// let this connection ask.
-    #[doc(hidden)]
     pub async fn wait_ready(
         &self,
         service: &'static ServiceSpec,

@@ -2,6 +2,7 @@
 
 mod call;
 mod channel;
+pub(crate) mod generated;
 mod requests;
 
 pub use self::{

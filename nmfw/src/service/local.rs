@@ -54,7 +54,7 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
     let head = &mut *request.head;
     // What a client's layers leave for each other stays on their side of the wire.
     head.extensions = Extensions::default();
-    head.client_version = Some(SmolStr::new_static(method.service().semver()));
+    head.client_version = Some(SmolStr::new_static(method.service().version()));
     if head.deadline == Deadline::NONE
         && let Some(timeout) = endpoint.limits.timeout
     {

@@ -33,7 +33,6 @@ use crate::{
 #[must_use = "dropping it stops the server"]
 pub struct Running {
     services: Vec<ServedService>,
-    connection: Connection,
     lifecycle: Lifecycle,
     end: watch::Receiver<Option<Result<Ending, End>>>,
     #[cfg(feature = "prometheus")]
@@ -125,7 +124,6 @@ impl Running {
         });
         Ok(Self {
             services,
-            connection,
             lifecycle,
             end,
             #[cfg(feature = "prometheus")]

@@ -552,7 +552,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        let sent_version = version.as_deref().and_then(crate::nats::headers::client_version);
+        let sent_version = version.as_deref().and_then(crate::call::method::client_version);
         sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;
