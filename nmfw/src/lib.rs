@@ -9,34 +9,26 @@ pub mod cli;
 pub mod client;
 #[doc(hidden)]
 pub mod codegen;
-pub mod metrics;
 pub mod middleware;
 pub mod permissions;
+#[cfg(feature = "cli")]
+mod runner;
 pub mod server;
 
-mod base;
-mod body;
-mod chunks;
-mod connection;
-mod context;
-mod deadline;
-mod driver;
+mod call;
 mod error;
 mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod headers;
-mod metadata;
-mod reply_subject;
-mod session;
+mod layer;
+#[cfg(feature = "prometheus")]
+mod metrics_http;
+mod nats;
+mod observe;
+mod service;
 mod signal;
-mod spec;
-mod status;
-mod streaming;
-mod subject;
 mod token_bucket;
-mod trace;
 
 pub use async_nats;
 pub use futures_util::Stream;
@@ -46,21 +38,24 @@ pub use prost;
 pub use prost_types;
 
 pub use self::{
+    call::{
+        body::streaming::Streaming,
+        context::Context,
+        deadline::Deadline,
+        metadata::{Metadata, MetadataError, MetadataValue},
+        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
+        status::{Code, Status},
+        trace_context::{TraceContext, TraceContextError},
+    },
     client::Channel,
-    connection::{
+    error::{Error, ErrorKind},
+    nats::connection::{
         ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
         IntoServers, connect, connect_context, connect_env,
     },
-    context::Context,
-    deadline::Deadline,
-    error::{Error, ErrorKind},
-    metadata::{Metadata, MetadataError, MetadataValue},
+    observe::metrics,
     server::Server,
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
-    spec::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
-    status::{Code, Status},
-    streaming::Streaming,
-    trace::{TraceContext, TraceContextError},
 };
 
 /// What handlers return and calls give: a message or a [`Status`].

@@ -9,7 +9,7 @@ pub use nmfw_permissions::{
 use crate::{
     Error, ServiceSpec,
     error::ErrorKind,
-    server::{Handlers, Service},
+    service::{handler::Handlers, service::Service},
 };
 
 /// Of generated code: `&CALC_SPEC`. What a program sets besides when it runs is not in it.
@@ -51,7 +51,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::{MethodSpec, spec::tests::SPEC, subject};
+    use crate::{MethodSpec, call::method::tests::SPEC, nats::subject};
 
     static MIXED: ServiceSpec = ServiceSpec::new("mixed", "Mixed")
         .name("mixed")

@@ -9,10 +9,15 @@ use tokio::time::Instant;
 use super::Channel;
 use crate::{
     Context, Deadline, Metadata, Method, Status, Streaming,
-    body::Body,
-    middleware::{Request, Response},
-    streaming::{Encoded, Payload, Reader},
-    trace,
+    call::{
+        body::{
+            Body,
+            streaming::{Encoded, Payload, Reader},
+        },
+        request::Request,
+        response::Response,
+    },
+    observe::trace,
 };
 
 /// What a call gives: a message, or a [`Streaming`] of them.

@@ -7,15 +7,22 @@ use prost::Message;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{Call, Requests, Transport, nats::Nats, per_method::PerMethod, ready};
+use super::{Call, Requests, Transport};
 use crate::{
     Connection, Context, Metadata, Method, ServiceSpec, Status, Streaming,
-    body::{Body, Messages, encode_to_share},
-    chunks::encode,
-    metrics::{CallCount, CallMetrics},
-    middleware::{CallLayer, Layers, Request, Response},
-    server::Service,
-    trace::{CallSpan, Received},
+    call::{
+        body::{Body, Messages, encode::encode, encode_to_share},
+        per_method::PerMethod,
+        request::Request,
+        response::Response,
+    },
+    layer::{CallLayer, Layers},
+    nats::{client::Nats, ready},
+    observe::{
+        metrics::{CallCount, CallMetrics},
+        trace::{CallSpan, Received},
+    },
+    service::service::Service,
 };
 
 /// The way to a service: a connection, or a service in the same process, with settings for all
@@ -125,7 +132,7 @@ impl Channel {
     /// another one than the `.proto` says: see [`Service::subject`].
     pub fn subject(self, subject: impl Into<String>) -> Self {
         let subject = subject.into();
-        if let Err(why) = crate::subject::check_subject(&subject) {
+        if let Err(why) = crate::nats::subject::check_subject(&subject) {
             let status =
                 Status::invalid_argument(format!("the subject {subject:?} cannot be used: {why}"))
                     .not_started();
@@ -289,7 +296,7 @@ impl Channel {
             "{}. It came as the reply to {}: does another service answer there, or one of another \
              .proto?",
             status.message(),
-            crate::subject::method(base, method.name())
+            crate::nats::subject::method(base, method.name())
         );
         status.with_message(text)
     }

@@ -11,9 +11,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     Deadline, Status,
-    body::{Body, Messages},
-    middleware::{Extensions, Request, Response},
-    server::{Endpoint, Instance},
+    call::{
+        body::{Body, Messages},
+        extensions::Extensions,
+        request::Request,
+        response::Response,
+    },
+    service::instance::{Endpoint, Instance},
 };
 
 /// Makes a call, with what a wire would take along and no more.

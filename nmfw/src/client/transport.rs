@@ -5,11 +5,17 @@ use std::sync::Arc;
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::service_fn;
 
-use super::{local, nats::Nats};
+use super::local;
 use crate::{
     Method, Status,
-    middleware::{BoxService, Request, Response},
-    server::{Checks, Instance, Lifecycle, Service},
+    call::{request::Request, response::Response},
+    layer::BoxService,
+    nats::client::Nats,
+    service::{
+        health::Checks,
+        instance::{Instance, Lifecycle},
+        service::Service,
+    },
 };
 
 #[derive(Clone, Debug)]

@@ -7,14 +7,18 @@ use bytes::Bytes;
 
 use crate::{
     Code, Deadline, Metadata, Status, TraceContext,
-    base::{
-        reply::{decode, encode},
-        request::{Incoming, Outgoing},
+    call::{
+        metadata::MAX_VALUES,
+        method::{MethodSpec, ServiceSpec},
+        response::Response,
     },
-    headers,
-    metadata::MAX_VALUES,
-    middleware::Response,
-    spec::{MethodSpec, ServiceSpec},
+    nats::{
+        headers,
+        unary::{
+            reply::{decode, encode},
+            request::{Incoming, Outgoing},
+        },
+    },
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
@@ -164,7 +168,7 @@ pub fn reply(bytes: &[u8]) {
     }
     for max_payload in [128, 256, 1024] {
         let (headers, body, _) = encode(read(), max_payload);
-        let size = crate::base::size(headers.as_ref(), &body);
+        let size = crate::nats::unary::size(headers.as_ref(), &body);
         assert!(size <= max_payload, "{size} of {max_payload} bytes");
     }
 }

@@ -4,7 +4,7 @@ use async_nats::Message;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::client::ready::serves;
+use crate::nats::ready::serves;
 
 /// What a client that waits for a service reads of INFO: it takes a service for ready only if the answer names a
 /// subject below that of the service.

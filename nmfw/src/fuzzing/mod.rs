@@ -19,7 +19,7 @@ pub use self::{
     discovery::discovery,
     subjects::subject,
 };
-pub use crate::{
+pub use crate::nats::{
     connection::fuzz::{context, servers},
-    session::fuzz::{decoder, honest, hostile},
+    session::protocol::fuzz::{decoder, honest, hostile},
 };

@@ -1,6 +1,6 @@
 //! Any bytes as a subject that a peer names.
 
-use crate::reply_subject::{check, check_session};
+use crate::nats::reply_subject::{check, check_session};
 
 /// The subject of a peer's inbox or session. What is admitted is one subject to publish to, in one line of the
 /// NATS protocol, and no service's.

@@ -1,38 +1,38 @@
 //! The targets without a fuzzer: see [`run`].
 
-use crate::session::fuzz::tests::run;
+use crate::nats::session::protocol::fuzz::tests::run;
 
 #[test]
 fn requests_for_a_while() {
-    run("request", super::request);
+    run("request", crate::fuzzing::request);
 }
 
 #[test]
 fn replies_for_a_while() {
-    run("reply", super::reply);
+    run("reply", crate::fuzzing::reply);
 }
 
 #[test]
 fn traces_for_a_while() {
-    run("trace", super::trace);
+    run("trace", crate::fuzzing::trace);
 }
 
 #[test]
 fn discovery_for_a_while() {
-    run("discovery", super::discovery);
+    run("discovery", crate::fuzzing::discovery);
 }
 
 #[test]
 fn subjects_for_a_while() {
-    run("subject", super::subject);
+    run("subject", crate::fuzzing::subject);
 }
 
 #[test]
 fn servers_for_a_while() {
-    run("servers", super::servers);
+    run("servers", crate::nats::connection::fuzz::servers);
 }
 
 #[test]
 fn contexts_for_a_while() {
-    run("context", super::context);
+    run("context", crate::nats::connection::fuzz::context);
 }

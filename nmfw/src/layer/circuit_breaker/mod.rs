@@ -1,0 +1,367 @@
+//! [`CircuitBreakerLayer`]: makes no calls that would most likely fail.
+
+mod open;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
+
+pub use self::open::CircuitOpen;
+use self::state::{Change, Circuit, Outcome, Pass, Rules};
+use super::{BoxService, method_filter::Methods};
+use crate::{
+    Code, Deadline, Method, Status,
+    call::{per_method::EachMethod, request::Request, response::Response},
+    observe::metrics::CircuitMetrics,
+};
+
+/// A window has tenths, which have some length.
+const MIN_WINDOW: Duration = Duration::from_millis(10);
+
+/// Clocks misbehave with absurd values.
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Makes no calls of a method while most of them fail: a layer for
+/// [`Channel::layer`](crate::Channel::layer). Callers get their answer at once instead of at their
+/// deadline, and a service that cannot follow gets the time to recover.
+///
+/// ```
+/// use std::time::Duration;
+/// use nmfw::{Channel, Code, client::CircuitBreakerLayer};
+///
+/// # fn example(nats: nmfw::Connection) {
+/// let channel = Channel::new(nats).layer(
+///     CircuitBreakerLayer::new()
+///         .window(Duration::from_secs(30), 50)
+///         .failures(0.8)
+///         .pauses(Duration::from_millis(500), Duration::from_secs(5)),
+/// );
+/// # }
+/// ```
+///
+/// Each method has a circuit of its own, as one may fail where others do well. The circuits are of the
+/// layer: clones of a channel share them, and so do channels that were given clones of one layer.
+///
+/// - A circuit is *closed* at first: all calls are made. It opens when enough calls of the
+///   [window](Self::window) have [failed](Self::failures), with one of the [codes](Self::codes).
+/// - While it is *open*, calls end at once with `UNAVAILABLE`, marked as
+///   [not started](Status::is_not_started). The message says why and for how long;
+///   [`CircuitOpen::of`] tells it from what a service says. A [`RetryLayer`](super::RetryLayer) does
+///   not repeat such calls.
+/// - After a [pause](Self::pauses) it is *half-open*: a few [probes](Self::probes) are let through. When
+///   all of them have succeeded it closes; when one fails it opens again, for twice as long.
+///
+/// Of a call that streams its answers it counts whether they began; of one that streams only its requests,
+/// how it ended. A call that its caller gives up counts for
+/// nothing; if its deadline has passed, as `DEADLINE_EXCEEDED`. Nor does one count that was not started, if
+/// its code is none of those: it has not got to the service.
+///
+/// `nmfw_client_circuits_open`, `nmfw_client_circuit_openings_total` and
+/// `nmfw_client_circuit_refusals_total` of the [`metrics`](crate::metrics) tell what it does, and a log
+/// line of each opening (`WARN`) and closing (`INFO`).
+#[derive(Clone)]
+#[must_use]
+pub struct CircuitBreakerLayer(Arc<Shared>);
+
+#[derive(Clone)]
+struct Settings {
+    methods: Methods,
+    codes: Arc<[Code]>,
+    rules: Rules,
+}
+
+struct Shared {
+    settings: Settings,
+    circuits: EachMethod<Breaker>,
+}
+
+impl CircuitBreakerLayer {
+    /// A circuit opens when 20 calls or more have ended within 10 s, and half of them with
+    /// `UNAVAILABLE` or `DEADLINE_EXCEEDED`; for 1 s at first and up to 10 s while probes fail, of which
+    /// there are 3.
+    pub fn new() -> Self {
+        Self::with(Settings {
+            methods: Methods::default(),
+            codes: Arc::new([Code::Unavailable, Code::DeadlineExceeded]),
+            rules: Rules {
+                window: Duration::from_secs(10),
+                min_calls: 20,
+                failures: 0.5,
+                first_pause: Duration::from_secs(1),
+                longest_pause: Duration::from_secs(10),
+                probes: 3,
+            },
+        })
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            circuits: EachMethod::default(),
+        }))
+    }
+
+    /// What is set otherwise begins anew: only clones made later share it.
+    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        set(&mut settings);
+        Self::with(settings)
+    }
+
+    /// Sets with which codes a call has failed, in place of `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
+    ///
+    /// `RESOURCE_EXHAUSTED` is not one of them, as a service that refuses what is too much still does
+    /// what it can, and would do nothing while the circuit is open. Nor is `INTERNAL`, which one odd
+    /// request can cause again and again; add it where all requests are alike.
+    pub fn codes(self, codes: impl IntoIterator<Item = Code>) -> Self {
+        self.set(|settings| settings.codes = codes.into_iter().collect())
+    }
+
+    /// Breaks the circuits of these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
+    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
+    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several layers of this kind can each see to methods of their own.
+    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+        self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
+    }
+
+    /// Sets which calls are looked at, those that ended within the last `length`, and how many of them
+    /// there have to be before a circuit opens. By default these are 10 s and 20 calls. The length is cut
+    /// to 10 ms at least and a day at most; calls leave the window a tenth of it at a time.
+    pub fn window(self, length: Duration, min_calls: u32) -> Self {
+        self.set(|settings| {
+            settings.rules.window = length.clamp(MIN_WINDOW, MAX_TIME);
+            settings.rules.min_calls = min_calls.max(1);
+        })
+    }
+
+    /// Sets the part of calls that have to fail before a circuit opens: by default 0.5, a half. Over 1,
+    /// none ever does; with 0, one failed call is enough.
+    pub fn failures(self, part: f64) -> Self {
+        self.set(|settings| settings.rules.failures = part)
+    }
+
+    /// Sets for how long a circuit stays open: `first`, and twice as long after each probe that fails,
+    /// but not longer than `longest`. All are cut by chance, by up to a half, so that callers do not come
+    /// back together. By default these are 1 s and 10 s; a day at most.
+    pub fn pauses(self, first: Duration, longest: Duration) -> Self {
+        self.set(|settings| {
+            settings.rules.first_pause = first.min(MAX_TIME);
+            settings.rules.longest_pause = longest.max(first).min(MAX_TIME);
+        })
+    }
+
+    /// Sets how many calls are let through once a pause is over, and have to succeed before the circuit
+    /// closes; at least 1, by default 3. Each keeps its place until it has ended. While all places are
+    /// taken, one more is let through after each pause, so that probes that hang do not keep others out.
+    pub fn probes(self, calls: u32) -> Self {
+        self.set(|settings| settings.rules.probes = calls.max(1))
+    }
+}
+
+impl Default for CircuitBreakerLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for CircuitBreakerLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings {
+            methods,
+            codes,
+            rules,
+        } = &self.0.settings;
+        f.debug_struct("CircuitBreakerLayer")
+            .field("methods", methods)
+            .field("codes", codes)
+            .field("rules", rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Layer<BoxService> for CircuitBreakerLayer {
+    type Service = CircuitBreaker;
+
+    fn layer(&self, inner: BoxService) -> CircuitBreaker {
+        CircuitBreaker {
+            shared: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// The service of a [`CircuitBreakerLayer`].
+#[derive(Clone)]
+pub struct CircuitBreaker {
+    shared: Arc<Shared>,
+    inner: BoxService,
+}
+
+impl fmt::Debug for CircuitBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CircuitBreaker")
+    }
+}
+
+impl Service<Request> for CircuitBreaker {
+    type Response = Response;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response, Status>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // Calls that are refused need nothing that is ready; the others wait for it themselves.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let call = self.inner.clone();
+        match self.shared.settings.methods.include(request.method()) {
+            Ok(true) => {}
+            Ok(false) => return call.oneshot(request).boxed(),
+            Err(status) => return ready(Err(status)).boxed(),
+        }
+        match Entered::new(&self.shared, &request) {
+            Err(refused) => ready(Err(refused)).boxed(),
+            Ok(entered) => async move {
+                let outcome = call.oneshot(request).await;
+                entered.end(&outcome);
+                outcome
+            }
+            .boxed(),
+        }
+    }
+}
+
+/// The circuit of a method, with its figures.
+struct Breaker {
+    method: Method,
+    /// Held for a moment at the begin and at the end of a call.
+    circuit: Mutex<Circuit>,
+    metrics: CircuitMetrics,
+}
+
+impl Breaker {
+    fn new(method: Method) -> Self {
+        Self {
+            method,
+            circuit: Mutex::new(Circuit::new(Instant::now())),
+            metrics: CircuitMetrics::of(method),
+        }
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, rules: &Rules) -> Result<Pass, Status> {
+        let now = Instant::now();
+        let entered = self.circuit().enter(rules, now);
+        entered.map_err(|refusal| {
+            self.metrics.refused();
+            CircuitOpen::new(self.method, refusal, rules, now).into()
+        })
+    }
+
+    fn end(&self, rules: &Rules, pass: Pass, outcome: Outcome) {
+        let cut = rand::random_range(0.5..1.0);
+        let now = Instant::now();
+        let change = self.circuit().end(rules, pass, outcome, now, cut);
+        let method = self.method;
+        match change {
+            None => {}
+            Some(Change::Opened { pause }) => {
+                self.metrics.opened();
+                tracing::warn!(%method, ?pause, "too many calls fail: none are made for a while");
+            }
+            Some(Change::OpenedAgain { pause }) => {
+                self.metrics.opened_again();
+                tracing::debug!(%method, ?pause, "a probe has failed: no calls are made for a while");
+            }
+            Some(Change::Closed) => {
+                self.metrics.closed();
+                tracing::info!(%method, "calls are made again");
+            }
+        }
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if !self.circuit().is_closed() {
+            self.metrics.closed();
+        }
+    }
+}
+
+/// A call that was let through. It ends once, even if nobody waits for it any more.
+struct Entered {
+    shared: Arc<Shared>,
+    breaker: Arc<Breaker>,
+    deadline: Deadline,
+    /// Until it has ended.
+    pass: Option<Pass>,
+}
+
+impl Entered {
+    fn new(shared: &Arc<Shared>, request: &Request) -> Result<Self, Status> {
+        let method = request.method();
+        let breaker = shared.circuits.get(method, || Breaker::new(method));
+        let pass = breaker.enter(&shared.settings.rules)?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            breaker,
+            deadline: request.deadline(),
+            pass: Some(pass),
+        })
+    }
+
+    fn end(mut self, outcome: &Result<Response, Status>) {
+        self.ended(match outcome {
+            Ok(_) => Outcome::Success,
+            // Refused before the service has seen it, for a reason that is none to open: that it is full,
+            // or a limit of this client.
+            Err(status) if status.is_not_started() && !self.is_failure(status.code()) => {
+                Outcome::Unknown
+            }
+            Err(status) if self.is_failure(status.code()) => Outcome::Failure(status.code()),
+            // The service has answered.
+            Err(_) => Outcome::Success,
+        });
+    }
+
+    fn is_failure(&self, code: Code) -> bool {
+        self.shared.settings.codes.contains(&code)
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        if let Some(pass) = self.pass.take() {
+            self.breaker.end(&self.shared.settings.rules, pass, outcome);
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // The channel drops calls at their deadline, by a timer that may be the first to notice.
+        let late = Code::DeadlineExceeded;
+        let outcome = match self.deadline.has_passed() && self.is_failure(late) {
+            true => Outcome::Failure(late),
+            false => Outcome::Unknown,
+        };
+        self.ended(outcome);
+    }
+}

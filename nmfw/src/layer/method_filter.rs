@@ -1,0 +1,181 @@
+//! [`Methods`]: the methods that a layer is for.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tower::{ServiceExt, service_fn};
+
+use super::BoxService;
+use crate::{
+    Method, ServiceSpec, Status,
+    call::{per_method::PerMethod, request::Request},
+};
+
+/// The methods that a layer is for: all, or those of some names, with or without that of their
+/// service.
+///
+/// A layer is set up before it is known which services are called through it. So names are checked
+/// when a service is called for the first time; until they are right, all its calls fail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Methods(Option<Arc<Named>>);
+
+#[derive(Debug)]
+struct Named {
+    /// The layer's type.
+    layer: &'static str,
+    names: Box<[String]>,
+    verdicts: PerMethod<Verdict>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Included,
+    Excluded,
+    /// A name is not one of the service's.
+    Wrong,
+}
+
+impl Methods {
+    pub(crate) fn named<M: Into<String>>(
+        layer: &'static str,
+        names: impl IntoIterator<Item = M>,
+    ) -> Self {
+        Self(Some(Arc::new(Named {
+            layer,
+            names: names.into_iter().map(Into::into).collect(),
+            verdicts: PerMethod::default(),
+        })))
+    }
+
+    /// Whether the layer is for a method.
+    ///
+    /// # Errors
+    /// If a name cannot be meant: the service of the method has none of that name, or there are no
+    /// names at all.
+    pub(crate) fn include(&self, method: Method) -> Result<bool, Status> {
+        let Some(named) = &self.0 else {
+            return Ok(true);
+        };
+        match named.verdicts.get(method, |method| named.verdict(method)) {
+            Verdict::Included => Ok(true),
+            Verdict::Excluded => Ok(false),
+            Verdict::Wrong => Err(named.wrong(method.service())),
+        }
+    }
+
+    /// Has calls fail while a name is wrong, for a layer that has no other way to say so.
+    pub(crate) fn checked(&self, inner: BoxService) -> BoxService {
+        if self.0.is_none() {
+            return inner;
+        }
+        let methods = self.clone();
+        BoxService::new(service_fn(move |request: Request| {
+            let checked = methods.include(request.method());
+            let call = checked.map(|_| inner.clone());
+            async move { call?.oneshot(request).await }.boxed()
+        }))
+    }
+}
+
+impl Named {
+    fn verdict(&self, method: Method) -> Verdict {
+        let service = method.service();
+        if self.names.is_empty() || self.unknown(service).is_some() {
+            return Verdict::Wrong;
+        }
+        match self.names.iter().any(|name| is(method, name)) {
+            true => Verdict::Included,
+            false => Verdict::Excluded,
+        }
+    }
+
+    /// A name that the service would have to have, and does not have. Methods of other services, which
+    /// can be called on the same channel, go by their full names.
+    fn unknown(&self, service: &'static ServiceSpec) -> Option<&str> {
+        let names = self.names.iter().map(String::as_str);
+        let mut own = names.filter(|name| match name.rsplit_once('.') {
+            Some((of, _)) => of == service.full_name(),
+            None => true,
+        });
+        own.find(|name| !service.all_methods().any(|method| is(method, name)))
+    }
+
+    fn wrong(&self, service: &'static ServiceSpec) -> Status {
+        let Self { layer, .. } = self;
+        let text = match self.unknown(service) {
+            Some(name) => {
+                let methods: Vec<_> = service.all_methods().map(Method::name).collect();
+                format!(
+                    "{layer}: there is no method {name:?}; {} has: {}. A method of another service \
+                     goes by its full name",
+                    service.proto_name(),
+                    methods.join(", ")
+                )
+            }
+            None => format!("{layer}: methods() names no method; without it, all are meant"),
+        };
+        Status::invalid_argument(text).not_started()
+    }
+}
+
+fn is(method: Method, name: &str) -> bool {
+    name == method.name() || name == method.full_name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::method::tests::SPEC;
+
+    static OTHER: ServiceSpec = ServiceSpec::new("calc", "Other")
+        .methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
+
+    fn include(names: &[&str], method: Method) -> Result<bool, String> {
+        let included = Methods::named("SomeLayer", names.iter().copied()).include(method);
+        included.map_err(|status| {
+            assert_eq!(status.code(), crate::Code::InvalidArgument);
+            assert!(status.is_not_started());
+            status.message().to_owned()
+        })
+    }
+
+    #[test]
+    fn methods_have_either_name() {
+        let add = SPEC.method(1);
+        for (name, is_it) in [
+            ("Add", true),
+            ("calc.Calc.Add", true),
+            ("calc.Other.Add", false),
+            ("Average", false),
+        ] {
+            assert_eq!(include(&[name], add), Ok(is_it), "{name}");
+        }
+        assert!(Methods::default().include(add).unwrap());
+        let method = Methods::named("SomeLayer", [add]).include(add);
+        assert!(method.unwrap());
+    }
+
+    #[test]
+    fn names_that_cannot_be_meant_are_errors() {
+        let (add, a) = (SPEC.method(1), OTHER.method(0));
+        for names in [&["Ad"][..], &["Average", "calc.Calc.add"], &[""]] {
+            // Whichever method is called, and each time.
+            for method in [add, SPEC.method(0), add] {
+                let text = include(names, method).unwrap_err();
+                let wrong = format!("{:?}", names[names.len() - 1]);
+                assert!(text.contains(&wrong), "{text}");
+                assert!(text.contains("SomeLayer"), "{text}");
+                assert!(text.contains("calc.Calc has: Average, Add"), "{text}");
+            }
+        }
+        assert!(include(&[], add).unwrap_err().contains("names no method"));
+        // A channel can be that of several services.
+        let both = Methods::named("SomeLayer", ["calc.Calc.Add", "calc.Other.A"]);
+        assert!(both.include(add).unwrap());
+        assert!(both.include(a).unwrap());
+        assert!(!both.include(OTHER.method(1)).unwrap());
+        let wrong = Methods::named("SomeLayer", ["calc.Calc.Add", "calc.Other.C"]);
+        assert!(wrong.include(add).unwrap());
+        assert!(wrong.include(a).is_err());
+    }
+}

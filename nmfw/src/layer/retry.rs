@@ -1,0 +1,413 @@
+//! [`RetryLayer`]: repeats calls that have failed.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::{Sleep, sleep};
+use tower::{
+    Layer,
+    retry::{
+        Policy, Retry,
+        budget::{Budget, TpsBudget},
+    },
+};
+
+use super::{BoxService, circuit_breaker::CircuitOpen, method_filter::Methods};
+use crate::{
+    Code, Idempotency, Status,
+    call::{request::Request, response::Response},
+    nats::send_budget::Spent,
+    observe::metrics::CallMetrics,
+};
+
+/// Over how long a [budget](RetryLayer::budget) is reckoned.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// More than any channel repeats: a budget reckons in numbers that have to fit.
+const MAX_ALWAYS: u32 = 100_000;
+
+/// Repeats calls that have failed and may do better the next time: a layer for
+/// [`Channel::layer`](crate::Channel::layer).
+///
+/// ```
+/// use std::time::Duration;
+/// use nmfw::{Channel, Code, client::RetryLayer};
+///
+/// # fn example(nats: nmfw::Connection) {
+/// let channel = Channel::new(nats).layer(
+///     RetryLayer::new()
+///         .max_attempts(4)
+///         .codes([Code::Unavailable, Code::Aborted])
+///         .pauses(Duration::from_millis(20), Duration::from_secs(1)),
+/// );
+/// # }
+/// ```
+///
+/// Without it a call that no instance has started is sent to others all the same, and so is one of an
+/// idempotent method whose session is with an instance that is gone: see
+/// [`Channel::max_attempts`](crate::Channel::max_attempts). This is for other calls that an instance has
+/// started, or may have.
+///
+/// - Only methods that the `.proto` calls `IDEMPOTENT` or `NO_SIDE_EFFECTS` are repeated, whatever has
+///   become of the call before. Others are repeated if it is known that no instance has started them.
+/// - Calls that stream are not repeated.
+/// - A [budget](Self::budget) for all calls of the channel keeps repetitions from making an overload
+///   worse.
+/// - The deadline is for all attempts together: there is no attempt that would begin after it.
+/// - What a [`CircuitBreakerLayer`](super::CircuitBreakerLayer) behind it refuses is not repeated.
+///
+/// Each repetition counts in `nmfw_client_retries_total`.
+#[derive(Clone)]
+#[must_use]
+pub struct RetryLayer {
+    max_attempts: u32,
+    codes: Arc<[Code]>,
+    methods: Methods,
+    first_pause: Duration,
+    longest_pause: Duration,
+    budget: Arc<TpsBudget>,
+}
+
+impl RetryLayer {
+    /// Up to 3 attempts of calls that end with `UNAVAILABLE`, after pauses of 10 ms to 1 s, as long as
+    /// the budget lasts.
+    pub fn new() -> Self {
+        Self {
+            max_attempts: 3,
+            codes: Arc::new([Code::Unavailable]),
+            methods: Methods::default(),
+            first_pause: Duration::from_millis(10),
+            longest_pause: Duration::from_secs(1),
+            budget: Arc::new(budget(10, 5)),
+        }
+    }
+
+    /// Sets how often a call is made at most, the first time included. By default that is 3; with 0 or
+    /// 1 it is never repeated.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets with which codes a call is repeated, in place of `UNAVAILABLE`. `DEADLINE_EXCEEDED` is of
+    /// no use here: there is no time left.
+    pub fn codes(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
+        self.codes = codes.into_iter().collect();
+        self
+    }
+
+    /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
+    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
+    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several layers of this kind can each see to methods of their own.
+    pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+        self.methods = Methods::named("RetryLayer", methods);
+        self
+    }
+
+    /// Sets the pauses between attempts: the first is `first`, each further one twice as long, but not
+    /// longer than `longest`. All are cut by chance, by up to a half, so that callers do not come back
+    /// together.
+    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first;
+        self.longest_pause = longest.max(first);
+        self
+    }
+
+    /// Sets how many repetitions there may be: in any ten seconds ten times `always`, and one more for
+    /// every `calls` that have succeeded; with 0, none more. By default they are 10 and 5.
+    ///
+    /// It begins anew, and is shared by all clones of this layer.
+    pub fn budget(mut self, always: u32, calls: u32) -> Self {
+        self.budget = Arc::new(budget(always, calls));
+        self
+    }
+}
+
+/// Of layers that send calls more than once.
+pub(crate) fn budget(always: u32, calls: u32) -> TpsBudget {
+    // tower takes the part of all calls, and at most so many.
+    let part = if calls == 0 { 0.0 } else { 1.0 / calls as f32 };
+    TpsBudget::new(BUDGET_WINDOW, always.min(MAX_ALWAYS), part)
+}
+
+impl Default for RetryLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for RetryLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryLayer")
+            .field("max_attempts", &self.max_attempts)
+            .field("codes", &self.codes)
+            .field("methods", &self.methods)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Layer<BoxService> for RetryLayer {
+    type Service = Retry<RetryPolicy, BoxService>;
+
+    fn layer(&self, inner: BoxService) -> Self::Service {
+        let policy = RetryPolicy {
+            layer: self.clone(),
+            attempts: 1,
+            may_have_started: false,
+            before: None,
+        };
+        Retry::new(policy, self.methods.checked(inner))
+    }
+}
+
+/// What tower asks of a [`RetryLayer`]: each call has its own.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    layer: RetryLayer,
+    /// Those that were made, with the present one.
+    attempts: u32,
+    /// An instance may have started one of them.
+    may_have_started: bool,
+    /// What the attempt before the present one has ended with.
+    before: Option<Status>,
+}
+
+impl RetryPolicy {
+    fn pause(&self) -> Duration {
+        let doublings = self.attempts.saturating_sub(1).min(31);
+        let pause = self.layer.first_pause.saturating_mul(1 << doublings);
+        let pause = pause.min(self.layer.longest_pause);
+        pause.mul_f64(rand::random_range(0.5..1.0))
+    }
+
+    fn is_worth_it(&self, request: &Request, status: &Status) -> bool {
+        let is_safe = match request.method().idempotency() {
+            Idempotency::Unknown => status.is_not_started(),
+            _ => true,
+        };
+        is_safe
+            && self.attempts < self.layer.max_attempts
+            && self.layer.codes.contains(&status.code())
+            // That circuit stays open for longer than attempts go on.
+            && CircuitOpen::of(status).is_none()
+    }
+}
+
+impl Policy<Request, Response, Status> for RetryPolicy {
+    type Future = Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request,
+        outcome: &mut Result<Response, Status>,
+    ) -> Option<Sleep> {
+        let Err(status) = outcome else {
+            self.layer.budget.deposit();
+            return None;
+        };
+        if Spent::is_cause_of(status)
+            && let Some(before) = self.before.take()
+        {
+            *status = before;
+            return None;
+        }
+        let is_worth_it = self.is_worth_it(request, status);
+        self.may_have_started |= !status.is_not_started();
+        if self.may_have_started && status.is_not_started() {
+            // The mark is of this attempt, and whoever sees it takes it for the call.
+            *status = status.clone().started();
+        }
+        if !is_worth_it {
+            return None;
+        }
+        let pause = self.pause();
+        if request
+            .deadline()
+            .time_left()
+            .is_some_and(|left| left <= pause)
+        {
+            return None;
+        }
+        if !self.layer.budget.withdraw() {
+            log_limited!(
+                debug, method = %request.method(), %status, "not repeated: the budget is spent"
+            );
+            return None;
+        }
+        log_limited!(
+            debug, method = %request.method(), %status, attempt = self.attempts, "repeating"
+        );
+        CallMetrics::of(request.method()).retried();
+        self.attempts += 1;
+        self.before = Some(status.clone());
+        request.head.is_again = true;
+        Some(sleep(pause))
+    }
+
+    fn clone_request(&mut self, request: &Request) -> Option<Request> {
+        let method = request.method();
+        // What is wrong with the names, the call itself reports.
+        let is_included = matches!(self.layer.methods.include(method), Ok(true));
+        if is_included && !method.streams() {
+            request.try_clone()
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bytes::Bytes;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{Deadline, Metadata, Method, MethodSpec, ServiceSpec};
+
+    static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+        MethodSpec::unary("Look").no_side_effects(),
+        MethodSpec::unary("Buy"),
+        MethodSpec::server_streaming("Watch").no_side_effects(),
+    ]);
+
+    fn look() -> Method {
+        SPEC.method(0)
+    }
+
+    fn buy() -> Method {
+        SPEC.method(1)
+    }
+
+    /// Fails so often with that, then succeeds. Gives the outcome and how often it was called.
+    async fn attempts(
+        layer: &RetryLayer,
+        method: Method,
+        (failures, status): (u32, Status),
+        deadline: Deadline,
+    ) -> (Result<(), Code>, u32) {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let inner = BoxService::new(service_fn(move |request: Request| {
+            assert_eq!(request.body().unwrap(), "body");
+            let call = counted.fetch_add(1, Ordering::Relaxed);
+            let status = status.clone();
+            async move {
+                if call < failures {
+                    Err(status)
+                } else {
+                    Ok(Response::new(Bytes::new()))
+                }
+            }
+        }));
+        let body = Bytes::from_static(b"body");
+        let request = Request::new(method, deadline, Metadata::new(), body);
+        let outcome = layer.layer(inner).oneshot(request).await;
+        let outcome = outcome.map(|_| ()).map_err(|status| status.code());
+        (outcome, calls.load(Ordering::Relaxed))
+    }
+
+    fn gone() -> Status {
+        Status::unavailable("gone")
+    }
+
+    const NONE: Deadline = Deadline::NONE;
+
+    #[tokio::test(start_paused = true)]
+    async fn safe_methods_are_repeated() {
+        let layer = RetryLayer::new();
+        assert_eq!(
+            attempts(&layer, look(), (2, gone()), NONE).await,
+            (Ok(()), 3)
+        );
+        let outcome = attempts(&layer, look(), (9, gone()), NONE).await;
+        assert_eq!(outcome, (Err(Code::Unavailable), 3));
+        let outcome = attempts(&layer, look(), (9, Status::not_found("no")), NONE).await;
+        assert_eq!(outcome, (Err(Code::NotFound), 1), "another code");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_are_repeated_only_if_nobody_has_started_them() {
+        let layer = RetryLayer::new();
+        let outcome = attempts(&layer, buy(), (1, gone()), NONE).await;
+        assert_eq!(outcome, (Err(Code::Unavailable), 1));
+        let outcome = attempts(&layer, buy(), (1, gone().not_started()), NONE).await;
+        assert_eq!(outcome, (Ok(()), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn methods_are_chosen_by_either_name() {
+        for (name, calls) in [("Look", 2), ("shop.Shop.Look", 2), ("Buy", 1)] {
+            let layer = RetryLayer::new().methods([name]);
+            assert_eq!(
+                attempts(&layer, look(), (1, gone()), NONE).await.1,
+                calls,
+                "{name}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_begins_after_the_deadline() {
+        let layer = RetryLayer::new()
+            .max_attempts(100)
+            .pauses(Duration::from_secs(1), Duration::from_secs(1));
+        let deadline = Deadline::after(Duration::from_millis(2500));
+        let begin = tokio::time::Instant::now();
+        let (outcome, calls) = attempts(&layer, look(), (99, gone()), deadline).await;
+        assert_eq!(outcome, Err(Code::Unavailable));
+        assert!((3..=5).contains(&calls), "{calls}");
+        assert!(begin.elapsed() < Duration::from_millis(2500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_bounds_all_calls_together() {
+        let layer = RetryLayer::new().max_attempts(2).budget(0, 2);
+        let mut calls = 0;
+        for _ in 0..20 {
+            calls += attempts(&layer, look(), (0, gone()), NONE).await.1;
+        }
+        assert_eq!(calls, 20);
+        let mut repeated = 0;
+        for _ in 0..50 {
+            repeated += attempts(&layer, look(), (9, gone()), NONE).await.1 - 1;
+        }
+        assert!(
+            (5..=10).contains(&repeated),
+            "{repeated} of 50, after 20 that were well"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_may_have_started_stays_so() {
+        let layer = RetryLayer::new().max_attempts(2);
+        let calls = Arc::new(AtomicU32::new(0));
+        let inner = BoxService::new(service_fn(move |_| {
+            let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            let status = if is_first {
+                gone()
+            } else {
+                gone().not_started()
+            };
+            async move { Err::<Response, _>(status) }
+        }));
+        let request = Request::new(look(), NONE, Metadata::new(), Bytes::new());
+        let status = layer.layer(inner).oneshot(request).await.unwrap_err();
+        assert!(!status.is_not_started());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_stream_are_not_repeated() {
+        let watch = SPEC.method(2);
+        let outcome = attempts(&RetryLayer::new(), watch, (1, gone()), NONE).await;
+        assert_eq!(outcome, (Err(Code::Unavailable), 1));
+    }
+
+    #[test]
+    fn odd_budgets_are_no_panic() {
+        for calls in [0, 1, 3, u32::MAX] {
+            _ = RetryLayer::new().budget(u32::MAX, calls);
+        }
+    }
+}

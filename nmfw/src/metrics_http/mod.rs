@@ -1,0 +1,174 @@
+//! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and for probes.
+
+mod places;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use self::places::{Place, Places};
+use crate::{
+    Error,
+    error::ErrorKind,
+    observe::metrics::exporter,
+    service::health::{Health, Serving},
+};
+
+/// Connections that are open at a time. Scrapers and probes are few; beyond that, the connection that
+/// has been idle for longest gives way to the new one.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Time for the header of a request to arrive.
+const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a connection from its begin to the end of its answer.
+const MAX_TIME: Duration = Duration::from_secs(30);
+
+/// What `/metrics` is written in.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Monitor {
+    /// Listens, and answers with what `health` says at that moment.
+    pub(super) async fn start(
+        address: SocketAddr,
+        health: impl Fn() -> Health + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let error = |error: std::io::Error| {
+            let text = format!("cannot listen on {address} for metrics and probes: {error}");
+            Error::new(ErrorKind::Other, text).with_source(error)
+        };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        exporter::installed();
+        tracing::info!(%address, "answers /metrics, /healthz and /readyz");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen(listener, Arc::new(health)));
+        Ok(Self {
+            address,
+            _tasks: tasks,
+        })
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn listen<H>(listener: TcpListener, health: Arc<H>)
+where
+    H: Fn() -> Health + Send + Sync + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut places = Places::new(MAX_CONNECTIONS);
+    loop {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let place = Place::default();
+                let health = Arc::clone(&health);
+                let serving = serve(stream, place.clone(), health);
+                if places.add(connections.spawn(serving), place) {
+                    log_limited!(
+                        debug,
+                        "an idle connection for metrics gave way to a new one"
+                    );
+                }
+            }
+            Err(error) => {
+                // Most likely there are no more file descriptors, for the time being.
+                log_limited!(warn, %error, "a connection for metrics was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve<H>(stream: TcpStream, place: Place, health: Arc<H>)
+where
+    H: Fn() -> Health + Send + Sync + 'static,
+{
+    let (place, health) = (&place, &*health);
+    let service = service_fn(|request: Request<Incoming>| async move {
+        place.requested();
+        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADER_TIME)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(MAX_TIME, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log_limited!(debug, %error, "a connection for metrics ended badly"),
+        Err(_) => log_limited!(debug, "a connection for metrics took too long"),
+    }
+}
+
+fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    match path {
+        "/metrics" => match exporter::installed() {
+            Some(recorder) => response(StatusCode::OK, PROMETHEUS, recorder.render()),
+            None => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "the program has installed a recorder of metrics itself: ask its exporter\n",
+            ),
+        },
+        "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" => {
+            let health = health();
+            let status = match health.status {
+                Serving::Serving => StatusCode::OK,
+                Serving::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            match serde_json::to_string(&health) {
+                Ok(json) => response(status, "application/json", json + "\n"),
+                Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+            }
+        }
+        _ => response(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /metrics, /healthz and /readyz\n",
+        ),
+    }
+}
+
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let content_type = hyper::header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,95 @@
+//! Events of the connection that end calls.
+
+use super::{Entry, Shared, parse_id};
+use crate::{ConnectionEvent, Status};
+
+impl Shared {
+    /// Ends the calls and sessions that an event of the connection concerns.
+    pub(crate) fn on_event(&self, event: &ConnectionEvent) {
+        match event {
+            ConnectionEvent::PublishDenied { subject } => {
+                self.publish_denied(subject);
+                self.each_session(|session| {
+                    let status = denied(&format!("publish to {subject}"));
+                    session.mailbox.denied(subject, status);
+                });
+            }
+            ConnectionEvent::ReplyDenied { reply } => {
+                let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
+                // No two calls have the same reply subject, so that it is this one that was denied,
+                // and the server delivers nothing that it has denied: the call cannot have started.
+                self.fail(
+                    |slot, entry| id == Some((slot, entry.generation)),
+                    |_| denied(&format!("use the reply subject {reply}")).not_started(),
+                );
+            }
+            ConnectionEvent::SubscribeDenied { subject, .. }
+                if subject.strip_suffix('>') == Some(&self.prefix) =>
+            {
+                let status = denied(&format!(
+                    "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                ));
+                self.fail_all_from_now_on(&status);
+            }
+            ConnectionEvent::PayloadTooLarge { error } => {
+                self.payload_too_large(error);
+                // They would send the same packet again and again. Those that calls open next take
+                // smaller ones.
+                self.each_session(|session| {
+                    let text = format!("the NATS server closed the connection and says {error:?}");
+                    session.mailbox.fail(Status::unavailable(text));
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a denied publish, and ends the calls that are known to be denied.
+    fn publish_denied(&self, subject: &str) {
+        let denied = {
+            let mut calls = self.calls();
+            let newest = calls.generation;
+            calls.denials.add(subject, newest);
+            calls.take_denied()
+        };
+        end_denied(denied);
+    }
+
+    /// Ends the largest request under way, as the server found one too large and closed the
+    /// connection. Whether it was this one is not certain, so it is not marked as not started.
+    fn payload_too_large(&self, words: &str) {
+        let largest = {
+            let calls = self.calls();
+            let largest = calls.waiting.iter().max_by_key(|(_, entry)| entry.size);
+            largest.map(|(slot, entry)| (slot, entry.generation))
+        };
+        self.fail(
+            |slot, entry| largest == Some((slot, entry.generation)),
+            |entry| {
+                Status::resource_exhausted(format!(
+                    "the NATS server closed the connection and says {words:?}: the request of {} \
+                     bytes to {} was the largest under way; the account or the user may send less \
+                     than the max_payload that the server announces",
+                    entry.size, entry.subject
+                ))
+            },
+        );
+    }
+}
+
+/// Ends calls whose requests the NATS server has denied.
+///
+/// They are not marked as not started. A denial names the subject and not the message, and a call that
+/// was given up may have been the denied one, so that one of these may have got through.
+pub(crate) fn end_denied(entries: Vec<Entry>) {
+    for entry in entries {
+        let status = denied(&format!("publish to {}", entry.subject));
+        _ = entry.sender.send(Err(status));
+    }
+}
+
+fn denied(what: &str) -> Status {
+    Status::permission_denied(format!(
+        "the NATS server does not let this connection {what}"
+    ))
+}

@@ -1,0 +1,151 @@
+//! [`Inbox`]: the subscription that all replies of a connection arrive on.
+
+use std::{future::poll_fn, task::Poll, time::Duration};
+
+use async_nats::{Message, SubscribeError, Subscriber};
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use super::session::SESSION;
+use crate::{
+    Connection, Status,
+    nats::connection::{Follower, Refusals},
+};
+
+/// The time after which a refused subscription is tried again: at first, doubling up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// A subscription that finds out when the server has refused it.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    client: async_nats::Client,
+    pattern: String,
+    subscriber: Subscriber,
+    /// A message has arrived over the present connection, so that the subscription is there.
+    is_confirmed: bool,
+    retry: Option<Instant>,
+    /// Refusals since the last message.
+    refusals: u32,
+    follower: Follower,
+    connection: Refusals,
+    /// The same on a second connection, while the first one moves to another server.
+    second: Option<Subscriber>,
+}
+
+impl Inbox {
+    pub(crate) async fn subscribe(
+        connection: &Connection,
+        pattern: String,
+    ) -> Result<Self, SubscribeError> {
+        let follower = connection.follow(None);
+        let client = connection.client();
+        Ok(Self {
+            subscriber: client.subscribe(pattern.clone()).await?,
+            client: client.clone(),
+            pattern,
+            is_confirmed: false,
+            retry: None,
+            refusals: 0,
+            follower,
+            connection: connection.refusals(),
+            second: None,
+        })
+    }
+
+    /// Follows the connection when it moves.
+    pub(crate) async fn follow(&mut self) {
+        let Some(stage) = self.follower.due() else {
+            return;
+        };
+        if let (Some(second), None) = (&stage.second, &self.second) {
+            match second.subscribe(self.pattern.clone()).await {
+                Ok(subscriber) => self.second = Some(subscriber),
+                Err(error) => tracing::debug!(%error, "no replies on the second connection"),
+            }
+        }
+        // Otherwise it ends with its connection, and is read until then.
+        self.follower.done(&stage);
+    }
+
+    /// Returns the next message, or `None` when the connection is closed. It can be one that has
+    /// arrived before, on the other connection.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        if self.second.is_some() {
+            return Box::pin(self.next_of_both()).await;
+        }
+        let message = self.subscriber.next().await?;
+        self.is_confirmed = true;
+        self.refusals = 0;
+        Some(message)
+    }
+
+    async fn next_of_both(&mut self) -> Option<Message> {
+        poll_fn(|cx| {
+            while let Some(second) = &mut self.second {
+                match second.poll_next_unpin(cx) {
+                    Poll::Ready(Some(message)) if self.is_second_packet(&message) => {}
+                    Poll::Ready(Some(message)) => return Poll::Ready(Some(message)),
+                    Poll::Ready(None) => self.second = None,
+                    Poll::Pending => break,
+                }
+            }
+            self.subscriber.poll_next_unpin(cx)
+        })
+        .await
+    }
+
+    /// Whether the message is of a session, and arrives on the first connection as well. Sessions would
+    /// take what arrives on two ways in different order for lost. While the first is away they need
+    /// it.
+    fn is_second_packet(&self, message: &Message) -> bool {
+        if self.connection.is_moving() {
+            return false;
+        }
+        let prefix = self.pattern.trim_end_matches('>');
+        let id = message.subject.strip_prefix(prefix);
+        id.is_some_and(|id| id.starts_with(SESSION))
+    }
+
+    /// Notes that the server has refused a subscription, and returns what calls end with if it can be
+    /// this one: the server does not say which. A wrong guess costs the calls until the next try.
+    pub(crate) fn refused(&mut self, words: &str) -> Option<Status> {
+        if self.is_confirmed {
+            return None;
+        }
+        let wait = FIRST_RETRY.saturating_mul(1 << self.refusals.min(6));
+        self.refusals = self.refusals.saturating_add(1);
+        self.retry = Some(Instant::now() + wait.min(LONGEST_RETRY));
+        Some(Status::resource_exhausted(format!(
+            "the NATS server refuses a subscription, most likely to {}, where replies arrive, and \
+             says {words:?}: raise max_subscriptions of the server, the account or the user, or \
+             subscribe to less on this connection",
+            self.pattern
+        )))
+    }
+
+    /// The client subscribes anew after a reconnect.
+    pub(crate) fn reconnected(&mut self) {
+        self.is_confirmed = false;
+        self.retry = None;
+    }
+
+    /// When a refused subscription is to be tried again.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// Tries a refused subscription again if it is time to; returns whether it was.
+    pub(crate) async fn try_again(&mut self) -> bool {
+        if self.retry.is_none_or(|at| at > Instant::now()) {
+            return false;
+        }
+        self.retry = None;
+        match self.client.subscribe(self.pattern.clone()).await {
+            Ok(subscriber) => self.subscriber = subscriber,
+            // The connection is closed, which ends the task.
+            Err(error) => tracing::debug!(%error, pattern = self.pattern, "not subscribed again"),
+        }
+        true
+    }
+}

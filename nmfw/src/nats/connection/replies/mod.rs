@@ -1,0 +1,440 @@
+//! The replies of a connection: one subscription for all calls.
+//!
+//! async-nats has its own, but that keeps an entry for every request that timed out, and does not
+//! end requests when the connection is lost or the server denies them.
+
+mod denials;
+mod events;
+mod inbox;
+mod session;
+mod waiting;
+
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{Message, Subject};
+use foldhash::fast::RandomState;
+use futures_util::FutureExt;
+use slab::Slab;
+use tokio::{
+    sync::{Notify, broadcast, oneshot, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use self::{
+    denials::Denials,
+    events::end_denied,
+    inbox::Inbox,
+    session::{SESSION, SessionEntry},
+};
+pub(crate) use self::{session::SessionInbox, waiting::Waiting};
+use super::Refusals;
+use crate::{
+    Connection, ConnectionEvent, ConnectionState, Deadline, Status,
+    escape::Escaped,
+    log_limit::LogLimit,
+    nats::{
+        session::{client::Mailbox, driver::Answers, protocol::Secrets},
+        unary::stream_ack::StreamAck,
+    },
+};
+
+/// Gives each reply to the call that waits for it.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    shared: Arc<Shared>,
+    reader: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// What the inboxes of all calls begin with, dot included.
+    prefix: String,
+    state: watch::Receiver<ConnectionState>,
+    refusals: Refusals,
+    calls: Mutex<Calls>,
+    /// The alarm was set to an earlier time.
+    earlier: Notify,
+    /// Warnings of streams that capture requests.
+    captured: LogLimit,
+    secrets: Secrets,
+    /// To services that go on with sessions which are over.
+    answers: Answers,
+    client: async_nats::Client,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: Slab<Entry>,
+    /// When to look for calls that are to end without a reply. Not later than the first of them is
+    /// due; earlier, if that one has ended since.
+    alarm: Option<Instant>,
+    sessions: HashMap<u64, SessionEntry, RandomState>,
+    /// The number of the last session. None is used again, so that neither is a secret.
+    last_session: u64,
+    denials: Denials,
+    /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
+    generation: u32,
+    /// Why no reply will come for now.
+    dead: Option<Status>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    subject: Subject,
+    /// Bytes of the request, headers included.
+    size: usize,
+    deadline: Deadline,
+    grace: Duration,
+    /// Which of the connection's lives the request belongs to.
+    epoch: u64,
+    /// When to end the call unless the connection is back.
+    give_up: Option<Instant>,
+    /// The acknowledgement of a JetStream stream, which came instead of an answer so far.
+    captured_by: Option<StreamAck>,
+    sender: oneshot::Sender<Outcome>,
+}
+
+/// A reply; `None` if there was none at the deadline.
+type Outcome = Result<Option<Message>, Status>;
+
+impl Entry {
+    /// When it is to end without a reply.
+    fn end(&self) -> Option<Instant> {
+        [self.deadline.instant(), self.give_up]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Replies {
+    pub(crate) async fn start(connection: &Connection) -> Result<Self, Status> {
+        let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
+        // Before subscribing, so that no denial is missed.
+        let events = connection.subscribe_events();
+        let inbox = Inbox::subscribe(connection, format!("{prefix}>")).await?;
+        let shared = Arc::new(Shared {
+            prefix,
+            state: connection.state(),
+            refusals: connection.refusals(),
+            calls: Mutex::default(),
+            earlier: Notify::new(),
+            captured: LogLimit::new(),
+            secrets: Secrets::random(),
+            answers: Answers::default(),
+            client: connection.client().clone(),
+        });
+        let reader = connection
+            .spawn(read(Arc::clone(&shared), inbox, events))
+            .abort_handle();
+        Ok(Self { shared, reader })
+    }
+}
+
+impl Replies {
+    /// Ends all sessions, so that services learn of it at once, and waits until they have. Calls
+    /// that begin later open others.
+    pub(crate) async fn end_sessions(&self, limit: Duration) {
+        let status = Status::unavailable("the connection to NATS is being closed");
+        let end = |session: &SessionEntry| session.mailbox.fail(status.clone());
+        self.shared.each_session(end);
+        let gone = async {
+            while !self.shared.calls().sessions.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Those that are stuck end with the connection.
+        _ = tokio::time::timeout(limit, gone).await;
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, message: Message) {
+        let id = message.subject.strip_prefix(self.prefix.as_str());
+        if let Some(id) = id.and_then(|id| id.strip_prefix(SESSION)) {
+            let number = u64::from_str_radix(id, 16).ok();
+            let mailbox = number.and_then(|number| self.calls().session(number));
+            match mailbox {
+                Some(mailbox) => mailbox.packet(message.into()),
+                None => self.answer(number, message),
+            }
+            return;
+        }
+        let Some((slot, generation)) = id.and_then(parse_id) else {
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+            );
+            return;
+        };
+        let ack = StreamAck::of(&message);
+        let (entry, denied) = {
+            let mut calls = self.calls();
+            match calls.waiting.get_mut(slot) {
+                Some(entry) if entry.generation == generation => match ack {
+                    None => (calls.waiting.remove(slot), calls.take_denied()),
+                    Some(ack) => {
+                        let subject = entry.subject.clone();
+                        entry.captured_by = Some(ack.clone());
+                        drop(calls);
+                        return ack.warn(&subject, &self.captured);
+                    }
+                },
+                // Given up, or answered already: with no queue group, every instance answers.
+                _ => return,
+            }
+        };
+        // Fails if the call was given up this moment.
+        _ = entry.sender.send(Ok(Some(message)));
+        end_denied(denied);
+    }
+
+    /// Ends the calls that match.
+    fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
+        self.end(matches, |entry| Err(status(entry)));
+    }
+
+    fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
+        let (ended, denied) = {
+            let mut calls = self.calls();
+            let ended = calls.take(matches);
+            (ended, calls.take_denied())
+        };
+        for entry in ended {
+            let outcome = outcome(&entry);
+            _ = entry.sender.send(outcome);
+        }
+        end_denied(denied);
+    }
+
+    fn each_session(&self, tell: impl Fn(&SessionEntry)) {
+        for session in self.calls().sessions.values() {
+            tell(session);
+        }
+    }
+
+    fn fail_all_from_now_on(&self, status: &Status) {
+        self.calls().dead = Some(status.clone());
+        self.each_session(|session| session.mailbox.fail(status.clone()));
+        self.fail(|_, _| true, |_| status.clone());
+    }
+
+    /// Starts the grace of the calls whose connection is lost, and ends it once the connection is
+    /// back: a handler may still be at work, and its answer arrives here. A reply that was lost
+    /// meanwhile costs its call the deadline; a call without one is ended after the grace, as nothing
+    /// else would end it.
+    fn connection_changed(&self, state: ConnectionState) {
+        let now = Instant::now();
+        let mut calls = self.calls();
+        // What was denied may be allowed now; if not, the server says so again.
+        calls.dead = None;
+        calls.denials.clear();
+        for (_, entry) in calls.waiting.iter_mut() {
+            // Replies go on arriving while the connection moves to another server.
+            let is_back = state.is_connected() || self.refusals.is_moving();
+            if is_back && entry.deadline != Deadline::NONE {
+                entry.give_up = None;
+            } else if !is_back || entry.epoch < state.epoch {
+                entry.give_up.get_or_insert(now + entry.grace);
+            }
+        }
+        calls.set_alarm();
+    }
+
+    /// Ends what is due, and tells when something will be.
+    fn next_alarm(&self) -> Option<Instant> {
+        let alarm = self.calls().alarm?;
+        if alarm > Instant::now() {
+            return Some(alarm);
+        }
+        self.give_up();
+        self.calls().alarm
+    }
+
+    /// Ends the calls whose deadline has passed, or whose connection was lost for too long.
+    fn give_up(&self) {
+        let now = Instant::now();
+        self.end(
+            |_, entry| entry.end().is_some_and(|at| at <= now),
+            |entry| {
+                if entry.deadline.instant().is_some_and(|at| at <= now) {
+                    return match &entry.captured_by {
+                        None => Ok(None),
+                        Some(ack) => Err(Status::deadline_exceeded(format!(
+                            "no service answered in time: {}",
+                            ack.describe(&entry.subject)
+                        ))),
+                    };
+                }
+                let lost = format!(
+                    "the connection to NATS was lost while {} was under way",
+                    entry.subject
+                );
+                Err(Status::unavailable(self.refusals.because(&lost)))
+            },
+        );
+        self.calls().set_alarm();
+    }
+}
+
+impl Calls {
+    fn session(&self, number: u64) -> Option<Arc<Mailbox>> {
+        let session = self.sessions.get(&number)?;
+        Some(Arc::clone(&session.mailbox))
+    }
+
+    /// Removes the calls that match.
+    fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
+        let waiting = self.waiting.iter();
+        let slots: Vec<_> = waiting
+            .filter(|(slot, entry)| matches(*slot, entry))
+            .map(|(slot, _)| slot)
+            .collect();
+        let removed = slots.into_iter().map(|slot| self.waiting.remove(slot));
+        removed.collect()
+    }
+
+    /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
+    /// was denied; nearly always there are no denials.
+    fn take_denied(&mut self) -> Vec<Entry> {
+        if self.denials.is_empty() {
+            return Vec::new();
+        }
+        let denied = self.denials.settle(|denied| {
+            let waiting = self.waiting.iter();
+            waiting
+                .filter(|(_, entry)| denied.may_be(&entry.subject, entry.generation))
+                .count()
+        });
+        if denied.is_empty() {
+            return Vec::new();
+        }
+        self.take(|_, entry| {
+            let mut denied = denied.iter();
+            denied.any(|denied| denied.may_be(&entry.subject, entry.generation))
+        })
+    }
+
+    fn set_alarm(&mut self) {
+        self.alarm = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
+    }
+}
+
+async fn read(
+    shared: Arc<Shared>,
+    mut inbox: Inbox,
+    mut events: broadcast::Receiver<ConnectionEvent>,
+) {
+    // Also if the task is dropped, with its runtime: callers on others have no timers of their own.
+    let shared = &*Reading(shared);
+    let mut state = shared.state.clone();
+    let mut epoch = state.borrow_and_update().epoch;
+    let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut armed: Option<Instant> = None;
+    loop {
+        // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
+        // without an end.
+        let at = shared
+            .next_alarm()
+            .into_iter()
+            .chain(inbox.retry_at())
+            .min();
+        if at != armed {
+            armed = at;
+            if let Some(at) = at {
+                alarm.as_mut().reset(at);
+            }
+        }
+        tokio::select! {
+            biased;
+            message = inbox.next() => match message {
+                Some(message) => {
+                    shared.deliver(message);
+                    // They come in rows. Its turn ends by tokio's own limit.
+                    while let Some(Some(message)) = inbox.next().now_or_never() {
+                        shared.deliver(message);
+                    }
+                }
+                None => return,
+            },
+            // It has to be set anew, even to the same time.
+            () = &mut alarm, if armed.is_some() => {
+                armed = None;
+                if inbox.try_again().await {
+                    shared.calls().dead = None;
+                }
+            }
+            () = shared.earlier.notified() => {}
+            event = events.recv() => match event {
+                Ok(ConnectionEvent::TooManySubscriptions { error }) => {
+                    if let Some(status) = inbox.refused(&error) {
+                        shared.fail_all_from_now_on(&status);
+                    }
+                }
+                Ok(event) => shared.on_event(&event),
+                // What was missed can only be denials; those calls end at their deadlines.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            changed = state.changed() => {
+                let state = *state.borrow_and_update();
+                if changed.is_err() || state.is_closed() {
+                    return;
+                }
+                inbox.follow().await;
+                shared.connection_changed(state);
+                if state.is_connected() && state.epoch != epoch {
+                    epoch = state.epoch;
+                    inbox.reconnected();
+                    shared.each_session(|session| {
+                        // Others were begun since, and have lost nothing.
+                        if session.epoch < epoch {
+                            session.mailbox.reconnected(epoch);
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// When it ends, so do all calls.
+struct Reading(Arc<Shared>);
+
+impl Deref for Reading {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let status = Status::unavailable("the connection to NATS is closed");
+        self.0.fail_all_from_now_on(&status);
+    }
+}
+
+fn parse_id(id: &str) -> Option<(usize, u32)> {
+    let id = u64::from_str_radix(id, 16).ok()?;
+    let slot = usize::try_from(id & u64::from(u32::MAX)).ok()?;
+    Some((slot, u32::try_from(id >> 32).ok()?))
+}

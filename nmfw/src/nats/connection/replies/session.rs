@@ -1,0 +1,98 @@
+//! The inboxes of sessions.
+
+use std::sync::Arc;
+
+use async_nats::Message;
+
+use super::{Replies, Shared};
+use crate::{
+    Status,
+    nats::{
+        reply_subject,
+        session::{
+            client::Mailbox,
+            protocol::{Secret, answer_of_client},
+        },
+    },
+};
+
+/// What the inboxes of sessions begin with, behind the prefix of all.
+pub(crate) const SESSION: &str = "s.";
+
+impl Shared {
+    /// Tells a service that goes on with a session of this client that it is over. Nobody else has such a
+    /// packet answered: it proves to be the service's, as the secret can be derived again.
+    pub(crate) fn answer(&self, number: Option<u64>, message: Message) {
+        let is_ours = |number: &u64| (1..=self.calls().last_session).contains(number);
+        let (Some(number), Some(service)) = (number.filter(is_ours), message.reply) else {
+            return;
+        };
+        let secret = self.secrets.of(number);
+        if let Some(answer) = answer_of_client(secret, &message.payload)
+            && reply_subject::admits_session("a packet of a session that is over", &service)
+        {
+            log_limited!(debug, subject = %message.subject, "a packet of a session that is over");
+            self.answers.send(&self.client, service, answer);
+        }
+    }
+}
+
+/// A session, whose packets arrive under `<prefix>s.`.
+#[derive(Debug)]
+pub(crate) struct SessionEntry {
+    /// The life of the connection in which it was registered.
+    pub(crate) epoch: u64,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+/// The inbox of a session, given up when dropped.
+pub(crate) struct SessionInbox {
+    replies: Arc<Replies>,
+    /// Never that of another session.
+    number: u64,
+    epoch: u64,
+}
+
+impl SessionInbox {
+    pub(crate) fn register(replies: Arc<Replies>, mailbox: Arc<Mailbox>) -> Result<Self, Status> {
+        // Read before: a reconnect from here on is told.
+        let epoch = replies.shared.state.borrow().epoch;
+        let number = {
+            let mut calls = replies.shared.calls();
+            if let Some(status) = &calls.dead {
+                return Err(status.clone());
+            }
+            calls.last_session += 1;
+            let number = calls.last_session;
+            calls
+                .sessions
+                .insert(number, SessionEntry { epoch, mailbox });
+            number
+        };
+        Ok(Self {
+            replies,
+            number,
+            epoch,
+        })
+    }
+
+    pub(crate) fn subject(&self) -> String {
+        format!("{}{SESSION}{:x}", self.replies.shared.prefix, self.number)
+    }
+
+    /// The life of the connection from which on the session is told of reconnects.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The secret of the session.
+    pub(crate) fn secret(&self) -> Secret {
+        self.replies.shared.secrets.of(self.number)
+    }
+}
+
+impl Drop for SessionInbox {
+    fn drop(&mut self) {
+        self.replies.shared.calls().sessions.remove(&self.number);
+    }
+}

@@ -1,0 +1,140 @@
+//! Waiting for a service that is still starting.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, StatusCode, Subject};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{
+    client::{Nats, Refusal},
+    subject,
+};
+use crate::{Code, ConnectionEvent, ServiceSpec, Status};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the answers to one question are waited for.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// Answers to one question that are read: more than an account has instances.
+const MAX_ANSWERS: usize = 10_000;
+
+/// Bytes of an answer that is read. One of a service with a thousand methods has less.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// How often all services are asked, besides those of the name. Each of them answers.
+const ALL_EVERY: Duration = Duration::from_secs(1);
+
+/// The part of an INFO answer that matters here.
+#[derive(Deserialize)]
+struct Info {
+    endpoints: Option<Vec<Endpoint>>,
+    /// What there was before ADR-32 had endpoints, as in Go nmfw's services.
+    subjects: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    subject: String,
+}
+
+/// Asks discovery until an instance answers that serves below this channel's subject. Those of the
+/// service's name are asked first; it may run under another.
+pub(crate) async fn wait(
+    nats: &Nats,
+    service: &'static ServiceSpec,
+    timeout: Duration,
+) -> Result<(), Status> {
+    let base = nats.base(service);
+    let named = subject::discovery_of("INFO", service.discovery_name());
+    let asking = async {
+        let mut pause = FIRST_PAUSE;
+        let mut all = Instant::now() + MAX_PAUSE;
+        loop {
+            if first_serves(nats, &named, base).await? {
+                return Ok(());
+            }
+            if Instant::now() >= all {
+                if any_serves(nats, "$SRV.INFO", base).await? {
+                    return Ok(());
+                }
+                all = Instant::now() + ALL_EVERY;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    };
+    match tokio::time::timeout(timeout, asking).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Status::unavailable(format!(
+            "no instance of {} answered within {timeout:?}",
+            service.full_name()
+        ))),
+    }
+}
+
+/// Whether the first to answer serves. This way a denial is noticed.
+async fn first_serves(nats: &Nats, question: &str, base: &str) -> Result<bool, Status> {
+    let question = Subject::from(question);
+    let round = nats.request(&question, HeaderMap::new(), Bytes::new());
+    match tokio::time::timeout(ROUND, round).await {
+        Ok(Ok(message)) => Ok(serves(&message, base)),
+        Ok(Err(Refusal::Final(status))) if status.code() != Code::Unavailable => Err(status),
+        Ok(Err(_)) | Err(_) => Ok(false),
+    }
+}
+
+/// Whether any of those who answer serves.
+async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<bool, Status> {
+    let client = nats.connection.client();
+    let inbox = client.new_inbox();
+    let mut events = nats.connection.subscribe_events();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    client
+        .publish_with_reply(question, inbox, Bytes::new())
+        .await?;
+    let found = async {
+        let mut read = 0;
+        while read < MAX_ANSWERS {
+            tokio::select! {
+                answer = answers.next() => match answer {
+                    Some(message) if serves(&message, base) => return Ok(true),
+                    Some(_) => read += 1,
+                    None => return Ok(false),
+                },
+                Ok(event) = events.recv() => {
+                    if let ConnectionEvent::TooManySubscriptions { error } = event {
+                        let text = format!("the NATS server refuses to let services answer: {error}");
+                        return Err(Status::resource_exhausted(text));
+                    }
+                }
+            }
+        }
+        Ok(false)
+    };
+    let found = tokio::time::timeout(ROUND, found).await;
+    found.unwrap_or(Ok(false))
+}
+
+/// Whether an answer of discovery is from a service below this subject.
+pub(crate) fn serves(message: &Message, base: &str) -> bool {
+    let is_none = message.status == Some(StatusCode::NO_RESPONDERS);
+    if is_none || message.payload.len() > MAX_ANSWER {
+        return false;
+    }
+    let Ok(info) = serde_json::from_slice::<Info>(&message.payload) else {
+        return false;
+    };
+    let below = |subject: &str| {
+        subject
+            .strip_prefix(base)
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    let endpoints = info.endpoints.iter().flatten().map(|e| &e.subject);
+    let mut subjects = endpoints.chain(info.subjects.iter().flatten());
+    subjects.any(|subject| below(subject))
+}

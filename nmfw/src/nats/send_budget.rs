@@ -1,0 +1,257 @@
+//! [`SendBudgets`]: how many calls of a channel may be sent again.
+//!
+//! A call is sent again when no instance has started it, when its instance is gone, and by layers that
+//! retry or hedge. An overload, a broken service or a hostile one can make every call need that, and each
+//! would go out as often as its settings allow. So all of it, whatever the cause, spends from one budget
+//! that calls which a service has taken fill again, as in gRPC's retry throttling. When it is empty, a call
+//! ends with the outcome that it has.
+
+use std::{
+    error::Error as StdError,
+    fmt, ptr,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{Code, ServiceSpec, Status};
+
+/// What a call earns that an instance has taken: with the default of five, as many further sends as one
+/// call has. So the budget lasts for as long as every fifth is taken, and whatever is too much is sent once.
+const EARNED: u32 = 4;
+
+/// What there is at first: enough for a burst that finds an instance full, or stopping.
+const FIRST: u32 = 1000;
+
+/// What there is at most, once it has been earned: enough for all calls that a channel may have with an
+/// instance that stops.
+const MOST: u32 = 10_000;
+
+/// What of it calls may spend that full instances have turned away. Each further send makes an overload
+/// worse, while those that stop turn away what they have, once, and others have room for it.
+const MOST_OF_FULL: u32 = 1000;
+
+/// The budgets of a channel and its clones, one for each service that is called.
+#[derive(Debug, Default)]
+pub(crate) struct SendBudgets {
+    /// Of the service that was called first, and nearly always the only one.
+    first: OnceLock<(&'static ServiceSpec, SendBudget)>,
+    others: RwLock<Vec<(&'static ServiceSpec, Arc<SendBudget>)>>,
+}
+
+impl SendBudgets {
+    /// Counts a call of a service that has ended.
+    pub(crate) fn ended(&self, service: &'static ServiceSpec, outcome: Result<(), &Status>) {
+        // What says nothing of the request costs another send where that helps, and earns none.
+        let is_taken = outcome.map_or_else(
+            |status| {
+                let code = status.code();
+                !status.is_not_started()
+                    && !matches!(
+                        code,
+                        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded
+                    )
+            },
+            |()| true,
+        );
+        if is_taken {
+            self.of(service, SendBudget::earn);
+        }
+    }
+
+    /// Returns whether a call of a service may be sent again, after it has ended with `status`.
+    pub(crate) fn spend(&self, service: &'static ServiceSpec, status: &Status) -> bool {
+        let is_full = status.code() == Code::ResourceExhausted;
+        self.of(service, |budget| budget.spend(is_full))
+    }
+
+    /// Pays for a call that a layer sends again.
+    ///
+    /// # Errors
+    /// If it may not be sent: the layer knows by [`Spent`].
+    pub(crate) fn spend_for_layer(&self, service: &'static ServiceSpec) -> Result<(), Status> {
+        match self.of(service, |budget| budget.spend(false)) {
+            true => Ok(()),
+            false => Err(Spent::status()),
+        }
+    }
+
+    fn of<T>(&self, service: &'static ServiceSpec, act: impl FnOnce(&SendBudget) -> T) -> T {
+        let (first, budget) = self.first.get_or_init(|| (service, SendBudget::default()));
+        if ptr::eq(*first, service) {
+            return act(budget);
+        }
+        let find = |others: &Vec<(&'static ServiceSpec, Arc<SendBudget>)>| {
+            let mut others = others.iter();
+            let found = others.find(|(other, _)| ptr::eq(*other, service));
+            found.map(|(_, budget)| Arc::clone(budget))
+        };
+        let known = find(&self.others.read().unwrap_or_else(PoisonError::into_inner));
+        let budget = known.unwrap_or_else(|| {
+            let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+            // Services are part of the program, so that their number is bounded.
+            find(&others).unwrap_or_else(|| {
+                let budget = Arc::<SendBudget>::default();
+                others.push((service, Arc::clone(&budget)));
+                budget
+            })
+        });
+        act(&budget)
+    }
+}
+
+/// The budget of a service. Each send of a call beyond its first costs one.
+#[derive(Debug)]
+struct SendBudget {
+    all: AtomicU32,
+    /// For calls that full instances have turned away, besides.
+    of_full: AtomicU32,
+}
+
+impl Default for SendBudget {
+    fn default() -> Self {
+        Self {
+            all: AtomicU32::new(FIRST),
+            of_full: AtomicU32::new(MOST_OF_FULL),
+        }
+    }
+}
+
+impl SendBudget {
+    fn earn(&self) {
+        for (left, most) in [(&self.all, MOST), (&self.of_full, MOST_OF_FULL)] {
+            // Nearly always it is whole: a look at what all threads share, and no more.
+            let more = |left: u32| (left < most).then(|| (left + EARNED).min(most));
+            _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
+    }
+
+    fn spend(&self, is_full: bool) -> bool {
+        let take = |left: &AtomicU32| {
+            let less = |left: u32| left.checked_sub(1);
+            let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            taken.is_ok()
+        };
+        (!is_full || take(&self.of_full)) && take(&self.all)
+    }
+}
+
+/// The source of a status with which a further attempt of a layer ends that was not made.
+#[derive(Debug)]
+pub(crate) struct Spent;
+
+impl Spent {
+    fn status() -> Status {
+        let text = "not sent again: too few calls of the channel have succeeded";
+        Status::resource_exhausted(text)
+            .not_started()
+            .with_source(Self)
+    }
+
+    /// Whether an attempt has ended with it.
+    pub(crate) fn is_cause_of(status: &Status) -> bool {
+        StdError::source(status).is_some_and(<dyn StdError>::is::<Self>)
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the channel's budget of further sends is spent")
+    }
+}
+
+impl StdError for Spent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MethodSpec;
+
+    static SHOP: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[MethodSpec::unary("A")]);
+    static BANK: ServiceSpec = ServiceSpec::new("bank", "Bank").methods(&[MethodSpec::unary("B")]);
+    static POST: ServiceSpec = ServiceSpec::new("post", "Post").methods(&[MethodSpec::unary("C")]);
+
+    fn spent(budgets: &SendBudgets, service: &'static ServiceSpec, status: &Status) -> u32 {
+        let mut count = 0;
+        while budgets.spend(service, status) {
+            count += 1;
+        }
+        count
+    }
+
+    fn gone() -> Status {
+        Status::unavailable("stopping").not_started()
+    }
+
+    fn full() -> Status {
+        Status::resource_exhausted("full").not_started()
+    }
+
+    #[test]
+    fn it_is_spent_and_earned() {
+        let budgets = SendBudgets::default();
+        assert_eq!(spent(&budgets, &SHOP, &gone()), FIRST);
+        assert_eq!(spent(&budgets, &SHOP, &full()), 0);
+        assert!(Spent::is_cause_of(
+            &budgets.spend_for_layer(&SHOP).unwrap_err()
+        ));
+        budgets.ended(&SHOP, Ok(()));
+        assert_eq!(spent(&budgets, &SHOP, &gone()), EARNED);
+        for _ in 0..MOST {
+            budgets.ended(&SHOP, Err(&Status::not_found("no such item")));
+        }
+        budgets.spend_for_layer(&SHOP).unwrap();
+        assert_eq!(spent(&budgets, &SHOP, &gone()), MOST - 1);
+    }
+
+    #[test]
+    fn an_overload_gets_a_part() {
+        let budgets = SendBudgets::default();
+        for _ in 0..MOST {
+            budgets.ended(&SHOP, Ok(()));
+        }
+        assert_eq!(spent(&budgets, &SHOP, &full()), MOST_OF_FULL);
+        assert_eq!(spent(&budgets, &SHOP, &gone()), MOST - MOST_OF_FULL);
+    }
+
+    #[test]
+    fn what_is_not_taken_earns_nothing() {
+        let budgets = SendBudgets::default();
+        spent(&budgets, &SHOP, &gone());
+        for status in [
+            gone(),
+            full(),
+            Status::unavailable("it may have started"),
+            Status::resource_exhausted("the answer is too large"),
+            Status::deadline_exceeded("no answer"),
+            Status::not_found("not by a handler").not_started(),
+        ] {
+            budgets.ended(&SHOP, Err(&status));
+        }
+        assert_eq!(spent(&budgets, &SHOP, &gone()), 0);
+    }
+
+    #[test]
+    fn each_service_has_its_own() {
+        let budgets = SendBudgets::default();
+        for service in [&SHOP, &BANK, &POST] {
+            assert_eq!(spent(&budgets, service, &gone()), FIRST);
+        }
+        budgets.ended(&POST, Ok(()));
+        assert_eq!(spent(&budgets, &BANK, &gone()), 0);
+        assert_eq!(spent(&budgets, &POST, &gone()), EARNED);
+    }
+
+    #[test]
+    fn threads_get_no_more_than_there_is() {
+        let budgets = SendBudgets::default();
+        let all: u32 = std::thread::scope(|scope| {
+            let spend = || spent(&budgets, &SHOP, &gone());
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(spend)).collect();
+            let spent = threads.into_iter().map(|thread| thread.join().unwrap());
+            spent.sum()
+        });
+        assert_eq!(all, FIRST);
+    }
+}

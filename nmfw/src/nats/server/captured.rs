@@ -1,0 +1,77 @@
+//! A look, at the start of a server, for JetStream streams that capture its requests.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use serde::Deserialize;
+
+use crate::{Connection, Error, error::ErrorKind, service::instance::Instance};
+
+/// Where JetStream names the streams that a subject collides with.
+const STREAM_NAMES: &str = "$JS.API.STREAM.NAMES";
+
+/// How long JetStream may take to answer all questions.
+const MAX_LOOK: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize)]
+struct StreamNames {
+    /// Missing, or null, if there are none, or JetStream is not for this account.
+    streams: Option<Vec<String>>,
+}
+
+/// Warns of streams that capture subjects of the instances. It asks only where JetStream is on and
+/// the server takes everybody: a user with limited permissions may not ask, and each attempt
+/// would leave an error in the server's log. Clients warn of such a stream in any case.
+pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) {
+    let info = connection.server_info();
+    if info.is_none_or(|info| !info.jetstream || info.auth_required) {
+        return;
+    }
+    let looking = async {
+        for instance in &instances {
+            look_at(&connection, instance).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    match tokio::time::timeout(MAX_LOOK, looking).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "no look for JetStream streams"),
+        Err(_) => tracing::debug!("JetStream did not say in time which streams there are"),
+    }
+}
+
+async fn look_at(connection: &Connection, instance: &Instance) -> Result<(), Error> {
+    // Nearly always there are none, which takes one question.
+    let all = format!("{}.>", instance.base);
+    if streams(connection, &all).await?.is_empty() {
+        return Ok(());
+    }
+    for endpoint in &instance.endpoints {
+        let subject = &endpoint.subject;
+        for stream in streams(connection, subject).await? {
+            tracing::warn!(
+                stream,
+                "a JetStream stream captures {subject}: it stores every request, and its \
+                 acknowledgement comes before the service's answer, which other clients than those \
+                 of nmfw take for the answer. Take the subject out of the stream"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The streams that a subject collides with.
+async fn streams(connection: &Connection, subject: &str) -> Result<Vec<String>, Error> {
+    let client = connection.client();
+    let inbox = client.new_inbox();
+    let mut answers = crate::nats::server::subscribe(client, inbox.clone(), None).await?;
+    let question = serde_json::json!({ "subject": subject }).to_string();
+    let asked = client.publish_with_reply(STREAM_NAMES, inbox, question.into());
+    let closed =
+        |source| Error::new(ErrorKind::Closed, "JetStream was not asked").with_source(source);
+    asked.await.map_err(closed)?;
+    let answer = answers.next().await;
+    let names = answer.and_then(|answer| serde_json::from_slice(&answer.payload).ok());
+    let StreamNames { streams } = names.unwrap_or(StreamNames { streams: None });
+    Ok(streams.unwrap_or_default())
+}

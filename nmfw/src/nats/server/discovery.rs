@@ -1,0 +1,457 @@
+//! ADR-32 discovery: PING, INFO and STATS of an instance.
+//!
+//! Clients check these answers against a schema, and some give up on a whole listing over one that
+//! does not fit: every field is there, lists and maps are never null, and times have at most six
+//! digits after the point. An answer over the NATS server's `max_payload` would not be sent at all, so
+//! that it is shortened, within the schema.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_nats::{Message, Subscriber, client::PublishErrorKind};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    Error,
+    escape::Escaped,
+    log_limit::LogLimit,
+    nats::{headers, reply_subject, subject},
+    service::{
+        health::Health,
+        instance::{Endpoint, Instance},
+    },
+    token_bucket::{Bucket, Pace},
+};
+
+const QUEUE_GROUP_OF_NONE: &str = "";
+
+/// Warnings of answers that are shortened, and of those that cannot be short enough.
+static SHORTENED: LogLimit = LogLimit::new();
+static UNSENT: LogLimit = LogLimit::new();
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verb {
+    Ping,
+    Info,
+    Stats,
+}
+
+impl Verb {
+    const ALL: [Self; 3] = [Self::Ping, Self::Info, Self::Stats];
+
+    const fn token(self) -> &'static str {
+        match self {
+            Self::Ping => "PING",
+            Self::Info => "INFO",
+            Self::Stats => "STATS",
+        }
+    }
+}
+
+/// What all three answers begin with.
+#[derive(Serialize)]
+struct Identity<'a> {
+    r#type: &'static str,
+    name: &'a str,
+    id: &'a str,
+    version: &'a str,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    #[serde(flatten)]
+    identity: Identity<'a>,
+    description: &'a str,
+    endpoints: Vec<EndpointInfo<'a>>,
+}
+
+#[derive(Serialize)]
+struct EndpointInfo<'a> {
+    name: &'a str,
+    subject: &'a str,
+    queue_group: &'a str,
+    metadata: BTreeMap<&'a str, String>,
+}
+
+#[derive(Serialize)]
+struct Stats<'a> {
+    #[serde(flatten)]
+    identity: Identity<'a>,
+    started: &'a str,
+    endpoints: Vec<EndpointStats<'a>>,
+}
+
+#[derive(Serialize)]
+struct EndpointStats<'a> {
+    name: &'a str,
+    subject: &'a str,
+    queue_group: &'a str,
+    num_requests: u64,
+    num_errors: u64,
+    last_error: String,
+    /// In nanoseconds, as the next.
+    processing_time: u64,
+    average_processing_time: u64,
+    /// Free to use by ADR-32; some clients want it to be there.
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Whole(EndpointData<'a>),
+    LeftOut {},
+}
+
+#[derive(Serialize)]
+struct EndpointData<'a> {
+    running: usize,
+    waiting: usize,
+    concurrency: usize,
+    queue: usize,
+    health: &'a Health,
+}
+
+/// How much an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// Without description, metadata, data and errors, and with this many endpoints.
+    Bare(usize),
+}
+
+impl Extent {
+    fn is_whole(self) -> bool {
+        self == Self::Whole
+    }
+
+    fn endpoints(self) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Bare(endpoints) => endpoints,
+        }
+    }
+}
+
+impl Instance {
+    /// Returns the answer to a verb, as JSON, with as much as fits into `max_payload`.
+    pub(crate) fn describe(
+        &self,
+        verb: Verb,
+        max_payload: usize,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let whole = self.describe_to(verb, Extent::Whole)?;
+        if whole.len() <= max_payload {
+            return Ok(whole);
+        }
+        if SHORTENED.pass().is_some() {
+            tracing::warn!(
+                service = self.name,
+                ?verb,
+                bytes = whole.len(),
+                max_payload,
+                "a discovery answer is shortened: it is over the NATS server's max_payload"
+            );
+        }
+        let mut best = self.describe_to(verb, Extent::Bare(0))?;
+        // The largest number of endpoints that fits, by halves.
+        let (mut fits, mut too_many) = (0, self.endpoints.len() + 1);
+        while fits + 1 < too_many {
+            let middle = usize::midpoint(fits, too_many);
+            let answer = self.describe_to(verb, Extent::Bare(middle))?;
+            if answer.len() <= max_payload {
+                (fits, best) = (middle, answer);
+            } else {
+                too_many = middle;
+            }
+        }
+        Ok(best)
+    }
+
+    fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error> {
+        let endpoints = self.endpoints.iter().take(extent.endpoints());
+        match verb {
+            Verb::Ping => {
+                serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response", extent))
+            }
+            Verb::Info => {
+                let mut identity = self.identity("io.nats.micro.v1.info_response", extent);
+                let with_health;
+                let mut description = "";
+                if extent.is_whole() {
+                    with_health = self.metadata_with_health();
+                    identity.metadata = &with_health;
+                    description = &self.description;
+                }
+                serde_json::to_vec(&Info {
+                    identity,
+                    description,
+                    endpoints: endpoints.map(|e| e.info(extent)).collect(),
+                })
+            }
+            Verb::Stats => {
+                let health = self.health();
+                serde_json::to_vec(&Stats {
+                    identity: self.identity("io.nats.micro.v1.stats_response", extent),
+                    started: &self.started,
+                    endpoints: endpoints.map(|e| e.stats(&health, extent)).collect(),
+                })
+            }
+        }
+    }
+
+    fn metadata_with_health(&self) -> BTreeMap<String, String> {
+        let mut metadata = self.metadata.clone();
+        let health = self.health().status.name().to_owned();
+        metadata.insert("nmfw.health".to_owned(), health);
+        metadata
+    }
+
+    fn identity(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
+        static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
+        let (version, metadata) = if extent.is_whole() {
+            (&*self.version, &self.metadata)
+        } else {
+            // A SemVer stays one.
+            let short = headers::client_version(&self.version);
+            (short.unwrap_or(&self.version), &NO_METADATA)
+        };
+        Identity {
+            r#type,
+            name: &self.name,
+            id: &self.id,
+            version,
+            metadata,
+        }
+    }
+}
+
+impl Endpoint {
+    fn info(&self, extent: Extent) -> EndpointInfo<'_> {
+        let mut metadata = BTreeMap::new();
+        if extent.is_whole() {
+            let facts = self.method.facts().iter();
+            metadata.extend(facts.map(|(key, value)| (*key, (*value).to_owned())));
+            metadata.insert("nmfw.method", self.method.full_name());
+        }
+        EndpointInfo {
+            name: self.method.name(),
+            subject: &self.subject,
+            queue_group: self.queue_group(),
+            metadata,
+        }
+    }
+
+    fn stats<'a>(&'a self, health: &'a Health, extent: Extent) -> EndpointStats<'a> {
+        let stats = self.stats.snapshot();
+        let nanos = u64::try_from(stats.processing.as_nanos()).unwrap_or(u64::MAX);
+        let (last_error, data) = if extent.is_whole() {
+            let data = Data::Whole(EndpointData {
+                health,
+                running: self.admission.running(),
+                waiting: self.admission.waiting(),
+                concurrency: self.limits.concurrency,
+                queue: self.limits.queue,
+            });
+            (stats.last_error, data)
+        } else {
+            (String::new(), Data::LeftOut {})
+        };
+        EndpointStats {
+            name: self.method.name(),
+            subject: &self.subject,
+            queue_group: self.queue_group(),
+            num_requests: stats.requests,
+            num_errors: stats.errors,
+            last_error,
+            processing_time: nanos,
+            average_processing_time: nanos.checked_div(stats.requests).unwrap_or(0),
+            data,
+        }
+    }
+
+    fn queue_group(&self) -> &str {
+        self.limits
+            .queue_group
+            .as_deref()
+            .unwrap_or(QUEUE_GROUP_OF_NONE)
+    }
+}
+
+/// The subjects on which an instance answers.
+pub(crate) fn subjects(instance: &Instance) -> Vec<String> {
+    let of = |verb: Verb| subject::discovery(verb.token(), &instance.name, &instance.id);
+    Verb::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Answers to one verb: 500 a second after the first 512. A question is much smaller than its answer, so
+/// that without a bound it would be a means to flood others; clients that wait for a service ask again.
+const ANSWERS: Pace = Pace {
+    interval: Some(Duration::from_millis(2)),
+    burst: 512,
+};
+
+/// How many questions are answered in a time.
+#[derive(Debug, Default)]
+struct Budgets([Bucket; Verb::ALL.len()]);
+
+impl Budgets {
+    /// Whether a question of now is answered.
+    fn take(&mut self, verb: Verb, now: Instant) -> bool {
+        self.0[verb as usize].take(&ANSWERS, now)
+    }
+}
+
+/// Subscribes to all of discovery's subjects, and gives the task that answers on them until the
+/// instance drains.
+pub(crate) async fn responder(
+    instance: &Arc<Instance>,
+    client: &async_nats::Client,
+) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
+    let mut requests = stream::SelectAll::new();
+    for verb in Verb::ALL {
+        for subject in subject::discovery(verb.token(), &instance.name, &instance.id) {
+            let subscriber: Subscriber =
+                crate::nats::server::subscribe(client, subject, None).await?;
+            requests.push(subscriber.map(move |message| (verb, message)));
+        }
+    }
+    let (instance, client) = (Arc::clone(instance), client.clone());
+    let mut budgets = Budgets::default();
+    Ok(async move {
+        let draining = instance.lifecycle.draining.clone();
+        while let Some(Some((verb, message))) = draining.run_until_cancelled(requests.next()).await
+        {
+            if !budgets.take(verb, Instant::now()) {
+                log_limited!(warn, ?verb, "discovery asks faster than it is answered");
+                continue;
+            }
+            answer(&instance, &client, verb, message).await;
+        }
+    })
+}
+
+async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, message: Message) {
+    let Some(reply) = message.reply else {
+        log_limited!(
+            debug, subject = %Escaped::new(&message.subject),
+            "discovery request without a reply subject"
+        );
+        return;
+    };
+    if !reply_subject::admits("a discovery request", &reply) {
+        return;
+    }
+    let body = match instance.describe(verb, client.max_payload()) {
+        Ok(body) => body,
+        Err(error) => {
+            log_limited!(error, %error, ?verb, "discovery answer cannot be written");
+            return;
+        }
+    };
+    // Waits while the connection is stuck, which holds up discovery and nothing else.
+    if let Err(error) = client.publish(reply, body.into()).await {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
+                log_limited!(warn, %error, ?verb, "discovery answer not sent");
+            }
+            _ => tracing::debug!(%error, ?verb, "discovery answer not sent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        MethodSpec, ServiceSpec, Status,
+        service::{handler::Handlers, health::Checks, instance::Lifecycle, service::Service},
+    };
+
+    #[test]
+    fn a_flood_of_one_verb_leaves_the_others_their_answers() {
+        let (mut budgets, now) = (Budgets::default(), Instant::now());
+        let mut answered = |verb, now| (0..5000).filter(|_| budgets.take(verb, now)).count();
+        assert_eq!(answered(Verb::Stats, now), 512);
+        assert_eq!(answered(Verb::Info, now), 512);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(answered(Verb::Stats, later), 500);
+    }
+
+    static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
+        .name("calc")
+        .subject("nmfw.calc")
+        .description("Adds, and does more with numbers.")
+        .metadata(&[("team", "numbers")])
+        .methods(&[
+            MethodSpec::unary("Average").metadata(&[("speed", "slow")]),
+            MethodSpec::unary("Add"),
+            MethodSpec::unary("Expression"),
+        ]);
+
+    fn instance() -> Instance {
+        let service = Service::new(&SPEC, Handlers::default())
+            .version(format!("1.2.3-rc.1+{}", "build".repeat(20)));
+        let lifecycle = Lifecycle::new(Checks::default());
+        let instance = Instance::new(service, None, lifecycle).unwrap();
+        let status = Status::internal("x".repeat(400));
+        for endpoint in &instance.endpoints {
+            endpoint.stats.record(Err(&status), Duration::ZERO);
+        }
+        instance
+    }
+
+    fn describe(instance: &Instance, verb: Verb, max_payload: usize) -> (usize, Value) {
+        let answer = instance.describe(verb, max_payload).unwrap();
+        (answer.len(), serde_json::from_slice(&answer).unwrap())
+    }
+
+    #[test]
+    fn an_answer_says_as_much_as_fits() {
+        let instance = instance();
+        for verb in Verb::ALL {
+            let (whole, _) = describe(&instance, verb, usize::MAX);
+            let mut shown = 0;
+            for max_payload in 256..=whole {
+                let (len, answer) = describe(&instance, verb, max_payload);
+                assert!(len <= max_payload, "{verb:?}: {answer}");
+                for field in ["type", "name", "id", "version"] {
+                    assert!(!answer[field].as_str().unwrap().is_empty(), "{answer}");
+                }
+                let version = answer["version"].as_str().unwrap();
+                assert!(semver::Version::parse(version).is_ok());
+                assert!(answer["metadata"].is_object());
+                if matches!(verb, Verb::Ping) {
+                    continue;
+                }
+                let endpoints = answer["endpoints"].as_array().unwrap();
+                assert!(endpoints.len() >= shown, "a larger answer says less");
+                shown = endpoints.len();
+                for endpoint in endpoints {
+                    assert!(
+                        endpoint["subject"]
+                            .as_str()
+                            .unwrap()
+                            .starts_with("nmfw.calc.")
+                    );
+                    match verb {
+                        Verb::Stats => assert!(
+                            endpoint["data"].is_object() && endpoint["last_error"].is_string()
+                        ),
+                        _ => assert!(endpoint["metadata"].is_object()),
+                    }
+                }
+            }
+            let (_, answer) = describe(&instance, verb, whole);
+            assert_eq!(answer["metadata"]["team"], "numbers");
+            assert!(matches!(verb, Verb::Ping) || shown == 3);
+        }
+        // One method is enough to be found by.
+        let (_, answer) = describe(&instance, Verb::Info, 256);
+        assert_eq!(answer["endpoints"].as_array().unwrap().len(), 1);
+    }
+}

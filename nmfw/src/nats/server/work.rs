@@ -1,0 +1,317 @@
+//! The tasks of a server: what they wait for, and in which order they end.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Message;
+use futures_util::FutureExt;
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, unconstrained},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    fence::Fence,
+    handle::{End, Ending},
+    intake::Intake,
+    required_subjects::Subscriptions,
+};
+use crate::{
+    Connection, Error,
+    error::ErrorKind,
+    nats::{
+        headers,
+        session::server::{self, Sessions},
+        subject, unary,
+    },
+    service::instance::{Endpoint, Instance, Lifecycle},
+};
+
+/// How long the NATS server may take to process what a starting or stopping server sends it.
+pub(crate) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
+
+/// The same once the server is told to end at once.
+const MAX_FORCED_ROUND_TRIP: Duration = Duration::from_secs(1);
+
+/// How long tasks that were told to end at once may take to send their answers.
+const MAX_LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// nats-server reads a number of more than nine digits as one that is reached already, and ends the
+/// subscription; async-nats takes it at its word and goes on delivering what is on its way. So
+/// nothing is lost, as it would be by async-nats's own `unsubscribe` and `drain`.
+pub(crate) const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
+
+/// All tasks of a server. They end with it.
+pub(crate) struct Work {
+    pub(crate) connection: Connection,
+    pub(crate) lifecycle: Lifecycle,
+    grace: Duration,
+    readers: JoinSet<()>,
+    /// Packets of sessions are read to the very end.
+    packets: JoinSet<()>,
+    pub(crate) discovery: JoinSet<()>,
+    /// Cancelled when the NATS server has sent the last request it will send.
+    fenced: CancellationToken,
+    /// Every reader holds a sender until it has asked for no more requests.
+    asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+impl Work {
+    pub(crate) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
+        let mut packets = JoinSet::new();
+        // Intakes, which follow checks, follow the connection by the same way.
+        let (mut state, checks) = (connection.state(), Arc::clone(&lifecycle.checks));
+        packets.spawn(async move {
+            while state.changed().await.is_ok() {
+                checks.wake();
+            }
+        });
+        Self {
+            connection,
+            lifecycle,
+            grace,
+            readers: JoinSet::new(),
+            packets,
+            discovery: JoinSet::new(),
+            fenced: CancellationToken::new(),
+            asked: mpsc::channel(1),
+        }
+    }
+
+    /// Gives all subscriptions up, so that the next start on the connection does not meet them.
+    pub(crate) async fn abandon(mut self) {
+        for tasks in [&mut self.readers, &mut self.packets, &mut self.discovery] {
+            tasks.shutdown().await;
+        }
+    }
+
+    /// Starts all that an instance subscribes to but discovery.
+    pub(crate) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
+        let sessions = Sessions::new(instance);
+        if let Some(sessions) = &sessions {
+            self.sessions(instance, sessions).await?;
+        }
+        for endpoint in &instance.endpoints {
+            self.read(instance, endpoint, sessions.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        instance: &Arc<Instance>,
+        endpoint: &Arc<Endpoint>,
+        sessions: Option<Arc<Sessions>>,
+    ) -> Result<(), Error> {
+        let group = endpoint.limits.queue_group.clone();
+        let subject = endpoint.subject.clone();
+        let intake = Intake::new(instance, &self.connection, subject, group).await?;
+        let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+        let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+        self.readers.spawn(async move {
+            let requests = Requests {
+                instance,
+                endpoint,
+                sessions,
+            };
+            requests.read(intake, asked, fenced).await;
+        });
+        Ok(())
+    }
+
+    /// Lets clients open sessions with an instance.
+    async fn sessions(
+        &mut self,
+        instance: &Arc<Instance>,
+        sessions: &Arc<Sessions>,
+    ) -> Result<(), Error> {
+        let client = self.connection.client();
+        let own = subject::instance(&instance.base, &instance.id, "s.*");
+        let of_methods = subject::method_session(&instance.base, "*", &instance.id, "*");
+        let packets = [
+            crate::nats::server::subscribe(client, own, None).await?,
+            crate::nats::server::subscribe(client, of_methods, None).await?,
+        ];
+        self.packets
+            .spawn(server::packets(Arc::clone(sessions), packets));
+        if let Some(group) = sessions.queue_group() {
+            let open = subject::open(&instance.base);
+            let group = Some(group.to_owned());
+            let opening = Intake::new(instance, &self.connection, open, group).await?;
+            let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
+            let sessions = Arc::clone(sessions);
+            self.readers
+                .spawn(server::opening(sessions, opening, asked, fenced));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn until_the_end(
+        mut self,
+        fence: Fence,
+        mut subscriptions: Subscriptions,
+    ) -> Result<Ending, End> {
+        let draining = self.lifecycle.draining.clone();
+        let failure = async {
+            let error = subscriptions.watch(&fence).await;
+            End(error.kind(), error.to_string())
+        };
+        let outcome = tokio::select! {
+            () = draining.cancelled() => Ok(()),
+            end = failure => Err(end),
+        };
+        draining.cancel();
+        let cause = outcome.as_ref().err().map(|End(kind, _)| *kind);
+        let ending = self.drain(&fence, cause).await;
+        outcome.map(|()| ending)
+    }
+
+    /// Ends everything: first the intake, then the work, then the sending of its answers.
+    ///
+    /// `cause` is the error that ends the server, if it ends by itself.
+    async fn drain(&mut self, fence: &Fence, cause: Option<ErrorKind>) -> Ending {
+        let connection_lost = cause == Some(ErrorKind::Closed);
+        tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
+        let end = Instant::now() + self.grace;
+        let forced = self.lifecycle.forced.clone();
+        // A connection that is lost may come back, and a fence whose subscription was refused may be
+        // answered, but little is gained by waiting for it.
+        let is_answered = cause != Some(ErrorKind::Limit);
+        let round_trip = if is_answered && self.connection.is_connected() {
+            MAX_ROUND_TRIP
+        } else {
+            MAX_FORCED_ROUND_TRIP
+        };
+
+        self.discovery.join_all_within(MAX_ROUND_TRIP).await;
+        if connection_lost {
+            self.readers.abort_all();
+        } else {
+            let intake = async {
+                // Nobody sends; it ends when the last reader drops its sender.
+                drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
+                self.asked.1.recv().await;
+                let (first, ()) =
+                    tokio::join!(fence.pass(MAX_ROUND_TRIP), self.connection.pass_second());
+                if let Err(error) = first {
+                    tracing::warn!(%error, "requests on their way may be lost");
+                }
+            };
+            tokio::select! {
+                () = intake => {}
+                () = patience(&forced, round_trip) => {
+                    tracing::warn!("the connection is stuck: requests on their way may be lost");
+                }
+            }
+            self.fenced.cancel();
+        }
+        self.readers.join_all_within(MAX_ROUND_TRIP).await;
+
+        self.lifecycle.tasks.close();
+        let work = self.lifecycle.tasks.wait();
+        tokio::select! {
+            () = work => {}
+            () = forced.cancelled() => {}
+            () = tokio::time::sleep_until(end) => {}
+        }
+        // Callers of handlers that the grace has run out for should still learn of it.
+        let last_round_trip = if forced.is_cancelled() {
+            MAX_FORCED_ROUND_TRIP
+        } else {
+            round_trip
+        };
+        let left = self.lifecycle.tasks.len();
+        let ending = if self.lifecycle.was_cut() || (left > 0 && forced.is_cancelled()) {
+            Ending::Forced
+        } else if left > 0 {
+            Ending::GraceEnded
+        } else {
+            Ending::Drained
+        };
+        if left > 0 {
+            tracing::warn!(left, "handlers are ended before they are done");
+            forced.cancel();
+            let answers = self.lifecycle.tasks.wait();
+            if tokio::time::timeout(MAX_LAST_ANSWERS, answers)
+                .await
+                .is_err()
+            {
+                tracing::error!("handlers that block their threads cannot be ended");
+            }
+        }
+        // A flush would leave answers on their way, and when the process ends with something unread, its
+        // system may drop them.
+        if !connection_lost && let Err(error) = fence.pass(last_round_trip).await {
+            tracing::warn!(%error, "the last answers may be lost");
+        }
+        tracing::info!("stopped");
+        ending
+    }
+}
+
+/// Ends when the NATS server has had time enough, which is less once the end is forced.
+async fn patience(forced: &CancellationToken, limit: Duration) {
+    let forced = async {
+        forced.cancelled().await;
+        tokio::time::sleep(MAX_FORCED_ROUND_TRIP).await;
+    };
+    tokio::select! {
+        () = forced => {}
+        () = tokio::time::sleep(limit) => {}
+    }
+}
+
+trait JoinAllWithin {
+    async fn join_all_within(&mut self, limit: Duration);
+}
+
+impl JoinAllWithin for JoinSet<()> {
+    async fn join_all_within(&mut self, limit: Duration) {
+        let all = async { while self.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            self.abort_all();
+        }
+    }
+}
+
+/// What a method's subscription is for.
+struct Requests {
+    instance: Arc<Instance>,
+    endpoint: Arc<Endpoint>,
+    sessions: Option<Arc<Sessions>>,
+}
+
+impl Requests {
+    /// The life of the subscription. Never waits for anything but messages, so that none is
+    /// dropped for want of room.
+    async fn read(self, mut intake: Intake, asked: mpsc::Sender<()>, fenced: CancellationToken) {
+        let draining = self.instance.lifecycle.draining.clone();
+        while let Some(Some(message)) = draining.run_until_cancelled(intake.next()).await {
+            self.accept(message);
+            // They come in rows. Its turn ends by tokio's own limit.
+            while let Some(Some(message)) = intake.rest().now_or_never() {
+                self.accept(message);
+            }
+        }
+        intake.leave().await;
+        drop(asked);
+        while let Some(Some(message)) = fenced.run_until_cancelled(intake.rest()).await {
+            self.accept(message);
+        }
+        // The server has sent all; what is left lies in the subscription's buffer, and is read to its
+        // end, whatever tokio thinks of the length of this turn.
+        while let Some(Some(message)) = unconstrained(intake.rest()).now_or_never() {
+            self.accept(message);
+        }
+    }
+
+    fn accept(&self, message: Message) {
+        match &self.sessions {
+            Some(sessions) if headers::opens_session(message.headers.as_ref()) => {
+                sessions.accept_for(&self.endpoint, message);
+            }
+            _ => unary::server::accept(&self.instance, &self.endpoint, message),
+        }
+    }
+}

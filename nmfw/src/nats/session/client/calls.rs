@@ -1,0 +1,457 @@
+//! [`Calls`]: the calls of a session, from callers to packets and back.
+
+use std::{
+    sync::Weak,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    Handle, Pool,
+    command::Command,
+    under_way::{Call, Unary},
+};
+use crate::{
+    Code, Metadata, Method, Status,
+    call::{body::chunk::Tally, response::Response},
+    escape::Escaped,
+    nats::{
+        client,
+        session::{
+            driver::{self, Flow, LaneCommand, Port, Side, Signals},
+            protocol::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap},
+        },
+    },
+};
+
+/// A session without a call for this long ends. The next call opens another.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// How exact the pool is about time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The calls under way on a session.
+pub(crate) struct Calls {
+    pub(crate) pool: Weak<Pool>,
+    pub(crate) handle: Weak<Handle>,
+    pub(crate) calls: StreamMap<StreamId, Call>,
+    /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
+    /// NATS server may pass on one answer only.
+    accepted: Option<Opened>,
+    /// As callers know it.
+    pub(crate) doubt: Doubt,
+    /// The life of the connection that the session is in, and the last one in which the service was heard.
+    pub(crate) epoch: u64,
+    pub(crate) heard_in: u64,
+    /// Nobody makes further calls.
+    is_abandoned: bool,
+    has_gone_away: bool,
+    /// Whether a call was answered.
+    was_of_use: bool,
+    /// When to look for unary calls whose deadlines have passed. Not later than the first of them
+    /// is due; earlier, if that one has ended since.
+    late_at: Option<Instant>,
+    next_tick: Instant,
+    /// Since when there has been no call.
+    idle_since: Option<Instant>,
+    /// Why the session ended.
+    failure: Option<Status>,
+}
+
+impl Calls {
+    pub(crate) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
+        Self {
+            pool,
+            handle,
+            calls: StreamMap::default(),
+            accepted: None,
+            doubt: Doubt::No,
+            epoch: 0,
+            heard_in: 0,
+            is_abandoned: false,
+            has_gone_away: false,
+            was_of_use: false,
+            late_at: None,
+            next_tick: Instant::now(),
+            idle_since: None,
+            failure: None,
+        }
+    }
+
+    fn begin_unary(
+        &mut self,
+        session: &mut Session,
+        method: Method,
+        (head, body): (CallHead, Bytes),
+        sender: oneshot::Sender<Result<Response, Status>>,
+    ) {
+        let deadline = head.deadline;
+        match begin(session, (head, true), Some(body)) {
+            Ok(stream) => {
+                self.late_at = [self.late_at, deadline].into_iter().flatten().min();
+                let call = Unary {
+                    method,
+                    deadline,
+                    metadata: Metadata::new(),
+                    body: None,
+                    sender,
+                };
+                self.calls.insert(stream, Call::Unary(call));
+            }
+            // Fails if the call was given up this moment.
+            Err(status) => _ = sender.send(Err(status)),
+        }
+    }
+
+    /// Tells the callers to look for another session.
+    pub(crate) fn leave(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.left(&self.handle, self.was_of_use, self.failure.take());
+        }
+    }
+
+    /// The session could not even begin.
+    pub(crate) fn fail(&mut self, status: Status) {
+        self.failure.get_or_insert(status);
+    }
+
+    /// Tells the pool what time it is, so that calls need not ask.
+    fn tick(&mut self, now: Instant) {
+        self.next_tick = now + TICK;
+        if let Some(pool) = self.pool.upgrade() {
+            pool.tick(now);
+        }
+    }
+
+    /// Lets callers use the session.
+    fn open(&mut self, opened: Opened) {
+        if let Some(handle) = self.handle.upgrade() {
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
+            handle.opened(opened);
+            if let Some(pool) = self.pool.upgrade() {
+                pool.opened(&handle);
+            }
+        }
+    }
+
+    pub(crate) fn finish(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        outcome: Result<Metadata, Status>,
+    ) {
+        match self.calls.remove(&stream) {
+            Some(Call::Unary(call)) => {
+                call.give_back(session, stream);
+                call.finish(outcome);
+            }
+            Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),
+            None => {}
+        }
+    }
+
+    /// Ends a call with more than one answer, where there is to be one.
+    fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
+        let status = Status::internal("the answer has more than one message");
+        session.reset(stream, &status);
+        self.finish(session, stream, Err(status));
+    }
+
+    /// Ends the calls that nobody waits for any more, at the service too.
+    fn reset_abandoned(&mut self, session: &mut Session) {
+        self.calls.retain(|stream, call| {
+            let Call::Unary(call) = call else {
+                return true;
+            };
+            let is_abandoned = call.sender.is_closed();
+            if is_abandoned {
+                call.give_back(session, stream);
+                session.reset(stream, &gave_up());
+            }
+            !is_abandoned
+        });
+    }
+
+    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
+        let LaneCommand { lane, flow } = command;
+        let Some(stream) = lane.stream() else {
+            return;
+        };
+        let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
+            if let Flow::Taken = flow {
+                lane.release(session, stream);
+            }
+            return;
+        };
+        match flow {
+            Flow::Batch(batch) => {
+                let ended = port.on_batch(session, stream, batch);
+                self.after(stream, &ended);
+            }
+            Flow::Taken => {
+                if port.on_taken(session, stream) {
+                    session.reset(stream, &gave_up());
+                    self.finish(session, stream, Err(gave_up()));
+                }
+            }
+            // Callers have none.
+            Flow::Headers(_) => {}
+        }
+    }
+
+    /// A caller's own error ends its call; having said all does not.
+    fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
+        match ended {
+            driver::Ended::No | driver::Ended::Said => {}
+            driver::Ended::Failed | driver::Ended::Refused { .. } => {
+                self.calls.remove(&stream);
+            }
+        }
+    }
+}
+
+fn unheard() -> Status {
+    Status::unavailable(
+        "the service accepts the session, and then is not heard: if it is imported from another \
+         account, its export needs `response_type: Stream`",
+    )
+    .not_started()
+}
+
+/// Calls are there still only if the session's task is dropped, with its runtime.
+impl Drop for Calls {
+    fn drop(&mut self) {
+        for call in self.calls.values() {
+            // Who waits for a unary call sees it by itself.
+            if let Call::Uploading { port, .. } | Call::Streaming(port) = call {
+                let status = Status::unavailable("the session's task has ended");
+                port.lane.finish(Err(status));
+            }
+        }
+    }
+}
+
+fn gave_up() -> Status {
+    Status::cancelled("the caller does not wait any more")
+}
+
+/// Starts a call, with whether it has a single answer, and what is known of its requests.
+fn begin(
+    session: &mut Session,
+    (head, is_single): (CallHead, bool),
+    body: Option<Bytes>,
+) -> Result<StreamId, Status> {
+    let stream = session.open_call(head, is_single)?;
+    let Some(body) = body else {
+        return Ok(stream);
+    };
+    match session.send_message(stream, body, true) {
+        Ok(()) => Ok(stream),
+        Err(SendError::TooLarge(status)) => Err(status.not_started()),
+        Err(SendError::Full(_) | SendError::Ended) => {
+            let status = Status::internal("a new stream does not take a message");
+            session.reset(stream, &status);
+            Err(status.not_started())
+        }
+    }
+}
+
+impl Side for Calls {
+    type Command = Command;
+
+    fn on_command(&mut self, session: &mut Session, command: Command) {
+        match command {
+            // Given up before it began.
+            Command::Unary { sender, .. } if sender.is_closed() => {}
+            Command::Unary {
+                method,
+                head,
+                body,
+                sender,
+            } => self.begin_unary(session, method, (head, body), sender),
+            Command::Begin {
+                head,
+                lane,
+                body,
+                is_single,
+            } => match begin(session, (head, is_single), body) {
+                Ok(stream) => {
+                    lane.begin(stream);
+                    let port = Port::new(lane);
+                    let is_answered = false;
+                    let call = match is_single {
+                        true => Call::Uploading { port, is_answered },
+                        false => Call::Streaming(port),
+                    };
+                    self.calls.insert(stream, call);
+                }
+                Err(status) => lane.finish(Err(status)),
+            },
+            Command::Lane(command) => self.on_lane(session, command),
+        }
+    }
+
+    fn on_event(&mut self, session: &mut Session, event: Event) {
+        match event {
+            Event::Opened(opened) => self.accepted = Some(opened),
+            Event::Headers { stream, metadata } => {
+                self.was_of_use = true;
+                match self.calls.get_mut(&stream) {
+                    Some(Call::Unary(call)) => call.metadata = metadata,
+                    Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
+                        port.on_headers(metadata);
+                    }
+                    None => {}
+                }
+            }
+            Event::Message { stream, message } => {
+                self.was_of_use = true;
+                match self.calls.get_mut(&stream) {
+                    // It is taken when the call is over. What more there were would have no bound.
+                    Some(Call::Unary(call)) => {
+                        let tally = Tally::of(message.len());
+                        if call.body.is_none() {
+                            call.body = Some(message);
+                        } else {
+                            session.consume(stream, tally);
+                            self.refuse_more(session, stream);
+                        }
+                    }
+                    // Its caller waits for it.
+                    Some(Call::Uploading { port, is_answered }) => {
+                        let tally = Tally::of(message.len());
+                        if std::mem::replace(is_answered, true) {
+                            session.consume(stream, tally);
+                            self.refuse_more(session, stream);
+                        } else {
+                            port.on_chunk(session, stream, message.into());
+                        }
+                    }
+                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
+                    None => session.consume(stream, Tally::of(message.len())),
+                }
+            }
+            Event::Row { stream, row } => {
+                self.was_of_use = true;
+                match self.calls.get(&stream) {
+                    Some(Call::Unary(_) | Call::Uploading { .. }) => {
+                        session.consume(stream, row.tally());
+                        self.refuse_more(session, stream);
+                    }
+                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
+                    None => session.consume(stream, row.tally()),
+                }
+            }
+            Event::Writable { stream } => {
+                if let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) {
+                    let ended = port.push(session, stream);
+                    self.after(stream, &ended);
+                }
+            }
+            Event::Finished { stream, outcome } => self.finish(session, stream, outcome),
+            Event::GoAway => {
+                self.has_gone_away = true;
+                self.was_of_use = true;
+                self.leave();
+            }
+            Event::Closed(status) => {
+                if let Some(mut status) = status {
+                    log_limited!(debug, %status, "a session was ended");
+                    if self.accepted.is_some() && status.code() == Code::Unavailable {
+                        status = unheard();
+                    } else if status.code() == Code::Unimplemented
+                        && let Some(pool) = self.pool.upgrade()
+                    {
+                        let open = pool.scope().open();
+                        let text = format!("no session on {open}: {}", status.message());
+                        status = status.with_message(text);
+                    }
+                    self.fail(status);
+                }
+                self.leave();
+            }
+            Event::Call { .. } | Event::End { .. } | Event::Drained => {}
+        }
+    }
+
+    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        if let Some(epoch) = signals.reconnected {
+            self.epoch = epoch;
+        }
+        self.see_to_reconnect(session);
+        if session.is_confirmed()
+            && let Some(opened) = self.accepted.take()
+        {
+            self.open(opened);
+        }
+        self.is_abandoned |= signals.drain;
+        if signals.gave_up {
+            self.reset_abandoned(session);
+        }
+        if self.late_at.is_some_and(|at| at <= now) {
+            self.on_deadline(session, now);
+        }
+        if now >= self.next_tick {
+            self.tick(now);
+        }
+        self.see_to_doubt(session, now);
+        if session.open_streams() > 0 {
+            self.idle_since = None;
+            return;
+        }
+        let idle_since = *self.idle_since.get_or_insert(now);
+        if now >= idle_since + MAX_IDLE && !self.is_abandoned {
+            // Who has chosen it this moment is told that it is over, and goes elsewhere.
+            self.was_of_use = true;
+            self.leave();
+            self.is_abandoned = true;
+        }
+        // The service ends the session by itself once it has gone away and has all
+        // acknowledgements.
+        if self.is_abandoned && !self.has_gone_away {
+            session.close(None);
+        }
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        let idle = self.idle_since.map(|since| since + MAX_IDLE);
+        [idle, self.late_at].into_iter().flatten().min()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.late_at
+    }
+
+    /// Ends the unary calls whose deadlines have passed, at the service too: all in one go, which
+    /// takes no timer for each.
+    fn on_deadline(&mut self, session: &mut Session, now: Instant) {
+        self.late_at = None;
+        let mut late = Vec::new();
+        for (stream, call) in self.calls.iter() {
+            match call {
+                Call::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
+                    late.push((stream, client::late(call.method)));
+                }
+                Call::Unary(call) => {
+                    self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
+                }
+                Call::Uploading { .. } | Call::Streaming(_) => {}
+            }
+        }
+        if !late.is_empty() {
+            session.suspect(now);
+            // Before their callers know, who may call again at once.
+            self.see_to_doubt(session, now);
+        }
+        for (stream, status) in late {
+            session.reset(stream, &gave_up());
+            self.finish(session, stream, Err(status));
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.calls.len() > 1
+    }
+}

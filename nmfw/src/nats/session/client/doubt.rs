@@ -1,0 +1,61 @@
+//! What becomes of calls when the service of a session seems to be gone.
+
+use std::time::{Duration, Instant};
+
+use super::{calls::Calls, under_way::Call};
+use crate::nats::session::protocol::{Doubt, Session};
+
+/// A service without a subscription for this long is likely to be gone. After less, it may be the
+/// broker that has restarted.
+const MAX_DOUBT: Duration = Duration::from_secs(2);
+
+impl Calls {
+    /// Sees to a service that seems to be gone, or does not any more. Further calls take other
+    /// sessions if there are any and, after a while, at any rate. Those under way may still be
+    /// answered, until it is gone for good or for too long.
+    pub(crate) fn see_to_doubt(&mut self, session: &mut Session, now: Instant) {
+        let doubt = session.doubt(now);
+        if doubt != self.doubt {
+            self.doubt = doubt;
+            log_limited!(debug, ?doubt, "whether the service of a session is there");
+            if let Some(handle) = self.handle.upgrade() {
+                handle.doubt(doubt);
+            }
+        }
+        let vanished = session.vanished_since();
+        if doubt == Doubt::Gone || vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
+            self.leave();
+        }
+        if doubt == Doubt::Gone {
+            self.give_up_calls(session);
+        }
+    }
+
+    /// Lets callers use the session again once the service is heard after a reconnect.
+    pub(crate) fn see_to_reconnect(&mut self, session: &Session) {
+        if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
+            return;
+        }
+        self.heard_in = self.epoch;
+        if let Some(handle) = self.handle.upgrade() {
+            handle.heard_in(self.epoch);
+            if let Some(pool) = self.pool.upgrade() {
+                pool.heard();
+            }
+        }
+    }
+
+    /// Ends the calls that do not wait for a service to come back: those with one message each way,
+    /// and those of which it has not heard.
+    fn give_up_calls(&mut self, session: &mut Session) {
+        let lost = self
+            .calls
+            .iter()
+            .filter(|(stream, call)| matches!(call, Call::Unary(_)) || !session.is_known(*stream));
+        let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
+        for stream in lost {
+            let status = session.give_up(stream);
+            self.finish(session, stream, Err(status));
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! [`Pool`]: the sessions with the instances of a service.
+//!
+//! NATS gives an OPEN to any instance. So a further session is with another instance only by
+//! chance, and is closed again if it is not; time and again it is tried, as instances come and go.
+//! Nor is it any instance where there are regions: then it is a near one, if there is any, and
+//! sessions with others do not outlive that for long.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Handle, Opening, Scope, calls::Calls};
+use crate::{Connection, Method, Status, nats::session::driver};
+
+/// The pause after an attempt to open a session that was of no use; each further one is twice as
+/// long, up to [`MAX_PAUSE`], and all are cut by chance. Meanwhile calls take base mode, or the
+/// sessions that there are.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The same while there are sessions, and the attempt was to find another instance. Chance decides,
+/// so that a dozen attempts in a minute find one of two almost certainly.
+const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(8);
+
+/// Sessions that a pool has when its calls are few: one instance may stop, or be slow.
+const FEW: usize = 2;
+
+/// Sessions that a pool has at most, unless they have no room for calls.
+const MANY: usize = 8;
+
+/// When each session has this many calls, a further one is opened.
+const LOADED: usize = 64;
+
+/// Another session takes a session's place at some age up to this, so that a new instance gets its
+/// share of work within that time, and not all sessions are replaced at once.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// An old session is given up when NATS has given so many OPENs in a row, for each session that there
+/// is, to other instances. Chance does that to one of two in 256, and NATS does it always to an
+/// instance in another region, or behind a leaf node, once there is a nearer one again.
+const PASSED_OVER: usize = 4;
+
+/// How long a call that needs a session waits, after a reconnect of the client, for the service of one that
+/// there is to be heard. It takes a round trip; after this, another is opened.
+const MAX_UNHEARD: Duration = Duration::from_millis(250);
+
+/// How often a session with another instance is tried for, one after the other, when a call needs one.
+const MAX_TRIES: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    scope: Scope,
+    connection: Connection,
+    state: watch::Sender<State>,
+    /// The sessions of the state that are open. Each call looks at them, on any thread, for which a
+    /// lock is too much.
+    open: ArcSwap<Vec<Arc<Handle>>>,
+    /// What time makes of the state, as of the last tick: calls do not look at the clock.
+    may_try: AtomicBool,
+    is_any_old: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: Vec<Member>,
+    opening: Option<Arc<Handle>>,
+    /// When to try again, if the last attempt was of no use.
+    retry: Option<Instant>,
+    failures: u32,
+    /// Why the last attempt failed.
+    failure: Option<Status>,
+}
+
+#[derive(Debug)]
+struct Member {
+    handle: Arc<Handle>,
+    /// When another is to take its place.
+    until: Instant,
+    /// Sessions that were opened with other instances since one was with this.
+    passed_over: usize,
+}
+
+impl Member {
+    fn new(handle: Arc<Handle>) -> Self {
+        let age = MAX_AGE.mul_f64(rand::random_range(0.5..1.0));
+        let until = Instant::now() + age;
+        Self {
+            handle,
+            until,
+            passed_over: 0,
+        }
+    }
+}
+
+/// What to do about a call.
+struct Choice {
+    handle: Option<Arc<Handle>>,
+    /// Another session is wanted.
+    wants_more: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(scope: Scope, connection: Connection) -> Self {
+        Self {
+            scope,
+            connection,
+            state: watch::Sender::default(),
+            open: ArcSwap::default(),
+            may_try: AtomicBool::new(true),
+            is_any_old: AtomicBool::new(false),
+        }
+    }
+
+    /// Sessions tell the time, now and then.
+    pub(crate) fn tick(&self, now: std::time::Instant) {
+        let now = Instant::from_std(now);
+        let state = self.state.borrow();
+        let may_try = state.may_try(now);
+        let is_any_old = state.open.iter().any(|member| member.until <= now);
+        self.may_try.store(may_try, Ordering::Relaxed);
+        self.is_any_old.store(is_any_old, Ordering::Relaxed);
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The session that a call takes, if there is one; opens another in the background where that
+    /// is of use.
+    pub(crate) fn pick(
+        self: &Arc<Self>,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Option<Arc<Handle>> {
+        let choice = self.choose(method, avoid);
+        let wants = match choice.handle {
+            // Nobody tells the time where there is no session.
+            None => choice.wants_more,
+            Some(_) => {
+                let is_any_old = self.is_any_old.load(Ordering::Relaxed);
+                (choice.wants_more || is_any_old) && self.may_try.load(Ordering::Relaxed)
+            }
+        };
+        if wants {
+            self.open(false);
+        }
+        choice.handle
+    }
+
+    /// The same, among the sessions that there are.
+    pub(crate) fn pick_open(
+        &self,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Option<Arc<Handle>> {
+        self.choose(method, avoid).handle
+    }
+
+    /// The session of a call that has none to take otherwise: its service has no connection to NATS,
+    /// and may come back.
+    pub(crate) fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
+        choose(&self.open.load(), method, None, None).handle
+    }
+
+    fn choose(&self, method: Method, avoid: Option<&Arc<Handle>>) -> Choice {
+        let epoch = self.connection.epoch();
+        choose(&self.open.load(), method, avoid, Some(epoch))
+    }
+
+    /// The service of a session was heard after a reconnect: calls may wait for that.
+    pub(crate) fn heard(&self) {
+        self.change(|state| !state.open.is_empty());
+    }
+
+    /// Waits a moment for a session whose service was not heard since the connection came back.
+    async fn heard_soon(&self, method: Method, avoid: Option<&Arc<Handle>>) {
+        let is_settled = |state: &State| {
+            let epoch = self.connection.epoch();
+            let mut open = state.open.iter();
+            self.choose(method, avoid).handle.is_some()
+                || !open.any(|m| m.handle.serves(method) && m.handle.is_unheard(epoch))
+        };
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(is_settled);
+        _ = tokio::time::timeout(MAX_UNHEARD, settled).await;
+    }
+
+    /// All changes go this way, so that what calls see is the same.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
+        self.state.send_if_modified(|state| {
+            let is_changed = change(state);
+            if is_changed {
+                let open = state.open.iter().map(|member| Arc::clone(&member.handle));
+                self.open.store(Arc::new(open.collect()));
+            }
+            is_changed
+        })
+    }
+
+    /// The session that a call takes which cannot be made without one.
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        method: Method,
+        avoid: Option<&Arc<Handle>>,
+    ) -> Result<Arc<Handle>, Status> {
+        let not_served = || {
+            let base = &self.scope.base;
+            let text = format!("the service at {base} does not serve {method} in sessions");
+            Status::unimplemented(text)
+        };
+        {
+            let state = self.state.borrow();
+            if !state.open.is_empty() && !state.open.iter().any(|m| m.handle.serves(method)) {
+                return Err(not_served().not_started());
+            }
+        }
+        self.heard_soon(method, avoid).await;
+        if let Some(handle) = self.choose(method, avoid).handle {
+            return Ok(handle);
+        }
+        // Who has refused the call is not asked again if another can be found.
+        let tries = if avoid.is_some() { MAX_TRIES } else { 1 };
+        for _ in 0..tries {
+            self.open(true);
+            let mut state = self.state.subscribe();
+            let ready = state.wait_for(|state| {
+                state.opening.is_none() || self.choose(method, avoid).handle.is_some()
+            });
+            let Ok(state) = ready.await else {
+                return Err(Status::unavailable("the channel is gone").not_started());
+            };
+            if let Some(handle) = self.choose(method, avoid).handle {
+                return Ok(handle);
+            }
+            if state.failure.is_some() {
+                break;
+            }
+        }
+        let state = self.state.borrow();
+        if let Some(handle) = self.last_resort(method) {
+            return Ok(handle);
+        }
+        let failure = state.failure.clone();
+        let open = self.scope.open();
+        let status = failure.unwrap_or_else(|| {
+            if state.open.is_empty() {
+                // It was opened and has gone away again in the same moment.
+                Status::unavailable("the session was closed at once")
+            } else if state.open.iter().any(|m| m.handle.serves(method)) {
+                Status::resource_exhausted("all sessions have as many calls as they may")
+            } else {
+                not_served()
+            }
+        });
+        let text = format!("cannot call {method}: {open}: {}", status.message());
+        Err(Status::new(status.code(), text).not_started())
+    }
+
+    /// Opens a session in the background, unless one is being opened, or it is too early to try
+    /// again and the need is not urgent.
+    fn open(self: &Arc<Self>, is_urgent: bool) {
+        let may =
+            |state: &State| state.opening.is_none() && (is_urgent || state.may_try(Instant::now()));
+        // The writer's lock is taken only where it is needed.
+        if !may(&self.state.borrow()) {
+            self.may_try.store(false, Ordering::Relaxed);
+            return;
+        }
+        let Some(config) = driver::config(&self.connection) else {
+            return self.unavailable();
+        };
+        let handle = Arc::new(Handle::new(config.packet_window));
+        let is_ours = self.change(|state| {
+            let may = may(state);
+            if may {
+                state.opening = Some(Arc::clone(&handle));
+                state.failure = None;
+            }
+            may
+        });
+        if is_ours {
+            let mailbox = Arc::clone(&handle.mailbox);
+            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
+            // It ends when the handle is dropped, which this pool holds.
+            drop(handle);
+            let opening = Opening {
+                pool: Arc::downgrade(self),
+                connection: self.connection.clone(),
+                scope: self.scope.clone(),
+                mailbox,
+                calls,
+            };
+            self.connection.spawn(opening.run(config));
+        }
+    }
+
+    fn unavailable(&self) {
+        let max = self.connection.max_payload();
+        let text = format!("the NATS server's max_payload of {max} is too small for sessions");
+        self.change(|state| {
+            state.failure = Some(Status::failed_precondition(text));
+            true
+        });
+    }
+
+    /// The handshake is done.
+    pub(crate) fn opened(&self, handle: &Arc<Handle>) {
+        // Dropped outside, as that rings the session.
+        let mut left = Vec::new();
+        let epoch = self.connection.epoch();
+        self.change(|state| {
+            let ours = state.opening.as_ref();
+            let Some(handle) = ours.filter(|ours| Arc::ptr_eq(ours, handle)).cloned() else {
+                return false;
+            };
+            state.opening = None;
+            left = state.admit(handle, epoch);
+            true
+        });
+        self.may_try.store(true, Ordering::Relaxed);
+    }
+
+    /// The session takes no more calls. If it has never been of use, the next has to wait.
+    pub(crate) fn left(&self, handle: &Weak<Handle>, was_of_use: bool, failure: Option<Status>) {
+        let is = |other: &Arc<Handle>| Weak::as_ptr(handle) == Arc::as_ptr(other);
+        // Dropped outside, as that rings the session.
+        let mut left = None;
+        self.change(|state| {
+            if let Some(index) = state.open.iter().position(|member| is(&member.handle)) {
+                left = Some(state.open.swap_remove(index).handle);
+            } else if state.opening.as_ref().is_some_and(is) {
+                left = state.opening.take();
+                state.failure = failure;
+            } else {
+                return false;
+            }
+            if was_of_use {
+                state.of_use();
+            } else {
+                state.of_no_use(MAX_PAUSE);
+            }
+            true
+        });
+        self.may_try.store(true, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    /// Whether it is not too early to try again.
+    fn may_try(&self, now: Instant) -> bool {
+        self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
+    }
+
+    /// Takes a session in that was opened. Gives back those that are not needed: this one if it is
+    /// with an instance that has one, and that whose place it takes, or that is far away.
+    /// One of the same instance that is not heard any more gives its place to the new one.
+    fn admit(&mut self, handle: Arc<Handle>, epoch: u64) -> Vec<Arc<Handle>> {
+        let now = Instant::now();
+        let mut same = None;
+        for (index, member) in self.open.iter_mut().enumerate() {
+            if member.handle.is_with_instance_of(&handle) {
+                member.passed_over = 0;
+                same.get_or_insert(index);
+            } else {
+                member.passed_over += 1;
+            }
+        }
+        if let Some(index) = same
+            && self.open[index].handle.is_absent(epoch)
+        {
+            self.of_use();
+            let absent = std::mem::replace(&mut self.open[index], Member::new(handle));
+            return vec![absent.handle];
+        }
+        if let Some(index) = same
+            && self.open[index].handle.has_room()
+        {
+            let same = &mut self.open[index];
+            if same.until <= now {
+                *same = Member::new(Arc::clone(&same.handle));
+            }
+            self.of_no_use(MAX_SEARCH_PAUSE);
+            let left = [Some(handle), self.give_up(now)];
+            return left.into_iter().flatten().collect();
+        }
+        self.of_use();
+        let old = self.open.iter().position(|member| member.until <= now);
+        self.open.push(Member::new(handle));
+        let Some(old) = old else {
+            return Vec::new();
+        };
+        if self.open.len() <= FEW {
+            // Its place is not needed.
+            self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
+            return Vec::new();
+        }
+        vec![self.open.swap_remove(old).handle]
+    }
+
+    /// Takes a session out that is old and that NATS would not open any more.
+    fn give_up(&mut self, now: Instant) -> Option<Arc<Handle>> {
+        let enough = PASSED_OVER * self.open.len();
+        let is_far = |member: &Member| member.until <= now && member.passed_over >= enough;
+        let far = self.open.iter().position(is_far)?;
+        Some(self.open.swap_remove(far).handle)
+    }
+
+    fn of_use(&mut self) {
+        self.failures = 0;
+        self.retry = None;
+    }
+
+    fn of_no_use(&mut self, max: Duration) {
+        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
+        let pause = longest.min(max).mul_f64(rand::random_range(0.5..1.0));
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(Instant::now() + pause);
+    }
+}
+
+/// The less loaded of two that are picked by chance, in this life of the connection. One whose service is
+/// [absent](Handle::is_absent) is chosen as a last resort only, which has no epoch.
+fn choose(
+    open: &[Arc<Handle>],
+    method: Method,
+    avoid: Option<&Arc<Handle>>,
+    epoch: Option<u64>,
+) -> Choice {
+    let avoided = |handle: &Arc<Handle>| {
+        avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, handle) || avoid.is_with_instance_of(handle))
+    };
+    let could = |handle: &Arc<Handle>| {
+        let is_there = epoch.is_none_or(|epoch| !handle.is_absent(epoch));
+        is_there && handle.serves(method) && handle.has_room() && !avoided(handle)
+    };
+    // A service that may be gone is better than none.
+    let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+    // Nothing to choose, as with most services.
+    if let [only] = open
+        && sure(only)
+    {
+        return Choice {
+            handle: Some(Arc::clone(only)),
+            wants_more: true,
+        };
+    }
+    let is_any_sure = open.iter().any(sure);
+    let fits = |handle: &&Arc<Handle>| match is_any_sure {
+        true => sure(handle),
+        false => could(handle),
+    };
+    let count = open.iter().filter(fits).count();
+    let nth = |n| open.iter().filter(fits).nth(n);
+    let chosen = match count {
+        0 => None,
+        1 => nth(0),
+        _ => {
+            let first = rand::random_range(0..count);
+            let second = (first + rand::random_range(1..count)) % count;
+            [nth(first), nth(second)]
+                .into_iter()
+                .flatten()
+                .min_by_key(|handle| handle.load())
+        }
+    };
+    let Some(chosen) = chosen else {
+        // A method that the service does not serve in sessions will not be served by another.
+        let wants_more = open.is_empty() || open.iter().any(|handle| handle.serves(method));
+        return Choice {
+            handle: None,
+            wants_more,
+        };
+    };
+    let is_loaded = chosen.load() >= LOADED;
+    let wants_more = open.len() < FEW || !is_any_sure || (is_loaded && open.len() < MANY);
+    Choice {
+        handle: Some(Arc::clone(chosen)),
+        wants_more,
+    }
+}

@@ -1,0 +1,171 @@
+//! [`Source`]: what a stream of requests is taken from, over all attempts of a call.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::Outgoing;
+use crate::{
+    Status,
+    call::body::{Body, Messages, chunk::Chunk},
+};
+
+/// What of a stream of requests is kept to be sent again, to another instance, if none has started
+/// the call.
+const MAX_KEPT: u64 = 256 * 1024;
+
+/// What a call sends, over all attempts.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    Message(Bytes),
+    Stream(Arc<Source>),
+}
+
+impl From<Body> for Sent {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::Message(message) => Self::Message(message),
+            Body::Messages(messages) => Self::Stream(Arc::new(Source::new(messages))),
+        }
+    }
+}
+
+impl Sent {
+    /// Whether another attempt can send the same.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Message(_) => true,
+            Self::Stream(source) => !source.is_lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The caller's own error, which gives the call up. Another attempt would not meet it again,
+    /// and take what came before it for all.
+    pub(crate) fn failure(&self) -> Option<&Status> {
+        match self {
+            Self::Message(_) => None,
+            Self::Stream(source) => source.failure.get(),
+        }
+    }
+}
+
+/// A caller's stream of requests. What was taken from it is kept until the call has begun, within
+/// bounds.
+#[derive(Debug)]
+pub(crate) struct Source {
+    state: Mutex<State>,
+    has_begun: AtomicBool,
+    /// What was sent first is not there any more.
+    is_lost: AtomicBool,
+    /// What the caller has ended the stream with, unless it was well.
+    failure: OnceLock<Status>,
+}
+
+#[derive(Debug)]
+struct State {
+    messages: Messages,
+    kept: VecDeque<Chunk>,
+    size: u64,
+}
+
+impl Source {
+    fn new(messages: Messages) -> Self {
+        let state = State {
+            messages,
+            kept: VecDeque::new(),
+            size: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            has_begun: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The service has begun to answer: there is no other attempt.
+    pub(crate) fn begun(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends all: what another attempt has sent first.
+    pub(crate) async fn send(&self, outgoing: &Outgoing) {
+        // The other attempt has ended, or is about to.
+        let mut state = self.state.lock().await;
+        let State {
+            messages,
+            kept,
+            size,
+        } = &mut *state;
+        if !kept.is_empty() && !outgoing.send_again(kept.clone()).await {
+            return;
+        }
+        let keep = |chunk: Result<&Chunk, &Status>| {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(status) => {
+                    _ = self.failure.set(status.clone());
+                    return;
+                }
+            };
+            if self.is_lost.load(Ordering::Relaxed) {
+                return;
+            }
+            *size += chunk.tally().cost;
+            if *size > MAX_KEPT || self.has_begun.load(Ordering::Relaxed) {
+                self.is_lost.store(true, Ordering::Relaxed);
+                *kept = VecDeque::new();
+            } else {
+                kept.push_back(chunk.clone());
+            }
+        };
+        outgoing.send_all(messages, keep).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use tokio::time::timeout;
+
+    use super::{super::Mailbox, *};
+    use crate::nats::session::driver::Lane;
+
+    fn source(sent: &Sent) -> &Source {
+        match sent {
+            Sent::Stream(source) => source,
+            Sent::Message(_) => panic!("one message"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_caller_is_remembered_for_all_attempts() {
+        let failure = Status::data_loss("the file is broken");
+        let sent = loop {
+            let messages = stream::iter([Ok(Bytes::new().into()), Err(failure.clone())]);
+            let sent = Sent::from(Body::Messages(Messages::new(messages)));
+            assert!(sent.failure().is_none());
+            let outgoing = Outgoing::new(Arc::default(), Arc::new(Mailbox::new(1)));
+            // On a busy machine the error can miss the message's batch, and waits for a session to
+            // take that; there is none.
+            let first = timeout(Duration::from_millis(50), source(&sent).send(&outgoing));
+            if first.await.is_ok() {
+                break sent;
+            }
+        };
+        let lane = Arc::new(Lane::default());
+        lane.finish(Err(Status::unavailable("refused").not_started()));
+        let outgoing = Outgoing::new(lane, Arc::new(Mailbox::new(1)));
+        source(&sent).send(&outgoing).await;
+        assert_eq!(sent.failure().map(Status::message), Some(failure.message()));
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Call`]: what the task of a session keeps of a call that is under way.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::{
+    Metadata, Method, Status,
+    call::{body::chunk::Tally, response::Response},
+    nats::session::{
+        driver::Port,
+        protocol::{Session, StreamId},
+    },
+};
+
+/// A call that was begun.
+pub(crate) enum Call {
+    Unary(Unary),
+    /// Requests stream, and there is one answer.
+    Uploading {
+        port: Port,
+        is_answered: bool,
+    },
+    /// Answers stream.
+    Streaming(Port),
+}
+
+impl Call {
+    /// The session's end of its lane, if it has one.
+    pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
+        match self {
+            Self::Unary(_) => None,
+            Self::Uploading { port, .. } | Self::Streaming(port) => Some(port),
+        }
+    }
+}
+
+/// A call with one message each way.
+pub(crate) struct Unary {
+    pub(crate) method: Method,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) metadata: Metadata,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) sender: oneshot::Sender<Result<Response, Status>>,
+}
+
+impl Unary {
+    /// Lets the session know that its answer, if it has come, is taken.
+    pub(crate) fn give_back(&self, session: &mut Session, stream: StreamId) {
+        if let Some(body) = &self.body {
+            session.consume(stream, Tally::of(body.len()));
+        }
+    }
+
+    pub(crate) fn finish(self, outcome: Result<Metadata, Status>) {
+        let outcome = match (outcome, self.body) {
+            (Ok(trailers), Some(body)) => {
+                let mut metadata = self.metadata;
+                metadata.merge(&trailers);
+                Ok(Response::with_metadata(body, metadata))
+            }
+            (Ok(_), None) => Err(Status::internal("the answer has no message")),
+            (Err(status), _) => Err(status),
+        };
+        // Fails if the call was given up this moment.
+        _ = self.sender.send(outcome);
+    }
+}

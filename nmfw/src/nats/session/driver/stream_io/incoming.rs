@@ -1,0 +1,178 @@
+//! [`Incoming`]: the application's end of a lane, for what comes.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+
+use super::{Flow, Lane, LaneCommand, lock, park};
+use crate::{
+    Metadata, Status,
+    call::body::chunk::{Chunk, Tally},
+    nats::session::{driver::Mailbox, protocol::STREAM_WINDOW},
+};
+
+/// What was taken is told to the session when it comes to this, or when the application waits for
+/// more. A session grants no smaller steps, and of a message that others wait for it is told at once.
+const CREDIT_STEP: u64 = STREAM_WINDOW as u64 / 2;
+
+/// The application's end of a lane, for what comes. Dropping it tells the session.
+#[derive(Debug)]
+pub(crate) struct Incoming<C: From<LaneCommand>> {
+    lane: Arc<Lane>,
+    mailbox: Arc<Mailbox<C>>,
+    /// Taken from the lane, all that was there at once.
+    chunks: VecDeque<Chunk>,
+    taken: Tally,
+    is_over: bool,
+}
+
+impl<C: From<LaneCommand>> Incoming<C> {
+    pub(crate) fn new(lane: Arc<Lane>, mailbox: Arc<Mailbox<C>>) -> Self {
+        Self {
+            lane,
+            mailbox,
+            chunks: VecDeque::new(),
+            taken: Tally::default(),
+            is_over: false,
+        }
+    }
+
+    pub(crate) fn lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.lane)
+    }
+
+    /// Waits until the service has begun to answer, and gives the metadata that went ahead.
+    ///
+    /// # Errors
+    /// If the call is over before, with an error.
+    pub(crate) async fn headers(&mut self) -> Result<Metadata, Status> {
+        poll_fn(|cx| {
+            let mut inbox = lock(&self.lane.inbox);
+            if let Some(headers) = inbox.headers.take() {
+                return Poll::Ready(Ok(headers));
+            }
+            if !inbox.chunks.is_empty() {
+                return Poll::Ready(Ok(Metadata::new()));
+            }
+            match &inbox.outcome {
+                Some(Ok(_)) => Poll::Ready(Ok(Metadata::new())),
+                Some(Err(status)) => {
+                    let status = status.clone();
+                    drop(inbox);
+                    self.is_over = true;
+                    Poll::Ready(Err(status))
+                }
+                None => {
+                    park(&mut inbox.waker, cx);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// A row counts as taken when it is handed over: so up to a packet more than the window can be
+    /// here.
+    fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Chunk, Status>>> {
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.taken.add(chunk.tally());
+            if self.taken.cost >= CREDIT_STEP {
+                self.tell();
+            }
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let mut inbox = lock(&self.lane.inbox);
+        if !inbox.chunks.is_empty() {
+            mem::swap(&mut inbox.chunks, &mut self.chunks);
+            drop(inbox);
+            return self.poll_chunk(cx);
+        }
+        match &inbox.outcome {
+            Some(outcome) => {
+                let end = outcome.as_ref().err().cloned();
+                drop(inbox);
+                self.is_over = true;
+                Poll::Ready(end.map(Err))
+            }
+            None => {
+                park(&mut inbox.waker, cx);
+                drop(inbox);
+                if self.taken.messages > 0 {
+                    self.tell();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Tells the session what was taken.
+    fn tell(&mut self) {
+        let taken = mem::take(&mut self.taken);
+        let was_told = {
+            let mut inbox = lock(&self.lane.inbox);
+            inbox.taken.add(taken);
+            mem::replace(&mut inbox.is_told, true)
+        };
+        if !was_told {
+            self.command();
+        }
+    }
+
+    fn command(&self) {
+        let lane = Arc::clone(&self.lane);
+        let flow = Flow::Taken;
+        // Fails if the session is over, where nothing is to be told.
+        _ = self.mailbox.command(LaneCommand { lane, flow }.into());
+    }
+}
+
+impl<C: From<LaneCommand>> Stream for Incoming<C> {
+    type Item = Result<Chunk, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(cx)
+    }
+}
+
+impl<C: From<LaneCommand>> Drop for Incoming<C> {
+    fn drop(&mut self) {
+        {
+            let mut inbox = lock(&self.lane.inbox);
+            inbox.is_dropped = true;
+            let mut left = Tally::default();
+            for chunk in self.chunks.iter().chain(&inbox.chunks) {
+                left.add(chunk.tally());
+            }
+            inbox.taken.add(left);
+            inbox.taken.add(self.taken);
+            inbox.chunks = VecDeque::new();
+            // A caller may have said all while the call goes on. What nobody has taken of it can be
+            // a large message, for which those of other streams wait.
+            if inbox.outcome.is_some() && left.messages == 0 {
+                if !inbox.is_told {
+                    self.mailbox.untold(inbox.taken.cost);
+                }
+                return;
+            }
+        }
+        self.command();
+    }
+}
+
+/// The trailers of a stream that has ended well.
+pub(crate) fn trailers(lane: Arc<Lane>) -> impl FnOnce() -> Metadata + Send {
+    move || match lock(&lane.inbox).outcome.take() {
+        Some(Ok(trailers)) => trailers,
+        _ => Metadata::new(),
+    }
+}

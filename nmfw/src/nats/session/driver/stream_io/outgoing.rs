@@ -1,0 +1,147 @@
+//! [`Outgoing`]: the application's end of a lane, for what goes.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures_util::Stream;
+
+use super::{Batch, Flow, Lane, LaneCommand, lock, park};
+use crate::{
+    Metadata, Status,
+    call::body::{Messages, chunk::Chunk, encode::MAX_WAIT},
+    nats::session::driver::Mailbox,
+};
+
+/// A batch that the application gives the session is closed at this size: a row is one by itself.
+const BATCH: u64 = 128 * 1024;
+
+/// The same while the peer takes little of what the session has to send.
+const SMALL_BATCH: u64 = 4 * 1024;
+
+/// The application's end of a lane, for what goes.
+#[derive(Debug)]
+pub(crate) struct Outgoing<C: From<LaneCommand>> {
+    lane: Arc<Lane>,
+    mailbox: Arc<Mailbox<C>>,
+}
+
+impl<C: From<LaneCommand>> Outgoing<C> {
+    pub(crate) fn new(lane: Arc<Lane>, mailbox: Arc<Mailbox<C>>) -> Self {
+        Self { lane, mailbox }
+    }
+
+    /// Sends metadata ahead of the messages.
+    pub(crate) fn headers(&self, metadata: Metadata) {
+        self.command(Flow::Headers(metadata));
+    }
+
+    /// Sends all messages, and the end. Comes back before if the peer wants no more.
+    ///
+    /// `seen` gets to know each message on its way, and the error that ends them.
+    pub(crate) async fn send_all(
+        &self,
+        messages: &mut Messages,
+        mut seen: impl FnMut(Result<&Chunk, &Status>),
+    ) {
+        loop {
+            let Some((batch, began)) = self.batch(messages, &mut seen).await else {
+                return;
+            };
+            let is_last = batch.end.is_some();
+            self.lane.batch_given(began);
+            if !self.command(Flow::Batch(batch)) || is_last {
+                return;
+            }
+            if !poll_fn(|cx| self.poll_free(cx)).await {
+                return;
+            }
+        }
+    }
+
+    /// Sends these messages, with more to follow. Says whether the peer wants them.
+    pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
+        self.lane.batch_given(Instant::now());
+        let end = None;
+        self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
+    }
+
+    fn command(&self, flow: Flow) -> bool {
+        let lane = Arc::clone(&self.lane);
+        self.mailbox
+            .command(LaneCommand { lane, flow }.into())
+            .is_ok()
+    }
+
+    /// All that is ready, up to the size of a batch, and when it was ready; `None` if the peer wants no
+    /// more.
+    async fn batch(
+        &self,
+        messages: &mut Messages,
+        seen: &mut impl FnMut(Result<&Chunk, &Status>),
+    ) -> Option<(Batch, Instant)> {
+        let mut batch = Batch::default();
+        let mut size = 0;
+        poll_fn(|cx| {
+            let began = Instant::now();
+            let most = if self.mailbox.is_full() {
+                SMALL_BATCH
+            } else {
+                BATCH
+            };
+            while size < most {
+                match Pin::new(&mut *messages).poll_next(cx) {
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        size += chunk.tally().cost;
+                        seen(Ok(&chunk));
+                        // It is full, or has taken its time.
+                        let is_row = matches!(chunk, Chunk::Row(_));
+                        batch.chunks.push_back(chunk);
+                        if is_row || began.elapsed() > MAX_WAIT {
+                            break;
+                        }
+                    }
+                    Poll::Ready(Some(Err(status))) => {
+                        seen(Err(&status));
+                        batch.end = Some(Err(status));
+                        break;
+                    }
+                    Poll::Ready(None) => {
+                        batch.end = Some(Ok(messages.take_trailers()));
+                        break;
+                    }
+                    Poll::Pending if size > 0 => break,
+                    Poll::Pending => {
+                        let mut outbox = lock(&self.lane.outbox);
+                        if outbox.is_over {
+                            return Poll::Ready(None);
+                        }
+                        park(&mut outbox.waker, cx);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Poll::Ready(Some((mem::take(&mut batch), began)))
+        })
+        .await
+    }
+
+    /// Whether the next batch is wanted; `false` if none ever is.
+    fn poll_free(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut outbox = lock(&self.lane.outbox);
+        if outbox.is_over {
+            return Poll::Ready(false);
+        }
+        if outbox.busy_since.is_some() {
+            park(&mut outbox.waker, cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(true)
+    }
+}

@@ -1,0 +1,186 @@
+//! [`Port`]: the session's end of a lane.
+
+use std::{mem, sync::Arc, time::Instant};
+
+use super::{Batch, Lane, lock};
+use crate::{
+    Metadata, Status,
+    call::body::chunk::Chunk,
+    nats::session::protocol::{SendError, Session, StreamId},
+};
+
+/// The session's end of a lane.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) lane: Arc<Lane>,
+    /// What the session has no room for yet.
+    waiting: Batch,
+    /// What had been sent on the stream when it was looked at last.
+    sent: u64,
+}
+
+/// How a stream that this side has ended went.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    No,
+    /// All has been given to the session; a service's call is over.
+    Said,
+    /// With the application's own error.
+    Failed,
+    /// What the application said cannot be sent.
+    Refused {
+        status: Status,
+        /// It had said all.
+        was_done: bool,
+    },
+}
+
+impl Port {
+    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            lane,
+            waiting: Batch::default(),
+            sent: 0,
+        }
+    }
+
+    /// Whether the session has no room for what the application wants to send.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.chunks.is_empty()
+    }
+
+    /// Looks whether the peer has taken anything since the last time.
+    pub(crate) fn look(&mut self, session: &Session, stream: StreamId, now: Instant) {
+        let sent = session.sent(stream);
+        if mem::replace(&mut self.sent, sent) != sent {
+            self.lane.goes_on(now);
+        }
+    }
+
+    pub(crate) fn on_headers(&self, metadata: Metadata) {
+        self.lane.put(|inbox| inbox.headers = Some(metadata));
+    }
+
+    /// Messages have come; the session gets them back as taken if nobody wants them.
+    pub(crate) fn on_chunk(&self, session: &mut Session, stream: StreamId, chunk: Chunk) {
+        let tally = chunk.tally();
+        let mut is_dropped = false;
+        self.lane.put(|inbox| {
+            is_dropped = inbox.is_dropped;
+            if !is_dropped {
+                inbox.chunks.push_back(chunk);
+                inbox.received += 1;
+            }
+        });
+        if is_dropped {
+            session.consume(stream, tally);
+        }
+    }
+
+    /// Gives the peer credit for what was taken.
+    ///
+    /// Says whether the application wants no more.
+    pub(crate) fn on_taken(&self, session: &mut Session, stream: StreamId) -> bool {
+        let (taken, is_dropped) = {
+            let mut inbox = lock(&self.lane.inbox);
+            inbox.is_told = false;
+            (mem::take(&mut inbox.taken), inbox.is_dropped)
+        };
+        if taken.messages > 0 {
+            session.consume(stream, taken);
+        }
+        is_dropped
+    }
+
+    /// A batch has come from the application. There is one at a time; only the last may come
+    /// before another has gone, when the deadline has passed.
+    pub(crate) fn on_batch(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        batch: Batch,
+    ) -> Ended {
+        if self.waiting.chunks.is_empty() {
+            self.waiting = batch;
+        } else {
+            self.waiting.chunks.extend(batch.chunks);
+            self.waiting.end = batch.end;
+        }
+        self.push(session, stream)
+    }
+
+    /// Gives the session what it has room for.
+    pub(crate) fn push(&mut self, session: &mut Session, stream: StreamId) -> Ended {
+        let Batch { chunks, end } = &mut self.waiting;
+        let was_empty = chunks.is_empty() && end.is_none();
+        while let Some(chunk) = chunks.pop_front() {
+            // An end without trailers goes with the last message.
+            let is_last =
+                chunks.is_empty() && matches!(end, Some(Ok(trailers)) if trailers.is_empty());
+            match session.send(stream, chunk, is_last) {
+                Ok(()) if is_last => {
+                    *end = None;
+                    return Ended::Said;
+                }
+                Ok(()) => {}
+                Err(SendError::Full(chunk)) => {
+                    chunks.push_front(chunk);
+                    return Ended::No;
+                }
+                Err(SendError::Ended) => {
+                    self.waiting = Batch::default();
+                    self.lane.finish_outbox();
+                    return Ended::No;
+                }
+                Err(SendError::TooLarge(status)) => {
+                    let was_done = end.is_some();
+                    self.waiting = Batch::default();
+                    self.lane.finish(Err(status.clone()));
+                    return Ended::Refused { status, was_done };
+                }
+            }
+        }
+        match end.take() {
+            None => {
+                if !was_empty {
+                    self.lane.batch_taken();
+                }
+                Ended::No
+            }
+            Some(Ok(trailers)) if trailers.is_empty() => {
+                session.finish(stream);
+                Ended::Said
+            }
+            Some(Ok(trailers)) => {
+                session.send_status(stream, Ok(&trailers));
+                Ended::Said
+            }
+            Some(Err(status)) => {
+                self.end(session, stream, &status);
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Ends the stream, as what the application says cannot be sent.
+    pub(crate) fn fail(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        status: Status,
+    ) -> Ended {
+        self.end(session, stream, &status);
+        let was_done = false;
+        Ended::Refused { status, was_done }
+    }
+
+    fn end(&mut self, session: &mut Session, stream: StreamId, status: &Status) {
+        self.waiting = Batch::default();
+        if session.is_server() {
+            session.send_status(stream, Err(status));
+        } else {
+            session.reset(stream, status);
+        }
+        self.lane.finish(Err(status.clone()));
+    }
+}

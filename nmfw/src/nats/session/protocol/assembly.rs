@@ -1,0 +1,285 @@
+//! Turns at assembling messages that are larger than the window of their stream.
+//!
+//! What has arrived of such a message counts as taken, so that the peer can send the rest. Granted on
+//! all streams at once, that would let a peer fill the memory with one large message on each. So
+//! streams take turns.
+//!
+//! A turn of a stream that carries many messages would last until the application has taken the
+//! message, which may be never. It ends when the message is whole, as long as the session's streams
+//! together [owe](Turns::owed) no more than [`Session::most_owed`]; only beyond that the turn lasts
+//! until enough was taken.
+//!
+//! A stream on which the peer sends a single message, as the request or the answer of a unary call,
+//! has turns apart from those: the driver takes that message as soon as it is whole, so that such
+//! turns never wait for an application.
+
+use std::collections::VecDeque;
+
+use super::{Session, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
+
+/// What a stream has to do with turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Assembly {
+    No,
+    /// It waits for its turn.
+    Waits,
+    /// It has its turn.
+    Holds,
+    /// It has its turn still, for a message that is whole by now and was not taken.
+    Repays,
+    /// The same, but its turn is over. The next message does not get one before this one is taken.
+    Owes,
+}
+
+/// The streams that wait for turns, those that have one, and those that owe.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Streams that carry a single message. The first has its turn.
+    single: VecDeque<u64>,
+    /// All others. The first has its turn.
+    many: VecDeque<u64>,
+    /// Bytes granted beyond windows for messages that were not taken yet, on streams whose turns
+    /// are over.
+    owed: u64,
+}
+
+impl Turns {
+    fn row(&mut self, is_single: bool) -> &mut VecDeque<u64> {
+        if is_single {
+            &mut self.single
+        } else {
+            &mut self.many
+        }
+    }
+
+    /// Lets the first stream of a row have its turn, if there is room for the largest message.
+    fn begin(
+        &mut self,
+        streams: &mut StreamMap<u64, Stream>,
+        budget: &mut Budget,
+        (is_single, base): (bool, u64),
+    ) -> Option<u64> {
+        let first = self.row(is_single).front().copied();
+        let receiving = first.and_then(|id| Some(&mut streams.get_mut(&id)?.receiving));
+        let waits = receiving.filter(|receiving| receiving.assembly == Assembly::Waits);
+        let Some(receiving) = waits else {
+            // Somebody has the turn, if anybody is there.
+            budget.set_turn(is_single, first.is_some());
+            return None;
+        };
+        budget.set_turn(is_single, false);
+        if !budget.has_room_for_turn(is_single) {
+            return None;
+        }
+        budget.set_turn(is_single, true);
+        receiving.hold(base);
+        first
+    }
+
+    /// Whether streams wait although nobody has the turn.
+    fn wait_for_room(&self, budget: &Budget) -> bool {
+        !self.many.is_empty() && !budget.has_turn(false)
+            || !self.single.is_empty() && !budget.has_turn(true)
+    }
+}
+
+impl Session {
+    /// What streams may owe together before turns last until messages are taken.
+    pub(super) fn most_owed(&self) -> u64 {
+        MAX_GROWTH * self.hello.stream_window
+    }
+
+    /// Puts a stream into the row of those with a large message, if it has one.
+    pub(super) fn ask_for_assembly(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.receiving.assembly == Assembly::No
+            && stream.receiving.needs_assembly()
+        {
+            // A window like that of others may be enough.
+            let base = self.hello.stream_window;
+            let room = self.budget.room_for_growth();
+            let grown = stream.receiving.widen((base, room));
+            if grown > 0 {
+                self.budget.grow(grown);
+                // Unless little is left of it, too: no further part may come that asks again.
+                if !stream.receiving.needs_assembly() {
+                    return;
+                }
+            }
+            stream.receiving.assembly = Assembly::Waits;
+            let is_single = stream.receiving.is_single;
+            self.turns.row(is_single).push_back(id);
+            self.next_turn(is_single);
+        }
+    }
+
+    /// Ends whatever a stream has to do with turns.
+    pub(super) fn release_assembly(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            let receiving = &mut stream.receiving;
+            let (assembly, debt) = (receiving.assembly, receiving.debt());
+            receiving.assembly = Assembly::No;
+            let is_single = receiving.is_single;
+            self.forget_turn(id, (assembly, debt), is_single);
+        }
+    }
+
+    /// The same, for a stream that is gone: with what it had and owed.
+    pub(super) fn forget_turn(
+        &mut self,
+        id: u64,
+        (assembly, debt): (Assembly, u64),
+        is_single: bool,
+    ) {
+        match assembly {
+            Assembly::No => {}
+            Assembly::Owes => {
+                self.turns.owed -= debt;
+                self.end_turns();
+            }
+            Assembly::Waits | Assembly::Holds | Assembly::Repays => {
+                self.turns.row(is_single).retain(|&other| other != id);
+                self.next_turn(is_single);
+            }
+        }
+    }
+
+    /// A message that came in parts is whole.
+    pub(super) fn assembled(&mut self, id: u64) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let receiving = &stream.receiving;
+        match receiving.assembly {
+            // It came to its end without a turn, or within the window.
+            Assembly::Waits => self.release_assembly(id),
+            Assembly::Repays if receiving.debt() == 0 => self.release_assembly(id),
+            Assembly::Repays => self.end_turn(receiving.is_single),
+            Assembly::No | Assembly::Holds | Assembly::Owes => {}
+        }
+    }
+
+    /// The application has taken something of a stream that owed so much before.
+    pub(super) fn repaid(&mut self, id: u64, before: u64) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let debt = stream.receiving.debt();
+        let was_over = stream.receiving.assembly == Assembly::Owes;
+        if was_over {
+            self.turns.owed -= before - debt;
+        }
+        if debt == 0 {
+            self.release_assembly(id);
+            // The next message may have begun, and waits like those of other streams.
+            self.ask_for_assembly(id);
+        }
+        self.end_turns();
+        self.wake(id);
+    }
+
+    fn end_turns(&mut self) {
+        for is_single in [true, false] {
+            self.end_turn(is_single);
+        }
+    }
+
+    /// Ends the turn of a stream whose message is whole, if what it owes is not too much.
+    fn end_turn(&mut self, is_single: bool) {
+        let most = self.most_owed();
+        if let Some(&id) = self.turns.row(is_single).front()
+            && let Some(stream) = self.streams.get_mut(&id)
+            && stream.receiving.assembly == Assembly::Repays
+            && self.turns.owed + stream.receiving.debt() <= most
+        {
+            stream.receiving.assembly = Assembly::Owes;
+            self.turns.owed += stream.receiving.debt();
+            self.turns.row(is_single).pop_front();
+            self.next_turn(is_single);
+        }
+    }
+
+    fn next_turn(&mut self, is_single: bool) {
+        let base = self.hello.stream_window;
+        let begun = self
+            .turns
+            .begin(&mut self.streams, &mut self.budget, (is_single, base));
+        if let Some(id) = begun {
+            self.wake(id);
+        }
+    }
+
+    /// Gives turns for which there was no room.
+    pub(super) fn give_turns(&mut self) {
+        if self.turns.wait_for_room(&self.budget) {
+            for is_single in [true, false] {
+                self.next_turn(is_single);
+            }
+        }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Turns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.many.is_empty() && self.owed == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.single.capacity().max(self.many.capacity())
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+use crate::nats::session::protocol::State;
+
+#[cfg(any(test, fuzzing))]
+impl Session {
+    /// Checks that turns are what streams say, and that what the peer may send beyond windows has a
+    /// bound.
+    pub(super) fn check_turns(&self) {
+        let mut owed = 0;
+        let mut beyond = 0;
+        let mut holders = [0; 2];
+        for (id, stream) in self.streams.iter() {
+            let receiving = &stream.receiving;
+            let row = match receiving.is_single {
+                true => &self.turns.single,
+                false => &self.turns.many,
+            };
+            let is_in_row = row.contains(&id);
+            let debt = receiving.debt();
+            beyond += if stream.ended_here { 0 } else { debt };
+            match receiving.assembly {
+                Assembly::No => assert!(!is_in_row && (debt == 0 || stream.ended_here), "{id}"),
+                Assembly::Waits => assert!(is_in_row && debt == 0, "{id}"),
+                Assembly::Holds | Assembly::Repays => {
+                    assert!(self.budget.has_turn(receiving.is_single));
+                    assert_eq!(row.front(), Some(&id));
+                    holders[usize::from(receiving.is_single)] += 1;
+                }
+                Assembly::Owes => {
+                    assert!(!is_in_row && debt > 0, "{id}");
+                    owed += debt;
+                }
+            }
+        }
+        let Turns { single, many, .. } = &self.turns;
+        // Nobody has a turn only if there is no room for it.
+        for (is_single, row) in [(false, many), (true, single)] {
+            let has_turn = self.budget.has_turn(is_single);
+            assert_eq!(holders[usize::from(is_single)], usize::from(has_turn));
+            let has_room = self.budget.has_room_for_turn(is_single);
+            assert!(has_turn || row.is_empty() || !has_room || self.state == State::Closed);
+        }
+        assert_eq!(owed, self.turns.owed);
+        assert!(owed <= self.most_owed());
+        let turn = self.hello.max_message + self.hello.stream_window;
+        let most = self.most_owed() + 2 * turn;
+        assert!(
+            beyond <= most,
+            "{beyond} bytes are granted beyond the windows"
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! Packets and frames: their layout, and what is malformed whatever the state of the session.
+//!
+//! Reading borrows from the packet and allocates nothing but the few names in OPEN and ACCEPT.
+
+use super::{
+    body::{Call, RawMetadata, StatusBody},
+    handshake::Hello,
+};
+use crate::call::body::chunk::{Row, Tally};
+use crate::call::body::wire::{Malformed, Reader, put_varint, varint_len};
+
+/// What PING carries and CLOSE may echo.
+pub(super) type Token = [u8; 16];
+
+/// The version of the layout, in the upper half of a packet's first byte.
+const VERSION: u8 = 1;
+
+/// Packet flag: the sender of this packet dropped what came after `ack` and wants it again.
+const GO_BACK: u8 = 0x01;
+
+/// The longest header of a packet: first byte, seq, ack.
+pub(super) const MAX_PACKET_HEADER: usize = 1 + 9 + 9;
+
+/// The longest header of a frame: stream, type and flags, length of a body.
+pub(super) const MAX_FRAME_HEADER: usize = 9 + 1 + 5;
+
+/// The type of a frame, in the lower five bits of its second part.
+pub(super) mod kind {
+    pub(in super::super) const OPEN: u8 = 1;
+    pub(in super::super) const ACCEPT: u8 = 2;
+    pub(in super::super) const CALL: u8 = 3;
+    pub(in super::super) const MESSAGE: u8 = 4;
+    pub(in super::super) const HEADERS: u8 = 5;
+    pub(in super::super) const STATUS: u8 = 6;
+    pub(in super::super) const RESET: u8 = 7;
+    pub(in super::super) const WINDOW: u8 = 8;
+    pub(in super::super) const PING: u8 = 9;
+    pub(in super::super) const PONG: u8 = 10;
+    pub(in super::super) const GO_AWAY: u8 = 11;
+    pub(in super::super) const CLOSE: u8 = 12;
+    pub(in super::super) const END: u8 = 13;
+    pub(in super::super) const ROW: u8 = 14;
+    /// Types from here on may be skipped by who does not know them.
+    pub(in super::super) const SKIPPABLE: u8 = 16;
+    pub(in super::super) const MASK: u8 = 0x1f;
+}
+
+/// Flags of frames, in the upper three bits beside the type.
+pub(super) mod flag {
+    /// CALL: both sides have a small window on the stream at first.
+    pub(in super::super) const NARROW: u8 = 0x20;
+    /// MESSAGE: more parts of this message follow.
+    pub(in super::super) const MORE: u8 = 0x20;
+    /// MESSAGE, ROW: the last of this direction.
+    pub(in super::super) const END: u8 = 0x40;
+    /// STATUS, RESET, CLOSE: no handler has seen the call.
+    pub(in super::super) const NOT_STARTED: u8 = 0x20;
+}
+
+/// What stands before the frames of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// From 1 on for packets that are kept until acknowledged; 0 for bare ones, which are not.
+    pub(super) seq: u64,
+    /// The last numbered packet that arrived in order.
+    pub(super) ack: u64,
+    pub(super) go_back: bool,
+}
+
+impl Header {
+    /// That of the handshake and of the end.
+    pub(super) const BARE: Self = Self {
+        seq: 0,
+        ack: 0,
+        go_back: false,
+    };
+
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        out.push(VERSION << 4 | if self.go_back { GO_BACK } else { 0 });
+        put_varint(out, self.seq);
+        put_varint(out, self.ack);
+    }
+
+    /// Reads a header; the frames are what remains.
+    pub(super) fn decode(packet: &[u8]) -> Result<(Self, Frames<'_>), Malformed> {
+        let mut reader = Reader::new(packet);
+        let first = reader.u8()?;
+        if first >> 4 != VERSION {
+            return Err(Malformed("this is not version 1 of the protocol"));
+        }
+        if first & 0x0f & !GO_BACK != 0 {
+            return Err(Malformed("a flag of a packet is not known"));
+        }
+        let header = Self {
+            seq: reader.varint()?,
+            ack: reader.varint()?,
+            go_back: first & GO_BACK != 0,
+        };
+        let frames = Frames {
+            reader,
+            numbered: header.seq > 0,
+            skipped: 0,
+        };
+        Ok((header, frames))
+    }
+}
+
+/// A frame as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    /// Zero for frames of the session.
+    pub(super) stream: u64,
+    pub(super) body: Body<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body<'a> {
+    Open(Hello),
+    Accept(Hello),
+    Call(Call<'a>),
+    Message {
+        part: &'a [u8],
+        more: bool,
+        end: bool,
+    },
+    /// Whole messages.
+    Row {
+        row: &'a [u8],
+        tally: Tally,
+        end: bool,
+    },
+    Headers(RawMetadata<'a>),
+    Status(StatusBody<'a>),
+    Reset(StatusBody<'a>),
+    /// On a stream bytes, absolute; on the session the number of packets.
+    Window(u64),
+    Ping {
+        last_sent: u64,
+        /// Of a client's: what CLOSE of a service echoes that does not know the session.
+        token: Option<Token>,
+    },
+    Pong {
+        last_sent: u64,
+    },
+    GoAway {
+        highest: u64,
+    },
+    Close(StatusBody<'a>),
+    End,
+}
+
+/// The frames of a packet. Ends after the first that is malformed.
+#[derive(Clone, Debug)]
+pub(super) struct Frames<'a> {
+    reader: Reader<'a>,
+    numbered: bool,
+    skipped: u32,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.reader.is_empty() {
+            match self.read() {
+                Ok(None) => self.skipped += 1,
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Err(malformed) => {
+                    self.reader = Reader::new(&[]);
+                    return Some(Err(malformed));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Frames<'a> {
+    /// How many frames of unknown types there were.
+    pub(super) fn skipped(&self) -> u32 {
+        self.skipped
+    }
+
+    /// One frame; `None` if it is of a type that may be skipped.
+    fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
+        let stream = self.reader.varint()?;
+        let first = self.reader.u8()?;
+        let mut body = Reader::new(self.reader.bytes()?);
+        let (kind, flags) = (first & kind::MASK, first & !kind::MASK);
+        if kind >= kind::SKIPPABLE {
+            return Ok(None);
+        }
+        let known_flags = match kind {
+            kind::MESSAGE => flag::MORE | flag::END,
+            kind::ROW => flag::END,
+            kind::CALL => flag::NARROW,
+            kind::STATUS | kind::RESET | kind::CLOSE => flag::NOT_STARTED,
+            _ => 0,
+        };
+        if flags & !known_flags != 0 {
+            return Err(Malformed("a flag of a frame is not known"));
+        }
+        self.check_place(kind, stream)?;
+        let not_started = flags & flag::NOT_STARTED != 0;
+        let body = match kind {
+            kind::OPEN => Body::Open(Hello::decode_open(body)?),
+            kind::ACCEPT => Body::Accept(Hello::decode(body)?),
+            kind::CALL => {
+                let is_narrow = flags & flag::NARROW != 0;
+                Body::Call(Call::decode(body)?.narrow(is_narrow))
+            }
+            kind::MESSAGE => message(body.rest(), flags)?,
+            kind::ROW => row(body.rest(), flags)?,
+            kind::HEADERS => Body::Headers(RawMetadata::check(body)?),
+            kind::STATUS => Body::Status(StatusBody::decode(body, not_started)?),
+            kind::RESET => Body::Reset(StatusBody::decode(body, not_started)?),
+            kind::WINDOW => Body::Window(body.varint()?),
+            kind::PING => Body::Ping {
+                last_sent: body.varint()?,
+                token: body.rest().first_chunk().copied(),
+            },
+            kind::PONG => Body::Pong {
+                last_sent: body.varint()?,
+            },
+            kind::GO_AWAY => Body::GoAway {
+                highest: body.varint()?,
+            },
+            kind::CLOSE => Body::Close(StatusBody::decode(body, not_started)?),
+            kind::END => Body::End,
+            _ => {
+                return Err(Malformed(
+                    "a frame is of a type that must be known and is not",
+                ));
+            }
+        };
+        Ok(Some(Frame { stream, body }))
+    }
+
+    /// A frame of a stream in a bare packet would not be protected from loss and repetition; one
+    /// of the handshake or of liveness in a numbered packet would wait for what it is to repair.
+    fn check_place(&self, kind: u8, stream: u64) -> Result<(), Malformed> {
+        let (of_stream, numbered) = match kind {
+            kind::CALL
+            | kind::MESSAGE
+            | kind::ROW
+            | kind::HEADERS
+            | kind::STATUS
+            | kind::RESET
+            | kind::END => (true, true),
+            // Both the session and a stream have windows.
+            kind::WINDOW => (stream > 0, true),
+            kind::GO_AWAY => (false, true),
+            _ => (false, false),
+        };
+        if of_stream != (stream > 0) {
+            return Err(Malformed("a frame is on a stream where it cannot be"));
+        }
+        if numbered != self.numbered {
+            return Err(Malformed("a frame is in a packet where it cannot be"));
+        }
+        Ok(())
+    }
+}
+
+fn message(part: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
+    let (more, end) = (flags & flag::MORE != 0, flags & flag::END != 0);
+    if more && (end || part.is_empty()) {
+        return Err(Malformed("a part of a message is empty or the last"));
+    }
+    Ok(Body::Message { part, more, end })
+}
+
+fn row(row: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
+    Ok(Body::Row {
+        row,
+        tally: Row::tally_of(row)?,
+        end: flags & flag::END != 0,
+    })
+}
+
+/// Appends a frame.
+pub(super) fn put_frame(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, body: &[u8]) {
+    put_frame_header(out, stream, kind_and_flags, body.len());
+    out.extend_from_slice(body);
+}
+
+/// Appends all of a frame but its body.
+pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, len: usize) {
+    put_varint(out, stream);
+    out.push(kind_and_flags);
+    put_varint(out, len as u64);
+}
+
+/// Appends a frame whose body is one number.
+pub(super) fn put_number_frame(out: &mut Vec<u8>, stream: u64, kind: u8, number: u64) {
+    put_frame_header(out, stream, kind, varint_len(number));
+    put_varint(out, number);
+}
+
+/// Appends PING, with the token of a client's.
+pub(super) fn put_ping(out: &mut Vec<u8>, last_sent: u64, token: Option<&Token>) {
+    let token = token.map_or(&[][..], |token| token);
+    put_frame_header(out, 0, kind::PING, varint_len(last_sent) + token.len());
+    put_varint(out, last_sent);
+    out.extend_from_slice(token);
+}
+
+/// How much room a frame takes.
+pub(super) const fn frame_len(stream: u64, body: usize) -> usize {
+    varint_len(stream) + 1 + varint_len(body as u64) + body
+}

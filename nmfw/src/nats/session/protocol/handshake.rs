@@ -1,0 +1,190 @@
+//! The bodies of OPEN and ACCEPT: what each side takes, and who it is.
+
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use super::{proof::Secret, site::Site};
+use crate::call::body::wire::{
+    Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8,
+};
+
+/// The smallest packet that a peer may insist on: room for the head of a call.
+pub(super) const MIN_PACKET: u64 = 1024;
+
+/// The smallest window of a stream: what is lost to rounding must leave room for progress.
+pub(super) const MIN_STREAM_WINDOW: u64 = 4096;
+
+/// The window of a narrow stream, unless that of others is smaller still.
+pub(super) const NARROW_WINDOW: u64 = 8192;
+
+/// A service has fewer methods than this; a list of more is made to waste memory.
+const MAX_METHODS: usize = 4096;
+
+/// What one side of a session tells the other when it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// Numbered packets that may be on their way to this side.
+    pub(super) packet_window: u64,
+    /// What each stream may send before it is granted more; see [`super::stream`].
+    pub(super) stream_window: u64,
+    /// Largest packet in bytes.
+    pub(super) max_packet: u64,
+    /// Largest whole message in bytes.
+    pub(super) max_message: u64,
+    /// A side that hears nothing for this long sends a PING.
+    pub(super) heartbeat: Duration,
+    /// Streams that may be open at a time. Zero from a client, on which none can be opened.
+    pub(super) max_streams: u64,
+    /// How many of them may be wide. Zero if it is not said, as by a client.
+    pub(super) wide_streams: u64,
+    /// The service's instance; empty from a client.
+    pub(super) instance: String,
+    /// What can be called in this session. Empty if the list is too long for a packet.
+    pub(super) methods: Vec<SmolStr>,
+    /// Where the service is; of nothing from a client.
+    pub(super) site: Site,
+    /// From a client only: what both sides derive the keys of the session from.
+    pub(super) secret: Option<Secret>,
+}
+
+mod field {
+    pub(super) const PACKET_WINDOW: u64 = 1;
+    pub(super) const STREAM_WINDOW: u64 = 2;
+    pub(super) const MAX_PACKET: u64 = 3;
+    pub(super) const MAX_MESSAGE: u64 = 4;
+    pub(super) const HEARTBEAT: u64 = 5;
+    pub(super) const MAX_STREAMS: u64 = 6;
+    pub(super) const INSTANCE: u64 = 7;
+    pub(super) const METHODS: u64 = 8;
+    pub(super) const SERVER: u64 = 9;
+    pub(super) const CLUSTER: u64 = 10;
+    pub(super) const SECRET: u64 = 11;
+    pub(super) const WIDE_STREAMS: u64 = 12;
+}
+
+impl Hello {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let heartbeat = u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX >> 1);
+        for (id, number) in [
+            (field::PACKET_WINDOW, self.packet_window),
+            (field::STREAM_WINDOW, self.stream_window),
+            (field::MAX_PACKET, self.max_packet),
+            (field::MAX_MESSAGE, self.max_message),
+            (field::HEARTBEAT, heartbeat),
+            (field::MAX_STREAMS, self.max_streams),
+        ] {
+            if id != field::MAX_STREAMS || number > 0 {
+                put_field(&mut out, id, |out| put_varint(out, number));
+            }
+        }
+        if !self.instance.is_empty() {
+            put_field(&mut out, field::INSTANCE, |out| {
+                out.extend_from_slice(self.instance.as_bytes());
+            });
+        }
+        if !self.methods.is_empty() {
+            put_field(&mut out, field::METHODS, |out| {
+                for method in &self.methods {
+                    put_bytes(out, method.as_bytes());
+                }
+            });
+        }
+        for (id, name) in [
+            (field::SERVER, &self.site.server),
+            (field::CLUSTER, &self.site.cluster),
+        ] {
+            if !name.is_empty() {
+                put_field(&mut out, id, |out| out.extend_from_slice(name.as_bytes()));
+            }
+        }
+        if let Some(secret) = &self.secret {
+            put_bytes_field(&mut out, field::SECRET, secret.as_bytes());
+        }
+        if self.wide_streams > 0 {
+            put_field(&mut out, field::WIDE_STREAMS, |out| {
+                put_varint(out, self.wide_streams);
+            });
+        }
+        out
+    }
+
+    /// Reads OPEN, which has a secret.
+    pub(super) fn decode_open(body: Reader<'_>) -> Result<Self, Malformed> {
+        let hello = Self::decode(body)?;
+        if hello.secret.is_none() {
+            return Err(Malformed("OPEN has no secret"));
+        }
+        Ok(hello)
+    }
+
+    pub(super) fn decode(mut body: Reader<'_>) -> Result<Self, Malformed> {
+        let mut hello = Self {
+            packet_window: 0,
+            stream_window: 0,
+            max_packet: 0,
+            max_message: 0,
+            heartbeat: Duration::ZERO,
+            max_streams: 0,
+            wide_streams: 0,
+            instance: String::new(),
+            methods: Vec::new(),
+            site: Site::default(),
+            secret: None,
+        };
+        let (mut server, mut cluster) = ("", "");
+        let mut last = 0;
+        while let Some((id, mut value)) = body.field(&mut last)? {
+            match id {
+                field::PACKET_WINDOW => hello.packet_window = value.varint()?,
+                field::STREAM_WINDOW => hello.stream_window = value.varint()?,
+                field::MAX_PACKET => hello.max_packet = value.varint()?,
+                field::MAX_MESSAGE => hello.max_message = value.varint()?,
+                field::HEARTBEAT => hello.heartbeat = Duration::from_millis(value.varint()?),
+                field::MAX_STREAMS => hello.max_streams = value.varint()?,
+                field::WIDE_STREAMS => hello.wide_streams = value.varint()?,
+                field::INSTANCE => hello.instance = utf8(value.rest())?.to_owned(),
+                field::METHODS => {
+                    while !value.is_empty() {
+                        hello.methods.push(SmolStr::from(value.str()?));
+                        if hello.methods.len() > MAX_METHODS {
+                            return Err(Malformed("too many methods"));
+                        }
+                    }
+                }
+                field::SERVER => server = utf8(value.rest())?,
+                field::CLUSTER => cluster = utf8(value.rest())?,
+                field::SECRET => {
+                    let bytes = value.rest().try_into();
+                    let bytes = bytes.map_err(|_| Malformed("the secret is not of 16 bytes"))?;
+                    hello.secret = Some(Secret::new(bytes));
+                }
+                _ => {}
+            }
+        }
+        hello.site = Site::new(server, cluster);
+        hello.check()?;
+        Ok(hello)
+    }
+
+    /// Values with which a session would stand still. A field that is missing is zero.
+    fn check(&self) -> Result<(), Malformed> {
+        if self.packet_window < 1 {
+            return Err(Malformed("no packet window"));
+        }
+        if self.stream_window < MIN_STREAM_WINDOW {
+            return Err(Malformed("the stream window is too small"));
+        }
+        if self.max_packet < MIN_PACKET {
+            return Err(Malformed("the largest packet is too small"));
+        }
+        if self.max_message < 1 {
+            return Err(Malformed("no message is small enough"));
+        }
+        if self.heartbeat < Duration::from_millis(10) {
+            return Err(Malformed("the heartbeat is too short"));
+        }
+        Ok(())
+    }
+}

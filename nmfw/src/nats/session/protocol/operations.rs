@@ -1,0 +1,408 @@
+//! What the application does with streams.
+
+use std::mem;
+
+use bytes::Bytes;
+
+use super::{
+    CallHead, Event, PeerGone, SendError, Session, State, StreamId,
+    assembly::Assembly,
+    body::{encode_ok, encode_status, put_metadata},
+    frame::{flag, kind},
+    handshake::NARROW_WINDOW,
+    stream::Stream,
+};
+use crate::{
+    Metadata, Status,
+    call::body::chunk::{Chunk, Tally},
+};
+
+/// The longest status for a peer that takes nothing.
+const SHORT_END: usize = 512;
+
+/// The flag of STATUS, RESET and CLOSE for a status.
+pub(super) fn not_started_flag(status: &Status) -> u8 {
+    if status.is_not_started() {
+        flag::NOT_STARTED
+    } else {
+        0
+    }
+}
+
+impl Session {
+    /// Starts a call; on the calling side, once the session is open. One with a single answer is
+    /// `is_single`; the driver then has to take that answer as soon as it comes.
+    ///
+    /// # Errors
+    /// All of them are *not started*: the session is not open or not any more, it has as many
+    /// streams as it may, the peer takes nothing, or the metadata is larger than a packet.
+    pub(crate) fn open_call(
+        &mut self,
+        head: CallHead,
+        is_single: bool,
+    ) -> Result<StreamId, Status> {
+        if self.is_server || self.state != State::Open {
+            return Err(Status::unavailable("the session is not open").not_started());
+        }
+        if self.going_away.is_some() {
+            return Err(Status::unavailable("the service takes no more calls").not_started());
+        }
+        if self.streams.len() >= self.agreed.max_streams {
+            return Err(
+                Status::resource_exhausted("the session has as many calls as it may").not_started(),
+            );
+        }
+        self.budget.check_requests().map_err(Status::not_started)?;
+        let len = head.len();
+        if len + crate::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+            return Err(self.too_large("metadata", len).not_started());
+        }
+        let is_narrow = self.wide >= self.wide_limit;
+        self.budget
+            .check_unread(self.config.first_window(is_narrow))
+            .map_err(Status::not_started)?;
+        self.highest += 1;
+        let mut stream = self.new_stream(is_single, is_narrow);
+        self.budget.change(&mut stream, |stream| {
+            stream.sending.push_call(head, is_narrow);
+        });
+        stream.queued = true;
+        self.ready.push_back(self.highest);
+        self.wide += usize::from(!is_narrow);
+        self.streams.insert(self.highest, stream);
+        self.waiting += usize::from(is_single);
+        Ok(StreamId(self.highest))
+    }
+
+    pub(super) fn new_stream(&self, is_single: bool, is_narrow: bool) -> Stream {
+        let mut peer_window = self.agreed.stream_window;
+        if is_narrow {
+            peer_window = peer_window.min(NARROW_WINDOW);
+        }
+        let window = self.config.first_window(is_narrow);
+        Stream::new(
+            self.is_server,
+            (is_single, is_narrow),
+            (window, peer_window),
+        )
+    }
+
+    /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
+    /// call is over, well.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub(crate) fn send_message(
+        &mut self,
+        stream: StreamId,
+        message: Bytes,
+        end: bool,
+    ) -> Result<(), SendError> {
+        self.send(stream, message.into(), end)
+    }
+
+    /// Sends one message or several, like [`Self::send_message`].
+    ///
+    /// # Errors
+    /// See [`SendError`]. Those of a row that come before one that is too large are sent, as if they
+    /// had come by themselves.
+    pub(crate) fn send(
+        &mut self,
+        stream: StreamId,
+        mut chunk: Chunk,
+        end: bool,
+    ) -> Result<(), SendError> {
+        let Tally { cost, largest, .. } = chunk.tally();
+        let max_message = self.agreed.max_message;
+        let send_buffer = self.config.send_buffer as u64;
+        let state = self.streams.get_mut(&stream.0);
+        let state = state.filter(|state| state.can_send());
+        let state = state.ok_or(SendError::Ended)?;
+        if largest > max_message {
+            if let Chunk::Row(row) = &mut chunk
+                && let Some(front) = row.split_to(|tally| tally.largest <= max_message)
+            {
+                self.budget
+                    .change(state, |state| state.sending.push(front, false));
+            }
+            return Err(SendError::TooLarge(self.refuse_to_send(stream, largest)));
+        }
+        let own = state.sending.buffered();
+        let has_room = self.budget.has_room(cost, own, end);
+        if own == 0 && !has_room && self.is_server {
+            // It is told when others have sent enough.
+            if !mem::replace(&mut state.is_starved, true) {
+                self.starved.push_back(stream.0);
+            }
+            return Err(SendError::Full(chunk));
+        }
+        if own > 0 && (own + cost > send_buffer || !has_room) {
+            state.wants_writable = true;
+            return Err(SendError::Full(chunk));
+        }
+        self.budget
+            .change(state, |state| state.sending.push(chunk, end));
+        let is_over = end && self.is_server && state.end_here(&mut self.budget);
+        state.queue(stream.0, &mut self.ready);
+        if is_over {
+            self.release_assembly(stream.0);
+        }
+        Ok(())
+    }
+
+    /// Ends a stream on which the application wants to send a message of so many bytes.
+    fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
+        let status = Status::resource_exhausted(format!(
+            "a message of {len} bytes is over the limit of {}",
+            self.agreed.max_message
+        ));
+        if self.is_server {
+            self.send_status(stream, Err(&status));
+        } else {
+            self.reset(stream, &status);
+        }
+        status
+    }
+
+    /// Ends this side of a stream without a further message: a caller has said all, and for a
+    /// service the call is over, well.
+    pub(crate) fn finish(&mut self, stream: StreamId) {
+        let push = |state: &mut Stream| state.sending.push_end(kind::END, Bytes::new());
+        if self.change(stream, push).is_some() {
+            self.after_send(stream, true);
+        }
+    }
+
+    /// Sends a service's metadata, before its messages.
+    ///
+    /// # Errors
+    /// If it is larger than a packet, has too many values, or it is too late for it.
+    pub(crate) fn send_headers(
+        &mut self,
+        stream: StreamId,
+        metadata: &Metadata,
+    ) -> Result<(), Status> {
+        let checked = metadata.check_size();
+        checked.map_err(|error| Status::internal(error.to_string()))?;
+        let mut body = Vec::new();
+        put_metadata(&mut body, metadata);
+        if body.len() > self.agreed.max_body() {
+            return Err(self.too_large("metadata", body.len()));
+        }
+        if self.is_server && self.budget.is_full() {
+            return Err(self.budget.refuse_answer());
+        }
+        let push = |state: &mut Stream| state.sending.push_headers(body.into());
+        let is_sent = self.is_server && self.change(stream, push).unwrap_or(false);
+        if !is_sent {
+            return Err(Status::failed_precondition(
+                "metadata goes out once and before the first message",
+            ));
+        }
+        self.after_send(stream, false);
+        Ok(())
+    }
+
+    /// Ends a call from the service's side, behind the messages that it has sent: well, with
+    /// trailers, or with an error. Trailers that do not fit into a packet are an error instead.
+    pub(crate) fn send_status(&mut self, stream: StreamId, outcome: Result<&Metadata, &Status>) {
+        let limit = self.max_end();
+        let too_large;
+        let (flags, body) = match outcome {
+            Ok(trailers) => match encode_ok(trailers, limit) {
+                Some(body) => (0, body),
+                None => {
+                    let text = "the trailers are larger than a packet, or have too many values";
+                    too_large = Status::resource_exhausted(text);
+                    (0, encode_status(&too_large, limit))
+                }
+            },
+            Err(status) => (not_started_flag(status), encode_status(status, limit)),
+        };
+        let push = |state: &mut Stream| state.sending.push_end(kind::STATUS | flags, body);
+        if self.is_server && self.change(stream, push).is_some() {
+            self.after_send(stream, true);
+        }
+    }
+
+    /// Ends a stream at once, in both directions. What waits to be sent is dropped; the peer
+    /// learns of it, if it has learnt of the stream.
+    pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
+        let body = encode_status(status, self.max_end());
+        let Some(state) = self.streams.get_mut(&stream.0) else {
+            return;
+        };
+        if !state.sending.is_known() {
+            self.remove(stream.0);
+            return;
+        }
+        let is_assembling = state.end_here(&mut self.budget);
+        state.wants_writable = false;
+        self.budget.change(state, |state| {
+            state.sending.push_reset(not_started_flag(status), body);
+        });
+        state.queue(stream.0, &mut self.ready);
+        if is_assembling {
+            self.release_assembly(stream.0);
+        }
+    }
+
+    /// Whether the peer may have heard of a stream.
+    pub(crate) fn is_known(&self, stream: StreamId) -> bool {
+        let state = self.streams.get(&stream.0);
+        state.is_none_or(|state| state.sending.is_known())
+    }
+
+    /// Ends a call whose peer is [gone](super::Doubt::Gone), with the status that is for its caller. If the
+    /// peer comes back after all, it learns of it.
+    pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
+        let is_known = self.is_known(stream);
+        self.reset(stream, &Status::cancelled("the caller waits no longer"));
+        let status = PeerGone::status(
+            "the instance that has the call is gone: it has no connection to NATS any more",
+        );
+        if is_known {
+            status
+        } else {
+            status.not_started()
+        }
+    }
+
+    /// Grants the peer more, as the application has taken so much.
+    pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
+        let streams = self.streams.len();
+        if let Some(state) = self.streams.get_mut(&stream.0) {
+            let before = state.receiving.debt();
+            let base = self.hello.stream_window;
+            let room = self.budget.room_for_growth();
+            let grown = state.receiving.consume(taken, streams, (base, room));
+            self.budget.grow(grown);
+            match state.receiving.assembly {
+                Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
+                Assembly::No | Assembly::Waits | Assembly::Holds => {
+                    state.queue(stream.0, &mut self.ready);
+                }
+            }
+        } else {
+            self.release(taken.cost);
+        }
+    }
+
+    /// The application has taken so much of streams of which it was told that they are over, or may be
+    /// soon.
+    pub(crate) fn release(&mut self, cost: u64) {
+        if self.state != State::Closed {
+            self.budget.on_left_taken(cost);
+        }
+    }
+
+    /// Takes no more calls, as a service that is to stop. [`Event::Drained`] tells when nothing is
+    /// left.
+    pub(crate) fn go_away(&mut self) {
+        if self.is_server && self.state == State::Open && self.going_away.is_none() {
+            self.going_away = Some(self.highest);
+            self.due.go_away = true;
+            // So that nobody waits for one who has gone without a word.
+            self.due.ping = true;
+        }
+    }
+
+    /// Lets the peer have more, or fewer, packets on their way: a driver of many sessions gives
+    /// more to those that are busy. A smaller window holds once the peer has learnt of it.
+    pub(crate) fn set_packet_window(&mut self, packets: u32) {
+        if self.state == State::Open {
+            let window = u64::from(packets).max(1);
+            self.own_window = window;
+            self.inbound.widen(window);
+            self.fit_windows();
+            self.due.packet_window = Some(window);
+        }
+    }
+
+    /// Ends the session at once. Streams that are still open end with the status, or with
+    /// UNAVAILABLE, on both sides.
+    pub(crate) fn close(&mut self, status: Option<Status>) {
+        if self.state == State::Closed {
+            return;
+        }
+        let farewell = self.farewell(status.as_ref());
+        self.over(status);
+        self.due.close = farewell;
+    }
+
+    /// Changes what a stream has to send, if this side may still send on it.
+    fn change<T>(&mut self, stream: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let state = self.streams.get_mut(&stream.0)?;
+        let can_send = state.can_send();
+        can_send.then(|| self.budget.change(state, change))
+    }
+
+    /// Whether much waits to be sent. Applications should not be asked for more than they have to send
+    /// at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.budget.is_soft_full()
+    }
+
+    /// How long the end of a stream may be. While the peer takes nothing it has no details.
+    fn max_end(&self) -> usize {
+        let most = self.agreed.max_body();
+        if self.budget.is_full() {
+            most.min(SHORT_END)
+        } else {
+            most
+        }
+    }
+
+    /// Ends a call for whose only answer there is no room, as the peer takes none.
+    pub(crate) fn refuse_answer(&mut self, stream: StreamId) -> Status {
+        let status = self.budget.refuse_answer();
+        self.send_status(stream, Err(&status));
+        status
+    }
+
+    /// Lets streams go on that had nothing to send and found no room.
+    pub(super) fn feed_starved(&mut self) {
+        if self.starved.is_empty() || !self.budget.has_room_again() {
+            return;
+        }
+        for id in mem::take(&mut self.starved) {
+            if let Some(state) = self.streams.get_mut(&id)
+                && mem::take(&mut state.is_starved)
+                && state.can_send()
+            {
+                let stream = StreamId(id);
+                self.events.push_back(Event::Writable { stream });
+            }
+        }
+    }
+
+    fn after_send(&mut self, stream: StreamId, end: bool) {
+        if end
+            && self.is_server
+            && let Some(state) = self.streams.get_mut(&stream.0)
+        {
+            // The service has said its last: what the caller may still say is not wanted.
+            if state.end_here(&mut self.budget) {
+                self.release_assembly(stream.0);
+            }
+        }
+        self.wake(stream.0);
+    }
+
+    fn too_large(&self, what: &str, len: usize) -> Status {
+        Status::resource_exhausted(format!(
+            "{what} of {len} bytes do not fit into a packet of {}",
+            self.agreed.max_packet
+        ))
+    }
+
+    pub(super) fn message_too_large(&mut self, id: u64) {
+        let limit = self.hello.max_message;
+        let status =
+            Status::resource_exhausted(format!("a message is over the limit of {limit} bytes"));
+        let stream = StreamId(id);
+        self.reset(stream, &status);
+        let outcome = Err(status);
+        self.events.push_back(Event::Finished { stream, outcome });
+    }
+}

@@ -1,0 +1,580 @@
+//! Packets in.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    Event, Opened, PeerGone, Session, State, StreamId,
+    body::{Call, RawMetadata, StatusBody},
+    config::Agreed,
+    frame::{Body, Frame, Frames, Header},
+    handshake::Hello,
+    link::Arrival,
+    proof::Keys,
+    receiving::Part,
+    sending::MIN_PART,
+    stream::cost,
+};
+use crate::{
+    Metadata, Status,
+    call::body::{
+        chunk::{Row, SMALL, Tally},
+        wire::Malformed,
+    },
+};
+
+/// What is kept of the status of CLOSE. It is for people to read.
+const MAX_CLOSE: usize = 1024;
+
+/// Messages of at least this size stay where they are, in their packet, if that is mostly them.
+const LARGE: usize = 64 * 1024;
+
+/// A packet of this size at most is shared by the small messages that end their streams. Each holds it,
+/// and what the connection has read with it, until it is decoded: once for each stream, which may take as
+/// much at any rate. What waits for longer is copied by who has it wait.
+const SHARED: usize = 16 * 1024;
+
+impl Session {
+    /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
+    ///
+    /// Returns whether the packet has proved to be the peer's, or needed no proof. One that has not is
+    /// dropped as if it had never come.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> bool {
+        let outcome = match (self.state, &self.keys) {
+            (State::Closed, _) => return true,
+            (State::Opening, None) => self.handle_open(now, packet),
+            (state, Some(keys)) => match (keys.open(packet), state) {
+                (Some(content), State::Open) => self.take_packet(now, packet, content),
+                (Some(content), _) => self.handle_accept(now, content),
+                (None, _) => match self.handle_unproven(packet) {
+                    Ok(false) => {
+                        self.counts.dropped += 1;
+                        return false;
+                    }
+                    outcome => outcome.map(|_| ()),
+                },
+            },
+            // No session opens without keys.
+            (State::Open, None) => return false,
+        };
+        if let Err(Malformed(what)) = outcome {
+            let is_opening = self.state == State::Opening;
+            let text = match (is_opening, self.is_server) {
+                (false, _) => format!("the peer broke the protocol: {what}"),
+                (true, true) => format!("OPEN cannot be read: {what}"),
+                (true, false) => {
+                    format!("the answer to OPEN is not that of an nmfw service: {what}")
+                }
+            };
+            self.fail(if is_opening {
+                Status::unimplemented(text).not_started()
+            } else {
+                Status::internal(text)
+            });
+        } else if let Some(status) = self.strain.excess()
+            && self.state == State::Open
+        {
+            self.fail(status);
+        }
+        true
+    }
+
+    /// Takes what needs no proof, and says whether it was that: CLOSE that answers an OPEN which the
+    /// service could not read, and CLOSE with the token of the last PING, of a service that has
+    /// forgotten the session. A service takes nothing.
+    fn handle_unproven(&mut self, packet: &[u8]) -> Result<bool, Malformed> {
+        if self.is_server {
+            return Ok(false);
+        }
+        let is_opening = self.state == State::Opening;
+        match first_frame(packet) {
+            Ok(Some(Body::Close(status))) if is_opening => {
+                self.closed_by_peer(status);
+                Ok(true)
+            }
+            Ok(Some(Body::Close(status))) if self.token.is_some() => {
+                let is_answer = status.token() == self.token;
+                if is_answer {
+                    self.over(Some(PeerGone::status(
+                        "the instance has given the session up",
+                    )));
+                }
+                Ok(is_answer)
+            }
+            // Something that knows nothing of sessions answers OPEN.
+            Err(malformed) if is_opening => Err(malformed),
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// Takes OPEN and nothing else. Numbered packets will be asked for.
+    fn handle_open(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+        if let Some(hello) = read_open(packet)? {
+            self.keys = hello.secret.map(|secret| Keys::new(secret, true));
+            self.due.hello = true;
+            self.open(now, hello);
+        }
+        Ok(())
+    }
+
+    /// Refuses to open a session: answers this OPEN with CLOSE, sealed if the OPEN can be read.
+    pub(crate) fn refuse(&mut self, open: &[u8], status: Status) {
+        if let Ok(Some(hello)) = read_open(open) {
+            self.keys = hello.secret.map(|secret| Keys::new(secret, true));
+        }
+        self.close(Some(status));
+    }
+
+    /// Takes only what opens the session, or refuses to. What else comes was overtaken by nothing
+    /// that matters: if it is numbered it will be asked for.
+    fn handle_accept(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
+        let (header, frames) = Header::decode(packet)?;
+        if header.seq > 0 {
+            return Ok(());
+        }
+        for frame in frames {
+            match frame?.body {
+                Body::Accept(hello) => {
+                    self.due.hello = false;
+                    // Shows the service that its ACCEPT has arrived, and asks for a further packet.
+                    self.due.ping = true;
+                    self.life.accepted(now);
+                    self.open(now, hello);
+                }
+                Body::Close(status) => self.closed_by_peer(status),
+                _ => {}
+            }
+            if self.state != State::Opening {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Instant, peer: Hello) {
+        let max_streams = if self.is_server {
+            self.hello.max_streams
+        } else {
+            // Each that is open may bring a window.
+            peer.max_streams.min(self.config.max_streams.into())
+        };
+        self.agreed = Agreed::new(&self.hello, &peer, max_streams);
+        if !self.is_server && peer.wide_streams > 0 {
+            let most = usize::try_from(peer.wide_streams).unwrap_or(usize::MAX);
+            self.wide_limit = self.wide_limit.min(most);
+        }
+        self.peer_window = peer.packet_window;
+        self.fit_windows();
+        self.life.set_heartbeat(self.agreed.heartbeat);
+        self.life.set_near(self.config.site.is_near(&peer.site));
+        self.life.heard(now);
+        self.state = State::Open;
+        self.events.push_back(Event::Opened(Opened {
+            instance: peer.instance,
+            methods: peer.methods,
+            max_streams: self.agreed.max_streams,
+            max_message: self.agreed.max_message,
+        }));
+    }
+
+    /// Takes a packet of the peer; `content` is what stands before its proof.
+    fn take_packet(
+        &mut self,
+        now: Instant,
+        packet: &Bytes,
+        content: &[u8],
+    ) -> Result<(), Malformed> {
+        if packet.len() as u64 > self.hello.max_packet {
+            return Err(Malformed("a packet is larger than agreed"));
+        }
+        let (header, frames) = Header::decode(content)?;
+        self.life.heard(now);
+        let is_taken = self
+            .outbound
+            .on_ack(header.ack, now)
+            .map_err(|_| Malformed("a packet is acknowledged that was never sent"))?;
+        if is_taken {
+            self.budget.on_taken(now);
+        }
+        if header.go_back {
+            self.strain.on_nothing(now);
+            self.outbound.on_go_back(header.ack, now);
+        }
+        if header.seq > 0 {
+            self.life.heard_more();
+            match self.inbound.on_numbered(header.seq, now) {
+                Arrival::Take => {}
+                Arrival::Drop => {
+                    self.strain.on_nothing(now);
+                    self.life.confirmed();
+                    return Ok(());
+                }
+                Arrival::Violation => return Err(Malformed("more packets than the window")),
+            }
+        }
+        self.take_frames(now, packet, frames)
+    }
+
+    fn take_frames(
+        &mut self,
+        now: Instant,
+        packet: &Bytes,
+        mut frames: Frames<'_>,
+    ) -> Result<(), Malformed> {
+        let mut is_empty = true;
+        for frame in frames.by_ref() {
+            is_empty = false;
+            let Frame { stream: id, body } = frame?;
+            match body {
+                Body::Message { part, more, end } => {
+                    if more && part.len() < MIN_PART {
+                        self.strain.on_nothing(now);
+                    }
+                    self.on_message(packet, id, (part, more, end))?;
+                }
+                Body::Row { row, tally, end } => self.on_row(packet, id, (row, tally, end))?,
+                Body::Call(call) => self.on_call(now, id, call)?,
+                Body::Headers(metadata) => self.on_headers(id, metadata)?,
+                Body::End => self.on_end(now, id)?,
+                Body::Status(status) => self.on_status(id, status)?,
+                Body::Reset(status) => self.on_reset(now, id, status)?,
+                Body::Window(0) => return Err(Malformed("a window of zero")),
+                Body::Window(packets) if id == 0 => {
+                    self.peer_window = packets;
+                    self.fit_windows();
+                }
+                Body::Window(limit) => {
+                    let stream = self.stream(id)?;
+                    if stream.is_some_and(|stream| stream.sending.on_window(limit)) {
+                        self.budget.on_taken(now);
+                        self.wake(id);
+                    } else {
+                        self.strain.on_nothing(now);
+                    }
+                }
+                Body::Ping { last_sent, .. } => {
+                    self.strain.on_nothing(now);
+                    self.due.pong = true;
+                    self.inbound.on_last_sent(last_sent, now);
+                }
+                Body::Pong { last_sent } => {
+                    self.strain.on_nothing(now);
+                    self.life.on_pong(now);
+                    self.inbound.on_last_sent(last_sent, now);
+                }
+                Body::GoAway { highest } => self.on_go_away(highest)?,
+                Body::Close(status) => self.closed_by_peer(status),
+                // Said twice; the first counts, and this is no sign that ACCEPT arrived.
+                Body::Open(_) | Body::Accept(_) => return Ok(()),
+            }
+            if self.state == State::Closed {
+                break;
+            }
+        }
+        // An acknowledgement, or frames of types that are skipped.
+        if is_empty || frames.skipped() > 0 {
+            let count = frames.skipped().max(1);
+            self.strain.on_nothings(count, now);
+        }
+        self.life.confirmed();
+        Ok(())
+    }
+
+    /// The stream of a frame; `None` if it is over on this side, of which the peer may not know.
+    fn stream(
+        &mut self,
+        id: u64,
+    ) -> Result<Option<&mut crate::nats::session::protocol::Stream>, Malformed> {
+        if id > self.highest {
+            return Err(Malformed("a frame of a stream that was never opened"));
+        }
+        match self.streams.get_mut(&id) {
+            Some(stream) if !stream.sending.is_known() => {
+                Err(Malformed("a frame of a stream that was not opened yet"))
+            }
+            stream => Ok(stream),
+        }
+    }
+
+    fn on_call(&mut self, now: Instant, id: u64, call: Call<'_>) -> Result<(), Malformed> {
+        if !self.is_server {
+            return Err(Malformed("a service calls its client"));
+        }
+        if id <= self.highest {
+            return Err(Malformed("a call on a stream that was used before"));
+        }
+        self.highest = id;
+        if self.going_away.is_some() {
+            // The client learns that it was not started from GOAWAY, which is on its way.
+            self.late_credit += self.hello.stream_window;
+            return Ok(());
+        }
+        if self.streams.len() >= self.agreed.max_streams {
+            return Err(Malformed("more streams than agreed"));
+        }
+        let is_narrow = call.is_narrow;
+        if !is_narrow && self.wide >= self.wide_limit {
+            return Err(Malformed("more wide streams than agreed"));
+        }
+        let outcome = call.into_head(&self.methods, &mut self.last_version, now);
+        let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
+        let outcome = outcome.and_then(|(method, head)| {
+            // Others start at once, and so have it taken.
+            let cost = if is_single { head.cost() } else { 0 };
+            self.budget.check_answers(now)?;
+            self.budget
+                .check_unread(self.config.first_window(is_narrow))?;
+            self.budget.add_head(cost)?;
+            Ok((method.index, head, cost))
+        });
+        let mut state = self.new_stream(is_single, is_narrow);
+        self.wide += usize::from(!is_narrow);
+        let stream = StreamId(id);
+        match outcome {
+            Ok((method, head, cost)) => {
+                state.head = cost;
+                self.streams.insert(id, state);
+                self.events.push_back(Event::Call {
+                    stream,
+                    method,
+                    head,
+                });
+            }
+            Err(status) => {
+                self.strain.on_useless_call(now);
+                self.streams.insert(id, state);
+                self.reset(stream, &status.not_started());
+            }
+        }
+        Ok(())
+    }
+
+    fn on_headers(&mut self, id: u64, metadata: RawMetadata<'_>) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        let Some(stream) = self.stream(id)? else {
+            return Ok(());
+        };
+        if !stream.receiving.on_headers() {
+            return Err(Malformed("HEADERS after the answer has begun"));
+        }
+        if !stream.ended_here {
+            self.events.push_back(Event::Headers {
+                stream: StreamId(id),
+                metadata: metadata.decode_lossy(),
+            });
+        }
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        packet: &Bytes,
+        id: u64,
+        (part, more, end): (&[u8], bool, bool),
+    ) -> Result<(), Malformed> {
+        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
+        let Some(stream) = self.stream(id)? else {
+            return self.on_late(cost(part.len(), more));
+        };
+        let outcome = stream.receiving.on_part(part, more, end, max_message)?;
+        if matches!(outcome, Part::Whole | Part::Last(_)) {
+            let head = std::mem::take(&mut stream.head);
+            self.budget.remove_head(head);
+        }
+        let message = match outcome {
+            Part::Whole if end => Some(last_of(packet, part)),
+            Part::Whole => Some(taken_out(packet, part)),
+            Part::Last(message) => {
+                self.assembled(id);
+                Some(message)
+            }
+            Part::More => {
+                self.ask_for_assembly(id);
+                None
+            }
+            Part::Unwanted => None,
+            Part::TooLarge => {
+                self.message_too_large(id);
+                return self.end_if(id, end);
+            }
+        };
+        // A message that is whole needs no grant: that comes when the application takes it.
+        if message.is_none() {
+            self.wake(id);
+        }
+        if let Some(message) = message {
+            let stream = StreamId(id);
+            self.events.push_back(Event::Message { stream, message });
+        }
+        self.end_if(id, end)
+    }
+
+    fn on_row(
+        &mut self,
+        packet: &Bytes,
+        id: u64,
+        (row, tally, end): (&[u8], Tally, bool),
+    ) -> Result<(), Malformed> {
+        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
+        let Some(stream) = self.stream(id)? else {
+            return self.on_late(tally.cost);
+        };
+        match stream.receiving.on_row(tally, end, max_message)? {
+            Part::TooLarge => self.message_too_large(id),
+            Part::Unwanted => self.wake(id),
+            Part::Whole | Part::Last(_) | Part::More => {
+                let stream = StreamId(id);
+                let row = Row::new(taken_out(packet, row), tally);
+                self.events.push_back(Event::Row { stream, row });
+            }
+        }
+        self.end_if(id, end)
+    }
+
+    /// What follows the last message.
+    fn end_if(&mut self, id: u64, end: bool) -> Result<(), Malformed> {
+        if end {
+            self.ended_by_peer(id);
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, now: Instant, id: u64) -> Result<(), Malformed> {
+        let Some(stream) = self.stream(id)? else {
+            self.strain.on_nothing(now);
+            return Ok(());
+        };
+        stream.receiving.on_end()?;
+        // Its message never came.
+        let is_useless = stream.head > 0;
+        if is_useless {
+            self.strain.on_useless_call(now);
+        }
+        self.ended_by_peer(id);
+        Ok(())
+    }
+
+    fn ended_by_peer(&mut self, id: u64) {
+        if !self.is_server {
+            self.finish_stream(id, Ok(Metadata::new()));
+        } else if let Some(stream) = self.streams.get(&id)
+            && !stream.ended_here
+        {
+            let stream = StreamId(id);
+            self.events.push_back(Event::End { stream });
+        }
+    }
+
+    fn on_status(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        if let Some(stream) = self.stream(id)? {
+            stream.receiving.on_end()?;
+            self.finish_stream(id, status.bounded().into_end());
+        }
+        Ok(())
+    }
+
+    fn on_reset(&mut self, now: Instant, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
+        let Some(stream) = self.stream(id)? else {
+            self.strain.on_nothing(now);
+            return Ok(());
+        };
+        stream.receiving.on_reset();
+        let is_answered = stream.sending.has_begun();
+        // A service resets no more calls than its client makes.
+        if self.is_server && !is_answered {
+            self.strain.on_reset(now);
+        }
+        let status = match status.bounded().into_outcome() {
+            Ok(_) => Status::cancelled("the peer ended the call"),
+            Err(status) => status,
+        };
+        self.finish_stream(id, Err(status));
+        Ok(())
+    }
+
+    fn on_go_away(&mut self, highest: u64) -> Result<(), Malformed> {
+        self.only_from_service()?;
+        if self.going_away.is_some() {
+            return Ok(());
+        }
+        self.going_away = Some(highest);
+        let mut refused: Vec<u64> = self
+            .streams
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|&id| id > highest)
+            .collect();
+        refused.sort_unstable();
+        for id in refused {
+            let status = Status::unavailable("the service takes no more calls").not_started();
+            self.finish_stream(id, Err(status));
+        }
+        self.events.push_back(Event::GoAway);
+        Ok(())
+    }
+
+    /// A message on a stream that is over. An honest peer sends no more of them than it has
+    /// credit for.
+    fn on_late(&mut self, cost: u64) -> Result<(), Malformed> {
+        self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
+            "more on streams that are over than their windows",
+        ))?;
+        Ok(())
+    }
+
+    fn only_from_service(&self) -> Result<(), Malformed> {
+        if self.is_server {
+            Err(Malformed("a client sent a frame that only a service sends"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn closed_by_peer(&mut self, status: StatusBody<'_>) {
+        // Each stream that is open gets a copy.
+        let status = status.shortened(MAX_CLOSE).into_outcome().err();
+        self.over(status);
+    }
+}
+
+/// Returns what OPEN in this packet says; `None` if it has none.
+fn read_open(packet: &[u8]) -> Result<Option<Hello>, Malformed> {
+    let (header, frames) = Header::decode(packet)?;
+    if header.seq > 0 {
+        return Ok(None);
+    }
+    for frame in frames {
+        if let Body::Open(hello) = frame?.body {
+            return Ok(Some(hello));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the first frame of a bare packet.
+pub(super) fn first_frame(packet: &[u8]) -> Result<Option<Body<'_>>, Malformed> {
+    let (header, mut frames) = Header::decode(packet)?;
+    let first = frames.next().transpose()?;
+    Ok(first.filter(|_| header.seq == 0).map(|frame| frame.body))
+}
+
+/// The last message of a stream, often its only one. What is decoded from it does not keep it.
+fn last_of(packet: &Bytes, message: &[u8]) -> Bytes {
+    if message.len() < SMALL && packet.len() <= SHARED {
+        packet.slice_ref(message)
+    } else {
+        taken_out(packet, message)
+    }
+}
+
+/// Messages are copied out of packets, so that one which the application keeps, or does not come to
+/// take, holds hardly more memory than what its stream paid for.
+fn taken_out(packet: &Bytes, messages: &[u8]) -> Bytes {
+    if messages.len() >= LARGE && messages.len() >= packet.len() / 2 {
+        packet.slice_ref(messages)
+    } else {
+        Bytes::copy_from_slice(messages)
+    }
+}

@@ -1,0 +1,423 @@
+//! The sending half of a stream: what waits, and the credit for it.
+
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::Bytes;
+
+use super::{
+    body::{CallHead, time_left},
+    frame::{flag, frame_len, kind, put_frame, put_frame_header},
+    packet::Packet,
+};
+use crate::call::body::{
+    chunk::{Chunk, MESSAGE_COST, Row, Tally},
+    wire::{put_varint, varint_len},
+};
+
+/// What a stream may write before the next has its turn. A message that fits into a packet is not split
+/// for that, nor to fill a packet: then a turn is a packet at most.
+const QUANTUM: usize = 8 * 1024;
+
+/// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
+/// a message into crumbs.
+pub(super) const MIN_PART: usize = 256;
+
+/// Something that waits to be sent.
+#[derive(Debug)]
+enum Item {
+    /// A message, or what is left of it.
+    Message { rest: Bytes, end: bool },
+    /// Several messages, or those that are left of them.
+    Row { row: Row, end: bool },
+    /// A frame that costs nothing.
+    Frame { kind_and_flags: u8, body: Bytes },
+}
+
+impl Item {
+    fn new(chunk: Chunk, end: bool) -> Self {
+        match chunk {
+            Chunk::Message(rest) => Self::Message { rest, end },
+            Chunk::Row(row) => Self::Row { row, end },
+        }
+    }
+}
+
+/// What waits, in its order. Most streams have one message to say: that lies here itself, and takes
+/// no memory of its own.
+#[derive(Debug, Default)]
+struct Items {
+    first: Option<Item>,
+    /// Empty if there is no first.
+    others: VecDeque<Item>,
+}
+
+impl Items {
+    fn push(&mut self, item: Item) {
+        match &self.first {
+            None => self.first = Some(item),
+            Some(_) => self.others.push_back(item),
+        }
+    }
+
+    fn front(&self) -> Option<&Item> {
+        self.first.as_ref()
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Item> {
+        self.first.as_mut()
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        std::mem::replace(&mut self.first, self.others.pop_front())
+    }
+
+    fn push_front(&mut self, item: Item) {
+        if let Some(second) = self.first.replace(item) {
+            self.others.push_front(second);
+        }
+    }
+}
+
+/// How a stream's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has nothing to send, or no credit for it.
+    Idle,
+    /// It has written its share and has more.
+    More,
+    /// The packet has no room for what is next.
+    Full,
+    /// It has written its last frame; nothing of it is needed any more.
+    Done,
+}
+
+/// What one side has to say on a stream.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// CALL, until it is sent.
+    call: Option<CallHead>,
+    is_narrow: bool,
+    items: Items,
+    /// Cost of the messages in `items`.
+    buffered: u64,
+    /// Bytes of the frames in `items`, and what `call` takes.
+    frames: u64,
+    /// Nothing can be added.
+    is_closed: bool,
+    has_begun: bool,
+    /// Whether the peer may know of the stream: its CALL was sent, or came from there.
+    is_known: bool,
+    /// Writing its end is the end of the stream: so it is for a service, and with RESET.
+    end_is_last: bool,
+    /// Cost of what was sent, and what it may come to.
+    spent: u64,
+    limit: u64,
+}
+
+impl Sending {
+    pub(super) fn new(is_server: bool, limit: u64) -> Self {
+        Self {
+            call: None,
+            is_narrow: false,
+            items: Items::default(),
+            buffered: 0,
+            frames: 0,
+            is_closed: false,
+            has_begun: false,
+            is_known: is_server,
+            end_is_last: is_server,
+            spent: 0,
+            limit,
+        }
+    }
+
+    pub(super) fn buffered(&self) -> u64 {
+        self.buffered
+    }
+
+    pub(super) fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    /// What all takes that waits.
+    pub(super) fn held(&self) -> u64 {
+        self.buffered + self.frames
+    }
+
+    /// What waits on a stream that gets no more to send.
+    pub(super) fn last_words(&self) -> u64 {
+        if self.is_closed { self.held() } else { 0 }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    pub(super) fn push_call(&mut self, head: CallHead, is_narrow: bool) {
+        self.is_narrow = is_narrow;
+        self.frames += head.cost();
+        self.call = Some(head);
+    }
+
+    /// Messages, with `end` the last ones.
+    pub(super) fn push(&mut self, chunk: Chunk, end: bool) {
+        self.has_begun = true;
+        self.buffered += chunk.tally().cost;
+        self.is_closed = end;
+        self.items.push(Item::new(chunk, end));
+    }
+
+    /// HEADERS come once and before messages.
+    pub(super) fn push_headers(&mut self, body: Bytes) -> bool {
+        let is_first = !self.has_begun && !self.is_closed;
+        if is_first {
+            self.has_begun = true;
+            self.push_frame(kind::HEADERS, body);
+        }
+        is_first
+    }
+
+    /// STATUS or END, behind what waits already.
+    pub(super) fn push_end(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.is_closed = true;
+        self.push_frame(kind_and_flags, body);
+    }
+
+    /// RESET, in place of what waits.
+    pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
+        self.items = Items::default();
+        self.buffered = 0;
+        self.frames = 0;
+        self.is_closed = true;
+        self.end_is_last = true;
+        self.push_frame(kind::RESET | flags, body);
+    }
+
+    fn push_frame(&mut self, kind_and_flags: u8, body: Bytes) {
+        self.frames += body.len() as u64;
+        self.items.push(Item::Frame {
+            kind_and_flags,
+            body,
+        });
+    }
+
+    /// A part of a message of `rest` bytes that credit allows for; all of it if it may end.
+    fn affordable(&self, rest: usize) -> Option<usize> {
+        let credit = self.limit.saturating_sub(self.spent);
+        if rest as u64 + MESSAGE_COST <= credit {
+            return Some(rest);
+        }
+        // At least a byte stays for the last part, which pays for the message.
+        let part = usize::try_from(credit)
+            .unwrap_or(usize::MAX)
+            .min(rest.saturating_sub(1));
+        (part >= MIN_PART).then_some(part)
+    }
+
+    /// Whether a turn would write anything.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.items.front() {
+            _ if self.call.is_some() => true,
+            None => false,
+            Some(Item::Message { rest, .. }) => self.affordable(rest.len()).is_some(),
+            Some(Item::Row { row, .. }) => row
+                .first_len()
+                .is_none_or(|len| self.affordable(len).is_some()),
+            Some(Item::Frame { .. }) => true,
+        }
+    }
+
+    /// Writes what is next, up to a share if others wait; `start` is where the turn began.
+    pub(super) fn write(
+        &mut self,
+        id: u64,
+        out: &mut Packet,
+        start: usize,
+        alone: bool,
+        now: Instant,
+    ) -> Turn {
+        if let Some(head) = &self.call {
+            let time = time_left(head.deadline, now);
+            let len = varint_len(time) + head.len();
+            if !out.has_room(frame_len(id, len)) {
+                return Turn::Full;
+            }
+            let flags = if self.is_narrow { flag::NARROW } else { 0 };
+            put_frame_header(out.bytes(), id, kind::CALL | flags, len);
+            put_varint(out.bytes(), time);
+            head.put(out.bytes());
+            self.frames -= head.cost();
+            self.is_known = true;
+            self.call = None;
+        }
+        loop {
+            let share = if alone {
+                usize::MAX
+            } else {
+                QUANTUM.saturating_sub(out.len() - start)
+            };
+            let turn = match self.items.front_mut() {
+                None => return Turn::Idle,
+                Some(_) if share == 0 => return Turn::More,
+                Some(Item::Frame {
+                    kind_and_flags,
+                    body,
+                }) => {
+                    if !out.has_room(frame_len(id, body.len())) {
+                        return Turn::Full;
+                    }
+                    put_frame(out.bytes(), id, *kind_and_flags, body);
+                    self.frames -= body.len() as u64;
+                    let is_end = *kind_and_flags & kind::MASK != kind::HEADERS;
+                    self.items.pop();
+                    (is_end && self.end_is_last).then_some(Turn::Done)
+                }
+                Some(Item::Message { .. }) => self.write_message(id, out, share),
+                Some(Item::Row { .. }) => self.write_row(id, out, share),
+            };
+            if let Some(turn) = turn {
+                return turn;
+            }
+        }
+    }
+
+    /// Writes a message or a part of one. `None` if the turn can go on.
+    fn write_message(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
+        let Some(Item::Message { rest, .. }) = self.items.front() else {
+            return None;
+        };
+        let len = rest.len();
+        let Some(part) = self.affordable(len) else {
+            return Some(Turn::Idle);
+        };
+        let Some(room) = out.body_room(id) else {
+            return Some(Turn::Full);
+        };
+        // Of one that comes in parts the peer has to copy each. For lack of credit it still does.
+        let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
+        if part > room && (room < MIN_PART || stays_whole) {
+            return Some(Turn::Full);
+        }
+        let share = if stays_whole {
+            len
+        } else {
+            share.max(MIN_PART)
+        };
+        let part = part.min(room).min(share);
+        let Some(Item::Message { rest, end }) = self.items.front_mut() else {
+            return None;
+        };
+        if part < len {
+            put_frame(
+                out.bytes(),
+                id,
+                kind::MESSAGE | flag::MORE,
+                &rest.split_to(part),
+            );
+            self.spend(part as u64);
+            return None;
+        }
+        let end = *end;
+        let flags = if end { flag::END } else { 0 };
+        put_frame(out.bytes(), id, kind::MESSAGE | flags, rest);
+        self.items.pop();
+        self.spend(part as u64 + MESSAGE_COST);
+        (end && self.end_is_last).then_some(Turn::Done)
+    }
+
+    /// Writes as many messages of a row as there is credit, room and a share for. `None` if the turn
+    /// can go on.
+    fn write_row(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
+        let credit = self.limit.saturating_sub(self.spent);
+        let Some(Item::Row { row, end }) = self.items.front_mut() else {
+            return None;
+        };
+        let Some(room) = out.body_room(id) else {
+            return Some(Turn::Full);
+        };
+        // A row is as long as it costs, but for what it costs as a whole.
+        let most = credit.min((room.min(share) as u64).saturating_add(MESSAGE_COST));
+        let Tally { cost, .. } = row.tally();
+        if cost <= most {
+            let end = *end;
+            let flags = if end { flag::END } else { 0 };
+            put_frame(out.bytes(), id, kind::ROW | flags, row.as_bytes());
+            self.items.pop();
+            self.spend(cost);
+            return (end && self.end_is_last).then_some(Turn::Done);
+        }
+        self.part(id, out, most);
+        None
+    }
+
+    /// Writes a part of the row that is next. If that is not even two messages, the first one goes by
+    /// itself from here on: then it can be sent in parts.
+    fn part(&mut self, id: u64, out: &mut Packet, most: u64) {
+        let Some(Item::Row { mut row, end }) = self.items.pop() else {
+            return;
+        };
+        self.buffered -= row.tally().cost;
+        let front = row.split_to(|tally| tally.cost <= most);
+        let front = front.or_else(|| row.pop().map(Chunk::Message));
+        let rest = row.into_chunk();
+        let is_last = rest.is_none();
+        if let Some(rest) = rest {
+            self.push_front(rest, end);
+        }
+        match front {
+            Some(Chunk::Row(front)) => {
+                put_frame(out.bytes(), id, kind::ROW, front.as_bytes());
+                self.spent += front.tally().cost;
+            }
+            Some(message) => self.push_front(message, end && is_last),
+            None => {}
+        }
+    }
+
+    fn push_front(&mut self, chunk: Chunk, end: bool) {
+        self.buffered += chunk.tally().cost;
+        self.items.push_front(Item::new(chunk, end));
+    }
+
+    fn spend(&mut self, cost: u64) {
+        self.spent += cost;
+        self.buffered -= cost;
+    }
+
+    /// Whether anything was said.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun || self.is_closed
+    }
+
+    /// Whether it grants anything.
+    pub(super) fn on_window(&mut self, limit: u64) -> bool {
+        let is_more = limit > self.limit;
+        self.limit = self.limit.max(limit);
+        is_more
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Sending {
+    pub(super) fn check(&self) {
+        assert!(self.spent <= self.limit);
+        let items = self.items.first.iter().chain(&self.items.others);
+        let buffered = items.map(|item| match item {
+            Item::Message { rest, .. } => rest.len() as u64 + MESSAGE_COST,
+            Item::Row { row, .. } => row.tally().cost,
+            _ => 0,
+        });
+        assert_eq!(buffered.sum::<u64>(), self.buffered);
+        let items = self.items.first.iter().chain(&self.items.others);
+        let frames = items.map(|item| match item {
+            Item::Frame { body, .. } => body.len() as u64,
+            _ => 0,
+        });
+        let head = self.call.as_ref().map_or(0, CallHead::cost);
+        assert_eq!(frames.sum::<u64>() + head, self.frames);
+    }
+}

@@ -1,0 +1,263 @@
+//! Messages larger than windows, and who waits for whom with them.
+
+use bytes::Bytes;
+
+use super::{
+    network::{CLIENT, METHOD, Network, SERVER, UNARY, head},
+    scenarios::call,
+};
+use crate::{
+    call::body::chunk::Tally,
+    nats::session::protocol::{Config, Event, StreamId},
+};
+
+/// The issue that this came from: messages that fit into a window, on a stream that nobody reads.
+const UNREAD: usize = 200 * 1024;
+
+/// Over every window.
+const LARGE: usize = 5 << 20;
+
+/// Starts a unary call, with a request of this size.
+fn ask(network: &mut Network, request: usize) -> StreamId {
+    let client = &mut network.sides[CLIENT];
+    let id = client.open_call(head(UNARY), true).unwrap();
+    let request = Bytes::from(vec![1; request]);
+    client.send_message(id, request, true).unwrap();
+    id
+}
+
+/// Sends without end, while the other side takes nothing.
+fn fill(network: &mut Network, side: usize, stream: StreamId) {
+    for _ in 0..20 {
+        let message = Bytes::from(vec![2; UNREAD]);
+        let _ = network.sides[side].send_message(stream, message, false);
+        network.run_ms(5);
+    }
+    assert!(!network.take(1 - side).is_empty());
+}
+
+/// Answers unary calls with so much, for a while. The drivers take what comes at once.
+fn serve(network: &mut Network, answer: usize) -> usize {
+    let mut served = 0;
+    for _ in 0..400 {
+        network.run_ms(1);
+        for side in [SERVER, CLIENT] {
+            for event in network.take(side) {
+                let Event::Message { stream, message } = event else {
+                    continue;
+                };
+                network.sides[side].consume(stream, Tally::of(message.len()));
+                if side == SERVER {
+                    let answer = Bytes::from(vec![3; answer]);
+                    let server = &mut network.sides[SERVER];
+                    server.send_message(stream, answer, true).unwrap();
+                } else {
+                    assert_eq!(message.len(), answer);
+                    served += 1;
+                }
+            }
+        }
+    }
+    served
+}
+
+/// One, and so many that none of them is allowed to owe any more.
+const UNREAD_STREAMS: [usize; 2] = [1, 40];
+
+#[test]
+fn large_answers_do_not_wait_for_the_reader_of_a_stream() {
+    for unread in UNREAD_STREAMS {
+        let mut network = Network::both(Config::default());
+        for _ in 0..unread {
+            let stream = call(&mut network);
+            fill(&mut network, SERVER, stream);
+        }
+        for _ in 0..3 {
+            for _ in 0..4 {
+                ask(&mut network, 10);
+            }
+            assert_eq!(serve(&mut network, LARGE), 4);
+        }
+    }
+}
+
+#[test]
+fn large_requests_do_not_wait_for_a_slow_handler_of_a_stream() {
+    for unread in UNREAD_STREAMS {
+        let mut network = Network::both(Config::default());
+        for _ in 0..unread {
+            let stream = call(&mut network);
+            fill(&mut network, CLIENT, stream);
+        }
+        for _ in 0..3 {
+            for _ in 0..4 {
+                ask(&mut network, LARGE);
+            }
+            assert_eq!(serve(&mut network, 10), 4);
+        }
+    }
+}
+
+/// Nor does a stream that is read, unless those that are not hold more than a session may.
+#[test]
+fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
+    for unread in [1, 8] {
+        let mut network = Network::both(Config::default());
+        for _ in 0..unread {
+            let stream = call(&mut network);
+            fill(&mut network, SERVER, stream);
+        }
+        let read = call(&mut network);
+        for _ in 0..5 {
+            let message = Bytes::from(vec![4; LARGE]);
+            let server = &mut network.sides[SERVER];
+            server.send_message(read, message, false).unwrap();
+            network.run_ms(200);
+            let events = network.take(CLIENT);
+            let [Event::Message { stream, message }] = &events[..] else {
+                panic!("{unread} unread streams hold it up: {events:?}")
+            };
+            assert_eq!((*stream, message.len()), (read, LARGE));
+            network.sides[CLIENT].consume(read, Tally::of(LARGE));
+        }
+    }
+}
+
+/// However many streams are not read, what the peer can have this side hold has a bound.
+#[test]
+fn what_is_held_for_readers_has_a_bound() {
+    let config = Config {
+        max_message: LARGE,
+        // The sender is to have all of them at once.
+        memory: 1 << 30,
+        ..Config::default()
+    };
+    let window = u64::from(config.stream_window);
+    let mut network = Network::both(config);
+    let streams: Vec<_> = (0..20).map(|_| call(&mut network)).collect();
+    for stream in &streams {
+        let message = Bytes::from(vec![5; LARGE]);
+        let server = &mut network.sides[SERVER];
+        server.send_message(*stream, message, false).unwrap();
+    }
+    network.run_ms(2000);
+    // One message came, and owes more than may be owed: its turn lasts.
+    assert_eq!(network.take(CLIENT).len(), 1);
+    let client = &network.sides[CLIENT];
+    let owes = |debt: u64| debt > 0;
+    let debts: Vec<u64> = client
+        .streams
+        .values()
+        .map(|stream| stream.receiving.debt())
+        .filter(|debt| owes(*debt))
+        .collect();
+    assert!(matches!(debts[..], [debt] if debt <= LARGE as u64 && debt > client.most_owed()));
+    let held: u64 = client.streams.values().map(|s| s.receiving.held()).sum();
+    assert!(held <= 19 * window, "{held}");
+    // Each comes when the one before it was taken.
+    for _ in 1..20 {
+        let owing = client_owing(&network);
+        network.sides[CLIENT].consume(owing, Tally::of(LARGE));
+        network.run_ms(2000);
+        assert_eq!(network.take(CLIENT).len(), 1);
+    }
+}
+
+fn client_owing(network: &Network) -> StreamId {
+    let mut streams = network.sides[CLIENT].streams.iter();
+    let owing = streams.find(|(_, stream)| stream.receiving.debt() > 0);
+    StreamId(owing.unwrap().0)
+}
+
+/// What a stream owes is forgotten with it.
+#[test]
+fn streams_that_end_owe_nothing() {
+    for by in [CLIENT, SERVER] {
+        let mut network = Network::both(Config::default());
+        for _ in 0..3 {
+            let streams: Vec<_> = (0..30).map(|_| call(&mut network)).collect();
+            for stream in &streams {
+                fill_once(&mut network, *stream);
+            }
+            for stream in streams {
+                let status = crate::Status::cancelled("");
+                network.sides[by].reset(stream, &status);
+            }
+            network.run_ms(100);
+            assert!(network.sides[CLIENT].is_empty() || by == SERVER);
+            network.take(CLIENT);
+            network.take(SERVER);
+            assert!(
+                network
+                    .sides
+                    .iter()
+                    .all(crate::nats::session::protocol::Session::is_empty)
+            );
+        }
+    }
+}
+
+fn fill_once(network: &mut Network, stream: StreamId) {
+    let server = &mut network.sides[SERVER];
+    for _ in 0..2 {
+        let message = Bytes::from(vec![6; UNREAD]);
+        let _ = server.send_message(stream, message, false);
+    }
+    network.run_ms(20);
+}
+
+/// An old peer, which takes turns another way, is a sender like any other: it sends what it has
+/// credit for. This is the same for a call whose kind the two sides see differently.
+#[test]
+fn sides_need_not_agree_on_what_is_single() {
+    let mut network = Network::both(Config::default());
+    let client = &mut network.sides[CLIENT];
+    let first = client.open_call(head(METHOD), true).unwrap();
+    let second = client.open_call(head(UNARY), false).unwrap();
+    for id in [first, second] {
+        let message = Bytes::from(vec![1; LARGE]);
+        network.sides[CLIENT]
+            .send_message(id, message, true)
+            .unwrap();
+    }
+    for _ in 0..2 {
+        network.run_ms(500);
+        for event in network.take(SERVER) {
+            if let Event::Message { stream, message } = event {
+                network.sides[SERVER].consume(stream, Tally::of(message.len()));
+                let server = &mut network.sides[SERVER];
+                server.send_message(stream, message, true).unwrap();
+            }
+        }
+    }
+    network.run_ms(1000);
+    let answers = network.take(CLIENT);
+    let answers = answers
+        .iter()
+        .filter(|event| matches!(event, Event::Message { .. }));
+    assert_eq!(answers.count(), 2);
+}
+
+/// The first part of a message that should not come reaches the application, which ends the call: the
+/// session would never assemble the rest.
+#[test]
+fn a_second_message_of_a_unary_call_is_seen_at_once() {
+    let mut network = Network::both(Config::default());
+    let client = &mut network.sides[CLIENT];
+    let call = client.open_call(head(UNARY), true).unwrap();
+    for _ in 0..2 {
+        let message = Bytes::from(vec![1; UNREAD]);
+        network.sides[CLIENT]
+            .send_message(call, message, false)
+            .unwrap();
+        network.run_ms(500);
+        let events = network.take(SERVER);
+        let message = events.into_iter().find_map(|event| match event {
+            Event::Message { message, .. } => Some(message),
+            _ => None,
+        });
+        let message = message.expect("nothing came of a message");
+        let server = &mut network.sides[SERVER];
+        server.consume(call, Tally::of(message.len()));
+    }
+}

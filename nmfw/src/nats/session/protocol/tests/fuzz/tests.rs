@@ -1,0 +1,109 @@
+//! The targets without a fuzzer: the seeds, and for a while what a few changes make of them.
+
+use std::{
+    env, fs, mem,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{decoder, honest, hostile};
+use crate::nats::session::protocol::tests::network::Dice;
+
+/// How many seconds each target takes.
+const SECONDS: &str = "NMFW_FUZZ_SECONDS";
+
+/// Inputs are cut at this length.
+const MAX_LEN: usize = 1500;
+
+/// Runs a target with its seeds, and with what a few changes make of them.
+pub(crate) fn run(name: &str, target: fn(&[u8])) {
+    let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
+    let seeds = seeds(name);
+    for (path, seed) in &seeds {
+        let on_panic = Input(path, seed);
+        target(seed);
+        mem::forget(on_panic);
+    }
+    // Other inputs each time, if there is time for that.
+    let mut dice = Dice(if seconds.is_some() { rand::random() } else { 1 });
+    let start = Instant::now();
+    let mut runs = 0;
+    while start.elapsed() < time {
+        let input = change(&mut dice, &seeds);
+        let on_panic = Input(name, &input);
+        target(&input);
+        mem::forget(on_panic);
+        runs += 1;
+    }
+    println!("{name}: {} seeds and {runs} other inputs", seeds.len());
+}
+
+/// Shows the input that made a target panic.
+struct Input<'a>(&'a str, &'a [u8]);
+
+impl Drop for Input<'_> {
+    fn drop(&mut self) {
+        let hex: String = self.1.iter().map(|byte| format!("{byte:02x}")).collect();
+        eprintln!("{} panics with {hex}", self.0);
+    }
+}
+
+fn seeds(name: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let mut seeds: Vec<_> = fs::read_dir(dir.join(name))
+        .into_iter()
+        .flatten()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (path.display().to_string(), fs::read(&path).unwrap())
+        })
+        .collect();
+    seeds.sort();
+    seeds
+}
+
+/// Random bytes, or a seed with a few changes.
+fn change(dice: &mut Dice, seeds: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut input = Vec::new();
+    if dice.roll(4) > 0 && !seeds.is_empty() {
+        let (_, seed) = &seeds[dice.roll(seeds.len() as u64) as usize];
+        input.clone_from(seed);
+    } else {
+        let len = dice.roll(MAX_LEN as u64);
+        input.extend((0..len).map(|_| dice.roll(256) as u8));
+    }
+    for _ in 0..dice.roll(8) {
+        let at = dice.roll(input.len() as u64 + 1) as usize;
+        let byte = dice.roll(256) as u8;
+        match dice.roll(4) {
+            0 if at < input.len() => input[at] = byte,
+            1 if at < input.len() => input[at] ^= 1 << (byte & 7),
+            2 => input.truncate(at),
+            3 if !seeds.is_empty() => {
+                let (_, other) = &seeds[dice.roll(seeds.len() as u64) as usize];
+                let from = dice.roll(other.len() as u64 + 1) as usize;
+                input.truncate(at);
+                input.extend_from_slice(&other[from..]);
+            }
+            _ => input.insert(at, byte),
+        }
+    }
+    input.truncate(MAX_LEN);
+    input
+}
+
+#[test]
+fn decoder_for_a_while() {
+    run("decoder", decoder);
+}
+
+#[test]
+fn honest_for_a_while() {
+    run("honest", honest);
+}
+
+#[test]
+fn hostile_for_a_while() {
+    run("hostile", hostile);
+}

@@ -1,0 +1,239 @@
+//! Packets out.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    Event, Session, State, StreamId, Transmit,
+    body::encode_status,
+    frame::{Header, frame_len, kind, put_frame, put_number_frame, put_ping},
+    handshake::MIN_PACKET,
+    packet::Packet,
+    proof::Keys,
+    sending::Turn,
+};
+use crate::Status;
+use crate::call::body::wire::varint_len;
+
+impl Session {
+    /// The next packet. It is not to be called without need: what comes to be sent until then
+    /// goes into one packet.
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        // Often enough: a peer that is there is heard of in each of its heartbeats.
+        self.outbound.buffers().handle_time(now);
+        self.feed_starved();
+        self.give_turns();
+        if self.due.hello {
+            self.due.hello = false;
+            return Some(Transmit {
+                packet: self.hello_packet(),
+                with_reply: true,
+            });
+        }
+        if self.state != State::Open {
+            return self.due.close.take().map(without_reply);
+        }
+        if self.due.ping || self.due.pong || self.inbound.must_ask() {
+            return Some(self.bare_packet(now));
+        }
+        if let Some(packet) = self.outbound.resend(now) {
+            self.counts.retransmissions += 1;
+            return Some(without_reply(packet));
+        }
+        if let Some(packet) = self.numbered_packet(now) {
+            // Of a peer that has been silent, it is good to know soon whether it is there at all.
+            let with_reply = self.life.is_quiet(now);
+            return Some(Transmit { packet, with_reply });
+        }
+        self.inbound.is_ack_due(now).then(|| self.bare_packet(now))
+    }
+
+    fn hello_packet(&self) -> Bytes {
+        let kind = if self.is_server {
+            kind::ACCEPT
+        } else {
+            kind::OPEN
+        };
+        let mut body = self.hello.encode();
+        if body.len() > self.agreed.max_body() {
+            let mut short = self.hello.clone();
+            short.methods.clear();
+            body = short.encode();
+        }
+        let mut out = Vec::new();
+        Header::BARE.put(&mut out);
+        put_frame(&mut out, 0, kind, &body);
+        if self.is_server {
+            self.seal(&mut out);
+        }
+        out.into()
+    }
+
+    /// Appends the proof to a packet, if the session has its keys: a service that cannot read an OPEN
+    /// has none, and answers without.
+    fn seal(&self, packet: &mut Vec<u8>) {
+        if let Some(keys) = &self.keys {
+            keys.seal(packet);
+        }
+    }
+
+    pub(super) fn close_packet(&self, status: Option<&Status>) -> Bytes {
+        let flags = status.map_or(
+            0,
+            crate::nats::session::protocol::operations::not_started_flag,
+        );
+        let mut out = Vec::new();
+        Header::BARE.put(&mut out);
+        // What any peer takes, as this may be the answer to an OPEN that was not understood.
+        let body = match status {
+            Some(status) => encode_status(status, MIN_PACKET as usize / 2),
+            None => Bytes::from_static(&[0]),
+        };
+        put_frame(&mut out, 0, kind::CLOSE | flags, &body);
+        self.seal(&mut out);
+        out.into()
+    }
+
+    /// A packet of which nothing is kept: liveness and acknowledgements.
+    fn bare_packet(&mut self, now: Instant) -> Transmit {
+        let (ack, go_back) = self.inbound.take_ack();
+        let mut out = Vec::new();
+        Header {
+            seq: 0,
+            ack,
+            go_back,
+        }
+        .put(&mut out);
+        let with_reply = std::mem::take(&mut self.due.ping);
+        let last_sent = self.outbound.last_sent();
+        if with_reply {
+            self.life.asked(now);
+            if !self.is_server {
+                self.token = self.keys.as_mut().map(Keys::token);
+            }
+            put_ping(&mut out, last_sent, self.token.as_ref());
+        }
+        if std::mem::take(&mut self.due.pong) {
+            put_number_frame(&mut out, 0, kind::PONG, last_sent);
+        }
+        self.seal(&mut out);
+        Transmit {
+            packet: out.into(),
+            with_reply,
+        }
+    }
+
+    /// A new packet with whatever is ready, if the window has room for it.
+    fn numbered_packet(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.has_frames() {
+            return None;
+        }
+        let seq = self.outbound.next_seq()?;
+        let (ack, go_back) = self.inbound.take_ack();
+        let header = Header { seq, ack, go_back };
+        let (target, max) = (self.agreed.target, self.agreed.max_packet);
+        let expected = self.expected_len(target);
+        let mut packet = Packet::new(header, expected, (target, max), self.outbound.buffers());
+        self.write_session_frames(&mut packet);
+        self.write_streams(&mut packet, now);
+        debug_assert!(!packet.is_empty());
+        let packet = packet.finish(self.keys.as_ref());
+        self.outbound.sent(packet.clone(), now);
+        Some(packet)
+    }
+
+    /// Whether a packet would not be empty. Streams that had a reason to be in the row and have it
+    /// no longer, such as a grant to a peer that has ended since, leave it here.
+    fn has_frames(&mut self) -> bool {
+        if self.due.go_away || self.due.packet_window.is_some() {
+            return true;
+        }
+        while let Some(id) = self.ready.front() {
+            match self.streams.get_mut(id) {
+                Some(stream) if stream.is_ready() => return true,
+                Some(stream) => stream.queued = false,
+                None => self.stale -= 1,
+            }
+            self.ready.pop_front();
+        }
+        false
+    }
+
+    /// About how long the frames of the next packet are, which saves it from growing by and by.
+    fn expected_len(&self, enough: usize) -> usize {
+        const SAMPLE: usize = 16;
+        let mut len = 0;
+        for stream in self.ready.iter().take(SAMPLE) {
+            let buffered = self.streams.get(stream).map_or(0, |s| s.sending.buffered());
+            len += buffered as usize + 64;
+            if len >= enough {
+                return enough;
+            }
+        }
+        64 + len * self.ready.len().div_ceil(SAMPLE)
+    }
+
+    fn write_session_frames(&mut self, packet: &mut Packet) {
+        if let Some(window) = self.due.packet_window.take() {
+            debug_assert!(packet.has_room(frame_len(0, varint_len(window))));
+            put_number_frame(packet.bytes(), 0, kind::WINDOW, window);
+        }
+        if let Some(highest) = self.going_away
+            && std::mem::take(&mut self.due.go_away)
+        {
+            put_number_frame(packet.bytes(), 0, kind::GO_AWAY, highest);
+        }
+    }
+
+    /// Streams take turns, so that one with much to send does not hold up the others.
+    fn write_streams(&mut self, packet: &mut Packet, now: Instant) {
+        while let Some(id) = self.ready.pop_front() {
+            let alone = self.ready.is_empty();
+            let Some(stream) = self.streams.get_mut(&id) else {
+                self.stale -= 1;
+                continue;
+            };
+            let before = packet.len();
+            let turn = self
+                .budget
+                .change(stream, |stream| stream.write(id, packet, alone, now));
+            stream.queued = matches!(turn, Turn::More | Turn::Full);
+            let is_writable = stream.wants_writable
+                && !stream.sending.is_closed()
+                && stream.sending.buffered() <= self.config.send_buffer as u64 / 2;
+            if is_writable {
+                stream.wants_writable = false;
+                let stream = StreamId(id);
+                self.events.push_back(Event::Writable { stream });
+            }
+            match turn {
+                Turn::Idle => {
+                    let is_stalled = stream.sending.buffered() > 0;
+                    self.counts.window_stalls += u64::from(is_stalled);
+                }
+                Turn::More => self.ready.push_back(id),
+                // Its place in the row stays if it got nothing, and so do CALLs in their order.
+                Turn::Full if packet.len() == before => {
+                    self.ready.push_front(id);
+                    return;
+                }
+                Turn::Full => {
+                    self.ready.push_back(id);
+                    return;
+                }
+                Turn::Done => {
+                    self.strain.on_answer();
+                    self.remove(id);
+                }
+            }
+        }
+    }
+}
+
+fn without_reply(packet: Bytes) -> Transmit {
+    Transmit {
+        packet,
+        with_reply: false,
+    }
+}

@@ -1,0 +1,344 @@
+//! [`Calls`]: the calls of a session, from packets to handlers and back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::Subject;
+use bytes::Bytes;
+
+use super::{
+    Place,
+    overdue::Arriving,
+    served::{Running, Served},
+    task::Common,
+};
+use crate::{
+    Deadline, Metadata, Status,
+    call::{body::Body, response::Response},
+    escape::Escaped,
+    nats::session::{
+        driver::{Ended, Flow, LaneCommand, Side, Signals},
+        protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
+    },
+    service::stalled::Stall,
+};
+
+/// A session with so many calls at a time is busy.
+const BUSY: usize = 4;
+
+/// How long the client may take to acknowledge the last answers when the server stops.
+const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
+
+/// What a handler's task tells the session's.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The answer of a handler that does not stream, or why it does not answer.
+    Answer {
+        stream: StreamId,
+        outcome: Result<Response, Status>,
+    },
+    Lane(LaneCommand),
+    /// The call does not go on, and another one has got its place.
+    Stalled {
+        stream: StreamId,
+        why: Stall,
+    },
+}
+
+impl From<LaneCommand> for Command {
+    fn from(command: LaneCommand) -> Self {
+        Self::Lane(command)
+    }
+}
+
+/// The calls of a session. Those under way end when it is dropped.
+pub(crate) struct Calls {
+    place: Place,
+    pub(crate) common: Arc<Common>,
+    client: Subject,
+    pub(crate) calls: StreamMap<StreamId, Call>,
+    /// The call that has come last, if it waits for its message: that is nearly always next.
+    pub(crate) newest: Option<(StreamId, Arrived)>,
+    /// Set when the server stops.
+    is_draining: bool,
+    /// When to wait no longer for the client's acknowledgements.
+    end: Option<Instant>,
+    /// No call was under way when the server was told to stop.
+    was_idle: bool,
+    /// No call waits longer than until then for its message, or some time later.
+    pub(crate) arriving_until: Option<Instant>,
+    /// When to look whether callers take what waits for them, if anything does.
+    pub(crate) look_at: Option<Instant>,
+}
+
+/// A call whose message has not come.
+pub(crate) struct Arrived {
+    /// Of the method among those served.
+    pub(crate) index: usize,
+    pub(crate) head: CallHead,
+    /// It runs from the arrival of CALL, whatever is still to come.
+    pub(crate) deadline: Deadline,
+}
+
+pub(crate) enum Call {
+    /// Its message has not come.
+    Arriving(Box<Arriving>),
+    Running(Running),
+}
+
+impl Calls {
+    pub(crate) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
+        let instance = Arc::clone(&place.sessions.instance);
+        let origin =
+            |served: &Served| Arc::new(instance.origin(served.subject.clone(), client.clone()));
+        let common = Common {
+            origins: served.iter().map(origin).collect(),
+            served,
+            mailbox: Arc::clone(&place.granted.mailbox),
+            client: place.client,
+            _tracked: instance.lifecycle.tasks.token(),
+            instance,
+        };
+        Self {
+            place,
+            common: Arc::new(common),
+            client,
+            calls: StreamMap::default(),
+            newest: None,
+            is_draining: false,
+            end: None,
+            was_idle: false,
+            arriving_until: None,
+            look_at: None,
+        }
+    }
+
+    /// The caller has said all.
+    fn on_end(&mut self, session: &mut Session, stream: StreamId) {
+        match self.calls.get(&stream) {
+            Some(Call::Arriving(_)) => {
+                self.calls.remove(&stream);
+                let status = Status::invalid_argument("this method takes a message, and none came");
+                session.send_status(stream, Err(&status));
+            }
+            Some(Call::Running(Running {
+                port: Some(port), ..
+            })) => port.lane.finish_inbox(Ok(Metadata::new())),
+            _ => {}
+        }
+    }
+
+    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
+        let LaneCommand { lane, flow } = command;
+        let Some(stream) = lane.stream() else {
+            return;
+        };
+        let Some(Call::Running(Running {
+            index,
+            port: Some(port),
+            ..
+        })) = self.calls.get_mut(&stream)
+        else {
+            // A handler may have left its requests to a task.
+            if let Flow::Taken = flow {
+                lane.release(session, stream);
+            }
+            return;
+        };
+        let index = *index;
+        match flow {
+            Flow::Headers(metadata) => {
+                if let Err(status) = session.send_headers(stream, &metadata) {
+                    let ended = port.fail(session, stream, status);
+                    self.after(stream, index, ended);
+                }
+            }
+            Flow::Batch(batch) => {
+                let ended = port.on_batch(session, stream, batch);
+                self.after(stream, index, ended);
+            }
+            // A handler may want no more requests and still answer.
+            Flow::Taken => _ = port.on_taken(session, stream),
+        }
+    }
+
+    /// Sees to a call that this side may have ended. The handler's own errors are counted.
+    fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
+        match ended {
+            Ended::No => return self.expect_taking(stream),
+            Ended::Said | Ended::Failed => {}
+            Ended::Refused { status, was_done } => {
+                let Some(served) = self.common.served.get(index) else {
+                    return;
+                };
+                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
+                // Of a handler that is still at work it is counted that its call has ended.
+                if was_done {
+                    served.endpoint.stats.fail(&status);
+                }
+            }
+        }
+        if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+            running.is_over();
+        }
+    }
+
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        stream: StreamId,
+        outcome: Result<Response, Status>,
+    ) {
+        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
+            return;
+        };
+        running.is_over();
+        self.deliver(session, stream, running.index, outcome);
+    }
+
+    /// Sends what came of a handler that does not stream, of the method of this index.
+    pub(crate) fn deliver(
+        &self,
+        session: &mut Session,
+        stream: StreamId,
+        index: usize,
+        outcome: Result<Response, Status>,
+    ) {
+        let Some(served) = self.common.served.get(index) else {
+            return;
+        };
+        let stats = &served.endpoint.stats;
+        match outcome {
+            Ok(response) => {
+                let bytes = response.body.message().map_or(0, Bytes::len);
+                match send(session, stream, response) {
+                    Ok(()) => stats.metrics.sent(bytes),
+                    // The handler was well; its answer turned out too large. Counted besides its
+                    // success.
+                    Err(status) => stats.fail(&status),
+                }
+            }
+            Err(status) => session.send_status(stream, Err(&status)),
+        }
+    }
+}
+
+/// # Errors
+/// If the answer is too large. The caller is told.
+fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
+    let Response { metadata, body } = response;
+    let Body::Message(body) = body else {
+        let status = Status::internal("a stream of answers, where there is to be one");
+        session.send_status(stream, Err(&status));
+        return Err(status);
+    };
+    if !metadata.is_empty()
+        && let Err(status) = session.send_headers(stream, &metadata)
+    {
+        session.send_status(stream, Err(&status));
+        return Err(status);
+    }
+    match session.send_message(stream, body, true) {
+        // The caller went away this moment.
+        Ok(()) | Err(SendError::Ended) => Ok(()),
+        Err(SendError::TooLarge(status)) => Err(status),
+        Err(SendError::Full(_)) => Err(session.refuse_answer(stream)),
+    }
+}
+
+impl Side for Calls {
+    type Command = Command;
+
+    fn on_command(&mut self, session: &mut Session, command: Command) {
+        match command {
+            Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
+            Command::Lane(command) => self.on_lane(session, command),
+            Command::Stalled { stream, why } => self.end_stalled(session, stream, why),
+        }
+    }
+
+    fn on_event(&mut self, session: &mut Session, event: Event) {
+        if !matches!(event, Event::Message { .. }) {
+            self.put_aside();
+        }
+        match event {
+            Event::Call {
+                stream,
+                method,
+                head,
+            } => self.on_call(session, stream, (method, head)),
+            Event::Message { stream, message } => self.on_message(session, stream, message),
+            Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
+            Event::End { stream } => self.on_end(session, stream),
+            Event::Writable { stream } => {
+                if let Some(Call::Running(running)) = self.calls.get_mut(&stream)
+                    && let Some(port) = &mut running.port
+                {
+                    let index = running.index;
+                    let ended = port.push(session, stream);
+                    self.after(stream, index, ended);
+                }
+            }
+            Event::Finished { stream, outcome } => {
+                if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+                    let status = outcome
+                        .err()
+                        .unwrap_or_else(|| Status::cancelled("the caller went away"));
+                    running.give_up(&status);
+                }
+            }
+            Event::Drained => session.close(None),
+            Event::Closed(Some(status)) => {
+                log_limited!(
+                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                );
+            }
+            Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
+        }
+    }
+
+    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+        self.place.note(session, now);
+        self.put_aside();
+        self.see_to_overdue(session, now);
+        if session.open_streams() >= BUSY
+            && let Some(window) = self.place.widen()
+        {
+            session.set_packet_window(window);
+        }
+        if signals.drain {
+            self.is_draining = true;
+            self.was_idle = session.open_streams() == 0;
+            session.go_away();
+        }
+        if self.is_draining && session.open_streams() == 0 {
+            let end = *self.end.get_or_insert(now + MAX_LAST_ACKS);
+            // A client that may be on its way back, and has had its answers, can do without the
+            // goodbye.
+            if now >= end || (self.was_idle && session.vanished_since().is_some()) {
+                session.close(None);
+            }
+        }
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        let alarms = [self.end, self.arriving_until, self.look_at];
+        alarms.into_iter().flatten().min()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.calls.len() > 1
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        for call in self.calls.values() {
+            if let Call::Running(running) = call {
+                running.give_up(&Status::unavailable("the session is over"));
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Sessions of an instance: who opens one, where its packets go, and the end of all.
+
+mod calls;
+mod opens;
+mod overdue;
+mod places;
+mod served;
+mod start;
+mod subscriptions;
+mod task;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use async_nats::{Message, Subject};
+use smol_str::SmolStr;
+
+pub(crate) use self::subscriptions::{opening, packets};
+pub(crate) use self::task::Task;
+use self::{
+    calls::{Calls, Command},
+    opens::Opens,
+    places::{Granted, NewSession, Places},
+    served::Served,
+};
+use super::{
+    driver::{self, Answers, Carrier, Mailbox, Packet},
+    protocol::{MethodEntry, Methods, Session, answer_of_service},
+};
+use crate::{
+    Connection, Status,
+    escape::Escaped,
+    nats::{reply_subject, subject},
+    observe::metrics,
+    service::{
+        client_id::ClientId,
+        instance::{Endpoint, Instance},
+    },
+};
+
+/// Sessions take at least messages of this size, about the largest of base mode, even if all methods take
+/// less: so the service itself says what it takes.
+const MIN_LARGEST: usize = 1024 * 1024;
+
+/// The sessions of one instance.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    instance: Arc<Instance>,
+    connection: Connection,
+    /// What sessions serve that are opened for the service as a whole: the methods of its own queue
+    /// group. One that other instances share is called by way of sessions of its own.
+    served: Arc<[Served]>,
+    methods: Arc<Methods>,
+    open: Mutex<Places>,
+    opens: Mutex<Opens>,
+    answers: Answers,
+}
+
+impl Sessions {
+    /// `None` if the instance has none.
+    pub(crate) fn new(instance: &Arc<Instance>) -> Option<Arc<Self>> {
+        let connection = instance.connection.clone()?;
+        let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
+        // Every instance is to get every call of a method without a group.
+        let mut groups = instance.endpoints.iter().filter_map(|e| group_of(e));
+        groups.next()?;
+        let served = instance.endpoints.iter().filter(|endpoint| {
+            let group = group_of(endpoint);
+            group.is_some() && group == instance.queue_group
+        });
+        let served: Arc<[Served]> = served.map(Served::new).collect();
+        Some(Arc::new(Self {
+            instance: Arc::clone(instance),
+            connection,
+            methods: methods(&served),
+            served,
+            open: Mutex::default(),
+            opens: Mutex::default(),
+            answers: Answers::default(),
+        }))
+    }
+
+    /// The queue group in which sessions for the service as a whole are opened, if there are any.
+    pub(crate) fn queue_group(&self) -> Option<&str> {
+        let group = self.instance.queue_group.as_deref();
+        group.filter(|_| !self.served.is_empty())
+    }
+
+    fn open(&self) -> MutexGuard<'_, Places> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an OPEN for the service as a whole.
+    fn accept(self: &Arc<Self>, message: Message) {
+        self.open_for(None, message);
+    }
+
+    /// Takes an OPEN that came on a method's subject, for that method alone.
+    pub(crate) fn accept_for(self: &Arc<Self>, endpoint: &Arc<Endpoint>, message: Message) {
+        self.open_for(Some(endpoint), message);
+    }
+
+    /// Does not wait; the answer comes from the task of the session.
+    fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
+        let Some(client) = message.reply.clone() else {
+            log_limited!(
+                debug,
+                "nobody waits for the answer to an OPEN without a reply subject"
+            );
+            return;
+        };
+        if !reply_subject::admits("OPEN of a session", &client) {
+            return;
+        }
+        let client_id = ClientId::of(&client, message.headers.as_ref());
+        let (served, methods) = match endpoint {
+            None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
+            Some(endpoint) => {
+                let served: Arc<[Served]> = [Served::new(endpoint)].into();
+                let methods = methods(&served);
+                (served, methods)
+            }
+        };
+        let config = driver::config(&self.connection);
+        let admitted = match config {
+            Some(_) => self.admit(endpoint, client_id),
+            None => {
+                let text = "the NATS server's max_payload is too small for sessions";
+                Err(Status::unimplemented(text).not_started())
+            }
+        };
+        let mut config = config.unwrap_or_default();
+        if let Ok(place) = &admitted {
+            config.packet_window = place.granted.window;
+            let sizes = served.iter().map(|s| s.endpoint.limits.max_request_size);
+            config.max_message = sizes.fold(MIN_LARGEST, usize::max);
+        }
+        let id = self.instance.id.clone();
+        // Not before it is known that there is an answer.
+        let session = || Session::server(config, id, &methods, Instant::now());
+        let tasks = &self.instance.lifecycle.tasks;
+        match admitted {
+            Ok(place) => {
+                place.granted.mailbox.packet(Packet::from(message));
+                let own = place.subject.clone();
+                let carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                tasks.spawn(serve(place, served, session(), carrier));
+            }
+            Err(status) => {
+                metrics::session_refused();
+                if !self.opens().may_refuse(tokio::time::Instant::now()) {
+                    log_limited!(
+                        warn, %status,
+                        "a session was refused without an answer: too many are refused"
+                    );
+                    return;
+                }
+                log_limited!(warn, %status, "a session was refused");
+                let refusals = Arc::clone(&self.instance.lifecycle.refusals);
+                let Ok(permit) = refusals.try_acquire_owned() else {
+                    log_limited!(
+                        error,
+                        "a refused session gets no answer: too many wait already"
+                    );
+                    return;
+                };
+                let own = self.subject(endpoint, 0);
+                let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                let mut session = session();
+                session.refuse(&message.payload, status);
+                tasks.spawn(async move {
+                    driver::farewell(&mut session, &mut carrier).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        endpoint: Option<&Arc<Endpoint>>,
+        client: ClientId,
+    ) -> Result<Place, Status> {
+        if let Some(endpoint) = endpoint
+            && endpoint.limits.queue_group.is_none()
+        {
+            let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            return Err(Status::unimplemented(text).not_started());
+        }
+        if let Some(refusal) = self.instance.lifecycle.checks.refusal() {
+            return Err(refusal);
+        }
+        if !self.opens().take(client, tokio::time::Instant::now()) {
+            let text = "too many sessions are asked for: try again later";
+            return Err(Status::resource_exhausted(text).not_started());
+        }
+        let mut open = self.open();
+        if open.is_draining {
+            return Err(Status::unavailable("the server is stopping").not_started());
+        }
+        if endpoint.is_some() && open.is_denied {
+            let text = "this instance may not subscribe to where sessions of single methods are";
+            return Err(Status::unimplemented(text).not_started());
+        }
+        let now = Instant::now();
+        let window = open.make_room(client, self.most(), now)?;
+        // Nobody guesses where the packets of somebody else's session go.
+        let mut id = rand::random();
+        while open.sessions.contains_key(&id) {
+            id = rand::random();
+        }
+        let subject = self.subject(endpoint, id);
+        let new = NewSession {
+            client,
+            id,
+            subject: subject.clone(),
+        };
+        let granted = open.add(new, window, now);
+        if self.instance.lifecycle.checks.refusal().is_some() {
+            // A check has failed since, and all sessions that were there were told.
+            granted.mailbox.drain();
+        }
+        Ok(Place {
+            sessions: Arc::clone(self),
+            id,
+            subject,
+            client,
+            granted,
+            is_confirmed: false,
+            was_busy: false,
+        })
+    }
+
+    fn opens(&self) -> MutexGuard<'_, Opens> {
+        self.opens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Packets that all sessions together may have on their way. The subscription has to hold them, and
+    /// as many again that are sent twice.
+    fn most(&self) -> usize {
+        self.connection.subscription_capacity() / 2
+    }
+
+    fn subject(&self, endpoint: Option<&Arc<Endpoint>>, id: u64) -> Subject {
+        let Instance { base, id: own, .. } = &*self.instance;
+        match endpoint {
+            None => subject::instance(base, own, &format!("s.{id:x}")),
+            Some(endpoint) => {
+                subject::method_session(base, endpoint.method.name(), own, &format!("{id:x}"))
+            }
+        }
+        .into()
+    }
+
+    /// Gives a packet to its session.
+    fn deliver(&self, message: Message) {
+        let id = message.subject.rsplit_once('.');
+        let id = id.and_then(|(_, id)| u64::from_str_radix(id, 16).ok());
+        let mailbox = id.and_then(|id| {
+            let open = self.open();
+            let entry = open.sessions.get(&id)?;
+            (entry.subject == message.subject).then(|| Arc::clone(&entry.mailbox))
+        });
+        match mailbox {
+            Some(mailbox) => mailbox.packet(message.into()),
+            None => self.answer(message),
+        }
+    }
+
+    /// Tells a client that its session is over, of which it has not heard: it was away.
+    fn answer(&self, message: Message) {
+        let Some(client) = message.reply else {
+            return;
+        };
+        if let Some(answer) = answer_of_service(&message.payload)
+            && reply_subject::admits("a packet of a session that is over", &client)
+        {
+            log_limited!(
+                debug, subject = %Escaped::new(&message.subject),
+                "a packet of a session that is over"
+            );
+            let client_of_nats = self.connection.client();
+            self.answers.send(client_of_nats, client, answer);
+        }
+    }
+
+    fn each(&self, tell: impl Fn(&Mailbox<Command>)) {
+        for entry in self.open().sessions.values() {
+            tell(&entry.mailbox);
+        }
+    }
+
+    fn denied(&self, subject: &str) {
+        let Instance { base, id, .. } = &*self.instance;
+        if subject == subject::method_session(base, "*", id, "*") {
+            tracing::debug!(
+                subject,
+                "no sessions of single methods: the subscription is denied"
+            );
+            self.open().is_denied = true;
+        }
+    }
+
+    /// Lets all sessions end, and opens no more.
+    fn drain(&self) {
+        self.open().is_draining = true;
+        self.each(Mailbox::drain);
+    }
+
+    fn fail(&self, why: &'static str) {
+        self.open().is_draining = true;
+        self.each(|mailbox| mailbox.fail(Status::unavailable(why)));
+    }
+}
+
+fn methods(served: &[Served]) -> Arc<Methods> {
+    let methods = served.iter().enumerate().map(|(index, served)| {
+        let is_single = !served.endpoint.method.streams_requests();
+        let entry = MethodEntry { index, is_single };
+        (SmolStr::new_static(served.method()), entry)
+    });
+    Arc::new(methods.collect())
+}
+
+/// A place among the sessions, given up when dropped.
+struct Place {
+    sessions: Arc<Sessions>,
+    id: u64,
+    /// Where its packets arrive.
+    subject: Subject,
+    client: ClientId,
+    granted: Granted,
+    is_confirmed: bool,
+    was_busy: bool,
+}
+
+impl Place {
+    /// Gets a small window made large, for a session that turns out to be busy.
+    fn widen(&mut self) -> Option<u32> {
+        if self.granted.window >= places::WINDOW {
+            return None;
+        }
+        let window = self.sessions.open().widen(self.id, self.sessions.most())?;
+        self.granted.window = window;
+        Some(window)
+    }
+
+    /// Notes what the session is used for, by which it is judged when others want its place.
+    fn note(&mut self, session: &Session, now: Instant) {
+        if !self.is_confirmed && session.is_confirmed() {
+            self.is_confirmed = true;
+            self.sessions.open().confirm(self.id);
+        }
+        let is_busy = session.open_streams() > 0;
+        if is_busy != self.was_busy {
+            self.was_busy = is_busy;
+            self.granted.usage.set(is_busy, now);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.open().remove(self.id);
+    }
+}
+
+/// The life of a session. Its calls end with it.
+async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
+    let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
+    log_limited!(debug, %subject, "a session is opened");
+    let mut calls = Calls::new(place, served, carrier.peer());
+    driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
+    // What handlers say now has nowhere to go.
+    mailbox.close();
+    log_limited!(debug, %subject, "a session has ended");
+}

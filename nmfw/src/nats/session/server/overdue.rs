@@ -1,0 +1,121 @@
+//! Calls of a session that do not go on: those whose messages do not come, and streams whose callers
+//! take nothing.
+
+use std::time::{Duration, Instant};
+
+use super::calls::{Arrived, Call, Calls};
+use crate::{
+    Status,
+    nats::session::{
+        driver::Port,
+        protocol::{Session, StreamId},
+    },
+    service::stalled::Stall,
+};
+
+/// How long a call without any deadline waits for its message.
+const MAX_ARRIVAL: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether callers take what waits for them.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// One that has to wait for its message.
+pub(crate) struct Arriving {
+    pub(crate) call: Arrived,
+    until: Instant,
+}
+
+impl Calls {
+    /// Sees to what is due at this time.
+    pub(crate) fn see_to_overdue(&mut self, session: &mut Session, now: Instant) {
+        if self.arriving_until.is_some_and(|until| until <= now) {
+            self.end_late(session, now);
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look(session, now);
+        }
+    }
+
+    /// Puts the newest call among those that wait for their messages.
+    pub(crate) fn put_aside(&mut self) {
+        if let Some((stream, call)) = self.newest.take() {
+            let until = match call.deadline.instant() {
+                Some(deadline) => deadline.into_std(),
+                None => Instant::now() + MAX_ARRIVAL,
+            };
+            let first = self.arriving_until.map_or(until, |first| first.min(until));
+            self.arriving_until = Some(first);
+            let arriving = Box::new(Arriving { call, until });
+            self.calls.insert(stream, Call::Arriving(arriving));
+        }
+    }
+
+    /// Ends calls whose messages have not come in time.
+    fn end_late(&mut self, session: &mut Session, now: Instant) {
+        self.arriving_until = None;
+        let mut late = Vec::new();
+        for (stream, call) in self.calls.iter() {
+            if let Call::Arriving(arriving) = call {
+                let Arriving { call, until } = &**arriving;
+                if *until <= now {
+                    late.push((stream, call.index, call.deadline));
+                } else {
+                    let first = self
+                        .arriving_until
+                        .map_or(*until, |first| first.min(*until));
+                    self.arriving_until = Some(first);
+                }
+            }
+        }
+        for (stream, index, deadline) in late {
+            self.calls.remove(&stream);
+            let text = match deadline.instant() {
+                Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
+                None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
+            };
+            let status = Status::deadline_exceeded(text).not_started();
+            if let Some(served) = self.common.served.get(index) {
+                served.endpoint.refuse(&status);
+            }
+            session.send_status(stream, Err(&status));
+        }
+    }
+
+    /// If something waits for a caller to take, it is looked at later whether it does.
+    pub(crate) fn expect_taking(&mut self, stream: StreamId) {
+        if self.look_at.is_none()
+            && let Some(Call::Running(running)) = self.calls.get(&stream)
+            && running.port.as_ref().is_some_and(Port::is_waiting)
+        {
+            self.look_at = Some(Instant::now() + LOOK);
+        }
+    }
+
+    /// Looks which callers take what waits for them.
+    fn look(&mut self, session: &Session, now: Instant) {
+        self.look_at = None;
+        for (stream, call) in self.calls.iter_mut() {
+            if let Call::Running(running) = call
+                && let Some(port) = &mut running.port
+                && port.is_waiting()
+            {
+                port.look(session, stream, now);
+                self.look_at = Some(now + LOOK);
+            }
+        }
+    }
+
+    /// Ends a call whose place among those that run another one has got.
+    pub(crate) fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
+        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
+            return;
+        };
+        let status = why.status();
+        // At once, and not behind the messages that the caller does not take.
+        session.reset(stream, &status);
+        running.give_up(&status);
+        if let Some(served) = self.common.served.get(running.index) {
+            served.endpoint.stats.metrics.stalled();
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Base mode: a call is one NATS request and one NATS reply.
+
+use std::{pin::pin, sync::Arc};
+
+use async_nats::{HeaderMap, Message, StatusCode, Subject, client::PublishErrorKind};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
+
+use super::{reply, request::Outgoing};
+use crate::{
+    Deadline, Status,
+    call::{request::Request, response::Response},
+    nats::session::client::source::Sent,
+    nats::{
+        client::{Nats, Refusal, late},
+        connection::replies::{Replies, Waiting},
+        headers,
+    },
+};
+
+impl Nats {
+    /// Sends the request of a call with one message each way, if nothing is to be waited for: nearly
+    /// always, and then the call has no room in its future for what waiting takes. `None` if nothing
+    /// was sent, for whatever reason: [`Self::attempt_in_base_mode`] waits, or says why.
+    pub(crate) fn ask_at_once(&self, request: &Request, sent: &Sent) -> Option<Waiting> {
+        let Sent::Message(body) = sent else {
+            return None;
+        };
+        if !self.connection.is_connected()
+            || self.sessions.are_preferred()
+            || request.head.apart.is_some()
+        {
+            return None;
+        }
+        let replies = self.connection.replies_at_hand()?;
+        let headers = self.headers(request);
+        let size = super::size(Some(&headers), body);
+        if size > self.connection.max_payload() {
+            return None;
+        }
+        let subject = self.method_subject(request.method());
+        let waiting = self.register(replies, &subject, size, request.deadline());
+        let waiting = waiting.ok()?;
+        let published = {
+            let publishing = pin!(self.publish(&subject, &waiting, headers, body.clone()));
+            // Not to wait because the caller has done enough for a turn.
+            unconstrained(publishing).now_or_never()
+        };
+        published?.ok()?;
+        Some(waiting)
+    }
+
+    pub(crate) async fn attempt_in_base_mode(
+        &self,
+        request: &Request,
+        sent: &Sent,
+    ) -> Result<Response, Refusal> {
+        let Sent::Message(body) = sent else {
+            let text = "a stream of requests needs a session";
+            return Err(Refusal::Final(Status::internal(text)));
+        };
+        let headers = self.headers(request);
+        let size = super::size(Some(&headers), body);
+        let max = self.connection.max_payload();
+        if size > max {
+            return Err(Refusal::TooLarge(
+                Status::resource_exhausted(format!(
+                    "the request of {size} bytes is over the NATS server's max_payload of {max}"
+                ))
+                .not_started(),
+            ));
+        }
+        let method = request.method();
+        let subject = self.method_subject(method);
+        let asked = self.ask(&subject, headers, body.clone(), request.deadline());
+        let waiting = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
+        self.answer(waiting, request).await
+    }
+
+    /// Waits for what comes of a request that was sent.
+    pub(crate) async fn answer(
+        &self,
+        waiting: Waiting,
+        request: &Request,
+    ) -> Result<Response, Refusal> {
+        let reply = waiting.reply().await.map_err(Refusal::Final)?;
+        let message = reply.ok_or_else(|| Refusal::Final(late(request.method())))?;
+        self.read(message, request)
+    }
+
+    fn read(&self, message: Message, request: &Request) -> Result<Response, Refusal> {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            let subject = self.method_subject(request.method());
+            let text = format!("nobody serves {subject}: no responders");
+            return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
+        }
+        if let Err(error) = headers::check_size(&message) {
+            let text = format!("the reply cannot be read: {error}");
+            return Err(Refusal::Final(Status::internal(text)));
+        }
+        let is_answer_too_large = reply::is_answer_too_large(&message);
+        reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {
+            true => Refusal::TooLarge(status),
+            false => Refusal::of(status, request.method()),
+        })
+    }
+
+    fn headers(&self, request: &Request) -> HeaderMap {
+        Outgoing {
+            deadline: request.deadline(),
+            metadata: request.metadata(),
+            client_version: request.method().service().client_version(),
+            trace: request.trace_context(),
+            go_compatible: self.go_compatible,
+        }
+        .to_headers()
+    }
+
+    /// Sends a request and waits for its reply, however long. The reply can say that there are no
+    /// responders.
+    pub(crate) async fn request(
+        &self,
+        subject: &Subject,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Message, Refusal> {
+        let late = || Refusal::Final(Status::internal("late, without a deadline"));
+        let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
+        let reply = asked.ok_or_else(late)?.reply().await;
+        reply.map_err(Refusal::Final)?.ok_or_else(late)
+    }
+
+    /// Sends a request; `None` if the deadline passes before.
+    async fn ask(
+        &self,
+        subject: &Subject,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Result<Option<Waiting>, Refusal> {
+        let send = async {
+            self.wait_for_connection().await?;
+            let replies = self.connection.replies().await?;
+            let size = super::size(Some(&headers), &body);
+            let waiting = self.register(replies, subject, size, deadline)?;
+            self.publish(subject, &waiting, headers, body).await?;
+            Ok::<_, Status>(waiting)
+        };
+        let sent = deadline.limit(pin!(send)).await;
+        sent.transpose().map_err(Refusal::Final)
+    }
+
+    /// A place for the reply: there before the request is sent, gone when it is dropped.
+    fn register(
+        &self,
+        replies: &Arc<Replies>,
+        subject: &Subject,
+        size: usize,
+        deadline: Deadline,
+    ) -> Result<Waiting, Status> {
+        let replies = Arc::clone(replies);
+        Waiting::register(replies, subject, size, deadline, self.reconnect_grace)
+    }
+
+    async fn publish(
+        &self,
+        subject: &Subject,
+        waiting: &Waiting,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Status> {
+        let client = self.connection.client();
+        let (to, inbox) = (subject.clone(), waiting.inbox());
+        let publishing = client.publish_with_reply_and_headers(to, inbox, headers, body);
+        publishing.await.map_err(|error| {
+            let text = format!("the request to {subject} was not sent: {error}");
+            let status = match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
+                PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
+                PublishErrorKind::Send => Status::unavailable(text),
+            };
+            status.not_started().with_source(error)
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! Base mode: a call is one NATS request and its answer one NATS reply. What Go nmfw, the `nats`
+//! command line and any other NATS client speak.
+//!
+//! Everything here is pure: messages in, messages out.
+
+mod client;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod server;
+pub(crate) mod stream_ack;
+
+use async_nats::HeaderMap;
+
+/// The size of headers on the wire, which counts against `max_payload` as the body does.
+fn wire_len(headers: &HeaderMap) -> usize {
+    if headers.is_empty() {
+        return 0;
+    }
+    let fields = headers.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        values
+            .iter()
+            .map(move |value| name.len() + value.as_str().len() + ": \r\n".len())
+    });
+    "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>()
+}
+
+/// The size of a message as `max_payload` counts it.
+pub(crate) fn size(headers: Option<&HeaderMap>, body: &[u8]) -> usize {
+    headers.map_or(0, wire_len) + body.len()
+}

@@ -1,0 +1,329 @@
+//! Requests of base mode.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{HeaderMap, HeaderValue};
+use smol_str::SmolStr;
+
+use crate::{
+    Code, Deadline, Metadata, Method, Status,
+    call::{deadline, trace_context::TraceContext},
+    nats::headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
+};
+
+/// What a client puts beside the body.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) deadline: Deadline,
+    pub(crate) metadata: &'a Metadata,
+    /// The version of the calling service, if it wants to be known by it.
+    pub(crate) client_version: Option<&'a str>,
+    pub(crate) trace: Option<&'a TraceContext>,
+    /// Adds the headers that only Go nmfw reads.
+    pub(crate) go_compatible: bool,
+}
+
+impl Outgoing<'_> {
+    pub(crate) fn to_headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        // None of these can hold a line break, on which async-nats would panic: a formatted time,
+        // a formatted number, and a version, a trace context and metadata that were checked.
+        let left = self.deadline.time_left();
+        map.insert(
+            headers::NMFW,
+            NmfwHeader::format(left, self.client_version, self.metadata),
+        );
+        if let Some(left) = left {
+            map.insert(headers::DEADLINE, deadline::rfc3339_in(left));
+        }
+        if self.go_compatible {
+            map.insert(headers::VERSION, env!("CARGO_PKG_VERSION"));
+            if let Some(version) = self.client_version {
+                map.insert(headers::CLIENT_VERSION, version);
+            }
+        }
+        if let Some(trace) = self.trace {
+            map.insert(headers::TRACEPARENT, trace.traceparent());
+            if let Some(tracestate) = trace.tracestate() {
+                map.insert(headers::TRACESTATE, tracestate);
+            }
+        }
+        append_metadata(&mut map, self.metadata);
+        map
+    }
+}
+
+/// What a server reads beside the body.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) deadline: Deadline,
+    pub(crate) metadata: Metadata,
+    pub(crate) client_version: Option<SmolStr>,
+    pub(crate) trace: Option<Arc<TraceContext>>,
+}
+
+impl Incoming {
+    /// Reads the headers of a request to a method with a timeout of its own.
+    pub(crate) fn from_headers(
+        headers: Option<&HeaderMap>,
+        method: Method,
+        timeout: Duration,
+    ) -> Result<Self, Status> {
+        let mut nmfw = None;
+        let mut absolute = None;
+        let mut client_version = None;
+        let mut json = false;
+        let (mut traceparent, mut tracestate) = (None, None);
+        let mut metadata = Metadata::new();
+        for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+            let name: &str = name.as_ref();
+            // Of the protocol's own headers the first value counts.
+            let first = values.first().map_or("", |value| value.as_str());
+            if !headers::is_reserved(name) {
+                for value in values {
+                    metadata.append_wire(name, value.as_str())?;
+                }
+            } else if name.eq_ignore_ascii_case("Nmfw") {
+                nmfw = Some(NmfwHeader::parse(first).map_err(bad_nmfw_header)?);
+            } else if name.eq_ignore_ascii_case("Nmfw-Deadline") {
+                absolute = Some(first);
+            } else if name.eq_ignore_ascii_case("Nmfw-Client-Version") {
+                client_version = Some(foreign_version(first));
+            } else if name.eq_ignore_ascii_case("Content-Type") {
+                json |= is_json(first);
+            } else if name.eq_ignore_ascii_case("traceparent") {
+                // Of more than one none can be trusted.
+                traceparent = (values.len() == 1).then_some(first);
+            } else if name.eq_ignore_ascii_case("tracestate") {
+                tracestate = Some(values);
+            }
+            // Others that are reserved mean nothing to a server of this version.
+        }
+        let (relative, nmfw_version) = match nmfw {
+            Some(nmfw) => {
+                json |= nmfw.encoding == Encoding::Json;
+                if let Some(order) = nmfw.order {
+                    metadata.reorder(order);
+                }
+                (nmfw.timeout, nmfw.client_version.map(SmolStr::from))
+            }
+            None => (None, None),
+        };
+        if json {
+            return Err(Status::unimplemented(
+                "this service does not take JSON: send the request as protobuf",
+            ));
+        }
+        Ok(Self {
+            deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
+            metadata,
+            client_version: nmfw_version.or(client_version),
+            trace: traceparent.and_then(|traceparent| {
+                // It may have come in parts.
+                let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
+                let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
+                TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
+            }),
+        })
+    }
+}
+
+/// The version of a Go nmfw caller, which is any text.
+fn foreign_version(text: &str) -> SmolStr {
+    match headers::client_version(text) {
+        Some(version) => version.into(),
+        None => SmolStr::from(&*text.chars().take(64).collect::<String>()),
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
+fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
+    match error {
+        NmfwHeaderError::Malformed(part) => {
+            Status::invalid_argument(format!("the header Nmfw is malformed at {part:?}"))
+        }
+        NmfwHeaderError::Version(version) => Status::new(
+            Code::Unimplemented,
+            format!(
+                "the request speaks version {version} of the protocol, this service version {}",
+                headers::PROTOCOL
+            ),
+        )
+        .not_started(),
+    }
+}
+
+pub(crate) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
+    for (key, value) in metadata.wire() {
+        // Keys and values were checked when they were put in, so that this cannot fail; if it
+        // ever did, an entry less is better than a panic.
+        let Ok(name) = key.parse::<async_nats::HeaderName>() else {
+            log_limited!(error, key, "metadata key is not a header name");
+            continue;
+        };
+        map.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::call::method::tests::SPEC;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn read(headers: &[(&str, &str)]) -> Result<Incoming, Status> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, *value);
+        }
+        Incoming::from_headers(Some(&map), SPEC.method(0), TIMEOUT)
+    }
+
+    #[test]
+    fn what_a_client_writes_a_server_reads() {
+        let mut metadata = Metadata::new();
+        metadata.append("Tenant", "acme").unwrap();
+        metadata.append("tag", "ä").unwrap();
+        metadata.append("tag", "b").unwrap();
+        metadata.append_bin("x-bin", vec![0, 10, 13]).unwrap();
+        let headers = Outgoing {
+            deadline: Deadline::after(Duration::from_millis(800)),
+            metadata: &metadata,
+            client_version: Some("1.2.3"),
+            trace: TraceContext::new(TRACEPARENT, "a=1").ok().as_ref(),
+            go_compatible: true,
+        }
+        .to_headers();
+        let incoming = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
+        let left = incoming.deadline.time_left().unwrap();
+        assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
+        assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
+        assert_eq!(incoming.metadata.get("tenant"), Some("acme"));
+        assert_eq!(
+            incoming.metadata.get_all("tag").collect::<Vec<_>>(),
+            ["ä", "b"]
+        );
+        assert_eq!(
+            incoming.metadata.get_bin("x-bin").unwrap(),
+            &[0, 10, 13][..]
+        );
+        assert_eq!(incoming.metadata.len(), 4);
+        let trace = incoming.trace.unwrap();
+        assert_eq!(
+            (trace.traceparent(), trace.tracestate()),
+            (TRACEPARENT, Some("a=1"))
+        );
+    }
+
+    #[test]
+    fn more_metadata_than_is_taken() {
+        let headers: Vec<_> = (0..257).map(|i| (format!("a{i}"), "x")).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (&**name, *value))
+            .collect();
+        assert_eq!(read(&headers[1..]).unwrap().metadata.len(), 256);
+        let status = read(&headers).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("256 at most"), "{status}");
+    }
+
+    proptest! {
+        /// Whatever a service is built with and a caller may set, its peer reads.
+        #[test]
+        fn what_is_written_is_read(
+            millis in 1u64..u64::MAX,
+            version in "[0-9]{1,3}[.][0-9][.][0-9](-[0-9a-z.-]{0,99})?([+][0-9a-z.-]{1,99})?",
+            entries in proptest::collection::vec(("[abAB]{1,2}(-bin)?", "\\PC{0,9}"), 0..12),
+            tracestate in "([a-z]=[!-~]{1,9}){0,3}",
+            go_compatible: bool,
+        ) {
+            let mut metadata = Metadata::new();
+            for (name, value) in entries {
+                if metadata.append(&name, value.clone()).is_err() {
+                    _ = metadata.append_bin(&name, value.into_bytes());
+                }
+            }
+            let trace = TraceContext::new(TRACEPARENT, &tracestate).unwrap();
+            let client_version = headers::client_version(&version);
+            let headers = Outgoing {
+                deadline: Deadline::after(Duration::from_millis(millis)),
+                metadata: &metadata,
+                client_version,
+                trace: Some(&trace),
+                go_compatible,
+            }
+            .to_headers();
+            let read = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
+            prop_assert_eq!(read.metadata, metadata);
+            prop_assert_eq!(read.client_version.as_deref(), client_version);
+            prop_assert_eq!(read.trace.as_deref(), Some(&trace));
+            prop_assert!(read.deadline.time_left().unwrap() <= Duration::from_millis(millis.saturating_add(1)));
+        }
+    }
+
+    #[test]
+    fn trace_contexts() {
+        let trace = |headers: &[(&str, &str)]| read(headers).unwrap().trace;
+        let foreign = trace(&[
+            ("Traceparent", TRACEPARENT),
+            ("TraceState", "a=1"),
+            ("TraceState", "b=2"),
+        ]);
+        assert_eq!(foreign.unwrap().tracestate(), Some("a=1,b=2"));
+        assert!(trace(&[("traceparent", "nonsense"), ("tracestate", "a=1")]).is_none());
+        assert!(trace(&[("traceparent", TRACEPARENT), ("traceparent", TRACEPARENT)]).is_none());
+        assert!(trace(&[("tracestate", "a=1")]).is_none());
+    }
+
+    #[test]
+    fn go_nmfw() {
+        let incoming = read(&[
+            ("Nmfw-Deadline", "2100-01-01T00:00:00+01:00"),
+            ("Nmfw-Version", "10333f4459fab1d0f306e802b6a126a035fd2fed"),
+            ("Nmfw-Client-Version", "0.0.2"),
+        ])
+        .unwrap();
+        assert_eq!(incoming.client_version.as_deref(), Some("0.0.2"));
+        assert!(incoming.metadata.is_empty());
+    }
+
+    #[test]
+    fn no_headers_at_all() {
+        let incoming = Incoming::from_headers(None, SPEC.method(0), TIMEOUT).unwrap();
+        assert!(incoming.deadline.time_left().unwrap() <= TIMEOUT);
+    }
+
+    #[test]
+    fn bad_headers_have_a_status() {
+        for (name, value, code) in [
+            ("Nmfw", "nonsense", Code::InvalidArgument),
+            ("Nmfw", "2", Code::Unimplemented),
+            ("Nmfw", "1;e=j", Code::Unimplemented),
+            (
+                "Content-Type",
+                "Application/JSON; charset=utf-8",
+                Code::Unimplemented,
+            ),
+            ("Nmfw-Deadline", "soon", Code::InvalidArgument),
+            (
+                "nmfw-deadline",
+                "2001-01-01T00:00:00Z",
+                Code::DeadlineExceeded,
+            ),
+            ("a/b", "x", Code::InvalidArgument),
+            ("a-bin", "*", Code::InvalidArgument),
+            ("a", "bell\u{7}", Code::InvalidArgument),
+        ] {
+            let status = read(&[(name, value)]).unwrap_err();
+            assert_eq!(status.code(), code, "{name}: {value}: {status}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Requests of base mode: from a NATS message to a handler, and back.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use async_nats::{HeaderMap, Message, PublishError, Subject};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{reply, request::Incoming};
+use crate::{
+    Connection, DEFAULT_TIMEOUT, Status,
+    call::{deadline::within, request::Request, response::Response},
+    nats::{headers, reply_subject},
+    service::{
+        admission::{Admitted, Permit},
+        client_id::ClientId,
+        execute::{Now, Work},
+        instance::{Answering, Endpoint, Instance},
+    },
+};
+
+/// How long an answer may take to get into the connection's buffer. It takes longer only while the
+/// connection is lost, and then nobody waits for it soon.
+const MAX_SEND: Duration = Duration::from_secs(10);
+
+/// Takes a message that a method's subscription received. Does not wait, as it holds up the
+/// messages behind it, and answers each one: with what the handler says, or with why none ran.
+pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message: Message) {
+    let Some(reply) = message.reply.clone() else {
+        // Nobody could be told how it went, so it is not run, as it may be a mistake. It counts.
+        endpoint.refuse(&Status::invalid_argument(
+            "a request without a reply subject: nobody waits for the answer",
+        ));
+        return;
+    };
+    if !reply_subject::admits("a request", &reply) {
+        endpoint.refuse(&Status::invalid_argument(
+            "a request with a reply subject that no peer may name: nothing is published there",
+        ));
+        return;
+    }
+    let imported = ClientId::imported(&reply, message.headers.as_ref());
+    let bytes = message.length;
+    let request = match read(instance, endpoint, message, reply.clone()) {
+        Ok(request) => request,
+        Err(status) => return refuse(instance, endpoint, reply, status),
+    };
+    let client = || imported.unwrap_or_else(|| ClientId::of_reply(&reply));
+    let work = match instance.admit(endpoint, bytes, client) {
+        Admitted::Refused(status) => return refuse(instance, endpoint, reply, status),
+        Admitted::Now(permit) if endpoint.quick.is_quick() => {
+            match instance.call_now(endpoint, request) {
+                Now::Done(outcome) => {
+                    return answer_now(instance, endpoint, reply, outcome, permit);
+                }
+                Now::Begun(handler) => Work::Begun(handler, permit),
+            }
+        }
+        admitted => Work::Admitted(admitted, request),
+    };
+    let task = Task {
+        _tracked: instance.lifecycle.tasks.token(),
+        instance: Arc::clone(instance),
+        endpoint: Arc::clone(endpoint),
+        work,
+        reply,
+    };
+    instance.workers.start(Answering::Request(task));
+}
+
+/// Answers without waiting, as long as the connection takes it; else a task waits.
+fn answer_now(
+    instance: &Arc<Instance>,
+    endpoint: &Arc<Endpoint>,
+    reply: Subject,
+    outcome: Result<Response, Status>,
+    permit: Permit,
+) {
+    let Some(connection) = &instance.connection else {
+        return;
+    };
+    let answer = Answer::new(connection, endpoint, reply, outcome);
+    // Not to wait because whoever reads has done enough for a turn.
+    let published = unconstrained(pin!(answer.clone().publish(connection))).now_or_never();
+    match published {
+        Some(published) => note(endpoint, answer.bytes, published),
+        None => {
+            let (connection, endpoint) = (connection.clone(), Arc::clone(endpoint));
+            instance.lifecycle.tasks.spawn(async move {
+                answer.send(&connection, &endpoint).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// A handler at work on a request.
+#[derive(Debug)]
+pub(crate) struct Task {
+    instance: Arc<Instance>,
+    endpoint: Arc<Endpoint>,
+    work: Work,
+    reply: Subject,
+    _tracked: TaskTrackerToken,
+}
+
+impl Task {
+    pub(crate) async fn run(self) {
+        let Self {
+            instance,
+            endpoint,
+            work,
+            reply,
+            _tracked,
+        } = self;
+        let (outcome, permit) = instance.work(&endpoint, work, None).await;
+        answer(&instance, &endpoint, reply, outcome).await;
+        drop(permit);
+    }
+}
+
+fn read(
+    instance: &Instance,
+    endpoint: &Endpoint,
+    message: Message,
+    reply: Subject,
+) -> Result<Request, Status> {
+    if endpoint.method.streams() {
+        return Err(Status::unimplemented(format!(
+            "{} streams, which takes a session: a plain NATS request does not do",
+            endpoint.method
+        ))
+        .not_started());
+    }
+    endpoint.check_size(message.payload.len())?;
+    headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
+    let mut request = Request::new(
+        endpoint.method,
+        incoming.deadline,
+        incoming.metadata,
+        message.payload,
+    );
+    request.head.origin = Some(Arc::new(instance.origin(message.subject, reply)));
+    request.head.client_version = incoming.client_version;
+    request.head.trace = incoming.trace;
+    Ok(request)
+}
+
+fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+    // As it will be answered.
+    let status = match endpoint.limits.queue_group {
+        Some(_) => status,
+        None => status.started(),
+    };
+    endpoint.refuse(&status);
+    let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
+        log_limited!(error, method = %endpoint.method, %status,
+            "a refused request gets no answer: too many wait to be sent already"
+        );
+        return;
+    };
+    let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+    instance.lifecycle.tasks.spawn(async move {
+        answer(&own, &endpoint, reply, Err(status)).await;
+        drop(place);
+    });
+}
+
+async fn answer(
+    instance: &Instance,
+    endpoint: &Endpoint,
+    reply: Subject,
+    outcome: Result<Response, Status>,
+) {
+    if let Some(connection) = &instance.connection {
+        let answer = Answer::new(connection, endpoint, reply, outcome);
+        answer.send(connection, endpoint).await;
+    }
+}
+
+/// What is told to the caller.
+#[derive(Clone)]
+struct Answer {
+    reply: Subject,
+    headers: Option<HeaderMap>,
+    body: Bytes,
+    /// Of a handler's answer, which are counted.
+    bytes: usize,
+}
+
+impl Answer {
+    fn new(
+        connection: &Connection,
+        endpoint: &Endpoint,
+        reply: Subject,
+        outcome: Result<Response, Status>,
+    ) -> Self {
+        // Where every instance gets every request, one cannot say that none has started it.
+        let outcome = match endpoint.limits.queue_group {
+            Some(_) => outcome,
+            None => outcome.map_err(Status::started),
+        };
+        let started = outcome.is_ok();
+        let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
+        if let (true, Err(status)) = (started, &sent) {
+            // The handler was well; its answer turned out too large. Counted besides its success.
+            endpoint.stats.fail(status);
+        }
+        let is_answer = started && sent.is_ok();
+        Self {
+            bytes: if is_answer { body.len() } else { 0 },
+            reply,
+            headers,
+            body,
+        }
+    }
+
+    async fn send(self, connection: &Connection, endpoint: &Endpoint) {
+        let bytes = self.bytes;
+        match within(MAX_SEND, pin!(self.publish(connection))).await {
+            Some(published) => note(endpoint, bytes, published),
+            None => {
+                let seconds = MAX_SEND.as_secs();
+                let problem = format!("the connection took nothing for {seconds} s");
+                log_limited!(warn, method = %endpoint.method, problem, "answer not sent");
+            }
+        }
+    }
+
+    async fn publish(self, connection: &Connection) -> Result<(), PublishError> {
+        let client = connection.client();
+        let Self {
+            reply,
+            headers,
+            body,
+            ..
+        } = self;
+        match headers {
+            None => client.publish(reply, body).await,
+            Some(headers) => client.publish_with_headers(reply, headers, body).await,
+        }
+    }
+}
+
+/// Counts an answer of so many bytes, or says why it was not sent.
+fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) {
+    match published {
+        Ok(()) => endpoint.stats.metrics.sent(bytes),
+        Err(problem) => {
+            log_limited!(warn, method = %endpoint.method, %problem, "answer not sent");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Tracing: the spans of calls, on both sides.
+
+mod call;
+#[cfg(feature = "otel")]
+mod otel;
+
+#[cfg(feature = "cli")]
+pub(crate) use self::call::SERVER as CALL;
+pub(crate) use self::call::{
+    Attempts, CallSpan, Received, current_span, is_fault_of_service, is_listened_to,
+};

@@ -1,0 +1,124 @@
+//! The process's signals, and the certainty that it ends.
+//!
+//! They are listened for on a thread of its own: a handler that blocks its thread can keep tokio
+//! from all that it waits for, signals and timers included.
+
+use std::{io, thread, time::Duration};
+
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::{
+    runtime::Builder,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+
+use super::exit::{EXIT_FORCED, EXIT_GRACE_ENDED};
+use crate::{Shutdown, nats::server::DEFAULT_GRACE, shutdown_signal};
+
+/// What a server may take beyond its grace period to talk with the NATS server.
+const MAX_DRAIN: Duration = Duration::from_secs(30);
+
+/// The same once it is told to end at once.
+const MAX_FORCED: Duration = Duration::from_secs(10);
+
+/// How long a program may go on once handlers were dropped. Those that block their threads cannot be
+/// dropped, and tokio waits for them.
+const MAX_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Whoever listens; nobody does any more when it is dropped.
+#[derive(Debug)]
+pub(super) struct Signals {
+    tell: UnboundedSender<Told>,
+}
+
+/// What the listener has to know.
+#[derive(Debug)]
+enum Told {
+    Grace(Duration),
+    /// The process should be over now.
+    Over(u8),
+}
+
+impl Signals {
+    /// Listens, and gives a stream with an item for each signal.
+    pub(super) fn listen() -> io::Result<(Self, BoxStream<'static, ()>)> {
+        let (tell, told) = unbounded_channel();
+        let (signal, mut signals) = unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let from_process = {
+            let _runtime = runtime.enter();
+            shutdown_signal().requests()
+        };
+        thread::Builder::new()
+            .name("nmfw-signals".to_owned())
+            .spawn(move || runtime.block_on(listen(from_process, signal, told)))?;
+        let signals = stream::poll_fn(move |cx| signals.poll_recv(cx));
+        Ok((Self { tell }, signals.boxed()))
+    }
+
+    /// How long handlers may go on after the first signal.
+    pub(super) fn grace(&self, grace: Duration) {
+        // The thread is there as long as this is.
+        _ = self.tell.send(Told::Grace(grace));
+    }
+
+    /// All has been done, and what is left cannot be ended in any other way than with the process.
+    pub(super) fn over(self, status: u8) {
+        _ = self.tell.send(Told::Over(status));
+    }
+}
+
+async fn listen(
+    mut signals: BoxStream<'static, ()>,
+    signal: UnboundedSender<()>,
+    mut told: UnboundedReceiver<Told>,
+) {
+    let mut grace = DEFAULT_GRACE;
+    let mut count = 0;
+    // When to end the process if it is still there, and with which status.
+    let mut end: Option<(Instant, u8)> = None;
+    let mut is_over = false;
+    loop {
+        let time_is_up = async {
+            match end {
+                Some((at, status)) => {
+                    tokio::time::sleep_until(at).await;
+                    status
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(()) = signals.next() => {
+                count += 1;
+                let now = Instant::now();
+                end = match count {
+                    1 if !is_over => now
+                        .checked_add(grace.saturating_add(MAX_DRAIN))
+                        .map(|at| (at, EXIT_GRACE_ENDED)),
+                    2 if !is_over => Some((now + MAX_FORCED, EXIT_FORCED)),
+                    _ => leave(EXIT_FORCED, "told once more to stop: the process is ended as it is"),
+                };
+                // Fails when the server has ended, and with it the need to tell it.
+                _ = signal.send(());
+            }
+            message = told.recv(), if !is_over => match message {
+                Some(Told::Grace(of_server)) => grace = of_server,
+                Some(Told::Over(status)) => {
+                    is_over = true;
+                    end = Some((Instant::now() + MAX_FAREWELL, status));
+                }
+                None => return,
+            },
+            status = time_is_up => leave(status, "something blocks its thread: the process is ended as it is"),
+        }
+    }
+}
+
+fn leave(status: u8, why: &str) -> ! {
+    tracing::error!(status, "{why}");
+    std::process::exit(status.into())
+}
