@@ -4,11 +4,13 @@
 //! says what to do, and what a test started is gone when the test is over, however it ended.
 
 pub mod brokers;
+pub mod chosen;
 pub mod failure;
 pub mod faults;
 pub mod foreign;
 pub mod install;
 pub mod log;
+pub mod process;
 pub mod round_trip;
 pub mod services;
 pub mod srv;
@@ -19,12 +21,12 @@ pub use brokers::{
     broker, cluster, embedded, nats_server, permitted, ports, probe, regions, server, server_log,
 };
 pub use faults::{foreign_peer, packets, proxy};
-pub use foreign::protoc;
 pub use services::{
     attacked, calc, instance, mirror, places, puppet, relay, stream_load, streams, streams_process,
 };
 
 pub use broker::TestBroker;
+pub use chosen::chosen;
 pub use failure::Failure;
 pub use ports::free_port;
 pub use proxy::{Direction, Proxy};

@@ -44,7 +44,7 @@ type peer struct {
 }
 
 // peers by name, which add themselves. Go nmfw needs an old nats.go, and so is built by itself, with
-// the tag gonmfw; nRPC is added with the tag nrpc. Both need a checkout.
+// the tag gonmfw; nRPC is added with the tag nrpc. Both are built by hand, as README.md says.
 var peers = map[string]peer{}
 
 func main() {

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use nmfw_tests::{Failure, failure::Doing};
+use nmfw_tests::{Failure, failure::Doing, process::OwnedChild};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 
@@ -28,7 +28,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
-    child: Child,
+    child: OwnedChild,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
     /// What it said beside `ready`: where it can be reached.
@@ -38,12 +38,8 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(mut command: Command, name: String) -> Result<Self, Failure> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .doing(format_args!("start {name}"))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = OwnedChild::spawn(&mut command).doing(format_args!("start {name}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let output = output.ok_or_else(|| Failure::new("a process without output"))?;
         let mut process = Self {

@@ -10,7 +10,7 @@ fn run(out: &Path, args: &str) -> HashMap<(String, String, String), u32> {
         .args(args.split_whitespace())
         .args(["--rounds", "1", "--millis", "100", "--out"])
         .arg(out)
-        .env_remove("NMFW_GO")
+        .env_remove("NMFW_GO_BIN")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
@@ -68,7 +68,7 @@ fn all_work_can_be_done_and_what_cannot_has_a_reason() {
     assert_eq!(of("bidi-streaming", "raw"), 0);
     let text = fs::read_to_string(out.path().join("results.md")).unwrap();
     assert!(
-        text.contains("| go-nmfw | NMFW_GO names no checkout"),
+        text.contains("| go-nmfw | NMFW_GO_BIN names no folder"),
         "{text}"
     );
     let costs = fs::read_to_string(out.path().join("costs.csv")).unwrap();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::NotAvailable;
-use super::process::{Output, Running, command, run};
+use super::{NotAvailable, asked_for};
 use crate::failure::{Doing, Failure};
+use crate::process::{Output, Running, command, run};
 
 /// The two programs of Go nmfw's calculator example.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct GoNmfw {
 ///
 /// That the variable is unset, or that one is missing there.
 pub fn go_nmfw() -> Result<GoNmfw, NotAvailable> {
+    asked_for()?;
     let directory = std::env::var_os("NMFW_GO_BIN")
         .map(PathBuf::from)
         .ok_or_else(|| {

@@ -1,33 +1,35 @@
-//! Clients, services and tools that others wrote: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
-//! Prometheus, an OpenTelemetry collector.
+//! Clients, services and tools in other languages: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
+//! Prometheus, an OpenTelemetry collector, protoc.
 //!
-//! A machine need not have them. A test that cannot get one says so through [`or_not_run`], plainly
-//! and past the capture of test output; it is never counted as a check that was made.
+//! They are fetched and run with `NMFW_TEST=all` only, and even then a machine need not have them. A test
+//! that does without says so through [`or_not_run`], past the capture of test output.
 
 mod go_nmfw;
 mod nats_cli;
 mod node;
 mod nsc;
-mod process;
 mod prometheus;
-pub mod protoc;
+mod protoc;
 mod python;
 mod rotel;
 
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 pub use go_nmfw::{GoNmfw, GoService, go_nmfw};
 pub use nats_cli::{NatsCli, nats_cli};
 pub use node::{Node, node};
 pub use nsc::{Nsc, nsc};
-pub use process::{Output, Running};
 pub use prometheus::{Programs as Prometheus, programs as prometheus};
+pub use protoc::{Protoc, protoc};
 pub use python::{Python, python};
 pub use rotel::{CollectedSpan, Collector, Rotel, rotel};
 
+pub use crate::process::{Output, Running};
+
+use crate::chosen;
 use crate::failure::Failure;
 
 /// A foreign tool cannot be had on this machine.
@@ -51,7 +53,17 @@ impl fmt::Display for NotAvailable {
 
 impl std::error::Error for NotAvailable {}
 
-/// The tool, or `None` after a line `NOT RUN: <test>: <why>` on stderr.
+/// Returns an error unless `NMFW_TEST=all` asks for foreign tools.
+fn asked_for() -> Result<(), NotAvailable> {
+    if chosen("all") {
+        Ok(())
+    } else {
+        Err(NotAvailable::new("NMFW_TEST is not `all`"))
+    }
+}
+
+/// Returns the tool, or `None` after a line `NOT RUN: <test>: <why>` on stderr. Without `NMFW_TEST=all`
+/// one line stands for all tests of the process.
 ///
 /// ```no_run
 /// # async fn test() {
@@ -64,16 +76,25 @@ pub fn or_not_run<T>(test: &str, tool: Result<T, NotAvailable>) -> Option<T> {
     match tool {
         Ok(tool) => Some(tool),
         Err(NotAvailable { why }) => {
-            // Not `eprintln!`, which the test runner keeps to itself when the test passes. One
-            // write, so that parallel tests do not mix their lines.
-            let line = format!(
-                "NOT RUN: {test}: {}\n",
-                why.trim_end().replace('\n', "\n    ")
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            static SAID: Once = Once::new();
+            if chosen("all") {
+                let why = why.trim_end().replace('\n', "\n    ");
+                say(&format!("NOT RUN: {test}: {why}\n"));
+            } else {
+                SAID.call_once(|| say(LEFT_OUT));
+            }
             None
         }
     }
+}
+
+const LEFT_OUT: &str = "NOT RUN: tests with nats-py, nats.js, nats, nsc, Go nmfw, Prometheus, a collector \
+                        or protoc, which NMFW_TEST=all runs\n";
+
+/// Writes past the test runner, which keeps what `eprintln!` writes to itself when the test passes. One
+/// write, so that parallel tests do not mix their lines.
+fn say(line: &str) {
+    _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A script in `tests/foreign`.
@@ -88,6 +109,7 @@ async fn found_once(
     cell: &'static OnceLock<Result<PathBuf, NotAvailable>>,
     find: fn() -> Result<PathBuf, NotAvailable>,
 ) -> Result<PathBuf, NotAvailable> {
+    asked_for()?;
     tokio::task::spawn_blocking(move || cell.get_or_init(find).clone())
         .await
         .map_err(|e| NotAvailable::new(format!("looking for it failed: {e}")))?

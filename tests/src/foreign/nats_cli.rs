@@ -6,10 +6,10 @@ use std::process::Command as StdCommand;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::{Output, command, run};
 use super::{NotAvailable, found_once, not_installed};
 use crate::failure::{Doing, Failure};
 use crate::install;
+use crate::process::{Output, command, run};
 
 const VERSION: &str = "0.4.0";
 

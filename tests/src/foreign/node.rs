@@ -5,10 +5,10 @@ use std::process::Command as StdCommand;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::{Output, command, run};
 use super::{NotAvailable, found_once, not_installed, script};
 use crate::failure::Failure;
 use crate::install;
+use crate::process::{Output, command, run};
 
 /// The newest that npm calls the latest. The services package brings an older core of its own.
 const PACKAGES: [&str; 2] = [

@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Output, command, run};
 use super::{NotAvailable, found_once, not_installed};
 use crate::failure::{Doing, Failure};
 use crate::install;
+use crate::process::{Output, command, run};
 
 const VERSION: &str = "2.8.6";
 

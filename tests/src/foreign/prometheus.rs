@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{NotAvailable, found_once, not_installed};
+use super::{NotAvailable, asked_for, found_once, not_installed};
 use crate::failure::{Doing, Failure};
 use crate::install;
 
@@ -28,6 +28,7 @@ pub struct Programs {
 /// That there are none and `apt-get` cannot get them.
 pub async fn programs() -> Result<Programs, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
+    asked_for()?;
     if let (Some(prometheus), Some(promtool)) =
         (install::in_path("prometheus"), install::in_path("promtool"))
     {

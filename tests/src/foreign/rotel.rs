@@ -8,9 +8,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::process::{Running, command};
 use super::{NotAvailable, found_once, not_installed};
 use crate::failure::{Doing, Failure};
+use crate::process::{Running, command};
 use crate::{eventually, free_port, install};
 
 const VERSION: &str = "0.0.1a15";

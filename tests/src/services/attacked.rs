@@ -12,13 +12,14 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 
 use crate::{
     failure::{Doing, Failure},
     instance::resident,
+    process::OwnedChild,
 };
 
 /// Longer than a process that is starved of its processor takes to answer.
@@ -109,7 +110,7 @@ pub struct Ran {
 /// A process, killed when dropped.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    child: OwnedChild,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     log: PathBuf,
@@ -124,13 +125,12 @@ impl Process {
     /// That it does not start.
     pub async fn start(program: impl AsRef<Path>, orders: &Orders) -> Result<Self, Failure> {
         let text = serde_json::to_string(orders).doing("write orders")?;
-        let mut child = Command::new(program.as_ref())
+        let mut command = Command::new(program.as_ref());
+        command
             .arg(text)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .doing("start a process")?;
+            .stdout(Stdio::piped());
+        let mut child = OwnedChild::spawn(&mut command).doing("start a process")?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::new("a process without pipes"));
         };

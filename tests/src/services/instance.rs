@@ -13,11 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{ChildStdout, Command},
     time::timeout,
 };
 
-use crate::failure::{Doing, Failure};
+use crate::{
+    failure::{Doing, Failure},
+    process::OwnedChild,
+};
 
 /// The metadata by which a caller numbers its calls. It stays the same when a call is sent again.
 pub const CALL_ID: &str = "call-id";
@@ -64,7 +67,7 @@ pub enum Report {
 /// A process, killed when dropped.
 #[derive(Debug)]
 pub struct Instance {
-    child: Child,
+    child: OwnedChild,
     reports: Lines<BufReader<ChildStdout>>,
     journal: PathBuf,
 }
@@ -78,12 +81,9 @@ impl Instance {
     /// That it does not start.
     pub async fn start(program: impl AsRef<Path>, orders: &Orders) -> Result<Self, Failure> {
         let orders_text = serde_json::to_string(orders).doing("write orders")?;
-        let mut child = Command::new(program.as_ref())
-            .arg(orders_text)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .doing("start an instance")?;
+        let mut command = Command::new(program.as_ref());
+        command.arg(orders_text).stdout(Stdio::piped());
+        let mut child = OwnedChild::spawn(&mut command).doing("start an instance")?;
         let output = child.stdout.take();
         let output = output.ok_or_else(|| Failure::new("an instance without output"))?;
         let mut instance = Self {

@@ -1,7 +1,7 @@
 //! Attacks: what a peer with the generated permissions and nothing else can do to a service, to its other
 //! callers and to its clients, with a figure for each. `docs/threat-model.md` has the table.
 //!
-//! With `NMFW_TEST=all` every attack is measured against the bounds, which takes about an hour and wants a machine
+//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about an hour and wants a machine
 //! with nothing else to do, and an optimized build. Without it some attacks run for a moment, and what is checked
 //! is that no process ends and no promise breaks. `NMFW_ATTACK=header,reply` runs those whose names begin so.
 
@@ -19,7 +19,7 @@ mod wire;
 use std::{env, io::Write as _, time::Duration};
 
 use measure::{Attack, Plan, Victim, measure};
-use nmfw_tests::broker::Kind;
+use nmfw_tests::{broker::Kind, chosen};
 use stage::Stage;
 use tokio::sync::Mutex;
 
@@ -41,7 +41,7 @@ const FULL: Plan = Plan {
 /// Runs the attacks, and fails with all that was wrong.
 async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
     let turn = TURN.lock().await;
-    let is_full = env::var("NMFW_TEST").as_deref() == Ok("all");
+    let is_full = chosen("attacks");
     let names = env::var("NMFW_ATTACK").unwrap_or_default();
     let is_named = |attack: &Attack| names.split(',').any(|name| attack.name.starts_with(name));
     let plan = if is_full { FULL } else { SHORT };

@@ -53,7 +53,7 @@ async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {
 
 async fn stops(kind: Kind) {
     let turn = TURN.lock().await;
-    let is_full = std::env::var("NMFW_TEST").as_deref() == Ok("all");
+    let is_full = nmfw_tests::chosen("attacks");
     let count = if is_full { ATTACKS.len() } else { 1 };
     for name in &ATTACKS[..count] {
         stop_under(kind, name).await.unwrap();

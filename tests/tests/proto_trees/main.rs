@@ -1,6 +1,6 @@
 //! Generates code for whole trees of `.proto` files that are in public packages, and has rustc check it.
 //!
-//! The test fetches packages and takes minutes, so it only runs if the environment says `NMFW_TEST=all`.
+//! The test fetches packages and takes minutes, so it is run with `NMFW_TEST=trees` only.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nmfw_tests::failure::{Doing as _, Failure};
-use nmfw_tests::install;
+use nmfw_tests::{chosen, install};
 use serde::Deserialize;
 
 mod fetch;
@@ -44,8 +44,10 @@ struct Report {
 
 #[test]
 fn code_for_public_trees_compiles() {
-    if std::env::var("NMFW_TEST").as_deref() != Ok("all") {
-        say("not run: this takes minutes, and is for NMFW_TEST=all only");
+    if !chosen("trees") {
+        say(
+            "NOT RUN: code for the .proto files of public packages, which NMFW_TEST=trees runs in minutes",
+        );
         return;
     }
     let protoc = fetch::protoc().unwrap();

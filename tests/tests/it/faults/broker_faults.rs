@@ -1,15 +1,16 @@
 //! The broker or the way to it fails: every call ends, none hangs, and all is well afterwards
 //! without anything being made anew. What needs several brokers is in `failover.rs`.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nmfw::server::Running;
 use nmfw::{Code, ConnectOptions, Connection, ErrorKind, Server, Status};
+use nmfw_tests::process::OwnedChild;
 use nmfw_tests::puppet::{self, Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
 use nmfw_tests::{Direction, Proxy, TestBroker, eventually, on_both_brokers};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -310,17 +311,14 @@ on_both_brokers! {
 
     /// Nobody tells the caller: in base mode a call to a dead instance is one that takes long.
     async fn a_killed_service_costs_its_calls_the_deadline_and_no_more(broker: TestBroker) {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_puppet"))
-            .arg(broker.url())
-            .spawn()
-            .unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_puppet"));
+        let mut process = OwnedChild::spawn(process.arg(broker.url())).unwrap();
         let client = puppet::client(&broker.url()).await.unwrap();
         let ready = client.wait_ready(LIMIT).await;
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(Duration::from_secs(2));
         let call = tokio::spawn(call.into_future());
         let echo = client.echo(Blob::default()).await;
-        process.kill().unwrap();
-        process.wait().unwrap();
+        process.kill().await.unwrap();
         ready.unwrap();
         echo.unwrap();
         let code = call.await.unwrap().unwrap_err().code();

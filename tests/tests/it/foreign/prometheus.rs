@@ -10,6 +10,7 @@ use nmfw_tests::{
     eventually,
     foreign::{or_not_run, prometheus},
     ports::free_port,
+    process::{self, OwnedChild},
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 use serde_json::Value;
@@ -157,22 +158,13 @@ async fn the_linter_has_nothing_to_say() {
     let (_running, address) = serve(&broker.url(), "linted").await;
     call(&broker.url(), 3).await;
     let (_, metrics) = get(address, "/metrics").await;
-    let mut lint = Command::new(&programs.promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut input = lint.stdin.take().unwrap();
-    input.write_all(metrics.as_bytes()).await.unwrap();
-    drop(input);
-    let output = timeout(LIMIT, lint.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8_lossy(&output.stdout);
+    let input = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(input.path(), &metrics).unwrap();
+    let mut lint = Command::new(&programs.promtool);
+    lint.args(["check", "metrics"])
+        .stdin(input.reopen().unwrap());
+    let output = process::run(lint).await.unwrap();
+    let said = output.stderr + &output.stdout;
     let of_original = |line: &&str| {
         ORIGINAL
             .iter()
@@ -201,7 +193,8 @@ async fn prometheus_scrapes_it() {
     );
     std::fs::write(&config, text).unwrap();
     let listen = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let _prometheus = Command::new(&programs.prometheus)
+    let mut command = Command::new(&programs.prometheus);
+    command
         .arg(format!("--config.file={}", config.display()))
         .arg(format!(
             "--storage.tsdb.path={}",
@@ -209,10 +202,8 @@ async fn prometheus_scrapes_it() {
         ))
         .arg(format!("--web.listen-address={listen}"))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    let _prometheus = OwnedChild::spawn(&mut command).unwrap();
     let query = |what: &'static str| async move {
         if TcpStream::connect(listen).await.is_err() {
             return None;

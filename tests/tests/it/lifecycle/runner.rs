@@ -85,7 +85,7 @@ async fn help_and_version() {
             ("NMFW_DEBUG", SECRET),
         ];
         let output = output(TOOL, args, &variables).await;
-        assert_eq!(output.code, Some(0));
+        assert_eq!(output.status.code(), Some(0));
         assert_eq!(output.stderr, "");
         assert!(!output.stdout.contains("4711"));
         golden(name, &output.stdout);
@@ -110,7 +110,7 @@ async fn wrong_command_lines() {
         (&[], "Usage: tool <COMMAND>"),
     ] {
         let output = output(TOOL, args, &[]).await;
-        assert_eq!(output.code, Some(2), "{args:?}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert_eq!(output.stdout, "");
         assert!(output.stderr.contains(text), "{}", output.stderr);
     }
@@ -158,7 +158,7 @@ async fn what_keeps_it_from_starting_is_said() {
             let mut args = args.to_vec();
             args.extend(["--log", format]);
             let output = output(program, &args, variables).await;
-            assert_eq!(output.code, Some(1), "{args:?}");
+            assert_eq!(output.status.code(), Some(1), "{args:?}");
             assert_eq!(output.stdout, "");
             let last = output
                 .stderr
@@ -349,7 +349,7 @@ on_both_brokers! {
 
         let args = ["run", "--methods", "Add,Sum", "--log", "pretty", "--server", &broker.url()];
         let output = output(TOOL, &args, &[]).await;
-        assert_eq!(output.code, Some(1));
+        assert_eq!(output.status.code(), Some(1));
         let error = "error: there is no method \"Sum\" to serve; there are: Average, Add, Expression\n";
         assert!(output.stderr.contains(error), "{}", output.stderr);
     }
@@ -375,7 +375,7 @@ on_both_brokers! {
 
         let args = ["serve", "--fail", "--log", "pretty", "--server", &url];
         let output = output(OWN_TOOL, &args, &[]).await;
-        assert_eq!(output.code, Some(1));
+        assert_eq!(output.status.code(), Some(1));
         assert!(output.stderr.contains("error: No such file"), "{}", output.stderr);
     }
 
@@ -437,7 +437,7 @@ async fn permissions_are_printed() {
             args.push("--across-accounts");
         }
         let printed = output(TOOL, &args, &[]).await;
-        assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+        assert_eq!(printed.status.code(), Some(0), "{}", printed.stderr);
         let expected = std::fs::read_to_string(golden.join(file)).unwrap();
         assert_eq!(printed.stdout, expected, "{file}");
     }
@@ -473,7 +473,12 @@ async fn permissions_are_printed() {
         (&["permissions"], 2, "--role"),
     ] {
         let output = output(TOOL, args, &[]).await;
-        assert_eq!(output.code, Some(code), "{args:?}: {}", output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            output.stderr
+        );
         assert_eq!(output.stdout, "");
         assert!(output.stderr.contains(text), "{}", output.stderr);
     }
@@ -499,7 +504,7 @@ on_both_brokers! {
 
         // Somebody else's already.
         let second = output(TOOL, &["run", "--port", &port], &variables).await;
-        assert_eq!(second.code, Some(1));
+        assert_eq!(second.status.code(), Some(1));
         assert!(second.stderr.contains(&format!("cannot listen on 0.0.0.0:{port}")), "{}", second.stderr);
     }
 

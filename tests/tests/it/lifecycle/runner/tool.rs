@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use nmfw_tests::eventually;
+use nmfw_tests::{
+    eventually,
+    process::{Output, run},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -51,23 +54,10 @@ fn command(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Command 
     command
 }
 
-/// What a process that has ended has said.
-pub(crate) struct Output {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
 /// Runs a tool to its end.
 pub(crate) async fn output(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = command(program, args, variables);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = tokio::time::timeout(LIMIT, output).await.unwrap().unwrap();
-    Output {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    let command = command(program, args, variables);
+    run(command.into()).await.unwrap()
 }
 
 /// A tool that serves; killed when dropped.

@@ -1,7 +1,9 @@
-//! Foreign programs while they run, and what they print.
+//! Programs while they run, and what they print.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -14,11 +16,54 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::failure::{Doing, Failure};
 
-/// How long a foreign program may take for one command.
+/// How long a program may take for one command.
 const RUN_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a foreign service may take to come up, or to leave.
+/// How long a service may take to come up, or to leave.
 const SERVICE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the system may take to end a killed process.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A child process that is killed when dropped, and gone then.
+#[derive(Debug)]
+pub struct OwnedChild(Child);
+
+impl OwnedChild {
+    /// Starts a command.
+    ///
+    /// # Errors
+    ///
+    /// The command cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        command.spawn().map(Self)
+    }
+}
+
+impl Deref for OwnedChild {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for OwnedChild {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for OwnedChild {
+    fn drop(&mut self) {
+        // An error says that the process has ended.
+        _ = self.0.start_kill();
+        let end = std::time::Instant::now() + KILL_LIMIT;
+        while matches!(self.0.try_wait(), Ok(None)) && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
 
 /// What a program printed, and how it ended.
 #[derive(Debug, Clone)]
@@ -63,26 +108,39 @@ impl Output {
 ///
 /// # Errors
 ///
-/// That it could not start, or did not end within half a minute; it is killed then.
-pub(super) async fn run(mut command: Command) -> Result<Output, Failure> {
+/// The command does not start, or does not end within half a minute.
+pub async fn run(mut command: Command) -> Result<Output, Failure> {
     let told = told(&command);
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(RUN_LIMIT, output)
-        .await
+    let [stdout, stderr] = [NamedTempFile::new(), NamedTempFile::new()];
+    let stdout = stdout.doing("create a file for output")?;
+    let stderr = stderr.doing("create a file for errors")?;
+    command
+        .stdout(stdout.reopen().doing("open the file for output")?)
+        .stderr(stderr.reopen().doing("open the file for errors")?);
+    let child = OwnedChild::spawn(&mut command);
+    let mut child = child.doing(format_args!("start `{told}`"))?;
+    let status = timeout(RUN_LIMIT, child.wait()).await;
+    let status = status
         .map_err(|_| Failure::new(format!("`{told}` did not end within {RUN_LIMIT:?}")))?
-        .doing(format_args!("run `{told}`"))?;
+        .doing(format_args!("wait for `{told}`"))?;
     Ok(Output {
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        status,
+        stdout: text(&stdout),
+        stderr: text(&stderr),
     })
 }
 
-/// A foreign program that serves until it is stopped; killed when dropped.
+fn text(file: &NamedTempFile) -> String {
+    fs::read(file.path())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+/// A program that serves until it is stopped; killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     told: String,
-    child: Child,
+    child: OwnedChild,
     log: NamedTempFile,
 }
 
@@ -96,13 +154,11 @@ impl Running {
         let told = told(&command);
         let log = NamedTempFile::new().doing("create a log file")?;
         let file = log.as_file();
-        let child = command
-            .stdin(Stdio::null())
+        command
             .stdout(file.try_clone().doing("share the log file")?)
-            .stderr(file.try_clone().doing("share the log file")?)
-            .kill_on_drop(true)
-            .spawn()
-            .doing(format_args!("start `{told}`"))?;
+            .stderr(file.try_clone().doing("share the log file")?);
+        let child = OwnedChild::spawn(command.stdin(Stdio::null()));
+        let child = child.doing(format_args!("start `{told}`"))?;
         let mut running = Self { told, child, log };
         let end = Instant::now() + SERVICE_LIMIT;
         while !running.log().contains(ready) {
@@ -123,9 +179,7 @@ impl Running {
     /// All it printed so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.log.path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        text(&self.log)
     }
 
     /// Asks it to leave (`SIGTERM`) and waits until it did.
@@ -161,13 +215,13 @@ impl Drop for Running {
     }
 }
 
-/// A command with arguments.
-pub(super) fn command<A: AsRef<OsStr>>(
+/// A command with arguments, and without an input.
+pub(crate) fn command<A: AsRef<OsStr>>(
     program: &Path,
     args: impl IntoIterator<Item = A>,
 ) -> Command {
     let mut command = Command::new(program);
-    command.args(args);
+    command.args(args).stdin(Stdio::null());
     command
 }
 

@@ -1,0 +1,32 @@
+//! Tests that are run on request only, by words in the environment variable `NMFW_TEST`.
+//!
+//! | word | tests |
+//! |---|---|
+//! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch |
+//! | `attacks` | every attack of `docs/threat-model.md`, measured: an hour |
+//! | `trees` | code for all `.proto` files of public packages, which are fetched: minutes |
+
+use std::env;
+
+/// Returns whether `NMFW_TEST` has this word, alone or between commas.
+#[must_use]
+pub fn chosen(word: &str) -> bool {
+    has(&env::var("NMFW_TEST").unwrap_or_default(), word)
+}
+
+fn has(words: &str, word: &str) -> bool {
+    words.split(',').any(|each| each.trim() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has;
+
+    #[test]
+    fn words_stand_between_commas() {
+        assert!(has("all", "all"));
+        assert!(has("attacks, all", "all"));
+        assert!(!has("overall", "all"));
+        assert!(!has("", "all"));
+    }
+}
