@@ -19,8 +19,11 @@ use super::{
 };
 use crate::{
     Code, Idempotency, Status,
-    call::{request::Request, response::Response},
-    nats::send_budget::Spent,
+    call::{
+        attempt::{Resent, Spent},
+        request::Request,
+        response::Response,
+    },
     observe::metrics::CallMetrics,
 };
 
@@ -255,7 +258,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         CallMetrics::of(request.method()).retried();
         self.attempts += 1;
         self.before = Some(status.clone());
-        request.head.is_again = true;
+        request.extensions_mut().insert(Resent);
         Some(sleep(backoff))
     }
 
