@@ -30,7 +30,6 @@ mod service;
 mod signal;
 mod token_bucket;
 
-pub use async_nats;
 pub use futures_util::Stream;
 #[cfg(feature = "embedded")]
 pub use nmfw_broker as embedded;
@@ -50,6 +49,7 @@ pub use self::{
     client::Channel,
     error::{Error, ErrorKind},
     nats::{
+        async_nats,
         channel::NatsChannel,
         connection::{
             ConnectOptions, Connection, ConnectionEvent, ConnectionEvents, ConnectionState,

@@ -1,5 +1,6 @@
 //! Everything that knows NATS.
 
+pub mod async_nats;
 pub(crate) mod channel;
 mod client_id;
 pub(crate) mod connection;

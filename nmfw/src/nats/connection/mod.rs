@@ -109,7 +109,7 @@ pub async fn connect_env() -> Result<Connection, Error> {
 /// A connection to NATS. Cheap to clone; all clones are the same connection.
 ///
 /// It lives until [`close`](Self::close) is called or the last clone, of this or of the
-/// [`client`](Self::client), is dropped.
+/// [`client`](crate::async_nats::ConnectionExt::client), is dropped.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -177,20 +177,13 @@ impl Connection {
         self.0.relocation.follow(fence)
     }
 
-    /// Uses a connection that async-nats made.
-    ///
-    /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
-    /// connecting, so here there are none. A subject that the server denies then shows as a
-    /// time-out, [`state`](Self::state) does not change when the connection is lost, and it is not moved
-    /// when its server is about to shut down.
-    pub fn from_client(client: async_nats::Client) -> Self {
+    pub(crate) fn of_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);
         Self::new(client, hub, None)
     }
 
-    /// The async-nats client, for everything else that one can do with NATS.
-    pub fn client(&self) -> &async_nats::Client {
+    pub(crate) fn client(&self) -> &async_nats::Client {
         &self.0.client
     }
 
@@ -306,11 +299,6 @@ impl Connection {
     /// What reply subjects start with: `_INBOX` unless set.
     pub fn inbox_prefix(&self) -> &str {
         &self.0.inbox_prefix
-    }
-
-    /// What the server last said of itself; `None` before the first connect.
-    pub fn server_info(&self) -> Option<async_nats::ServerInfo> {
-        self.0.client.try_server_info()
     }
 
     /// Waits until everything published so far is handed to the operating system.

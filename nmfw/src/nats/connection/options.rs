@@ -168,11 +168,7 @@ impl ConnectOptions {
         self.identity(Identity::JwtAndSeed(Secret::new(jwt), Secret::new(seed)))
     }
 
-    /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a key that does
-    /// not leave its hardware.
-    ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
-    pub fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
+    pub(crate) fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<u8>, AuthError>> + Send + Sync + 'static,
@@ -181,11 +177,7 @@ impl ConnectOptions {
         self.identity(Identity::Jwt(Secret::new(jwt), sign))
     }
 
-    /// Asks `answer` for the credentials on every connect and reconnect. It gets the server's
-    /// nonce, and what it returns replaces all other credentials.
-    ///
-    /// An answer with a signature needs the cargo feature `nkeys`: without it connecting fails.
-    pub fn auth_callback<F, Fut>(self, answer: F) -> Self
+    pub(crate) fn auth_callback<F, Fut>(self, answer: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<async_nats::Auth, AuthError>> + Send + Sync + 'static,
@@ -231,8 +223,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Uses a ready rustls configuration. Certificates given by other methods are then not used.
-    pub fn tls_client_config(mut self, config: async_nats::rustls::ClientConfig) -> Self {
+    pub(crate) fn tls_client_config(mut self, config: async_nats::rustls::ClientConfig) -> Self {
         self.tls.config = Some(Box::new(config));
         self
     }
@@ -291,10 +282,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Chooses the server for every attempt to connect, the first ones included: `choose` gets all
-    /// known servers and what the last one said of itself. If it returns `None`, or a server that
-    /// is not among them, the choice is made as usual.
-    pub fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
+    pub(crate) fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
     where
         F: Fn(Vec<Server>, ServerInfo) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Option<ReconnectToServer>> + Send + Sync + 'static,
@@ -358,14 +346,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Changes the options of async-nats directly, for what has no method here, such as
-    /// `request_timeout`. Called after all other settings.
-    ///
-    /// Three things must stay as they are: the event callback is replaced, since
-    /// [`Connection::subscribe_events`] lives on it; `no_echo` stops servers from starting, since
-    /// they confirm their subscriptions by a message to themselves; and with
-    /// `retry_on_initial_connect` connecting returns before there is a connection.
-    pub fn with_client_options(
+    pub(crate) fn with_client_options(
         mut self,
         change: impl Fn(async_nats::ConnectOptions) -> async_nats::ConnectOptions
         + Send

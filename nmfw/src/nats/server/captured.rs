@@ -23,7 +23,7 @@ struct StreamNames {
 /// the server takes everybody: a user with limited permissions may not ask, and each attempt
 /// would leave an error in the server's log. Clients warn of such a stream in any case.
 pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) {
-    let info = connection.server_info();
+    let info = connection.client().try_server_info();
     if info.is_none_or(|info| !info.jetstream || info.auth_required) {
         return;
     }

@@ -55,9 +55,12 @@ pub(crate) fn config(connection: &Connection) -> Option<Config> {
 
 /// The NATS server that the connection is with.
 fn site(connection: &Connection) -> Site {
-    connection.server_info().map_or_else(Site::default, |info| {
-        Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
-    })
+    connection
+        .client()
+        .try_server_info()
+        .map_or_else(Site::default, |info| {
+            Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
+        })
 }
 
 /// What a side of a session does with what happens.
