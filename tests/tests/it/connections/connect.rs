@@ -253,15 +253,21 @@ async fn denied_subjects_are_events() {
 
     let _subscription = client.subscribe("no.Sub").await.unwrap();
     let subject = "no.Sub".to_owned();
-    let queue = None;
-    let expected = ConnectionEvent::SubscribeDenied { subject, queue };
+    let expected = ConnectionEvent::SubscribeDenied {
+        subject,
+        queue: None,
+        error: r#"Permissions Violation for Subscription to "no.Sub""#.to_owned(),
+    };
     assert_eq!(event(&mut events, denied).await, expected);
 
     let queued = client.queue_subscribe("no.Sub", "Q".to_owned());
     let _subscription = queued.await.unwrap();
     let subject = "no.Sub".to_owned();
-    let queue = Some("Q".to_owned());
-    let expected = ConnectionEvent::SubscribeDenied { subject, queue };
+    let expected = ConnectionEvent::SubscribeDenied {
+        subject,
+        queue: Some("Q".to_owned()),
+        error: r#"Permissions Violation for Subscription to "no.Sub" using queue "Q""#.to_owned(),
+    };
     assert_eq!(event(&mut events, denied).await, expected);
 
     // A prefix that the server keeps for itself.

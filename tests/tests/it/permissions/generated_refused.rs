@@ -91,7 +91,7 @@ async fn denials(events: &mut broadcast::Receiver<ConnectionEvent>, marker: &str
         let event = timeout(LIMIT, events.recv()).await;
         let subject = match event.expect("no word of the marker").unwrap() {
             ConnectionEvent::PublishDenied { subject } => subject,
-            ConnectionEvent::SubscribeDenied { subject, queue } => match queue {
+            ConnectionEvent::SubscribeDenied { subject, queue, .. } => match queue {
                 Some(queue) => format!("{subject} {queue}"),
                 None => subject,
             },
