@@ -2,16 +2,15 @@
 
 mod call;
 mod channel;
-mod local;
+pub(crate) mod generated;
 mod requests;
-mod transport;
 
-pub(crate) use self::transport::Transport;
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
     requests::Requests,
 };
+pub use crate::call::transport::{IntoTransport, Transport};
 pub use crate::layer::{
     circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitOpen},
     hedge::{Hedge, HedgeLayer},

@@ -12,19 +12,16 @@ use crate::{
         method::{MethodSpec, ServiceSpec},
         response::Response,
     },
-    nats::{
-        headers,
-        unary::{
-            reply::{decode, encode},
-            request::{Incoming, Outgoing},
-        },
+    nats::unary::{
+        reply::{decode, encode},
+        request::{Incoming, Outgoing},
     },
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
-    .name("calc")
-    .subject("nmfw.calc")
-    .methods(&[MethodSpec::unary("Add")]);
+    .with_name("calc")
+    .with_subject("nmfw.calc")
+    .with_methods(&[MethodSpec::unary("Add")]);
 
 /// A method's own timeout.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,7 +98,7 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(headers::client_version);
+    let version = version.and_then(crate::call::method::client_version);
     let again = Outgoing {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,

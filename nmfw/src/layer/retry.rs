@@ -14,8 +14,11 @@ use tower::{
 use super::{BoxService, circuit_breaker::CircuitOpen, method_filter::Methods};
 use crate::{
     Code, Idempotency, Status,
-    call::{request::Request, response::Response},
-    nats::send_budget::Spent,
+    call::{
+        attempt::{Resent, Spent},
+        request::Request,
+        response::Response,
+    },
     observe::metrics::CallMetrics,
 };
 
@@ -240,7 +243,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         CallMetrics::of(request.method()).retried();
         self.attempts += 1;
         self.before = Some(status.clone());
-        request.head.is_again = true;
+        request.extensions_mut().insert(Resent);
         Some(sleep(pause))
     }
 
@@ -266,7 +269,7 @@ mod tests {
     use super::*;
     use crate::{Deadline, Metadata, Method, MethodSpec, ServiceSpec};
 
-    static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+    static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
         MethodSpec::unary("Look").no_side_effects(),
         MethodSpec::unary("Buy"),
         MethodSpec::server_streaming("Watch").no_side_effects(),

@@ -6,7 +6,7 @@ use tower::service_fn;
 use super::*;
 use crate::{Metadata, MethodSpec, ServiceSpec, layer::CallLayer};
 
-static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
     MethodSpec::unary("Look").no_side_effects(),
     MethodSpec::unary("Buy"),
     MethodSpec::server_streaming("Watch").no_side_effects(),
@@ -228,7 +228,8 @@ async fn attempts_know_of_each_other_and_calls_do_not() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
     let service = layer().wrap(BoxService::new(service_fn(move |request: Request| {
-        noted.lock().unwrap().push(request.head.apart.unwrap());
+        let parallel = request.extensions().get_shared::<Parallel>();
+        noted.lock().unwrap().push(parallel.unwrap());
         async {
             sleep(ms(100)).await;
             Ok::<_, Status>(Response::new(Bytes::new()))

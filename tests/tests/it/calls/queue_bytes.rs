@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use nmfw::{Channel, Code, Context, Server, Status};
+use nmfw::{Channel, Code, Context, NatsChannel as _, Server, Status};
 use nmfw_tests::{
     TestBroker,
     calc::{

@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use nmfw::{Channel, Connection, ErrorKind, Metadata, Server, codegen::v1::ServiceSpec};
+use nmfw::{
+    Channel, Connection, ErrorKind, Metadata, NatsChannel as _, Server, codegen::v1::ServiceSpec,
+};
 use nmfw_tests::{
     TestBroker,
     mirror::{self, Client, METHODS, SPEC},
@@ -192,13 +194,13 @@ fn spec(facts: &Facts) -> &'static ServiceSpec {
         .map(|(key, value)| (leak(key), leak(value)))
         .collect();
     let spec = ServiceSpec::new("mirror", "Mirror")
-        .name(leak(&facts.name))
-        .subject(leak(&facts.subject))
-        .version(leak(&facts.version))
-        .description(leak(&facts.description))
-        .metadata(Vec::leak(metadata))
-        .queue_group(leak(&facts.queue_group))
-        .methods(METHODS);
+        .with_name(leak(&facts.name))
+        .with_subject(leak(&facts.subject))
+        .with_version(leak(&facts.version))
+        .with_description(leak(&facts.description))
+        .with_metadata(Vec::leak(metadata))
+        .with_queue_group(leak(&facts.queue_group))
+        .with_methods(METHODS);
     Box::leak(Box::new(spec))
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Channel, Code, Connection, Server};
+use nmfw::{Channel, Code, Connection, NatsChannel as _, Server};
 use nmfw_tests::NatsServer;
 use nmfw_tests::puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepRequest, Strings};
 
@@ -76,7 +76,7 @@ async fn an_imported_service_is_called() {
         let (seen, metadata) = caller
             .inspect(())
             .header("tenant", "acme")
-            .with_metadata()
+            .send_with_metadata()
             .await
             .unwrap();
         assert!(
