@@ -23,7 +23,7 @@ pub(super) const SECRET_LEN: usize = 16;
 pub(crate) struct Secret([u8; SECRET_LEN]);
 
 impl Secret {
-    pub(super) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
+    pub(crate) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
         Self(bytes)
     }
 
