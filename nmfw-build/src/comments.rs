@@ -1,7 +1,4 @@
-//! Gives every item of a file a comment before prost-build sees it.
-//!
-//! A crate may forbid undocumented items, and prost-build copies comments as they are. So items without a comment get a
-//! sentence, and the comments there are go through [`docs`](crate::docs).
+//! Rewrites the comments of a file before prost-build sees them, which copies them as they are.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +20,7 @@ const MESSAGE_ENUM: i32 = 4;
 const MESSAGE_ONEOF: i32 = 8;
 const ENUM_VALUE: i32 = 2;
 
-/// Replaces the source information of a file by one that has a comment for everything prost-build looks up.
+/// Replaces the source information of a file by one that has a place for everything prost-build looks up.
 ///
 /// prost-build panics where an item is missing from source information that is there, as in descriptor sets of other
 /// tools, so nothing is left out.
@@ -39,20 +36,16 @@ pub(crate) fn complete(file: &mut FileDescriptorProto) {
         found,
         out: Vec::new(),
     };
-    let package = file.package().to_owned();
     for (message, index) in file.message_type.iter().zip(0..) {
-        writer.message(message, &package, &[FILE_MESSAGE, index]);
+        writer.message(message, &[FILE_MESSAGE, index]);
     }
     for (item, index) in file.enum_type.iter().zip(0..) {
-        writer.enumeration(item, &package, &[FILE_ENUM, index]);
+        writer.enumeration(item, &[FILE_ENUM, index]);
     }
     for (service, index) in file.service.iter().zip(0..) {
-        writer.add(vec![FILE_SERVICE, index], String::new);
+        writer.add(vec![FILE_SERVICE, index]);
         for (_, method) in service.method.iter().zip(0..) {
-            writer.add(
-                vec![FILE_SERVICE, index, SERVICE_METHOD, method],
-                String::new,
-            );
+            writer.add(vec![FILE_SERVICE, index, SERVICE_METHOD, method]);
         }
     }
     file.source_code_info = Some(SourceCodeInfo {
@@ -76,49 +69,35 @@ struct Writer {
 }
 
 impl Writer {
-    fn message(&mut self, message: &DescriptorProto, scope: &str, path: &[i32]) {
-        let name = join(scope, message.name());
-        self.add(path.to_vec(), || format!("The message `{name}`."));
-        for (field, index) in message.field.iter().zip(0..) {
-            self.add(child(path, MESSAGE_FIELD, index), || {
-                format!("The field `{}`.", field.name())
-            });
-        }
-        for (oneof, index) in message.oneof_decl.iter().zip(0..) {
-            self.add(child(path, MESSAGE_ONEOF, index), || {
-                format!("The oneof `{}`.", oneof.name())
-            });
-        }
+    fn message(&mut self, message: &DescriptorProto, path: &[i32]) {
+        self.add(path.to_vec());
+        self.children(path, MESSAGE_FIELD, message.field.len());
+        self.children(path, MESSAGE_ONEOF, message.oneof_decl.len());
         for (nested, index) in message.nested_type.iter().zip(0..) {
-            self.message(nested, &name, &child(path, MESSAGE_NESTED, index));
+            self.message(nested, &child(path, MESSAGE_NESTED, index));
         }
         for (nested, index) in message.enum_type.iter().zip(0..) {
-            self.enumeration(nested, &name, &child(path, MESSAGE_ENUM, index));
+            self.enumeration(nested, &child(path, MESSAGE_ENUM, index));
         }
     }
 
-    fn enumeration(&mut self, item: &EnumDescriptorProto, scope: &str, path: &[i32]) {
-        self.add(path.to_vec(), || {
-            format!("The enum `{}`.", join(scope, item.name()))
-        });
-        for (value, index) in item.value.iter().zip(0..) {
-            self.add(child(path, ENUM_VALUE, index), || {
-                format!("The value `{}`.", value.name())
-            });
+    fn enumeration(&mut self, item: &EnumDescriptorProto, path: &[i32]) {
+        self.add(path.to_vec());
+        self.children(path, ENUM_VALUE, item.value.len());
+    }
+
+    fn children(&mut self, path: &[i32], field: i32, count: usize) {
+        for (index, _) in (0..).zip(0..count) {
+            self.add(child(path, field, index));
         }
     }
 
-    fn add(&mut self, path: Vec<i32>, fallback: impl FnOnce() -> String) {
-        let comment = self
-            .found
-            .get(&path)
-            .map(|raw| docs::markdown(raw).join("\n"));
-        let comment = comment
-            .filter(|text| !text.is_empty())
-            .unwrap_or_else(fallback);
+    fn add(&mut self, path: Vec<i32>) {
+        let comment = self.found.get(&path);
+        let comment = comment.map(|raw| docs::markdown(raw).join("\n"));
         self.out.push(Location {
             path,
-            leading_comments: Some(comment).filter(|text| !text.is_empty()),
+            leading_comments: comment.filter(|text| !text.is_empty()),
             ..Location::default()
         });
     }
@@ -128,12 +107,4 @@ fn child(path: &[i32], field: i32, index: i32) -> Vec<i32> {
     let mut path = path.to_vec();
     path.extend([field, index]);
     path
-}
-
-fn join(scope: &str, name: &str) -> String {
-    if scope.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{scope}.{name}")
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use syn::parse_quote;
 
 use crate::descriptor_set;
 use crate::emit::Target;
@@ -40,7 +41,6 @@ pub struct Builder {
     include_file: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
     permissions: Option<PermissionFiles>,
-    runtime_path: String,
     protoc: Option<PathBuf>,
     settings: Settings,
 }
@@ -53,7 +53,6 @@ impl Builder {
             include_file: None,
             file_descriptor_set_path: None,
             permissions: None,
-            runtime_path: "::nmfw".to_owned(),
             protoc: None,
             settings: Settings {
                 client: true,
@@ -61,6 +60,7 @@ impl Builder {
                 subject_prefix: "nmfw".to_owned(),
                 service_version: std::env::var("CARGO_PKG_VERSION")
                     .unwrap_or_else(|_| "0.0.0".to_owned()),
+                runtime_path: "::nmfw".to_owned(),
                 extern_paths: Vec::new(),
                 service_names: Vec::new(),
                 strip_enum_prefix: true,
@@ -248,7 +248,7 @@ impl Builder {
     ///
     /// By default `::nmfw`. It begins with `::` or `crate::`, since generated code is in nested modules.
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
-        self.runtime_path = path.into();
+        self.settings.runtime_path = path.into();
         self
     }
 
@@ -367,8 +367,9 @@ impl Builder {
     }
 
     fn target(&mut self) -> Result<Target, Error> {
-        let path = &self.runtime_path;
-        let runtime: Option<syn::Path> = syn::parse_str(path).ok();
+        let path = &self.settings.runtime_path;
+        let seam = format!("{path}::codegen::v1");
+        let runtime: Option<syn::Path> = syn::parse_str(&seam).ok();
         let runtime = runtime
             .filter(|parsed| {
                 let first = parsed.segments.first();
@@ -380,13 +381,16 @@ impl Builder {
                 ))
             })?;
         self.config
-            .prost_path(format!("{path}::prost"))
-            .prost_types_path(format!("{path}::prost_types"))
+            .prost_path(format!("{seam}::prost"))
+            .prost_types_path(format!("{seam}::prost_types"))
             // Messages know their names, so that any can be a detail of a status.
             .enable_type_names()
             .type_name_domain(["."], "type.googleapis.com");
         Ok(Target {
             runtime,
+            // Names, shapes and comments are the `.proto`'s, and a program need not use all there is. The attribute is on
+            // each item since a file that is included cannot begin with one for all.
+            allow: parse_quote!(#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]),
             client: self.settings.client,
             server: self.settings.server,
         })
@@ -420,7 +424,6 @@ impl fmt::Debug for Builder {
             .field("out_dir", &self.out_dir)
             .field("include_file", &self.include_file)
             .field("permissions", &self.permissions)
-            .field("runtime_path", &self.runtime_path)
             .field("protoc", &self.protoc)
             .field("settings", &self.settings)
             .finish_non_exhaustive()

@@ -6,14 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use prost_build::{Config, Module, ServiceGenerator};
+use syn::{Item, ItemEnum, ItemImpl, ItemMod, ItemStruct};
 
 use crate::accessors;
 use crate::comments;
 use crate::debug;
-use crate::emit::{self, Item, Target};
+use crate::emit::{self, Target};
 use crate::error::Error;
 use crate::groups;
-use crate::lints;
 use crate::model::{Service, Settings};
 use crate::names;
 use crate::nesting::{self, Draft};
@@ -100,18 +100,13 @@ pub(crate) fn generate(
     } else {
         &[]
     };
-    let unreached = lints::unreached(pool, |service| {
-        services
-            .iter()
-            .any(|model| model.full_name == service.full_name())
-    });
     let mut drafts = packages
         .into_iter()
         .filter_map(|(module, name)| Some((generated.remove(&module)?, module, name)))
         .map(|(messages, module, name)| {
             let modules: Vec<String> = module.parts().map(str::to_owned).collect();
             Ok(Draft {
-                items: items(&messages, &name, &modules, &unreached)?,
+                items: items(&messages, &name, target)?,
                 file_stem: names::file_stem(&name),
                 modules,
                 name,
@@ -135,7 +130,7 @@ pub(crate) fn generate(
                 .filter(|modules| modules.starts_with(&draft.modules))
                 .cloned()
                 .collect();
-            let mut code = references.code(&draft.modules, &inside, &target.runtime_text());
+            let mut code = references.code(&draft.modules, &inside, &settings.runtime_path);
             code.push_str(&prettyplease::unparse(&syn::File {
                 shebang: None,
                 frontmatter: None,
@@ -147,7 +142,7 @@ pub(crate) fn generate(
                     service.package == prost.package && service.proto_name == prost.proto_name
                 });
                 if let Some(model) = model {
-                    code.push_str(&emit::service(&Item::new(model, prost)?, target)?);
+                    code.push_str(&emit::service(&emit::Item::new(model, prost)?, target)?);
                 }
             }
             Ok(Package {
@@ -162,12 +157,8 @@ pub(crate) fn generate(
         .collect()
 }
 
-fn items(
-    code: &str,
-    package: &str,
-    modules: &[String],
-    unreached: &BTreeSet<Vec<String>>,
-) -> Result<Vec<syn::Item>, Error> {
+/// Returns the items that prost-build wrote for a package, with what is mended in them here.
+fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error> {
     let mut items = syn::parse_file(code).map_err(|error| {
         Error::generate(format!(
             "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
@@ -175,7 +166,22 @@ fn items(
     })?.items;
     accessors::separate(&mut items);
     debug::complete(&mut items);
-    lints::allow(&mut items, &mut modules.to_vec(), unreached);
+    for item in &mut items {
+        if let Item::Impl(ItemImpl {
+            trait_: Some(_), ..
+        }) = item
+        {
+            continue;
+        }
+        // What is inside of a module has the attribute of the module.
+        if let Item::Struct(ItemStruct { attrs, .. })
+        | Item::Enum(ItemEnum { attrs, .. })
+        | Item::Impl(ItemImpl { attrs, .. })
+        | Item::Mod(ItemMod { attrs, .. }) = item
+        {
+            attrs.push(target.allow.clone());
+        }
+    }
     Ok(items)
 }
 

@@ -21,7 +21,6 @@ mod generator;
 mod groups;
 mod index;
 mod inline;
-mod lints;
 mod model;
 mod names;
 mod nesting;

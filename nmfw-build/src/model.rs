@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) server: bool,
     pub(crate) subject_prefix: String,
     pub(crate) service_version: String,
+    /// The path of the runtime, such as `::nmfw`.
+    pub(crate) runtime_path: String,
     /// Protobuf paths whose code is elsewhere, and the Rust paths where it is.
     pub(crate) extern_paths: Vec<(String, String)>,
     /// Protobuf paths of services, and the Rust names that the build script chose for them.
@@ -100,6 +102,8 @@ pub(crate) struct Method {
     pub(crate) place: Place,
     pub(crate) proto_name: String,
     pub(crate) rust_name: String,
+    /// The Rust name of the constant that holds the method.
+    pub(crate) constant: String,
     pub(crate) kind: MethodKind,
     pub(crate) idempotency: IdempotencyLevel,
     pub(crate) options: Common,
@@ -197,9 +201,7 @@ fn read_service(
             .options
             .as_ref()
             .is_some_and(prost_types::ServiceOptions::deprecated),
-        docs: documentation(&comment, || {
-            format!("The service `{}`.", service.full_name())
-        }),
+        docs: docs::link(docs::markdown(&comment)),
         methods: separate(
             service
                 .methods()
@@ -211,13 +213,16 @@ fn read_service(
     }
 }
 
-/// Gives each method a Rust name of its own. Methods that differ in case only get underscores behind it, in their order.
+/// Gives each method Rust names of its own. Methods that differ in case only get underscores behind it, in their order.
 fn separate(mut methods: Vec<Method>) -> Vec<Method> {
     let mut names = BTreeSet::new();
     for method in &mut methods {
         while !names.insert(method.rust_name.clone()) {
             let plain = method.rust_name.trim_start_matches("r#");
             method.rust_name = format!("{plain}_");
+        }
+        while !names.insert(method.constant.clone()) {
+            method.constant.push('_');
         }
     }
     methods
@@ -252,6 +257,7 @@ fn read_method(
         place,
         proto_name: method.name().to_owned(),
         rust_name: names::method(method.name()),
+        constant: names::constant(method.name()),
         kind: MethodKind {
             streams_requests: method.is_client_streaming(),
             streams_responses: method.is_server_streaming(),
@@ -261,9 +267,7 @@ fn read_method(
         }),
         options,
         deprecated: standard.is_some_and(prost_types::MethodOptions::deprecated),
-        docs: documentation(&comment(file, &path), || {
-            format!("The method `{}`.", method.full_name())
-        }),
+        docs: docs::link(docs::markdown(&comment(file, &path))),
     }
 }
 
@@ -309,13 +313,4 @@ pub(crate) fn position(file: &FileDescriptor, path: &[i32]) -> Option<(i32, i32)
 
 fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     location(file, path).map(comments::text).unwrap_or_default()
-}
-
-fn documentation(comment: &str, fallback: impl FnOnce() -> String) -> Vec<String> {
-    let lines = docs::link(docs::markdown(comment));
-    if lines.is_empty() {
-        vec![fallback()]
-    } else {
-        lines
-    }
 }

@@ -36,6 +36,11 @@ pub(crate) fn method(proto: &str) -> String {
     escape(&snake)
 }
 
+/// The Rust name of the constant that holds a method.
+pub(crate) fn constant(proto: &str) -> String {
+    proto.to_shouty_snake_case()
+}
+
 /// The Rust name of a message, an enum or a service. The same rule as prost-build's.
 pub(crate) fn type_name(proto: &str) -> String {
     escape(&proto.to_upper_camel_case())

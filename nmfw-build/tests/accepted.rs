@@ -328,7 +328,10 @@ fn a_copy_of_a_file_of_google_that_is_too_new_breaks_nothing() {
     let code = read(dir.path()).remove(Path::new("a.rs")).unwrap();
     assert_lines(
         &code,
-        &[".version(\"2.0.0\")", "::nmfw::prost_types::Timestamp"],
+        &[
+            ".with_version(\"2.0.0\")",
+            "::nmfw::codegen::v1::prost_types::Timestamp",
+        ],
     );
 }
 

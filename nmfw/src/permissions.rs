@@ -54,12 +54,12 @@ mod tests {
     use crate::{MethodSpec, call::method::tests::SPEC, nats::subject};
 
     static MIXED: ServiceSpec = ServiceSpec::new("mixed", "Mixed")
-        .name("mixed")
-        .subject("nmfw.mixed")
-        .methods(&[
+        .with_name("mixed")
+        .with_subject("nmfw.mixed")
+        .with_methods(&[
             MethodSpec::unary("Plain"),
-            MethodSpec::unary("Everywhere").no_queue_group(),
-            MethodSpec::streaming("Own").queue_group("slow"),
+            MethodSpec::unary("Everywhere").without_queue_group(),
+            MethodSpec::streaming("Own").with_queue_group("slow"),
         ]);
 
     fn service(spec: &'static ServiceSpec) -> Service {

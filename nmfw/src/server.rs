@@ -8,7 +8,6 @@ pub use crate::{
         handle::{Ending, Running, ServedService},
     },
     service::{
-        handler::{ServiceBuilder, StreamingFn, UnaryFn},
         health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
         limits::{DEFAULT_CONCURRENCY, DEFAULT_QUEUE_BYTES, Limits},
         service::Service,

@@ -87,5 +87,6 @@ fn signals() -> std::io::Result<BoxStream<'static, ()>> {
 
 mod sealed {
     pub trait Sealed {}
-    impl<T> Sealed for T {}
+    impl<F: Future<Output = ()> + Send + 'static> Sealed for F {}
+    impl Sealed for super::ShutdownSignal {}
 }

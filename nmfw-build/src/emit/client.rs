@@ -1,15 +1,13 @@
 //! The client, and its implementation of the service's trait.
 
-use std::fmt::Write;
-
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Item, Rpc, Target, deprecated, docs};
 use crate::model::MethodKind;
 
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
-    let runtime = &target.runtime;
+    let Target { runtime, allow, .. } = target;
     let Item {
         name,
         server,
@@ -24,35 +22,34 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         "Waits until an instance of the service answers.",
         "",
         "# Errors",
-        "None answered within the time-out.",
+        "None answered within the timeout.",
     ]);
     let deprecated = item.deprecated();
-    let allow = item.allow(item.method_name_lints());
     let local = target.server.then(|| {
         let local =
             docs(&["Makes a client that calls an implementation in this process, without NATS."]);
         quote! {
             #local
             pub fn local<#handler: #name>(handler: #handler) -> Self {
-                Self(#runtime::Channel::local(#server::new(handler)))
+                Self(#runtime::Client::local(#server::new(handler)))
             }
         }
     });
-    let methods = item
-        .methods
-        .iter()
-        .enumerate()
-        .map(|(index, rpc)| method(rpc, index, item, target));
+    let constants = item.constants(target);
+    let methods = item.methods.iter().map(|rpc| method(rpc, target));
+    let forwards = item.methods.iter().map(|rpc| forward(rpc, target));
     quote! {
         #about
         #deprecated
         #[derive(Clone, Debug)]
-        pub struct #client(#runtime::Channel);
+        #allow
+        pub struct #client(#runtime::Client);
         #allow
         impl #client {
+            #(#constants)*
             #new
             pub fn new(channel: impl ::core::convert::Into<#runtime::Channel>) -> Self {
-                Self(channel.into())
+                Self(#runtime::Client::new(channel))
             }
             #local
             #wait_ready
@@ -61,15 +58,21 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
             }
             #(#methods)*
         }
+        #allow
+        impl #name for #client {
+            #(#forwards)*
+        }
     }
 }
 
-fn method(rpc: &Rpc<'_>, index: usize, item: &Item<'_>, target: &Target) -> TokenStream {
+/// The method of the client itself, which gives a call.
+fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
     let docs = docs(&rpc.method.docs);
     let deprecated = deprecated(rpc.method.deprecated);
     let Rpc {
         name,
+        constant,
         kind,
         input,
         output,
@@ -80,10 +83,7 @@ fn method(rpc: &Rpc<'_>, index: usize, item: &Item<'_>, target: &Target) -> Toke
         streams_responses,
     } = rpc.method.kind;
     let (argument, argument_type) = if streams_requests {
-        (
-            quote!(requests),
-            quote!(impl #runtime::client::Requests<#input>),
-        )
+        (quote!(requests), quote!(impl #runtime::Requests<#input>))
     } else {
         (quote!(request), quote!(#input))
     };
@@ -92,51 +92,24 @@ fn method(rpc: &Rpc<'_>, index: usize, item: &Item<'_>, target: &Target) -> Toke
     } else {
         quote!(#output)
     };
-    let spec = &item.spec;
-    let index = Literal::usize_unsuffixed(index);
     quote! {
         #docs
         #deprecated
-        pub fn #name(&self, #argument: #argument_type) -> #runtime::client::Call<#answer> {
-            self.0.#kind(#spec.method(#index), #argument)
+        pub fn #name(&self, #argument: #argument_type) -> #runtime::Call<#answer> {
+            self.0.#kind(Self::#constant, #argument)
         }
     }
 }
 
-/// The call of the macro that implements the trait for the client.
-///
-/// It is written as text, since prettyplease does not lay out what is inside a macro.
-pub(super) fn forward(item: &Item<'_>, target: &Target) -> String {
-    let runtime = target.runtime_text();
-    let mut text = format!(
-        "{runtime}::codegen::v1::forward! {{\n    impl {} for {} {{",
-        item.name, item.client
-    );
-    if item.methods.is_empty() {
-        text.push_str("}\n}\n");
-        return text;
+/// The method of the trait, which makes the call of the client's own method: rustc looks for that one first.
+fn forward(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
+    let runtime = &target.runtime;
+    let name = &rpc.name;
+    let (argument, argument_type) = rpc.argument(target);
+    let response = rpc.response(target);
+    quote! {
+        async fn #name(&self, ctx: #runtime::Context, #argument: #argument_type) -> #runtime::Result<#response> {
+            self.#name(#argument).context(&ctx).await
+        }
     }
-    text.push('\n');
-    for Rpc {
-        method,
-        name,
-        text: (input, output),
-        ..
-    } in &item.methods
-    {
-        let input = forwarded(input, method.kind.streams_requests);
-        let output = forwarded(output, method.kind.streams_responses);
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "        {name}({input}) -> ({output});");
-    }
-    text.push_str("    }\n}\n");
-    text
-}
-
-/// A type as the macro reads it: with the word `stream` in front if there are many of it.
-fn forwarded(name: &str, streams: bool) -> String {
-    let word = if streams { "stream " } else { "" };
-    // What is nested in a message `Stream` is in the module `stream`. Raw, it is not taken for the word.
-    let raw = name.split("::").next() == Some("stream");
-    format!("{word}{}{name}", if raw { "r#" } else { "" })
 }

@@ -5,31 +5,25 @@
 //! without `use`, since the user's messages may be called `Option`, `Result` or `Send`.
 
 mod client;
-mod layout;
 mod server;
 mod service_trait;
 mod spec;
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
-use syn::{Ident, Type};
+use quote::{format_ident, quote};
+use syn::{Attribute, Ident, Type};
 
 use crate::error::Error;
 use crate::model::{Method, MethodKind, Service};
 
-/// What to write besides the trait and the facts.
+/// What is the same for all services of a build.
 pub(crate) struct Target {
-    /// The path of the runtime, such as `::nmfw`.
+    /// The path of the runtime's items for generated code, such as `::nmfw::codegen::v1`.
     pub(crate) runtime: syn::Path,
+    /// The attribute that keeps lints away from an item.
+    pub(crate) allow: Attribute,
     pub(crate) client: bool,
     pub(crate) server: bool,
-}
-
-impl Target {
-    /// The path of the runtime as text.
-    pub(crate) fn runtime_text(&self) -> String {
-        self.runtime.to_token_stream().to_string().replace(' ', "")
-    }
 }
 
 /// A service with the Rust types that prost-build gives to its messages.
@@ -47,12 +41,40 @@ pub(crate) struct Item<'a> {
 struct Rpc<'a> {
     method: &'a Method,
     name: Ident,
-    /// What the runtime calls methods of this kind, in the facts, in the server and in the channel alike.
+    /// The constant of the server and the client that holds the method.
+    constant: Ident,
+    /// What the runtime calls methods of this kind, in the facts, in the server and in the client alike.
     kind: Ident,
     input: Type,
     output: Type,
-    /// The types as prost-build wrote them.
-    text: (&'a str, &'a str),
+}
+
+impl Rpc<'_> {
+    /// The argument of the trait's method and its type.
+    fn argument(&self, target: &Target) -> (Ident, TokenStream) {
+        let Target { runtime, .. } = target;
+        let input = &self.input;
+        if self.method.kind.streams_requests {
+            (
+                format_ident!("requests"),
+                quote!(#runtime::Streaming<#input>),
+            )
+        } else {
+            (format_ident!("request"), quote!(#input))
+        }
+    }
+
+    /// What the trait's method gives if all goes well.
+    fn response(&self, target: &Target) -> TokenStream {
+        let Target { runtime, .. } = target;
+        let output = &self.output;
+        if self.method.kind.streams_responses {
+            // The stream borrows nothing of the implementation: it outlives the call that made it.
+            quote!(impl #runtime::Stream<Item = #runtime::Result<#output>> + ::core::marker::Send + 'static)
+        } else {
+            quote!(#output)
+        }
+    }
 }
 
 impl<'a> Item<'a> {
@@ -72,10 +94,10 @@ impl<'a> Item<'a> {
                 Ok(Rpc {
                     method,
                     name: ident(&method.rust_name)?,
+                    constant: ident(&method.constant)?,
                     kind: Ident::new(kind_name(method.kind), Span::call_site()),
                     input: rust_type(&prost.input_type)?,
                     output: rust_type(&prost.output_type)?,
-                    text: (&prost.input_type, &prost.output_type),
                 })
             })
             .collect::<Result<_, Error>>()?;
@@ -98,33 +120,15 @@ impl<'a> Item<'a> {
         deprecated(self.service.deprecated)
     }
 
-    /// Lints that an impl block may set off.
-    fn allow(&self, more: TokenStream) -> TokenStream {
-        // A program may use the client or the server only, and not each of their methods.
-        let mut lints = vec![quote!(dead_code)];
-        if self.service.deprecated || self.methods.iter().any(|rpc| rpc.method.deprecated) {
-            lints.push(quote!(deprecated));
-        }
-        lints.extend((!more.is_empty()).then_some(more));
-        quote!(#[allow(#(#lints),*)])
-    }
-
-    /// Lints about names and shapes of methods, which are the `.proto`'s here.
-    fn method_name_lints(&self) -> TokenStream {
-        let prefixes = ["as_", "from_", "into_", "is_", "to_"];
-        let conversion = |rpc: &Rpc<'_>| {
-            prefixes
-                .iter()
-                .any(|prefix| rpc.method.rust_name.starts_with(prefix))
-        };
-        let mut lints = Vec::new();
-        if self.methods.iter().any(conversion) {
-            lints.push(quote!(clippy::wrong_self_convention));
-        }
-        if self.methods.iter().any(|rpc| rpc.method.rust_name == "cmp") {
-            lints.push(quote!(clippy::should_implement_trait));
-        }
-        quote!(#(#lints),*)
+    /// The constants by which a program names the methods, for the server or for the client.
+    fn constants(&self, target: &Target) -> impl Iterator<Item = TokenStream> {
+        let Target { runtime, .. } = target;
+        let spec = &self.spec;
+        self.methods.iter().map(move |rpc| {
+            let constant = &rpc.constant;
+            let name = &rpc.method.proto_name;
+            quote!(pub const #constant: #runtime::Method = #spec.method_named(#name);)
+        })
     }
 }
 
@@ -147,11 +151,7 @@ pub(crate) fn service(item: &Item<'_>, target: &Target) -> Result<String, Error>
             item.service.full_name
         ))
     })?;
-    let mut text = layout::compact(&prettyplease::unparse(&file));
-    if target.client {
-        text.push_str(&client::forward(item, target));
-    }
-    Ok(text)
+    Ok(prettyplease::unparse(&file))
 }
 
 fn kind_name(kind: MethodKind) -> &'static str {

@@ -6,7 +6,7 @@ use quote::quote;
 use super::{Item, Rpc, Target, docs};
 
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
-    let runtime = &target.runtime;
+    let Target { runtime, allow, .. } = target;
     let Item {
         name,
         server,
@@ -18,26 +18,32 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let new = docs(&["Makes a service of an implementation, to be added to a server."]);
     let from_arc = docs(&["Makes a service of an implementation that is shared with other code."]);
     let deprecated = item.deprecated();
-    let allow = item.allow(quote!(clippy::new_ret_no_self));
-    let methods = item
-        .methods
-        .iter()
-        .map(|Rpc { name, kind, .. }| quote!(.#kind(#handler::#name)));
+    let constants = item.constants(target);
+    let handlers = item.methods.iter().map(
+        |Rpc {
+             name,
+             constant,
+             kind,
+             ..
+         }| quote!(.#kind(Self::#constant, #handler::#name)),
+    );
     quote! {
         #about
         #deprecated
         #[derive(Clone, Copy, Debug)]
+        #allow
         pub struct #server;
         #allow
         impl #server {
+            #(#constants)*
             #new
-            pub fn new<#handler: #name>(handler: #handler) -> #runtime::server::Service {
+            pub fn new<#handler: #name>(handler: #handler) -> #runtime::Service {
                 Self::from_arc(::std::sync::Arc::new(handler))
             }
             #from_arc
-            pub fn from_arc<#handler: #name>(handler: ::std::sync::Arc<#handler>) -> #runtime::server::Service {
-                #runtime::codegen::v1::ServiceBuilder::new(&#spec, handler)
-                    #(#methods)*
+            pub fn from_arc<#handler: #name>(handler: ::std::sync::Arc<#handler>) -> #runtime::Service {
+                #runtime::ServiceBuilder::new(&#spec, handler)
+                    #(#handlers)*
                     .build()
             }
         }

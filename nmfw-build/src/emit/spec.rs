@@ -8,7 +8,7 @@ use super::{Item, Rpc, Target, docs};
 use crate::options::{Common, QueueGroup};
 
 pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
-    let runtime = &target.runtime;
+    let Target { runtime, allow, .. } = target;
     let service = item.service;
     let docs = docs(&[format!(
         "Static facts of the service `{}`.",
@@ -20,18 +20,19 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     let description = service
         .description
         .iter()
-        .map(|text| quote!(.description(#text)));
+        .map(|text| quote!(.with_description(#text)));
     let options = common(&service.options);
     let methods = item.methods.iter().map(|rpc| method(rpc, target));
     quote! {
         #docs
-        pub static #spec: #runtime::codegen::v1::ServiceSpec = #runtime::codegen::v1::ServiceSpec::new(#package, #proto_name)
-            .name(#name)
-            .subject(#subject)
-            .version(#version)
+        #allow
+        pub static #spec: #runtime::ServiceSpec = #runtime::ServiceSpec::new(#package, #proto_name)
+            .with_name(#name)
+            .with_subject(#subject)
+            .with_version(#version)
             #(#description)*
             #options
-            .methods(&[#(#methods),*]);
+            .with_methods(&[#(#methods),*]);
     }
 }
 
@@ -46,28 +47,28 @@ fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     };
     let options = common(&method.options);
     let deprecated = method.deprecated.then(|| quote!(.deprecated()));
-    quote!(#runtime::codegen::v1::MethodSpec::#kind(#name) #idempotency #options #deprecated)
+    quote!(#runtime::MethodSpec::#kind(#name) #idempotency #options #deprecated)
 }
 
 fn common(options: &Common) -> TokenStream {
     let timeout = options.timeout_ms.map(|ms| {
         let ms = Literal::u64_unsuffixed(ms);
-        quote!(.timeout_ms(#ms))
+        quote!(.with_timeout_ms(#ms))
     });
     let queue_group = options.queue_group.as_ref().map(|group| match group {
-        QueueGroup::Named(name) => quote!(.queue_group(#name)),
-        QueueGroup::None => quote!(.no_queue_group()),
+        QueueGroup::Named(name) => quote!(.with_queue_group(#name)),
+        QueueGroup::None => quote!(.without_queue_group()),
     });
     let concurrency = options.concurrency.map(|limit| {
         let limit = Literal::u32_unsuffixed(limit);
-        quote!(.concurrency(#limit))
+        quote!(.with_concurrency(#limit))
     });
     let metadata = (!options.metadata.is_empty()).then(|| {
         let entries = options
             .metadata
             .iter()
             .map(|(key, value)| quote!((#key, #value)));
-        quote!(.metadata(&[#(#entries),*]))
+        quote!(.with_metadata(&[#(#entries),*]))
     });
     quote!(#timeout #queue_group #concurrency #metadata)
 }

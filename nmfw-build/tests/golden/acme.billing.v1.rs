@@ -5,351 +5,437 @@
 const _: () = {
     use super::super::common::Money as _; // Not there? Use `nmfw::include_protos!()`.
 };
-/// The message `acme.billing.v1.IssueRefund`.
-#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct IssueRefund {
-    /// The field `invoice`.
     #[prost(string, tag = "1")]
-    pub invoice: ::nmfw::prost::alloc::string::String,
+    pub invoice: ::nmfw::codegen::v1::prost::alloc::string::String,
 }
-impl ::nmfw::prost::Name for IssueRefund {
+impl ::nmfw::codegen::v1::prost::Name for IssueRefund {
     const NAME: &'static str = "IssueRefund";
     const PACKAGE: &'static str = "acme.billing.v1";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "acme.billing.v1.IssueRefund".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/acme.billing.v1.IssueRefund".into()
     }
 }
-/// The message `acme.billing.v1.Refund`.
-#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct Refund {
-    /// The field `amount`.
     #[prost(message, optional, tag = "1")]
     pub amount: ::core::option::Option<super::super::common::Money>,
 }
-impl ::nmfw::prost::Name for Refund {
+impl ::nmfw::codegen::v1::prost::Name for Refund {
     const NAME: &'static str = "Refund";
     const PACKAGE: &'static str = "acme.billing.v1";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "acme.billing.v1.Refund".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/acme.billing.v1.Refund".into()
     }
 }
-/// The message `acme.billing.v1.GetRequest`.
-#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct GetRequest {
-    /// The field `id`.
     #[prost(string, tag = "1")]
-    pub id: ::nmfw::prost::alloc::string::String,
+    pub id: ::nmfw::codegen::v1::prost::alloc::string::String,
 }
-impl ::nmfw::prost::Name for GetRequest {
+impl ::nmfw::codegen::v1::prost::Name for GetRequest {
     const NAME: &'static str = "GetRequest";
     const PACKAGE: &'static str = "acme.billing.v1";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "acme.billing.v1.GetRequest".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/acme.billing.v1.GetRequest".into()
     }
 }
-/// The message `acme.billing.v1.Invoice`.
-#[derive(Clone, PartialEq, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct Invoice {
-    /// The field `id`.
     #[prost(string, tag = "1")]
-    pub id: ::nmfw::prost::alloc::string::String,
-    /// The field `amount`.
+    pub id: ::nmfw::codegen::v1::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub amount: ::core::option::Option<super::super::common::Money>,
-    /// The field `due`.
     #[prost(message, optional, tag = "3")]
-    pub due: ::core::option::Option<::nmfw::prost_types::Timestamp>,
-    /// The field `parts`.
+    pub due: ::core::option::Option<::nmfw::codegen::v1::prost_types::Timestamp>,
     #[prost(map = "string, message", tag = "4")]
     pub parts: ::std::collections::HashMap<
-        ::nmfw::prost::alloc::string::String,
+        ::nmfw::codegen::v1::prost::alloc::string::String,
         super::super::common::Money,
     >,
-    /// The oneof `state`.
     #[prost(oneof = "invoice::State", tags = "5, 6")]
     pub state: ::core::option::Option<invoice::State>,
 }
 /// Nested message and enum types in `Invoice`.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub mod invoice {
-    /// The oneof `state`.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::prost::Oneof)]
-    #[prost(prost_path = "::nmfw::prost")]
-    #[allow(clippy::large_enum_variant)]
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Oneof)]
+    #[prost(prost_path = "::nmfw::codegen::v1::prost")]
     pub enum State {
-        /// The field `open`.
         #[prost(bool, tag = "5")]
         Open(bool),
-        /// The field `paid`.
         #[prost(message, tag = "6")]
-        Paid(::nmfw::prost_types::Timestamp),
+        Paid(::nmfw::codegen::v1::prost_types::Timestamp),
     }
 }
-impl ::nmfw::prost::Name for Invoice {
+impl ::nmfw::codegen::v1::prost::Name for Invoice {
     const NAME: &'static str = "Invoice";
     const PACKAGE: &'static str = "acme.billing.v1";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "acme.billing.v1.Invoice".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/acme.billing.v1.Invoice".into()
     }
 }
-/// The message `acme.billing.v1.ListResponse`.
-#[derive(Clone, PartialEq, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct ListResponse {
-    /// The field `invoices`.
     #[prost(message, repeated, tag = "1")]
-    pub invoices: ::nmfw::prost::alloc::vec::Vec<Invoice>,
+    pub invoices: ::nmfw::codegen::v1::prost::alloc::vec::Vec<Invoice>,
 }
-impl ::nmfw::prost::Name for ListResponse {
+impl ::nmfw::codegen::v1::prost::Name for ListResponse {
     const NAME: &'static str = "ListResponse";
     const PACKAGE: &'static str = "acme.billing.v1";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "acme.billing.v1.ListResponse".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/acme.billing.v1.ListResponse".into()
     }
 }
 /// Static facts of the service `acme.billing.v1.Refunds`.
-pub static REFUNDS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("acme.billing.v1", "Refunds")
-    .name("acme-billing-v1-refunds")
-    .subject("nmfw.acme.billing.v1.refunds")
-    .version("0.1.0")
-    .methods(&[::nmfw::codegen::v1::MethodSpec::unary("Issue")]);
-/// The service `acme.billing.v1.Refunds`.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub static REFUNDS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
+        "acme.billing.v1",
+        "Refunds",
+    )
+    .with_name("acme-billing-v1-refunds")
+    .with_subject("nmfw.acme.billing.v1.refunds")
+    .with_version("0.1.0")
+    .with_methods(&[::nmfw::codegen::v1::MethodSpec::unary("Issue")]);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Refunds: ::core::marker::Send + ::core::marker::Sync + 'static {
-    /// The method `acme.billing.v1.Refunds.Issue`.
     fn issue(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: IssueRefund,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Refund>> + ::core::marker::Send;
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Refund>,
+    > + ::core::marker::Send;
 }
 /// Serves an implementation of `Refunds`.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct RefundsServer;
-#[allow(dead_code, clippy::new_ret_no_self)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl RefundsServer {
+    pub const ISSUE: ::nmfw::codegen::v1::Method = REFUNDS_SPEC.method_named("Issue");
     /// Makes a service of an implementation, to be added to a server.
-    pub fn new<T: Refunds>(handler: T) -> ::nmfw::server::Service {
+    pub fn new<T: Refunds>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
     /// Makes a service of an implementation that is shared with other code.
-    pub fn from_arc<T: Refunds>(handler: ::std::sync::Arc<T>) -> ::nmfw::server::Service {
+    pub fn from_arc<T: Refunds>(
+        handler: ::std::sync::Arc<T>,
+    ) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&REFUNDS_SPEC, handler)
-            .unary(T::issue)
+            .unary(Self::ISSUE, T::issue)
             .build()
     }
 }
 /// Calls a service `Refunds`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RefundsClient(::nmfw::Channel);
-#[allow(dead_code)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub struct RefundsClient(::nmfw::codegen::v1::Client);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl RefundsClient {
+    pub const ISSUE: ::nmfw::codegen::v1::Method = REFUNDS_SPEC.method_named("Issue");
     /// Makes a client that calls over a channel, such as a NATS connection.
-    pub fn new(channel: impl ::core::convert::Into<::nmfw::Channel>) -> Self {
-        Self(channel.into())
+    pub fn new(
+        channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
+    ) -> Self {
+        Self(::nmfw::codegen::v1::Client::new(channel))
     }
     /// Makes a client that calls an implementation in this process, without NATS.
     pub fn local<T: Refunds>(handler: T) -> Self {
-        Self(::nmfw::Channel::local(RefundsServer::new(handler)))
+        Self(::nmfw::codegen::v1::Client::local(RefundsServer::new(handler)))
     }
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the time-out.
-    pub async fn wait_ready(&self, timeout: ::core::time::Duration) -> ::nmfw::Result<()> {
+    /// None answered within the timeout.
+    pub async fn wait_ready(
+        &self,
+        timeout: ::core::time::Duration,
+    ) -> ::nmfw::codegen::v1::Result<()> {
         self.0.wait_ready(&REFUNDS_SPEC, timeout).await
     }
-    /// The method `acme.billing.v1.Refunds.Issue`.
-    pub fn issue(&self, request: IssueRefund) -> ::nmfw::client::Call<Refund> {
-        self.0.unary(REFUNDS_SPEC.method(0), request)
+    pub fn issue(&self, request: IssueRefund) -> ::nmfw::codegen::v1::Call<Refund> {
+        self.0.unary(Self::ISSUE, request)
     }
 }
-::nmfw::codegen::v1::forward! {
-    impl Refunds for RefundsClient {
-        issue(IssueRefund) -> (Refund);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+impl Refunds for RefundsClient {
+    async fn issue(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: IssueRefund,
+    ) -> ::nmfw::codegen::v1::Result<Refund> {
+        self.issue(request).context(&ctx).await
     }
 }
 /// Static facts of the service `acme.billing.v1.Invoices`.
-pub static INVOICES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("acme.billing.v1", "Invoices")
-    .name("acme-billing-v1-invoices")
-    .subject("nmfw.acme.billing.v1.invoices")
-    .version("0.1.0")
-    .description("Keeps invoices.")
-    .methods(&[
-        ::nmfw::codegen::v1::MethodSpec::unary("Get"),
-        ::nmfw::codegen::v1::MethodSpec::unary("List"),
-        ::nmfw::codegen::v1::MethodSpec::unary("Total"),
-    ]);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub static INVOICES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
+        "acme.billing.v1",
+        "Invoices",
+    )
+    .with_name("acme-billing-v1-invoices")
+    .with_subject("nmfw.acme.billing.v1.invoices")
+    .with_version("0.1.0")
+    .with_description("Keeps invoices.")
+    .with_methods(
+        &[
+            ::nmfw::codegen::v1::MethodSpec::unary("Get"),
+            ::nmfw::codegen::v1::MethodSpec::unary("List"),
+            ::nmfw::codegen::v1::MethodSpec::unary("Total"),
+        ],
+    );
 /// Keeps invoices.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Invoices: ::core::marker::Send + ::core::marker::Sync + 'static {
-    /// The method `acme.billing.v1.Invoices.Get`.
     fn get(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: GetRequest,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Invoice>> + ::core::marker::Send;
-    /// The method `acme.billing.v1.Invoices.List`.
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Invoice>,
+    > + ::core::marker::Send;
     fn list(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: super::super::common::page::Request,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<ListResponse>> + ::core::marker::Send;
-    /// The method `acme.billing.v1.Invoices.Total`.
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<ListResponse>,
+    > + ::core::marker::Send;
     fn total(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: (),
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<super::super::common::Money>> + ::core::marker::Send;
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<super::super::common::Money>,
+    > + ::core::marker::Send;
 }
 /// Serves an implementation of `Invoices`.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct InvoicesServer;
-#[allow(dead_code, clippy::new_ret_no_self)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl InvoicesServer {
+    pub const GET: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("Get");
+    pub const LIST: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("List");
+    pub const TOTAL: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("Total");
     /// Makes a service of an implementation, to be added to a server.
-    pub fn new<T: Invoices>(handler: T) -> ::nmfw::server::Service {
+    pub fn new<T: Invoices>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
     /// Makes a service of an implementation that is shared with other code.
-    pub fn from_arc<T: Invoices>(handler: ::std::sync::Arc<T>) -> ::nmfw::server::Service {
+    pub fn from_arc<T: Invoices>(
+        handler: ::std::sync::Arc<T>,
+    ) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&INVOICES_SPEC, handler)
-            .unary(T::get)
-            .unary(T::list)
-            .unary(T::total)
+            .unary(Self::GET, T::get)
+            .unary(Self::LIST, T::list)
+            .unary(Self::TOTAL, T::total)
             .build()
     }
 }
 /// Calls a service `Invoices`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct InvoicesClient(::nmfw::Channel);
-#[allow(dead_code)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub struct InvoicesClient(::nmfw::codegen::v1::Client);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl InvoicesClient {
+    pub const GET: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("Get");
+    pub const LIST: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("List");
+    pub const TOTAL: ::nmfw::codegen::v1::Method = INVOICES_SPEC.method_named("Total");
     /// Makes a client that calls over a channel, such as a NATS connection.
-    pub fn new(channel: impl ::core::convert::Into<::nmfw::Channel>) -> Self {
-        Self(channel.into())
+    pub fn new(
+        channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
+    ) -> Self {
+        Self(::nmfw::codegen::v1::Client::new(channel))
     }
     /// Makes a client that calls an implementation in this process, without NATS.
     pub fn local<T: Invoices>(handler: T) -> Self {
-        Self(::nmfw::Channel::local(InvoicesServer::new(handler)))
+        Self(::nmfw::codegen::v1::Client::local(InvoicesServer::new(handler)))
     }
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the time-out.
-    pub async fn wait_ready(&self, timeout: ::core::time::Duration) -> ::nmfw::Result<()> {
+    /// None answered within the timeout.
+    pub async fn wait_ready(
+        &self,
+        timeout: ::core::time::Duration,
+    ) -> ::nmfw::codegen::v1::Result<()> {
         self.0.wait_ready(&INVOICES_SPEC, timeout).await
     }
-    /// The method `acme.billing.v1.Invoices.Get`.
-    pub fn get(&self, request: GetRequest) -> ::nmfw::client::Call<Invoice> {
-        self.0.unary(INVOICES_SPEC.method(0), request)
+    pub fn get(&self, request: GetRequest) -> ::nmfw::codegen::v1::Call<Invoice> {
+        self.0.unary(Self::GET, request)
     }
-    /// The method `acme.billing.v1.Invoices.List`.
-    pub fn list(&self, request: super::super::common::page::Request) -> ::nmfw::client::Call<ListResponse> {
-        self.0.unary(INVOICES_SPEC.method(1), request)
+    pub fn list(
+        &self,
+        request: super::super::common::page::Request,
+    ) -> ::nmfw::codegen::v1::Call<ListResponse> {
+        self.0.unary(Self::LIST, request)
     }
-    /// The method `acme.billing.v1.Invoices.Total`.
-    pub fn total(&self, request: ()) -> ::nmfw::client::Call<super::super::common::Money> {
-        self.0.unary(INVOICES_SPEC.method(2), request)
+    pub fn total(
+        &self,
+        request: (),
+    ) -> ::nmfw::codegen::v1::Call<super::super::common::Money> {
+        self.0.unary(Self::TOTAL, request)
     }
 }
-::nmfw::codegen::v1::forward! {
-    impl Invoices for InvoicesClient {
-        get(GetRequest) -> (Invoice);
-        list(super::super::common::page::Request) -> (ListResponse);
-        total(()) -> (super::super::common::Money);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+impl Invoices for InvoicesClient {
+    async fn get(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: GetRequest,
+    ) -> ::nmfw::codegen::v1::Result<Invoice> {
+        self.get(request).context(&ctx).await
+    }
+    async fn list(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: super::super::common::page::Request,
+    ) -> ::nmfw::codegen::v1::Result<ListResponse> {
+        self.list(request).context(&ctx).await
+    }
+    async fn total(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: (),
+    ) -> ::nmfw::codegen::v1::Result<super::super::common::Money> {
+        self.total(request).context(&ctx).await
     }
 }
 /// Static facts of the service `acme.billing.v1.Archive`.
-pub static ARCHIVE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("acme.billing.v1", "Archive")
-    .name("acme-billing-v1-archive")
-    .subject("nmfw.acme.billing.v1.archive")
-    .version("0.1.0")
-    .description("Its methods are called like those of another service.")
-    .methods(&[
-        ::nmfw::codegen::v1::MethodSpec::unary("Get"),
-        ::nmfw::codegen::v1::MethodSpec::unary("Refunded"),
-    ]);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub static ARCHIVE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
+        "acme.billing.v1",
+        "Archive",
+    )
+    .with_name("acme-billing-v1-archive")
+    .with_subject("nmfw.acme.billing.v1.archive")
+    .with_version("0.1.0")
+    .with_description("Its methods are called like those of another service.")
+    .with_methods(
+        &[
+            ::nmfw::codegen::v1::MethodSpec::unary("Get"),
+            ::nmfw::codegen::v1::MethodSpec::unary("Refunded"),
+        ],
+    );
 /// Its methods are called like those of another service.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Archive: ::core::marker::Send + ::core::marker::Sync + 'static {
-    /// The method `acme.billing.v1.Archive.Get`.
     fn get(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: GetRequest,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Invoice>> + ::core::marker::Send;
-    /// The method `acme.billing.v1.Archive.Refunded`.
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Invoice>,
+    > + ::core::marker::Send;
     fn refunded(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: Invoice,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Refund>> + ::core::marker::Send;
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Refund>,
+    > + ::core::marker::Send;
 }
 /// Serves an implementation of `Archive`.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct ArchiveServer;
-#[allow(dead_code, clippy::new_ret_no_self)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl ArchiveServer {
+    pub const GET: ::nmfw::codegen::v1::Method = ARCHIVE_SPEC.method_named("Get");
+    pub const REFUNDED: ::nmfw::codegen::v1::Method = ARCHIVE_SPEC
+        .method_named("Refunded");
     /// Makes a service of an implementation, to be added to a server.
-    pub fn new<T: Archive>(handler: T) -> ::nmfw::server::Service {
+    pub fn new<T: Archive>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
     /// Makes a service of an implementation that is shared with other code.
-    pub fn from_arc<T: Archive>(handler: ::std::sync::Arc<T>) -> ::nmfw::server::Service {
+    pub fn from_arc<T: Archive>(
+        handler: ::std::sync::Arc<T>,
+    ) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&ARCHIVE_SPEC, handler)
-            .unary(T::get)
-            .unary(T::refunded)
+            .unary(Self::GET, T::get)
+            .unary(Self::REFUNDED, T::refunded)
             .build()
     }
 }
 /// Calls a service `Archive`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ArchiveClient(::nmfw::Channel);
-#[allow(dead_code)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub struct ArchiveClient(::nmfw::codegen::v1::Client);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl ArchiveClient {
+    pub const GET: ::nmfw::codegen::v1::Method = ARCHIVE_SPEC.method_named("Get");
+    pub const REFUNDED: ::nmfw::codegen::v1::Method = ARCHIVE_SPEC
+        .method_named("Refunded");
     /// Makes a client that calls over a channel, such as a NATS connection.
-    pub fn new(channel: impl ::core::convert::Into<::nmfw::Channel>) -> Self {
-        Self(channel.into())
+    pub fn new(
+        channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
+    ) -> Self {
+        Self(::nmfw::codegen::v1::Client::new(channel))
     }
     /// Makes a client that calls an implementation in this process, without NATS.
     pub fn local<T: Archive>(handler: T) -> Self {
-        Self(::nmfw::Channel::local(ArchiveServer::new(handler)))
+        Self(::nmfw::codegen::v1::Client::local(ArchiveServer::new(handler)))
     }
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the time-out.
-    pub async fn wait_ready(&self, timeout: ::core::time::Duration) -> ::nmfw::Result<()> {
+    /// None answered within the timeout.
+    pub async fn wait_ready(
+        &self,
+        timeout: ::core::time::Duration,
+    ) -> ::nmfw::codegen::v1::Result<()> {
         self.0.wait_ready(&ARCHIVE_SPEC, timeout).await
     }
-    /// The method `acme.billing.v1.Archive.Get`.
-    pub fn get(&self, request: GetRequest) -> ::nmfw::client::Call<Invoice> {
-        self.0.unary(ARCHIVE_SPEC.method(0), request)
+    pub fn get(&self, request: GetRequest) -> ::nmfw::codegen::v1::Call<Invoice> {
+        self.0.unary(Self::GET, request)
     }
-    /// The method `acme.billing.v1.Archive.Refunded`.
-    pub fn refunded(&self, request: Invoice) -> ::nmfw::client::Call<Refund> {
-        self.0.unary(ARCHIVE_SPEC.method(1), request)
+    pub fn refunded(&self, request: Invoice) -> ::nmfw::codegen::v1::Call<Refund> {
+        self.0.unary(Self::REFUNDED, request)
     }
 }
-::nmfw::codegen::v1::forward! {
-    impl Archive for ArchiveClient {
-        get(GetRequest) -> (Invoice);
-        refunded(Invoice) -> (Refund);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+impl Archive for ArchiveClient {
+    async fn get(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: GetRequest,
+    ) -> ::nmfw::codegen::v1::Result<Invoice> {
+        self.get(request).context(&ctx).await
+    }
+    async fn refunded(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: Invoice,
+    ) -> ::nmfw::codegen::v1::Result<Refund> {
+        self.refunded(request).context(&ctx).await
     }
 }

@@ -10,31 +10,34 @@
 ///   goes on
 ///   > quote
 ///   > goes on
-#[derive(Clone, PartialEq, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct Words {
     /// ```text
     /// let x = ;
     /// ```
     #[prost(string, tag = "1")]
-    pub text: ::nmfw::prost::alloc::string::String,
+    pub text: ::nmfw::codegen::v1::prost::alloc::string::String,
     /// no space
     #[prost(string, tag = "2")]
-    pub tight: ::nmfw::prost::alloc::string::String,
+    pub tight: ::nmfw::codegen::v1::prost::alloc::string::String,
     /// A Map\<K, V>, \[brackets\] and <https://example.com.>
     ///
     /// and behind
     #[prost(map = "string, int32", tag = "3")]
-    pub counts: ::std::collections::HashMap<::nmfw::prost::alloc::string::String, i32>,
-    /// The oneof `mood`.
+    pub counts: ::std::collections::HashMap<
+        ::nmfw::codegen::v1::prost::alloc::string::String,
+        i32,
+    >,
     #[prost(oneof = "words::Mood", tags = "4")]
     pub mood: ::core::option::Option<words::Mood>,
 }
 /// Nested message and enum types in `Words`.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub mod words {
-    /// The oneof `mood`.
-    #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Oneof)]
-    #[prost(prost_path = "::nmfw::prost")]
+    #[derive(Clone, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Oneof)]
+    #[prost(prost_path = "::nmfw::codegen::v1::prost")]
     pub enum Mood {
         /// ```text
         /// indented from the start
@@ -42,16 +45,16 @@ pub mod words {
         ///
         /// then not
         #[prost(string, tag = "4")]
-        Happy(::nmfw::prost::alloc::string::String),
+        Happy(::nmfw::codegen::v1::prost::alloc::string::String),
     }
 }
-impl ::nmfw::prost::Name for Words {
+impl ::nmfw::codegen::v1::prost::Name for Words {
     const NAME: &'static str = "Words";
     const PACKAGE: &'static str = "comments";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "comments.Words".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/comments.Words".into()
     }
 }
@@ -65,17 +68,18 @@ impl ::nmfw::prost::Name for Words {
     Hash,
     PartialOrd,
     Ord,
-    ::nmfw::prost::Enumeration
+    ::nmfw::codegen::v1::prost::Enumeration
 )]
-#[prost(prost_path = "::nmfw::prost")]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[repr(i32)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub enum Level {
     /// 1) one
     ///    two
     Low = 0,
-    /// The value `LEVEL_HIGH`.
     High = 1,
 }
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl Level {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -97,17 +101,23 @@ impl Level {
     }
 }
 /// Static facts of the service `comments.Talk`.
-pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new("comments", "Talk")
-    .name("comments-talk")
-    .subject("nmfw.comments.talk")
-    .version("0.1.0")
-    .description(
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
+        "comments",
+        "Talk",
+    )
+    .with_name("comments-talk")
+    .with_subject("nmfw.comments.talk")
+    .with_version("0.1.0")
+    .with_description(
         "Comments that rustdoc or clippy would trip over. See https://example.com/a_b and <https://example.com>, or [an array].",
     )
-    .methods(&[
-        ::nmfw::codegen::v1::MethodSpec::unary("Say"),
-        ::nmfw::codegen::v1::MethodSpec::unary("Tabs"),
-    ]);
+    .with_methods(
+        &[
+            ::nmfw::codegen::v1::MethodSpec::unary("Say"),
+            ::nmfw::codegen::v1::MethodSpec::unary("Tabs"),
+        ],
+    );
 /// Comments that rustdoc or clippy would trip over. See <https://example.com/a_b> and
 /// <https://example.com>, or \[an array\].
 ///
@@ -128,6 +138,7 @@ pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Se
 /// 1. first
 ///
 /// Ends with a Map\<String, Vec\<T>>.
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Talk: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// In a block.
     ///
@@ -138,9 +149,11 @@ pub trait Talk: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// trailing
     fn say(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: Words,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Words>> + ::core::marker::Send;
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Words>,
+    > + ::core::marker::Send;
     /// tabs    everywhere
     ///
     /// ```text
@@ -148,45 +161,60 @@ pub trait Talk: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// ```
     fn tabs(
         &self,
-        ctx: ::nmfw::Context,
+        ctx: ::nmfw::codegen::v1::Context,
         request: Words,
-    ) -> impl ::core::future::Future<Output = ::nmfw::Result<Words>> + ::core::marker::Send;
+    ) -> impl ::core::future::Future<
+        Output = ::nmfw::codegen::v1::Result<Words>,
+    > + ::core::marker::Send;
 }
 /// Serves an implementation of `Talk`.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct TalkServer;
-#[allow(dead_code, clippy::new_ret_no_self)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl TalkServer {
+    pub const SAY: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Say");
+    pub const TABS: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Tabs");
     /// Makes a service of an implementation, to be added to a server.
-    pub fn new<T: Talk>(handler: T) -> ::nmfw::server::Service {
+    pub fn new<T: Talk>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
     /// Makes a service of an implementation that is shared with other code.
-    pub fn from_arc<T: Talk>(handler: ::std::sync::Arc<T>) -> ::nmfw::server::Service {
+    pub fn from_arc<T: Talk>(
+        handler: ::std::sync::Arc<T>,
+    ) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&TALK_SPEC, handler)
-            .unary(T::say)
-            .unary(T::tabs)
+            .unary(Self::SAY, T::say)
+            .unary(Self::TABS, T::tabs)
             .build()
     }
 }
 /// Calls a service `Talk`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TalkClient(::nmfw::Channel);
-#[allow(dead_code)]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+pub struct TalkClient(::nmfw::codegen::v1::Client);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl TalkClient {
+    pub const SAY: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Say");
+    pub const TABS: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Tabs");
     /// Makes a client that calls over a channel, such as a NATS connection.
-    pub fn new(channel: impl ::core::convert::Into<::nmfw::Channel>) -> Self {
-        Self(channel.into())
+    pub fn new(
+        channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
+    ) -> Self {
+        Self(::nmfw::codegen::v1::Client::new(channel))
     }
     /// Makes a client that calls an implementation in this process, without NATS.
     pub fn local<T: Talk>(handler: T) -> Self {
-        Self(::nmfw::Channel::local(TalkServer::new(handler)))
+        Self(::nmfw::codegen::v1::Client::local(TalkServer::new(handler)))
     }
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the time-out.
-    pub async fn wait_ready(&self, timeout: ::core::time::Duration) -> ::nmfw::Result<()> {
+    /// None answered within the timeout.
+    pub async fn wait_ready(
+        &self,
+        timeout: ::core::time::Duration,
+    ) -> ::nmfw::codegen::v1::Result<()> {
         self.0.wait_ready(&TALK_SPEC, timeout).await
     }
     /// In a block.
@@ -196,21 +224,32 @@ impl TalkClient {
     /// ```
     ///
     /// trailing
-    pub fn say(&self, request: Words) -> ::nmfw::client::Call<Words> {
-        self.0.unary(TALK_SPEC.method(0), request)
+    pub fn say(&self, request: Words) -> ::nmfw::codegen::v1::Call<Words> {
+        self.0.unary(Self::SAY, request)
     }
     /// tabs    everywhere
     ///
     /// ```text
     /// more_of(them)
     /// ```
-    pub fn tabs(&self, request: Words) -> ::nmfw::client::Call<Words> {
-        self.0.unary(TALK_SPEC.method(1), request)
+    pub fn tabs(&self, request: Words) -> ::nmfw::codegen::v1::Call<Words> {
+        self.0.unary(Self::TABS, request)
     }
 }
-::nmfw::codegen::v1::forward! {
-    impl Talk for TalkClient {
-        say(Words) -> (Words);
-        tabs(Words) -> (Words);
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
+impl Talk for TalkClient {
+    async fn say(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: Words,
+    ) -> ::nmfw::codegen::v1::Result<Words> {
+        self.say(request).context(&ctx).await
+    }
+    async fn tabs(
+        &self,
+        ctx: ::nmfw::codegen::v1::Context,
+        request: Words,
+    ) -> ::nmfw::codegen::v1::Result<Words> {
+        self.tabs(request).context(&ctx).await
     }
 }

@@ -5,21 +5,20 @@
 const _: () = {
     use super::Place as _; // Not there? Use `nmfw::include_protos!()`.
 };
-/// The message `mesh.zone.zone.Shard`.
-#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::prost::Message)]
-#[prost(prost_path = "::nmfw::prost")]
+#[derive(Clone, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
+#[prost(prost_path = "::nmfw::codegen::v1::prost")]
+#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct Shard {
-    /// The field `place`.
     #[prost(message, optional, tag = "1")]
     pub place: ::core::option::Option<super::Place>,
 }
-impl ::nmfw::prost::Name for Shard {
+impl ::nmfw::codegen::v1::prost::Name for Shard {
     const NAME: &'static str = "Shard";
     const PACKAGE: &'static str = "mesh.zone.zone";
-    fn full_name() -> ::nmfw::prost::alloc::string::String {
+    fn full_name() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "mesh.zone.zone.Shard".into()
     }
-    fn type_url() -> ::nmfw::prost::alloc::string::String {
+    fn type_url() -> ::nmfw::codegen::v1::prost::alloc::string::String {
         "type.googleapis.com/mesh.zone.zone.Shard".into()
     }
 }

@@ -98,21 +98,21 @@ impl ServiceSpec {
 
     /// Sets the name in discovery.
     #[must_use]
-    pub const fn name(mut self, name: &'static str) -> Self {
+    pub const fn with_name(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
 
     /// Sets the subject that the methods' names are appended to.
     #[must_use]
-    pub const fn subject(mut self, subject: &'static str) -> Self {
+    pub const fn with_subject(mut self, subject: &'static str) -> Self {
         self.subject = subject;
         self
     }
 
     /// Sets the version, a SemVer.
     #[must_use]
-    pub const fn version(mut self, version: &'static str) -> Self {
+    pub const fn with_version(mut self, version: &'static str) -> Self {
         self.version = version;
         self.client_version = headers::client_version(version);
         self
@@ -120,57 +120,60 @@ impl ServiceSpec {
 
     /// Sets the description in discovery.
     #[must_use]
-    pub const fn description(mut self, description: &'static str) -> Self {
+    pub const fn with_description(mut self, description: &'static str) -> Self {
         self.description = description;
         self
     }
 
     /// Sets the metadata in discovery.
     #[must_use]
-    pub const fn metadata(mut self, metadata: &'static [(&'static str, &'static str)]) -> Self {
+    pub const fn with_metadata(
+        mut self,
+        metadata: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.metadata = metadata;
         self
     }
 
-    /// Sets the time-out of its methods.
+    /// Sets the timeout of its methods.
     #[must_use]
-    pub const fn timeout_ms(mut self, millis: u64) -> Self {
+    pub const fn with_timeout_ms(mut self, millis: u64) -> Self {
         self.options.timeout = Some(Duration::from_millis(millis));
         self
     }
 
     /// Sets the queue group of its methods.
     #[must_use]
-    pub const fn queue_group(mut self, group: &'static str) -> Self {
+    pub const fn with_queue_group(mut self, group: &'static str) -> Self {
         self.options.queue_group = Some(QueueGroup::Named(group));
         self
     }
 
     /// Lets every instance get every request.
     #[must_use]
-    pub const fn no_queue_group(mut self) -> Self {
+    pub const fn without_queue_group(mut self) -> Self {
         self.options.queue_group = Some(QueueGroup::None);
         self
     }
 
     /// Sets the concurrency limit of each of its methods.
     #[must_use]
-    pub const fn concurrency(mut self, limit: u32) -> Self {
+    pub const fn with_concurrency(mut self, limit: u32) -> Self {
         self.options.concurrency = Some(limit);
         self
     }
 
     /// Sets the methods.
     #[must_use]
-    pub const fn methods(mut self, methods: &'static [MethodSpec]) -> Self {
+    pub const fn with_methods(mut self, methods: &'static [MethodSpec]) -> Self {
         self.methods = methods;
         self
     }
 
-    /// The method at an index of [`methods`](Self::methods).
+    /// Returns the method at an index of [`methods`](Self::methods).
     ///
     /// # Panics
-    /// If there is none; generated code counts right.
+    /// If `index` is out of bounds.
     #[must_use]
     pub const fn method(&'static self, index: usize) -> Method {
         assert!(index < self.methods.len(), "no method of that index");
@@ -180,36 +183,44 @@ impl ServiceSpec {
         }
     }
 
-    /// The method of a name, as in the `.proto`: where a [layer](crate::middleware) is to name a method
-    /// that is sure to be there. In a `const` a wrong name does not compile.
+    /// Returns the method of a name, as in the `.proto`. Generated code makes the constants of methods
+    /// with it, such as `CalcServer::ADD`: in a `const` a wrong name does not compile.
     ///
     /// ```
-    /// use nmfw::{Method, client::RateLimitLayer};
+    /// use nmfw::Method;
     /// # use nmfw::{MethodSpec, ServiceSpec};
     /// # pub static CALC_SPEC: ServiceSpec =
-    /// #     ServiceSpec::new("calc", "Calc").methods(&[MethodSpec::unary("Add")]);
-    /// // `CALC_SPEC` is generated from `service Calc`.
+    /// #     ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
     /// const ADD: Method = CALC_SPEC.method_named("Add");
     ///
-    /// let layer = RateLimitLayer::new(100, std::time::Duration::from_secs(1)).methods([ADD]);
+    /// assert_eq!(ADD.full_name(), "calc.Calc.Add");
     /// ```
     ///
     /// # Panics
-    /// If the service has no method of that name.
+    /// If the service has no method of that name. [`find_method`](Self::find_method) does not panic.
     #[must_use]
     pub const fn method_named(&'static self, name: &str) -> Method {
+        match self.find_method(name) {
+            Some(method) => method,
+            None => panic!("the service has no method of that name"),
+        }
+    }
+
+    /// Returns the method of a name, as in the `.proto`, for names that are known only at run time.
+    #[must_use]
+    pub const fn find_method(&'static self, name: &str) -> Option<Method> {
         let mut index = 0;
         while index < self.methods.len() {
             if equal(self.methods[index].name, name) {
-                return self.method(index);
+                return Some(self.method(index));
             }
             index += 1;
         }
-        panic!("the service has no method of that name");
+        None
     }
 
-    /// Every method, in the order of the `.proto`.
-    pub(crate) fn all_methods(&'static self) -> impl ExactSizeIterator<Item = Method> {
+    /// Returns every method, in the order of the `.proto`.
+    pub fn methods(&'static self) -> impl ExactSizeIterator<Item = Method> {
         (0..self.methods.len()).map(move |index| Method {
             service: self,
             index,
@@ -228,7 +239,9 @@ impl ServiceSpec {
         self.subject
     }
 
-    pub(crate) const fn semver(&self) -> &'static str {
+    /// The version, a SemVer.
+    #[must_use]
+    pub const fn version(&self) -> &'static str {
         self.version
     }
 
@@ -237,11 +250,15 @@ impl ServiceSpec {
         self.client_version
     }
 
-    pub(crate) const fn about(&self) -> &'static str {
+    /// The description in discovery; empty if there is none.
+    #[must_use]
+    pub const fn description(&self) -> &'static str {
         self.description
     }
 
-    pub(crate) const fn facts(&self) -> &'static [(&'static str, &'static str)] {
+    /// The metadata in discovery.
+    #[must_use]
+    pub const fn metadata(&self) -> &'static [(&'static str, &'static str)] {
         self.metadata
     }
 
@@ -323,58 +340,61 @@ impl MethodSpec {
         }
     }
 
-    /// Marks it as idempotent.
+    /// Marks the method as idempotent.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.idempotency = Idempotency::Idempotent;
         self
     }
 
-    /// Marks it as only reading.
+    /// Marks the method as only reading.
     #[must_use]
     pub const fn no_side_effects(mut self) -> Self {
         self.idempotency = Idempotency::NoSideEffects;
         self
     }
 
-    /// Marks it as deprecated.
+    /// Marks the method as deprecated.
     #[must_use]
     pub const fn deprecated(mut self) -> Self {
         self.deprecated = true;
         self
     }
 
-    /// Sets its time-out.
+    /// Sets its timeout.
     #[must_use]
-    pub const fn timeout_ms(mut self, millis: u64) -> Self {
+    pub const fn with_timeout_ms(mut self, millis: u64) -> Self {
         self.options.timeout = Some(Duration::from_millis(millis));
         self
     }
 
     /// Sets its queue group.
     #[must_use]
-    pub const fn queue_group(mut self, group: &'static str) -> Self {
+    pub const fn with_queue_group(mut self, group: &'static str) -> Self {
         self.options.queue_group = Some(QueueGroup::Named(group));
         self
     }
 
     /// Lets every instance get every request.
     #[must_use]
-    pub const fn no_queue_group(mut self) -> Self {
+    pub const fn without_queue_group(mut self) -> Self {
         self.options.queue_group = Some(QueueGroup::None);
         self
     }
 
     /// Sets its concurrency limit.
     #[must_use]
-    pub const fn concurrency(mut self, limit: u32) -> Self {
+    pub const fn with_concurrency(mut self, limit: u32) -> Self {
         self.options.concurrency = Some(limit);
         self
     }
 
     /// Sets its metadata in discovery.
     #[must_use]
-    pub const fn metadata(mut self, metadata: &'static [(&'static str, &'static str)]) -> Self {
+    pub const fn with_metadata(
+        mut self,
+        metadata: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.metadata = metadata;
         self
     }
@@ -473,7 +493,9 @@ impl Method {
         (std::ptr::from_ref(self.service).addr(), self.index)
     }
 
-    pub(crate) const fn facts(self) -> &'static [(&'static str, &'static str)] {
+    /// The metadata in discovery.
+    #[must_use]
+    pub const fn metadata(self) -> &'static [(&'static str, &'static str)] {
         self.spec().metadata
     }
 
@@ -514,13 +536,15 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
-        .name("calc")
-        .subject("nmfw.calc")
-        .version("0.0.2")
-        .timeout_ms(2000)
-        .methods(&[
+        .with_name("calc")
+        .with_subject("nmfw.calc")
+        .with_version("0.0.2")
+        .with_timeout_ms(2000)
+        .with_methods(&[
             MethodSpec::unary("Average"),
-            MethodSpec::unary("Add").timeout_ms(200).concurrency(3),
+            MethodSpec::unary("Add")
+                .with_timeout_ms(200)
+                .with_concurrency(3),
         ]);
 
     #[test]
@@ -536,14 +560,17 @@ pub(crate) mod tests {
         const ADD: Method = SPEC.method_named("Add");
         assert_eq!(ADD.id(), SPEC.method(1).id());
         std::panic::catch_unwind(|| SPEC.method_named("Ad")).unwrap_err();
+        assert!(SPEC.find_method("Ad").is_none());
+        let names: Vec<_> = SPEC.methods().map(Method::name).collect();
+        assert_eq!(names, ["Average", "Add"]);
     }
 
     #[test]
     fn a_method_that_was_generated_twice_is_one() {
         static AGAIN: ServiceSpec = ServiceSpec::new("calc", "Calc")
-            .methods(&[MethodSpec::unary("Add"), MethodSpec::unary("Average")]);
+            .with_methods(&[MethodSpec::unary("Add"), MethodSpec::unary("Average")]);
         static OTHER: ServiceSpec =
-            ServiceSpec::new("calc", "Other").methods(&[MethodSpec::unary("Average")]);
+            ServiceSpec::new("calc", "Other").with_methods(&[MethodSpec::unary("Average")]);
         let average = SPEC.method(0);
         assert!(average.is_the_same_as(AGAIN.method(1)));
         assert!(!average.is_the_same_as(AGAIN.method(0)));

@@ -26,7 +26,7 @@ impl<T: Clone> PerMethod<T> {
         let service = method.service();
         let (known, values) = self
             .0
-            .get_or_init(|| (service, service.all_methods().map(&make).collect()));
+            .get_or_init(|| (service, service.methods().map(&make).collect()));
         match values.get(method.index()) {
             Some(value) if ptr::eq(*known, service) => value.clone(),
             _ => make(method),
@@ -64,13 +64,13 @@ mod tests {
     use crate::call::method::tests::SPEC;
 
     static OTHER: ServiceSpec = ServiceSpec::new("calc", "Other")
-        .methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
+        .with_methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
 
     #[test]
     fn each_service_has_its_own() {
         let names = PerMethod::default();
         for spec in [&SPEC, &OTHER, &SPEC] {
-            for method in spec.all_methods() {
+            for method in spec.methods() {
                 assert_eq!(names.get(method, Method::name), method.name());
             }
         }

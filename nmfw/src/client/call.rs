@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use prost::Message;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
     }
 }
 
-/// A call that is made when it is awaited; until then it can be set up.
+/// A call that is made when it is awaited or [sent](Self::send); until then it can be set up.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -74,7 +74,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// | `INVALID_ARGUMENT` | the service could not read the request |
 /// | `INTERNAL` | the handler panicked, its error says OK, or its answer is not of the expected type |
 /// | `UNIMPLEMENTED` | the service does not serve the method, or one that streams to clients such as this one |
-#[must_use = "a call is made when it is awaited"]
+#[must_use = "a call is made when it is awaited or sent"]
 pub struct Call<A> {
     channel: Channel,
     /// With the metadata of the call alone, and the deadline that it inherits.
@@ -131,17 +131,40 @@ impl<A> Call<A> {
 }
 
 impl<A: Answer> Call<A> {
-    /// Makes the call, and gives the metadata of the answer besides; of a stream, what goes ahead of
-    /// it. That of an error is in the [`Status`].
+    /// Returns the future that makes the call, for functions that take a future: `.await` on the call
+    /// itself does the same. Nothing is sent before the future is polled.
+    ///
+    /// ```no_run
+    /// # async fn example(one: nmfw::client::Call<String>, two: nmfw::client::Call<String>) -> nmfw::Result<()> {
+    /// // let (one, two) = (calc.add(request), calc.add(other));
+    /// let task = tokio::spawn(one.send());
+    /// let two = tokio::time::timeout(std::time::Duration::from_secs(1), two.send()).await??;
+    /// let one = task.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As the call itself.
-    pub async fn with_metadata(self) -> Result<(A, Metadata), Status> {
-        self.send().await
+    /// Those of the [call](Self#errors).
+    pub fn send(self) -> impl Future<Output = Result<A, Status>> + Send + use<A> {
+        self.exchange()
+            .map_ok(|(answer, metadata)| answer.with_metadata(metadata))
     }
 
-    // Not an `async fn`, whose future would hold all of it twice.
-    fn send(self) -> impl Future<Output = Result<(A, Metadata), Status>> + Send {
+    /// Makes the call as [`send`](Self::send) does, and returns the answer with the metadata that came with
+    /// it. The metadata of a stream is what came ahead of its messages; that of an error is in the
+    /// [`Status`].
+    ///
+    /// # Errors
+    /// Those of the [call](Self#errors).
+    pub fn send_with_metadata(
+        self,
+    ) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
+        self.exchange()
+    }
+
+    // Not an `async fn`, whose future would hold the whole call twice.
+    fn exchange(self) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
         let Self {
             channel,
             mut request,
@@ -187,11 +210,7 @@ impl<A: Answer> IntoFuture for Call<A> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        async move {
-            let (answer, metadata) = self.send().await?;
-            Ok(answer.with_metadata(metadata))
-        }
-        .boxed()
+        self.send().boxed()
     }
 }
 

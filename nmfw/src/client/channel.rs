@@ -1,21 +1,14 @@
 //! [`Channel`]: the way to a service, and how calls take it.
 
-use std::{mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use prost::Message;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{Call, Requests, Transport};
+use super::Transport;
 use crate::{
-    Connection, Context, Metadata, Method, ServiceSpec, Status, Streaming,
-    call::{
-        body::{Body, Messages, encode::encode, encode_to_share},
-        per_method::PerMethod,
-        request::Request,
-        response::Response,
-    },
+    Connection, Context, Metadata, Method, ServiceSpec, Status,
+    call::{body::Body, per_method::PerMethod, request::Request, response::Response},
     layer::{CallLayer, Layers},
     nats::{client::Nats, ready},
     observe::{
@@ -208,67 +201,12 @@ impl Channel {
         self.set(|settings| settings.layers.push(&layer, Transport::into_service))
     }
 
-    /// Begins a unary call. Generated clients call it.
-    #[doc(hidden)]
-    pub fn unary<Q: Message, R>(&self, method: Method, request: Q) -> Call<R> {
-        self.with_one(method, &request)
-    }
-
-    /// Begins a call with a stream of answers. Generated clients call it.
-    #[doc(hidden)]
-    pub fn server_streaming<Q, R>(&self, method: Method, request: Q) -> Call<Streaming<R>>
-    where
-        Q: Message,
-    {
-        self.with_one(method, &request)
-    }
-
-    /// Begins a call with a stream of requests. Generated clients call it.
-    #[doc(hidden)]
-    pub fn client_streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<R>
-    where
-        Q: Message + 'static,
-    {
-        self.with_many(method, requests)
-    }
-
-    /// Begins a call with streams both ways. Generated clients call it.
-    #[doc(hidden)]
-    pub fn streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<Streaming<R>>
-    where
-        Q: Message + 'static,
-    {
-        self.with_many(method, requests)
-    }
-
-    fn with_one<A>(&self, method: Method, request: &impl Message) -> Call<A> {
-        Call::new(self.clone(), method, encode_to_share(request).into())
-    }
-
-    fn with_many<Q, A>(&self, method: Method, requests: impl Requests<Q>) -> Call<A>
-    where
-        Q: Message + 'static,
-    {
-        let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
-        let encoded = encoded.map(move |requests| match requests {
-            // The mark is of another call, and would have this one repeated.
-            Ok(requests) => requests.map_err(|status: Status| {
-                let whose = format_args!("the stream of requests to {method}");
-                status.started().returned_by(whose)
-            }),
-            // Nobody else sees it: they are sent by a task.
-            Err(_) => Err(Status::internal("the stream of requests panicked")),
-        });
-        let body = Body::Messages(Messages::new(encoded));
-        Call::new(self.clone(), method, body)
-    }
-
-    /// Waits until an instance of the service answers in discovery. Generated clients call it.
+    /// Waits until an instance of the service answers in discovery. Generated clients have it as
+    /// `calc.wait_ready(timeout)`.
     ///
     /// # Errors
     /// `UNAVAILABLE` if none has after `timeout`; `PERMISSION_DENIED` if the NATS server does not
     /// let this connection ask.
-    #[doc(hidden)]
     pub async fn wait_ready(
         &self,
         service: &'static ServiceSpec,

@@ -39,7 +39,7 @@ pub(super) async fn call(
     let head = &mut *request.head;
     // What a client's layers leave for each other stays on their side of the wire.
     head.extensions = Extensions::default();
-    head.client_version = Some(SmolStr::new_static(method.service().semver()));
+    head.client_version = Some(SmolStr::new_static(method.service().version()));
     if head.deadline == Deadline::NONE
         && let Some(timeout) = endpoint.limits.timeout
     {

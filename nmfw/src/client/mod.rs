@@ -2,6 +2,7 @@
 
 mod call;
 mod channel;
+pub(crate) mod generated;
 mod local;
 mod requests;
 mod transport;

@@ -22,9 +22,9 @@ use crate::{
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
-    .name("calc")
-    .subject("nmfw.calc")
-    .methods(&[MethodSpec::unary("Add")]);
+    .with_name("calc")
+    .with_subject("nmfw.calc")
+    .with_methods(&[MethodSpec::unary("Add")]);
 
 /// A method's own timeout.
 const TIMEOUT: Duration = Duration::from_secs(5);

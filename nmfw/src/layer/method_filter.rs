@@ -97,14 +97,14 @@ impl Named {
             Some((of, _)) => of == service.full_name(),
             None => true,
         });
-        own.find(|name| !service.all_methods().any(|method| is(method, name)))
+        own.find(|name| !service.methods().any(|method| is(method, name)))
     }
 
     fn wrong(&self, service: &'static ServiceSpec) -> Status {
         let Self { layer, .. } = self;
         let text = match self.unknown(service) {
             Some(name) => {
-                let methods: Vec<_> = service.all_methods().map(Method::name).collect();
+                let methods: Vec<_> = service.methods().map(Method::name).collect();
                 format!(
                     "{layer}: there is no method {name:?}; {} has: {}. A method of another service \
                      goes by its full name",
@@ -128,7 +128,7 @@ mod tests {
     use crate::call::method::tests::SPEC;
 
     static OTHER: ServiceSpec = ServiceSpec::new("calc", "Other")
-        .methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
+        .with_methods(&[crate::MethodSpec::unary("A"), crate::MethodSpec::unary("B")]);
 
     fn include(names: &[&str], method: Method) -> Result<bool, String> {
         let included = Methods::named("SomeLayer", names.iter().copied()).include(method);

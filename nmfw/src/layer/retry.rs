@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::{Deadline, Metadata, Method, MethodSpec, ServiceSpec};
 
-    static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+    static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
         MethodSpec::unary("Look").no_side_effects(),
         MethodSpec::unary("Buy"),
         MethodSpec::server_streaming("Watch").no_side_effects(),

@@ -168,9 +168,12 @@ mod tests {
     use super::*;
     use crate::MethodSpec;
 
-    static SHOP: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[MethodSpec::unary("A")]);
-    static BANK: ServiceSpec = ServiceSpec::new("bank", "Bank").methods(&[MethodSpec::unary("B")]);
-    static POST: ServiceSpec = ServiceSpec::new("post", "Post").methods(&[MethodSpec::unary("C")]);
+    static SHOP: ServiceSpec =
+        ServiceSpec::new("shop", "Shop").with_methods(&[MethodSpec::unary("A")]);
+    static BANK: ServiceSpec =
+        ServiceSpec::new("bank", "Bank").with_methods(&[MethodSpec::unary("B")]);
+    static POST: ServiceSpec =
+        ServiceSpec::new("post", "Post").with_methods(&[MethodSpec::unary("C")]);
 
     fn spent(budgets: &SendBudgets, service: &'static ServiceSpec, status: &Status) -> u32 {
         let mut count = 0;

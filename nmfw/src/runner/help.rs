@@ -6,7 +6,7 @@ use crate::{Method, ServiceSpec, service::service::Service};
 /// The version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
 ///
 /// ```
-/// # static CALC_SPEC: nmfw::ServiceSpec = nmfw::ServiceSpec::new("calc", "Calc").version("0.0.2");
+/// # static CALC_SPEC: nmfw::ServiceSpec = nmfw::ServiceSpec::new("calc", "Calc").with_version("0.0.2");
 /// # use clap::{CommandFactory, Parser};
 /// #[derive(Parser)]
 /// #[command(version = nmfw::cli::version(&CALC_SPEC))]
@@ -17,7 +17,7 @@ use crate::{Method, ServiceSpec, service::service::Service};
 /// ```
 #[must_use]
 pub fn version(service: &ServiceSpec) -> String {
-    with_nmfw(service.semver())
+    with_nmfw(service.version())
 }
 
 fn with_nmfw(version: &str) -> String {
@@ -39,7 +39,7 @@ pub(super) fn tool(services: &[Service]) -> clap::Command {
     let header = *tool.get_styles().get_header();
     let mut methods = format!("{header}Methods:{header:#}\n");
     for service in services {
-        let names: Vec<_> = service.spec.all_methods().map(Method::name).collect();
+        let names: Vec<_> = service.spec.methods().map(Method::name).collect();
         let (name, version) = (service.shown_name(), service.shown_version());
         methods.push_str(&format!("  {name} {version}: {}\n", names.join(", ")));
     }

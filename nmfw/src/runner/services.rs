@@ -33,10 +33,12 @@ impl Service {
     }
 
     pub(super) fn shown_version(&self) -> &str {
-        self.version.as_deref().unwrap_or(self.spec.semver())
+        self.version.as_deref().unwrap_or(self.spec.version())
     }
 
     pub(super) fn shown_description(&self) -> &str {
-        self.description.as_deref().unwrap_or(self.spec.about())
+        self.description
+            .as_deref()
+            .unwrap_or(self.spec.description())
     }
 }

@@ -1,7 +1,7 @@
 //! From a method of the user's trait to something that dispatch can store.
 
 use std::{
-    fmt,
+    fmt, ptr,
     sync::Arc,
     task::{Poll, ready},
 };
@@ -117,88 +117,125 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// Collects the methods of a service. Generated code's way to a [`Service`].
+/// Collects the handlers of a service: generated code's way to a [`Service`].
+///
+/// Each handler is given with the method that it is for, so that their order means nothing.
 pub struct ServiceBuilder<T> {
     spec: &'static ServiceSpec,
     service: Arc<T>,
-    handlers: Vec<Handler>,
+    /// One place for each method, in the order of the spec.
+    handlers: Vec<Option<Handler>>,
 }
 
 impl<T: Send + Sync + 'static> ServiceBuilder<T> {
-    /// Starts with no method.
+    /// Starts without handlers.
     #[must_use]
     pub fn new(spec: &'static ServiceSpec, service: Arc<T>) -> Self {
         Self {
             spec,
             service,
-            handlers: Vec::new(),
+            handlers: spec.methods().map(|_| None).collect(),
         }
     }
 
-    /// Adds the next method, with one request and one answer.
+    /// Adds the handler of a method with one request and one answer.
+    ///
+    /// # Panics
+    /// If the method is of another service or of another kind, or has a handler already.
     #[must_use]
-    pub fn unary<Q, R, F>(self, method: F) -> Self
+    pub fn unary<Q, R, F>(self, method: Method, handler: F) -> Self
     where
         Q: Message + Default + 'static,
         R: Message + 'static,
         F: for<'a> UnaryFn<'a, T, Q, R> + Copy + 'static,
     {
-        self.method(move |service, request| one::<T, Q, R, F>(service, method, request).boxed())
+        self.add(method, (false, false), move |service, request| {
+            one::<T, Q, R, F>(service, handler, request).boxed()
+        })
     }
 
-    /// Adds the next method, with a stream of requests and one answer.
+    /// Adds the handler of a method with a stream of requests and one answer.
+    ///
+    /// # Panics
+    /// See [`unary`](Self::unary).
     #[must_use]
-    pub fn client_streaming<Q, R, F>(self, method: F) -> Self
+    pub fn client_streaming<Q, R, F>(self, method: Method, handler: F) -> Self
     where
         Q: Message + Default + 'static,
         R: Message + 'static,
         F: for<'a> UnaryFn<'a, T, Streaming<Q>, R> + Copy + 'static,
     {
-        self.method(move |service, request| {
-            one::<T, Streaming<Q>, R, F>(service, method, request).boxed()
+        self.add(method, (true, false), move |service, request| {
+            one::<T, Streaming<Q>, R, F>(service, handler, request).boxed()
         })
     }
 
-    /// Adds the next method, with one request and a stream of answers.
+    /// Adds the handler of a method with one request and a stream of answers.
+    ///
+    /// # Panics
+    /// See [`unary`](Self::unary).
     #[must_use]
-    pub fn server_streaming<Q, R, F>(self, method: F) -> Self
+    pub fn server_streaming<Q, R, F>(self, method: Method, handler: F) -> Self
     where
         Q: Message + Default + 'static,
         R: Message + 'static,
         F: for<'a> StreamingFn<'a, T, Q, R> + Copy + 'static,
     {
-        self.method(move |service, request| many::<T, Q, R, F>(service, method, request).boxed())
+        self.add(method, (false, true), move |service, request| {
+            many::<T, Q, R, F>(service, handler, request).boxed()
+        })
     }
 
-    /// Adds the next method, with streams both ways.
+    /// Adds the handler of a method with streams both ways.
+    ///
+    /// # Panics
+    /// See [`unary`](Self::unary).
     #[must_use]
-    pub fn streaming<Q, R, F>(self, method: F) -> Self
+    pub fn streaming<Q, R, F>(self, method: Method, handler: F) -> Self
     where
         Q: Message + Default + 'static,
         R: Message + 'static,
         F: for<'a> StreamingFn<'a, T, Streaming<Q>, R> + Copy + 'static,
     {
-        self.method(move |service, request| {
-            many::<T, Streaming<Q>, R, F>(service, method, request).boxed()
+        self.add(method, (true, true), move |service, request| {
+            many::<T, Streaming<Q>, R, F>(service, handler, request).boxed()
         })
     }
 
-    fn method<F>(mut self, call: F) -> Self
+    fn add<F>(mut self, method: Method, streams: (bool, bool), call: F) -> Self
     where
         F: Fn(Arc<T>, Request) -> BoxFuture<'static, Result<Response, Status>>
             + Send
             + Sync
             + 'static,
     {
+        assert!(
+            ptr::eq(method.service(), self.spec),
+            "a handler of {method} was given to the service {}",
+            self.spec.full_name()
+        );
+        assert!(
+            streams == (method.streams_requests(), method.streams_responses()),
+            "the handler of {method} streams where the method does not, or the other way round"
+        );
         let service = Arc::clone(&self.service);
-        self.handlers
-            .push(Box::new(move |request| call(Arc::clone(&service), request)));
+        let handler: Handler = Box::new(move |request| call(Arc::clone(&service), request));
+        let before = self.handlers[method.index()].replace(handler);
+        assert!(before.is_none(), "{method} has two handlers");
         self
     }
 
     /// Ends with the service.
+    ///
+    /// # Panics
+    /// If a method has no handler.
     pub fn build(self) -> Service {
-        Service::new(self.spec, Handlers(self.handlers.into()))
+        let handlers = self.spec.methods().zip(self.handlers);
+        let handlers = handlers.map(|(method, handler)| match handler {
+            Some(handler) => handler,
+            None => panic!("{method} has no handler"),
+        });
+        Service::new(self.spec, Handlers(handlers.collect()))
     }
 }
 
@@ -328,4 +365,74 @@ fn failed(status: Status, context: &Context) -> Status {
         *status.metadata_mut() = own;
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MethodSpec;
+
+    static SPEC: ServiceSpec = ServiceSpec::new("a", "Pair").with_methods(&[
+        MethodSpec::unary("First"),
+        MethodSpec::client_streaming("Second"),
+    ]);
+    const FIRST: Method = SPEC.method_named("First");
+    const SECOND: Method = SPEC.method_named("Second");
+
+    struct Pair;
+
+    impl Pair {
+        async fn first(&self, _: Context, request: String) -> Result<String, Status> {
+            Ok(request)
+        }
+
+        async fn second(&self, _: Context, _: Streaming<String>) -> Result<String, Status> {
+            Ok("second".to_owned())
+        }
+    }
+
+    fn builder() -> ServiceBuilder<Pair> {
+        ServiceBuilder::new(&SPEC, Arc::new(Pair))
+    }
+
+    #[tokio::test]
+    async fn handlers_go_by_their_methods() {
+        let service = builder()
+            .client_streaming(SECOND, Pair::second)
+            .unary(FIRST, Pair::first)
+            .build();
+        let client = crate::codegen::v1::Client::local(service);
+        let answer: String = client.unary(FIRST, "first".to_owned()).await.unwrap();
+        assert_eq!(answer, "first");
+        let requests = stream::iter([String::new()]);
+        let answer: String = client.client_streaming(SECOND, requests).await.unwrap();
+        assert_eq!(answer, "second");
+    }
+
+    #[test]
+    #[should_panic = "a.Pair.Second has no handler"]
+    fn a_method_without_a_handler_is_found() {
+        let _ = builder().unary(FIRST, Pair::first).build();
+    }
+
+    #[test]
+    #[should_panic = "a.Pair.First has two handlers"]
+    fn a_method_has_one_handler() {
+        let _ = builder()
+            .unary(FIRST, Pair::first)
+            .unary(FIRST, Pair::first);
+    }
+
+    #[test]
+    #[should_panic = "the handler of a.Pair.Second streams where the method does not"]
+    fn a_handler_is_of_the_kind_of_its_method() {
+        let _ = builder().unary(SECOND, Pair::first);
+    }
+
+    #[test]
+    #[should_panic = "a handler of calc.Calc.Add was given to the service a.Pair"]
+    fn a_handler_is_of_the_same_service() {
+        let add = crate::call::method::tests::SPEC.method_named("Add");
+        let _ = builder().unary(add, Pair::first);
+    }
 }

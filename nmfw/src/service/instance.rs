@@ -163,7 +163,7 @@ impl Instance {
             .into_iter()
             .map(|method| Endpoint::new(&service, &name, method, &base).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        let from_proto = service.spec.facts().iter();
+        let from_proto = service.spec.metadata().iter();
         let mut metadata: BTreeMap<_, _> = from_proto
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
@@ -180,7 +180,7 @@ impl Instance {
             description: service
                 .description
                 .clone()
-                .unwrap_or_else(|| service.spec.about().to_owned()),
+                .unwrap_or_else(|| service.spec.description().to_owned()),
             metadata,
             started: format_rfc3339(SystemTime::now().into()),
             _own: connection.is_some().then(|| OwnBase::new(&base)),

@@ -186,11 +186,11 @@ impl Service {
 
     /// The methods to serve, or what is wrong with the settings.
     pub(crate) fn served_methods(&self) -> Result<Vec<Method>, Error> {
-        let known = |name: &str| self.spec.all_methods().any(|method| method.name() == name);
+        let known = |name: &str| self.spec.methods().any(|method| method.name() == name);
         let named = self.only.iter().flatten().chain(self.method_limits.keys());
         for name in named {
             if !known(name) {
-                let methods: Vec<_> = self.spec.all_methods().map(Method::name).collect();
+                let methods: Vec<_> = self.spec.methods().map(Method::name).collect();
                 return Err(self.invalid(format!(
                     "there is no method {name:?}; the service has: {}",
                     methods.join(", ")
@@ -207,7 +207,7 @@ impl Service {
                 "the metadata key {key:?} is reserved, as all that begin with \"nmfw.\""
             )));
         }
-        let methods = self.spec.all_methods().filter(|method| {
+        let methods = self.spec.methods().filter(|method| {
             self.only
                 .as_ref()
                 .is_none_or(|only| only.iter().any(|name| name == method.name()))
@@ -242,7 +242,7 @@ impl Service {
     }
 
     pub(crate) fn checked_version(&self) -> Result<String, Error> {
-        let version = self.version.as_deref().unwrap_or(self.spec.semver());
+        let version = self.version.as_deref().unwrap_or(self.spec.version());
         semver::Version::parse(version).map_err(|why| {
             self.invalid(format!("the version {version:?} is not a SemVer: {why}"))
         })?;

@@ -7,7 +7,7 @@ use futures_util::stream;
 use nmfw::{
     Channel, Connection, Context, Metadata, Status, Stream, Streaming,
     client::Call,
-    codegen::v1::{MethodSpec, ServiceBuilder, ServiceSpec},
+    codegen::v1::{self, MethodSpec, ServiceBuilder, ServiceSpec},
     server::Service,
 };
 
@@ -19,9 +19,9 @@ pub const METHODS: &[MethodSpec] = &[
 
 /// A service with nothing but its methods.
 pub static SPEC: ServiceSpec = ServiceSpec::new("mirror", "Mirror")
-    .name("mirror")
-    .subject("nmfw.mirror")
-    .methods(METHODS);
+    .with_name("mirror")
+    .with_subject("nmfw.mirror")
+    .with_methods(METHODS);
 
 /// What makes the service answer with an error.
 pub const FAIL: &str = "fail";
@@ -71,15 +71,15 @@ impl Mirror {
 /// The service with these facts, of which the methods are [`METHODS`].
 pub fn service(spec: &'static ServiceSpec) -> Service {
     ServiceBuilder::new(spec, Arc::new(Mirror))
-        .unary(Mirror::echo)
-        .server_streaming(Mirror::count)
+        .unary(spec.method(0), Mirror::echo)
+        .server_streaming(spec.method(1), Mirror::count)
         .build()
 }
 
 /// Calls the service.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    client: v1::Client,
     spec: &'static ServiceSpec,
 }
 
@@ -87,7 +87,8 @@ impl Client {
     /// Calls over a channel.
     #[must_use]
     pub fn new(channel: Channel, spec: &'static ServiceSpec) -> Self {
-        Self { channel, spec }
+        let client = v1::Client::new(channel);
+        Self { client, spec }
     }
 
     /// One client for each way that a call can take: base mode, a session, and none, in the same
@@ -111,7 +112,7 @@ impl Client {
 
     /// The unary method.
     pub fn echo(&self, text: &str) -> Call<String> {
-        self.channel.unary(self.spec.method(0), text.to_owned())
+        self.client.unary(self.spec.method(0), text.to_owned())
     }
 
     /// Calls the method that streams to its end, and gives the metadata that came first and that
@@ -126,7 +127,7 @@ impl Client {
         metadata: &Metadata,
     ) -> Result<(Metadata, Metadata), Status> {
         let call: Call<Streaming<String>> = self
-            .channel
+            .client
             .server_streaming(self.spec.method(1), text.to_owned());
         let mut answers = call.metadata(metadata).await?;
         while answers.message().await?.is_some() {}

@@ -1,12 +1,20 @@
 //! The status codes of gRPC.
 
-use std::fmt;
+use std::{error::Error, fmt, str::FromStr};
 
 /// The outcome of a call, as gRPC defines it.
 ///
 /// Names, numbers and meaning are those of
 /// [gRPC's status codes](https://grpc.io/docs/guides/status-codes/), so that what you know of
-/// them holds here.
+/// them holds here. gRPC has closed the set, and so has this `enum`: a `match` may name all of them.
+///
+/// ```
+/// use nmfw::Code;
+///
+/// assert_eq!(Code::NotFound.to_string(), "NOT_FOUND");
+/// assert_eq!("NOT_FOUND".parse(), Ok(Code::NotFound));
+/// assert_eq!((Code::NotFound.number(), Code::from(5)), (5, Code::NotFound));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Code {
@@ -69,7 +77,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The code of a number; [`Code::Unknown`] for numbers that gRPC does not define.
+    /// Returns the code of a number; [`Code::Unknown`] for numbers that gRPC does not define.
     #[must_use]
     pub fn from_number(number: i32) -> Self {
         usize::try_from(number)
@@ -79,13 +87,13 @@ impl Code {
             .unwrap_or(Self::Unknown)
     }
 
-    /// The number that goes over the wire.
+    /// Returns the number that goes over the wire.
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32
     }
 
-    /// The name as gRPC writes it, for example `DEADLINE_EXCEEDED`.
+    /// Returns the name as gRPC writes it, for example `DEADLINE_EXCEEDED`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -137,6 +145,42 @@ impl fmt::Display for Code {
     }
 }
 
+/// See [`Code::from_number`].
+impl From<i32> for Code {
+    fn from(number: i32) -> Self {
+        Self::from_number(number)
+    }
+}
+
+/// See [`Code::number`].
+impl From<Code> for i32 {
+    fn from(code: Code) -> Self {
+        code.number()
+    }
+}
+
+/// Reads a [name](Code::name), which is all capitals.
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCode> {
+        let found = Self::ALL.into_iter().find(|code| code.name() == name);
+        found.ok_or(UnknownCode(()))
+    }
+}
+
+/// The error of a text that is not the name of a [`Code`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCode(());
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the name of a gRPC status code, such as NOT_FOUND")
+    }
+}
+
+impl Error for UnknownCode {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +193,15 @@ mod tests {
         }
         assert_eq!(Code::from_number(17), Code::Unknown);
         assert_eq!(Code::from_number(-1), Code::Unknown);
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for code in Code::ALL {
+            assert_eq!(code.name().parse(), Ok(code));
+        }
+        for name in ["", "ok", "NotFound", "NOT_FOUND "] {
+            assert_eq!(name.parse::<Code>(), Err(UnknownCode(())), "{name:?}");
+        }
     }
 }

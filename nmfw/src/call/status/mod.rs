@@ -8,7 +8,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, mem, panic::Location, sync
 use prost::{Message, Name};
 use prost_types::Any;
 
-pub use self::code::Code;
+pub use self::code::{Code, UnknownCode};
 use crate::{Metadata, escape::Escaped};
 
 /// What of a message, and of metadata, is shown in logs and on terminals, in bytes.

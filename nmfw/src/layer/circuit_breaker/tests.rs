@@ -9,7 +9,7 @@ use crate::{
     layer::{CallLayer, retry::RetryLayer},
 };
 
-static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
     MethodSpec::unary("Look").no_side_effects(),
     MethodSpec::unary("Buy"),
 ]);

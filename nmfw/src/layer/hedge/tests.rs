@@ -6,7 +6,7 @@ use tower::service_fn;
 use super::*;
 use crate::{Metadata, MethodSpec, ServiceSpec, layer::CallLayer};
 
-static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").methods(&[
+static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
     MethodSpec::unary("Look").no_side_effects(),
     MethodSpec::unary("Buy"),
     MethodSpec::server_streaming("Watch").no_side_effects(),

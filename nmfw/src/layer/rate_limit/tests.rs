@@ -12,7 +12,7 @@ use super::*;
 use crate::{Code, Metadata, MethodSpec, ServiceSpec, layer::CallLayer};
 
 static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop")
-    .methods(&[MethodSpec::unary("Look"), MethodSpec::unary("Buy")]);
+    .with_methods(&[MethodSpec::unary("Look"), MethodSpec::unary("Buy")]);
 
 const SECOND: Duration = Duration::from_secs(1);
 

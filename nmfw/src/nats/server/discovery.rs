@@ -232,7 +232,7 @@ impl Endpoint {
     fn info(&self, extent: Extent) -> EndpointInfo<'_> {
         let mut metadata = BTreeMap::new();
         if extent.is_whole() {
-            let facts = self.method.facts().iter();
+            let facts = self.method.metadata().iter();
             metadata.extend(facts.map(|(key, value)| (*key, (*value).to_owned())));
             metadata.insert("nmfw.method", self.method.full_name());
         }
@@ -383,12 +383,12 @@ mod tests {
     }
 
     static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
-        .name("calc")
-        .subject("nmfw.calc")
-        .description("Adds, and does more with numbers.")
-        .metadata(&[("team", "numbers")])
-        .methods(&[
-            MethodSpec::unary("Average").metadata(&[("speed", "slow")]),
+        .with_name("calc")
+        .with_subject("nmfw.calc")
+        .with_description("Adds, and does more with numbers.")
+        .with_metadata(&[("team", "numbers")])
+        .with_methods(&[
+            MethodSpec::unary("Average").with_metadata(&[("speed", "slow")]),
             MethodSpec::unary("Add"),
             MethodSpec::unary("Expression"),
         ]);

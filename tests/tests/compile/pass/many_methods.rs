@@ -1,33 +1,44 @@
-//! A service may have more methods than the compiler lets a macro go deep, which is 128.
+//! A service may have more methods than the compiler goes deep, which is 128.
 
-use nmfw::{
-    Channel, Context, Result,
-    client::Call,
-    codegen::v1::{MethodSpec, ServiceSpec},
+use std::sync::Arc;
+
+use nmfw::codegen::v1::{
+    Call, Client, Context, Method, MethodSpec, Result, Service, ServiceBuilder, ServiceSpec,
 };
 
 macro_rules! service {
     ($($method:ident)*) => {
-        static SPEC: ServiceSpec =
-            ServiceSpec::new("wide", "Wide").methods(&[MethodSpec::unary("Any")]);
+        static SPEC: ServiceSpec = ServiceSpec::new("wide", "Wide")
+            .with_methods(&[$(MethodSpec::unary(stringify!($method))),*]);
 
-        trait Wide {
+        trait Wide: Send + Sync + 'static {
             $(fn $method(&self, ctx: Context, request: ())
                 -> impl Future<Output = Result<()>> + Send;)*
         }
 
-        struct WideClient(Channel);
+        struct WideServer;
+
+        impl WideServer {
+            fn new<T: Wide>(handler: T) -> Service {
+                ServiceBuilder::new(&SPEC, Arc::new(handler))
+                    $(.unary(const { SPEC.method_named(stringify!($method)) }, T::$method))*
+                    .build()
+            }
+        }
+
+        struct WideClient(Client);
 
         impl WideClient {
             $(fn $method(&self, request: ()) -> Call<()> {
-                self.0.unary(SPEC.method(0), request)
+                const METHOD: Method = SPEC.method_named(stringify!($method));
+                self.0.unary(METHOD, request)
             })*
         }
 
-        nmfw::codegen::v1::forward! {
-            impl Wide for WideClient {
-                $($method(()) -> (());)*
-            }
+        impl Wide for WideClient {
+            $(async fn $method(&self, ctx: Context, request: ()) -> Result<()> {
+                self.$method(request).context(&ctx).await
+            })*
         }
 
         async fn call(wide: &impl Wide) {
@@ -54,5 +65,7 @@ service! {
 }
 
 fn main() {
-    let _ = |client: WideClient| async move { call(&client).await };
+    let client = |client: WideClient| async move { call(&client).await };
+    let _ = |service: WideClient| WideServer::new(service);
+    let _ = client;
 }

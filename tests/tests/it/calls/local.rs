@@ -17,7 +17,7 @@ async fn answers_errors_and_metadata() {
     let blob = Blob { data: vec![1] };
     assert_eq!(client.echo(blob.clone()).await.unwrap(), blob);
     let call = client.inspect(()).header("a", "b");
-    let (seen, metadata) = call.with_metadata().await.unwrap();
+    let (seen, metadata) = call.send_with_metadata().await.unwrap();
     assert_eq!(seen.metadata["a"], "b");
     assert_eq!(metadata.get("inspected-by"), Some("puppet"));
     assert!(seen.time_left_millis.is_some());

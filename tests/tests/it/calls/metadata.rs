@@ -49,7 +49,7 @@ on_both_brokers! {
         for (way, client) in Client::all(&nats, &SPEC).await.unwrap() {
             // A hash map keeps an order by chance, now and then.
             for _ in 0..20 {
-                let call = client.echo("x").metadata(&sent).with_metadata();
+                let call = client.echo("x").metadata(&sent).send_with_metadata();
                 let (_, got) = call.await.unwrap();
                 assert_eq!(got, sent, "{way}");
                 let tags: Vec<_> = got.get_all("tag").collect();
@@ -68,7 +68,7 @@ on_both_brokers! {
         let server = Server::new(&nats).add_service(mirror::service(&SPEC));
         let _running = server.start().await.unwrap();
         for (way, client) in Client::all(&nats, &SPEC).await.unwrap() {
-            let call = client.echo("x").metadata(&of(256)).with_metadata();
+            let call = client.echo("x").metadata(&of(256)).send_with_metadata();
             assert_eq!(call.await.unwrap().1, of(256), "{way}");
             let status = client.echo(FAIL).metadata(&of(256)).await.unwrap_err();
             assert_eq!(status.metadata().len(), 256, "{way}");

@@ -58,7 +58,7 @@ on_both_brokers! {
         assert_eq!(strings.started(), 0);
 
         let client = PuppetClient::new(Channel::new(nats).layer(middleware::from_fn(send_token)));
-        let (seen, metadata) = client.inspect(()).with_metadata().await.unwrap();
+        let (seen, metadata) = client.inspect(()).send_with_metadata().await.unwrap();
         assert_eq!(seen.metadata["user"], "ANN");
         assert_eq!(metadata.get("checked"), Some("yes"));
     }

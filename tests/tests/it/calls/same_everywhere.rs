@@ -554,15 +554,16 @@ on_both_brokers! {
 /// A program may have generated a service twice, in two crates of its workspace, say.
 #[tokio::test]
 async fn a_client_of_other_generated_code_finds_its_methods() {
-    static AGAIN: nmfw::ServiceSpec = nmfw::ServiceSpec::new("nmfw.streams", "Streams").methods(&[
-        nmfw::MethodSpec::unary("More"),
-        nmfw::MethodSpec::unary("Echo"),
-    ]);
+    static AGAIN: nmfw::ServiceSpec = nmfw::ServiceSpec::new("nmfw.streams", "Streams")
+        .with_methods(&[
+            nmfw::MethodSpec::unary("More"),
+            nmfw::MethodSpec::unary("Echo"),
+        ]);
     let service = StreamsServer::new(nmfw_tests::streams::Flows::default());
-    let channel = Channel::local(service);
+    let client = nmfw::codegen::v1::Client::local(service);
     let sent = items_of(1).remove(0);
-    let call: Call<Item> = channel.unary(AGAIN.method(1), sent.clone());
+    let call: Call<Item> = client.unary(AGAIN.method_named("Echo"), sent.clone());
     assert_eq!(call.await.unwrap(), sent);
-    let call: Call<Item> = channel.unary(AGAIN.method(0), sent);
+    let call: Call<Item> = client.unary(AGAIN.method_named("More"), sent);
     assert_eq!(call.await.unwrap_err().code(), Code::Unimplemented);
 }

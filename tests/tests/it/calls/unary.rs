@@ -25,7 +25,7 @@ on_both_brokers! {
         assert_eq!(client.echo(Blob::default()).await.unwrap(), Blob::default());
 
         let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä").header("tag", "b");
-        let (seen, metadata) = call.timeout(LONG).with_metadata().await.unwrap();
+        let (seen, metadata) = call.timeout(LONG).send_with_metadata().await.unwrap();
         assert_eq!(metadata.get("Inspected-By"), Some("puppet"));
         assert_eq!(seen.metadata["Tenant"], "acme");
         assert_eq!(seen.metadata["tag"], "b", "a map keeps the last of several values");

@@ -192,13 +192,13 @@ fn spec(facts: &Facts) -> &'static ServiceSpec {
         .map(|(key, value)| (leak(key), leak(value)))
         .collect();
     let spec = ServiceSpec::new("mirror", "Mirror")
-        .name(leak(&facts.name))
-        .subject(leak(&facts.subject))
-        .version(leak(&facts.version))
-        .description(leak(&facts.description))
-        .metadata(Vec::leak(metadata))
-        .queue_group(leak(&facts.queue_group))
-        .methods(METHODS);
+        .with_name(leak(&facts.name))
+        .with_subject(leak(&facts.subject))
+        .with_version(leak(&facts.version))
+        .with_description(leak(&facts.description))
+        .with_metadata(Vec::leak(metadata))
+        .with_queue_group(leak(&facts.queue_group))
+        .with_methods(METHODS);
     Box::leak(Box::new(spec))
 }
 

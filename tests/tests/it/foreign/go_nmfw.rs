@@ -6,7 +6,7 @@ use std::time::Duration;
 use nmfw::{Channel, Code};
 use nmfw_tests::broker::{Kind, TEST_LIMIT, TestBroker, run};
 use nmfw_tests::calc::{
-    self, AddRequest, AverageRequest, CALC_SPEC, CalcClient, CalcResponse, ExpressionRequest,
+    self, AddRequest, AverageRequest, CalcClient, CalcResponse, ExpressionRequest,
 };
 use nmfw_tests::eventually;
 use nmfw_tests::foreign::{GoNmfw, Output, go_nmfw, or_not_run};
@@ -131,7 +131,8 @@ async fn our_client_calls_its_service() {
             let blob = Blob {
                 data: b"abc".to_vec(),
             };
-            let call = channel.unary::<_, CalcResponse>(CALC_SPEC.method(1), blob);
+            let client = nmfw::codegen::v1::Client::new(&channel);
+            let call = client.unary::<_, CalcResponse>(CalcClient::ADD, blob);
             let status = call.await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
             assert!(!status.message().is_empty());

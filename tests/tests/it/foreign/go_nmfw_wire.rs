@@ -7,7 +7,7 @@ use async_nats::{Client, HeaderMap, Message};
 use futures_util::StreamExt;
 use nmfw::prost::Message as _;
 use nmfw::{Channel, Code};
-use nmfw_tests::calc::{self, AddRequest, CALC_SPEC, CalcClient, CalcResponse, ExpressionRequest};
+use nmfw_tests::calc::{self, AddRequest, CalcClient, CalcResponse, ExpressionRequest};
 use nmfw_tests::puppet::{self, Blob, FailRequest, Seen, Strings};
 use nmfw_tests::{TestBroker, on_both_brokers, round_trip};
 use time::format_description::well_known::Rfc3339;
@@ -344,7 +344,8 @@ on_both_brokers! {
         let mut requests = go_service(&broker, vec![answer]).await;
         let channel = Channel::new(nmfw::connect(broker.url()).await.unwrap());
         let blob = Blob { data: b"abc".to_vec() };
-        let call = channel.unary::<_, CalcResponse>(CALC_SPEC.method(1), blob);
+        let client = nmfw::codegen::v1::Client::new(&channel);
+        let call = client.unary::<_, CalcResponse>(CalcClient::ADD, blob);
         assert_eq!(call.await.unwrap_err().code(), Code::InvalidArgument);
         assert_eq!(requests.recv().await.unwrap().payload, b"\x0a\x03abc".as_slice());
     }

@@ -1,6 +1,6 @@
 //! What `nmfw-build` generates with each of its settings, compiled in a crate that depends on `nmfw` and not on prost.
 
-#![forbid(missing_docs)]
+#![deny(missing_docs)]
 #![deny(warnings)]
 #![allow(unreachable_pub, reason = "generated for libraries too")]
 #![allow(
@@ -108,7 +108,7 @@ fn the_spec_has_what_was_set() {
     let spec = &named::corners::shop::SHOP_SPEC;
     assert_eq!(spec.base_subject(), "acme.eu.corners.shop");
     let code = include_str!(concat!(env!("OUT_DIR"), "/named/corners.shop.rs"));
-    assert!(code.contains(".version(\"7.8.9\")"), "{code}");
+    assert!(code.contains(".with_version(\"7.8.9\")"), "{code}");
     let default = &client_only::corners::shop::SHOP_SPEC;
     assert_eq!(default.base_subject(), "nmfw.corners.shop");
 }

@@ -3,7 +3,8 @@
 //!
 //! `cargo clippy -- -D warnings` sees this file as well.
 
-#![forbid(missing_docs, unsafe_code)]
+#![deny(missing_docs, unreachable_pub)]
+#![forbid(unsafe_code)]
 #![deny(warnings, clippy::all, unused)]
 // What generated code may be used without, in a crate that has only a server or only a client.
 #![deny(dead_code)]

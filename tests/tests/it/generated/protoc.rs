@@ -121,9 +121,9 @@ fn the_files_of_a_newer_protoc_break_nothing() -> Outcome {
     builder(&out).compile_protos(&[&proto], &[dir.path(), &protoc.include])?;
     let user = fs::read_to_string(out.join("user.rs"))?;
     for part in [
-        ".version(\"2.0.0\")",
-        "::nmfw::prost_types::Timestamp",
-        "::nmfw::prost_types::compiler::Version",
+        ".with_version(\"2.0.0\")",
+        "::nmfw::codegen::v1::prost_types::Timestamp",
+        "::nmfw::codegen::v1::prost_types::compiler::Version",
     ] {
         assert!(user.contains(part), "no {part} in {user}");
     }
@@ -156,7 +156,7 @@ fn protoc_is_asked_for_what_cannot_be_parsed() -> Outcome {
     );
     compile(configure().out_dir(&out).protoc(&protoc.program))?;
     let user = fs::read_to_string(out.join("user.rs"))?;
-    for part in ["/// A question.", ".version(\"2.0.0\")"] {
+    for part in ["/// A question.", ".with_version(\"2.0.0\")"] {
         assert!(user.contains(part), "no {part} in {user}");
     }
     Ok(())

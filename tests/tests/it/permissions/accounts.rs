@@ -76,7 +76,7 @@ async fn an_imported_service_is_called() {
         let (seen, metadata) = caller
             .inspect(())
             .header("tenant", "acme")
-            .with_metadata()
+            .send_with_metadata()
             .await
             .unwrap();
         assert!(

@@ -121,7 +121,7 @@ on_both_brokers! {
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let client = open_client(&broker.url()).await;
         let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä");
-        let (seen, metadata) = call.timeout(LIMIT).with_metadata().await.unwrap();
+        let (seen, metadata) = call.timeout(LIMIT).send_with_metadata().await.unwrap();
         assert_eq!(metadata.get("Inspected-By"), Some("puppet"));
         assert_eq!(seen.metadata["Tenant"], "acme");
         assert_eq!(seen.metadata["tag"], "ä");

@@ -45,7 +45,7 @@ async fn every_kind(client: &StreamsClient) {
         expected.add(&item(number, 10));
     }
     let call = client.sum(items(1, 1001, 10));
-    let (total, metadata) = call.with_metadata().await.unwrap();
+    let (total, metadata) = call.send_with_metadata().await.unwrap();
     assert_eq!(total, expected);
     assert_eq!(metadata.get("summed"), Some("1000"));
 

@@ -9,6 +9,10 @@
 //! together [owe](Turns::owed) no more than [`Session::most_owed`]; only beyond that the turn lasts
 //! until enough was taken.
 //!
+//! Most messages need no turn: as long as there is room, the window of their stream is
+//! [widened](super::receiving::Receiving::widen) step by step, so that many messages of medium size come
+//! at a time. Streams that wait for a turn get that too, once there is room.
+//!
 //! A stream on which the peer sends a single message, as the request or the answer of a unary call,
 //! has turns apart from those: the driver takes that message as soon as it is whole, so that such
 //! turns never wait for an application.
@@ -16,6 +20,10 @@
 use std::collections::VecDeque;
 
 use super::{Session, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
+
+/// How many streams at the front of a row are looked at for one whose window can grow: those whose windows
+/// are as wide as they may be wait for their turns among them.
+const LOOKED_AT: usize = 16;
 
 /// What a stream has to do with turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +84,38 @@ impl Turns {
         first
     }
 
+    /// By how much windows of such streams may grow for messages under way.
+    fn room(&self, budget: &Budget, is_single: bool) -> u64 {
+        budget.room_for_growth(is_single && self.many.is_empty())
+    }
+
+    /// Lets streams that wait behind the first one have wider windows instead of a turn, as far as there
+    /// is room again. Returns the stream that has got one.
+    fn widen(
+        &mut self,
+        streams: &mut StreamMap<u64, Stream>,
+        budget: &mut Budget,
+        (is_single, base): (bool, u64),
+    ) -> Option<u64> {
+        let room = self.room(budget, is_single);
+        let row = self.row(is_single);
+        for place in 1..row.len().min(LOOKED_AT) {
+            let id = *row.get(place)?;
+            let receiving = &mut streams.get_mut(&id)?.receiving;
+            let grown = receiving.widen((base, room));
+            if grown > 0 {
+                budget.grow(grown);
+                // Unless little is left of it, too.
+                if !receiving.needs_assembly() {
+                    receiving.assembly = Assembly::No;
+                    row.remove(place);
+                }
+                return Some(id);
+            }
+        }
+        None
+    }
+
     /// Whether streams wait although nobody has the turn.
     fn wait_for_room(&self, budget: &Budget) -> bool {
         !self.many.is_empty() && !budget.has_turn(false)
@@ -95,10 +135,9 @@ impl Session {
             && stream.receiving.assembly == Assembly::No
             && stream.receiving.needs_assembly()
         {
-            // A window like that of others may be enough.
-            let base = self.hello.stream_window;
-            let room = self.budget.room_for_growth();
-            let grown = stream.receiving.widen((base, room));
+            let is_single = stream.receiving.is_single;
+            let room = self.turns.room(&self.budget, is_single);
+            let grown = stream.receiving.widen((self.hello.stream_window, room));
             if grown > 0 {
                 self.budget.grow(grown);
                 // Unless little is left of it, too: no further part may come that asks again.
@@ -107,7 +146,6 @@ impl Session {
                 }
             }
             stream.receiving.assembly = Assembly::Waits;
-            let is_single = stream.receiving.is_single;
             self.turns.row(is_single).push_back(id);
             self.next_turn(is_single);
         }
@@ -209,13 +247,31 @@ impl Session {
         }
     }
 
-    /// Gives turns for which there was no room.
+    /// Gives turns, or wider windows, for which there was no room.
     pub(super) fn give_turns(&mut self) {
         if self.turns.wait_for_room(&self.budget) {
             for is_single in [true, false] {
                 self.next_turn(is_single);
             }
         }
+        for is_single in [true, false] {
+            while self.turns.row(is_single).len() > 1
+                && let Some(id) = self.widen_next(is_single)
+            {
+                self.wake(id);
+            }
+        }
+    }
+
+    fn widen_next(&mut self, is_single: bool) -> Option<u64> {
+        let base = self.hello.stream_window;
+        let Self {
+            turns,
+            streams,
+            budget,
+            ..
+        } = self;
+        turns.widen(streams, budget, (is_single, base))
     }
 }
 

@@ -12,7 +12,8 @@
 //! - a turn at assembling for calls with a single message.
 //!
 //! The rest is for whoever comes first: windows that grow, the turn at assembling for other streams, and
-//! what a service has to send. Without room a window does not grow, a stream is full, an answer ends with
+//! what a service has to send. While no stream wants that turn, windows of calls with a single message
+//! also grow into its room, which they soon give back. Without room a window does not grow, a stream is full, an answer ends with
 //! an error. Ends of streams may also use what is for turns: a peer that takes them gives it back. While it
 //! takes something they may even use what turns hold.
 //!
@@ -72,7 +73,8 @@ struct Limits {
     heads: u64,
     /// Streams that have something to send already get no more beyond this.
     soft_outgoing: u64,
-    /// By how much windows grow, all together.
+    /// By how much windows grow, all together. Those of calls with a single message may also use the turn
+    /// of streams that carry many.
     grown: u64,
     /// What may be left of streams that are over, beside what is shared.
     left: u64,
@@ -140,14 +142,14 @@ impl Budget {
     }
 
     /// What may wait to be sent with the ends of streams. A turn counts as the largest message, of which
-    /// mostly little is there: a peer that takes its answers may have that room for them.
+    /// mostly little is there: a peer that takes its answers may have that room for them, and that of
+    /// windows which have grown into it.
     fn most_ends(&self) -> u64 {
         if self.is_stalled(self.clock) {
             return self.most_outgoing(true);
         }
-        self.limits
-            .shared
-            .saturating_sub(self.grown + self.much_left())
+        let grown = self.grown.min(self.limits.grown);
+        self.limits.shared.saturating_sub(grown + self.much_left())
     }
 
     /// What windows, or what else is not for a single message, may still take.
@@ -160,15 +162,22 @@ impl Budget {
         if self.is_server { self.outgoing } else { 0 }
     }
 
-    /// By how much a window may grow.
-    pub(super) fn room_for_growth(&self) -> u64 {
-        self.room()
-            .min(self.limits.grown.saturating_sub(self.grown))
+    /// By how much a window may grow. With `also_turn` it may use what is for the turn of streams with many
+    /// messages: that has to wait then until the window is used no more.
+    pub(super) fn room_for_growth(&self, also_turn: bool) -> u64 {
+        let turn = if also_turn { self.limits.message } else { 0 };
+        let most = self.limits.grown + turn;
+        self.room().min(most.saturating_sub(self.grown))
     }
 
     /// A window has grown.
     pub(super) fn grow(&mut self, grown: u64) {
         self.grown += grown;
+    }
+
+    /// A window that has grown is used no more.
+    pub(super) fn settle(&mut self, grown: u64) {
+        self.grown -= grown;
     }
 
     /// Whether a stream may assemble the largest message.
@@ -370,6 +379,10 @@ impl Budget {
 
     pub(super) fn grown(&self) -> u64 {
         self.grown
+    }
+
+    pub(super) fn most_grown(&self) -> u64 {
+        self.limits.grown + self.limits.message
     }
 
     pub(super) fn left(&self) -> i64 {

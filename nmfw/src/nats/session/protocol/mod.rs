@@ -48,7 +48,6 @@ use self::{
     assembly::{Assembly, Turns},
     budget::Budget,
     config::Agreed,
-    frame::Token,
     handshake::Hello,
     life::Life,
     link::{Inbound, Outbound},
@@ -80,8 +79,6 @@ pub(crate) struct Session {
     state: State,
     /// `None` of a service until OPEN has come.
     keys: Option<Keys>,
-    /// That of the last PING; of a client only.
-    token: Option<Token>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
@@ -207,7 +204,6 @@ impl Session {
             config,
             methods: Arc::default(),
             keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
-            token: None,
             hello,
             is_server,
             state: State::Opening,

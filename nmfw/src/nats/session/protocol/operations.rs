@@ -274,9 +274,10 @@ impl Session {
         if let Some(state) = self.streams.get_mut(&stream.0) {
             let before = state.receiving.debt();
             let base = self.hello.stream_window;
-            let room = self.budget.room_for_growth();
+            let room = self.budget.room_for_growth(false);
             let grown = state.receiving.consume(taken, streams, (base, room));
             self.budget.grow(grown);
+            self.budget.settle(state.receiving.settle());
             match state.receiving.assembly {
                 Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
                 Assembly::No | Assembly::Waits | Assembly::Holds => {

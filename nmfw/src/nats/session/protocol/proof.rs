@@ -18,6 +18,10 @@ pub(super) const PROOF_LEN: usize = 8;
 /// The length of a [`Secret`].
 pub(super) const SECRET_LEN: usize = 16;
 
+/// How many tokens are good at a time. After a reconnect there is a PING every half a second, so that an
+/// answer may take 4 s.
+pub(super) const RECENT_TOKENS: u64 = 8;
+
 /// The secret of a session, as its OPEN has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Secret([u8; SECRET_LEN]);
@@ -73,7 +77,7 @@ pub(super) struct Keys {
     own: HighwayHasher,
     peer: HighwayHasher,
     tokens: HighwayHasher,
-    /// Tokens that were made.
+    /// How many tokens were made: each is derived from its number.
     count: u64,
 }
 
@@ -109,10 +113,19 @@ impl Keys {
     }
 
     /// Returns a token that was not there before, and that nobody else can guess.
-    pub(super) fn token(&mut self) -> Token {
+    pub(super) fn next_token(&mut self) -> Token {
         self.count += 1;
-        let hash = self.tokens.clone().hash128(&self.count.to_le_bytes());
-        bytes(hash)
+        self.token(self.count)
+    }
+
+    /// Whether a token is one of the last [`RECENT_TOKENS`].
+    pub(super) fn is_recent(&self, token: &Token) -> bool {
+        let oldest = self.count.saturating_sub(RECENT_TOKENS) + 1;
+        (oldest..=self.count).any(|number| self.token(number) == *token)
+    }
+
+    fn token(&self, number: u64) -> Token {
+        bytes(self.tokens.clone().hash128(&number.to_le_bytes()))
     }
 }
 
@@ -208,8 +221,20 @@ mod tests {
     #[test]
     fn tokens_differ() {
         let ([mut client, _], [mut other, _]) = (keys(1), keys(2));
-        let first = client.token();
-        assert_ne!(first, client.token());
-        assert_ne!(first, other.token());
+        let first = client.next_token();
+        assert_ne!(first, client.next_token());
+        assert_ne!(first, other.next_token());
+    }
+
+    #[test]
+    fn only_the_last_tokens_are_good() {
+        let [mut client, _] = keys(1);
+        assert!(!client.is_recent(&client.token(0)));
+        assert!(!client.is_recent(&client.token(1)), "it was not made yet");
+        let tokens: Vec<_> = (0..20).map(|_| client.next_token()).collect();
+        let (old, recent) = tokens.split_at(20 - RECENT_TOKENS as usize);
+        assert!(old.iter().all(|token| !client.is_recent(token)));
+        assert!(recent.iter().all(|token| client.is_recent(token)));
+        assert!(!client.is_recent(&client.token(21)));
     }
 }

@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Takes what needs no proof, and says whether it was that: CLOSE that answers an OPEN which the
-    /// service could not read, and CLOSE with the token of the last PING, of a service that has
+    /// service could not read, and CLOSE with the token of one of the last PINGs, of a service that has
     /// forgotten the session. A service takes nothing.
     fn handle_unproven(&mut self, packet: &[u8]) -> Result<bool, Malformed> {
         if self.is_server {
@@ -93,8 +93,9 @@ impl Session {
                 self.closed_by_peer(status);
                 Ok(true)
             }
-            Ok(Some(Body::Close(status))) if self.token.is_some() => {
-                let is_answer = status.token() == self.token;
+            Ok(Some(Body::Close(status))) => {
+                let is_recent = |token| self.keys.as_ref().is_some_and(|k| k.is_recent(&token));
+                let is_answer = status.token().is_some_and(is_recent);
                 if is_answer {
                     self.over(Some(PeerGone::status(
                         "the instance has given the session up",

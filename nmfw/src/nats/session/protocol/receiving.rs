@@ -18,6 +18,9 @@ pub(super) const MAX_GROWTH: u64 = 16;
 /// have: they were few.
 const MAX_GROWTH_OF_MANY: u64 = 4;
 
+/// The part of the room for growth that one step of [`Receiving::widen`] takes, as a divisor.
+const SHARES: u64 = 64;
+
 /// A session with more streams has many.
 const FEW_STREAMS: usize = 8;
 
@@ -220,13 +223,39 @@ impl Receiving {
         0
     }
 
-    /// Lets a narrow stream have a whole window, if there is room for it. Returns how much it has grown.
+    /// Widens the window for a message under way, if there is room: at once to a whole one (`base`) on a
+    /// stream that carries many messages, and in steps to [`MAX_GROWTH_OF_MANY`] of them on one that carries
+    /// a single message. Returns by how much.
+    ///
+    /// The size of the message is unknown, so a step is a share of `room`: with much room one step is
+    /// enough, and as room gets short many messages of medium size still find some. A step doubles the
+    /// window at least, so that few are needed. It would not do where the application may take messages
+    /// when it likes, as many streams could hold a part of the room for good, and none of them enough.
     pub(super) fn widen(&mut self, (base, room): (u64, u64)) -> u64 {
-        let grown = base.saturating_sub(self.window);
+        let (step, most) = match self.is_single {
+            true => {
+                let share = (room / SHARES).min(base);
+                (share.max(self.window), base * MAX_GROWTH_OF_MANY)
+            }
+            false => (base, base),
+        };
+        let grown = step.min(most.saturating_sub(self.window));
         if grown > room {
             return 0;
         }
         self.window += grown;
+        grown
+    }
+
+    /// Stops counting growth once the peer has ended its side and the application has taken all: the
+    /// window will not be used any more. Returns how much the window had grown.
+    pub(super) fn settle(&mut self) -> u64 {
+        let is_settled = self.is_closed && self.unread() == 0 && self.partial.is_empty();
+        if !is_settled {
+            return 0;
+        }
+        let grown = self.grown();
+        self.first_window = self.window;
         grown
     }
 

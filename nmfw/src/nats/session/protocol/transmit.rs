@@ -109,10 +109,9 @@ impl Session {
         let last_sent = self.outbound.last_sent();
         if with_reply {
             self.life.asked(now);
-            if !self.is_server {
-                self.token = self.keys.as_mut().map(Keys::token);
-            }
-            put_ping(&mut out, last_sent, self.token.as_ref());
+            let keys = self.keys.as_mut().filter(|_| !self.is_server);
+            let token = keys.map(Keys::next_token);
+            put_ping(&mut out, last_sent, token.as_ref());
         }
         if std::mem::take(&mut self.due.pong) {
             put_number_frame(&mut out, 0, kind::PONG, last_sent);

@@ -45,7 +45,7 @@ impl Outcome {
     }
 
     pub(crate) async fn of_item(call: Call<Item>) -> Self {
-        match call.with_metadata().await {
+        match call.send_with_metadata().await {
             Ok((item, metadata)) => Self {
                 metadata: sorted(&metadata),
                 items: vec![String::from_utf8_lossy(&item.padding).into_owned()],
@@ -56,7 +56,7 @@ impl Outcome {
     }
 
     pub(crate) async fn of_total(call: Call<Total>) -> Self {
-        match call.with_metadata().await {
+        match call.send_with_metadata().await {
             Ok((total, metadata)) => Self {
                 metadata: sorted(&metadata),
                 items: vec![format!("{total:?}")],

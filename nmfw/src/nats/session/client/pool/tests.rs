@@ -90,7 +90,7 @@ fn sessions_in_doubt_are_left() {
     use crate::{MethodSpec, ServiceSpec, nats::session::protocol::Doubt};
 
     static SPEC: ServiceSpec =
-        ServiceSpec::new("calc", "Calc").methods(&[MethodSpec::unary("Add")]);
+        ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
     let method = SPEC.method(0);
     let both = ["doubtful", "sure"].map(session);
     let [doubtful, sure] = &both;

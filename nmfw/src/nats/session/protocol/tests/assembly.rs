@@ -1,5 +1,7 @@
 //! Messages larger than windows, and who waits for whom with them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -259,5 +261,56 @@ fn a_second_message_of_a_unary_call_is_seen_at_once() {
         let message = message.expect("nothing came of a message");
         let server = &mut network.sides[SERVER];
         server.consume(call, Tally::of(message.len()));
+    }
+}
+
+/// How long calls that begin at one moment take until all are answered, with messages of this size each
+/// way, where a packet takes 5 ms. The drivers take what comes at once.
+fn time_of(calls: usize, size: usize) -> Duration {
+    let mut network = Network::both(Config::default());
+    network.latency = Duration::from_millis(5);
+    for _ in 0..calls {
+        ask(&mut network, size);
+    }
+    let begin = network.now;
+    let mut answered = 0;
+    while answered < calls {
+        network.run_ms(1);
+        assert!(network.now - begin < Duration::from_secs(20), "{answered}");
+        for side in [SERVER, CLIENT] {
+            for event in network.take(side) {
+                let Event::Message { stream, message } = event else {
+                    continue;
+                };
+                assert_eq!(message.len(), size);
+                network.sides[side].consume(stream, Tally::of(size));
+                if side == SERVER {
+                    let server = &mut network.sides[SERVER];
+                    server.send_message(stream, message, true).unwrap();
+                } else {
+                    answered += 1;
+                }
+            }
+        }
+    }
+    network.now - begin
+}
+
+/// Messages of medium size are assembled many at a time: one turn after the other took 32 of 128 calls and
+/// then each for itself.
+#[test]
+fn many_messages_of_medium_size_do_not_wait_for_turns() {
+    for (calls, size, most) in [
+        (128, 16 << 10, 60),
+        (128, 64 << 10, 100),
+        (64, 256 << 10, 150),
+        (16, 1 << 20, 250),
+    ] {
+        let took = time_of(calls, size);
+        println!("{calls} calls of {size} bytes took {took:?}");
+        assert!(
+            took <= Duration::from_millis(most),
+            "{calls}, {size}: {took:?}"
+        );
     }
 }

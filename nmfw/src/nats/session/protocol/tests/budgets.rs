@@ -16,6 +16,7 @@ impl Session {
         assert_eq!(answers.sum::<u64>(), self.budget.answers());
         let grown = self.streams.values().map(|stream| stream.receiving.grown());
         assert_eq!(grown.sum::<u64>(), self.budget.grown());
+        assert!(self.budget.grown() <= self.budget.most_grown());
         let wide = self.streams.values().filter(|stream| !stream.is_narrow);
         assert_eq!(wide.count(), self.wide);
         assert!(self.wide <= self.wide_limit);

@@ -12,7 +12,7 @@ use crate::{
         answer_of_service,
         body::{encode_status, encode_status_with_token},
         frame::{Header, Token, kind, put_frame, put_number_frame, put_ping},
-        proof::Keys,
+        proof::{Keys, RECENT_TOKENS},
     },
 };
 
@@ -236,27 +236,49 @@ fn close_with(token: &Token) -> Bytes {
     out.into()
 }
 
-/// Only the token of the last PING is good: no other one, nor one that was seen before.
+/// Only tokens of the last PINGs are good: no other one, nor one that is older.
 #[test]
-fn a_session_is_given_up_by_who_has_read_the_last_ping() {
-    let mut network = network();
-    let now = network.now;
-    network.forge(CLIENT, close_with(&[0; 16]));
-    let mut answers = Vec::new();
-    for _ in 0..2 {
-        network.sides[CLIENT].handle_reconnect(now);
-        let ping = network.sides[CLIENT].poll_transmit(now).unwrap();
-        assert!(ping.with_reply);
-        answers.push(answer_of_service(&ping.packet).unwrap());
+fn a_session_is_given_up_by_who_has_read_one_of_the_last_pings() {
+    for (answered, is_good) in [(0, false), (1, true), (RECENT_TOKENS as usize, true)] {
+        let mut network = network();
+        let now = network.now;
+        network.forge(CLIENT, close_with(&[0; 16]));
+        let mut answers = Vec::new();
+        for _ in 0..=RECENT_TOKENS {
+            network.sides[CLIENT].handle_reconnect(now);
+            let ping = network.sides[CLIENT].poll_transmit(now).unwrap();
+            assert!(ping.with_reply);
+            answers.push(answer_of_service(&ping.packet).unwrap());
+        }
+        network.forge(CLIENT, close_with(&[0; 16]));
+        let answer = answers[answered].clone();
+        if !is_good {
+            network.forge(CLIENT, answer);
+            continue;
+        }
+        assert!(network.sides[CLIENT].handle_packet(now, &answer));
+        assert!(network.sides[CLIENT].is_closed());
+        assert!(
+            network.sides[CLIENT].poll_transmit(now).is_none(),
+            "it answers"
+        );
     }
-    network.forge(CLIENT, close_with(&[0; 16]));
-    network.forge(CLIENT, answers[0].clone());
-    assert!(network.sides[CLIENT].handle_packet(now, &answers[1]));
+}
+
+/// The answer to a PING comes when others were sent after it: a token of the last one only would never be
+/// good.
+#[test]
+fn a_long_way_does_not_hide_that_a_session_is_forgotten() {
+    let mut network = network();
+    network.weather.is_cut = true;
+    network.forget(SERVER);
+    network.run_ms(12_000);
+    network.weather.is_cut = false;
+    network.latency = Duration::from_millis(900);
+    let now = network.now;
+    network.sides[CLIENT].handle_reconnect(now);
+    network.run_ms(1_850);
     assert!(network.sides[CLIENT].is_closed());
-    assert!(
-        network.sides[CLIENT].poll_transmit(now).is_none(),
-        "it answers"
-    );
 }
 
 /// A service takes CLOSE from nobody but its client.

@@ -253,7 +253,7 @@ impl Network {
                         continue;
                     }
                     let is_taken = self.sides[side].handle_packet(self.now, &transmit.packet);
-                    // Who has forgotten may answer a PING that is not the last one any more.
+                    // The answer of a peer that has forgotten may be to a PING that is not recent any more.
                     assert!(is_taken || self.has_forgotten[1 - side]);
                 }
                 let told = &mut self.no_responders[side];

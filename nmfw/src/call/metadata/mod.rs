@@ -1,5 +1,9 @@
 //! [`Metadata`]: what callers and handlers send beside a message.
 
+mod entry;
+mod error;
+mod iter;
+
 use std::fmt;
 
 use base64::{
@@ -7,6 +11,12 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+
+use self::{entry::is_binary, error::Problem, iter::Iter};
+pub use self::{
+    entry::{MetadataEntry, MetadataValue},
+    error::MetadataError,
+};
 
 /// Sends no padding, takes it or leaves it, as gRPC asks for.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -31,8 +41,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///   together, may allow for less.
 ///
 /// Whatever breaks these rules is refused with an error, never dropped or sent changed. The order of
-/// values is kept, also among keys. Merging counts neither values nor bytes: a call that carries too
-/// much then fails with `INVALID_ARGUMENT`, an answer with `INTERNAL`.
+/// values is kept, also among keys. Merging, extending and collecting count neither values nor bytes: a call
+/// that carries too much then fails with `INVALID_ARGUMENT`, an answer with `INTERNAL`.
 ///
 /// ```
 /// # fn main() -> Result<(), nmfw::MetadataError> {
@@ -48,30 +58,33 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # Ok(())
 /// # }
 /// ```
+///
+/// It iterates over references as keys and values, and over owned [entries](MetadataEntry), from which it is
+/// extended and collected:
+///
+/// ```
+/// use nmfw::{Metadata, MetadataEntry};
+///
+/// # fn main() -> Result<(), nmfw::MetadataError> {
+/// let pairs = [("tenant", "acme"), ("tag", "a")];
+/// let mut metadata: Metadata =
+///     pairs.into_iter().map(|(key, value)| MetadataEntry::text(key, value)).collect::<Result<_, _>>()?;
+/// metadata.extend([MetadataEntry::binary("token-bin", vec![0, 159])?]);
+///
+/// for (key, value) in &metadata {
+///     println!("{key}: {value:?}");
+/// }
+/// let public: Metadata = metadata.into_iter().filter(|entry| entry.key() != "token-bin").collect();
+/// assert_eq!(public.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
     // A handful of entries at most in practice: a scan beats a map and keeps the order.
-    entries: Vec<(Box<str>, MetadataValue)>,
+    entries: Vec<MetadataEntry>,
     /// The size of all entries.
     size: usize,
-}
-
-/// A value of [`Metadata`].
-#[derive(Clone, PartialEq, Eq)]
-pub enum MetadataValue {
-    /// Of a plain key.
-    Text(String),
-    /// Of a key that ends in `-bin`.
-    Binary(Bytes),
-}
-
-impl MetadataValue {
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
 }
 
 /// How many values a call or an answer carries, whatever transports it. Each takes more memory than its bytes on the wire.
@@ -111,9 +124,9 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<String>,
     ) -> Result<(), MetadataError> {
-        let (key, value) = text_entry(key.as_ref(), value.into())?;
-        self.remove(&key);
-        self.push((key, value))
+        let entry = MetadataEntry::text(key, value)?;
+        self.remove(entry.key());
+        self.push(entry)
     }
 
     /// Adds a value to a key, behind any that it has.
@@ -125,7 +138,7 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<String>,
     ) -> Result<(), MetadataError> {
-        self.push(text_entry(key.as_ref(), value.into())?)
+        self.push(MetadataEntry::text(key, value)?)
     }
 
     /// Sets the one value of a `-bin` key.
@@ -137,9 +150,9 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<Bytes>,
     ) -> Result<(), MetadataError> {
-        let (key, value) = binary_entry(key.as_ref(), value.into())?;
-        self.remove(&key);
-        self.push((key, value))
+        let entry = MetadataEntry::binary(key, value)?;
+        self.remove(entry.key());
+        self.push(entry)
     }
 
     /// Adds a value to a `-bin` key.
@@ -151,16 +164,16 @@ impl Metadata {
         key: impl AsRef<str>,
         value: impl Into<Bytes>,
     ) -> Result<(), MetadataError> {
-        self.push(binary_entry(key.as_ref(), value.into())?)
+        self.push(MetadataEntry::binary(key, value)?)
     }
 
-    fn push(&mut self, entry: (Box<str>, MetadataValue)) -> Result<(), MetadataError> {
+    fn push(&mut self, entry: MetadataEntry) -> Result<(), MetadataError> {
         if self.entries.len() >= MAX_VALUES {
-            return Err(MetadataError::new(&entry.0, Problem::TooMany));
+            return Err(MetadataError::new(&entry.key, Problem::TooMany));
         }
-        let size = self.size + entry_size(&entry);
+        let size = self.size + entry.size();
         if size > Self::MAX_SIZE {
-            return Err(MetadataError::new(&entry.0, Problem::TooLarge));
+            return Err(MetadataError::new(&entry.key, Problem::TooLarge));
         }
         self.size = size;
         self.entries.push(entry);
@@ -169,12 +182,12 @@ impl Metadata {
 
     /// Checks that there is no more than a call can carry: merging counts neither values nor bytes.
     pub(crate) fn check_size(&self) -> Result<(), MetadataError> {
-        if let Some((key, _)) = self.entries.get(MAX_VALUES) {
-            return Err(MetadataError::new(key, Problem::TooMany));
+        if let Some(entry) = self.entries.get(MAX_VALUES) {
+            return Err(MetadataError::new(&entry.key, Problem::TooMany));
         }
         if self.size > Self::MAX_SIZE {
-            let largest = self.entries.iter().max_by_key(|entry| entry_size(entry));
-            let key = largest.map_or("", |(key, _)| key);
+            let largest = self.entries.iter().max_by_key(|entry| entry.size());
+            let key = largest.map_or("", MetadataEntry::key);
             return Err(MetadataError::new(key, Problem::TooLarge));
         }
         Ok(())
@@ -182,9 +195,9 @@ impl Metadata {
 
     fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.entries.retain(|entry| {
-            let is_kept = keep(&entry.0);
+            let is_kept = keep(&entry.key);
             if !is_kept {
-                self.size -= entry_size(entry);
+                self.size -= entry.size();
             }
             is_kept
         });
@@ -198,10 +211,7 @@ impl Metadata {
 
     /// All text values of a key, in order.
     pub fn get_all<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a str> {
-        self.values(key).filter_map(|value| match value {
-            MetadataValue::Text(text) => Some(text.as_str()),
-            MetadataValue::Binary(_) => None,
-        })
+        self.values(key).filter_map(MetadataValue::as_str)
     }
 
     /// The first value of a `-bin` key.
@@ -221,8 +231,8 @@ impl Metadata {
     fn values<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a MetadataValue> {
         self.entries
             .iter()
-            .filter(move |(k, _)| k.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value)
+            .filter(move |entry| entry.key.eq_ignore_ascii_case(key))
+            .map(MetadataEntry::value)
     }
 
     /// Removes a key with all its values; tells whether it was there.
@@ -250,9 +260,9 @@ impl Metadata {
         self.entries.is_empty()
     }
 
-    /// Every value with its key, in the order of their addition.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
-        self.entries.iter().map(|(key, value)| (&**key, value))
+    /// Returns every value with its key, in the order of their addition.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter::new(&self.entries)
     }
 
     /// Adds all of `other`. Values of keys that both have are replaced by those of `other`.
@@ -267,7 +277,7 @@ impl Metadata {
 
     /// Whether there are names that differ, if only in case.
     pub(crate) fn has_several_names(&self) -> bool {
-        let mut names = self.entries.iter().map(|(name, _)| name);
+        let mut names = self.entries.iter().map(MetadataEntry::key);
         let first = names.next();
         names.any(|name| Some(name) != first)
     }
@@ -282,8 +292,8 @@ impl Metadata {
             .collect();
         // Names beyond the number of values say nothing, however many there are.
         for name in order.split(',').take(rest.len()) {
-            let is_next = |entry: &&mut Option<(Box<str>, MetadataValue)>| {
-                entry.as_ref().is_some_and(|(key, _)| **key == *name)
+            let is_next = |entry: &&mut Option<MetadataEntry>| {
+                entry.as_ref().is_some_and(|entry| *entry.key == *name)
             };
             let entry = rest.iter_mut().find(is_next).and_then(Option::take);
             self.entries.extend(entry);
@@ -297,21 +307,21 @@ impl Metadata {
             let bytes = BASE64
                 .decode(value)
                 .map_err(|_| MetadataError::new(key, Problem::NotBase64))?;
-            binary_entry(key, bytes.into())?
+            MetadataEntry::binary(key, bytes)?
         } else {
-            text_entry(key, value.to_owned())?
+            MetadataEntry::text(key, value)?
         };
         self.push(entry)
     }
 
     /// Every value with its key as it goes into a header.
     pub(crate) fn wire(&self) -> impl Iterator<Item = (&str, String)> {
-        self.entries.iter().map(|(key, value)| {
+        self.iter().map(|(key, value)| {
             let value = match value {
                 MetadataValue::Text(text) => text.clone(),
                 MetadataValue::Binary(bytes) => BASE64.encode(bytes),
             };
-            (&**key, value)
+            (key, value)
         })
     }
 }
@@ -322,123 +332,41 @@ impl fmt::Debug for Metadata {
     }
 }
 
-impl fmt::Debug for MetadataValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => text.fmt(f),
-            Self::Binary(bytes) => bytes.fmt(f),
-        }
-    }
-}
-
-/// A key or value that [`Metadata`] does not take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataError {
-    key: String,
-    problem: Problem,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
-    Key,
-    Reserved,
-    Control,
-    Space,
-    TextUnderBin,
-    BinUnderText,
-    NotBase64,
-    TooMany,
-    TooLarge,
-}
-
-impl MetadataError {
-    fn new(key: &str, problem: Problem) -> Self {
-        Self {
-            key: key.chars().take(64).collect(),
-            problem,
-        }
-    }
-
-    /// The key in question, shortened to 64 characters.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl fmt::Display for MetadataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self.problem {
-            Problem::Key => "is not a valid key: use ASCII letters, digits, '-', '_' and '.'",
-            Problem::Reserved => "is a reserved key: choose another one",
-            Problem::Control => {
-                "has a control character in its value: send such bytes under a key that ends in -bin"
-            }
-            Problem::Space => {
-                "has white space at an end of its value, which NATS trims: trim it, or use a key \
-                 that ends in -bin"
-            }
-            Problem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
-            Problem::BinUnderText => "carries bytes and must end in -bin",
-            Problem::NotBase64 => "has a value that is not base64",
-            Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
-            Problem::TooLarge => {
-                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
-                 more for each value; send what is larger in a message"
-            }
-        };
-        write!(f, "metadata {:?} {problem}", self.key)
-    }
-}
-
-impl std::error::Error for MetadataError {}
-
-fn entry_size((key, value): &(Box<str>, MetadataValue)) -> usize {
-    key.len() + value.len() + VALUE_COST
-}
-
-fn text_entry(key: &str, value: String) -> Result<(Box<str>, MetadataValue), MetadataError> {
-    check_key(key)?;
-    if is_binary(key) {
-        return Err(MetadataError::new(key, Problem::TextUnderBin));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(MetadataError::new(key, Problem::Control));
-    }
-    if value.trim().len() != value.len() {
-        return Err(MetadataError::new(key, Problem::Space));
-    }
-    Ok((key.into(), MetadataValue::Text(value)))
-}
-
-fn binary_entry(key: &str, value: Bytes) -> Result<(Box<str>, MetadataValue), MetadataError> {
-    check_key(key)?;
-    if !is_binary(key) {
-        return Err(MetadataError::new(key, Problem::BinUnderText));
-    }
-    Ok((key.into(), MetadataValue::Binary(value)))
-}
-
-fn is_binary(key: &str) -> bool {
-    key.len() >= 4 && key.as_bytes()[key.len() - 4..].eq_ignore_ascii_case(b"-bin")
-}
-
-fn check_key(key: &str) -> Result<(), MetadataError> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if key.is_empty() || !key.bytes().all(is_token) {
-        return Err(MetadataError::new(key, Problem::Key));
-    }
-    if crate::nats::headers::is_reserved(key) {
-        return Err(MetadataError::new(key, Problem::Reserved));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn entries_are_iterated_collected_and_appended() {
+        let mut metadata = Metadata::new();
+        metadata.insert("Tenant", "acme").unwrap();
+        metadata.append_bin("token-bin", vec![159]).unwrap();
+        let pairs: Vec<_> = (&metadata).into_iter().collect();
+        assert_eq!(pairs.len(), metadata.iter().len());
+        assert_eq!(
+            pairs[0],
+            ("Tenant", &MetadataValue::Text("acme".to_owned()))
+        );
+        assert_eq!(
+            (pairs[1].1.as_str(), pairs[1].1.as_bytes()),
+            (None, &[159][..])
+        );
+
+        let copy: Metadata = metadata.clone().into_iter().collect();
+        assert_eq!(copy, metadata);
+        let more = MetadataEntry::text("tenant", "globex").unwrap();
+        metadata.extend([more]);
+        assert_eq!(
+            metadata.get_all("tenant").collect::<Vec<_>>(),
+            ["acme", "globex"]
+        );
+        assert_eq!(
+            metadata.size(),
+            copy.size() + "tenantglobex".len() + VALUE_COST
+        );
+    }
 
     #[test]
     fn what_breaks_the_rules_is_refused() {
@@ -541,7 +469,7 @@ mod tests {
         let mut other = Metadata::new();
         other.insert("other", "x".repeat(room / 2)).unwrap();
         metadata.merge(&other);
-        let all: usize = metadata.entries.iter().map(entry_size).sum();
+        let all: usize = metadata.entries.iter().map(MetadataEntry::size).sum();
         assert_eq!(metadata.size(), all);
         metadata.remove("OTHER");
         metadata.remove("k-bin");
