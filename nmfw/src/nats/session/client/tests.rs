@@ -31,7 +31,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc").methods(&[MethodSpec::unary("Add")]);
+static SPEC: ServiceSpec =
+    ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
 
 /// What becomes of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
