@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nmfw::{Channel, Server, embedded::Broker};
+use nmfw::{Channel, NatsChannel as _, Server, embedded::Broker};
 
 use crate::{
     client::{self, Error, SyncOptions, line},

@@ -33,7 +33,7 @@ use clap::Parser;
 use cli::{Cli, Command, Nats};
 use client::{Error, SyncOptions, line, plain};
 use files::FilesClient;
-use nmfw::{Channel, Status};
+use nmfw::{Channel, NatsChannel as _, Status};
 
 /// How long to say goodbye at the end.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use nmfw::{Channel, Connection, Server, embedded::Broker, server::Running};
+use nmfw::{Channel, Connection, NatsChannel as _, Server, embedded::Broker, server::Running};
 
 use super::{Setup, content};
 use crate::{
