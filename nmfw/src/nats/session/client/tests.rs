@@ -16,14 +16,11 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use super::{Handle, calls::Calls, command::Command};
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
-    call::{body::chunk::Tally, response::Response},
-    nats::{
-        headers::Encoding,
-        session::{
-            driver::{Mailbox, Packet, Publish, Side, Signals, drive, now},
-            protocol::{
-                CallHead, Config, Event, MethodEntry, Methods, Secret, Session, Site, Transmit,
-            },
+    call::{body::chunk::Tally, request::Encoding, response::Response},
+    nats::session::{
+        driver::{Mailbox, Packet, Publish, Side, Signals, drive, now},
+        protocol::{
+            CallHead, Config, Event, MethodEntry, Methods, Secret, Session, Site, Transmit,
         },
     },
 };
