@@ -223,7 +223,7 @@ async fn service_away(broker: TestBroker, away: Duration) {
     proxy.up();
     back(&service, before).await;
     // Its subscriptions have to reach the server first.
-    round_trip(&service.client(), LIMIT).await.unwrap();
+    round_trip(service.client(), LIMIT).await.unwrap();
     all_kinds_do_well(&clients).await;
     eventually(SOON, || async { flows.dropped() == dropped + OPEN }).await;
 }
