@@ -37,13 +37,16 @@ pub enum ConnectionEvent {
         /// The reply subject of the message.
         reply: String,
     },
-    /// The server does not let this connection subscribe to the subject. Nothing will arrive.
+    /// The server does not let this connection subscribe to the subject: it is not permitted, or it has
+    /// more tokens than `max_sub_tokens` of the server allows. Nothing will arrive.
     #[non_exhaustive]
     SubscribeDenied {
         /// The subject subscribed to.
         subject: String,
-        /// The queue group, if the subscription had one.
+        /// The queue group, if the subscription had one and the server names it.
         queue: Option<String>,
+        /// The server's words.
+        error: String,
     },
     /// The server has refused a subscription because this connection has as many as it may:
     /// `max_subscriptions` of the server, the account or the user. It does not say which one, and
