@@ -237,54 +237,54 @@ impl Status {
         self.0.details.iter().find_map(|any| any.to_msg().ok())
     }
 
-    /// Metadata that travels with the error.
+    /// Returns the metadata of the error.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.0.metadata
     }
 
-    /// Metadata that travels with the error, to add to.
+    /// Returns the metadata of the error for modification.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.0.metadata
     }
 
-    /// Remembers the error that led to this one. It stays on this side of the wire, for logs:
-    /// callers see code, message, details and metadata only.
+    /// Attaches the error that caused this one. It is for local logs only: callers receive the
+    /// code, message, details and metadata.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even for
-    /// methods that are not idempotent. A client sends such a call to another instance by itself.
+    /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even if
+    /// the method is not idempotent. Clients resend such a call to another instance automatically.
     ///
-    /// Middleware that turns a call away before the handler (a rate limit, say) may set it. What a
-    /// handler itself returns never has it, as that handler has seen the call: the flag of a call
-    /// that it made in turn goes no further.
+    /// Middleware that refuses a call before the handler, such as a rate limit, may set it. It is
+    /// removed from errors that a handler returns, because the handler has seen the call; the mark
+    /// of a call that it made itself must not spread.
     #[must_use]
     pub fn not_started(mut self) -> Self {
         self.0.not_started = true;
         self
     }
 
-    /// Takes the mark away: a handler has seen the call after all.
+    /// Removes the mark, because a handler has seen the call.
     #[must_use]
     pub(crate) fn started(mut self) -> Self {
         self.0.not_started = false;
         self
     }
 
-    /// Whether it is certain that no handler has seen the call.
+    /// Returns whether it is certain that no handler has seen the call.
     #[must_use]
     pub fn is_not_started(&self) -> bool {
         self.0.not_started
     }
 }
 
-/// The code and the message, on one line and fit for logs and terminals: the message may be a peer's, so
-/// that control characters and others that act on a terminal are escaped, and that at most 1 KiB of it is
-/// shown. [`message`](Status::message) has it as it came.
+/// Formats the code and the message on one line, for logs and terminals. The message may come from
+/// a peer, so control characters and terminal sequences are escaped, and at most 1 KiB is shown.
+/// [`message`](Status::message) returns the original.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.code.name())?;
@@ -295,8 +295,8 @@ impl fmt::Display for Status {
     }
 }
 
-/// The text of `Display`, and behind it what else there is, of details their types and sizes: a `main`
-/// that returns the error prints this.
+/// Formats like `Display`, followed by the other contents; details are listed with their types and
+/// sizes. A `main` that returns the error prints this.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)?;
