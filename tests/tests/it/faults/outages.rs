@@ -154,13 +154,12 @@ async fn open_streams(client: &StreamsClient, flows: &Flows) -> JoinSet<(Status,
 }
 
 async fn back(nats: &Connection, epoch: u64) {
-    let mut state = nats.state();
-    let back = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
-    timeout(LIMIT, back).await.unwrap().unwrap();
+    let back = nats.wait_for_state(|state| state.is_connected() && state.epoch > epoch);
+    timeout(LIMIT, back).await.unwrap();
 }
 
 fn epoch(nats: &Connection) -> u64 {
-    nats.state().borrow().epoch
+    nats.state().epoch
 }
 
 async fn client_away(broker: TestBroker, away: Duration) {
