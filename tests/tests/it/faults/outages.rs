@@ -8,7 +8,7 @@ use nmfw::{
     Channel, Code, ConnectOptions, Connection, NatsChannel as _, Server, Status, server::Running,
 };
 use nmfw_tests::{
-    Proxy, TestBroker, eventually, on_both_brokers,
+    Proxy, TestBroker, eventually, on_both_brokers, round_trip,
     streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer, Total, items},
 };
 use tokio::{
@@ -222,8 +222,8 @@ async fn service_away(broker: TestBroker, away: Duration) {
     );
     proxy.up();
     back(&service, before).await;
-    // What it subscribes to has to be there first.
-    service.client().flush().await.unwrap();
+    // Its subscriptions have to reach the server first.
+    round_trip(service.client(), LIMIT).await.unwrap();
     all_kinds_do_well(&clients).await;
     eventually(SOON, || async { flows.dropped() == dropped + OPEN }).await;
 }
