@@ -39,14 +39,16 @@ pub enum ConnectionEvent {
         /// The denied reply subject.
         reply: String,
     },
-    /// The server does not allow this connection to subscribe to the subject, so nothing will
-    /// arrive.
+    /// The server does not allow this connection to subscribe to the subject, because it is not
+    /// permitted or has more tokens than the server's `max_sub_tokens`. Nothing will arrive.
     #[non_exhaustive]
     SubscribeDenied {
         /// The denied subject.
         subject: String,
-        /// The queue group, if the subscription had one.
+        /// The queue group, if the subscription had one and the server names it.
         queue: Option<String>,
+        /// The server's message.
+        error: String,
     },
     /// The server has refused a subscription because this connection has reached
     /// `max_subscriptions` of the server, the account or the user. It does not say which

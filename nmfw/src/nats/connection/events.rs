@@ -283,9 +283,14 @@ impl EventHub {
             ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
                 log_limited!(
                     target: LOG, error, servers, subject = %Escaped::new(&subject), queue,
-                    "subscribing is not permitted"
+                    error = %Escaped::new(text), "a subscription was refused"
                 );
-                ConnectionEvent::SubscribeDenied { subject, queue }
+                let error = text.to_owned();
+                ConnectionEvent::SubscribeDenied {
+                    subject,
+                    queue,
+                    error,
+                }
             }
             ServerMessage::TooManySubscriptions => {
                 log_limited!(

@@ -15,7 +15,7 @@ mod relocation;
 pub(crate) mod replies;
 mod round_trip;
 mod secret;
-mod server_message;
+pub(crate) mod server_message;
 mod server_url;
 #[cfg(feature = "nkeys")]
 mod signing;

@@ -35,6 +35,13 @@ impl ServerMessage {
     }
 }
 
+/// Returns whether a subscription was refused because its subject has too many tokens, which the
+/// server reports like a missing permission.
+pub(crate) fn is_token_limit(words: &str) -> bool {
+    let words = words.trim_end().to_ascii_lowercase();
+    words.ends_with("\", too many tokens")
+}
+
 /// Returns whether a connection was refused because of a limit, which may be free again later.
 pub(super) fn is_limit(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
@@ -83,6 +90,23 @@ mod tests {
         assert!(matches!(
             ServerMessage::parse(r#"Permissions Violation for Publish to "a""#),
             ServerMessage::Violation(_)
+        ));
+    }
+
+    #[test]
+    fn a_limit_of_tokens_is_no_missing_permission() {
+        let words = r#"Permissions Violation for Subscription to "a.b.c", too many tokens"#;
+        assert!(is_token_limit(words));
+        let violation = Violation::Subscribe {
+            subject: "a.b.c".to_owned(),
+            queue: None,
+        };
+        assert_eq!(
+            ServerMessage::parse(words),
+            ServerMessage::Violation(violation)
+        );
+        assert!(!is_token_limit(
+            r#"Permissions Violation for Subscription to "a, too many tokens""#
         ));
     }
 

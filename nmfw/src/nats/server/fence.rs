@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::Instant};
 
+use super::required_subjects;
 use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, nats::subject};
 
 /// Delay before a round trip is retried, because its message may have been lost with a connection.
@@ -129,10 +130,10 @@ impl Trip {
                     {
                         return Ok(());
                     }
-                    Ok(ConnectionEvent::SubscribeDenied { subject, .. })
+                    Ok(ConnectionEvent::SubscribeDenied { subject, error, .. })
                         if subject == self.reply =>
                     {
-                        return Err(crate::nats::server::required_subjects::denied(&subject));
+                        return Err(required_subjects::denied(&subject, &error));
                     }
                     Ok(ConnectionEvent::Closed) => return Err(closed("it was closed")),
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}

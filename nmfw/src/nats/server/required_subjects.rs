@@ -11,6 +11,7 @@ use super::{discovery, fence::Fence, work::MAX_ROUND_TRIP};
 use crate::{
     Connection, ConnectionEvent, Error,
     error::ErrorKind,
+    nats::connection::server_message::is_token_limit,
     service::instance::{Instance, Lifecycle},
 };
 
@@ -135,8 +136,10 @@ impl Subscriptions {
 
     fn check(&self, event: &ConnectionEvent, is_unconfirmed: bool) -> Option<Error> {
         match event {
-            ConnectionEvent::SubscribeDenied { subject, .. } if self.subjects.contains(subject) => {
-                Some(denied(subject))
+            ConnectionEvent::SubscribeDenied { subject, error, .. }
+                if self.subjects.contains(subject) =>
+            {
+                Some(denied(subject, error))
             }
             ConnectionEvent::TooManySubscriptions { error } if is_unconfirmed => Some(Error::new(
                 ErrorKind::Limit,
@@ -156,8 +159,17 @@ impl Subscriptions {
     }
 }
 
-/// Returns the error of a denied subscription.
-pub(crate) fn denied(subject: &str) -> Error {
+/// Returns the error of a denied subscription, with the NATS server's message.
+pub(crate) fn denied(subject: &str, words: &str) -> Error {
+    if is_token_limit(words) {
+        return Error::new(
+            ErrorKind::Limit,
+            format!(
+                "the NATS server refuses the subscription to {subject} and says {words:?}: raise \
+                 max_sub_tokens of the NATS server, or give the service a shorter base subject"
+            ),
+        );
+    }
     Error::new(
         ErrorKind::PermissionDenied,
         format!(

@@ -1,7 +1,7 @@
 //! Connection events that end calls.
 
 use super::{Entry, Shared, parse_id};
-use crate::{ConnectionEvent, Status};
+use crate::{ConnectionEvent, Status, nats::connection::server_message::is_token_limit};
 
 impl Shared {
     /// Ends the calls and sessions that an event concerns.
@@ -23,12 +23,20 @@ impl Shared {
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
                 );
             }
-            ConnectionEvent::SubscribeDenied { subject, .. }
+            ConnectionEvent::SubscribeDenied { subject, error, .. }
                 if subject.strip_suffix('>') == Some(&self.prefix) =>
             {
-                let status = denied(&format!(
-                    "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
-                ));
+                let status = if is_token_limit(error) {
+                    Status::resource_exhausted(format!(
+                        "the NATS server refuses the subscription to {subject}, where replies arrive, and \
+                         says {error:?}: raise max_sub_tokens of the NATS server, or set a shorter inbox \
+                         prefix"
+                    ))
+                } else {
+                    denied(&format!(
+                        "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                    ))
+                };
                 self.fail_all_from_now_on(&status);
             }
             ConnectionEvent::PayloadTooLarge { error } => {
