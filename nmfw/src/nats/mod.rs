@@ -1,4 +1,4 @@
-//! Everything that knows NATS.
+//! The NATS implementation of connections, transports and servers.
 
 pub mod async_nats;
 pub(crate) mod channel;
