@@ -16,7 +16,7 @@
 use async_nats::HeaderMap;
 use serde::Deserialize;
 
-use crate::service::client_id::ClientId;
+use nmfw_core::service::client_id::ClientId;
 
 /// The inbox prefix of clients that have not set another.
 const DEFAULT_INBOX: &str = "_INBOX";

@@ -14,7 +14,8 @@ use std::{
     },
 };
 
-use crate::{Code, ServiceSpec, Status, call::attempt::Spent};
+use crate::{Code, ServiceSpec, Status};
+use nmfw_core::call::attempt::Spent;
 
 /// What a call earns that an instance has taken: with the default of five, as many further sends as one
 /// call has. So the budget lasts for as long as every fifth is taken, and whatever is too much is sent once.

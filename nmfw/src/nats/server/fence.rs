@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::Instant};
 
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, nats::subject};
+use crate::{Connection, ConnectionEvent, Error, nats::subject};
+use nmfw_core::error::ErrorKind;
 
 /// How long a round trip may take before another is tried: the message may have been lost with a
 /// connection.

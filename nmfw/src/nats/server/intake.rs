@@ -14,8 +14,8 @@ use crate::{
         connection::{Follower, Place, Stage},
         subject,
     },
-    service::instance::Instance,
 };
+use nmfw_core::service::instance::Instance;
 
 /// A subscription for work. While a check of the instance fails, and others share the work, it is given
 /// up, so that clients need not find out who is ready. What is on its way then still arrives here, and

@@ -8,8 +8,8 @@ use tokio::sync::{
 };
 
 use super::{discovery, fence::Fence, work::MAX_ROUND_TRIP};
-use crate::{
-    Connection, ConnectionEvent, Error,
+use crate::{Connection, ConnectionEvent, Error};
+use nmfw_core::{
     error::ErrorKind,
     service::instance::{Instance, Lifecycle},
 };

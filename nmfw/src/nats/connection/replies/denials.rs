@@ -1,6 +1,6 @@
 //! [`Denials`]: publishes that the NATS server has denied, until it is known which calls they were.
 
-use crate::escape::Escaped;
+use nmfw_core::escape::Escaped;
 
 /// A client may keep this many denied subjects in mind. More are denied only where a client may call
 /// next to nothing, and such calls end at their deadlines.

@@ -12,10 +12,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Outgoing;
-use crate::{
-    Status,
-    call::body::{Body, Messages, chunk::Chunk},
-};
+use crate::Status;
+use nmfw_core::call::body::{Body, Messages, chunk::Chunk};
 
 /// What of a stream of requests is kept to be sent again, to another instance, if none has started
 /// the call.

@@ -17,9 +17,8 @@ pub(crate) use self::{
 };
 use self::{mailbox::Batch, timer::Alarm};
 use super::protocol::{Config, Event, Session, Site};
-use crate::{
-    Connection, Status, log_limit::LogLimit, nats::unary::stream_ack::StreamAck, observe::metrics,
-};
+use crate::{Connection, Status, nats::unary::stream_ack::StreamAck};
+use nmfw_core::{log_limit::LogLimit, observe::metrics};
 
 /// What mappings may add to a packet on its way.
 const PACKET_RESERVE: usize = 1024;

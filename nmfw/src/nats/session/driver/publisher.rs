@@ -6,13 +6,12 @@ use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
 use crate::{
     Connection, Status,
-    call::deadline::within,
-    escape::Escaped,
     nats::{
         reply_subject::{self, MAPPED},
         session::protocol::Transmit,
     },
 };
+use nmfw_core::{call::deadline::within, escape::Escaped};
 
 /// How long a packet may take to get into the connection's buffer. It takes longer only while the
 /// connection is lost; then it is left out, as the session sends it again.

@@ -14,9 +14,9 @@ use futures_util::Stream;
 use super::{Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
     nats::session::{driver::Mailbox, protocol::STREAM_WINDOW},
 };
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 /// What was taken is told to the session when it comes to this, or when the application waits for
 /// more. A session grants no smaller steps, and of a message that others wait for it is told at once.

@@ -13,11 +13,8 @@ use std::{
 use futures_util::Stream;
 
 use super::{Batch, Flow, Lane, LaneCommand, lock, park};
-use crate::{
-    Metadata, Status,
-    call::body::{Messages, chunk::Chunk, encode::MAX_WAIT},
-    nats::session::driver::Mailbox,
-};
+use crate::{Metadata, Status, nats::session::driver::Mailbox};
+use nmfw_core::call::body::{Messages, chunk::Chunk, encode::MAX_WAIT};
 
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
 const BATCH: u64 = 128 * 1024;

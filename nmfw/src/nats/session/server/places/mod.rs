@@ -24,9 +24,8 @@ use std::{
 use async_nats::Subject;
 
 use super::calls::Command;
-use crate::{
-    Status, nats::session::driver::Mailbox, observe::metrics, service::client_id::ClientId,
-};
+use crate::{Status, nats::session::driver::Mailbox};
+use nmfw_core::{observe::metrics, service::client_id::ClientId};
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
 /// the way takes a millisecond. And when there are many sessions.

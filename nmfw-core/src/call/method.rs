@@ -1,0 +1,618 @@
+//! Static facts of services and methods: one source for dispatch, discovery, logs and clients.
+
+use std::{fmt, time::Duration};
+
+/// The time that a call gets where nothing else says so.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the generator knows of a service. Built by generated code, at compile time.
+///
+/// Setters are `const` and take `self`, so that new facts can be added without generating anew.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceSpec {
+    package: &'static str,
+    service: &'static str,
+    name: &'static str,
+    subject: &'static str,
+    version: &'static str,
+    /// The version as calls bear it.
+    client_version: Option<&'static str>,
+    description: &'static str,
+    metadata: &'static [(&'static str, &'static str)],
+    methods: &'static [MethodSpec],
+    options: Options,
+}
+
+/// What the generator knows of a method.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodSpec {
+    name: &'static str,
+    kind: Kind,
+    idempotency: Idempotency,
+    deprecated: bool,
+    metadata: &'static [(&'static str, &'static str)],
+    options: Options,
+}
+
+/// Which sides of a method stream.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    streams_requests: bool,
+    streams_responses: bool,
+}
+
+/// What can be set for a service and, with precedence, for a method of it.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    timeout: Option<Duration>,
+    queue_group: Option<QueueGroup<&'static str>>,
+    concurrency: Option<u32>,
+}
+
+impl Options {
+    const NONE: Self = Self {
+        timeout: None,
+        queue_group: None,
+        concurrency: None,
+    };
+}
+
+/// Who of several instances gets a request: one of a group, or every instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueueGroup<S> {
+    Named(S),
+    None,
+}
+
+/// Whether a call may be repeated, from the standard `idempotency_level` option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Idempotency {
+    /// Nothing is known: a call whose outcome is unknown is not repeated.
+    #[default]
+    Unknown,
+    /// Repeating a call has the effect of doing it once.
+    Idempotent,
+    /// A call only reads.
+    NoSideEffects,
+}
+
+impl ServiceSpec {
+    /// A service of a package (empty if there is none), both as the `.proto` writes them.
+    #[must_use]
+    pub const fn new(package: &'static str, service: &'static str) -> Self {
+        Self {
+            package,
+            service,
+            name: service,
+            subject: service,
+            version: "0.0.0",
+            client_version: Some("0.0.0"),
+            description: "",
+            metadata: &[],
+            methods: &[],
+            options: Options::NONE,
+        }
+    }
+
+    /// Sets the name in discovery.
+    #[must_use]
+    pub const fn with_name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Sets the subject that the methods' names are appended to.
+    #[must_use]
+    pub const fn with_subject(mut self, subject: &'static str) -> Self {
+        self.subject = subject;
+        self
+    }
+
+    /// Sets the version, a SemVer.
+    #[must_use]
+    pub const fn with_version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self.client_version = client_version(version);
+        self
+    }
+
+    /// Sets the description in discovery.
+    #[must_use]
+    pub const fn with_description(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// Sets the metadata in discovery.
+    #[must_use]
+    pub const fn with_metadata(
+        mut self,
+        metadata: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Sets the timeout of its methods.
+    #[must_use]
+    pub const fn with_timeout_ms(mut self, millis: u64) -> Self {
+        self.options.timeout = Some(Duration::from_millis(millis));
+        self
+    }
+
+    /// Sets the queue group of its methods.
+    #[must_use]
+    pub const fn with_queue_group(mut self, group: &'static str) -> Self {
+        self.options.queue_group = Some(QueueGroup::Named(group));
+        self
+    }
+
+    /// Lets every instance get every request.
+    #[must_use]
+    pub const fn without_queue_group(mut self) -> Self {
+        self.options.queue_group = Some(QueueGroup::None);
+        self
+    }
+
+    /// Sets the concurrency limit of each of its methods.
+    #[must_use]
+    pub const fn with_concurrency(mut self, limit: u32) -> Self {
+        self.options.concurrency = Some(limit);
+        self
+    }
+
+    /// Sets the methods.
+    #[must_use]
+    pub const fn with_methods(mut self, methods: &'static [MethodSpec]) -> Self {
+        self.methods = methods;
+        self
+    }
+
+    /// Returns the method at an index of [`methods`](Self::methods).
+    ///
+    /// # Panics
+    /// If `index` is out of bounds.
+    #[must_use]
+    pub const fn method(&'static self, index: usize) -> Method {
+        assert!(index < self.methods.len(), "no method of that index");
+        Method {
+            service: self,
+            index,
+        }
+    }
+
+    /// Returns the method of a name, as in the `.proto`. Generated code makes the constants of methods
+    /// with it, such as `CalcServer::ADD`: in a `const` a wrong name does not compile.
+    ///
+    /// ```
+    /// use nmfw::Method;
+    /// # use nmfw::{MethodSpec, ServiceSpec};
+    /// # pub static CALC_SPEC: ServiceSpec =
+    /// #     ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
+    /// const ADD: Method = CALC_SPEC.method_named("Add");
+    ///
+    /// assert_eq!(ADD.full_name(), "calc.Calc.Add");
+    /// ```
+    ///
+    /// # Panics
+    /// If the service has no method of that name. [`find_method`](Self::find_method) does not panic.
+    #[must_use]
+    pub const fn method_named(&'static self, name: &str) -> Method {
+        match self.find_method(name) {
+            Some(method) => method,
+            None => panic!("the service has no method of that name"),
+        }
+    }
+
+    /// Returns the method of a name, as in the `.proto`, for names that are known only at run time.
+    #[must_use]
+    pub const fn find_method(&'static self, name: &str) -> Option<Method> {
+        let mut index = 0;
+        while index < self.methods.len() {
+            if equal(self.methods[index].name, name) {
+                return Some(self.method(index));
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// Returns every method, in the order of the `.proto`.
+    pub fn methods(&'static self) -> impl ExactSizeIterator<Item = Method> {
+        (0..self.methods.len()).map(move |index| Method {
+            service: self,
+            index,
+        })
+    }
+
+    /// The name in discovery, for example `calc`.
+    #[must_use]
+    pub const fn discovery_name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The subject that the methods' names are appended to, for example `nmfw.calc`.
+    #[must_use]
+    pub const fn base_subject(&self) -> &'static str {
+        self.subject
+    }
+
+    /// The version, a SemVer.
+    #[must_use]
+    pub const fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// The version as calls bear it: shortened if it is long, `None` if it is not one.
+    #[doc(hidden)]
+    pub const fn client_version(&self) -> Option<&'static str> {
+        self.client_version
+    }
+
+    /// The description in discovery; empty if there is none.
+    #[must_use]
+    pub const fn description(&self) -> &'static str {
+        self.description
+    }
+
+    /// The metadata in discovery.
+    #[must_use]
+    pub const fn metadata(&self) -> &'static [(&'static str, &'static str)] {
+        self.metadata
+    }
+
+    pub(crate) fn default_queue_group(&self) -> Option<QueueGroup<&'static str>> {
+        self.options.queue_group
+    }
+
+    /// The full name in the `.proto`, for example `calc.Calc`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        self.proto_name().to_string()
+    }
+
+    pub(crate) fn proto_name(&self) -> impl fmt::Display {
+        ProtoName(self.package, self.service)
+    }
+}
+
+/// `==` in a `const`.
+const fn equal(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut equal = a.len() == b.len();
+    let mut i = 0;
+    while equal && i < a.len() {
+        equal = a[i] == b[i];
+        i += 1;
+    }
+    equal
+}
+
+struct ProtoName(&'static str, &'static str);
+
+impl fmt::Display for ProtoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(package, service) = self;
+        match package.is_empty() {
+            true => f.write_str(service),
+            false => write!(f, "{package}.{service}"),
+        }
+    }
+}
+
+impl MethodSpec {
+    /// A method with one request and one response.
+    #[must_use]
+    pub const fn unary(name: &'static str) -> Self {
+        Self::new(name, false, false)
+    }
+
+    /// A method with one request and a stream of responses.
+    #[must_use]
+    pub const fn server_streaming(name: &'static str) -> Self {
+        Self::new(name, false, true)
+    }
+
+    /// A method with a stream of requests and one response.
+    #[must_use]
+    pub const fn client_streaming(name: &'static str) -> Self {
+        Self::new(name, true, false)
+    }
+
+    /// A method with streams both ways.
+    #[must_use]
+    pub const fn streaming(name: &'static str) -> Self {
+        Self::new(name, true, true)
+    }
+
+    const fn new(name: &'static str, streams_requests: bool, streams_responses: bool) -> Self {
+        Self {
+            name,
+            kind: Kind {
+                streams_requests,
+                streams_responses,
+            },
+            idempotency: Idempotency::Unknown,
+            deprecated: false,
+            metadata: &[],
+            options: Options::NONE,
+        }
+    }
+
+    /// Marks the method as idempotent.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotency = Idempotency::Idempotent;
+        self
+    }
+
+    /// Marks the method as only reading.
+    #[must_use]
+    pub const fn no_side_effects(mut self) -> Self {
+        self.idempotency = Idempotency::NoSideEffects;
+        self
+    }
+
+    /// Marks the method as deprecated.
+    #[must_use]
+    pub const fn deprecated(mut self) -> Self {
+        self.deprecated = true;
+        self
+    }
+
+    /// Sets its timeout.
+    #[must_use]
+    pub const fn with_timeout_ms(mut self, millis: u64) -> Self {
+        self.options.timeout = Some(Duration::from_millis(millis));
+        self
+    }
+
+    /// Sets its queue group.
+    #[must_use]
+    pub const fn with_queue_group(mut self, group: &'static str) -> Self {
+        self.options.queue_group = Some(QueueGroup::Named(group));
+        self
+    }
+
+    /// Lets every instance get every request.
+    #[must_use]
+    pub const fn without_queue_group(mut self) -> Self {
+        self.options.queue_group = Some(QueueGroup::None);
+        self
+    }
+
+    /// Sets its concurrency limit.
+    #[must_use]
+    pub const fn with_concurrency(mut self, limit: u32) -> Self {
+        self.options.concurrency = Some(limit);
+        self
+    }
+
+    /// Sets its metadata in discovery.
+    #[must_use]
+    pub const fn with_metadata(
+        mut self,
+        metadata: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}
+
+/// A method of a service, as generated: what middleware and handlers can ask about it.
+#[derive(Clone, Copy)]
+pub struct Method {
+    service: &'static ServiceSpec,
+    index: usize,
+}
+
+impl Method {
+    const fn spec(self) -> &'static MethodSpec {
+        &self.service.methods[self.index]
+    }
+
+    /// The name as in the `.proto`, for example `Add`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The full name in the `.proto`, for example `calc.Calc.Add`.
+    #[must_use]
+    pub fn full_name(self) -> String {
+        format!("{}.{}", self.service.full_name(), self.name())
+    }
+
+    /// The service that it belongs to.
+    #[must_use]
+    pub const fn service(self) -> &'static ServiceSpec {
+        self.service
+    }
+
+    /// Whether a call may be repeated.
+    #[must_use]
+    pub const fn idempotency(self) -> Idempotency {
+        self.spec().idempotency
+    }
+
+    /// Whether the `.proto` calls it deprecated.
+    #[must_use]
+    pub const fn is_deprecated(self) -> bool {
+        self.spec().deprecated
+    }
+
+    /// Whether the caller sends a stream of messages.
+    #[must_use]
+    pub const fn streams_requests(self) -> bool {
+        self.spec().kind.streams_requests
+    }
+
+    /// Whether the service answers with a stream of messages.
+    #[must_use]
+    pub const fn streams_responses(self) -> bool {
+        self.spec().kind.streams_responses
+    }
+
+    /// Whether either side sends a stream of messages.
+    #[must_use]
+    pub const fn streams(self) -> bool {
+        self.streams_requests() || self.streams_responses()
+    }
+
+    /// The time that a call gets if neither caller nor server says otherwise: the method's option,
+    /// else the service's, else [`DEFAULT_TIMEOUT`].
+    ///
+    /// Only its own option limits a method that [streams](Self::streams): how long the others of a
+    /// service may take says nothing of how long a stream goes on. Without, it is `None`: no limit.
+    #[must_use]
+    pub fn timeout(self) -> Option<Duration> {
+        let own = self.spec().options.timeout;
+        if self.streams() {
+            return own;
+        }
+        let service = self.service.options.timeout;
+        Some(own.or(service).unwrap_or(DEFAULT_TIMEOUT))
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.index
+    }
+
+    /// Whether both are one method of the `.proto`, from which two crates may have generated code.
+    pub(crate) fn is_the_same_as(self, other: Self) -> bool {
+        self.id() == other.id()
+            || (self.name() == other.name()
+                && self.service.service == other.service.service
+                && self.service.package == other.service.package)
+    }
+
+    /// What tells it from all others of the program: where its service's facts lie in memory, and
+    /// which it is of them.
+    pub(crate) fn id(self) -> (usize, usize) {
+        (std::ptr::from_ref(self.service).addr(), self.index)
+    }
+
+    /// The metadata in discovery.
+    #[must_use]
+    pub const fn metadata(self) -> &'static [(&'static str, &'static str)] {
+        self.spec().metadata
+    }
+
+    pub(crate) fn queue_group(self) -> Option<QueueGroup<&'static str>> {
+        self.spec().options.queue_group
+    }
+
+    pub(crate) fn concurrency(self) -> Option<u32> {
+        self.spec()
+            .options
+            .concurrency
+            .or(self.service.options.concurrency)
+    }
+}
+
+/// The full name in the `.proto`, for what takes names of methods.
+impl From<Method> for String {
+    fn from(method: Method) -> Self {
+        method.full_name()
+    }
+}
+
+/// The full name in the `.proto`.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.service.proto_name(), self.name())
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Method({self})")
+    }
+}
+
+/// Longest version of a calling service on the wire, in bytes.
+pub(crate) const MAX_CLIENT_VERSION: usize = 64;
+
+/// Returns a version of a calling service as it stands on the wire, which is the same for every
+/// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,
+/// then without its pre-release, then cut. `None` if it is empty or has other characters than
+/// `[0-9A-Za-z.+-]`.
+///
+/// A call never fails because of the length of a version, which is for logs alone.
+pub const fn client_version(version: &str) -> Option<&str> {
+    let bytes = version.as_bytes();
+    let mut at = 0;
+    let mut pre_release = bytes.len();
+    let mut build = bytes.len();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'+' if build == bytes.len() => build = at,
+            b'-' if pre_release == bytes.len() && build == bytes.len() => pre_release = at,
+            b'.' | b'+' | b'-' => {}
+            other if other.is_ascii_alphanumeric() => {}
+            _ => return None,
+        }
+        at += 1;
+    }
+    let mut end = bytes.len();
+    if end > MAX_CLIENT_VERSION {
+        end = build;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = pre_release;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = MAX_CLIENT_VERSION;
+    }
+    if end == 0 {
+        return None;
+    }
+    Some(version.split_at(end).0)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
+        .with_name("calc")
+        .with_subject("nmfw.calc")
+        .with_version("0.0.2")
+        .with_timeout_ms(2000)
+        .with_methods(&[
+            MethodSpec::unary("Average"),
+            MethodSpec::unary("Add")
+                .with_timeout_ms(200)
+                .with_concurrency(3),
+        ]);
+
+    #[test]
+    fn the_method_goes_before_the_service() {
+        assert_eq!(SPEC.method(0).timeout(), Some(Duration::from_secs(2)));
+        assert_eq!(SPEC.method(1).timeout(), Some(Duration::from_millis(200)));
+        assert_eq!(SPEC.method(1).to_string(), "calc.Calc.Add");
+        assert_eq!(SPEC.method(1).full_name(), "calc.Calc.Add");
+    }
+
+    #[test]
+    fn methods_are_found_by_name() {
+        const ADD: Method = SPEC.method_named("Add");
+        assert_eq!(ADD.id(), SPEC.method(1).id());
+        std::panic::catch_unwind(|| SPEC.method_named("Ad")).unwrap_err();
+        assert!(SPEC.find_method("Ad").is_none());
+        let names: Vec<_> = SPEC.methods().map(Method::name).collect();
+        assert_eq!(names, ["Average", "Add"]);
+    }
+
+    #[test]
+    fn a_method_that_was_generated_twice_is_one() {
+        static AGAIN: ServiceSpec = ServiceSpec::new("calc", "Calc")
+            .with_methods(&[MethodSpec::unary("Add"), MethodSpec::unary("Average")]);
+        static OTHER: ServiceSpec =
+            ServiceSpec::new("calc", "Other").with_methods(&[MethodSpec::unary("Average")]);
+        let average = SPEC.method(0);
+        assert!(average.is_the_same_as(AGAIN.method(1)));
+        assert!(!average.is_the_same_as(AGAIN.method(0)));
+        assert!(!average.is_the_same_as(OTHER.method(0)));
+    }
+}

@@ -1,0 +1,39 @@
+//! The facts of services of nmfw.
+
+use nmfw_core::{Error, ErrorKind, ServiceSpec, server::Service, service::handler::Handlers};
+
+use crate::{Error as PermissionsError, ServiceFacts};
+
+/// Of generated code: `&CALC_SPEC`. What a program sets besides when it runs is not in it.
+impl TryFrom<&'static ServiceSpec> for ServiceFacts {
+    type Error = PermissionsError;
+
+    fn try_from(spec: &'static ServiceSpec) -> Result<Self, PermissionsError> {
+        // As it is served without any settings; nothing is called here.
+        Self::try_from(&Service::new(spec, Handlers::default()))
+    }
+}
+
+/// Of a service as it is about to be served, with everything that is set for it: subject, name,
+/// queue groups and which methods it serves.
+impl TryFrom<&Service> for ServiceFacts {
+    type Error = PermissionsError;
+
+    fn try_from(service: &Service) -> Result<Self, PermissionsError> {
+        let wrong = |error: Error| PermissionsError::new(error.to_string());
+        let name = service.checked_name().map_err(wrong)?;
+        let base = service.checked_subject().map_err(wrong)?;
+        let (group, methods) = service.queue_groups().map_err(wrong)?;
+        let mut facts = Self::new(service.spec.full_name(), &name, &base, group.as_deref())?;
+        for (method, group) in methods {
+            facts = facts.with_method(method.name(), group.as_deref())?;
+        }
+        Ok(facts)
+    }
+}
+
+impl From<PermissionsError> for Error {
+    fn from(error: PermissionsError) -> Self {
+        Self::new(ErrorKind::InvalidConfig, error.to_string())
+    }
+}
