@@ -31,7 +31,7 @@ const CLIENT: &str = "nmfw::client_call";
 
 /// Whether anybody listens to spans of calls: one load of an atomic.
 #[inline]
-pub fn is_listened_to() -> bool {
+pub(crate) fn is_listened_to() -> bool {
     tracing::Level::INFO <= LevelFilter::current()
 }
 
@@ -76,7 +76,7 @@ enum Side {
 
 /// How spans name an instance of a service.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     pub(crate) address: &'a str,
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
@@ -241,7 +241,7 @@ impl Drop for CallSpan {
 
 /// Other errors of a service are what its caller asked for, and no failure of its own: so the
 /// conventions say for gRPC, which has the same codes.
-pub fn is_fault_of_service(code: Code) -> bool {
+pub(crate) fn is_fault_of_service(code: Code) -> bool {
     matches!(
         code,
         Code::Unknown

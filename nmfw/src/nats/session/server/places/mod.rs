@@ -24,7 +24,10 @@ use std::{
 use async_nats::Subject;
 
 use super::calls::Command;
-use crate::{Status, nats::session::driver::Mailbox};
+use crate::{
+    Status,
+    nats::session::driver::{self, Mailbox},
+};
 use nmfw_core::{observe::metrics, service::client_id::ClientId};
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
@@ -157,7 +160,7 @@ impl Default for Places {
             leaving: 0,
             clients: HashMap::new(),
             next: 0,
-            began: Instant::now(),
+            began: driver::now(),
             is_draining: false,
             is_denied: false,
         }
