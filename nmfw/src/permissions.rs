@@ -14,7 +14,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        MethodSpec, ServiceSpec,
+        Error, ErrorKind, MethodSpec, ServiceSpec,
         nats::{subject, tests::SPEC},
     };
 

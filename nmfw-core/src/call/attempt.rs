@@ -45,7 +45,7 @@ impl Spent {
     }
 
     /// Whether an attempt has ended with it.
-    pub(crate) fn is_cause_of(status: &Status) -> bool {
+    pub fn is_cause_of(status: &Status) -> bool {
         StdError::source(status).is_some_and(<dyn StdError>::is::<Self>)
     }
 }

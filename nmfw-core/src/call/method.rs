@@ -531,7 +531,7 @@ impl fmt::Debug for Method {
 }
 
 /// Longest version of a calling service on the wire, in bytes.
-pub(crate) const MAX_CLIENT_VERSION: usize = 64;
+pub const MAX_CLIENT_VERSION: usize = 64;
 
 /// Returns a version of a calling service as it stands on the wire, which is the same for every
 /// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,

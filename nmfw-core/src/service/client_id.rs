@@ -22,10 +22,11 @@ impl ClientId {
     }
 }
 
-#[cfg(test)]
 impl ClientId {
-    /// Any client.
-    pub(crate) const fn numbered(number: u64) -> Self {
+    /// Any client, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn numbered(number: u64) -> Self {
         Self(number)
     }
 }

@@ -43,7 +43,7 @@ impl Stats {
     }
 
     /// Counts a request with the time that its handler took.
-    pub(crate) fn record(&self, outcome: Result<(), &Status>, processing: Duration) {
+    pub fn record(&self, outcome: Result<(), &Status>, processing: Duration) {
         self.metrics.ended(outcome, processing);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(processing.as_nanos()).unwrap_or(u64::MAX);

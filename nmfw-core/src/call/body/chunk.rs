@@ -248,9 +248,11 @@ impl RowWriter {
     }
 }
 
-#[cfg(any(test, fuzzing))]
+/// For tests.
 impl Row {
-    pub(crate) fn of<M: AsRef<[u8]>>(messages: &[M]) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of<M: AsRef<[u8]>>(messages: &[M]) -> Self {
         let mut row = RowWriter::default();
         for message in messages {
             let message = message.as_ref();
@@ -261,7 +263,9 @@ impl Row {
         Self::new(row.bytes.into(), row.tally)
     }
 
-    pub(crate) fn messages(mut self) -> Vec<Bytes> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn messages(mut self) -> Vec<Bytes> {
         std::iter::from_fn(|| self.pop()).collect()
     }
 }

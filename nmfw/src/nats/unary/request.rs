@@ -176,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use nmfw_core::call::method::tests::SPEC;
+    use crate::nats::tests::SPEC;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
