@@ -45,5 +45,5 @@ pub use self::{
     observe::metrics,
 };
 
-/// What handlers return and calls give: a message or a [`Status`].
+/// The result of handlers and calls: a message or a [`Status`].
 pub type Result<T, E = Status> = std::result::Result<T, E>;

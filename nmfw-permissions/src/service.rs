@@ -4,18 +4,19 @@ use nmfw_core::{Error, ErrorKind, ServiceSpec, server::Service, service::handler
 
 use crate::{Error as PermissionsError, ServiceFacts};
 
-/// Of generated code: `&CALC_SPEC`. What a program sets besides when it runs is not in it.
+/// Converts the static of generated code, `&CALC_SPEC`, without settings that a program makes at
+/// run time.
 impl TryFrom<&'static ServiceSpec> for ServiceFacts {
     type Error = PermissionsError;
 
     fn try_from(spec: &'static ServiceSpec) -> Result<Self, PermissionsError> {
-        // As it is served without any settings; nothing is called here.
+        // A service with its default settings; its handlers are never called.
         Self::try_from(&Service::new(spec, Handlers::default()))
     }
 }
 
-/// Of a service as it is about to be served, with everything that is set for it: subject, name,
-/// queue groups and which methods it serves.
+/// Converts a service that is about to be served, with all of its settings: subject, name, queue
+/// groups and selected methods.
 impl TryFrom<&Service> for ServiceFacts {
     type Error = PermissionsError;
 

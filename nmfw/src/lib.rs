@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all others, which use its macro.
+// Before all other modules, which use its macro.
 #[macro_use]
 extern crate nmfw_core;
 
@@ -50,7 +50,7 @@ pub use self::{
 #[doc = include_str!("docs/tracing.md")]
 pub mod tracing {}
 
-/// The protocol, for whoever writes a client or a service in another language.
+/// The protocol, for implementing clients or services in other languages.
 #[cfg(doc)]
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

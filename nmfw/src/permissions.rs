@@ -31,7 +31,7 @@ mod tests {
         Service::new(spec, Handlers::default())
     }
 
-    /// A subscription's permission, without its queue group.
+    /// Returns the subject of a subscribe permission, without its queue group.
     fn subject_of(rule: &str) -> String {
         rule.split(' ').take(1).collect()
     }
@@ -41,7 +41,7 @@ mod tests {
         subjects
     }
 
-    /// The rules are in a crate that knows nothing of these functions, which server and client use.
+    /// The rules are in a crate that does not know these functions, which server and client use.
     #[test]
     fn they_are_of_the_subjects_in_use() {
         let base = SPEC.base_subject();
@@ -98,7 +98,7 @@ mod tests {
         let told = told.with_method_queue_group("Own", Some("theirs")).unwrap();
         assert_eq!(told, of_service);
 
-        // A client of a method without a group has no sessions.
+        // A client of a method without a queue group has no sessions.
         let calls = Permissions::client(&MIXED).unwrap().rules();
         let publishes = |what: &str| calls.publish().iter().any(|rule| rule.contains(what));
         assert!(publishes("_m.Own") && !publishes("_m.Everywhere"));

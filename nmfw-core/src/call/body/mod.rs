@@ -1,4 +1,4 @@
-//! [`Body`]: what a call carries in one direction, encoded: a message, or a stream of them.
+//! [`Body`]: the encoded content of a call in one direction: a message, or a stream of messages.
 
 pub mod chunk;
 pub mod encode;
@@ -19,7 +19,7 @@ use sync_wrapper::SyncWrapper;
 use self::chunk::{Chunk, SMALL};
 use crate::{Metadata, Status};
 
-/// Largest message in bytes, unless a service sets another limit for requests: 16 MiB.
+/// Maximum size of a message, unless a service sets another limit for requests: 16 MiB.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// Copies a small message, which may hold a packet with others that is larger by far.
+    /// Copies a small message, which could otherwise keep a much larger packet alive.
     #[doc(hidden)]
     pub fn unshare(&mut self) {
         if let Self::Message(message) = self
@@ -39,7 +39,7 @@ impl Body {
         }
     }
 
-    /// The message; `None` if there is a stream of them.
+    /// Returns the message, or `None` for a stream.
     #[doc(hidden)]
     pub fn message(&self) -> Option<&Bytes> {
         match self {
@@ -62,7 +62,8 @@ impl From<Bytes> for Body {
     }
 }
 
-/// What is encoded in one piece of memory with its count of references, so that to share it takes no
+/// Size up to which a message is allocated together with its reference count, so that sharing it
+/// needs no further allocation.
 /// further one.
 const TINY: usize = 96;
 
@@ -77,7 +78,7 @@ impl AsRef<[u8]> for Tiny {
     }
 }
 
-/// Encodes a message that will be shared: kept to be sent again, while it is sent.
+/// Encodes a message that will be shared, because it is kept for resending while it is sent.
 pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
     let mut bytes = [0; TINY];
     let mut rest = &mut bytes[..];
@@ -86,18 +87,18 @@ pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
             let len = TINY - rest.len();
             Bytes::from_owner(Tiny { bytes, len })
         }
-        // It is larger.
+        // The message is larger.
         Err(_) => message.encode_to_vec().into(),
     }
 }
 
 type Trailers = Box<dyn FnOnce() -> Metadata + Send>;
 
-/// Messages as they come, small ones in rows. The first error is the last item, and when the stream has ended, what it
-/// was made of is dropped.
+/// A stream of messages, small ones in rows. An error is the last item. When the stream has ended,
+/// its source is dropped.
 pub struct Messages {
     items: SyncWrapper<Option<BoxStream<'static, Result<Chunk, Status>>>>,
-    /// Known when the stream has ended well.
+    /// Known once the stream has ended without an error.
     trailers: SyncWrapper<Option<Trailers>>,
 }
 
@@ -114,7 +115,7 @@ impl Messages {
         self
     }
 
-    /// Puts something around the messages that sees each.
+    /// Wraps the stream of messages.
     pub fn wrap<S>(self, wrap: impl FnOnce(Self) -> S) -> Self
     where
         S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
@@ -130,7 +131,7 @@ impl Messages {
         }
     }
 
-    /// Puts something around the messages in place.
+    /// Wraps the stream of messages in place.
     pub(crate) fn wrap_with<S>(&mut self, wrap: impl FnOnce(Self) -> S)
     where
         S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
@@ -142,12 +143,12 @@ impl Messages {
         *self = std::mem::replace(self, over).wrap(wrap);
     }
 
-    /// Drops what the stream is made of. It is over then.
+    /// Ends the stream and drops its source.
     pub(crate) fn clear(&mut self) {
         *self.items.get_mut() = None;
     }
 
-    /// What came with the end, once.
+    /// Returns the trailers. Later calls return nothing.
     pub fn take_trailers(&mut self) -> Metadata {
         let trailers = self.trailers.get_mut().take();
         trailers.map(|take| take()).unwrap_or_default()
