@@ -1,4 +1,4 @@
-//! [`Connect`]: where NATS is, as a command line and the environment say it.
+//! [`Connect`]: the connection arguments, from the command line and the environment.
 
 use std::{fmt, num::NonZeroUsize};
 
@@ -6,12 +6,12 @@ use clap::Args;
 
 use crate::{ConnectOptions, Connection, Error};
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/connect.md")]
 #[derive(Clone, Default, Args)]
 #[group(id = "nmfw::cli::Connect")]
 pub struct Connect {
-    // Not clap's `env`, for which a variable would be in conflict with the other flag.
+    // Not clap's `env`, with which a variable would conflict with the other flag.
     #[arg(
         long,
         value_name = "NAME",
@@ -43,10 +43,10 @@ password is better kept in a context, or in the variable.
     )]
     server: Option<String>,
 
-    /// Give up after so many attempts in a row to reconnect
+    /// Exit after this number of failed reconnect attempts in a row
     ///
-    /// It then ends with an error. With -1, as without, it never gives up, as NATS servers come
-    /// back.
+    /// The service then ends with an error. With -1, the default, it retries forever, because NATS
+    /// servers come back.
     #[arg(
         long,
         value_name = "N",
@@ -59,13 +59,13 @@ password is better kept in a context, or in the variable.
     max_recon: Option<Attempts>,
 }
 
-/// How many attempts to reconnect; `None` for no end.
+/// The maximum number of reconnect attempts; `None` for no limit.
 #[derive(Clone, Copy, Debug)]
 struct Attempts(Option<NonZeroUsize>);
 
 fn attempts(text: &str) -> Result<Attempts, &'static str> {
     match text {
-        // A variable that is set to nothing is as good as one that is not set.
+        // An empty variable counts as unset.
         "" | "-1" => Ok(Attempts(None)),
         _ => text
             .parse()
@@ -75,8 +75,8 @@ fn attempts(text: &str) -> Result<Attempts, &'static str> {
 }
 
 impl Connect {
-    /// To these servers, whatever command line and environment say: for a program that brings its
-    /// own, such as the embedded broker.
+    /// Connects to these servers, whatever the command line and the environment contain, for a
+    /// program with its own broker, such as the embedded one.
     #[must_use]
     pub fn to(servers: impl Into<String>) -> Self {
         Self {
@@ -88,15 +88,15 @@ impl Connect {
     /// Connects.
     ///
     /// # Errors
-    /// Those of [`ConnectOptions::connect`] and [`ConnectOptions::connect_context`].
+    /// See [`ConnectOptions::connect`] and [`ConnectOptions::connect_context`].
     pub async fn connect(&self) -> Result<Connection, Error> {
         self.connect_with(ConnectOptions::new()).await
     }
 
-    /// Connects with options for what the arguments leave open.
+    /// Connects with options for settings without an argument.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect).
+    /// See [`connect`](Self::connect).
     pub async fn connect_with(&self, mut options: ConnectOptions) -> Result<Connection, Error> {
         if let Some(Attempts(attempts)) = self.max_recon {
             options = options.max_reconnects(attempts.map(NonZeroUsize::get));
@@ -114,7 +114,7 @@ impl Connect {
     }
 }
 
-/// Without the servers, whose URLs can hold passwords.
+/// Formats without the servers, whose URLs can contain passwords.
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")

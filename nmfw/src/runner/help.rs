@@ -1,9 +1,9 @@
-//! What a tool says of itself.
+//! The help and version texts of a tool.
 
 use super::exit::{EXIT_FORCED, EXIT_GRACE_ENDED};
 use crate::{Method, ServiceSpec, service::service::Service};
 
-/// The version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
+/// Returns the version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
 ///
 /// ```
 /// # static CALC_SPEC: nmfw::ServiceSpec = nmfw::ServiceSpec::new("calc", "Calc").with_version("0.0.2");
@@ -24,7 +24,7 @@ fn with_nmfw(version: &str) -> String {
     format!("{version} (nmfw {})", env!("CARGO_PKG_VERSION"))
 }
 
-/// A tool of services, without subcommands yet.
+/// Creates the command of a tool, without subcommands.
 pub(super) fn tool(services: &[Service]) -> clap::Command {
     let first = services.first();
     let name = first.map_or("nmfw", Service::shown_name).to_owned();
@@ -46,7 +46,8 @@ pub(super) fn tool(services: &[Service]) -> clap::Command {
     tool.after_help(methods)
 }
 
-/// Ends the help of `run` with what needs its full name, which is known only when it is shown.
+/// Appends text to the help of `run` that needs its full name, which is known only when it is
+/// displayed.
 pub(super) fn finish(command: clap::Command) -> clap::Command {
     if command.get_after_long_help().is_some() {
         return command;

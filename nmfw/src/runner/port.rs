@@ -1,4 +1,4 @@
-//! [`Port`]: where metrics and probes are answered, and what has asked for it.
+//! [`Port`]: the port for metrics and probes, and its origin.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
@@ -6,8 +6,8 @@ use super::variable;
 
 const ID: &str = "port";
 
-/// The port of a command line, or of the environment. Written by hand, as what clap derives does not
-/// know which of both it was.
+/// The port from the command line or the environment. Written by hand, because clap's derived code
+/// does not tell which of the two it was.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Port {
     /// 0 for none.
@@ -16,7 +16,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The port to listen on, if there is one. One that a variable has opened is logged with its name:
+    /// Returns the port to listen on, if any. If a variable has set it, its name is logged, because
     /// the platform may have set it for another purpose.
     pub(super) fn open(self) -> Option<u16> {
         let Self { number, variable } = self;
@@ -40,7 +40,7 @@ fn counting() -> &'static str {
 
 fn number(text: &str) -> Result<u16, &'static str> {
     match text {
-        // A variable that is set to nothing is as good as one that is not set.
+        // An empty variable counts as unset.
         "" => Ok(0),
         _ => text
             .parse()

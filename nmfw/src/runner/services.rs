@@ -1,10 +1,10 @@
-//! [`IntoServices`]: what a tool serves, and what it calls that.
+//! [`IntoServices`]: the services of a tool, and their names.
 
 use crate::service::service::Service;
 
-/// Anything that is served: a [`Service`], or several in a list.
+/// One or several services: a [`Service`], or a list of them.
 pub trait IntoServices {
-    /// The services, in order.
+    /// Returns the services, in order.
     fn into_services(self) -> Vec<Service>;
 }
 
@@ -26,7 +26,7 @@ impl<const N: usize> IntoServices for [Service; N] {
     }
 }
 
-/// For the log and the help, before anything is checked.
+/// Names for the log and the help, before validation.
 impl Service {
     pub(super) fn shown_name(&self) -> &str {
         self.name.as_deref().unwrap_or(self.spec.discovery_name())

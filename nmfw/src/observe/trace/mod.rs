@@ -1,4 +1,4 @@
-//! Tracing: the spans of calls, on both sides.
+//! Spans of calls, on both sides.
 
 mod call;
 #[cfg(feature = "otel")]
