@@ -17,12 +17,12 @@ pub struct Connect {
         value_name = "NAME",
         conflicts_with = "server",
         help_heading = "Connection",
-        help = "Connect as this context of the nats command says [env: CONTEXT]",
+        help = "Connect with this context of the nats command [env: CONTEXT]",
         long_help = "\
-Connect as this context of the nats command says, which holds servers and credentials: a name that \
-`nats context ls` shows, or the path of a file that ends in .json.
+Connect with this context of the nats command, which contains servers and credentials: a name \
+from `nats context ls`, or the path of a file that ends in .json.
 
-Without --context and --server it is the first of these that is set: $CONTEXT, $NATS_CONTEXT, \
+Without --context and --server, the first of these that is set is used: $CONTEXT, $NATS_CONTEXT, \
 $NATS_URL, the context that `nats context select` has selected, nats://localhost:4222.
 
 [env: CONTEXT]"
@@ -33,11 +33,11 @@ $NATS_URL, the context that `nats context select` has selected, nats://localhost
         long,
         value_name = "URL",
         help_heading = "Connection",
-        help = "Connect to these NATS servers, with commas between [env: NATS_URL]",
+        help = "Connect to these NATS servers, separated by commas [env: NATS_URL]",
         long_help = "\
-Connect to one of these NATS servers, with commas between: host, host:4222, \
-nats://user:password@host, tls://host. Other users of the machine can see a command line, so a \
-password is better kept in a context, or in the variable.
+Connect to one of these NATS servers, separated by commas: host, host:4222, \
+nats://user:password@host, tls://host. Other users of the machine can see a command line, so keep \
+a password in a context or in the variable instead.
 
 [env: NATS_URL]"
     )]

@@ -58,11 +58,11 @@ pub(super) fn finish(command: clap::Command) -> clap::Command {
     let examples = [
         ("Serve on this machine's NATS server:", ""),
         (
-            "Serve where a context of the nats command says, and log in JSON:",
+            "Serve with a context of the nats command, and log in JSON:",
             " --context production --log json",
         ),
         (
-            "Serve two methods only, and leave the others to other instances:",
+            "Serve only two methods, and leave the others to other instances:",
             " --server nats-a.example.net,nats-b.example.net --methods Add,Average",
         ),
     ];
@@ -74,11 +74,11 @@ pub(super) fn finish(command: clap::Command) -> clap::Command {
     }
     text.push_str(&format!(
         "\n{header}Exit status:{header:#}
-  {literal}0{literal:#}  After a signal, all requests under way came to their end
-  {literal}1{literal:#}  It could not start, or the connection is gone for good
-  {literal}2{literal:#}  The command line is wrong
-  {literal}{EXIT_GRACE_ENDED}{literal:#}  The grace period ended with requests under way
-  {literal}{EXIT_FORCED}{literal:#}  A second signal ended requests under way"
+  {literal}0{literal:#}  All requests in flight completed after a signal
+  {literal}1{literal:#}  The service could not start, or its connection was closed permanently
+  {literal}2{literal:#}  The command line is invalid
+  {literal}{EXIT_GRACE_ENDED}{literal:#}  The grace period ended with requests in flight
+  {literal}{EXIT_FORCED}{literal:#}  A second signal aborted requests in flight"
     ));
     command.after_long_help(text)
 }

@@ -57,12 +57,12 @@ impl Args for Port {
             .env(counting())
             .hide_env(true)
             .help_heading("Service")
-            .help("Answer Prometheus and probes by HTTP on this port [env: NMFW_PORT, PORT]")
+            .help("Serve metrics and probes over HTTP on this port [env: NMFW_PORT, PORT]")
             .long_help(
-                "Answer Prometheus and probes by HTTP on this port\n\nThere are /metrics, /healthz and \
-                 /readyz, on all addresses of the machine, for whoever gets there. Without it, or with \
-                 0, it does not listen. Platforms may set $PORT for purposes of their own; $NMFW_PORT \
-                 goes before it, and with 0 keeps the port closed.\n\n[env: NMFW_PORT, PORT]",
+                "Serve metrics and probes over HTTP on this port\n\nThe paths are /metrics, /healthz and \
+                 /readyz, on all addresses of the machine, without authentication. By default, and \
+                 with 0, no port is opened. Some platforms set $PORT for other purposes; $NMFW_PORT \
+                 takes precedence, and 0 keeps the port closed.\n\n[env: NMFW_PORT, PORT]",
             );
         command.arg(arg)
     }

@@ -48,12 +48,12 @@ pub struct Log {
         action = ArgAction::SetTrue,
         value_parser = FalseyValueParser::new(),
         help_heading = "Logging",
-        help = "Log details, too [env: NMFW_DEBUG, DEBUG]",
+        help = "Log at level debug [env: NMFW_DEBUG, DEBUG]",
         long_help = "\
-Log details, too
+Log at level debug
 
-$RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is \
-info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read, too.
+$RUST_LOG takes precedence and is more flexible, for instance info,nmfw=trace. The default is \
+info,async_nats=warn. $NMFW_DEBUG takes precedence over $DEBUG, which other programs also read.
 
 [env: NMFW_DEBUG, DEBUG]"
     )]
