@@ -1,6 +1,6 @@
 //! Construction of subjects.
 
-pub(crate) use crate::call::address::{check_subject, method};
+pub(crate) use nmfw_core::call::address::{check_subject, method};
 
 /// Returns the subject of health checks.
 pub(crate) fn health(base: &str) -> String {

@@ -1,6 +1,6 @@
 //! [`IntoServices`]: the services of a tool, and their names.
 
-use crate::service::service::Service;
+use nmfw_core::service::service::Service;
 
 /// One or several services: a [`Service`], or a list of them.
 pub trait IntoServices {
@@ -23,22 +23,5 @@ impl IntoServices for Vec<Service> {
 impl<const N: usize> IntoServices for [Service; N] {
     fn into_services(self) -> Vec<Service> {
         self.into()
-    }
-}
-
-/// Names for the log and the help, before validation.
-impl Service {
-    pub(super) fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(self.spec.discovery_name())
-    }
-
-    pub(super) fn shown_version(&self) -> &str {
-        self.version.as_deref().unwrap_or(self.spec.version())
-    }
-
-    pub(super) fn shown_description(&self) -> &str {
-        self.description
-            .as_deref()
-            .unwrap_or(self.spec.description())
     }
 }

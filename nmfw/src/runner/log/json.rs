@@ -19,7 +19,7 @@ use tracing_subscriber::{
 };
 
 use super::{fields::Fields, process};
-use crate::{call::deadline::format_rfc3339, escape::acts, observe::trace::CALL};
+use nmfw_core::{call::deadline::format_rfc3339, escape::acts, observe::trace::CALL};
 
 /// Names of the line's own fields. Other fields of the same name get the prefix `fields.`.
 const RESERVED: [(&str, &str); 4] = [

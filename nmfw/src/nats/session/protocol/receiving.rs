@@ -6,8 +6,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{assembly::Assembly, stream::cost};
-use crate::call::body::chunk::Tally;
-use crate::call::body::wire::Malformed;
+use nmfw_core::call::body::chunk::Tally;
+use nmfw_core::call::body::wire::Malformed;
 
 /// Maximum growth of a window by doubling: enough for 80 MB/s with a round trip of 50 ms, at the
 /// default window.

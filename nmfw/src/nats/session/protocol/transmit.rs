@@ -14,7 +14,7 @@ use super::{
     sending::Turn,
 };
 use crate::Status;
-use crate::call::body::wire::varint_len;
+use nmfw_core::call::body::wire::varint_len;
 
 impl Session {
     /// Returns the next packet. Call it only when necessary, so that data accumulates in a single

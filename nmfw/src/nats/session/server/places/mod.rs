@@ -27,9 +27,8 @@ use super::calls::Command;
 use crate::{
     Status,
     nats::session::driver::{self, Mailbox},
-    observe::metrics,
-    service::client_id::ClientId,
 };
+use nmfw_core::{observe::metrics, service::client_id::ClientId};
 
 /// Packet window of a session: enough for a gigabyte per second with a round trip of a millisecond.
 /// The second value applies when there are many sessions.
