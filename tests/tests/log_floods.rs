@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},

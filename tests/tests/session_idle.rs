@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{sync::OnceLock, time::Duration};
 
 use async_nats::HeaderMap;
