@@ -53,7 +53,7 @@ pub(crate) struct Config {
     /// immediately, because after a restart of the broker the peer may be reconnecting.
     pub(crate) vanished_after: Duration,
     /// Silence after which a client with calls in flight sends a PING, or four round trips. If it
-    /// hears only the answer, the next interval doubles.
+    /// hears only the answers, later ones come after twice that time.
     pub(crate) ask_after: Duration,
     /// How long a nearby peer's subject may have no subscriber before the calls in flight with a
     /// single answer are ended.
