@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::{task::unconstrained, time::Instant};
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     call_guard::{self, Count, Watched},
     causes,
     client_id::ClientId,
+    entered::Entered,
     instance::{Endpoint, Instance},
     stalled::{Stalling, Stream, StreamPlace},
 };
@@ -239,7 +240,12 @@ impl Instance {
         });
         let work = match self.layers.get() {
             None => self.handlers.call(request),
-            Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).boxed(),
+            Some(layered) => {
+                let entered = Entered::default();
+                entered.follow(&mut request);
+                let work = tower::ServiceExt::oneshot(layered.clone(), request);
+                work.map_err(move |status| entered.unmark(status)).boxed()
+            }
         };
         Ok(Begun {
             method,

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod call_guard;
 mod causes;
 pub(crate) mod client_id;
+mod entered;
 pub(crate) mod execute;
 mod fair_queue;
 pub(crate) mod gauges;
