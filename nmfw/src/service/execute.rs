@@ -222,6 +222,7 @@ impl Instance {
         if deadline.instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to its end all the same.
             let status = Status::deadline_exceeded(format!("no time was left for {method}"));
+            // Not started: the handler is called below.
             let status = status.not_started();
             endpoint.stats.refuse(&status);
             return Err(status);

@@ -2,6 +2,8 @@
 
 mod code;
 mod convert;
+#[cfg(test)]
+mod marks;
 
 use std::{borrow::Cow, error::Error as StdError, fmt, mem, panic::Location, sync::Arc};
 
