@@ -74,7 +74,7 @@ pub fn once(
 ///
 /// # Errors
 ///
-/// That it could not start, did not end in time (it is killed then), or ended with an error; the
+/// Fails if it could not start, did not end in time (it is killed then), or ended with an error; the
 /// text holds the command and the end of its output.
 pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     let (status, text) = output(command, limit)?;
@@ -91,7 +91,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
 ///
 /// # Errors
 ///
-/// That it could not start, or did not end in time (it is killed then).
+/// Fails if it could not start, or did not end in time (it is killed then).
 pub fn output(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String), Failure> {
     let told = told(command);
     // A file, not a pipe: nobody has to read while this waits with a limit.
