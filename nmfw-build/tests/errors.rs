@@ -1,9 +1,6 @@
 //! What users see when a `.proto`, an option or a setting is wrong.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::error::Error as _;
 use std::fs;

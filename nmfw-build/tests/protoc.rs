@@ -1,10 +1,6 @@
 //! The use of protoc for files that cannot be parsed here. The protoc of these tests is a shell script.
 
-#![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(all(test, unix))]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

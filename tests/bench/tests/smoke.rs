@@ -1,6 +1,6 @@
 //! The suite runs, as short as can be: figures are not looked at, only that there are some.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{collections::HashMap, fs, path::Path, process::Command};
 
