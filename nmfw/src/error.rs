@@ -1,18 +1,18 @@
-//! Errors of setting up and running: connecting, starting a server, closing.
+//! Errors of setup and shutdown: connecting, starting a server, closing.
 //!
-//! What a *call* returns is a `Status`, not this.
+//! Calls return a `Status` instead.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Why connecting, starting or closing failed.
+/// The error of connecting, starting or closing.
 ///
 /// `Display` says what happened, to what, and what to do about it; the underlying cause is in
-/// [`source`](StdError::source) and not repeated. `Debug` is the same text followed by the chain
-/// of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with something readable.
-/// Passwords and tokens are in neither.
+/// [`source`](StdError::source) and not repeated. `Debug` prints the same text followed by the
+/// chain of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with a readable
+/// message. Neither contains passwords or tokens.
 ///
-/// Match on [`kind`](Error::kind), never on the text.
+/// Match on [`kind`](Error::kind), not on the text.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -28,14 +28,14 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What sort of thing went wrong, for a program to act on.
+/// The kind of an error, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A server URL cannot be used: bad scheme, port or host, an empty list, a mix that is not
-    /// possible.
+    /// A server URL is invalid: a bad scheme, port or host, an empty list, or an impossible
+    /// combination.
     InvalidUrl,
-    /// A NATS context does not exist, cannot be read or holds something that makes no sense.
+    /// A NATS context does not exist, cannot be read or has invalid content.
     Context,
     /// A credentials file, seed or JWT cannot be read or is malformed.
     Credentials,
@@ -45,25 +45,25 @@ pub enum ErrorKind {
     Authorization,
     /// Certificates cannot be read, or the TLS handshake failed.
     Tls,
-    /// The server does not allow publishing or subscribing to a subject that is needed.
+    /// The server does not allow publishing or subscribing to a required subject.
     PermissionDenied,
-    /// The server refused because of a limit, its own or that of the account or the user, such as
-    /// `max_connections` or `max_subscriptions`. The message has its words.
+    /// The server refused because of a limit of its own, of the account or of the user, such as
+    /// `max_connections` or `max_subscriptions`. The message includes the server's.
     Limit,
-    /// An option has a value that cannot work.
+    /// An option has an invalid value.
     InvalidConfig,
-    /// Something was asked for that this build or version does not do.
+    /// A feature that this build or version does not support was requested.
     Unsupported,
-    /// It did not happen within the time given.
+    /// The operation did not complete in time.
     TimedOut,
-    /// The connection is closed for good.
+    /// The connection is closed permanently.
     Closed,
-    /// None of the others.
+    /// Any other error.
     Other,
 }
 
 impl Error {
-    /// A new error without a cause. The message must not hold secrets.
+    /// Creates an error without a cause. The message must not contain secrets.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -72,7 +72,7 @@ impl Error {
         }))
     }
 
-    /// Attaches what caused it.
+    /// Attaches the cause.
     pub(crate) fn with_source(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -81,7 +81,7 @@ impl Error {
         self
     }
 
-    /// What sort of thing went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -111,8 +111,8 @@ impl StdError for Error {
     }
 }
 
-/// Returns what caused an error, one after the other. Many libraries print their source inside their
-/// own text (async-nats does), which is not repeated.
+/// Returns the causes of an error. Many libraries, such as async-nats, include their source in
+/// their own text, which is not repeated.
 pub(crate) fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut causes = Vec::new();
     let mut shown = error.to_string();

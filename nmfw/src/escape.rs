@@ -1,13 +1,13 @@
-//! [`Escaped`]: text of peers, as log lines and terminals show it.
+//! [`Escaped`]: text from peers, formatted for log lines and terminals.
 
 use std::fmt::{self, Write};
 
-/// Longest text that is shown, in bytes: what follows is left out.
+/// Default maximum length of displayed text in bytes; the rest is left out.
 const MAX_LEN: usize = 256;
 
-/// Shows a text on one line, without characters that would act on a terminal or change the order of what
-/// is read: control characters, line separators and marks of direction are escaped as in Rust. At most
-/// `max` bytes of the text are shown, and then how many are left out.
+/// Formats a text on one line, without characters that control a terminal or reorder text: control
+/// characters, line separators and bidirectional marks are escaped as in Rust. At most `max` bytes
+/// of the text are shown, followed by the number of bytes left out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a> {
     text: &'a str,
@@ -20,7 +20,7 @@ impl<'a> Escaped<'a> {
         Self::up_to(text, MAX_LEN)
     }
 
-    /// Shows all of it.
+    /// Shows the whole text.
     #[cfg(feature = "cli")]
     pub(crate) fn whole(text: &'a str) -> Self {
         Self::up_to(text, usize::MAX)
@@ -35,7 +35,7 @@ impl<'a> Escaped<'a> {
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = cut(self.text, self.max);
-        // Nearly all texts are in need of nothing.
+        // Nearly all texts need no escaping.
         if shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             f.write_str(shown)?;
         } else {
@@ -54,9 +54,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Returns the beginning of a text, of at most `max` bytes.
+/// Returns a prefix of a text of at most `max` bytes.
 pub(crate) fn cut(text: &str, max: usize) -> &str {
-    // `floor_char_boundary` of std is younger than the oldest Rust supported.
+    // `floor_char_boundary` of std requires a newer Rust than the minimum supported version.
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -64,7 +64,7 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-/// Whether a character is more than something to read.
+/// Returns whether a character affects the display beyond itself.
 pub(crate) fn acts(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all others, which use its macro.
+// Before all other modules, which use its macro.
 #[macro_use]
 mod log_limit;
 
@@ -63,14 +63,14 @@ pub use self::{
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
 };
 
-/// What handlers return and calls give: a message or a [`Status`].
+/// The result of handlers and calls: a message or a [`Status`].
 pub type Result<T, E = Status> = std::result::Result<T, E>;
 
 #[cfg(doc)]
 #[doc = include_str!("docs/tracing.md")]
 pub mod tracing {}
 
-/// The protocol, for whoever writes a client or a service in another language.
+/// The protocol, for implementing clients or services in other languages.
 #[cfg(doc)]
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

@@ -1,17 +1,17 @@
-//! [`LogLimit`] and `log_limited`: limits for log lines that a peer causes with each of its messages.
+//! [`LogLimit`] and `log_limited`: rate limits for log lines that peers can trigger.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How often lines of one kind are written.
+/// The period of the limits.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Lines of one kind that are written within a minute where each may say something new.
+/// Maximum number of lines per period where each line may be different.
 pub(crate) const BURST: u32 = 50;
 
-/// Lets some lines of one kind pass in a minute, and counts those that it keeps back.
+/// Passes a limited number of lines per period, and counts the suppressed ones.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
     burst: u32,
@@ -21,7 +21,7 @@ pub(crate) struct LogLimit {
 #[derive(Debug)]
 struct State {
     next: Option<Instant>,
-    /// Lines that may pass until then.
+    /// Number of lines that may still pass in this period.
     rest: u32,
     left_out: u64,
 }
@@ -33,12 +33,12 @@ impl Default for LogLimit {
 }
 
 impl LogLimit {
-    /// Lets one line pass in a minute.
+    /// Creates a limit of one line per period.
     pub(crate) const fn new() -> Self {
         Self::with_burst(1)
     }
 
-    /// Lets `burst` lines pass in a minute.
+    /// Creates a limit of `burst` lines per period.
     pub(crate) const fn with_burst(burst: u32) -> Self {
         Self {
             burst,
@@ -50,7 +50,7 @@ impl LogLimit {
         }
     }
 
-    /// Returns how many lines were left out since the last one, if a line may be written now.
+    /// Returns the number of lines suppressed since the last one, if a line may be written now.
     pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
@@ -74,8 +74,8 @@ impl LogLimit {
     }
 }
 
-/// Logs what a peer can cause as often as it likes: at most [`BURST`] lines a minute of each place in the
-/// code. A line that follows on others which were left out has their number as `left_out`.
+/// Logs an event that a peer can trigger, at most [`BURST`] times a minute for each place in the
+/// code. The field `left_out` is the number of suppressed lines before this one.
 macro_rules! log_limited {
     (target: $target:expr, $level:ident, $($event:tt)+) => {{
         static LIMIT: $crate::log_limit::LogLimit =

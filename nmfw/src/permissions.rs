@@ -12,18 +12,19 @@ use crate::{
     service::{handler::Handlers, service::Service},
 };
 
-/// Of generated code: `&CALC_SPEC`. What a program sets besides when it runs is not in it.
+/// Converts the static of generated code, `&CALC_SPEC`, without settings that a program makes at
+/// run time.
 impl TryFrom<&'static ServiceSpec> for ServiceFacts {
     type Error = PermissionsError;
 
     fn try_from(spec: &'static ServiceSpec) -> Result<Self, PermissionsError> {
-        // As it is served without any settings; nothing is called here.
+        // A service with its default settings; its handlers are never called.
         Self::try_from(&Service::new(spec, Handlers::default()))
     }
 }
 
-/// Of a service as it is about to be served, with everything that is set for it: subject, name,
-/// queue groups and which methods it serves.
+/// Converts a service that is about to be served, with all of its settings: subject, name, queue
+/// groups and selected methods.
 impl TryFrom<&Service> for ServiceFacts {
     type Error = PermissionsError;
 
@@ -66,7 +67,7 @@ mod tests {
         Service::new(spec, Handlers::default())
     }
 
-    /// A subscription's permission, without its queue group.
+    /// Returns the subject of a subscribe permission, without its queue group.
     fn subject_of(rule: &str) -> String {
         rule.split(' ').take(1).collect()
     }
@@ -76,7 +77,7 @@ mod tests {
         subjects
     }
 
-    /// The rules are in a crate that knows nothing of these functions, which server and client use.
+    /// The rules are in a crate that does not know these functions, which server and client use.
     #[test]
     fn they_are_of_the_subjects_in_use() {
         let base = SPEC.base_subject();
@@ -133,7 +134,7 @@ mod tests {
         let told = told.with_method_queue_group("Own", Some("theirs")).unwrap();
         assert_eq!(told, of_service);
 
-        // A client of a method without a group has no sessions.
+        // A client of a method without a queue group has no sessions.
         let calls = Permissions::client(&MIXED).unwrap().rules();
         let publishes = |what: &str| calls.publish().iter().any(|rule| rule.contains(what));
         assert!(publishes("_m.Own") && !publishes("_m.Everywhere"));

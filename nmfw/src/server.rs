@@ -1,4 +1,4 @@
-//! Serving: [`Server`] and what can be set about it.
+//! Servers: [`Server`] and its settings.
 //!
 #![doc = include_str!("docs/overload.md")]
 

@@ -1,18 +1,18 @@
-//! [`Bucket`]: a token bucket as one point in time, that at which it would be full (GCRA).
+//! [`Bucket`]: a token bucket stored as the time at which it would be full (GCRA).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of timers. In each no more than a burst are taken.
+/// The resolution of timers. At most one burst is taken per tick.
 const TICK: Duration = Duration::from_millis(1);
 
-/// How many tokens there are, at which pace.
+/// The capacity and rate of a bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Until the next token comes; `None` if none ever does.
+    /// Time between new tokens; `None` for never.
     pub(crate) interval: Option<Duration>,
-    /// As many as the bucket holds; at least 1.
+    /// The capacity of the bucket, at least 1.
     pub(crate) burst: u32,
 }
 
@@ -23,17 +23,17 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Whether there is a token.
+    /// Returns whether there is a token.
     pub(crate) fn has_token(&self, pace: &Pace, now: Instant) -> bool {
         self.due(pace, 0, now).is_some_and(|at| at <= now)
     }
 
-    /// Whether it is as if no token had ever been taken.
+    /// Returns whether the bucket is full, as before the first use.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|at| at <= now)
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token if there is one, and returns whether it did.
     pub(crate) fn take(&mut self, pace: &Pace, now: Instant) -> bool {
         let is_there = self.has_token(pace, now);
         if is_there && let Some(interval) = pace.interval {
@@ -43,17 +43,16 @@ impl Bucket {
         is_there
     }
 
-    /// When there is a token for one that has so many others before it, all of which wait; `None` if
-    /// never.
+    /// Returns when there will be a token for a waiter behind `ahead` others; `None` for never.
     pub(crate) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
         let interval = pace.interval?;
         let to_full = self
             .full_at
             .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        // Those who wait come no faster than timers let them.
+        // Waiters take tokens no faster than the resolution of timers permits.
         let between = interval.max(TICK / pace.burst.max(1));
         let others = between.checked_mul(u32::try_from(ahead).ok()?)?;
-        // A token is there from when the bucket lacks all but one.
+        // A token exists once the bucket lacks at most `burst - 1`.
         let lacking = interval.checked_mul(pace.burst.saturating_sub(1))?;
         now.checked_add(to_full.checked_add(others)?.saturating_sub(lacking))
     }
@@ -117,7 +116,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any stretch of time no more go than the pace and one burst allow; and who comes when the
+        /// In any period, no more tokens are taken than the rate and one burst permit, and a waiter
+        /// that comes at its due time gets one.
         /// bucket said gets a token.
         #[test]
         fn the_pace_holds(

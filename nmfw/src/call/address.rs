@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-/// Longest subject that is taken: a NATS server's control line ends at 4096 bytes.
+/// Maximum length of a subject: a NATS server's control line is limited to 4096 bytes.
 const MAX_SUBJECT: usize = 1024;
 
-/// Longest name in discovery.
+/// Maximum length of a name in discovery.
 const MAX_NAME: usize = 128;
 
-/// Why a text cannot be a subject, queue group or name. Reads as the end of a sentence.
+/// The reason why a text is not a valid subject, queue group or name. Formatted as the end of a
+/// sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
     Empty,
@@ -34,7 +35,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Checks the subject of a service, which method names are appended to.
+/// Checks the subject of a service, to which method names are appended.
 pub(crate) fn check_subject(subject: &str) -> Result<(), Invalid> {
     check_queue_group(subject)?;
     if subject.split('.').any(str::is_empty) {
@@ -66,7 +67,7 @@ pub(crate) fn check_queue_group(group: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks a name of ADR-32: `^[a-zA-Z0-9_-]+$`.
+/// Checks a name by the rule of ADR-32: `^[a-zA-Z0-9_-]+$`.
 pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     if name.is_empty() {
         return Err(Invalid::Empty);
@@ -81,7 +82,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The subject of a method.
+/// Returns the subject of a method.
 pub(crate) fn method(base: &str, method: &str) -> String {
     format!("{base}.{method}")
 }

@@ -1,4 +1,5 @@
-//! Attempts: extensions of a call that a client's layer sends more than once, for its transport.
+//! Extensions for the attempts of a call, from client layers that send it more than once to their
+//! transport.
 
 use std::{
     any::Any,
@@ -9,30 +10,30 @@ use std::{
 
 use crate::Status;
 
-/// Marks a request that a layer has sent before, so that its transport can limit how many there are.
+/// Marks a request that a layer has sent before, so that the transport can limit resends.
 #[derive(Debug)]
 pub(crate) struct Resent;
 
-/// Shared by the attempts of one call that are in flight together: the peer that the last of them took,
-/// so that the next one can take another.
+/// Shared by concurrent attempts of one call: the peer of the latest attempt, so that the next one
+/// can choose another.
 #[derive(Debug, Default)]
 pub(crate) struct Parallel(Mutex<Option<Weak<dyn Any + Send + Sync>>>);
 
 impl Parallel {
-    /// Notes the peer that an attempt takes.
+    /// Records the peer of an attempt.
     pub(crate) fn set_taken<T: Send + Sync + 'static>(&self, peer: &Arc<T>) {
         let peer: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(peer);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(&peer));
     }
 
-    /// Returns the peer that another attempt has taken, if it is still there.
+    /// Returns the peer of another attempt, if it still exists.
     pub(crate) fn taken<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.as_ref()?.upgrade()?.downcast().ok()
     }
 }
 
-/// The source of a status with which a further attempt of a layer ends that was not made.
+/// The source of the status of an attempt that was not made because the budget was used up.
 #[derive(Debug)]
 pub(crate) struct Spent;
 
@@ -44,7 +45,7 @@ impl Spent {
             .with_source(Self)
     }
 
-    /// Whether an attempt has ended with it.
+    /// Returns whether an attempt ended for this reason.
     pub(crate) fn is_cause_of(status: &Status) -> bool {
         StdError::source(status).is_some_and(<dyn StdError>::is::<Self>)
     }

@@ -1,4 +1,4 @@
-//! [`Context`]: what a handler knows of its call besides the message.
+//! [`Context`]: a handler's access to its call.
 
 use std::{
     fmt,
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{Deadline, Metadata, MetadataError, Method};
 
-/// What a handler knows of its call besides the message: who calls, how long there is time, and
-/// what goes back beside the answer. Clones are cheap and mean the same call.
+/// A handler's access to its call beyond the message: the caller's metadata, the deadline, and the
+/// metadata of the response. Clones are cheap and refer to the same call.
 ///
 /// ```
 /// use nmfw::{Context, Status};
@@ -32,8 +32,8 @@ use crate::{Deadline, Metadata, MetadataError, Method};
 /// # fn tokio_test(f: impl Future) { tokio::runtime::Runtime::new().unwrap().block_on(f); }
 /// ```
 ///
-/// [`Context::default`] is one that no call stands behind, with no deadline and no metadata: what a
-/// unit test of a handler passes, and what to call a client with through its trait.
+/// [`Context::default`] belongs to no call, and has no deadline and no metadata. Use it in unit
+/// tests of handlers, and to call a client through its trait.
 #[derive(Clone, Default)]
 pub struct Context(Arc<Inner>);
 
@@ -44,12 +44,12 @@ struct Inner {
     span: Option<Span>,
     response_metadata: Mutex<Metadata>,
     trailers: Mutex<Metadata>,
-    // Made by who first needs it, the one that asks or the one that tells: most calls have neither.
+    // Created lazily by the waiting or the cancelling side, because most calls need neither.
     cancelled: OnceLock<CancellationToken>,
 }
 
 impl Context {
-    /// One that no call stands behind, for a unit test of a handler that looks at these.
+    /// Creates a context without a call, for unit tests of handlers.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -70,7 +70,7 @@ impl Context {
         }))
     }
 
-    /// Splits a request into the context of its handler and what it carries.
+    /// Splits a request into the context of its handler and its body.
     pub(crate) fn from_request(mut request: Request) -> (Self, Body) {
         let body = request.take_body();
         let context = Self(Arc::new(Inner {
@@ -84,24 +84,25 @@ impl Context {
         (context, body)
     }
 
-    /// The method that is called; `None` for [`Context::default`].
+    /// Returns the called method; `None` for [`Context::default`].
     #[must_use]
     pub fn method(&self) -> Option<Method> {
         self.0.method
     }
 
-    /// The caller's metadata.
+    /// Returns the caller's metadata.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.0.head.metadata
     }
 
-    /// Sets a key of the metadata that goes back with the answer, or with the error. Of a method
-    /// that answers with a stream it goes ahead of the messages, at the moment when the handler
-    /// returns its stream; what is set later goes with the end, as [trailers](Self::set_trailer) do.
+    /// Sets a key of the response metadata, which is sent with the response or the error. If the
+    /// method streams its responses, the metadata is sent before the messages, when the handler
+    /// returns its stream; keys that are set later are sent at the end, like
+    /// [trailers](Self::set_trailer).
     ///
     /// # Errors
-    /// If [`Metadata`] does not take key or value.
+    /// Fails if the key or the value breaks the rules of [`Metadata`].
     pub fn set_response_metadata(
         &self,
         key: impl AsRef<str>,
@@ -110,21 +111,21 @@ impl Context {
         self.response_metadata().insert(key, value)
     }
 
-    /// All metadata that goes back with the answer, to change at will. Do not hold it over an
-    /// `await`.
+    /// Returns the response metadata for modification. Do not hold the guard across an `.await`.
     pub fn response_metadata(&self) -> MutexGuard<'_, Metadata> {
-        // Poisoned only if a handler panicked while it changed it, which leaves it usable.
+        // Poisoned only if a handler panicked during a change, which leaves the metadata usable.
         self.0
             .response_metadata
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a key of the metadata that goes back with the end of a stream of answers: what is known
-    /// only then, such as a checksum. Where the answer is one message, it goes with that.
+    /// Sets a key of the trailers, which are sent at the end of a response stream, for values such
+    /// as a checksum that are only known then. If the response is a single message, they are sent
+    /// with it.
     ///
     /// # Errors
-    /// If [`Metadata`] does not take key or value.
+    /// Fails if the key or the value breaks the rules of [`Metadata`].
     pub fn set_trailer(
         &self,
         key: impl AsRef<str>,
@@ -133,9 +134,9 @@ impl Context {
         self.trailers().insert(key, value)
     }
 
-    /// All metadata that goes back with the end, to change at will. Do not hold it over an `await`.
+    /// Returns the trailers for modification. Do not hold the guard across an `.await`.
     pub fn trailers(&self) -> MutexGuard<'_, Metadata> {
-        // As with `response_metadata`.
+        // See `response_metadata`.
         self.0
             .trailers
             .lock()
@@ -146,27 +147,27 @@ impl Context {
         std::mem::take(&mut *self.response_metadata())
     }
 
-    /// All that has not gone back yet.
+    /// Returns all metadata that was not sent yet.
     pub(crate) fn take_trailers(&self) -> Metadata {
         let mut all = self.take_response_metadata();
         all.merge(&std::mem::take(&mut *self.trailers()));
         all
     }
 
-    /// When the call must be done. The handler is dropped then.
+    /// Returns the deadline of the call, at which its handler is dropped.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.0.head.deadline
     }
 
-    /// The time left until the deadline; `None` if there is none.
+    /// Returns the time left until the deadline; `None` if there is none.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.0.head.deadline.time_left()
     }
 
-    /// Whether nobody waits for the answer any more: the deadline passed, the caller gave up, or
-    /// the server was stopped by force.
+    /// Returns whether the response is no longer needed: the deadline has passed, the caller has
+    /// cancelled the call, or the server was stopped by force.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let told = self
@@ -177,18 +178,18 @@ impl Context {
         told || self.0.head.deadline.has_passed()
     }
 
-    /// Waits until nobody waits for the answer any more.
+    /// Completes when the response is no longer needed.
     ///
-    /// The handler itself is dropped then and need not ask. This is for work that it has spawned
-    /// and that should end too. It never ends if the handler answers first.
+    /// The handler itself is dropped at that point and need not wait for it. Use this in spawned
+    /// work that should end too. It never completes if the handler returns first.
     pub async fn cancelled(&self) {
         self.cancellation().cancelled().await;
     }
 
-    /// Completes when the server is told to stop. Handlers may go on then for the
-    /// [grace period](crate::Server::grace); this is for those that would go on for longer, such as a
-    /// stream without an end, which can end well instead of with `UNAVAILABLE`. It never completes
-    /// for a local call.
+    /// Completes when the server starts its shutdown. Handlers may then continue for the [grace
+    /// period](crate::Server::grace). Use this for handlers that would run longer, such as infinite
+    /// streams, to end them cleanly instead of with `UNAVAILABLE`. It never completes for a local
+    /// call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -218,7 +219,8 @@ impl Context {
         self.0.cancelled.get_or_init(CancellationToken::new)
     }
 
-    /// Marks the call as cancelled unless [`CallGuard::finish`] is called first.
+    /// Returns a guard that marks the call as cancelled unless [`CallGuard::finish`] is called
+    /// first.
     pub(crate) fn guard(&self) -> CallGuard {
         CallGuard {
             context: self.clone(),
@@ -226,7 +228,7 @@ impl Context {
         }
     }
 
-    /// What middleware has left of a type, or what the call came with.
+    /// Returns an extension of this type, as set by middleware or the transport.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
         let head = &self.0.head;
@@ -234,15 +236,15 @@ impl Context {
         head.extensions.get().or_else(of_origin)
     }
 
-    /// The version of the calling service, where it says so. One of more than 64 bytes comes without
-    /// its build metadata and, if it is still too long, without its pre-release.
+    /// Returns the version of the calling service, if it was sent. Versions of more than 64 bytes
+    /// arrive without build metadata and, if still too long, without their pre-release.
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
         self.0.head.client_version.as_deref()
     }
 
-    /// The trace that the call belongs to, as its caller sent it. Calls that are made with
-    /// [`Call::context`](crate::client::Call::context) belong to it too; see
+    /// Returns the trace context that the caller sent. Calls made with
+    /// [`Call::context`](crate::client::Call::context) belong to the same trace; see
     /// [`tracing`](crate::tracing).
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
@@ -253,8 +255,8 @@ impl Context {
         self.0.head.trace.clone()
     }
 
-    /// The span of the call. Events in the handler land in it by themselves; work that is spawned
-    /// needs `.instrument(ctx.span())`.
+    /// Returns the span of the call. Events in the handler are recorded in it automatically;
+    /// spawned work needs `.instrument(ctx.span())`.
     #[must_use]
     pub fn span(&self) -> Span {
         self.0.span.clone().unwrap_or_else(Span::none)
@@ -272,13 +274,13 @@ impl fmt::Debug for Context {
     }
 }
 
-/// The span that is entered; `None` if nobody listens to anything, which is not worth looking for it.
+/// Returns the current span, or `None` without looking for it if no subscriber is interested.
 #[inline]
 fn current_span() -> Option<Span> {
     (LevelFilter::current() != LevelFilter::OFF).then(Span::current)
 }
 
-/// Lives as long as a handler's future: dropped before its end, it tells the context.
+/// A guard that lives as long as a handler's future and cancels the context if it is dropped early.
 pub(crate) struct CallGuard {
     context: Context,
     finished: bool,
@@ -313,7 +315,7 @@ mod tests {
         drop(context.guard());
         waiting.await.unwrap();
         assert!(context.is_cancelled());
-        // Asking afterwards ends too.
+        // Waiting after the cancellation completes too.
         context.cancelled().await;
     }
 

@@ -10,64 +10,64 @@ use tokio::time::Instant;
 
 use crate::{Method, Status, log_limit::LogLimit};
 
-/// Times further away than this are cut to it: timers and clocks misbehave with absurd values.
+/// Timeouts are capped at this value, to avoid overflows in timers and clocks.
 const MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How far the clocks of caller and service may lie apart before a call that has no relative time is
-/// taken for a stale one.
+/// Tolerated difference between the clocks of caller and service, for calls that carry only an
+/// absolute deadline.
 const SKEW: Duration = Duration::from_secs(5);
 
-/// Warnings of requests that are refused because of their absolute deadline.
+/// Rate limit for warnings about requests that are refused because of their absolute deadline.
 static REFUSED: LogLimit = LogLimit::new();
 
-/// When a call must be done; possibly never.
+/// The deadline of a call, if any.
 ///
-/// Clocks of different machines differ, so that over the wire goes the time that is left. The
-/// absolute time goes with it for services of Go nmfw, which read nothing else.
+/// Clocks of different machines differ, so requests carry the remaining time. They also carry the
+/// absolute time for services of Go nmfw, which read only that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// No limit.
+    /// No deadline.
     pub const NONE: Self = Self(None);
 
-    /// That much time from now, at most 30 days.
+    /// Creates a deadline `timeout` from now, at most 30 days.
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
         Self::after_from(Instant::now(), timeout)
     }
 
-    /// That much time from then, at most 30 days.
+    /// Creates a deadline `timeout` after `start`, at most 30 days.
     pub(crate) fn after_from(start: Instant, timeout: Duration) -> Self {
         Self(Some(start + timeout.min(MAX)))
     }
 
-    /// At a point in time.
+    /// Creates a deadline at a point in time.
     #[must_use]
     pub fn at(instant: Instant) -> Self {
         Self(Some(instant))
     }
 
-    /// The point in time, if there is a limit.
+    /// Returns the point in time, if there is a deadline.
     #[must_use]
     pub fn instant(self) -> Option<Instant> {
         self.0
     }
 
-    /// The time left: zero once it has passed, `None` if there is no limit.
+    /// Returns the time left: zero if the deadline has passed, `None` if there is none.
     #[must_use]
     pub fn time_left(self) -> Option<Duration> {
         self.0
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it has passed.
+    /// Returns whether the deadline has passed.
     #[must_use]
     pub fn has_passed(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// The earlier of two.
+    /// Returns the earlier of two deadlines.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         match (self.0, other.0) {
@@ -76,7 +76,7 @@ impl Deadline {
         }
     }
 
-    /// Waits until it has passed; forever if there is none.
+    /// Waits until the deadline has passed; forever if there is none.
     pub async fn passed(self) {
         match self.0 {
             Some(at) => tokio::time::sleep_until(at).await,
@@ -84,15 +84,16 @@ impl Deadline {
         }
     }
 
-    /// Waits for a future, but no longer than until it has passed; `None` then. There is a timer only
-    /// if there is something to wait for.
+    /// Waits for a future until the deadline passes; returns `None` then. A timer is created only
+    /// if the future is pending.
     ///
-    /// It takes what is pinned already: a future that is passed on is in its taker twice.
+    /// Takes a pinned future, because an async fn stores an argument twice in its state machine.
     pub(crate) async fn limit<F: Future + Unpin>(self, future: F) -> Option<F::Output> {
         first(future, self.passed()).await
     }
 
-    /// The same in a box, for what few calls wait for: the others need no room for it.
+    /// Like [`limit`](Self::limit), but boxed, for waits of few calls, so that other calls need no
+    /// space for it.
     pub(crate) fn limit_boxed<F: Future>(
         self,
         future: F,
@@ -102,10 +103,10 @@ impl Deadline {
 
     /// Returns the time that a request gives its handler.
     ///
-    /// `relative` is the time left when the caller sent the request: where it is there, it alone
-    /// counts, as the clocks of caller and service may differ by any amount. `absolute`, the text
-    /// of `Nmfw-Deadline`, counts for callers that send nothing else, and `fallback`, the method's
-    /// own timeout, for callers that send neither.
+    /// `relative` is the time left when the caller sent the request. If present, only it counts,
+    /// because the clocks of caller and service may differ by any amount. `absolute`, the text of
+    /// `Nmfw-Deadline`, is for callers that send nothing else, and `fallback`, the method's own
+    /// timeout, for callers that send neither.
     pub(crate) fn from_wire(
         relative: Option<Duration>,
         absolute: Option<&str>,
@@ -128,8 +129,8 @@ impl Deadline {
     }
 }
 
-/// Waits for a future, but not for longer than this; `None` then. Unlike with tokio's `timeout`, there
-/// is a timer, and a look at the clock, only if there is something to wait for.
+/// Waits for a future for at most `limit`; returns `None` on a timeout. Unlike tokio's `timeout`,
+/// it reads the clock and creates a timer only if the future is pending.
 pub(crate) async fn within<F: Future + Unpin>(limit: Duration, future: F) -> Option<F::Output> {
     first(future, async { tokio::time::sleep(limit).await }).await
 }
@@ -142,7 +143,7 @@ async fn first<F: Future + Unpin>(future: F, limit: impl Future<Output = ()>) ->
     }
 }
 
-/// Why an absolute deadline gives a handler no time.
+/// The reason why an absolute deadline leaves no time.
 #[derive(Debug)]
 enum Refused {
     Malformed(String),
@@ -176,13 +177,13 @@ impl Refused {
     }
 }
 
-/// Returns the time until an absolute deadline. Pure, so that it can be tested at any time of day.
+/// Returns the time until an absolute deadline. Pure, to be testable at any time of day.
 fn until(text: &str, now: OffsetDateTime) -> Result<Duration, Refused> {
     let Ok(mut at) = OffsetDateTime::parse(text.trim(), &Rfc3339) else {
         return Err(Refused::Malformed(text.chars().take(64).collect()));
     };
-    // Go nmfw cuts its deadlines to the second: without that second, a call with 500 ms would
-    // mostly arrive dead. Its mark is that there is no fraction.
+    // Go nmfw truncates its deadlines to whole seconds, which shows in the missing fraction.
+    // Without adding a second, a call with 500 ms would usually arrive expired.
     if !text.contains('.') {
         at = at.saturating_add(time::Duration::SECOND);
     }
@@ -190,7 +191,7 @@ fn until(text: &str, now: OffsetDateTime) -> Result<Duration, Refused> {
     if left + SKEW < time::Duration::ZERO {
         return Err(Refused::Passed(-left));
     }
-    // Passed, but by less than clocks may differ: the rest of that tolerance is left.
+    // Passed within the tolerance for clocks: the rest of the tolerance remains.
     Ok(if left <= time::Duration::ZERO {
         positive(left + SKEW)
     } else {
@@ -202,15 +203,16 @@ fn positive(duration: time::Duration) -> Duration {
     Duration::try_from(duration).unwrap_or(Duration::ZERO)
 }
 
-/// The absolute time of a deadline for the wire.
+/// Formats the absolute time of a deadline for the wire.
 pub(crate) fn rfc3339_in(left: Duration) -> String {
     format_rfc3339(OffsetDateTime::from(SystemTime::now()) + left.min(MAX))
 }
 
-/// RFC 3339 in UTC with milliseconds; the same form serves ADR-32's `started`.
+/// Formats RFC 3339 in UTC with milliseconds, also used for ADR-32's `started`.
 pub(crate) fn format_rfc3339(at: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC);
-    // Each request of base mode has one, for which `format!` and `time` take too long.
+    // Formatted by hand, because each request of base mode has one, and `format!` and `time` are
+    // too slow.
     let year = u16::try_from(at.year()).unwrap_or(0).min(9999);
     let mut out = String::with_capacity("2026-03-01T12:00:00.400Z".len());
     push_two(&mut out, year / 100);
@@ -233,15 +235,15 @@ pub(crate) fn format_rfc3339(at: OffsetDateTime) -> String {
     out
 }
 
-/// Of a number below 100.
+/// Appends a number below 100.
 fn push_two(out: &mut String, number: u16) {
     push_digit(out, number / 10);
     push_digit(out, number % 10);
 }
 
-/// Of a number below 10.
+/// Appends a number below 10.
 fn push_digit(out: &mut String, digit: u16) {
-    // The cast cuts nothing off.
+    // The value is below 10, so the cast is exact.
     out.push(char::from(b'0' + digit as u8));
 }
 
@@ -262,7 +264,7 @@ mod tests {
         until(text, now()).map_err(|refused| refused.status(SPEC.method(0)).code())
     }
 
-    /// The time left of what a request gives, in whole milliseconds, rounded up.
+    /// Returns the time that a request gives, in whole milliseconds, rounded up.
     fn allow(relative: Option<u64>, absolute: Option<&str>) -> Result<u128, Code> {
         let relative = relative.map(Duration::from_millis);
         let deadline = Deadline::from_wire(relative, absolute, FALLBACK, SPEC.method(0));
@@ -298,7 +300,7 @@ mod tests {
 
     #[test]
     fn go_deadlines_are_cut_to_the_second() {
-        // 500 ms from 12:00:00.400, cut by the caller to 12:00:00.
+        // 500 ms from 12:00:00.400, truncated by the caller to 12:00:00.
         assert_eq!(until_deadline("2026-03-01T12:00:00Z"), ms(600));
         assert_eq!(until_deadline("2026-03-01T14:00:05+02:00"), ms(5_600));
         assert_eq!(
@@ -387,7 +389,7 @@ mod tests {
             let left = Duration::from_millis(millis);
             let text = rfc3339_in(left);
             let read = until(&text, OffsetDateTime::from(SystemTime::now())).unwrap();
-            // Cut to the millisecond, and time goes on.
+            // Allows for truncation to milliseconds and for time that passes.
             let least = left.saturating_sub(Duration::from_secs(5));
             prop_assert!((least..=left + SKEW).contains(&read), "{:?} {:?}", left, read);
         }

@@ -1,4 +1,4 @@
-//! [`Extensions`]: values that middleware leaves for handlers, found by type.
+//! [`Extensions`]: values that middleware passes to handlers, indexed by type.
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-/// Values of a call, one for each type. Middleware puts them in, handlers read them.
+/// Values of a call, one per type. Middleware inserts them, and handlers read them.
 ///
 /// ```
 /// struct User(String);
@@ -19,7 +19,7 @@ use std::{
 /// ```
 #[derive(Clone, Default)]
 pub struct Extensions {
-    // Most calls have none, and most others one: no map then.
+    // Most calls have no values, and most others a single one, which needs no map.
     first: Option<Value>,
     others: BTreeMap<TypeId, Value>,
 }
@@ -32,14 +32,14 @@ struct Value {
 }
 
 impl Extensions {
-    /// Puts a value in, in place of one of the same type.
+    /// Inserts a value, replacing any of the same type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         let value = Value {
             id: TypeId::of::<T>(),
             name: type_name::<T>(),
             value: Arc::new(value),
         };
-        // A value that was inserted later than the first stays where it is.
+        // Replacing a value must not move it to `first`.
         if let Some(other) = self.others.get_mut(&value.id) {
             *other = value;
             return;
@@ -52,20 +52,20 @@ impl Extensions {
         }
     }
 
-    /// The value of a type, if there is one.
+    /// Returns the value of a type, if there is one.
     #[must_use]
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.find(TypeId::of::<T>())?.value.downcast_ref()
     }
 
-    /// Returns a handle of the value of a type, if there is one.
+    /// Returns a shared handle to the value of a type, if there is one.
     #[must_use]
     pub fn get_shared<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let value = &self.find(TypeId::of::<T>())?.value;
         Arc::clone(value).downcast().ok()
     }
 
-    /// Takes the value of a type out, and returns whether there was one.
+    /// Removes the value of a type, and returns whether there was one.
     pub fn remove<T: Send + Sync + 'static>(&mut self) -> bool {
         let id = TypeId::of::<T>();
         if self.first.as_ref().is_some_and(|first| first.id == id) {

@@ -1,13 +1,14 @@
-//! Static facts of services and methods: one source for dispatch, discovery, logs and clients.
+//! Static descriptions of services and methods, shared by dispatch, discovery, logs and clients.
 
 use std::{fmt, time::Duration};
 
-/// The time that a call gets where nothing else says so.
+/// The default timeout of a call.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the generator knows of a service. Built by generated code, at compile time.
+/// The generator's description of a service, built by generated code at compile time.
 ///
-/// Setters are `const` and take `self`, so that new facts can be added without generating anew.
+/// Setters are `const` and take `self`, so that later versions can add properties without
+/// regenerating code.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceSpec {
     package: &'static str,
@@ -15,7 +16,7 @@ pub struct ServiceSpec {
     name: &'static str,
     subject: &'static str,
     version: &'static str,
-    /// The version as calls bear it.
+    /// The version as sent with calls.
     client_version: Option<&'static str>,
     description: &'static str,
     metadata: &'static [(&'static str, &'static str)],
@@ -23,7 +24,7 @@ pub struct ServiceSpec {
     options: Options,
 }
 
-/// What the generator knows of a method.
+/// The generator's description of a method.
 #[derive(Clone, Copy, Debug)]
 pub struct MethodSpec {
     name: &'static str,
@@ -34,14 +35,14 @@ pub struct MethodSpec {
     options: Options,
 }
 
-/// Which sides of a method stream.
+/// The sides of a method that stream.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     streams_requests: bool,
     streams_responses: bool,
 }
 
-/// What can be set for a service and, with precedence, for a method of it.
+/// Options of a service, which a method can override.
 #[derive(Clone, Copy, Debug)]
 struct Options {
     timeout: Option<Duration>,
@@ -57,27 +58,28 @@ impl Options {
     };
 }
 
-/// Who of several instances gets a request: one of a group, or every instance.
+/// How instances share requests: within a queue group, or every instance gets every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueGroup<S> {
     Named(S),
     None,
 }
 
-/// Whether a call may be repeated, from the standard `idempotency_level` option.
+/// Whether a call may be retried, from the standard `idempotency_level` option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Idempotency {
-    /// Nothing is known: a call whose outcome is unknown is not repeated.
+    /// Unknown: a call is not retried if its outcome is unknown.
     #[default]
     Unknown,
-    /// Repeating a call has the effect of doing it once.
+    /// Repeating a call has the same effect as making it once.
     Idempotent,
-    /// A call only reads.
+    /// A call has no side effects.
     NoSideEffects,
 }
 
 impl ServiceSpec {
-    /// A service of a package (empty if there is none), both as the `.proto` writes them.
+    /// Creates the description of a service in a package (empty if there is none), both spelled as
+    /// in the `.proto`.
     #[must_use]
     pub const fn new(package: &'static str, service: &'static str) -> Self {
         Self {
@@ -101,14 +103,14 @@ impl ServiceSpec {
         self
     }
 
-    /// Sets the subject that the methods' names are appended to.
+    /// Sets the subject to which the methods' names are appended.
     #[must_use]
     pub const fn with_subject(mut self, subject: &'static str) -> Self {
         self.subject = subject;
         self
     }
 
-    /// Sets the version, a SemVer.
+    /// Sets the semantic version.
     #[must_use]
     pub const fn with_version(mut self, version: &'static str) -> Self {
         self.version = version;
@@ -171,7 +173,7 @@ impl ServiceSpec {
     /// Returns the method at an index of [`methods`](Self::methods).
     ///
     /// # Panics
-    /// If `index` is out of bounds.
+    /// Panics if `index` is out of bounds.
     #[must_use]
     pub const fn method(&'static self, index: usize) -> Method {
         assert!(index < self.methods.len(), "no method of that index");
@@ -181,8 +183,8 @@ impl ServiceSpec {
         }
     }
 
-    /// Returns the method of a name, as in the `.proto`. Generated code makes the constants of methods
-    /// with it, such as `CalcServer::ADD`: in a `const` a wrong name does not compile.
+    /// Returns the method with this name in the `.proto`. Generated code defines the constants of
+    /// methods with it, such as `CalcServer::ADD`: in a `const`, a wrong name does not compile.
     ///
     /// ```
     /// use nmfw::Method;
@@ -195,7 +197,8 @@ impl ServiceSpec {
     /// ```
     ///
     /// # Panics
-    /// If the service has no method of that name. [`find_method`](Self::find_method) does not panic.
+    /// Panics if the service has no method of that name. [`find_method`](Self::find_method) does
+    /// not panic.
     #[must_use]
     pub const fn method_named(&'static self, name: &str) -> Method {
         match self.find_method(name) {
@@ -204,7 +207,8 @@ impl ServiceSpec {
         }
     }
 
-    /// Returns the method of a name, as in the `.proto`, for names that are known only at run time.
+    /// Returns the method with this name in the `.proto`, for names that are known only at run
+    /// time.
     #[must_use]
     pub const fn find_method(&'static self, name: &str) -> Option<Method> {
         let mut index = 0;
@@ -217,7 +221,7 @@ impl ServiceSpec {
         None
     }
 
-    /// Returns every method, in the order of the `.proto`.
+    /// Returns all methods, in the order of the `.proto`.
     pub fn methods(&'static self) -> impl ExactSizeIterator<Item = Method> {
         (0..self.methods.len()).map(move |index| Method {
             service: self,
@@ -225,36 +229,36 @@ impl ServiceSpec {
         })
     }
 
-    /// The name in discovery, for example `calc`.
+    /// Returns the name in discovery, for example `calc`.
     #[must_use]
     pub const fn discovery_name(&self) -> &'static str {
         self.name
     }
 
-    /// The subject that the methods' names are appended to, for example `nmfw.calc`.
+    /// Returns the subject to which the methods' names are appended, for example `nmfw.calc`.
     #[must_use]
     pub const fn base_subject(&self) -> &'static str {
         self.subject
     }
 
-    /// The version, a SemVer.
+    /// Returns the semantic version.
     #[must_use]
     pub const fn version(&self) -> &'static str {
         self.version
     }
 
-    /// The version as calls bear it: shortened if it is long, `None` if it is not one.
+    /// Returns the version as sent with calls: shortened if it is long, `None` if it is not valid.
     pub(crate) const fn client_version(&self) -> Option<&'static str> {
         self.client_version
     }
 
-    /// The description in discovery; empty if there is none.
+    /// Returns the description in discovery; empty if there is none.
     #[must_use]
     pub const fn description(&self) -> &'static str {
         self.description
     }
 
-    /// The metadata in discovery.
+    /// Returns the metadata in discovery.
     #[must_use]
     pub const fn metadata(&self) -> &'static [(&'static str, &'static str)] {
         self.metadata
@@ -264,7 +268,7 @@ impl ServiceSpec {
         self.options.queue_group
     }
 
-    /// The full name in the `.proto`, for example `calc.Calc`.
+    /// Returns the full name in the `.proto`, for example `calc.Calc`.
     #[must_use]
     pub fn full_name(&self) -> String {
         self.proto_name().to_string()
@@ -275,7 +279,7 @@ impl ServiceSpec {
     }
 }
 
-/// `==` in a `const`.
+/// Compares strings in a `const` context.
 const fn equal(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut equal = a.len() == b.len();
@@ -300,25 +304,25 @@ impl fmt::Display for ProtoName {
 }
 
 impl MethodSpec {
-    /// A method with one request and one response.
+    /// Describes a method with one request and one response.
     #[must_use]
     pub const fn unary(name: &'static str) -> Self {
         Self::new(name, false, false)
     }
 
-    /// A method with one request and a stream of responses.
+    /// Describes a method with one request and a stream of responses.
     #[must_use]
     pub const fn server_streaming(name: &'static str) -> Self {
         Self::new(name, false, true)
     }
 
-    /// A method with a stream of requests and one response.
+    /// Describes a method with a stream of requests and one response.
     #[must_use]
     pub const fn client_streaming(name: &'static str) -> Self {
         Self::new(name, true, false)
     }
 
-    /// A method with streams both ways.
+    /// Describes a method with streams in both directions.
     #[must_use]
     pub const fn streaming(name: &'static str) -> Self {
         Self::new(name, true, true)
@@ -345,7 +349,7 @@ impl MethodSpec {
         self
     }
 
-    /// Marks the method as only reading.
+    /// Marks the method as having no side effects.
     #[must_use]
     pub const fn no_side_effects(mut self) -> Self {
         self.idempotency = Idempotency::NoSideEffects;
@@ -359,14 +363,14 @@ impl MethodSpec {
         self
     }
 
-    /// Sets its timeout.
+    /// Sets the timeout.
     #[must_use]
     pub const fn with_timeout_ms(mut self, millis: u64) -> Self {
         self.options.timeout = Some(Duration::from_millis(millis));
         self
     }
 
-    /// Sets its queue group.
+    /// Sets the queue group.
     #[must_use]
     pub const fn with_queue_group(mut self, group: &'static str) -> Self {
         self.options.queue_group = Some(QueueGroup::Named(group));
@@ -380,14 +384,14 @@ impl MethodSpec {
         self
     }
 
-    /// Sets its concurrency limit.
+    /// Sets the concurrency limit.
     #[must_use]
     pub const fn with_concurrency(mut self, limit: u32) -> Self {
         self.options.concurrency = Some(limit);
         self
     }
 
-    /// Sets its metadata in discovery.
+    /// Sets the metadata in discovery.
     #[must_use]
     pub const fn with_metadata(
         mut self,
@@ -398,7 +402,7 @@ impl MethodSpec {
     }
 }
 
-/// A method of a service, as generated: what middleware and handlers can ask about it.
+/// A method of a service, as generated, for middleware and handlers.
 #[derive(Clone, Copy)]
 pub struct Method {
     service: &'static ServiceSpec,
@@ -410,59 +414,60 @@ impl Method {
         &self.service.methods[self.index]
     }
 
-    /// The name as in the `.proto`, for example `Add`.
+    /// Returns the name in the `.proto`, for example `Add`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.spec().name
     }
 
-    /// The full name in the `.proto`, for example `calc.Calc.Add`.
+    /// Returns the full name in the `.proto`, for example `calc.Calc.Add`.
     #[must_use]
     pub fn full_name(self) -> String {
         format!("{}.{}", self.service.full_name(), self.name())
     }
 
-    /// The service that it belongs to.
+    /// Returns the service of the method.
     #[must_use]
     pub const fn service(self) -> &'static ServiceSpec {
         self.service
     }
 
-    /// Whether a call may be repeated.
+    /// Returns whether a call may be retried.
     #[must_use]
     pub const fn idempotency(self) -> Idempotency {
         self.spec().idempotency
     }
 
-    /// Whether the `.proto` calls it deprecated.
+    /// Returns whether the `.proto` marks the method as deprecated.
     #[must_use]
     pub const fn is_deprecated(self) -> bool {
         self.spec().deprecated
     }
 
-    /// Whether the caller sends a stream of messages.
+    /// Returns whether the caller sends a stream of messages.
     #[must_use]
     pub const fn streams_requests(self) -> bool {
         self.spec().kind.streams_requests
     }
 
-    /// Whether the service answers with a stream of messages.
+    /// Returns whether the service responds with a stream of messages.
     #[must_use]
     pub const fn streams_responses(self) -> bool {
         self.spec().kind.streams_responses
     }
 
-    /// Whether either side sends a stream of messages.
+    /// Returns whether either side sends a stream of messages.
     #[must_use]
     pub const fn streams(self) -> bool {
         self.streams_requests() || self.streams_responses()
     }
 
-    /// The time that a call gets if neither caller nor server says otherwise: the method's option,
-    /// else the service's, else [`DEFAULT_TIMEOUT`].
+    /// Returns the default timeout of a call, if neither caller nor server sets one: the method's
+    /// option, otherwise the service's, otherwise [`DEFAULT_TIMEOUT`].
     ///
-    /// Only its own option limits a method that [streams](Self::streams): how long the others of a
-    /// service may take says nothing of how long a stream goes on. Without, it is `None`: no limit.
+    /// A method that [streams](Self::streams) is limited only by its own option, because the
+    /// timeout of other methods says nothing about the duration of a stream. Without it, the result
+    /// is `None`: no limit.
     #[must_use]
     pub fn timeout(self) -> Option<Duration> {
         let own = self.spec().options.timeout;
@@ -477,7 +482,8 @@ impl Method {
         self.index
     }
 
-    /// Whether both are one method of the `.proto`, from which two crates may have generated code.
+    /// Returns whether both are the same method of the `.proto`, from which two crates may have
+    /// generated code.
     pub(crate) fn is_the_same_as(self, other: Self) -> bool {
         self.id() == other.id()
             || (self.name() == other.name()
@@ -485,13 +491,13 @@ impl Method {
                 && self.service.package == other.service.package)
     }
 
-    /// What tells it from all others of the program: where its service's facts lie in memory, and
-    /// which it is of them.
+    /// Returns an identifier that is unique in the program: the address of the service's
+    /// description, and the index of the method.
     pub(crate) fn id(self) -> (usize, usize) {
         (std::ptr::from_ref(self.service).addr(), self.index)
     }
 
-    /// The metadata in discovery.
+    /// Returns the metadata in discovery.
     #[must_use]
     pub const fn metadata(self) -> &'static [(&'static str, &'static str)] {
         self.spec().metadata
@@ -509,7 +515,7 @@ impl Method {
     }
 }
 
-/// The full name in the `.proto`, for what takes names of methods.
+/// The full name in the `.proto`, for functions that take names of methods.
 impl From<Method> for String {
     fn from(method: Method) -> Self {
         method.full_name()
@@ -529,15 +535,14 @@ impl fmt::Debug for Method {
     }
 }
 
-/// Longest version of a calling service on the wire, in bytes.
+/// Maximum length of a calling service's version on the wire, in bytes.
 pub(crate) const MAX_CLIENT_VERSION: usize = 64;
 
-/// Returns a version of a calling service as it stands on the wire, which is the same for every
-/// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,
-/// then without its pre-release, then cut. `None` if it is empty or has other characters than
-/// `[0-9A-Za-z.+-]`.
+/// Shortens the version of a calling service as all writers and readers do: versions of more than
+/// 64 bytes lose their build metadata, then their pre-release, and are then cut. Returns `None` if
+/// it is empty or has characters other than `[0-9A-Za-z.+-]`.
 ///
-/// A call never fails because of the length of a version, which is for logs alone.
+/// A call never fails because of the length of a version, which is only used in logs.
 pub(crate) const fn client_version(version: &str) -> Option<&str> {
     let bytes = version.as_bytes();
     let mut at = 0;

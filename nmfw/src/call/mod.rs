@@ -1,4 +1,4 @@
-//! What a call is, whatever carries it.
+//! The model of a call, independent of its transport.
 
 pub(crate) mod address;
 pub(crate) mod attempt;

@@ -1,14 +1,15 @@
-//! [`Origin`]: what the front that took a call knows of it.
+//! [`Origin`]: a call's transport-specific facts.
 
 use std::{any::Any, fmt, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-/// What the front that took a call knows of it, and the server that it came to. Calls can share one.
+/// The facts of the front that received a call, and of its server. Calls can share one.
 pub(crate) struct Origin<F: ?Sized = dyn Any + Send + Sync> {
-    /// Cancelled when the server is told to stop. In an `Arc`, as a token's own clones meet at a lock.
+    /// Cancelled when the server starts its shutdown. In an `Arc`, because clones of the token
+    /// itself would contend for a lock.
     pub(crate) stopping: Arc<CancellationToken>,
-    /// Facts of the front's own type. Handlers find them as an extension.
+    /// Facts of the front, available to handlers as an extension.
     pub(crate) facts: F,
 }
 

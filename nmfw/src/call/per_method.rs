@@ -1,5 +1,4 @@
-//! [`PerMethod`]: what is worked out once for each method of a service. [`EachMethod`]: what is kept of
-//! each, and changes.
+//! [`PerMethod`]: a value that is computed once per method of a service. [`EachMethod`]: mutable state per method.
 
 use std::{
     collections::HashMap,
@@ -9,12 +8,12 @@ use std::{
 
 use crate::{Method, ServiceSpec};
 
-/// A value for each method. It is of the service that is asked for first, and nearly always the only
-/// one; for others a value is made each time.
+/// A value for each method of the first service that is used, which is nearly always the only one.
+/// For other services, values are computed on each use.
 #[derive(Clone, Debug)]
 pub(crate) struct PerMethod<T>(OnceLock<(&'static ServiceSpec, Box<[T]>)>);
 
-// A derived one would want one of `T`.
+// Deriving it would require `T: Default`.
 impl<T> Default for PerMethod<T> {
     fn default() -> Self {
         Self(OnceLock::new())
@@ -34,8 +33,8 @@ impl<T: Clone> PerMethod<T> {
     }
 }
 
-/// A state for each method that was asked for, of whatever service. Methods are part of the program, so
-/// that their number is bounded.
+/// State for each method that was used, of any service. Methods are part of the program, so their
+/// number is bounded.
 #[derive(Debug)]
 pub(crate) struct EachMethod<T>(RwLock<HashMap<(usize, usize), Arc<T>>>);
 

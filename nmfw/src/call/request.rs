@@ -1,4 +1,4 @@
-//! [`Request`]: a call on its way to its handler.
+//! [`Request`]: a call on its way to a handler.
 
 use std::{mem, sync::Arc};
 
@@ -8,36 +8,36 @@ use smol_str::SmolStr;
 use super::{body::Body, extensions::Extensions, origin::Origin, trace_context::TraceContext};
 use crate::{Deadline, Metadata, Method};
 
-/// A call on its way to its handler: everything but the message's type.
+/// A call on its way to a handler, independent of the message type.
 #[derive(Debug)]
 pub struct Request {
     pub(crate) method: Method,
-    /// In a box, as it is moved from one future to the next a dozen times.
+    /// Boxed, because it is moved between futures a dozen times.
     pub(crate) head: Box<Head>,
 }
 
-/// What comes with a call.
+/// The data of a call beside its body.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) body: Body,
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) extensions: Extensions,
-    /// On the server, unless the call is local.
+    /// Set on the server, except for local calls.
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
     pub(crate) encoding: Encoding,
 }
 
-/// How the messages of a call are encoded.
+/// The encoding of a call's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// The binary format of protobuf.
+    /// Protobuf's binary format.
     #[default]
     Protobuf,
-    /// The JSON of protobuf.
+    /// Protobuf's JSON format.
     Json,
 }
 
@@ -60,7 +60,8 @@ impl Request {
         }
     }
 
-    /// The same again; `None` if its messages come from a stream, which can be taken once.
+    /// Returns a copy, or `None` if the messages come from a stream, which can be consumed only
+    /// once.
     pub(crate) fn try_clone(&self) -> Option<Self> {
         let head = Head {
             body: self.body()?.clone().into(),
@@ -78,68 +79,71 @@ impl Request {
         })
     }
 
-    /// What it carries, once.
+    /// Takes the body, leaving an empty one.
     pub(crate) fn take_body(&mut self) -> Body {
         mem::take(&mut self.head.body)
     }
 
-    /// The method that is called.
+    /// Returns the called method.
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The caller's metadata.
+    /// Returns the caller's metadata.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.head.metadata
     }
 
-    /// The caller's metadata, to add to: a client's layer can add credentials, say.
+    /// Returns the caller's metadata for modification; a client's layer can add credentials, for
+    /// example.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.head.metadata
     }
 
-    /// When the call must be done.
+    /// Returns the deadline of the call.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.head.deadline
     }
 
-    /// Makes the deadline earlier. A later one than the present one changes nothing: nobody would
-    /// wait for the answer.
+    /// Makes the deadline earlier. A later one has no effect, because the caller would not wait for
+    /// the response.
     pub fn limit_deadline(&mut self, deadline: Deadline) {
         self.head.deadline = self.head.deadline.earlier(deadline);
     }
 
-    /// The trace that the call belongs to: on a server as it came, in the layers of a client as it
-    /// goes.
+    /// Returns the trace context of the call: as received on a server, or as sent in the layers of
+    /// a client.
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.head.trace.as_deref()
     }
 
-    /// Sets the trace that the call belongs to: for tracing systems other than `tracing` with
-    /// OpenTelemetry, to whose spans it goes by itself.
+    /// Sets the trace context of the call, for tracing systems other than `tracing` with
+    /// OpenTelemetry, for which this happens automatically.
     pub fn set_trace_context(&mut self, trace: TraceContext) {
         self.head.trace = Some(Arc::new(trace));
     }
 
-    /// The encoded message; `None` if the caller sends a [stream](Method::streams_requests) of them.
+    /// Returns the encoded message; `None` if the caller sends a [stream](Method::streams_requests)
+    /// of messages.
     ///
-    /// It may lie in memory with much else: copy what is kept for longer than the call.
+    /// It may share a larger buffer: copy data that is kept for longer than the call.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
         self.head.body.message()
     }
 
-    /// What other middleware has left.
+    /// Returns the extensions set by other middleware.
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
         &self.head.extensions
     }
 
-    /// Leaves something for the handler: [`Context::extension`](crate::Context::extension) reads it.
+    /// Returns the extensions for modification; handlers read them with
+    /// [`Context::extension`](crate::Context::extension).
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.head.extensions
     }

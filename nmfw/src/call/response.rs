@@ -1,11 +1,11 @@
-//! [`Response`]: an answer on its way back.
+//! [`Response`]: a response on its way back to the caller.
 
 use bytes::Bytes;
 
 use super::body::{Body, Messages};
 use crate::Metadata;
 
-/// A call's answer on its way back: everything but the message's type.
+/// A response on its way back to the caller, independent of the message type.
 #[derive(Debug)]
 pub struct Response {
     pub(crate) metadata: Metadata,
@@ -13,40 +13,40 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer without metadata.
+    /// Creates a response without metadata.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
         Self::with_metadata(body, Metadata::new())
     }
 
-    /// An answer with metadata.
+    /// Creates a response with metadata.
     #[must_use]
     pub fn with_metadata(body: Bytes, metadata: Metadata) -> Self {
         let body = body.into();
         Self { metadata, body }
     }
 
-    /// An answer of many messages.
+    /// Creates a response with a stream of messages.
     pub(crate) fn streaming(messages: Messages, metadata: Metadata) -> Self {
         let body = Body::Messages(messages);
         Self { metadata, body }
     }
 
-    /// The handler's metadata. Of a stream, what goes ahead of it.
+    /// Returns the handler's metadata; for a stream, the part that is sent before the messages.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The handler's metadata, to add to.
+    /// Returns the handler's metadata for modification.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.metadata
     }
 
-    /// The encoded message; `None` if the service sends a [stream](Method::streams_responses) of
-    /// them, which has only begun.
+    /// Returns the encoded message; `None` if the service sends a
+    /// [stream](Method::streams_responses) of messages, which has only begun.
     ///
-    /// It may lie in memory with much else: copy what is kept for longer than the call.
+    /// It may share a larger buffer: copy data that is kept for longer than the call.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
         self.body.message()

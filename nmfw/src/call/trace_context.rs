@@ -1,24 +1,23 @@
-//! [`TraceContext`]: whose trace a call belongs to.
+//! [`TraceContext`]: the W3C trace context of a call.
 
 use std::{fmt, sync::Arc};
 
-/// The lower-case hexadecimal of a version, a trace, a span and flags, with dashes between.
+/// Length of version, trace id, span id and flags in lower-case hexadecimal, with dashes between.
 const LEN: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
 
-/// A `traceparent` of a later version may have more behind.
+/// A `traceparent` of a later version may be longer.
 const MAX_TRACEPARENT: usize = 256;
 
-/// Longer ones are left out. W3C asks for at least 512 bytes.
+/// Longer values are dropped. W3C requires at least 512 bytes.
 const MAX_TRACESTATE: usize = 4096;
 
-/// Which trace a call belongs to, and which span of it has made the call: the `traceparent` and
-/// `tracestate` of [W3C Trace Context](https://www.w3.org/TR/trace-context/), as they go over the
-/// wire.
+/// The trace of a call and the span that made it: the `traceparent` and `tracestate` of [W3C Trace
+/// Context](https://www.w3.org/TR/trace-context/), as on the wire.
 ///
-/// With the feature `otel` nobody needs to look at it: see [`tracing`](crate::tracing). Without, it
-/// is for whoever connects another tracing system: a handler finds that of its caller in
-/// [`Context::trace_context`](crate::Context::trace_context), and a layer of a client can set that of
-/// a call with [`Request::set_trace_context`](crate::middleware::Request::set_trace_context).
+/// With the feature `otel`, it is handled automatically: see [`tracing`](crate::tracing). Without,
+/// use it to connect another tracing system: a handler reads its caller's with
+/// [`Context::trace_context`](crate::Context::trace_context), and a client layer sets that of a
+/// call with [`Request::set_trace_context`](crate::middleware::Request::set_trace_context).
 ///
 /// ```
 /// use nmfw::TraceContext;
@@ -39,10 +38,11 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Takes the values of both headers; an empty `tracestate` is none.
+    /// Creates a trace context from the values of both headers. `tracestate` may be empty.
     ///
     /// # Errors
-    /// If the `traceparent` is not one, or the `tracestate` is not printable ASCII or longer than 4 KiB.
+    /// Fails if the `traceparent` is invalid, or if the `tracestate` is not printable ASCII or
+    /// longer than 4 KiB.
     pub fn new(traceparent: &str, tracestate: &str) -> Result<Self, TraceContextError> {
         let problem = if !is_traceparent(traceparent.as_bytes()) {
             Problem::Traceparent
@@ -58,7 +58,7 @@ impl TraceContext {
         Err(TraceContextError(problem))
     }
 
-    /// What a peer sent. What cannot be used is as if it had not come: nobody's call is to fail of it.
+    /// Parses the headers of a peer. An invalid trace context is ignored; it never fails the call.
     pub(crate) fn read(traceparent: &[u8], tracestate: &[u8]) -> Option<Arc<Self>> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let traceparent = text(traceparent)?;
@@ -67,13 +67,13 @@ impl TraceContext {
         read.ok().map(Arc::new)
     }
 
-    /// `<version>-<trace>-<span>-<flags>`, each in lower-case hexadecimal.
+    /// Returns `<version>-<trace>-<span>-<flags>`, each in lower-case hexadecimal.
     #[must_use]
     pub fn traceparent(&self) -> &str {
         &self.traceparent
     }
 
-    /// What tracing systems have added, as a list with commas; never empty.
+    /// Returns the vendor-specific list, separated by commas; never empty.
     #[must_use]
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
@@ -86,7 +86,7 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// What [`TraceContext::new`] does not take.
+/// An error for values that [`TraceContext::new`] does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TraceContextError(Problem);
@@ -122,7 +122,7 @@ fn is_traceparent(text: &[u8]) -> bool {
     let is_zero = |part: &[u8]| part.iter().all(|b| *b == b'0');
     let [version, trace, span, flags] = [&known[..2], &known[3..35], &known[36..52], &known[53..]];
     let has_dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
-    // What a later version has behind is passed on, and so has to be fit for a header.
+    // The extra fields of a later version are forwarded, and so have to be valid in a header.
     let is_more = |more: &[u8]| {
         more.first() == Some(&b'-')
             && text.len() <= MAX_TRACEPARENT
@@ -136,7 +136,7 @@ fn is_traceparent(text: &[u8]) -> bool {
         && (more.is_empty() || (version != b"00" && is_more(more)))
 }
 
-/// Whether it is fit to be passed on: what its members mean is a matter of those who made them.
+/// Returns whether a `tracestate` can be forwarded. Its members are opaque.
 fn is_tracestate(text: &[u8]) -> bool {
     text.len() <= MAX_TRACESTATE
         && text.iter().all(|b| matches!(b, b' '..=b'~'))

@@ -1,4 +1,4 @@
-//! [`Transport`]: what carries calls to a service, behind all of a client's layers.
+//! [`Transport`]: carries calls to a service, below all layers of a client.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -7,21 +7,21 @@ use futures_util::future::BoxFuture;
 use super::{request::Request, response::Response};
 use crate::{ServiceSpec, Status};
 
-/// What carries calls to a service: a connection, or a [`Service`](crate::server::Service) in this
+/// Carries calls to a service: a connection, or a [`Service`](crate::server::Service) in this
 /// process.
 ///
-/// A [`Channel`](crate::Channel) is made from one, and adds what holds for all calls: layers, metadata,
-/// timeouts, metrics and spans.
+/// A [`Channel`](crate::Channel) is made from a transport, and adds everything that applies to all
+/// calls: layers, metadata, timeouts, metrics and spans.
 pub trait Transport: Any + Send + Sync {
-    /// Makes a call. It begins when the future is polled. Dropping the future gives the call up, as
-    /// does dropping the stream of messages that the response may have.
+    /// Makes a call, which starts when the future is first polled. Dropping the future, or the
+    /// stream of messages in the response, cancels the call.
     ///
-    /// The transport ends the call at its [deadline](Request::deadline), with `DEADLINE_EXCEEDED`. An
-    /// error for a call that certainly was not begun is marked as
-    /// [not started](Status::not_started), so that it can be sent again.
+    /// The transport ends the call at its [deadline](Request::deadline) with `DEADLINE_EXCEEDED`.
+    /// If the call was certainly not started, it marks the error as [not
+    /// started](Status::not_started), so that the call can be sent again.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>>;
 
-    /// Waits until an instance of the service can be reached, for this long at most.
+    /// Waits until an instance of the service is reachable, for at most `timeout`.
     fn ready(
         &self,
         service: &'static ServiceSpec,
@@ -31,17 +31,17 @@ pub trait Transport: Any + Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Returns where the service is reached, as spans and messages of errors show it.
+    /// Returns the address of the service, for spans and error messages.
     fn address<'a>(&'a self, service: &'static ServiceSpec) -> Option<&'a str> {
         _ = service;
         None
     }
 }
 
-/// What a [`Channel`](crate::Channel) can be made from: every [`Transport`], and what a transport is made
-/// from with its default settings.
+/// A source of a [`Channel`](crate::Channel): every [`Transport`], and types that convert to one
+/// with default settings.
 pub trait IntoTransport {
-    /// Returns the transport.
+    /// Converts into the transport.
     fn into_transport(self) -> Arc<dyn Transport>;
 }
 

@@ -1,4 +1,4 @@
-//! [`Call`]: a call before it is made.
+//! [`Call`]: a call that was not made yet.
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     observe::trace,
 };
 
-/// What a call gives: a message, or a [`Streaming`] of them.
+/// The result of a call: a message, or a [`Streaming`] of messages.
 pub trait Answer: Payload + Send + 'static {
     #[doc(hidden)]
     fn with_metadata(self, metadata: Metadata) -> Self;
@@ -38,7 +38,8 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
     }
 }
 
-/// A call that is made when it is awaited or [sent](Self::send); until then it can be set up.
+/// A call, which is made when it is awaited or [sent](Self::send), and can be configured before
+/// that.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -52,32 +53,32 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// # }
 /// ```
 ///
-/// `A` is what comes of it: a message or, of a method that answers with a stream, a [`Streaming`],
-/// which is there when the service has begun to answer.
+/// `A` is the result: a message or, for a method with a response stream, a [`Streaming`] that is
+/// available once the service has started to respond.
 ///
-/// Dropping it, the future it turns into or the stream that this gives, gives the call up. A handler
-/// that has started is then dropped too if either side streams or the channel is
-/// [multiplexed](Channel::multiplexed); else, over NATS, it goes on until its deadline.
+/// Dropping the call, its future or the resulting stream cancels the call. A handler that has
+/// started is then dropped too if either side streams or if the channel is
+/// [multiplexed](Channel::multiplexed); otherwise, over NATS, it runs until its deadline.
 ///
 /// # Errors
-/// Every error is a [`Status`]: the handler's own, or one of these.
+/// Every error is a [`Status`]: the handler's own, or one of these:
 ///
 /// | code | when |
 /// |---|---|
-/// | `UNAVAILABLE`, not started | nobody serves the method; or the connection is lost, or instances are stopping, and that lasts |
-/// | `UNAVAILABLE` | the connection was lost while the call was under way, or the instance that carried it out is gone: it may have been carried out. The NATS server's own words are added if it has said why |
-/// | `RESOURCE_EXHAUSTED`, not started | every instance that was asked is full; or the NATS server refuses the subscription for replies, which is over its limit |
-/// | `RESOURCE_EXHAUSTED` | a request is over what the service takes (16 MiB unless it says otherwise), or an answer over 16 MiB; the service holds too much for this client, which does not take its answers; or over the NATS server's `max_payload`, and the service has no sessions; or over that of the account, which shows only when the NATS server closes the connection over it; or only the answer is, of a method that the `.proto` does not call idempotent, the first time |
-/// | `PERMISSION_DENIED` | the NATS server does not let this connection call the method |
-/// | `DEADLINE_EXCEEDED` | no answer in time: it may have been carried out |
-/// | `INVALID_ARGUMENT`, not started | metadata or a setting of the channel is not valid, or a layer names a method that the service does not have |
-/// | `INVALID_ARGUMENT` | the service could not read the request |
-/// | `INTERNAL` | the handler panicked, its error says OK, or its answer is not of the expected type |
-/// | `UNIMPLEMENTED` | the service does not serve the method, or one that streams to clients such as this one |
+/// | `UNAVAILABLE`, not started | no instance serves the method; or the connection stays lost, or all instances are stopping |
+/// | `UNAVAILABLE` | the connection was lost during the call, or the instance is gone: the call may have been executed. The message includes the NATS server's reason, if it gave one |
+/// | `RESOURCE_EXHAUSTED`, not started | every instance that was tried is full; or the NATS server refuses the subscription for replies because of a limit |
+/// | `RESOURCE_EXHAUSTED` | a request exceeds the service's limit (16 MiB by default), or a response exceeds 16 MiB; the service buffers too many responses that this client has not read; a message exceeds the NATS server's `max_payload` and the service has no sessions, or exceeds the account's limit, which is known only after the NATS server has closed the connection; or, once per method that is not idempotent in the `.proto`, only the response exceeds it |
+/// | `PERMISSION_DENIED` | the NATS server does not allow this connection to call the method |
+/// | `DEADLINE_EXCEEDED` | no response arrived in time: the call may have been executed |
+/// | `INVALID_ARGUMENT`, not started | metadata or a setting of the channel is invalid, or a layer names a method that the service does not have |
+/// | `INVALID_ARGUMENT` | the service could not decode the request |
+/// | `INTERNAL` | the handler panicked, returned an error with the code OK, or its response has another type |
+/// | `UNIMPLEMENTED` | the service does not serve the method, or does not serve it to this kind of client |
 #[must_use = "a call is made when it is awaited or sent"]
 pub struct Call<A> {
     channel: Channel,
-    /// With the metadata of the call alone, and the deadline that it inherits.
+    /// Has only the call's own metadata, and an inherited deadline.
     request: Request,
     timeout: Option<Duration>,
     handler: Option<Context>,
@@ -97,15 +98,15 @@ impl<A> Call<A> {
         }
     }
 
-    /// Sets the time that the call gets, from when it is awaited, in place of the channel's. Of a
-    /// call that streams it is the time for all of it, to the last message.
+    /// Sets the timeout of the call, measured from when it is awaited, in place of the channel's.
+    /// For a call that streams, it covers the whole call up to its last message.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Adds metadata, in place of the channel's of the same key. Key and value that [`Metadata`]
-    /// does not take make the call fail with `INVALID_ARGUMENT`.
+    /// Adds metadata, replacing the channel's values of the same key. If [`Metadata`] does not
+    /// accept the key or the value, the call fails with `INVALID_ARGUMENT`.
     pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
             self.invalid
@@ -114,15 +115,15 @@ impl<A> Call<A> {
         self
     }
 
-    /// Adds metadata, in place of any of the same keys: that of the handler's own caller, say.
+    /// Adds metadata, replacing values of the same keys, for example to forward that of the
+    /// handler's own caller.
     pub fn metadata(mut self, metadata: &Metadata) -> Self {
         self.request.metadata_mut().merge(metadata);
         self
     }
 
-    /// Makes the call on behalf of the call that a handler is in: it gets no more time than is left
-    /// there, and belongs to the same [trace](Context::trace_context). Where both have a limit, the
-    /// shorter wins.
+    /// Makes the call on behalf of a handler's call: it inherits the remaining time and the
+    /// [trace](Context::trace_context). If both have a limit, the shorter one applies.
     pub fn context(mut self, ctx: &Context) -> Self {
         self.request.limit_deadline(ctx.deadline());
         self.handler = Some(ctx.clone());
@@ -131,8 +132,8 @@ impl<A> Call<A> {
 }
 
 impl<A: Answer> Call<A> {
-    /// Returns the future that makes the call, for functions that take a future: `.await` on the call
-    /// itself does the same. Nothing is sent before the future is polled.
+    /// Returns the future of the call, for functions that take a future. It is equivalent to
+    /// `.await` on the call itself. Nothing is sent before the future is polled.
     ///
     /// ```no_run
     /// # async fn example(one: nmfw::client::Call<String>, two: nmfw::client::Call<String>) -> nmfw::Result<()> {
@@ -145,25 +146,25 @@ impl<A: Answer> Call<A> {
     /// ```
     ///
     /// # Errors
-    /// Those of the [call](Self#errors).
+    /// See [`Call`](Self#errors).
     pub fn send(self) -> impl Future<Output = Result<A, Status>> + Send + use<A> {
         self.exchange()
             .map_ok(|(answer, metadata)| answer.with_metadata(metadata))
     }
 
-    /// Makes the call as [`send`](Self::send) does, and returns the answer with the metadata that came with
-    /// it. The metadata of a stream is what came ahead of its messages; that of an error is in the
-    /// [`Status`].
+    /// Makes the call like [`send`](Self::send), and returns the response with its metadata. The
+    /// metadata of a stream is the part that is sent before its messages; that of an error is in
+    /// the [`Status`].
     ///
     /// # Errors
-    /// Those of the [call](Self#errors).
+    /// See [`Call`](Self#errors).
     pub fn send_with_metadata(
         self,
     ) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
         self.exchange()
     }
 
-    // Not an `async fn`, whose future would hold the whole call twice.
+    // Not an `async fn`, whose future would store the whole call twice.
     fn exchange(self) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
         let Self {
             channel,
@@ -184,7 +185,7 @@ impl<A: Answer> Call<A> {
             }
             if trace::is_listened_to() {
                 let sent = channel.send_in_span(request, now, handler.as_ref());
-                // In a box, so that calls that nobody listens to have no room for it in their futures.
+                // Boxed, so that futures of calls without a subscriber need no space for it.
                 return decoded(&channel, method, Box::pin(sent).await?);
             }
             request.head.trace = handler.as_ref().and_then(Context::shared_trace);

@@ -1,4 +1,4 @@
-//! [`Channel`]: the way to a service, and how calls take it.
+//! [`Channel`]: the settings with which calls reach a service.
 
 use std::{
     any::Any,
@@ -31,11 +31,10 @@ use crate::{
     service::service::Service,
 };
 
-/// The way to a service: a connection, or a service in the same process, with settings for all
-/// calls that take it.
+/// A connection to a service, over NATS or in the same process, with the settings of its calls.
 ///
-/// Generated clients are made from one, or from a [`Connection`] if the defaults will do. Clones
-/// are cheap. A setting changes the channel that it is called on, not its clones.
+/// Generated clients are made from a channel, or from a [`Connection`] for the defaults. Clones are
+/// cheap. A setting applies to the channel on which it is called, not to its clones.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -68,14 +67,16 @@ struct Settings {
     transport: Arc<dyn Transport>,
     timeout: Option<Duration>,
     metadata: Metadata,
-    /// What was set wrongly. Every call reports it: setters are chained and return no errors.
+    /// The error of an invalid setting. Setters are chained and return no errors, so every call
+    /// reports it.
     invalid: Option<Status>,
     layers: Stack,
     metrics: PerMethod<&'static CallMetrics>,
 }
 
 impl Channel {
-    /// A channel on a transport: a connection, a transport that was set up, or a service in this process.
+    /// Creates a channel on a transport: a connection, a configured transport, or a service in this
+    /// process.
     pub fn new(transport: impl IntoTransport) -> Self {
         Self(Arc::new(Settings {
             transport: transport.into_transport(),
@@ -87,11 +88,11 @@ impl Channel {
         }))
     }
 
-    /// A channel to a service in this process. Calls go through the same layers, limits, deadlines
-    /// and status mapping as they would over NATS, but not over NATS. What a call cannot meet here are
-    /// the limits of a NATS server: `max_payload`, permissions.
+    /// Creates a channel to a service in this process. Calls pass the same layers, limits,
+    /// deadlines and status conversions as over NATS. Only the limits of a NATS server do not
+    /// apply: `max_payload` and permissions.
     ///
-    /// Generated clients have this as `CalcClient::local(Calculator)`.
+    /// Generated clients offer this as `CalcClient::local(Calculator)`.
     pub fn local(service: Service) -> Self {
         Self::new(service)
     }
@@ -101,10 +102,11 @@ impl Channel {
         self
     }
 
-    /// Changes a setting of the transport: for crates that add setters of their transport to channels.
+    /// Changes a setting of the transport, for crates that add setters of their transport to
+    /// channels.
     ///
-    /// If the channel has another transport than `T`, all calls fail with `INVALID_ARGUMENT`, not
-    /// started: no setting is ignored.
+    /// If the channel's transport is not a `T`, all calls fail with `INVALID_ARGUMENT`, not
+    /// started, so that no setting is silently ignored.
     pub fn set_transport<T: Transport + Clone>(
         self,
         setting: &'static str,
@@ -126,15 +128,15 @@ impl Channel {
         })
     }
 
-    /// Sets the time that calls get which do not set their own. By default it is what the `.proto`
-    /// says, else 5 seconds. Calls that stream have no limit but their own and what the `.proto` says
-    /// of their method.
+    /// Sets the timeout of calls that do not set their own. The default is that of the `.proto`,
+    /// otherwise 5 seconds. Calls that stream are limited only by their own timeout and by that of
+    /// their method in the `.proto`.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.timeout = Some(timeout))
     }
 
-    /// Adds metadata to all calls. Key and value that [`Metadata`] does not take make every call
-    /// fail with `INVALID_ARGUMENT`.
+    /// Adds metadata to all calls. If [`Metadata`] does not accept the key or the value, every call
+    /// fails with `INVALID_ARGUMENT`.
     pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.set(|settings| {
             if let Err(error) = settings.metadata.append(key, value) {
@@ -151,11 +153,11 @@ impl Channel {
         self.set(|settings| settings.layers.push(layer, &settings.transport))
     }
 
-    /// Makes a call of any method, with messages that are encoded already: for gateways and tools. The
-    /// metadata and the timeout of the channel are added, and its layers, metrics and spans see the call.
+    /// Calls any method with encoded messages, for gateways and tools. The channel adds its
+    /// metadata and timeout, and its layers, metrics and spans apply.
     ///
     /// # Errors
-    /// As [`Call`].
+    /// See [`Call`].
     pub async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let (now, method) = (Instant::now(), request.method());
         if request.deadline() == Deadline::NONE
@@ -169,12 +171,12 @@ impl Channel {
         }
     }
 
-    /// Waits until an instance of the service answers in discovery. Generated clients have it as
+    /// Waits until discovery reports an instance of the service. Generated clients offer this as
     /// `calc.wait_ready(timeout)`.
     ///
     /// # Errors
-    /// `UNAVAILABLE` if none has after `timeout`; `PERMISSION_DENIED` if the NATS server does not
-    /// let this connection ask.
+    /// Returns `UNAVAILABLE` if there is none within `timeout`, and `PERMISSION_DENIED` if the NATS
+    /// server does not allow this connection to query discovery.
     pub async fn wait_ready(
         &self,
         service: &'static ServiceSpec,
@@ -187,12 +189,12 @@ impl Channel {
     }
 
     pub(super) fn default_timeout(&self, method: Method) -> Option<Duration> {
-        // How long a stream goes on is a matter of the method alone.
+        // The duration of a stream is not limited by the channel.
         let own = self.0.timeout.filter(|_| !method.streams());
         own.or_else(|| method.timeout())
     }
 
-    /// Adds where it came from to the status of an answer that cannot be read.
+    /// Adds the origin to the status of a response that cannot be decoded.
     pub(super) fn not_of(&self, method: Method, status: Status) -> Status {
         let Some(base) = self.0.transport.address(method.service()) else {
             return status;
@@ -206,7 +208,7 @@ impl Channel {
         status.with_message(text)
     }
 
-    /// Makes a call that somebody listens to, in a span which goes on to the end of the answers.
+    /// Makes a call with tracing enabled, in a span that lasts until the end of the responses.
     pub(super) async fn send_in_span(
         &self,
         mut request: Request,
@@ -235,7 +237,7 @@ impl Channel {
         }
     }
 
-    /// Makes a call, with what is set for all calls added, at this time.
+    /// Makes a call with the settings of the channel, starting now.
     pub(super) async fn send(
         &self,
         mut request: Request,
@@ -261,7 +263,7 @@ impl Channel {
             None => carry(&*settings.transport, request).await,
             Some(layered) => {
                 let call = tower::ServiceExt::oneshot(layered.clone(), request);
-                // A layer may make a call wait; the deadline holds there too.
+                // The deadline also covers waits in layers.
                 let outcome = deadline.limit_boxed(call).await;
                 outcome.unwrap_or_else(|| {
                     let text = format!("{method} was not done when the deadline passed");
@@ -303,9 +305,9 @@ impl tower::Service<Request> for Channel {
 /// The layers of a channel.
 #[derive(Clone, Default)]
 struct Stack {
-    /// In the order of their addition.
+    /// In the order in which they were added.
     layers: Vec<Arc<dyn CallLayer + Send + Sync>>,
-    /// All of them around the transport; nothing is paid for layers that are not there.
+    /// All layers around the transport; `None` without layers, which then cost nothing.
     composed: Option<BoxService>,
 }
 
@@ -328,7 +330,7 @@ impl Stack {
     }
 }
 
-/// Returns what layers wrap.
+/// Returns the innermost service, which the layers wrap.
 fn innermost(transport: &Arc<dyn Transport>) -> BoxService {
     let transport = Arc::clone(transport);
     BoxService::new(service_fn(move |request: Request| {
@@ -337,7 +339,7 @@ fn innermost(transport: &Arc<dyn Transport>) -> BoxService {
     }))
 }
 
-/// Makes a call behind all layers, which may have added metadata.
+/// Makes a call after all layers, which may have added metadata.
 async fn carry(transport: &dyn Transport, request: Request) -> Result<Response, Status> {
     if let Err(error) = request.metadata().check_size() {
         return Err(Status::from(error).not_started());

@@ -1,4 +1,4 @@
-//! [`Client`]: what generated clients are made of.
+//! [`Client`]: the base of generated clients.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -12,17 +12,17 @@ use crate::{
     server::Service,
 };
 
-/// A generated client without its methods: a channel, and a way to begin a call of each kind.
+/// A generated client without its methods: a channel, and a constructor for each kind of call.
 #[derive(Clone, Debug)]
 pub struct Client(Channel);
 
 impl Client {
-    /// Makes a client that calls over a channel.
+    /// Creates a client on a channel.
     pub fn new(channel: impl Into<Channel>) -> Self {
         Self(channel.into())
     }
 
-    /// Makes a client that calls a service in this process.
+    /// Creates a client of a service in this process.
     #[must_use]
     pub fn local(service: Service) -> Self {
         Self(Channel::local(service))
@@ -40,12 +40,12 @@ impl Client {
         self.0.wait_ready(service, timeout).await
     }
 
-    /// Begins a call with one request and one answer.
+    /// Creates a call with one request and one response.
     pub fn unary<Q: Message, R>(&self, method: Method, request: Q) -> Call<R> {
         self.with_one(method, &request)
     }
 
-    /// Begins a call with one request and a stream of answers.
+    /// Creates a call with one request and a stream of responses.
     pub fn server_streaming<Q, R>(&self, method: Method, request: Q) -> Call<Streaming<R>>
     where
         Q: Message,
@@ -53,7 +53,7 @@ impl Client {
         self.with_one(method, &request)
     }
 
-    /// Begins a call with a stream of requests and one answer.
+    /// Creates a call with a stream of requests and one response.
     pub fn client_streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<R>
     where
         Q: Message + 'static,
@@ -61,7 +61,7 @@ impl Client {
         self.with_many(method, requests)
     }
 
-    /// Begins a call with streams both ways.
+    /// Creates a call with streams in both directions.
     pub fn streaming<Q, R>(&self, method: Method, requests: impl Requests<Q>) -> Call<Streaming<R>>
     where
         Q: Message + 'static,
@@ -79,12 +79,12 @@ impl Client {
     {
         let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
         let encoded = encoded.map(move |requests| match requests {
-            // The mark is of another call, and would have this one repeated.
+            // The mark belongs to another call, and would cause this one to be resent.
             Ok(requests) => requests.map_err(|status: Status| {
                 let whose = format_args!("the stream of requests to {method}");
                 status.started().returned_by(whose)
             }),
-            // A task sends the requests, so that the panic would be seen nowhere else.
+            // The requests are sent by a task, whose panic would otherwise go unnoticed.
             Err(_) => Err(Status::internal("the stream of requests panicked")),
         });
         let body = Body::Messages(Messages::new(encoded));

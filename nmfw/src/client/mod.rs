@@ -1,4 +1,5 @@
-//! Calling: [`Channel`], what generated clients stand on, and [`Call`], what their methods return.
+//! Clients: [`Channel`], on which generated clients are built, and [`Call`], which their methods
+//! return.
 
 mod call;
 mod channel;

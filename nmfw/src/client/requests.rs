@@ -1,12 +1,11 @@
-//! [`Requests`]: the messages that a caller sends.
+//! [`Requests`]: the messages of a streaming caller.
 
 use futures_util::{Stream, StreamExt};
 
 use crate::{Status, Streaming};
 
-/// The messages of a caller that streams: every [`Stream`] of them that can be sent to another
-/// thread, and so [`Streaming`] too; also of results, where an error gives the call up and is what
-/// comes of it.
+/// The messages of a streaming caller: any `Send` [`Stream`] of messages, including [`Streaming`].
+/// Streams of results are accepted too; an error cancels the call and becomes its result.
 ///
 /// ```
 /// use futures_util::stream;
@@ -19,7 +18,7 @@ use crate::{Status, Streaming};
 /// takes(Streaming::from(vec!["a".to_owned()]));
 ///
 /// let (sender, receiver) = tokio::sync::mpsc::channel::<String>(8);
-/// takes(Streaming::from(receiver)); // what is sent to it, until it is dropped
+/// takes(Streaming::from(receiver)); // messages from the sender, until it is dropped
 /// # drop(sender);
 /// ```
 pub trait Requests<T>: sealed::Sealed<T> {
@@ -45,7 +44,7 @@ mod sealed {
 
     impl<T: 'static, S: Stream<Item: Item<T>> + Send + 'static> Sealed<T> for S {}
 
-    /// A message, or a result with one.
+    /// A message, or a result with a message.
     pub trait Item<T> {
         fn into_result(self) -> Result<T, Status>;
     }

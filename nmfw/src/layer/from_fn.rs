@@ -1,4 +1,4 @@
-//! [`from_fn`]: a layer of an async function.
+//! [`from_fn`]: a layer from an async function.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use crate::{
     call::{request::Request, response::Response},
 };
 
-/// Makes a layer of an async function, which sees each call and what comes after.
+/// Makes a layer from an async function, which receives each call and the rest of the stack.
 ///
 /// ```
 /// use std::time::Instant;
@@ -49,14 +49,14 @@ pub struct FromFnService<F> {
     inner: BoxService,
 }
 
-/// What comes after a [`from_fn`] layer: further layers, and in the end the call itself.
+/// The rest of the stack after a [`from_fn`] layer: further layers, and finally the call itself.
 pub struct Next(BoxService);
 
 impl Next {
-    /// Goes on with the call.
+    /// Continues the call.
     ///
     /// # Errors
-    /// Whatever comes of it.
+    /// Returns the error of the call.
     pub async fn run(self, request: Request) -> Result<Response, Status> {
         self.0.oneshot(request).await
     }
@@ -83,8 +83,8 @@ where
     type Future = Fut;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // The function decides whether it goes on at all: only then the rest has to be ready,
-        // which `Next::run` waits for.
+        // The function may never continue the call, so `Next::run` waits for the rest to be ready
+        // only then.
         Poll::Ready(Ok(()))
     }
 

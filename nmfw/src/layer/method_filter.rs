@@ -1,4 +1,4 @@
-//! [`Methods`]: the methods that a layer is for.
+//! [`Methods`]: the methods that a layer applies to.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::{
     call::{per_method::PerMethod, request::Request},
 };
 
-/// The methods that a layer is for: all, or those of some names, with or without that of their
-/// service.
+/// The methods that a layer applies to: all, or those with given names, with or without the
+/// service's name.
 ///
-/// A layer is set up before it is known which services are called through it. So names are checked
-/// when a service is called for the first time; until they are right, all its calls fail.
+/// A layer is configured before its services are known, so names are checked when a service is
+/// first called; while a name is wrong, all calls of that service fail.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Methods(Option<Arc<Named>>);
 
 #[derive(Debug)]
 struct Named {
-    /// The layer's type.
+    /// The name of the layer's type.
     layer: &'static str,
     names: Box<[String]>,
     verdicts: PerMethod<Verdict>,
@@ -31,7 +31,7 @@ struct Named {
 enum Verdict {
     Included,
     Excluded,
-    /// A name is not one of the service's.
+    /// A name does not belong to the service.
     Wrong,
 }
 
@@ -47,11 +47,11 @@ impl Methods {
         })))
     }
 
-    /// Whether the layer is for a method.
+    /// Returns whether the layer applies to a method.
     ///
     /// # Errors
-    /// If a name cannot be meant: the service of the method has none of that name, or there are no
-    /// names at all.
+    /// Fails if a name is wrong: the method's service has no such method, or the list of names is
+    /// empty.
     pub(crate) fn include(&self, method: Method) -> Result<bool, Status> {
         let Some(named) = &self.0 else {
             return Ok(true);
@@ -63,7 +63,7 @@ impl Methods {
         }
     }
 
-    /// Has calls fail while a name is wrong, for a layer that has no other way to say so.
+    /// Makes calls fail while a name is wrong, for a layer that cannot return the error itself.
     pub(crate) fn checked(&self, inner: BoxService) -> BoxService {
         if self.0.is_none() {
             return inner;
@@ -89,8 +89,8 @@ impl Named {
         }
     }
 
-    /// A name that the service would have to have, and does not have. Methods of other services, which
-    /// can be called on the same channel, go by their full names.
+    /// Returns a name that should belong to the service, but does not. Methods of other services on
+    /// the same channel have full names.
     fn unknown(&self, service: &'static ServiceSpec) -> Option<&str> {
         let names = self.names.iter().map(String::as_str);
         let mut own = names.filter(|name| match name.rsplit_once('.') {
@@ -169,7 +169,7 @@ mod tests {
             }
         }
         assert!(include(&[], add).unwrap_err().contains("names no method"));
-        // A channel can be that of several services.
+        // A channel may be shared by several services.
         let both = Methods::named("SomeLayer", ["calc.Calc.Add", "calc.Other.A"]);
         assert!(both.include(add).unwrap());
         assert!(both.include(a).unwrap());

@@ -1,4 +1,4 @@
-//! Layers: what wraps calls, on client and server alike.
+//! Layers around calls, on clients and servers.
 
 pub(crate) mod circuit_breaker;
 pub(crate) mod from_fn;
@@ -22,12 +22,12 @@ use crate::{
     call::{request::Request, response::Response},
 };
 
-/// The service that a layer wraps, on client and server alike: further layers, and the call itself in the end.
+/// The service that a layer wraps, on clients and servers: further layers, and finally the call itself.
 #[derive(Clone, Debug)]
 pub struct BoxService(BoxCloneSyncService<Request, Response, Status>);
 
 impl BoxService {
-    /// Boxes a service, in a test of a layer for example.
+    /// Boxes a service, for example in a test of a layer.
     pub fn new<S>(service: S) -> Self
     where
         S: Service<Request, Response = Response, Error = Status> + Clone + Send + Sync + 'static,
@@ -51,12 +51,11 @@ impl Service<Request> for BoxService {
     }
 }
 
-/// Every [`Layer`] that can wrap a call: implemented for all layers whose service takes a
-/// [`Request`], gives a [`Response`], can be cloned and sent between threads, and fails with
-/// anything that is an error.
+/// A [`Layer`] that can wrap a call: implemented for all layers whose service takes a [`Request`],
+/// returns a [`Response`], is `Clone` and `Send`, and has any error type.
 ///
-/// Most of tower's own qualify. One whose service is not `Clone`, such as
-/// `tower::limit::RateLimitLayer`, does behind a `tower::buffer::BufferLayer`.
+/// Most of tower's own layers qualify. A layer whose service is not `Clone`, such as
+/// `tower::limit::RateLimitLayer`, needs a `tower::buffer::BufferLayer` in front.
 pub trait CallLayer: sealed::Sealed {
     #[doc(hidden)]
     fn wrap(&self, inner: BoxService) -> BoxService;
@@ -69,7 +68,7 @@ where
     <L::Service as Service<Request>>::Error: Into<Box<dyn StdError + Send + Sync>>,
     <L::Service as Service<Request>>::Future: Send + 'static,
 {
-    // The one place where a layered service is boxed.
+    // The only place where a layered service is boxed.
     fn wrap(&self, inner: BoxService) -> BoxService {
         let layered = self.layer(inner);
         BoxService::new(layered.map_err(|error| Status::from(error.into()).returned_by("a layer")))
@@ -92,12 +91,12 @@ mod sealed {
     }
 }
 
-/// What a channel and a service keep their layers in: nothing is paid for layers that are not there.
+/// The layers of a channel or a service; without layers, they cost nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Layers(Option<BoxService>);
 
 impl Layers {
-    /// Wraps what is there, or `innermost` if nothing is yet.
+    /// Wraps the current service, or `innermost` if there is no layer yet.
     pub(crate) fn push(
         &mut self,
         layer: &(impl CallLayer + ?Sized),

@@ -1,4 +1,4 @@
-//! [`RetryLayer`]: repeats calls that have failed.
+//! [`RetryLayer`]: retries failed calls.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -27,8 +27,7 @@ use crate::{
     observe::metrics::CallMetrics,
 };
 
-/// Repeats calls that have failed and may do better the next time: a layer for
-/// [`Channel::layer`](crate::Channel::layer).
+/// A layer for [`Channel::layer`](crate::Channel::layer) that retries failed calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,20 +43,21 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Without it a call that no instance has started is sent to others all the same, and so is one of an
-/// idempotent method whose session is with an instance that is gone: see
-/// [`Channel::max_attempts`](crate::Channel::max_attempts). This is for other calls that an instance has
-/// started, or may have.
+/// Even without this layer, a call that no instance has started is resent to another one, and so is
+/// an idempotent call whose session is with an instance that is gone: see
+/// [`Channel::max_attempts`](crate::Channel::max_attempts). This layer is for other calls, which an
+/// instance has started or may have started.
 ///
-/// - Only methods that the `.proto` calls `IDEMPOTENT` or `NO_SIDE_EFFECTS` are repeated, whatever has
-///   become of the call before. Others are repeated if it is known that no instance has started them.
-/// - Calls that stream are not repeated.
-/// - A [budget](Self::budget) for all calls of the channel keeps repetitions from making an overload
-///   worse.
-/// - The deadline is for all attempts together: there is no attempt that would begin after it.
-/// - What a [`CircuitBreakerLayer`](super::CircuitBreakerLayer) behind it refuses is not repeated.
+/// - Only methods that the `.proto` declares `IDEMPOTENT` or `NO_SIDE_EFFECTS` are retried after
+///   any failure. Others are retried only if it is known that no instance has started them.
+/// - Calls that stream are not retried.
+/// - A [budget](Self::budget) for all calls of the channel keeps retries from amplifying an
+///   overload.
+/// - The deadline covers all attempts: no attempt begins after it.
+/// - Calls that a [`CircuitBreakerLayer`](super::CircuitBreakerLayer) below this layer refuses are
+///   not retried.
 ///
-/// Each repetition counts in `nmfw_client_retries_total`.
+/// `nmfw_client_retries_total` counts the retries.
 #[derive(Clone)]
 #[must_use]
 pub struct RetryLayer {
@@ -70,8 +70,8 @@ pub struct RetryLayer {
 }
 
 impl RetryLayer {
-    /// Makes a layer of up to 3 attempts for calls that end with `UNAVAILABLE`, with a backoff of 10 ms to 1 s,
-    /// while the budget lasts.
+    /// Creates a layer with up to 3 attempts for calls that end with `UNAVAILABLE`, with a backoff
+    /// of 10 ms to 1 s and the default budget.
     pub fn new() -> Self {
         Self {
             max_attempts: 3,
@@ -83,41 +83,41 @@ impl RetryLayer {
         }
     }
 
-    /// Sets how often a call is made at most, the first time included. By default that is 3; with 0 or
-    /// 1 it is never repeated.
+    /// Sets the maximum number of attempts, including the first. The default is 3; 0 or 1 disables
+    /// retries.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Sets with which codes a call is repeated, in place of `UNAVAILABLE`. `DEADLINE_EXCEEDED` is of
-    /// no use here: there is no time left.
+    /// Sets the codes that are retried, in place of `UNAVAILABLE`. `DEADLINE_EXCEEDED` is useless
+    /// here, because there is no time left.
     pub fn codes(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
         self.codes = codes.into_iter().collect();
         self
     }
 
-    /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
-    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
-    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
-    /// Several layers of this kind can each see to methods of their own.
+    /// Retries only these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
+    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
+    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several retry layers can cover different methods.
     pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.methods = Methods::named("RetryLayer", methods);
         self
     }
 
-    /// Sets how long attempts are apart: `initial` before the second, and twice as long before each further
-    /// one, up to `max`. Each backoff is shortened at random, by at most a half, so that callers do not come back
-    /// together. The default is 10 ms and 1 s.
+    /// Sets the backoff between attempts: `initial` before the second, doubling before each further
+    /// one, up to `max`. Each backoff is shortened at random by up to a half, so that callers do
+    /// not retry in step. The defaults are 10 ms and 1 s.
     pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
         self.initial_backoff = initial;
         self.max_backoff = max.max(initial);
         self
     }
 
-    /// Sets how many retries there may be, in place of those of [`RetryBudget::new`].
+    /// Sets the budget of retries, in place of [`RetryBudget::new`].
     ///
-    /// The count begins anew, and is shared by all clones of this layer.
+    /// The budget starts full, and is shared by all clones of this layer.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.budget = Arc::new(budget.start());
         self
@@ -182,11 +182,11 @@ impl Service<Request> for Retry {
 #[derive(Clone, Debug)]
 struct RetryPolicy {
     layer: RetryLayer,
-    /// Those that were made, with the present one.
+    /// Number of attempts, including the current one.
     attempts: u32,
-    /// An instance may have started one of them.
+    /// Whether an instance may have started one of the attempts.
     may_have_started: bool,
-    /// What the attempt before the present one has ended with.
+    /// The error of the previous attempt.
     before: Option<Status>,
 }
 
@@ -206,7 +206,7 @@ impl RetryPolicy {
         is_safe
             && self.attempts < self.layer.max_attempts
             && self.layer.codes.contains(&status.code())
-            // That circuit stays open for longer than attempts go on.
+            // Such a circuit stays open for longer than the attempts last.
             && CircuitOpen::of(status).is_none()
     }
 }
@@ -232,7 +232,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         let is_worth_it = self.is_worth_it(request, status);
         self.may_have_started |= !status.is_not_started();
         if self.may_have_started && status.is_not_started() {
-            // The mark is of this attempt, and whoever sees it takes it for the call.
+            // The mark applies to this attempt only, but would be taken for the whole call.
             *status = status.clone().started();
         }
         if !is_worth_it {
@@ -264,7 +264,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
         let method = request.method();
-        // What is wrong with the names, the call itself reports.
+        // A wrong name is reported by the call itself.
         let is_included = matches!(self.layer.methods.include(method), Ok(true));
         if is_included && !method.streams() {
             request.try_clone()
@@ -298,7 +298,8 @@ mod tests {
         SPEC.method(1)
     }
 
-    /// Fails so often with that, then succeeds. Gives the outcome and how often it was called.
+    /// Fails a number of times with a status, then succeeds. Returns the outcome and the number of
+    /// attempts.
     async fn attempts(
         layer: &RetryLayer,
         method: Method,

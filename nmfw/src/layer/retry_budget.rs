@@ -1,20 +1,20 @@
-//! [`RetryBudget`]: how many sends the calls of a channel allow beside the first.
+//! [`RetryBudget`]: a limit on the retries of a channel's calls.
 
 use std::time::Duration;
 
 use tower::retry::budget::TpsBudget;
 
-/// The time over which calls and retries are counted.
+/// The period over which calls and retries are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The largest `min_per_second`: tower computes with numbers that have to fit.
+/// Maximum of `min_per_second`, because tower's arithmetic could overflow.
 const MAX_PER_SECOND: u32 = 100_000;
 
-/// The largest ratio that tower takes.
+/// Maximum ratio that tower accepts.
 const MAX_RATIO: f64 = 1000.0;
 
-/// How many retries the calls of a layer allow: of [`RetryLayer`](super::RetryLayer::budget), and of
-/// [`HedgeLayer`](super::HedgeLayer::budget), whose retries are hedges.
+/// A limit on the retries of a [`RetryLayer`](super::RetryLayer::budget), or on the hedges of a
+/// [`HedgeLayer`](super::HedgeLayer::budget).
 ///
 /// ```
 /// use nmfw::client::{RetryBudget, RetryLayer};
@@ -24,7 +24,7 @@ const MAX_RATIO: f64 = 1000.0;
 /// let layer = RetryLayer::new().budget(budget);
 /// ```
 ///
-/// It is counted over ten seconds, and shared by all clones of the layer.
+/// Calls and retries are counted over ten seconds. All clones of the layer share the budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct RetryBudget {
@@ -33,7 +33,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Makes a budget of 10 retries per second and a ratio of 0.2.
+    /// Creates a budget of 10 retries per second and a ratio of 0.2.
     pub const fn new() -> Self {
         Self {
             min_per_second: 10,
@@ -41,14 +41,14 @@ impl RetryBudget {
         }
     }
 
-    /// Sets how many retries per second are allowed whatever the calls do.
+    /// Sets the number of retries per second that are always allowed.
     pub const fn min_per_second(mut self, retries: u32) -> Self {
         self.min_per_second = retries;
         self
     }
 
-    /// Sets how many retries each call adds: 0.2 is one for five calls, 0 none. A [`RetryLayer`] counts calls
-    /// that succeed, a [`HedgeLayer`] all that are made.
+    /// Sets the number of retries that each call adds: 0.2 is one for every five calls, 0 none. A
+    /// [`RetryLayer`] counts successful calls, a [`HedgeLayer`] all calls.
     ///
     /// [`RetryLayer`]: super::RetryLayer
     /// [`HedgeLayer`]: super::HedgeLayer

@@ -1,4 +1,4 @@
-//! Everything that knows NATS.
+//! The NATS implementation of connections, transports and servers.
 
 pub(crate) mod channel;
 mod client_id;

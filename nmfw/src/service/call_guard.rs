@@ -1,5 +1,5 @@
-//! What holds for a call until its last message: that it is counted, that it ends at its deadline
-//! or when the server is stopped, and that a panic ends nothing else.
+//! Guards for the whole duration of a call: counting, the deadline and forced shutdown, and
+//! isolation of panics.
 
 use std::{
     any::Any,
@@ -23,7 +23,7 @@ use crate::{
     observe::trace::CallSpan,
 };
 
-/// Counts a call, exactly once: when it ends or, if it is dropped before, as cancelled.
+/// Counts a call exactly once: when it ends or, if dropped before, as cancelled.
 pub(crate) struct Count<E: Deref<Target = Endpoint>> {
     endpoint: E,
     begin: Option<Instant>,
@@ -39,7 +39,7 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         }
     }
 
-    /// Of a handler that has had its turn since then.
+    /// Starts counting for a handler that started at `begin`.
     pub(crate) fn begun(endpoint: E, begin: Instant) -> Self {
         Self {
             endpoint,
@@ -48,7 +48,7 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         }
     }
 
-    /// Leaves it to somebody else.
+    /// Leaves the counting to another guard.
     pub(crate) fn leave(mut self) {
         self.is_done = true;
     }
@@ -57,7 +57,7 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
         _ = self.end_at(outcome, Instant::now());
     }
 
-    /// Gives the time that the handler has taken until then.
+    /// Returns the run time of the handler so far.
     pub(crate) fn end_at(&mut self, outcome: Result<(), &Status>, now: Instant) -> Duration {
         self.is_done = true;
         if let (None, Err(status)) = (self.begin, outcome) {
@@ -73,7 +73,7 @@ impl<E: Deref<Target = Endpoint>> Count<E> {
 }
 
 impl Count<&Endpoint> {
-    /// For a call that outlives the borrow.
+    /// Converts the guard for a call that outlives the borrow.
     pub(crate) fn keep(mut self, endpoint: &Arc<Endpoint>) -> Count<Arc<Endpoint>> {
         self.is_done = true;
         Count {
@@ -92,7 +92,7 @@ impl<E: Deref<Target = Endpoint>> Drop for Count<E> {
     }
 }
 
-/// A handler's stream of answers.
+/// A handler's response stream, with its guards.
 pub(crate) struct Watched {
     messages: Messages,
     method: Method,
@@ -100,7 +100,7 @@ pub(crate) struct Watched {
     forced: Pin<Box<WaitForCancellationFutureOwned>>,
     call: Option<Box<CallSpan>>,
     count: Count<Arc<Endpoint>>,
-    /// The handler's place among those that run.
+    /// The slot of the handler.
     _place: StreamPlace,
 }
 
@@ -150,7 +150,7 @@ impl Stream for Watched {
             }
             Err(panic) => Some(Err(panicked(method, panic.as_ref()))),
         };
-        // A stream that is always ready has a deadline too.
+        // A stream that is always ready must still observe its deadline.
         let is_late = |deadline: &Pin<Box<Sleep>>| deadline.deadline() <= Instant::now();
         let item = match item {
             Some(Ok(_)) | None if this.deadline.as_ref().is_some_and(is_late) => {
@@ -173,7 +173,7 @@ impl Stream for Watched {
     }
 }
 
-/// What the handler's stream drops, it drops in its span.
+/// Values of the handler's stream are dropped in its span.
 impl Drop for Watched {
     fn drop(&mut self) {
         let _entered = self.call.as_ref().map(|call| call.enter());
@@ -181,8 +181,8 @@ impl Drop for Watched {
     }
 }
 
-/// Drops a handler's stream whose call has its end already. A panic is logged, and ends nothing else: not
-/// the task that sends its answers, nor that of a local caller.
+/// Drops the response stream of a call that has already ended. A panic is logged and contained, so
+/// that it ends neither the sending task nor that of a local caller.
 pub(crate) fn clear(method: Method, messages: &mut Messages) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| messages.clear())) {
         _ = panicked(method, panic.as_ref());
@@ -197,15 +197,15 @@ pub(crate) fn stopped(method: Method) -> Status {
     Status::unavailable(format!("the server was stopped before {method} was done"))
 }
 
-/// Longest text of a panic in a log line, in bytes.
+/// Maximum length of a panic message in a log line, in bytes.
 const MAX_PANIC: usize = 1024;
 
-/// What a panic says is for the operator, not for the caller.
+/// Logs a panic. Its text is for the operator, not for the caller.
 pub(crate) fn panicked(method: Method, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let panic = text.unwrap_or("(no text)");
-    // What a peer has sent may be in it.
+    // The text may contain data from a peer.
     log_limited!(error, %method, panic = %Escaped::up_to(panic, MAX_PANIC), "handler panicked");
     Status::internal(format!("the handler of {method} panicked"))
 }

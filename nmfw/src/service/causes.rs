@@ -1,4 +1,4 @@
-//! What led to the failure of a call: for the operator, not for the caller.
+//! Logging of the causes of failed calls, which are for the operator, not for the caller.
 
 use crate::{
     Method, Status,
@@ -7,17 +7,18 @@ use crate::{
     observe::trace::{CallSpan, is_fault_of_service},
 };
 
-/// Longest text of causes in a log line, in bytes.
+/// Maximum length of the causes in a log line, in bytes.
 const MAX_SOURCE: usize = 2048;
 
-/// Logs what led to an error, unless its message says it: a caller sees that alone.
+/// Logs the causes of an error, unless its message includes them, because the caller sees only the
+/// message.
 pub(crate) fn log(method: Method, call: Option<&CallSpan>, status: &Status) {
     let causes = causes(status);
     if causes.is_empty() {
         return;
     }
     let _entered = call.map(CallSpan::enter);
-    // What came from a peer may be in it, such as the text that could not be parsed.
+    // The causes may contain data from a peer, such as a text that could not be parsed.
     let source = causes.join(": ");
     let source = Escaped::up_to(&source, MAX_SOURCE);
     if is_fault_of_service(status.code()) {
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
     use crate::call::method::tests::SPEC;
 
-    /// Levels and fields of what is logged.
+    /// Levels and fields of logged events.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -89,7 +90,7 @@ mod tests {
         let [(first, refused), (second, missing)] = &lines[..] else {
             panic!("{lines:?}");
         };
-        // Whose fault it is, is what the code says.
+        // The code decides whose fault an error is.
         assert_eq!((*first, *second), (Level::WARN, Level::DEBUG));
         for (line, text) in [
             (refused, "UNAVAILABLE: connection refused"),

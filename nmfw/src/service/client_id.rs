@@ -1,14 +1,14 @@
-//! [`ClientId`]: the client that a call comes from, for its share of a service.
+//! [`ClientId`]: identifies the client of a call, to account for its share of a service.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::LazyLock,
 };
 
-/// Peers cannot look for names that are taken for the same client.
+/// Random, so that peers cannot search for identities that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// A client, as a hash of what identifies it.
+/// A client, as a hash of its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientId(u64);
 
@@ -16,7 +16,7 @@ impl ClientId {
     /// Callers in this process.
     pub(crate) const LOCAL: Self = Self(0);
 
-    /// Returns the client of an identity.
+    /// Returns the id for an identity.
     pub(crate) fn of(identity: impl Hash) -> Self {
         Self(HASHER.hash_one(identity))
     }
@@ -24,7 +24,7 @@ impl ClientId {
 
 #[cfg(test)]
 impl ClientId {
-    /// Any client.
+    /// Returns an arbitrary client.
     pub(crate) const fn numbered(number: u64) -> Self {
         Self(number)
     }

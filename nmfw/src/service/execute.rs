@@ -1,4 +1,4 @@
-//! Calls of an instance: from a request that the gate has been asked about to what its handler says.
+//! Execution of an instance's calls, from an admitted request to the handler's response.
 
 use std::{
     fmt,
@@ -27,12 +27,12 @@ use crate::{
     observe::trace::{self, CallSpan},
 };
 
-/// A handler at work.
+/// A running handler.
 pub(crate) struct Begun {
     method: Method,
     deadline: Deadline,
     work: BoxFuture<'static, Result<Response, Status>>,
-    /// If anybody listens.
+    /// The span, if a subscriber is interested.
     call: Option<Box<CallSpan>>,
     began: Instant,
     has_waited: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// A panic ends the handler, and nothing else.
+    /// Polls the handler. A panic ends only the handler.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Status>> {
         let entered = self.call.as_ref().map(|call| call.enter());
         let polled = catch_unwind(AssertUnwindSafe(|| self.work.poll_unpin(cx)));
@@ -51,8 +51,8 @@ impl Begun {
         })
     }
 
-    /// Drops what the handler holds, in its span. A panic ends nothing else here either: not the task
-    /// that reads calls, nor that of a local caller.
+    /// Drops the handler's values in its span. A panic is contained here as well, so that it ends
+    /// neither the reader task nor that of a local caller.
     fn release(&mut self) -> Result<(), Status> {
         self.is_released = true;
         let _entered = self.call.as_ref().map(|call| call.enter());
@@ -61,8 +61,8 @@ impl Begun {
             .map_err(|panic| call_guard::panicked(self.method, panic.as_ref()))
     }
 
-    /// The outcome of a handler that has ended, at this time. After the deadline nobody waits for it
-    /// any more, over NATS; so a local caller does not get it either.
+    /// Returns the outcome of a handler that ended at `now`. After the deadline, a remote caller no
+    /// longer waits; a local caller gets the same result.
     fn ended(
         &mut self,
         outcome: Result<Response, Status>,
@@ -87,7 +87,7 @@ impl Begun {
         }
     }
 
-    /// Logs what led to a failure, and notes it in the span.
+    /// Logs the causes of a failure, and records it in the span.
     fn note(&mut self, outcome: &Result<Response, Status>) {
         if let Err(status) = outcome {
             causes::log(self.method, self.call.as_deref(), status);
@@ -101,7 +101,7 @@ impl Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if !self.is_released {
-            // It is logged.
+            // Already logged.
             _ = self.release();
         }
     }
@@ -113,14 +113,14 @@ impl fmt::Debug for Begun {
     }
 }
 
-/// What became of a handler that was run at once.
+/// The state of a handler after its first poll.
 pub(crate) enum Now {
     Done(Result<Response, Status>),
-    /// It waits.
+    /// The handler is pending.
     Begun(Begun),
 }
 
-/// What a worker is given: a request that the gate has been asked about, or a handler that has begun.
+/// A job of a worker: an admitted request, or a handler that has started.
 #[derive(Debug)]
 pub(crate) enum Work {
     Admitted(Admitted, Request),
@@ -128,12 +128,12 @@ pub(crate) enum Work {
 }
 
 impl Instance {
-    /// Runs a request that the gate has been asked about: waits for its turn if it must, and lets the
-    /// handler work until it answers, panics, or nobody waits any more. A stream that it answers
-    /// with is watched over in the same way, to its end.
+    /// Executes an admitted request: waits for a slot if necessary, and runs the handler until it
+    /// responds, panics, or the caller no longer waits. A response stream is guarded in the same
+    /// way until it ends.
     ///
-    /// The permit is for the caller to keep until the answer is on its way, so that answers which
-    /// cannot be sent do not pile up behind handlers that go on making more. A stream keeps its own.
+    /// The caller keeps the permit until the response is sent, so that unsent responses do not pile
+    /// up behind handlers that produce more. A stream has its own permit.
     pub(crate) async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -145,12 +145,12 @@ impl Instance {
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => {
-                // In a box, so that calls that need not wait have no room for it in their futures.
+                // Boxed, so that futures of calls that need not wait have no space for it.
                 let turn = ticket.turn(request.deadline(), &self.lifecycle.draining, || {
                     endpoint.stats.metrics.displaced();
                 });
                 let turn = Box::pin(turn).await;
-                // Others may be ready in the meantime.
+                // Other instances may be ready meanwhile.
                 match self.lifecycle.checks.refusal() {
                     Some(refusal) => turn.and(Err(refusal)),
                     None => turn,
@@ -172,8 +172,8 @@ impl Instance {
         }
     }
 
-    /// Runs a request of this process, as part of who calls. A handler that need not wait takes no
-    /// memory but its own.
+    /// Executes a local request within the caller's future. A handler that never waits allocates
+    /// only its own memory.
     pub(crate) async fn call_here(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -200,15 +200,15 @@ impl Instance {
         }
     }
 
-    /// Runs a request here and now, without waiting: for handlers that are known to be
-    /// [quick](super::quick).
+    /// Polls a request's handler once, without waiting, for handlers that are known to be
+    /// [quick](super::inline).
     pub(crate) fn call_now(&self, endpoint: &Arc<Endpoint>, request: Request) -> Now {
         let mut handler = match self.begin(endpoint, request) {
             Ok(handler) => handler,
             Err(status) => return Now::Done(Err(status)),
         };
-        // It is not to wait because whoever reads has done enough for a turn. If it waits, it is asked
-        // again at once by whom it is left to.
+        // Unconstrained, because the handler must not be delayed by the reader task's coop budget.
+        // If it is pending, the worker that takes over polls it again at once.
         let polled = unconstrained(poll_fn(|cx| handler.poll(cx))).now_or_never();
         match polled {
             Some(outcome) => Now::Done(ended_at_once(endpoint, handler, outcome)),
@@ -219,7 +219,7 @@ impl Instance {
     fn begin(&self, endpoint: &Arc<Endpoint>, mut request: Request) -> Result<Begun, Status> {
         let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
         if deadline.instant().is_some_and(|at| at <= began) {
-            // A handler that never waits would otherwise run to its end all the same.
+            // A handler that never waits would otherwise run to completion.
             let status = Status::deadline_exceeded(format!("no time was left for {method}"));
             let status = status.not_started();
             endpoint.stats.refuse(&status);
@@ -230,7 +230,7 @@ impl Instance {
         }
         endpoint.check_sizes(&mut request.head.body);
         let call = trace::is_listened_to().then(|| {
-            // Who calls from the same process is around it.
+            // For a local call, the caller's span is already current.
             let from_afar = request.head.origin.as_ref();
             let trace = from_afar.and(request.trace_context());
             let call = CallSpan::server(method, &self.identity(), trace);
@@ -252,8 +252,8 @@ impl Instance {
         })
     }
 
-    /// Lets a handler work to its end. A permit is its place among those that run; a stream of answers
-    /// may have to give it to others while it is `stalling`.
+    /// Runs a handler to completion. The permit is its slot; a response stream may have to give it
+    /// up while `stalling`.
     pub(crate) async fn finish(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -305,7 +305,7 @@ impl Instance {
             }
             has_asked = true;
         }
-        // Only a handler that waits has a timer, which takes some work and memory.
+        // A timer costs time and memory, so only a handler that is pending gets one.
         let (method, deadline) = (handler.method, handler.deadline);
         let end = async {
             tokio::select! {
@@ -316,7 +316,7 @@ impl Instance {
         };
         tokio::select! {
             biased;
-            // Not twice in the same turn.
+            // Polled only once per turn.
             outcome = poll_fn(|cx| match mem::take(&mut has_asked) {
                 true => Poll::Pending,
                 false => handler.poll(cx),
@@ -325,7 +325,7 @@ impl Instance {
         }
     }
 
-    /// Has a worker's work done. A stream of answers may be `stalling`, which its permit is taken for.
+    /// Executes a worker's job. A response stream may be `stalling`; its permit is then lent.
     pub(crate) async fn work(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -341,7 +341,7 @@ impl Instance {
     }
 }
 
-/// Refuses an answer with more values of metadata than a session carries, whatever carries it.
+/// Refuses a response with more metadata values than a session can carry, on every transport.
 fn check_values(response: &Response) -> Result<(), Status> {
     response.metadata.check_size().map_err(|error| {
         let text = format!("the answer cannot be sent: {error}");
@@ -349,8 +349,8 @@ fn check_values(response: &Response) -> Result<(), Status> {
     })
 }
 
-/// Refuses one message where a stream of them is expected: a layer may have answered by itself. A
-/// session could send it; a local caller would get an error.
+/// Refuses a single message where a stream is expected, which a layer may have returned. A session
+/// could send it, but a local caller would get an error.
 fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
     if method.streams_responses() && response.body().is_some() {
         let text = "a layer has answered with one message, where there is to be a stream of them";
@@ -359,7 +359,7 @@ fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
     Ok(())
 }
 
-/// What has come of a handler that did not wait.
+/// Returns the outcome of a handler that never waited.
 fn ended_at_once(
     endpoint: &Endpoint,
     mut handler: Begun,

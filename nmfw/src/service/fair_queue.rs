@@ -1,27 +1,27 @@
-//! [`FairQueue`]: a queue in which clients take turns.
+//! [`FairQueue`]: a queue that serves clients round-robin.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::client_id::ClientId;
 
-/// A queue that serves the clients in it by turns, and what each client has put into it in its order.
+/// A queue that serves its clients round-robin, and the items of each client in order.
 ///
-/// No operation takes more than the logarithm of what waits.
+/// All operations take at most logarithmic time.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     lines: HashMap<ClientId, Line<T>>,
-    /// The clients that wait, in the order of their turns.
+    /// The waiting clients, in the order of their turns.
     turns: BTreeMap<u64, ClientId>,
-    /// The clients by what they have waiting.
+    /// The clients by number of queued items.
     by_len: BTreeSet<(usize, ClientId)>,
     by_bytes: BTreeSet<(usize, ClientId)>,
-    /// The next turn, and the next place.
+    /// The next turn and place number.
     next: u64,
     len: usize,
     bytes: usize,
 }
 
-/// What one client has waiting; never empty.
+/// The queued items of one client; never empty.
 #[derive(Debug)]
 struct Line<T> {
     turn: u64,
@@ -42,11 +42,11 @@ pub(crate) struct Place {
     number: u64,
 }
 
-/// What a queue has too much of.
+/// The limit that a new item exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     Items,
-    /// The item that is to come has so many.
+    /// Bytes; the new item has this many.
     Bytes(usize),
 }
 
@@ -73,7 +73,7 @@ impl<T> FairQueue<T> {
         self.bytes
     }
 
-    /// The client whose turn it is.
+    /// Returns the client whose turn it is.
     pub(crate) fn first(&self) -> Option<ClientId> {
         self.turns.first_key_value().map(|(_, client)| *client)
     }
@@ -83,7 +83,7 @@ impl<T> FairQueue<T> {
         self.next
     }
 
-    /// Puts an item of this size behind the others of the client.
+    /// Appends an item of this size to the client's items.
     pub(crate) fn push(&mut self, client: ClientId, bytes: usize, item: T) -> Place {
         let number = self.number();
         let line = self.lines.entry(client).or_insert_with(|| {
@@ -104,7 +104,7 @@ impl<T> FairQueue<T> {
         Place { client, number }
     }
 
-    /// Takes the item whose turn it is.
+    /// Removes and returns the next item.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let client = self.first()?;
         let next = self.number();
@@ -118,7 +118,7 @@ impl<T> FairQueue<T> {
         self.remove(Place { client, number })
     }
 
-    /// Takes the item at a place, if it is still there.
+    /// Removes and returns the item at a place, if it is still queued.
     pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
         let Place { client, number } = place;
         let line = self.lines.get_mut(&client)?;
@@ -136,8 +136,8 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// Takes the newest item of the client that has most of what there is too much of, in favor of a
-    /// client that has less of it even with one item more.
+    /// Removes and returns the newest item of the client that uses most of the exceeded limit, if
+    /// the newcomer uses less of it even with one more item.
     pub(crate) fn displace(&mut self, newcomer: ClientId, excess: Excess) -> Option<T> {
         let own = self.lines.get(&newcomer);
         let (largest, own) = match excess {
@@ -159,7 +159,7 @@ impl<T> FairQueue<T> {
         self.remove(Place { client, number })
     }
 
-    /// Notes what a client has waiting, as numbers of items and bytes.
+    /// Updates the indexes when a client's numbers of items and bytes change.
     fn resize(&mut self, client: ClientId, before: (usize, usize), after: (usize, usize)) {
         self.by_len.remove(&(before.0, client));
         self.by_bytes.remove(&(before.1, client));
@@ -176,12 +176,12 @@ mod tests {
 
     use super::*;
 
-    /// The same, as simple as can be.
+    /// A reference model, as simple as possible.
     #[derive(Default)]
     struct Model {
-        /// Client, bytes, item; in the order of their arrival.
+        /// Client, bytes and item, in order of arrival.
         waiting: Vec<(u64, usize, u32)>,
-        /// The clients that wait, the next one first.
+        /// The waiting clients, next first.
         turns: Vec<u64>,
     }
 
@@ -240,7 +240,7 @@ mod tests {
     enum Op {
         Push(u64, usize),
         Pop,
-        /// One of those that were pushed, there or not.
+        /// Any item that was pushed, queued or not.
         Remove(usize),
         Displace(u64, Excess),
     }
@@ -305,7 +305,7 @@ mod tests {
             order,
             [("hog", 0), ("late", 0), ("hog", 1), ("late", 1), ("hog", 2)]
         );
-        // The newest of the hog goes first, and its oldest stays.
+        // The newest item of the largest client goes first, and its oldest stays.
         let newcomer = ClientId::numbered(3);
         assert_eq!(queue.displace(newcomer, Excess::Items), Some(("hog", 99)));
         assert_eq!(

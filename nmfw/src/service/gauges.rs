@@ -1,5 +1,4 @@
-//! How busy the methods are, for whoever measures, and for calls that wait behind streams
-//! which do not go on.
+//! Samples running and queued calls for the metrics, and reclaims the slots of stalled streams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +6,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::instance::Instance;
 
-/// To look once in a while costs calls nothing.
+/// Sampling costs calls nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks again and again; who started it ends it.
+/// Samples until aborted.
 pub(crate) async fn sample(instances: Vec<Arc<Instance>>) {
     let endpoints = instances.iter().flat_map(|instance| &instance.endpoints);
     let mut endpoints: Vec<_> = endpoints

@@ -1,4 +1,4 @@
-//! From a method of the user's trait to something that dispatch can store.
+//! Type erasure of handlers, from methods of the user's trait to a form that dispatch can store.
 
 use std::{
     fmt, ptr,
@@ -31,7 +31,7 @@ use crate::{
     layer::BoxService,
 };
 
-/// A method of a user's service trait that answers with one message: `Calc::add`, say. The lifetime
+/// A method of a user's service trait that returns one message, such as `Calc::add`. The lifetime
 /// is that of the borrow of the service, which lives as long as the future.
 pub trait UnaryFn<'a, T, Q, R>: Send + Sync {
     /// What the method returns.
@@ -54,9 +54,9 @@ where
     }
 }
 
-/// A method of a user's service trait that answers with a stream.
+/// A method of a user's service trait that returns a stream.
 pub trait StreamingFn<'a, T, Q, R>: Send + Sync {
-    /// What the method gives.
+    /// The stream that the method returns.
     type Stream: Stream<Item = Result<R, Status>> + Send + 'static;
 
     /// What the method returns.
@@ -98,7 +98,7 @@ impl Handlers {
         }
     }
 
-    /// The innermost service below layers, which may have made the deadline earlier.
+    /// Returns the innermost service below all layers, which may have made the deadline earlier.
     pub(crate) fn into_service(self) -> BoxService {
         BoxService::new(service_fn(move |request: Request| {
             let (method, deadline) = (request.method(), request.deadline());
@@ -117,18 +117,18 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// Collects the handlers of a service: generated code's way to a [`Service`].
+/// Collects the handlers of a service, for generated code.
 ///
-/// Each handler is given with the method that it is for, so that their order means nothing.
+/// Each handler is added with its method, so the order does not matter.
 pub struct ServiceBuilder<T> {
     spec: &'static ServiceSpec,
     service: Arc<T>,
-    /// One place for each method, in the order of the spec.
+    /// One slot per method, in the order of the spec.
     handlers: Vec<Option<Handler>>,
 }
 
 impl<T: Send + Sync + 'static> ServiceBuilder<T> {
-    /// Starts without handlers.
+    /// Creates a builder without handlers.
     #[must_use]
     pub fn new(spec: &'static ServiceSpec, service: Arc<T>) -> Self {
         Self {
@@ -138,10 +138,10 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         }
     }
 
-    /// Adds the handler of a method with one request and one answer.
+    /// Adds the handler of a method with one request and one response.
     ///
     /// # Panics
-    /// If the method is of another service or of another kind, or has a handler already.
+    /// Panics if the method belongs to another service, has another kind, or already has a handler.
     #[must_use]
     pub fn unary<Q, R, F>(self, method: Method, handler: F) -> Self
     where
@@ -154,7 +154,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         })
     }
 
-    /// Adds the handler of a method with a stream of requests and one answer.
+    /// Adds the handler of a method with a stream of requests and one response.
     ///
     /// # Panics
     /// See [`unary`](Self::unary).
@@ -170,7 +170,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         })
     }
 
-    /// Adds the handler of a method with one request and a stream of answers.
+    /// Adds the handler of a method with one request and a stream of responses.
     ///
     /// # Panics
     /// See [`unary`](Self::unary).
@@ -186,7 +186,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         })
     }
 
-    /// Adds the handler of a method with streams both ways.
+    /// Adds the handler of a method with streams in both directions.
     ///
     /// # Panics
     /// See [`unary`](Self::unary).
@@ -225,10 +225,10 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         self
     }
 
-    /// Ends with the service.
+    /// Builds the service.
     ///
     /// # Panics
-    /// If a method has no handler.
+    /// Panics if a method has no handler.
     pub fn build(self) -> Service {
         let handlers = self.spec.methods().zip(self.handlers);
         let handlers = handlers.map(|(method, handler)| match handler {
@@ -247,7 +247,7 @@ impl<T> fmt::Debug for ServiceBuilder<T> {
     }
 }
 
-/// Ends a call, and a stream of its answers, at a deadline.
+/// Ends a call, including its response stream, at its deadline.
 async fn in_time(
     method: Method,
     deadline: Deadline,
@@ -273,7 +273,7 @@ async fn in_time(
     Ok(Response::streaming(messages, metadata))
 }
 
-/// Calls a method that answers with one message.
+/// Calls a method that returns one message.
 async fn one<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
 where
     Q: Payload,
@@ -296,7 +296,7 @@ where
     }
 }
 
-/// Calls a method that answers with a stream. Until the stream has ended, the call has not.
+/// Calls a method that returns a stream. The call lasts until the stream has ended.
 async fn many<T, Q, R, F>(service: Arc<T>, method: F, request: Request) -> Result<Response, Status>
 where
     Q: Payload,
@@ -322,7 +322,7 @@ where
     }
 }
 
-/// A handler's stream, encoded.
+/// Encodes a handler's response stream.
 fn answers<R: Message>(
     stream: impl Stream<Item = Result<R, Status>> + Send + 'static,
     context: Context,
@@ -342,7 +342,7 @@ fn answers<R: Message>(
     })
 }
 
-/// Metadata that an answer can carry.
+/// Checks that a response can carry the metadata.
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     match metadata.check_size() {
         Ok(()) => Ok(metadata),
@@ -350,10 +350,10 @@ fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     }
 }
 
-/// A handler's own error.
+/// Converts a handler's own error.
 fn failed(status: Status, context: &Context) -> Status {
-    // The handler has run. The mark can be that of a call that it made itself, and would have this
-    // one repeated.
+    // The handler has run. The mark can come from a call that it made itself, and would cause this
+    // call to be resent.
     let mut status = status.started();
     if let Some(method) = context.method() {
         status = status.returned_by(format_args!("the handler of {method}"));

@@ -1,37 +1,37 @@
-//! [`Quick`]: whether the handlers of a method are so quick that a task for each is a waste.
+//! [`Quick`]: detects methods whose handlers are too quick to be worth a task.
 //!
-//! To hand a call to a task, and its answer back, takes longer than many a handler does, and has two
-//! threads work on what one could do. So handlers that neither wait nor take long run where their
-//! calls are read. Whoever reads is held up by them, so this goes by what they take on average, in
-//! which one that takes long weighs as much as it takes.
+//! Handing a call to a task, and its response back, takes longer than many handlers, and occupies
+//! two threads. Handlers that neither wait nor run for long are therefore executed on the reader
+//! task. As they delay that task, the decision is based on their average run time, in which a long
+//! run has its full weight.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// What handlers may take on average: a few times what a task takes.
+/// Maximum average run time of a quick handler: a few times the cost of a task.
 const LIMIT: u64 = 10_000;
 
-/// The average is that of about so many calls. The thread may have been put aside in the middle of
-/// one, which is not the handler's fault.
+/// The average covers about this many calls. A single sample is unreliable, because the thread may
+/// have been preempted.
 const CALLS: u64 = 1024;
 
-/// What a handler that waits counts as: such ones are to have a task from the beginning.
+/// The weight of a handler that waits, so that such handlers soon get a task from the start.
 const WAITED: u64 = 200_000;
 
-/// What a handler counts as at most. More of it would take too long to forget.
+/// Maximum weight of one run, so that the average recovers in reasonable time.
 const MOST: u64 = 10_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Quick {
-    /// In nanoseconds. Threads that change it at the same time may lose one of the changes.
+    /// In nanoseconds. Concurrent updates may overwrite each other.
     average: AtomicU64,
 }
 
 impl Default for Quick {
     fn default() -> Self {
-        // Nothing is known: it has to be shown.
+        // A method starts as slow, until samples show otherwise.
         Self {
             average: AtomicU64::new(WAITED),
         }
@@ -39,25 +39,25 @@ impl Default for Quick {
 }
 
 impl Quick {
-    /// Whether the next handler may run where its call is read.
+    /// Returns whether the next handler may run on the reader task.
     pub(crate) fn is_quick(&self) -> bool {
         self.average.load(Ordering::Relaxed) < LIMIT
     }
 
-    /// A handler has ended, after this time, without having waited for anything.
+    /// Records a handler that ended after this time without waiting.
     pub(crate) fn ended(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(MOST);
         self.count(nanos.min(MOST));
     }
 
-    /// A handler waits for something.
+    /// Records a handler that waits.
     pub(crate) fn waits(&self) {
         self.count(WAITED);
     }
 
     fn count(&self, nanos: u64) {
         let average = self.average.load(Ordering::Relaxed);
-        // Both parts rounded down, so that it comes to rest below the limit.
+        // Both terms are rounded down, so that the average settles below the limit.
         let average = average - average.div_ceil(CALLS) + nanos / CALLS;
         self.average.store(average, Ordering::Relaxed);
     }
@@ -92,13 +92,13 @@ mod tests {
     fn one_that_takes_long_weighs_as_much_as_it_takes() {
         let method = Quick::default();
         calls_until(true, &method, |_| method.ended(SHORT));
-        // Put aside once, for a time slice.
+        // Preempted once, for a time slice.
         for _ in 0..4 * CALLS {
             method.ended(SHORT);
         }
         method.ended(Duration::from_millis(4));
         assert!(method.is_quick());
-        // Ten milliseconds in a hundred calls are a hundred microseconds for each.
+        // Ten milliseconds once in a hundred calls average to a hundred microseconds.
         let mixed = |n: u64| {
             let time = if n.is_multiple_of(100) {
                 Duration::from_millis(10)

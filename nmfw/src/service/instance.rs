@@ -1,4 +1,4 @@
-//! [`Instance`]: a service as one process serves it, whatever its requests arrive on.
+//! [`Instance`]: a service as served by one process, independent of the transport.
 
 use std::{
     collections::BTreeMap,
@@ -35,11 +35,11 @@ use crate::{
     observe::{metrics::MethodMetrics, trace::Identity},
 };
 
-/// Requests that are being turned away at a time. Turning one away is a publish, so this many are
-/// there only when the connection is stuck; those past it get no answer but a log line.
+/// Maximum number of concurrent refusals. A refusal is a publish, so there are only this many if
+/// the connection is stuck; beyond that, requests get no answer but a log line.
 const MAX_REFUSALS: usize = 16 * 1024;
 
-/// A service with an identity, its settings resolved and checked.
+/// A service with an identity, and with validated settings.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) name: String,
@@ -50,14 +50,14 @@ pub(crate) struct Instance {
     pub(crate) started: String,
     pub(crate) base: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    /// Who shares the sessions that clients open; nobody opens one without.
+    /// The queue group in which sessions are opened; `None` disables sessions.
     pub(crate) queue_group: Option<String>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) handlers: Handlers,
     pub(crate) layers: Layers,
 }
 
-/// A method as it is served.
+/// A served method.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) method: Method,
@@ -68,25 +68,25 @@ pub(crate) struct Endpoint {
     pub(crate) quick: Quick,
 }
 
-/// The stages of a server's end, and the tasks that must see it.
+/// The stages of a server's shutdown, and the tasks that observe it.
 #[derive(Clone)]
 pub(crate) struct Lifecycle {
-    /// No new work is looked for.
+    /// Cancelled when no more work is accepted.
     pub(crate) draining: Arc<CancellationToken>,
-    /// Work under way is ended.
+    /// Cancelled when running work is aborted.
     pub(crate) forced: CancellationToken,
-    /// There was some when the end was forced.
+    /// Whether there was running work when it was aborted.
     was_cut: Arc<AtomicBool>,
-    /// Every request under way.
+    /// All requests in flight.
     pub(crate) tasks: TaskTracker,
     pub(crate) refusals: Arc<Semaphore>,
-    /// While they fail, no calls are started.
+    /// While checks fail, no calls are started.
     pub(crate) checks: Arc<Checks>,
-    /// Wakes the task that watches over the server's subscriptions when one was made again.
+    /// Wakes the task that monitors the server's subscriptions after a resubscription.
     pub(crate) resubscribed: Arc<Notify>,
-    /// The server takes calls, or did.
+    /// Whether the server accepts calls, or did.
     pub(crate) has_started: Arc<AtomicBool>,
-    /// Says why calls cannot arrive at present, if so.
+    /// Returns the reason why calls cannot arrive at present, if any.
     loss: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
 }
 
@@ -115,7 +115,7 @@ impl Lifecycle {
         }
     }
 
-    /// Has the health tell why calls cannot arrive, which `loss` knows.
+    /// Includes the reason why calls cannot arrive, from `loss`, in the health.
     pub(crate) fn with_loss(
         mut self,
         loss: impl Fn() -> Option<String> + Send + Sync + 'static,
@@ -124,15 +124,15 @@ impl Lifecycle {
         self
     }
 
-    /// Ends work under way.
+    /// Aborts running work.
     pub(crate) fn force(&self) {
-        // Before, as handlers end by themselves once they see it.
+        // Set first, because handlers end as soon as they are cancelled.
         self.was_cut
             .fetch_or(!self.tasks.is_empty(), Ordering::AcqRel);
         self.forced.cancel();
     }
 
-    /// Whether work under way was ended by [`force`](Self::force).
+    /// Returns whether running work was aborted by [`force`](Self::force).
     pub(crate) fn was_cut(&self) -> bool {
         self.was_cut.load(Ordering::Acquire)
     }
@@ -187,7 +187,7 @@ impl Instance {
         })
     }
 
-    /// Returns the origin of calls that a front has taken, with facts of its own.
+    /// Returns the origin of calls that a front has received, with the front's own facts.
     pub(crate) fn origin<F: Send + Sync + 'static>(&self, facts: F) -> Origin<F> {
         Origin {
             stopping: Arc::clone(&self.lifecycle.draining),
@@ -195,7 +195,7 @@ impl Instance {
         }
     }
 
-    /// Returns how spans name this instance.
+    /// Returns the identity of this instance for spans.
     pub(crate) fn identity(&self) -> Identity<'_> {
         Identity {
             address: &self.base,
@@ -205,19 +205,20 @@ impl Instance {
         }
     }
 
-    /// How this instance is: the same as all others of the server.
+    /// Returns the health of this instance, which is that of the whole server.
     pub(crate) fn health(&self) -> Health {
         self.lifecycle.health()
     }
 
-    /// The endpoint of a method, unless it is not served here. Two crates may have generated the same
-    /// method; another one at the same place of another service is not it.
+    /// Returns the endpoint of a method if it is served here. Methods are compared by name, because
+    /// two crates may have generated the same method, and another service may have another method
+    /// at the same index.
     pub(crate) fn endpoint(&self, method: Method) -> Option<&Arc<Endpoint>> {
         let mut endpoints = self.endpoints.iter();
         endpoints.find(|endpoint| endpoint.method.is_the_same_as(method))
     }
 
-    /// Asks for a place for a request of so many bytes, of this client.
+    /// Requests admission for a request of this client and size.
     pub(crate) fn admit(
         &self,
         endpoint: &Endpoint,
@@ -245,7 +246,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether a request is small enough.
+    /// Checks the size of a request.
     pub(crate) fn check_size(&self, size: usize) -> Result<(), Status> {
         let limit = self.limits.max_request_size;
         if size > limit {
@@ -256,7 +257,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Has a handler's stream of requests end at one that is too large.
+    /// Makes a handler's request stream end at a message that is too large.
     pub(crate) fn check_sizes(self: &Arc<Self>, body: &mut Body) {
         if let Body::Messages(messages) = body {
             let endpoint = Arc::clone(self);
@@ -265,7 +266,7 @@ impl Endpoint {
         }
     }
 
-    /// What may pass of requests, and the error that the first which may not is.
+    /// Returns the part of a chunk that may pass, and the error for the first message that may not.
     fn checked(&self, chunk: Result<Chunk, Status>) -> [Option<Result<Chunk, Status>>; 2] {
         let refused = match &chunk {
             Ok(chunk) => {

@@ -1,4 +1,4 @@
-//! [`Limits`]: what can be set for a service and, with precedence, for a method of it.
+//! [`Limits`]: settings of a method, which override those of its service.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::{
     call::{address, body::MAX_MESSAGE, method::QueueGroup},
 };
 
-/// Handlers of a method that run at a time, unless something else is set.
+/// Default number of concurrent handlers per method.
 pub const DEFAULT_CONCURRENCY: usize = 1024;
 
-/// Bytes of the requests of a method that wait for their turn, unless something else is set: 32 MiB.
+/// Default maximum size of a method's queued requests: 32 MiB.
 pub const DEFAULT_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Largest request in bytes, unless something else is set.
+/// Default maximum size of a request in bytes.
 const DEFAULT_MAX_REQUEST_SIZE: usize = MAX_MESSAGE;
 
-/// ADR-32's default.
+/// The default of ADR-32.
 const DEFAULT_QUEUE_GROUP: &str = "q";
 
 /// Settings of one method: see [`Service::method`].
@@ -33,64 +33,64 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As [`Service::queue_group`].
+    /// See [`Service::queue_group`].
     pub fn queue_group(mut self, group: impl Into<String>) -> Self {
         self.queue_group = Some(QueueGroup::Named(group.into()));
         self
     }
 
-    /// As [`Service::no_queue_group`].
+    /// See [`Service::no_queue_group`].
     pub fn no_queue_group(mut self) -> Self {
         self.queue_group = Some(QueueGroup::None);
         self
     }
 
-    /// As [`Service::concurrency`].
+    /// See [`Service::concurrency`].
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.concurrency = Some(limit);
         self
     }
 
-    /// As [`Service::queue`].
+    /// See [`Service::queue`].
     pub fn queue(mut self, length: usize) -> Self {
         self.queue = Some(length);
         self
     }
 
-    /// As [`Service::queue_bytes`].
+    /// See [`Service::queue_bytes`].
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = Some(bytes);
         self
     }
 
-    /// As [`Service::timeout`].
+    /// See [`Service::timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// As [`Service::max_request_size`].
+    /// See [`Service::max_request_size`].
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.max_request_size = Some(bytes);
         self
     }
 }
 
-/// What holds for a method in the end.
+/// A method's resolved settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effective {
     pub(crate) queue_group: Option<String>,
     pub(crate) concurrency: usize,
     pub(crate) queue: usize,
     pub(crate) queue_bytes: usize,
-    /// There always is one where neither side streams.
+    /// Always set if neither side streams.
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_request_size: usize,
 }
 
 impl Effective {
-    /// The one place of precedence: run time for the method, run time for the service, `.proto`
-    /// for the method, `.proto` for the service, default.
+    /// Resolves the settings. The order of precedence is: run time for the method, run time for the
+    /// service, `.proto` for the method, `.proto` for the service, default.
     pub(crate) fn of(service: &Service, method: Method) -> Result<Self, Error> {
         let unset = Limits::default();
         let own = service.method_limits.get(method.name()).unwrap_or(&unset);
@@ -101,7 +101,7 @@ impl Effective {
                 .concurrency()
                 .map_or(DEFAULT_CONCURRENCY, |limit| limit as usize)
         });
-        // tokio's semaphore has an upper bound.
+        // Semaphores of tokio have an upper limit.
         let bounds = 1..=tokio::sync::Semaphore::MAX_PERMITS;
         if !bounds.contains(&concurrency) {
             return Err(service.invalid(format!(
@@ -110,7 +110,7 @@ impl Effective {
                 bounds.end()
             )));
         }
-        // How long a stream goes on is a matter of the method alone.
+        // The duration of a stream is limited only by settings of its method.
         let all_timeout = all.timeout.filter(|_| !method.streams());
         let timeout = own.timeout.or(all_timeout).or(method.timeout());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -139,7 +139,7 @@ impl Effective {
         Ok(Self {
             queue_group,
             concurrency,
-            // A stream may go on for ever: who waits for its place may wait for ever.
+            // A stream may last forever, and so would the wait for its slot.
             queue: own.queue.or(all.queue).unwrap_or(match method.streams() {
                 true => 0,
                 false => concurrency,
@@ -155,7 +155,7 @@ impl Effective {
 }
 
 impl Service {
-    /// The queue group of the service as a whole, and of each method that it serves.
+    /// Returns the queue group of the service as a whole, and of each served method.
     pub(crate) fn queue_groups(&self) -> Result<QueueGroups, Error> {
         let mut groups = Vec::new();
         for method in self.served_methods()? {
@@ -167,7 +167,7 @@ impl Service {
 
 type QueueGroups = (Option<String>, Vec<(Method, Option<String>)>);
 
-/// The queue group of a whole service; `None` if each of its instances gets every request.
+/// Returns the queue group of a service; `None` if each instance gets every request.
 pub(crate) fn service_queue_group(service: &Service) -> Result<Option<String>, Error> {
     let from_proto = service.spec.default_queue_group();
     queue_group(service, &Limits::default(), from_proto)

@@ -1,4 +1,4 @@
-//! Calls of a service in this process: what a wire would do to them, without a wire.
+//! Local calls of a service, with the semantics of calls over a network.
 
 use std::{
     sync::Arc,
@@ -24,8 +24,8 @@ use crate::{
 };
 
 impl Transport for Service {
-    /// Carries out a call of this process, with what a wire would take along and no more: the extensions
-    /// of the caller's layers stay on their side.
+    /// Executes a local call, with only the data that a network would transfer: extensions of the
+    /// caller's layers stay on their side.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
         match self.instance() {
             Ok(instance) => Box::pin(call(instance, request)),
@@ -49,10 +49,10 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
         let fits = endpoint.check_size(body.len());
         fits.inspect_err(|status| endpoint.refuse(status))?;
     }
-    // The caller may have generated the same method once more.
+    // The caller may have its own generated copy of the method.
     request.method = endpoint.method;
     let head = &mut *request.head;
-    // What a client's layers leave for each other stays on their side of the wire.
+    // Extensions of a client's layers stay on the client's side.
     head.extensions = Extensions::default();
     head.client_version = Some(SmolStr::new_static(method.service().version()));
     if head.deadline == Deadline::NONE
@@ -67,8 +67,8 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
     }
 }
 
-/// An error in the caller's own stream of requests gives its call up: the handler is dropped and does
-/// not see the error, which is what comes of the call.
+/// Calls with a request stream. An error in the caller's own stream cancels the call: the handler
+/// is dropped without seeing the error, which becomes the result of the call.
 async fn call_with_stream(
     instance: &Instance,
     endpoint: &Arc<Endpoint>,
@@ -106,7 +106,7 @@ async fn call_with_stream(
     Ok(Response::streaming(answers, metadata))
 }
 
-/// Takes an error out of a stream, which then never ends: its reader is about to be dropped.
+/// Diverts an error from a stream, which then never ends: its reader is about to be dropped.
 fn until_failure(requests: Messages, failed: oneshot::Sender<Status>) -> Messages {
     let mut failed = Some(failed);
     requests.wrap(|mut requests| {
@@ -116,7 +116,7 @@ fn until_failure(requests: Messages, failed: oneshot::Sender<Status>) -> Message
             }
             match ready!(requests.poll_next_unpin(cx)) {
                 Some(Err(status)) => match failed.take().map(|failed| failed.send(status)) {
-                    // The call is over, and something else of the handler's reads on.
+                    // The call has ended, and a task of the handler continues to read.
                     Some(Err(status)) => Poll::Ready(Some(Err(status))),
                     _ => Poll::Pending,
                 },

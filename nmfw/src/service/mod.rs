@@ -1,4 +1,4 @@
-//! A service: what happens to its calls, whatever carries them.
+//! Services: the execution of calls, independent of the transport.
 
 pub(crate) mod admission;
 pub(crate) mod call_guard;

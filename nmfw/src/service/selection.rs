@@ -1,9 +1,9 @@
-//! Which methods of several services a process serves.
+//! Selection of the methods that a process serves.
 
 use super::service::Service;
 use crate::{Error, Method, error::ErrorKind};
 
-/// The services with the methods that are named, and no others.
+/// Returns the services with only the named methods.
 pub(crate) fn select(services: Vec<Service>, names: &[String]) -> Result<Vec<Service>, Error> {
     let methods = services
         .iter()

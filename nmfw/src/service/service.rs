@@ -1,4 +1,4 @@
-//! [`Service`]: an implementation with everything that can be set about serving it.
+//! [`Service`]: an implementation with its settings.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,12 @@ use crate::{
     layer::{CallLayer, Layers},
 };
 
-/// An implementation of a generated trait, ready to be served. Generated code makes it
-/// (`CalcServer::new(Calculator)`); the methods here set what the `.proto` leaves open.
+/// An implementation of a generated trait, ready to be served. Generated code creates it
+/// (`CalcServer::new(Calculator)`); its methods override settings of the `.proto`.
 ///
-/// What is set here goes before what the `.proto` says of the method, that before what it says of
-/// the service, and that before the defaults. Wrong values are reported when the server starts.
+/// Settings made here take precedence over the method's options in the `.proto`, those over the
+/// service's options, and those over the defaults. Invalid values are reported when the server
+/// starts.
 ///
 /// ```no_run
 /// # fn example(service: nmfw::server::Service, nats: nmfw::Connection) {
@@ -52,8 +53,8 @@ pub struct Service {
     own: Own,
 }
 
-/// The instance that carries out calls of a service that no server serves, once there was one. A clone
-/// has its own, as it can be set up further.
+/// The instance for local calls of a service without a server, created on first use. A clone has
+/// its own, because its settings may differ.
 #[derive(Debug, Default)]
 struct Own(OnceLock<Result<Arc<Instance>, Status>>);
 
@@ -81,10 +82,10 @@ impl Service {
         }
     }
 
-    /// Returns the instance that carries out calls of this process.
+    /// Returns the instance for local calls.
     ///
     /// # Errors
-    /// If the service is set up wrongly.
+    /// Fails if the service has invalid settings.
     pub(crate) fn instance(&self) -> Result<&Arc<Instance>, &Status> {
         let make = || {
             let instance = Instance::new(self.clone(), Lifecycle::new(Checks::default()));
@@ -103,8 +104,8 @@ impl Service {
         self
     }
 
-    /// Sets the subject that the methods' names are appended to, in place of `nmfw.calc`, say.
-    /// Clients need the same: [`Channel::subject`](crate::Channel::subject).
+    /// Sets the subject to which the methods' names are appended, for example in place of
+    /// `nmfw.calc`. Clients need to set it too: [`Channel::subject`](crate::Channel::subject).
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
@@ -122,15 +123,15 @@ impl Service {
         self
     }
 
-    /// Adds to the metadata in discovery.
+    /// Adds metadata in discovery.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// Serves some methods only, named as in the `.proto`, so that functions of one service can
-    /// run and scale apart. The others are not subscribed to, and so go to instances that serve
-    /// them. Called several times, it adds.
+    /// Serves only some methods, named as in the `.proto`, so that functions of one service can be
+    /// deployed and scaled separately. Calls of the other methods go to instances that serve them.
+    /// Repeated calls add methods.
     pub fn only<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()
@@ -138,62 +139,62 @@ impl Service {
         self
     }
 
-    /// Sets the queue group: of all instances in one group, one gets a request. The default is
-    /// `q`, as everywhere in ADR-32.
+    /// Sets the queue group. Each request goes to one of the instances in a group. The default is
+    /// `q`, as in ADR-32.
     pub fn queue_group(mut self, group: impl Into<String>) -> Self {
         self.limits.queue_group = Some(QueueGroup::Named(group.into()));
         self
     }
 
-    /// Leaves the queue groups: this instance gets every request, whoever else does. The caller
-    /// gets the first answer, and its client never sends such a call again.
+    /// Disables queue groups: this instance gets every request, in addition to other instances. The
+    /// caller gets the first response, and its client never resends such a call.
     pub fn no_queue_group(mut self) -> Self {
         self.limits.queue_group = Some(QueueGroup::None);
         self
     }
 
-    /// Sets how many handlers of each method run at a time. The default is
+    /// Sets the number of concurrent handlers per method. The default is
     /// [`DEFAULT_CONCURRENCY`](super::DEFAULT_CONCURRENCY).
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.limits.concurrency = Some(limit);
         self
     }
 
-    /// Sets how many requests of each method may wait for their turn; by default as many as run, and
-    /// none where a side streams, as a stream can keep its place for long. Past that a request is
-    /// answered with `RESOURCE_EXHAUSTED`, marked as not started, and its client tries another
-    /// instance: see [under overload](super#under-overload).
+    /// Sets the number of queued requests per method. The default equals the concurrency, or 0 for
+    /// methods that stream, because a stream can occupy its slot for long. Further requests are
+    /// answered with `RESOURCE_EXHAUSTED`, marked as not started, and their clients try another
+    /// instance: see [overload](super#overload).
     pub fn queue(mut self, length: usize) -> Self {
         self.limits.queue = Some(length);
         self
     }
 
-    /// Sets how many bytes the requests of each method may have that wait for their turn, in base mode
-    /// and in sessions together. Past that a request is answered as it is past the [`queue`](Self::queue).
-    /// The default is [`DEFAULT_QUEUE_BYTES`](super::DEFAULT_QUEUE_BYTES), 32 MiB. A request that is
-    /// larger than this never waits, but runs if there is a place for it at once.
+    /// Sets the maximum size of the queued requests per method, in base mode and sessions together.
+    /// Further requests are refused as for [`queue`](Self::queue). The default is
+    /// [`DEFAULT_QUEUE_BYTES`](super::DEFAULT_QUEUE_BYTES), 32 MiB. A larger request is never
+    /// queued, but runs if a slot is free.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.limits.queue_bytes = Some(bytes);
         self
     }
 
-    /// Sets the time that requests get which come without a deadline. Methods that stream are
-    /// limited only by what is set for each of them: see [`method`](Self::method).
+    /// Sets the timeout of requests without a deadline. Methods that stream are limited only by
+    /// settings of the method itself: see [`method`](Self::method).
     pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
         self.limits.timeout = Some(timeout);
         self
     }
 
-    /// Sets the largest request that is taken, in bytes; larger ones are answered with
-    /// `RESOURCE_EXHAUSTED`. The default is 16 MiB. What a session keeps for its client grows
-    /// with it: by twice as much as it is over the default, for the largest of its methods.
-    /// Of a stream it is each message of this size.
+    /// Sets the maximum size of a request in bytes; larger ones are answered with
+    /// `RESOURCE_EXHAUSTED`. The default is 16 MiB. The memory of a session grows by twice the
+    /// excess over the default, for the largest method. In a stream, the limit applies to each
+    /// message.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.limits.max_request_size = Some(bytes);
         self
     }
 
-    /// Sets any of this for one method, named as in the `.proto`.
+    /// Overrides settings for one method, named as in the `.proto`.
     ///
     /// ```no_run
     /// # fn example(service: nmfw::server::Service) -> nmfw::server::Service {
@@ -209,7 +210,8 @@ impl Service {
     }
 
     /// Wraps all methods in a tower layer; see [`middleware`](crate::middleware). The last layer
-    /// added is the first to see a request. Concurrency limit and queue come before all layers.
+    /// added is the first to see a request. The concurrency limit and the queue come before all
+    /// layers.
     pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.wrap(&layer);
         self
@@ -220,7 +222,7 @@ impl Service {
         self.layers.push(layer, || handlers.into_service());
     }
 
-    /// The methods to serve, or what is wrong with the settings.
+    /// Returns the served methods, or the error of invalid settings.
     pub(crate) fn served_methods(&self) -> Result<Vec<Method>, Error> {
         let known = |name: &str| self.spec.methods().any(|method| method.name() == name);
         let named = self.only.iter().flatten().chain(self.method_limits.keys());

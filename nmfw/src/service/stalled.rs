@@ -1,11 +1,12 @@
-//! Calls that stream and do not go on, and that give their places to calls which need them.
+//! Streaming calls that stall, and give up their slots for other calls.
 //!
-//! A stream may pause for as long as its caller likes, as long as nobody else is kept out. Where a call
-//! finds all places of the method taken, one of these ends, and the call gets its place at once:
+//! A stream may be idle for any time while it keeps no call waiting. When a call finds all slots of
+//! the method taken, one of these streams is ended, and the call gets its slot at once:
 //!
-//! 1. the stream whose caller has taken nothing of what there is for longest;
-//! 2. one in which neither side has said anything, of another client that has more than its share of
-//!    the places. It may wait for news, as honest ones do; but so many of them keep everybody else out.
+//! 1. the stream whose caller has left available messages unread for longest;
+//! 2. a stream that is silent in both directions, of another client that holds more than its share
+//!    of the slots. Such a stream may legitimately wait for events, but too many of them exclude
+//!    all other clients.
 
 use std::{
     collections::HashMap,
@@ -22,40 +23,40 @@ use super::{
 };
 use crate::Status;
 
-/// A stream that has not gone on for this long may have to give its place to others.
+/// Time without progress after which a stream may lose its slot.
 pub(crate) const MAX_STALL: Duration = Duration::from_secs(10);
 
-/// The part of a method's places that a client keeps whatever goes on in its streams.
+/// A client keeps one in this many slots, whether or not its streams progress.
 const SHARE: usize = 4;
 
-/// All streams are looked at no more often than this: calls that find no place may be many.
+/// Minimum interval between scans of all streams, because many calls may find no slot.
 const SCAN: Duration = Duration::from_millis(100);
 
-/// A call that streams.
+/// A streaming call that may stall.
 pub(crate) trait Stalling: Send + Sync {
     fn client(&self) -> ClientId;
 
-    /// Since when its caller has taken nothing of what there is.
+    /// Returns since when its caller has left available messages unread.
     fn stalled_since(&self) -> Option<Instant>;
 
-    /// A number that grows with all that either side says.
+    /// Returns a number that increases with every message in either direction.
     fn progress(&self) -> u64;
 
-    /// Ends it: another call has its place.
+    /// Ends the call, because another call gets its slot.
     fn end(&self, why: Stall);
 }
 
-/// Why a call loses its place.
+/// The reason why a call loses its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stall {
-    /// Its caller takes nothing.
+    /// Its caller reads no messages.
     NotTaken,
-    /// Neither side says anything, and its client has more than its share.
+    /// Both sides are silent, and its client holds more than its share.
     Idle,
 }
 
 impl Stall {
-    /// What the caller is told.
+    /// Returns the status for the caller.
     pub(crate) fn status(self) -> Status {
         Status::resource_exhausted(match self {
             Self::NotTaken => format!(
@@ -78,7 +79,7 @@ pub(crate) struct Streams(Mutex<State>);
 struct State {
     streams: HashMap<u64, Known, RandomState>,
     last: u64,
-    /// Those that were found when all were looked at, the one that has waited for longest at the end.
+    /// The streams that the last scan found stalled, longest last.
     stalled: Vec<u64>,
     idle: Vec<u64>,
     next_scan: Option<Instant>,
@@ -87,28 +88,28 @@ struct State {
 #[derive(Debug)]
 struct Known {
     stream: Arc<Stream<dyn Stalling>>,
-    /// Its progress, and when that was seen first.
+    /// Its progress, and when that value was first seen.
     seen: Option<(u64, Instant)>,
 }
 
-/// A call that streams, whose place may be taken away.
+/// A streaming call whose slot can be reclaimed.
 pub(crate) struct Stream<C: ?Sized> {
-    /// While it has one.
+    /// Its slot, until it is reclaimed.
     permit: Mutex<Option<Permit>>,
     call: C,
 }
 
-/// The place of a stream that may be taken away, given back when dropped.
+/// A reclaimable slot of a stream, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Lent {
     gate: Arc<Admission>,
     number: u64,
 }
 
-/// What a call holds of its method.
+/// The slot of a call.
 #[derive(Debug)]
 pub(crate) enum StreamPlace {
-    /// Of calls that do not stream, and of callers in this process.
+    /// For calls that do not stream, and for local callers.
     Own(#[expect(dead_code, reason = "it is held")] Permit),
     Lent(#[expect(dead_code, reason = "it is held")] Lent),
 }
@@ -148,21 +149,21 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a stream that does not go on, if there is one, and gives its place to a call of this client.
-    /// `limit` is the number of places.
+    /// Ends a stalled stream, if there is one, and gives its slot to a call of this client. `limit`
+    /// is the number of slots.
     pub(crate) fn reclaim(&self, client: ClientId, limit: usize) -> Option<Permit> {
         self.reclaim_at(client, limit, Instant::now())
     }
 
     fn reclaim_at(&self, client: ClientId, limit: usize, now: Instant) -> Option<Permit> {
         let (stream, why) = self.state().next(client, limit, now)?;
-        // Outside of the lock: the end of a call takes others.
+        // Outside of the lock, because ending a call takes other locks.
         let permit = stream.take();
         stream.call.end(why);
         permit
     }
 
-    /// Looks which streams go on, for calls that may need a place later.
+    /// Scans the streams for progress, for calls that may need a slot later.
     pub(crate) fn look(&self) {
         let mut state = self.state();
         if !state.streams.is_empty() {
@@ -185,7 +186,7 @@ impl State {
         if is_empty && self.next_scan.is_none_or(|at| at <= now) {
             self.scan(now);
         }
-        // One may have gone on since it was looked at, or have ended.
+        // A stream may have progressed or ended since the scan.
         while let Some(number) = self.stalled.pop() {
             let known = self.streams.get(&number);
             if known.is_some_and(|known| known.stream.has_stalled(now).is_some()) {
@@ -201,7 +202,7 @@ impl State {
             };
             let owner = known.stream.call.client();
             if owner == client {
-                // For a call of another client.
+                // Kept for calls of other clients.
                 kept.push(number);
             } else if known.is_idle(now) && self.held_by(owner) > share {
                 found = Some(number);
@@ -235,7 +236,7 @@ impl State {
         self.idle = sorted(idle);
     }
 
-    /// How many places a client has.
+    /// Returns the number of slots that a client holds.
     fn held_by(&self, client: ClientId) -> usize {
         let streams = self.streams.values();
         streams
@@ -279,7 +280,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let stream = self.gate.streams().state().remove(self.number);
-        // Outside of the lock: the permit goes to the next call.
+        // Outside of the lock, because the permit passes to the next call.
         drop(stream);
     }
 }
@@ -364,7 +365,7 @@ mod tests {
         assert!(enter(&gate, 2).is_none());
         assert_eq!(gate.running(), 2);
 
-        // It has nothing more to give back.
+        // It has no slot left to release.
         drop(lent);
         assert_eq!(gate.running(), 1);
         drop(taken);
@@ -407,7 +408,7 @@ mod tests {
         while let Some(permit) = reclaim(3, MAX_STALL) {
             taken.push(permit);
         }
-        // Down to the share, and none that goes on, nor any of the client with few.
+        // Down to the share, without streams that progress, or those of the client with few.
         assert_eq!(taken.len(), 4);
         let ended = |call: &&Call| call.figures().ends == [Stall::Idle];
         assert_eq!(many.iter().filter(ended).count(), 4);

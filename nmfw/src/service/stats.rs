@@ -1,4 +1,4 @@
-//! What ADR-32's STATS counts, for one endpoint.
+//! Counters of an endpoint for ADR-32's STATS.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{Status, observe::metrics::MethodMetrics};
 
-/// Longest `last_error`, in bytes: it goes into every STATS answer.
+/// Maximum length of `last_error` in bytes, because every STATS answer includes it.
 const MAX_ERROR: usize = 512;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Stats {
     last_error: Mutex<String>,
 }
 
-/// The counters at one moment.
+/// The counters at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) requests: u64,
@@ -42,7 +42,7 @@ impl Stats {
         }
     }
 
-    /// Counts a request with the time that its handler took.
+    /// Counts a request with the run time of its handler.
     pub(crate) fn record(&self, outcome: Result<(), &Status>, processing: Duration) {
         self.metrics.ended(outcome, processing);
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl Stats {
         self.error(status);
     }
 
-    /// Counts the error of a request that is counted already: its answer could not be sent.
+    /// Counts the error of an already counted request, whose response could not be sent.
     pub(crate) fn fail(&self, status: &Status) {
         self.metrics.unsent();
         self.error(status);
@@ -68,13 +68,13 @@ impl Stats {
 
     fn error(&self, status: &Status) {
         let mut text = status.to_string();
-        // `floor_char_boundary` of std is younger than the oldest Rust supported.
+        // `floor_char_boundary` of std requires a newer Rust than the minimum supported version.
         let mut end = MAX_ERROR.min(text.len());
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         text.truncate(end);
-        // Who sees that it was counted sees its text, too.
+        // A reader that sees the count also sees the text.
         let mut last_error = self.last_error();
         *last_error = text;
         self.errors.fetch_add(1, Ordering::Relaxed);

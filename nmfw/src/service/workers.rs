@@ -1,8 +1,8 @@
-//! [`Workers`]: the tasks that run handlers, and that stay for a while when they have run one.
+//! [`Workers`]: a pool of tasks that run handlers.
 //!
-//! A new task for each call takes a large allocation and a lot of bookkeeping, more than many a
-//! handler takes itself. So a task that is done waits for the next call, if few others do. The one
-//! that has waited the shortest is taken: its memory is still warm.
+//! Spawning a task per call takes a large allocation and bookkeeping, more than many handlers. A
+//! finished task therefore waits for the next call, unless enough others already do. The most
+//! recently used task is taken first, because its memory is still in the cache.
 
 use std::{
     future::poll_fn,
@@ -18,15 +18,15 @@ use std::{
 
 use futures_util::FutureExt;
 
-/// Tasks that wait for work at a time. More than that were needed in a rush, and end with it.
+/// Maximum number of idle tasks. Further ones were needed for a burst, and end with it.
 const MAX_IDLE: usize = 128;
 
-/// What a worker does. It sees to its panics itself, where anybody is to hear of them.
+/// The work of a worker. Jobs catch and report their own panics.
 pub(crate) trait Job: Send + 'static {
     fn run(self) -> impl Future<Output = ()> + Send;
 }
 
-/// When it is dropped, those that wait for work end; the others when they have done theirs.
+/// When it is dropped, idle workers end at once, and the others after their job.
 #[derive(Debug)]
 pub(crate) struct Workers<J: Job>(Arc<Shared<J>>);
 
@@ -36,29 +36,29 @@ struct Shared<J>(Mutex<Idle<J>>);
 #[derive(Debug)]
 struct Idle<J> {
     desks: Vec<Arc<Desk<J>>>,
-    /// There will be no more work.
+    /// Whether there will be no more work.
     is_over: bool,
 }
 
-/// Where a worker finds its work.
+/// The slot from which a worker takes its job.
 #[derive(Debug)]
 struct Desk<J> {
     state: Mutex<State<J>>,
-    /// The last job that was given up.
+    /// The number of the last aborted job.
     aborted: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State<J> {
     next: Option<J>,
-    /// Of the job that lies here or is being done, counted from 1.
+    /// The number of the waiting or running job, counted from 1.
     number: u64,
-    /// The worker is to end, or has.
+    /// Whether the worker has to end, or has ended.
     is_over: bool,
     waker: Option<Waker>,
 }
 
-/// A job that was given to a worker.
+/// A job that was assigned to a worker.
 #[derive(Debug)]
 pub(crate) struct Assignment<J> {
     desk: Arc<Desk<J>>,
@@ -74,7 +74,7 @@ impl<J: Job> Workers<J> {
         Self(Arc::new(Shared(Mutex::new(idle))))
     }
 
-    /// Has a job done, now, on a task of the runtime that this is called on, or was before.
+    /// Runs a job on a worker of the current runtime, or of an earlier one.
     pub(crate) fn start(&self, mut job: J) -> Assignment<J> {
         while let Some(desk) = self.0.next() {
             match desk.put(job) {
@@ -111,7 +111,7 @@ impl<J: Job> Drop for Workers<J> {
 }
 
 impl<J> Assignment<J> {
-    /// Drops the job, unless it is done already.
+    /// Drops the job, unless it is done.
     pub(crate) fn abort(&self) {
         self.desk.tell(|state| {
             if state.number == self.number {
@@ -130,7 +130,7 @@ impl<J> Shared<J> {
         self.idle().desks.pop()
     }
 
-    /// Whether the worker is to wait for more work.
+    /// Returns whether the worker should wait for more work.
     fn keep(&self, desk: &Arc<Desk<J>>) -> bool {
         let mut idle = self.idle();
         let keep = !idle.is_over && idle.desks.len() < MAX_IDLE;
@@ -146,7 +146,7 @@ impl<J> Desk<J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and has the worker look at it.
+    /// Changes the state, and wakes the worker.
     fn tell<T>(&self, what: impl FnOnce(&mut State<J>) -> T) -> T {
         let mut state = self.state();
         let told = what(&mut state);
@@ -156,7 +156,7 @@ impl<J> Desk<J> {
         told
     }
 
-    /// Gives the job back if the worker has ended, with its runtime.
+    /// Returns the job if the worker has ended with its runtime.
     fn put(&self, job: J) -> Result<u64, J> {
         self.tell(|state| {
             if state.is_over {
@@ -168,10 +168,10 @@ impl<J> Desk<J> {
         })
     }
 
-    /// The next job with its number; `None` if there will be none.
+    /// Returns the next job and its number; `None` if there are no more.
     fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<(J, u64)>> {
         let mut state = self.state();
-        // Kept from now on, as it is that of a task.
+        // The waker is kept, because it is always that of the same task.
         match &state.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => state.waker = Some(cx.waker().clone()),
@@ -192,7 +192,7 @@ async fn work<J: Job>(shared: Arc<Shared<J>>, desk: Arc<Desk<J>>) {
     let seat = Seat(&desk);
     while let Some((job, number)) = poll_fn(|cx| desk.poll_next(cx)).await {
         {
-            // The hook has told of a panic; it is not to end the worker.
+            // The panic hook has reported the panic, which must not end the worker.
             let mut work = pin!(AssertUnwindSafe(job.run()).catch_unwind());
             poll_fn(|cx| match desk.is_aborted(number) {
                 true => Poll::Ready(()),
@@ -207,7 +207,7 @@ async fn work<J: Job>(shared: Arc<Shared<J>>, desk: Arc<Desk<J>>) {
     drop(seat);
 }
 
-/// Leaves nobody at work at a desk without a worker, however that ends.
+/// Marks the slot dead and drops a job that was never started.
 struct Seat<'a, J>(&'a Desk<J>);
 
 impl<J> Drop for Seat<'_, J> {
@@ -286,7 +286,7 @@ mod tests {
     async fn an_aborted_job_is_dropped_and_no_other() {
         let workers = Workers::new();
         let (sender, mut alive) = mpsc::channel(1);
-        // Before its first turn, and while it waits.
+        // Before its first poll, and while it is pending.
         for turns in [0, 1] {
             let job = workers.start(Test::Hang(sender.clone()));
             for _ in 0..turns {
@@ -295,7 +295,7 @@ mod tests {
             job.abort();
             yield_now().await;
             say(&workers).await;
-            // Too late.
+            // Too late, because the job is done.
             job.abort();
             say(&workers).await;
         }

@@ -1,9 +1,7 @@
-//! [`Row`]: small messages of a stream that stay together all the way, from the one who encodes
-//! them to the one who decodes them. A message on its own costs a few allocations, locks and looks at
-//! tables on that way; in a row it is some bytes behind their length.
+//! [`Row`]: small messages of a stream that stay together from the encoder to the decoder. A separate message costs several allocations, locks and map look-ups; in a row, a length prefix.
 //!
-//! What runs for each message is marked to be inlined: it is called from code that is compiled with the
-//! user's messages.
+//! Per-message functions are marked `#[inline]`, because their callers are monomorphised in the
+//! user's crate.
 
 use std::fmt;
 
@@ -12,13 +10,14 @@ use prost::Message;
 
 use super::wire::{Malformed, Reader, bytes_len, put_varint};
 
-/// What a message takes of a stream's window beside its bytes: about what it takes to hold it.
+/// The cost of a message in a stream's window beyond its bytes, which is about the memory to hold
+/// it.
 pub(crate) const MESSAGE_COST: u64 = 32;
 
-/// Below this size a message may lie in a packet with others: it is decoded into memory of its own.
+/// Below this size, messages may share a packet and are copied when decoded.
 pub(crate) const SMALL: usize = 1024;
 
-/// What goes through a stream at a time.
+/// A unit of a stream: a message or a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
     Message(Bytes),
@@ -26,7 +25,7 @@ pub(crate) enum Chunk {
 }
 
 impl Chunk {
-    /// Of its messages, encoded; of a row with what frames them.
+    /// Returns the size of the encoded messages; for a row, including their framing.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Message(message) => message.len() as u64,
@@ -54,17 +53,17 @@ impl From<Row> for Chunk {
     }
 }
 
-/// How many messages, and how large.
+/// The number of messages, and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) messages: usize,
-    /// What they take of a stream's window.
+    /// Their cost in a stream's window.
     pub(crate) cost: u64,
     pub(crate) largest: usize,
 }
 
 impl Tally {
-    /// Of a message by itself.
+    /// Counts a single message.
     pub(crate) const fn of(len: usize) -> Self {
         Self {
             messages: 1,
@@ -73,14 +72,14 @@ impl Tally {
         }
     }
 
-    /// Of a row before its messages: it takes as much to hold as a message does.
+    /// The fixed cost of a row, which takes as much memory as a message.
     const ROW: Self = Self {
         messages: 0,
         cost: MESSAGE_COST,
         largest: 0,
     };
 
-    /// Of a message in a row, where it takes no more than it does in the frame.
+    /// Counts a message in a row, whose framing costs as much as its bytes in the frame.
     #[inline]
     const fn in_row(len: usize) -> Self {
         Self {
@@ -98,8 +97,8 @@ impl Tally {
     }
 }
 
-/// Two or more whole messages, encoded, each behind its length: the body of a ROW frame, and what protobuf
-/// calls delimited. There are fewer only while it is taken apart.
+/// Two or more whole messages, encoded and length-delimited: the body of a ROW frame. It has fewer
+/// only while it is taken apart.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     bytes: Bytes,
@@ -107,7 +106,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Counts what is in a frame's body.
+    /// Counts the messages in a frame's body.
     pub(crate) fn tally_of(body: &[u8]) -> Result<Tally, Malformed> {
         let mut rest = Reader::new(body);
         let mut tally = Tally::ROW;
@@ -120,7 +119,7 @@ impl Row {
         Ok(tally)
     }
 
-    /// Of bytes that were counted.
+    /// Creates a row from bytes that were already counted.
     pub(crate) fn new(bytes: Bytes, tally: Tally) -> Self {
         debug_assert_eq!(tally.cost, bytes.len() as u64 + MESSAGE_COST);
         Self { bytes, tally }
@@ -130,7 +129,7 @@ impl Row {
         self.tally
     }
 
-    /// As they stand in a frame.
+    /// Returns the bytes as in a frame.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -140,30 +139,30 @@ impl Row {
         Reader::new(&self.bytes).bytes().ok()
     }
 
-    /// The length of the first message.
+    /// Returns the length of the first message.
     pub(crate) fn first_len(&self) -> Option<usize> {
         self.first().map(<[u8]>::len)
     }
 
-    /// Gives the first message to `read`, and forgets it.
+    /// Passes the first message to `read`, and removes it.
     pub(crate) fn read_first<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let first = self.first()?;
         let len = first.len();
         let value = read(first);
         self.bytes.advance(bytes_len(len));
-        // What is left is not larger than the largest was.
+        // The rest has no larger message than the row had.
         self.tally.messages -= 1;
         self.tally.cost -= bytes_len(len) as u64;
         Some(value)
     }
 
-    /// Takes the first message.
+    /// Removes and returns the first message.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let bytes = self.bytes.clone();
         self.read_first(|message| bytes.slice_ref(message))
     }
 
-    /// Takes the first messages, as many as fit. `None` if none does.
+    /// Removes the longest prefix of messages that fits. Returns `None` if not even one fits.
     pub(crate) fn split_to(&mut self, fits: impl Fn(Tally) -> bool) -> Option<Chunk> {
         let mut rest = Reader::new(&self.bytes);
         let mut tally = Tally::ROW;
@@ -188,7 +187,7 @@ impl Row {
         Some(Chunk::Row(Self { bytes, tally }))
     }
 
-    /// A row with one message is no row.
+    /// Returns a single message as such instead of as a row.
     pub(crate) fn into_chunk(mut self) -> Option<Chunk> {
         match self.tally.messages {
             0 => None,
@@ -204,12 +203,12 @@ impl fmt::Debug for Row {
     }
 }
 
-/// A row while messages are added.
+/// A row under construction.
 #[derive(Debug, Default)]
 pub(crate) struct RowWriter {
     bytes: Vec<u8>,
     tally: Tally,
-    /// The next one is likely to be as long as the last.
+    /// Messages are likely to have similar lengths.
     last_len: usize,
 }
 
@@ -219,13 +218,13 @@ impl RowWriter {
         self.tally.messages
     }
 
-    /// How many bytes it takes by now.
+    /// Returns the number of bytes so far.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Adds a message, of `len` bytes when it is encoded.
+    /// Adds a message with an encoded size of `len` bytes.
     pub(crate) fn push(&mut self, message: &impl Message, len: usize) {
         if self.bytes.is_empty() {
             self.bytes.reserve_exact(self.last_len.max(bytes_len(len)));
@@ -235,10 +234,10 @@ impl RowWriter {
         self.tally.add(Tally::in_row(len));
     }
 
-    /// What was added since. `None` if nothing was.
+    /// Returns the messages added since the last call, or `None` if there are none.
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         let mut tally = std::mem::take(&mut self.tally);
-        // One whose encoding ended in a panic is not counted.
+        // A message whose encoding panicked is not counted.
         self.bytes
             .truncate(usize::try_from(tally.cost).unwrap_or(usize::MAX));
         tally.add(Tally::ROW);

@@ -1,4 +1,4 @@
-//! [`encode`]: from a stream of messages to what goes to a session.
+//! [`encode`]: converts a stream of messages to the chunks of a session.
 
 use std::{
     any::Any,
@@ -14,19 +14,20 @@ use prost::Message;
 use super::chunk::{Chunk, RowWriter};
 use crate::Status;
 
-/// A row is closed at this size. With a last message it still fits into a packet.
+/// A row is closed at this size, so that it fits into a packet with one more message.
 const ROW: usize = 60 * 1024;
 
-/// Messages from this size on gain nothing by being in a row.
+/// Messages from this size do not benefit from rows.
 const LARGE: usize = 4 * 1024;
 
-/// What takes longer to make goes as it is, without waiting for what comes behind it.
+/// A row that has been filling for this long is sent without waiting for further messages.
 pub(crate) const MAX_WAIT: Duration = Duration::from_micros(200);
 
-/// How many messages may come before the clock is looked at again.
+/// Number of messages between checks of the clock.
 const LOOK_EVERY: usize = 64;
 
-/// Encodes messages: those that are there at a time, and small, in rows. None waits for another.
+/// Encodes messages. Small ones that are ready at the same time become rows; none waits for
+/// another.
 pub(crate) fn encode<T: Message>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<Chunk, Status>> + Send + 'static {
@@ -40,18 +41,18 @@ pub(crate) fn encode<T: Message>(
 struct Encode<S> {
     messages: Pin<Box<S>>,
     row: RowWriter,
-    /// What came behind the row and does not belong to it.
+    /// The item after the row that does not belong to it.
     next: Option<Next>,
 }
 
-/// What comes behind a row.
+/// An item after a row.
 enum Next {
     Item(Option<Result<Chunk, Status>>),
-    /// Of the user's stream. It goes on when what came before is on its way.
+    /// A panic of the user's stream, resumed after the preceding messages were sent.
     Panic(Box<dyn Any + Send>),
 }
 
-/// Why a row is closed.
+/// The reason for closing a row.
 enum Close {
     Full,
     Pending,
@@ -59,7 +60,7 @@ enum Close {
 }
 
 impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
-    /// Adds what is there to the row.
+    /// Adds ready messages to the row.
     fn fill(&mut self, cx: &mut Context<'_>) -> Close {
         let mut began = None;
         loop {
@@ -78,7 +79,7 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
             }
             self.row.push(&message, len);
             let mut is_late = || began.get_or_insert_with(Instant::now).elapsed() > MAX_WAIT;
-            // To look at the clock takes as long as a small message does.
+            // Reading the clock takes as long as encoding a small message.
             let messages = self.row.messages();
             let is_time_to_look = messages.is_power_of_two() || messages.is_multiple_of(LOOK_EVERY);
             if self.row.len() >= ROW || (is_time_to_look && is_late()) {
@@ -180,7 +181,8 @@ mod tests {
         }
     }
 
-    /// A handler that works long for each message, and never waits, is heard message by message.
+    /// A handler that computes for long per message, and never waits, still sends message by
+    /// message.
     #[tokio::test]
     async fn a_slow_one_is_not_waited_for() {
         let slow = stream::iter((0..4_u8).map(|i| {
@@ -188,7 +190,7 @@ mod tests {
             while Instant::now() < until {}
             Ok(vec![i])
         }));
-        // The clock runs from the first message on.
+        // The clock starts with the first message.
         let rows = tallies(slow).await;
         assert!(rows.iter().all(|row| matches!(row, Ok(1 | 2))), "{rows:?}");
     }

@@ -1,4 +1,4 @@
-//! [`Body`]: what a call carries in one direction, encoded: a message, or a stream of them.
+//! [`Body`]: the encoded content of a call in one direction: a message, or a stream of messages.
 
 pub(crate) mod chunk;
 pub(crate) mod encode;
@@ -19,7 +19,7 @@ use sync_wrapper::SyncWrapper;
 use self::chunk::{Chunk, SMALL};
 use crate::{Metadata, Status};
 
-/// Largest message in bytes, unless a service sets another limit for requests: 16 MiB.
+/// Maximum size of a message, unless a service sets another limit for requests: 16 MiB.
 pub(crate) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// Copies a small message, which may hold a packet with others that is larger by far.
+    /// Copies a small message, which could otherwise keep a much larger packet alive.
     pub(crate) fn unshare(&mut self) {
         if let Self::Message(message) = self
             && message.len() < SMALL
@@ -38,7 +38,7 @@ impl Body {
         }
     }
 
-    /// The message; `None` if there is a stream of them.
+    /// Returns the message, or `None` for a stream.
     pub(crate) fn message(&self) -> Option<&Bytes> {
         match self {
             Self::Message(message) => Some(message),
@@ -60,7 +60,8 @@ impl From<Bytes> for Body {
     }
 }
 
-/// What is encoded in one piece of memory with its count of references, so that to share it takes no
+/// Size up to which a message is allocated together with its reference count, so that sharing it
+/// needs no further allocation.
 /// further one.
 const TINY: usize = 96;
 
@@ -75,7 +76,7 @@ impl AsRef<[u8]> for Tiny {
     }
 }
 
-/// Encodes a message that will be shared: kept to be sent again, while it is sent.
+/// Encodes a message that will be shared, because it is kept for resending while it is sent.
 pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
     let mut bytes = [0; TINY];
     let mut rest = &mut bytes[..];
@@ -84,18 +85,18 @@ pub(crate) fn encode_to_share(message: &impl Message) -> Bytes {
             let len = TINY - rest.len();
             Bytes::from_owner(Tiny { bytes, len })
         }
-        // It is larger.
+        // The message is larger.
         Err(_) => message.encode_to_vec().into(),
     }
 }
 
 type Trailers = Box<dyn FnOnce() -> Metadata + Send>;
 
-/// Messages as they come, small ones in rows. The first error is the last item, and when the stream has ended, what it
-/// was made of is dropped.
+/// A stream of messages, small ones in rows. An error is the last item. When the stream has ended,
+/// its source is dropped.
 pub(crate) struct Messages {
     items: SyncWrapper<Option<BoxStream<'static, Result<Chunk, Status>>>>,
-    /// Known when the stream has ended well.
+    /// Known once the stream has ended without an error.
     trailers: SyncWrapper<Option<Trailers>>,
 }
 
@@ -115,7 +116,7 @@ impl Messages {
         self
     }
 
-    /// Puts something around the messages that sees each.
+    /// Wraps the stream of messages.
     pub(crate) fn wrap<S>(self, wrap: impl FnOnce(Self) -> S) -> Self
     where
         S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
@@ -131,7 +132,7 @@ impl Messages {
         }
     }
 
-    /// Puts something around the messages in place.
+    /// Wraps the stream of messages in place.
     pub(crate) fn wrap_with<S>(&mut self, wrap: impl FnOnce(Self) -> S)
     where
         S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
@@ -143,12 +144,12 @@ impl Messages {
         *self = std::mem::replace(self, over).wrap(wrap);
     }
 
-    /// Drops what the stream is made of. It is over then.
+    /// Ends the stream and drops its source.
     pub(crate) fn clear(&mut self) {
         *self.items.get_mut() = None;
     }
 
-    /// What came with the end, once.
+    /// Returns the trailers. Later calls return nothing.
     pub(crate) fn take_trailers(&mut self) -> Metadata {
         let trailers = self.trailers.get_mut().take();
         trailers.map(|take| take()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! [`Streaming`]: messages of a call, one after the other.
+//! [`Streaming`]: a stream of a call's messages.
 
 use std::{
     fmt,
@@ -26,13 +26,13 @@ pub struct Streaming<T> {
 }
 
 enum Source<T> {
-    /// Of a call, to be decoded.
+    /// The messages of a call, to be decoded.
     Messages {
         messages: Messages,
-        /// What is left of the last that came.
+        /// The undecoded rest of the last row.
         row: Row,
         decode: Decode<T>,
-        /// What to say of a message that cannot be.
+        /// Makes the status for a message that cannot be decoded.
         invalid: fn(Method, DecodeError) -> Status,
         method: Method,
     },
@@ -40,15 +40,14 @@ enum Source<T> {
     Over,
 }
 
-/// How to decode a message that lies in a row, and one by itself, of which the decoded one can keep
-/// parts.
+/// Decoders for a message in a row, and for a single message, which may keep parts of its buffer.
 struct Decode<T> {
     in_row: fn(&[u8]) -> Result<T, DecodeError>,
     alone: fn(Bytes) -> Result<T, DecodeError>,
 }
 
 impl<T> Streaming<T> {
-    /// Makes one of any stream: to return from a handler, or to pass to one in a test.
+    /// Creates one from any stream, to return from a handler or to pass to one in a test.
     pub fn new(items: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Self {
         Self {
             source: SyncWrapper::new(Source::Items(items.boxed())),
@@ -57,25 +56,25 @@ impl<T> Streaming<T> {
         }
     }
 
-    /// The next message; `None` after the last one.
+    /// Returns the next message, or `None` after the last one.
     ///
-    /// It can be given up and called again without losing a message.
+    /// This method is cancel safe: no message is lost if the future is dropped.
     ///
     /// # Errors
-    /// The status that the stream ended with. After it there is nothing.
+    /// Returns the status that the stream ended with. The stream is empty afterwards.
     pub async fn message(&mut self) -> Result<Option<T>, Status> {
         self.next().await.transpose()
     }
 
-    /// The metadata that the service sent ahead of its messages. That of a caller is in
-    /// [`Context::metadata`](crate::Context::metadata).
+    /// Returns the metadata that the service sent before its messages. In a handler, the caller's
+    /// metadata is in [`Context::metadata`](crate::Context::metadata).
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The metadata that the service sent with the end, its trailers. Empty until the stream has
-    /// given `None`; of an error they are in [`Status::metadata`].
+    /// Returns the trailers that the service sent at the end. Empty until the stream has returned
+    /// `None`; trailers of an error are in [`Status::metadata`].
     #[must_use]
     pub fn trailers(&self) -> &Metadata {
         &self.trailers
@@ -129,7 +128,7 @@ impl<T> Stream for Streaming<T> {
     }
 }
 
-// Nothing is pinned in it.
+// No field is structurally pinned.
 impl<T> Unpin for Streaming<T> {}
 
 impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
@@ -138,7 +137,7 @@ impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
     }
 }
 
-/// What is sent to the channel, until all its senders are dropped.
+/// Yields the channel's messages until all senders are dropped.
 impl<T: Send + 'static> From<mpsc::Receiver<T>> for Streaming<T> {
     fn from(mut messages: mpsc::Receiver<T>) -> Self {
         Self::new(stream::poll_fn(move |cx| {
@@ -147,7 +146,7 @@ impl<T: Send + 'static> From<mpsc::Receiver<T>> for Streaming<T> {
     }
 }
 
-/// What is sent to the channel, until all its senders are dropped; an error ends it before.
+/// Yields the channel's messages until all senders are dropped or one sends an error.
 impl<T: Send + 'static> From<mpsc::Receiver<Result<T, Status>>> for Streaming<T> {
     fn from(mut messages: mpsc::Receiver<Result<T, Status>>) -> Self {
         Self::new(stream::poll_fn(move |cx| messages.poll_recv(cx)))
@@ -162,8 +161,8 @@ impl<T> fmt::Debug for Streaming<T> {
     }
 }
 
-/// Decodes a message, of which the decoded one can keep parts unless it may lie in a packet with
-/// others.
+/// Decodes a message. Unless it may share a packet with others, the result can keep parts of its
+/// buffer.
 fn decode<T: Message + Default>(message: Bytes) -> Result<T, DecodeError> {
     if message.len() < SMALL {
         T::decode(Copied(&message))
@@ -172,8 +171,8 @@ fn decode<T: Message + Default>(message: Bytes) -> Result<T, DecodeError> {
     }
 }
 
-/// Bytes that what is decoded copies. A slice would do, but not as fast: it copies by way of a buffer
-/// that can grow.
+/// Bytes to be copied when decoded. Faster than a slice, whose `copy_to_bytes` uses a growable
+/// buffer.
 struct Copied<'a>(&'a [u8]);
 
 impl Buf for Copied<'_> {
@@ -196,17 +195,17 @@ impl Buf for Copied<'_> {
     }
 }
 
-/// What a method takes and what it gives: a message, or a stream of them.
+/// The type of a method's request or response: a message, or a stream of messages.
 pub trait Payload: Sized {
     #[doc(hidden)]
     fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status>;
 }
 
-/// A [`Body`], in a form that can stand in the signature of a public trait that is sealed by it.
+/// A [`Body`] in the signature of a public trait, which it seals.
 #[derive(Debug)]
 pub struct Encoded(pub(crate) Body);
 
-/// Who reads a message, and so whose fault it is if it cannot be read.
+/// The side that reads a message, which determines the status for an invalid one.
 #[derive(Clone, Copy, Debug)]
 pub enum Reader {
     Service,

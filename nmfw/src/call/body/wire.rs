@@ -1,61 +1,61 @@
-//! The primitives that packets and frames are made of: varints, and fields with their length.
+//! Primitives of packets and frames: varints and length-delimited fields.
 
-/// One more than the largest number on the wire. Below 2^63 two of them can be added in a `u64`.
+/// One more than the largest number on the wire. Two numbers below 2^63 can be added in a `u64`.
 pub(crate) const NUMBER_LIMIT: u64 = 1 << 63;
 
-/// A number below 2^63 in groups of 7 bits takes at most this many bytes.
+/// Maximum length of a number below 2^63 in groups of 7 bits.
 pub(crate) const MAX_VARINT_LEN: usize = 9;
 
-/// Bytes that are not what they should be. Says what, for the peer's log.
+/// An error for invalid bytes, with a text for the peer's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Appends a number, least significant group first; the high bit says that more follows.
+/// Appends a number, least significant group first; the high bit marks that more groups follow.
 #[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     debug_assert!(value < NUMBER_LIMIT, "{value} does not go on the wire");
     while value >= 0x80 {
-        // The low seven bits; the cast cuts the rest off.
+        // The cast keeps the low seven bits, below the added high bit.
         out.push(value as u8 | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
 }
 
-/// How many bytes [`put_varint`] appends.
+/// Returns the number of bytes that [`put_varint`] appends.
 #[inline]
 pub(crate) const fn varint_len(value: u64) -> usize {
     let bits = (u64::BITS - value.leading_zeros()) as usize;
     if bits == 0 { 1 } else { bits.div_ceil(7) }
 }
 
-/// Appends bytes behind their length.
+/// Appends bytes with a length prefix.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// How many bytes [`put_bytes`] appends.
+/// Returns the number of bytes that [`put_bytes`] appends.
 #[inline]
 pub(crate) const fn bytes_len(len: usize) -> usize {
     varint_len(len as u64) + len
 }
 
-/// Appends an optional field: its id, then the length of what `write` appends, then that.
+/// Appends an optional field: its id, the length of the output of `write`, and the output.
 pub(crate) fn put_field(out: &mut Vec<u8>, id: u64, write: impl FnOnce(&mut Vec<u8>)) {
     let mut value = Vec::new();
     write(&mut value);
     put_bytes_field(out, id, &value);
 }
 
-/// Appends an optional field of bytes that are there already.
+/// Appends an optional field of existing bytes.
 pub(crate) fn put_bytes_field(out: &mut Vec<u8>, id: u64, value: &[u8]) {
     put_varint(out, id);
     put_bytes(out, value);
 }
 
-/// Reads from the front of a slice; whatever it gives borrows from there.
+/// Reads from the front of a slice; the results borrow from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         Ok(first)
     }
 
-    /// Only the shortest form of a number is taken, so that equal frames are equal bytes.
+    /// Accepts only the shortest form of a number, so that equal frames have equal bytes.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         // Most numbers are small.
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         utf8(self.bytes()?)
     }
 
-    /// The next optional field. Ids ascend, so that none can be there twice.
+    /// Returns the next optional field. Ids ascend, so no field can occur twice.
     pub(crate) fn field(&mut self, last: &mut u64) -> Result<Option<(u64, Reader<'a>)>, Malformed> {
         if self.is_empty() {
             return Ok(None);

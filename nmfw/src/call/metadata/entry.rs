@@ -1,4 +1,4 @@
-//! [`MetadataEntry`]: a key with one value, checked.
+//! [`MetadataEntry`]: a validated key with one value.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{MetadataError, VALUE_COST, error::Problem};
 
-/// A value of [`Metadata`]: there are these two kinds, and will be no others.
+/// A value of [`Metadata`]. The set of variants is final.
 #[derive(Clone, PartialEq, Eq)]
 pub enum MetadataValue {
     /// The value of a plain key.
@@ -35,7 +35,7 @@ impl MetadataValue {
     }
 }
 
-/// A key with one value, which keep the rules of [`Metadata`].
+/// A key with one value that satisfies the rules of [`Metadata`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct MetadataEntry {
     pub(super) key: Box<str>,
@@ -43,10 +43,11 @@ pub struct MetadataEntry {
 }
 
 impl MetadataEntry {
-    /// Makes an entry of a plain key.
+    /// Creates an entry with a plain key.
     ///
     /// # Errors
-    /// If key or value break the rules of [`Metadata`], or the key ends in `-bin`.
+    /// Fails if the key or the value breaks the rules of [`Metadata`], or if the key ends in
+    /// `-bin`.
     pub fn text(key: impl AsRef<str>, value: impl Into<String>) -> Result<Self, MetadataError> {
         let (key, value) = (key.as_ref(), value.into());
         check_key(key)?;
@@ -65,10 +66,10 @@ impl MetadataEntry {
         })
     }
 
-    /// Makes an entry of a `-bin` key.
+    /// Creates an entry with a `-bin` key.
     ///
     /// # Errors
-    /// If the key breaks the rules of [`Metadata`] or does not end in `-bin`.
+    /// Fails if the key breaks the rules of [`Metadata`] or does not end in `-bin`.
     pub fn binary(key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Self, MetadataError> {
         let (key, value) = (key.as_ref(), value.into());
         check_key(key)?;
@@ -81,7 +82,7 @@ impl MetadataEntry {
         })
     }
 
-    /// Returns the key as it was written.
+    /// Returns the key as written.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -99,7 +100,7 @@ impl MetadataEntry {
         (self.key.into_string(), self.value)
     }
 
-    /// Returns what the entry adds to [`Metadata::size`].
+    /// Returns the contribution of the entry to [`Metadata::size`].
     pub(super) fn size(&self) -> usize {
         self.key.len() + self.value.as_bytes().len() + VALUE_COST
     }
@@ -139,7 +140,7 @@ fn check_key(key: &str) -> Result<(), MetadataError> {
     Ok(())
 }
 
-/// Whether a header is one of the protocols' own and so cannot be a metadata key.
+/// Returns whether a header is reserved by the protocols and so not available as a metadata key.
 pub(crate) fn is_reserved(name: &str) -> bool {
     let starts_with = |prefix: &str| {
         name.get(..prefix.len())

@@ -1,8 +1,8 @@
-//! [`MetadataError`]: which key or value is refused, and why.
+//! [`MetadataError`]: an invalid key or value.
 
 use std::fmt;
 
-/// A key or value that [`Metadata`] does not take.
+/// An error for a key or value that [`Metadata`] does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataError {
     key: String,
@@ -30,7 +30,7 @@ impl MetadataError {
         }
     }
 
-    /// The key in question, shortened to 64 characters.
+    /// Returns the invalid key, or the key of the invalid value, shortened to 64 characters.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key

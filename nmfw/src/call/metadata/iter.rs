@@ -1,4 +1,4 @@
-//! Iterators over [`Metadata`], and what it is extended and collected from.
+//! Iterators over [`Metadata`], and conversions from iterators.
 
 use std::{iter, slice, vec};
 
@@ -80,7 +80,7 @@ impl IntoIterator for Metadata {
     }
 }
 
-/// Appends entries, behind any that their keys have. [`Metadata::merge`] replaces those.
+/// Appends entries after existing values of their keys, which [`Metadata::merge`] would replace.
 impl Extend<MetadataEntry> for Metadata {
     fn extend<I: IntoIterator<Item = MetadataEntry>>(&mut self, entries: I) {
         let size = &mut self.size;

@@ -1,4 +1,4 @@
-//! [`Metadata`]: what callers and handlers send beside a message.
+//! [`Metadata`]: keys and values beside a message.
 
 mod entry;
 mod error;
@@ -19,7 +19,7 @@ pub use self::{
     error::MetadataError,
 };
 
-/// Sends no padding, takes it or leaves it, as gRPC asks for.
+/// Writes no padding and accepts both forms, as required by gRPC.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -27,23 +27,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Keys and values that travel beside a message, as NATS headers.
+/// Keys and values beside a message, sent as NATS headers.
 ///
-/// - Keys are compared without regard to case and are sent as written. They consist of ASCII
-///   letters, digits and `` !#$%&'*+-.^_`|~ `` (a *token* of RFC 9110).
+/// - Keys are case-insensitive but sent as written. They consist of ASCII letters, digits and
+///   `` !#$%&'*+-.^_`|~ `` (a *token* of RFC 9110).
 /// - A key can have several values; their order is kept.
-/// - Text values are UTF-8 without control characters and without white space at either end (which
-///   NATS clients trim away).
+/// - Text values are UTF-8 without control characters and without leading or trailing white space
+///   (which NATS clients trim).
 /// - Keys that end in `-bin` carry bytes, base64 on the wire, as in gRPC.
-/// - Keys that the protocols use themselves are reserved: `Nmfw`, `Nmfw-*`, `Nats-*`,
-///   `Content-Type`, `traceparent`, `tracestate`.
-/// - There are at most 256 values, over all keys, and their [size](Self::size) is at most
-///   [64 KiB](Self::MAX_SIZE). The NATS server's `max_payload`, which counts headers and body
-///   together, may allow for less.
+/// - Keys that the protocols use are reserved: `Nmfw`, `Nmfw-*`, `Nats-*`, `Content-Type`,
+///   `traceparent`, `tracestate`.
+/// - There are at most 256 values over all keys, and their total [size](Self::size) is at most [64
+///   KiB](Self::MAX_SIZE). The NATS server's `max_payload`, which covers headers and body together,
+///   may be lower.
 ///
-/// Whatever breaks these rules is refused with an error, never dropped or sent changed. The order of
-/// values is kept, also among keys. Merging, extending and collecting count neither values nor bytes: a call
-/// that carries too much then fails with `INVALID_ARGUMENT`, an answer with `INTERNAL`.
+/// Values that break these rules are refused with an error, never dropped or changed. The order of
+/// values is preserved, even across keys. Merging, extending and collecting do not check the
+/// limits: a call that exceeds them fails with `INVALID_ARGUMENT`, a response with `INTERNAL`.
 ///
 /// ```
 /// # fn main() -> Result<(), nmfw::MetadataError> {
@@ -60,8 +60,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # }
 /// ```
 ///
-/// It iterates over references as keys and values, and over owned [entries](MetadataEntry), from which it is
-/// extended and collected:
+/// References iterate over keys and values; owned metadata iterates over [entries](MetadataEntry),
+/// and can be extended with and collected from them:
 ///
 /// ```
 /// use nmfw::{Metadata, MetadataEntry};
@@ -82,25 +82,26 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    // A handful of entries at most in practice: a scan beats a map and keeps the order.
+    // Usually a handful of entries, for which a scan is faster than a map and keeps the order.
     entries: Vec<MetadataEntry>,
-    /// The size of all entries.
+    /// The total size of all entries.
     size: usize,
 }
 
-/// How many values a call or an answer carries, whatever transports it. Each takes more memory than its bytes on the wire.
+/// Maximum number of values in a call or a response, on every transport. Each takes more memory
+/// than its bytes on the wire.
 pub(crate) const MAX_VALUES: usize = 256;
 
-/// What a value counts for beside its bytes and those of its key: about the memory that it takes. HTTP/2
-/// counts header fields in the same way.
+/// The fixed cost of a value beside its bytes and those of its key, about its memory overhead.
+/// HTTP/2 counts header fields in the same way.
 const VALUE_COST: usize = 32;
 
 impl Metadata {
-    /// The largest [size](Self::size) of the metadata of a call or an answer, in bytes: 64 KiB, on every
-    /// transport.
+    /// The largest [size](Self::size) of the metadata of a call or a response in bytes, on every
+    /// transport: 64 KiB.
     pub const MAX_SIZE: usize = 64 * 1024;
 
-    /// Nothing; allocates nothing.
+    /// Creates empty metadata, without allocating.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -109,17 +110,17 @@ impl Metadata {
         }
     }
 
-    /// Returns the size that [`Self::MAX_SIZE`] bounds: for each value, its bytes, those of its key, and
-    /// 32 more. Binary values count with their own bytes, not those of their base64.
+    /// Returns the size that [`Self::MAX_SIZE`] limits: for each value, its bytes, those of its
+    /// key, and 32 more. Binary values count with their own bytes, not those of their base64 form.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
     }
 
-    /// Sets the one value of a key, in place of any that it had.
+    /// Sets the value of a key, replacing all existing ones.
     ///
     /// # Errors
-    /// If key or value break the rules above, or the key ends in `-bin`.
+    /// Fails if the key or the value breaks the rules above, or if the key ends in `-bin`.
     pub fn insert(
         &mut self,
         key: impl AsRef<str>,
@@ -130,10 +131,10 @@ impl Metadata {
         self.push(entry)
     }
 
-    /// Adds a value to a key, behind any that it has.
+    /// Appends a value to a key, after any existing ones.
     ///
     /// # Errors
-    /// If key or value break the rules above, or the key ends in `-bin`.
+    /// Fails if the key or the value breaks the rules above, or if the key ends in `-bin`.
     pub fn append(
         &mut self,
         key: impl AsRef<str>,
@@ -142,10 +143,10 @@ impl Metadata {
         self.push(MetadataEntry::text(key, value)?)
     }
 
-    /// Sets the one value of a `-bin` key.
+    /// Sets the value of a `-bin` key, replacing all existing ones.
     ///
     /// # Errors
-    /// If the key breaks the rules above or does not end in `-bin`.
+    /// Fails if the key breaks the rules above or does not end in `-bin`.
     pub fn insert_bin(
         &mut self,
         key: impl AsRef<str>,
@@ -156,7 +157,7 @@ impl Metadata {
         self.push(entry)
     }
 
-    /// Adds a value to a `-bin` key.
+    /// Appends a value to a `-bin` key, after any existing ones.
     ///
     /// # Errors
     /// If the key breaks the rules above or does not end in `-bin`.
@@ -181,7 +182,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Checks that there is no more than a call can carry: merging counts neither values nor bytes.
+    /// Checks the limits of a call, which merging does not check.
     pub(crate) fn check_size(&self) -> Result<(), MetadataError> {
         if let Some(entry) = self.entries.get(MAX_VALUES) {
             return Err(MetadataError::new(&entry.key, Problem::TooMany));
@@ -204,24 +205,24 @@ impl Metadata {
         });
     }
 
-    /// The first text value of a key.
+    /// Returns the first text value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.get_all(key).next()
     }
 
-    /// All text values of a key, in order.
+    /// Returns all text values of a key, in order.
     pub fn get_all<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a str> {
         self.values(key).filter_map(MetadataValue::as_str)
     }
 
-    /// The first value of a `-bin` key.
+    /// Returns the first value of a `-bin` key.
     #[must_use]
     pub fn get_bin(&self, key: &str) -> Option<&Bytes> {
         self.get_all_bin(key).next()
     }
 
-    /// All values of a `-bin` key, in order.
+    /// Returns all values of a `-bin` key, in order.
     pub fn get_all_bin<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Bytes> {
         self.values(key).filter_map(|value| match value {
             MetadataValue::Text(_) => None,
@@ -236,37 +237,37 @@ impl Metadata {
             .map(MetadataEntry::value)
     }
 
-    /// Removes a key with all its values; tells whether it was there.
+    /// Removes a key with all its values; returns whether it existed.
     pub fn remove(&mut self, key: &str) -> bool {
         let before = self.entries.len();
         self.retain(|k| !k.eq_ignore_ascii_case(key));
         self.entries.len() != before
     }
 
-    /// Whether a key has a value.
+    /// Returns whether a key has a value.
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
         self.values(key).next().is_some()
     }
 
-    /// How many values there are, over all keys.
+    /// Returns the number of values over all keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is nothing.
+    /// Returns whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Returns every value with its key, in the order of their addition.
+    /// Returns all keys and values in the order in which they were added.
     pub fn iter(&self) -> Iter<'_> {
         Iter::new(&self.entries)
     }
 
-    /// Adds all of `other`. Values of keys that both have are replaced by those of `other`.
+    /// Adds all values of `other`, which replace existing values of the same keys.
     pub fn merge(&mut self, other: &Self) {
         if other.is_empty() {
             return;
@@ -276,22 +277,21 @@ impl Metadata {
         self.size += other.size;
     }
 
-    /// Whether there are names that differ, if only in case.
+    /// Returns whether there are keys that differ, if only in case.
     pub(crate) fn has_several_names(&self) -> bool {
         let mut names = self.entries.iter().map(MetadataEntry::key);
         let first = names.next();
         names.any(|name| Some(name) != first)
     }
 
-    /// Puts the values into the order that their writer has given: their names, as they are
-    /// written, with commas between. Values that the order leaves out go behind, and names
-    /// without a value are skipped.
+    /// Restores the order of the writer, given as comma-separated names as written. Values that the
+    /// order does not mention come last, and names without a value are skipped.
     pub(crate) fn reorder(&mut self, order: &str) {
         let mut rest: Vec<_> = std::mem::take(&mut self.entries)
             .into_iter()
             .map(Some)
             .collect();
-        // Names beyond the number of values say nothing, however many there are.
+        // Names beyond the number of values have no meaning; skipping them bounds the work.
         for name in order.split(',').take(rest.len()) {
             let is_next = |entry: &&mut Option<MetadataEntry>| {
                 entry.as_ref().is_some_and(|entry| *entry.key == *name)
@@ -302,7 +302,7 @@ impl Metadata {
         self.entries.extend(rest.into_iter().flatten());
     }
 
-    /// Adds what arrived in a header: text, or base64 under a `-bin` key.
+    /// Adds the value of a header: text, or base64 for a `-bin` key.
     pub(crate) fn append_wire(&mut self, key: &str, value: &str) -> Result<(), MetadataError> {
         let entry = if is_binary(key) {
             let bytes = BASE64
@@ -315,7 +315,7 @@ impl Metadata {
         self.push(entry)
     }
 
-    /// Every value with its key as it goes into a header.
+    /// Returns every key and value as they go into headers.
     pub(crate) fn wire(&self) -> impl Iterator<Item = (&str, String)> {
         self.iter().map(|(key, value)| {
             let value = match value {
@@ -439,7 +439,7 @@ mod tests {
         ] {
             assert_eq!(error.problem, Problem::TooMany);
         }
-        // In place of another.
+        // Replaces an existing value.
         metadata.insert("k0", "w").unwrap();
         assert!(metadata.check_size().is_ok());
         let mut other = Metadata::new();
@@ -463,7 +463,7 @@ mod tests {
         ] {
             assert_eq!(error.problem, Problem::TooLarge);
         }
-        // In place of another.
+        // Replaces an existing value.
         metadata.insert("k", "x").unwrap();
         metadata.insert_bin("k-bin", vec![0; room / 2]).unwrap();
         metadata.check_size().unwrap();
@@ -514,7 +514,7 @@ mod tests {
         };
         for (order, expected) in [
             ("tag,a,Tag,tag", "tag,a,Tag,tag"),
-            // An order that is not one of these values loses none of them.
+            // An unrelated order loses no values.
             ("", "a,tag,tag,Tag"),
             ("Tag", "Tag,a,tag,tag"),
             ("x,,tag,tag,tag,tag,TAG,a", "tag,tag,a,Tag"),

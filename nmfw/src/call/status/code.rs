@@ -1,12 +1,12 @@
-//! The status codes of gRPC.
+//! gRPC's status codes.
 
 use std::{error::Error, fmt, str::FromStr};
 
 /// The outcome of a call, as gRPC defines it.
 ///
-/// Names, numbers and meaning are those of
-/// [gRPC's status codes](https://grpc.io/docs/guides/status-codes/), so that what you know of
-/// them holds here. gRPC has closed the set, and so has this `enum`: a `match` may name all of them.
+/// Names, numbers and meanings are those of [gRPC's status
+/// codes](https://grpc.io/docs/guides/status-codes/). The set is final in gRPC and here, so a
+/// `match` may be exhaustive.
 ///
 /// ```
 /// use nmfw::Code;
@@ -21,42 +21,42 @@ pub enum Code {
     /// The call succeeded. No [`Status`](crate::Status) has this code: see
     /// [`Status::new`](crate::Status::new).
     Ok = 0,
-    /// The caller gave the call up.
+    /// The caller cancelled the call.
     Cancelled = 1,
-    /// An error that nothing more is known of, for example one of a foreign service.
+    /// An unknown error, for example from a foreign service.
     Unknown = 2,
-    /// The caller sent something that is wrong whatever the state of the system.
+    /// The request is invalid, whatever the state of the system.
     InvalidArgument = 3,
-    /// The deadline passed before the call was done. The work may still have been carried out.
+    /// The deadline passed before the call completed. The work may still have been done.
     DeadlineExceeded = 4,
-    /// What was asked for does not exist.
+    /// A requested entity does not exist.
     NotFound = 5,
-    /// What was to be created exists already.
+    /// An entity to be created already exists.
     AlreadyExists = 6,
-    /// The caller is known and may not do this.
+    /// The caller is known but lacks the permission.
     PermissionDenied = 7,
-    /// A quota, a limit or a capacity is used up, or a message is too large.
+    /// A quota, limit or capacity is exhausted, or a message is too large.
     ResourceExhausted = 8,
-    /// The system is not in the state that the call needs. Do not retry before that has changed.
+    /// The system is not in the state that the call requires. Do not retry until it has changed.
     FailedPrecondition = 9,
-    /// A concurrency conflict. Retry at a higher level, from reading anew.
+    /// A concurrency conflict. Retry at a higher level, starting with a new read.
     Aborted = 10,
-    /// Past the end of what there is. Unlike `InvalidArgument` it can become valid.
+    /// A value is past the valid range. Unlike `InvalidArgument`, it may become valid.
     OutOfRange = 11,
-    /// The method is not there, or not supported.
+    /// The method does not exist or is not supported.
     Unimplemented = 12,
-    /// An invariant is broken: a bug in the service or in the framework.
+    /// An invariant is broken: a bug in the service or the framework.
     Internal = 13,
-    /// The service cannot be reached now. A later try may succeed.
+    /// The service is currently unavailable. A retry may succeed.
     Unavailable = 14,
-    /// Data is lost or corrupt for good.
+    /// Data is lost or corrupted permanently.
     DataLoss = 15,
-    /// The caller did not say, or could not prove, who it is.
+    /// The caller is not authenticated.
     Unauthenticated = 16,
 }
 
 impl Code {
-    /// Every code, in the order of their numbers.
+    /// All codes, in numerical order.
     pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::Cancelled,
@@ -77,7 +77,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// Returns the code of a number; [`Code::Unknown`] for numbers that gRPC does not define.
+    /// Returns the code with this number; [`Code::Unknown`] for numbers that gRPC does not define.
     #[must_use]
     pub fn from_number(number: i32) -> Self {
         usize::try_from(number)
@@ -87,13 +87,13 @@ impl Code {
             .unwrap_or(Self::Unknown)
     }
 
-    /// Returns the number that goes over the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32
     }
 
-    /// Returns the name as gRPC writes it, for example `DEADLINE_EXCEEDED`.
+    /// Returns the name in gRPC's spelling, for example `DEADLINE_EXCEEDED`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -117,8 +117,9 @@ impl Code {
         }
     }
 
-    /// What an HTTP status number means, for services that answer with those; the inverse of the
-    /// table in [`google.rpc.Code`](https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+    /// Returns the code for an HTTP status, for services that respond with those; the inverse of
+    /// the table in
+    /// [`google.rpc.Code`](https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
     pub(crate) const fn from_http(number: u32) -> Self {
         match number {
             400 => Self::InvalidArgument,
@@ -159,7 +160,7 @@ impl From<Code> for i32 {
     }
 }
 
-/// Reads a [name](Code::name), which is all capitals.
+/// Parses a [name](Code::name) in capitals.
 impl FromStr for Code {
     type Err = UnknownCode;
 

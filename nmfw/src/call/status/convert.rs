@@ -1,7 +1,7 @@
-//! `?` on common errors, and back from the boxed errors of tower's layers.
+//! Conversions from common errors for `?`, and from the boxed errors of tower's layers.
 //!
-//! A caller gets the text of an error only where it speaks of a value that was parsed. Everything
-//! else can name what is inside the service: see [`Status`].
+//! The text of an error is sent to the caller only if it describes a value that was parsed. Other
+//! texts can reveal internals of the service: see [`Status`].
 
 use std::{error::Error as StdError, io};
 
@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 
 use super::{Code, Status};
 
-/// Errors whose text is for the caller.
+/// Errors whose text is sent to the caller.
 macro_rules! shown {
     ($($error:ty => $constructor:ident;)*) => {
         $(impl From<$error> for Status {
@@ -20,7 +20,7 @@ macro_rules! shown {
     };
 }
 
-/// Errors whose text is for the log.
+/// Errors whose text goes to the log only.
 macro_rules! hidden {
     ($($error:ty => $constructor:ident($text:literal);)*) => {
         $(impl From<$error> for Status {
@@ -45,7 +45,7 @@ shown! {
 hidden! {
     tokio::time::error::Elapsed => deadline_exceeded("a timeout has passed");
     tokio::sync::AcquireError => unavailable("a semaphore is closed");
-    // What a handler decodes besides its request came from a store or a peer, not from its caller.
+    // Handlers decode messages from stores or peers; requests are decoded before.
     prost::DecodeError => internal("a message could not be decoded");
     prost::EncodeError => internal("a message could not be encoded");
     async_nats::PublishError => unavailable("a message could not be published");
@@ -53,8 +53,8 @@ hidden! {
     async_nats::RequestError => unavailable("a request over NATS failed");
 }
 
-/// By the kind of the error, which is also the message. Paths, addresses and the words of the
-/// operating system are in the source.
+/// The kind of the error determines the code and the message. The source keeps paths, addresses and
+/// texts of the operating system.
 impl From<io::Error> for Status {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{
@@ -73,14 +73,14 @@ impl From<io::Error> for Status {
             Interrupted | WouldBlock => Code::Aborted,
             AddrInUse | AddrNotAvailable | BrokenPipe | ConnectionAborted | ConnectionRefused
             | ConnectionReset | NotConnected => Code::Unavailable,
-            // The kinds without a code of their own have names such as "other error".
+            // Kinds without a code of their own have names such as "other error".
             _ => return Self::unknown("an input/output error").with_source(error),
         };
         Self::new(code, kind.to_string()).with_source(error)
     }
 }
 
-/// What a panic says is in the source.
+/// The text of a panic stays in the source.
 impl From<JoinError> for Status {
     fn from(error: JoinError) -> Self {
         let status = match error.is_cancelled() {
@@ -91,9 +91,8 @@ impl From<JoinError> for Status {
     }
 }
 
-/// For `Box<dyn Error + Send + Sync>`, which is what most of tower's layers fail with. A `Status`
-/// inside comes out as it went in, and errors of I/O and of tasks become what they would by
-/// themselves.
+/// For `Box<dyn Error + Send + Sync>`, the error type of most tower layers. A `Status` inside is
+/// returned unchanged, and I/O and task errors are converted as by their own conversions.
 impl From<Box<dyn StdError + Send + Sync>> for Status {
     fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
         let error = match error.downcast::<Self>() {
@@ -112,7 +111,7 @@ impl From<Box<dyn StdError + Send + Sync>> for Status {
             return Self::deadline_exceeded("a timeout layer's time is over").with_source(error);
         }
         if error.is::<tower::load_shed::error::Overloaded>() {
-            // The layer sits before the handler, which therefore has not seen the call.
+            // The layer comes before the handler, which therefore has not seen the call.
             return Self::resource_exhausted("overloaded")
                 .with_source(error)
                 .not_started();
@@ -185,7 +184,7 @@ mod tests {
         assert_eq!(status.code(), Code::Unknown);
         assert!(!status.to_string().contains(secret), "{status}");
         assert!(sources(&status).contains(secret), "{status:?}");
-        // What was wrong with a value is for whoever sent it.
+        // A parse error concerns the sender of the value.
         let status = Status::from("x".parse::<u8>().unwrap_err());
         assert!(status.message().contains("invalid digit"), "{status}");
     }

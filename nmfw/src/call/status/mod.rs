@@ -1,4 +1,4 @@
-//! [`Status`]: how a call ended, for caller and handler alike.
+//! [`Status`]: the error of a call, for callers and handlers.
 
 mod code;
 mod convert;
@@ -11,22 +11,22 @@ use prost_types::Any;
 pub use self::code::{Code, UnknownCode};
 use crate::{Metadata, escape::Escaped};
 
-/// What of a message, and of metadata, is shown in logs and on terminals, in bytes.
+/// Maximum length of a message, and of metadata, in logs and on terminals, in bytes.
 const MAX_SHOWN: usize = 1024;
 
-/// Details that are named there.
+/// Maximum number of details listed there.
 const MAX_DETAILS: usize = 8;
 
-/// Why a call failed: a [`Code`], a message for people, and details for programs.
+/// The error of a call: a [`Code`], a message for people, and details for programs.
 ///
-/// A handler returns one to its caller; a client gets the same one back, details and metadata
-/// included. It is one pointer large, so that `Result<T, Status>` stays small.
+/// A handler returns a status to its caller, and the client receives the same one, including
+/// details and metadata. It has the size of a pointer, so that `Result<T, Status>` stays small.
 ///
 /// ```
 /// use nmfw::{Code, Status};
 ///
 /// fn parse(text: &str) -> Result<u8, Status> {
-///     // Parse errors, I/O errors and the like become a status by `?`.
+///     // Parse errors, I/O errors and others convert to a status with `?`.
 ///     let number: u8 = text.parse()?;
 ///     if number == 0 {
 ///         return Err(Status::out_of_range("zero is not a month"));
@@ -38,19 +38,18 @@ const MAX_DETAILS: usize = 8;
 /// assert_eq!(parse("0").unwrap_err().message(), "zero is not a month");
 /// ```
 ///
-/// An error type of your own converts with `impl From<MyError> for Status`; then `?` works on it in
-/// a handler.
+/// Implement `From<MyError> for Status` for your own error types to use `?` on them in a handler.
 ///
-/// # What a caller gets to read
+/// # What is sent to the caller
 ///
-/// Code, message, details and metadata go to the caller, who may be anybody; the
-/// [source](Self::with_source) does not. So the conversions by `?` keep the text of an error only
-/// where it speaks of a value that was parsed. I/O errors, panics of tasks, errors of libraries and
-/// boxed errors can name paths, hosts, tables or values: of those the caller gets the code and a
-/// neutral message ("entity not found"), and the error itself becomes the source. The server logs it
-/// with the method, as `WARN` if the code blames the service (`UNKNOWN`, `INTERNAL`, `UNAVAILABLE`
-/// and the like), else as `DEBUG`; `{:?}` shows it where the status was made, in a test of a handler,
-/// for instance. A text that callers are to read is said on purpose:
+/// The code, message, details and metadata are sent to the caller, which may be untrusted; the
+/// [source](Self::with_source) is not. Conversions by `?` therefore keep the text of an error only
+/// if it describes a value that was parsed. I/O errors, panics of tasks, library errors and boxed
+/// errors can reveal paths, hosts, tables or values: the caller gets their code and a neutral
+/// message ("entity not found"), and the error itself becomes the source. The server logs the
+/// source with the method, at `WARN` if the code blames the service (`UNKNOWN`, `INTERNAL`,
+/// `UNAVAILABLE` and similar), otherwise at `DEBUG`. `{:?}` includes it, for instance in a test of
+/// a handler. To send a text to callers, set it explicitly:
 ///
 /// ```
 /// use nmfw::Status;
@@ -74,7 +73,7 @@ struct Inner {
     details: Vec<Any>,
     metadata: Metadata,
     not_started: bool,
-    /// It was made with the code OK, and its message does not say yet what returned it.
+    /// Whether the status was created with the code OK and does not name its origin yet.
     is_ok: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -90,11 +89,12 @@ macro_rules! constructors {
 }
 
 impl Status {
-    /// Makes a status of any code. The named constructors read better where the code is known.
+    /// Creates a status with any code. The named constructors are more readable if the code is
+    /// known.
     ///
-    /// With [`Code::Ok`] it becomes `INTERNAL`: a call that succeeds returns `Ok`, and an error that
-    /// says OK would be taken for an answer by one reader and for a failure by the next. The message
-    /// says what returned it, and the source where it was made.
+    /// [`Code::Ok`] is replaced by `INTERNAL`: a successful call returns `Ok`, and an error with
+    /// the code OK would be ambiguous. The message says what returned it, and the source says where
+    /// it was created.
     ///
     /// ```
     /// use nmfw::{Code, Status};
@@ -125,7 +125,7 @@ impl Status {
         }))
     }
 
-    /// The one place that keeps the code OK out of errors, for all transports.
+    /// The single place that excludes the code OK from errors, for all transports.
     #[cold]
     #[track_caller]
     fn made_of_ok(message: &str) -> Self {
@@ -139,7 +139,7 @@ impl Status {
         status.with_source(format!("the status was made at {}", Location::caller()))
     }
 
-    /// Says what returned an error that was made with the code OK.
+    /// Adds the origin of an error that was created with the code OK.
     #[must_use]
     pub(crate) fn returned_by(mut self, what: impl fmt::Display) -> Self {
         if mem::take(&mut self.0.is_ok) {
@@ -149,66 +149,66 @@ impl Status {
     }
 
     constructors! {
-        /// The caller gave up. Rarely built by hand: a cancelled handler is dropped.
+        /// The caller cancelled the call. Rarely needed, because a cancelled handler is dropped.
         cancelled => Cancelled;
-        /// An error that fits nowhere else.
+        /// An error without a more specific code.
         unknown => Unknown;
-        /// The request itself is wrong, whatever the state of the system.
+        /// The request is invalid, whatever the state of the system.
         invalid_argument => InvalidArgument;
-        /// There was not time enough.
+        /// The deadline passed.
         deadline_exceeded => DeadlineExceeded;
-        /// What was asked for does not exist.
+        /// A requested entity does not exist.
         not_found => NotFound;
-        /// What was to be created exists already.
+        /// An entity to be created already exists.
         already_exists => AlreadyExists;
-        /// The caller is known and may not do this. Use `unauthenticated` if it is not known.
+        /// The caller is known but lacks the permission. Use `unauthenticated` if it is not known.
         permission_denied => PermissionDenied;
-        /// A quota or a capacity is used up.
+        /// A quota or capacity is exhausted.
         resource_exhausted => ResourceExhausted;
-        /// The system is not in the state that the call needs, and a retry alone will not help.
+        /// The system is not in the required state, and a retry alone will not help.
         failed_precondition => FailedPrecondition;
         /// A concurrency conflict: the caller may start over.
         aborted => Aborted;
-        /// Past the end of what there is.
+        /// A value is past the valid range.
         out_of_range => OutOfRange;
         /// The method, or this use of it, is not supported.
         unimplemented => Unimplemented;
         /// An invariant is broken.
         internal => Internal;
-        /// Cannot be served now; a later try may succeed.
+        /// The service is unavailable; a later retry may succeed.
         unavailable => Unavailable;
-        /// Data is lost or corrupt for good.
+        /// Data is lost or corrupted permanently.
         data_loss => DataLoss;
-        /// The caller did not say, or could not prove, who it is.
+        /// The caller is not authenticated.
         unauthenticated => Unauthenticated;
     }
 
-    /// The code.
+    /// Returns the code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// The message for people. It may be empty, and is at most about 1 KiB once it has crossed the
-    /// wire to a foreign client; `nmfw` clients get it whole.
+    /// Returns the message for people. It may be empty. Foreign clients receive at most about 1 KiB
+    /// of it; `nmfw` clients receive all of it.
     ///
-    /// A service has written it, which may be broken or hostile: it can have line breaks and what acts on
-    /// a terminal. `Display` shows it with these escaped.
+    /// The message comes from a service, which may be faulty or hostile, and can contain line
+    /// breaks and terminal control sequences. `Display` escapes these.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Says more in the message, and keeps all else.
+    /// Replaces the message.
     pub(crate) fn with_message(mut self, message: String) -> Self {
         self.0.message = message.into();
         self
     }
 
-    /// Adds a detail for programs to read, as gRPC's
-    /// [richer error model](https://grpc.io/docs/guides/error/#richer-error-model) does.
+    /// Adds a detail for programs, as in gRPC's [richer error
+    /// model](https://grpc.io/docs/guides/error/#richer-error-model).
     ///
-    /// `nmfw-build` gives every generated message the [`Name`] that this needs.
+    /// `nmfw-build` implements the required [`Name`] for every generated message.
     #[must_use]
     pub fn with_detail<T: Message + Name>(mut self, detail: &T) -> Self {
         self.0.details.push(Any {
@@ -218,73 +218,73 @@ impl Status {
         self
     }
 
-    /// Adds details that are packed already.
+    /// Adds details that are already packed.
     #[must_use]
     pub fn with_details(mut self, details: impl IntoIterator<Item = Any>) -> Self {
         self.0.details.extend(details);
         self
     }
 
-    /// The details as they came.
+    /// Returns the details as received.
     #[must_use]
     pub fn details(&self) -> &[Any] {
         &self.0.details
     }
 
-    /// The first detail of type `T` that decodes.
+    /// Returns the first detail of type `T` that decodes.
     #[must_use]
     pub fn detail<T: Message + Name + Default>(&self) -> Option<T> {
         self.0.details.iter().find_map(|any| any.to_msg().ok())
     }
 
-    /// Metadata that travels with the error.
+    /// Returns the metadata of the error.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.0.metadata
     }
 
-    /// Metadata that travels with the error, to add to.
+    /// Returns the metadata of the error for modification.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.0.metadata
     }
 
-    /// Remembers the error that led to this one. It stays on this side of the wire, for logs:
-    /// callers see code, message, details and metadata only.
+    /// Attaches the error that caused this one. It is for local logs only: callers receive the
+    /// code, message, details and metadata.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even for
-    /// methods that are not idempotent. A client sends such a call to another instance by itself.
+    /// Marks the call as *not started*: no handler has seen it, and repeating it is safe even if
+    /// the method is not idempotent. Clients resend such a call to another instance automatically.
     ///
-    /// Middleware that turns a call away before the handler (a rate limit, say) may set it. What a
-    /// handler itself returns never has it, as that handler has seen the call: the flag of a call
-    /// that it made in turn goes no further.
+    /// Middleware that refuses a call before the handler, such as a rate limit, may set it. It is
+    /// removed from errors that a handler returns, because the handler has seen the call; the mark
+    /// of a call that it made itself must not spread.
     #[must_use]
     pub fn not_started(mut self) -> Self {
         self.0.not_started = true;
         self
     }
 
-    /// Takes the mark away: a handler has seen the call after all.
+    /// Removes the mark, because a handler has seen the call.
     #[must_use]
     pub(crate) fn started(mut self) -> Self {
         self.0.not_started = false;
         self
     }
 
-    /// Whether it is certain that no handler has seen the call.
+    /// Returns whether it is certain that no handler has seen the call.
     #[must_use]
     pub fn is_not_started(&self) -> bool {
         self.0.not_started
     }
 }
 
-/// The code and the message, on one line and fit for logs and terminals: the message may be a peer's, so
-/// that control characters and others that act on a terminal are escaped, and that at most 1 KiB of it is
-/// shown. [`message`](Status::message) has it as it came.
+/// Formats the code and the message on one line, for logs and terminals. The message may come from
+/// a peer, so control characters and terminal sequences are escaped, and at most 1 KiB is shown.
+/// [`message`](Status::message) returns the original.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.code.name())?;
@@ -295,8 +295,8 @@ impl fmt::Display for Status {
     }
 }
 
-/// The text of `Display`, and behind it what else there is, of details their types and sizes: a `main`
-/// that returns the error prints this.
+/// Formats like `Display`, followed by the other contents; details are listed with their types and
+/// sizes. A `main` that returns the error prints this.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)?;

@@ -1,4 +1,4 @@
-//! [`CircuitBreakerLayer`]: makes no calls that would most likely fail.
+//! [`CircuitBreakerLayer`]: refuses calls that would most likely fail.
 
 mod open;
 mod state;
@@ -28,15 +28,15 @@ use crate::{
     observe::metrics::CircuitMetrics,
 };
 
-/// A window has tenths, which have some length.
+/// Minimum length of the window, which is divided into tenths.
 const MIN_WINDOW: Duration = Duration::from_millis(10);
 
 /// Keeps `Instant` arithmetic from overflowing.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes no calls of a method while most of them fail: a layer for
-/// [`Channel::layer`](crate::Channel::layer). Callers get their answer at once instead of at their
-/// deadline, and a service that cannot follow gets the time to recover.
+/// A layer for [`Channel::layer`](crate::Channel::layer) that refuses calls of a method while most
+/// of its calls fail. Callers get an error at once instead of at their deadline, and an overloaded
+/// service gets time to recover.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,26 +53,27 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// # }
 /// ```
 ///
-/// Each method has a circuit of its own, as one may fail where others do well. The circuits are of the
-/// layer: clones of a channel share them, and so do channels that were given clones of one layer.
+/// Each method has a separate circuit. The circuits belong to the layer: clones of a channel share
+/// them, and so do channels with clones of the same layer.
 ///
-/// - A circuit is *closed* at first: all calls are made. It opens when enough calls of the
-///   [window](Self::window) have [failed](Self::failure_ratio), with one of the [codes](Self::codes).
-/// - While it is *open*, calls end at once with `UNAVAILABLE`, marked as
-///   [not started](Status::is_not_started). The message says why and for how long;
-///   [`CircuitOpen::of`] tells it from what a service says. A [`RetryLayer`](super::RetryLayer) does
-///   not repeat such calls.
-/// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are made. When
-///   all of them have succeeded it closes; when one fails it opens again, for twice as long.
+/// - A circuit is initially *closed*: all calls are made. It opens when enough calls in the
+///   [window](Self::window) have [failed](Self::failure_ratio) with one of the
+///   [codes](Self::codes).
+/// - While it is *open*, calls fail at once with `UNAVAILABLE`, marked as [not
+///   started](Status::is_not_started). The message gives the reason and the remaining time;
+///   [`CircuitOpen::of`] distinguishes it from errors of a service. A
+///   [`RetryLayer`](super::RetryLayer) does not retry such calls.
+/// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are
+///   made. If all of them succeed, it closes; if one fails, it opens again, for twice as long.
 ///
-/// Of a call that streams its answers it counts whether they began; of one that streams only its requests,
-/// how it ended. A call that its caller gives up counts for
-/// nothing; if its deadline has passed, as `DEADLINE_EXCEEDED`. Nor does one count that was not started, if
-/// its code is none of those: it has not got to the service.
+/// A call with a response stream counts by whether the responses began, and one with only a request
+/// stream by how it ended. A call that its caller drops does not count, unless its deadline has
+/// passed, which counts as `DEADLINE_EXCEEDED`. A call that was not started does not count either,
+/// unless its code is one of the [codes](Self::codes), because it has not reached the service.
 ///
-/// `nmfw_client_circuits_open`, `nmfw_client_circuit_openings_total` and
-/// `nmfw_client_circuit_refusals_total` of the [`metrics`](crate::metrics) tell what it does, and a log
-/// line of each opening (`WARN`) and closing (`INFO`).
+/// The [`metrics`](crate::metrics) `nmfw_client_circuits_open`,
+/// `nmfw_client_circuit_openings_total` and `nmfw_client_circuit_refusals_total` show the effect.
+/// Openings (`WARN`) and closings (`INFO`) are logged.
 #[derive(Clone)]
 #[must_use]
 pub struct CircuitBreakerLayer(Arc<Shared>);
@@ -90,9 +91,9 @@ struct Shared {
 }
 
 impl CircuitBreakerLayer {
-    /// A circuit opens when 20 calls or more have ended within 10 s, and half of them with
-    /// `UNAVAILABLE` or `DEADLINE_EXCEEDED`; for 1 s at first and up to 10 s while probes fail, of which
-    /// there are 3.
+    /// Creates a layer whose circuits open when at least 20 calls have ended within 10 s, half of
+    /// them with `UNAVAILABLE` or `DEADLINE_EXCEEDED`. A circuit opens for 1 s, and for up to 10 s
+    /// if half-open calls fail, of which there are 3.
     pub fn new() -> Self {
         Self::with(Settings {
             methods: Methods::default(),
@@ -115,51 +116,51 @@ impl CircuitBreakerLayer {
         }))
     }
 
-    /// Changes a setting. The state begins anew: clones made before keep the old one.
+    /// Changes a setting. This resets the state; earlier clones keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
     }
 
-    /// Sets with which codes a call has failed, in place of `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
+    /// Sets the codes that count as failures, in place of `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
     ///
-    /// `RESOURCE_EXHAUSTED` is not one of them, as a service that refuses what is too much still does
-    /// what it can, and would do nothing while the circuit is open. Nor is `INTERNAL`, which one odd
-    /// request can cause again and again; add it where all requests are alike.
+    /// `RESOURCE_EXHAUSTED` is not included, because a service that refuses excess calls still does
+    /// useful work, which an open circuit would prevent. `INTERNAL` is not included either, because
+    /// a single unusual request can cause it repeatedly; add it if all requests are similar.
     pub fn codes(self, codes: impl IntoIterator<Item = Code>) -> Self {
         self.set(|settings| settings.codes = codes.into_iter().collect())
     }
 
-    /// Breaks the circuits of these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
-    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
-    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
-    /// Several layers of this kind can each see to methods of their own.
+    /// Applies only to these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
+    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
+    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several circuit breaker layers can cover different methods.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
     }
 
-    /// Sets the time over which calls are counted, from their ends. The default is 10 s; it is at least 10 ms
-    /// and at most a day. Calls leave the window a tenth of it at a time.
+    /// Sets the length of the window over which completed calls are counted. The default is 10 s,
+    /// the minimum 10 ms and the maximum a day. Calls leave the window a tenth at a time.
     pub fn window(self, length: Duration) -> Self {
         self.set(|settings| settings.rules.window = length.clamp(MIN_WINDOW, MAX_TIME))
     }
 
-    /// Sets how many calls of the [window](Self::window) there have to be before a circuit opens: 20 by default,
-    /// at least 1.
+    /// Sets the minimum number of calls in the [window](Self::window) before a circuit can open: 20
+    /// by default, at least 1.
     pub fn min_calls(self, calls: u32) -> Self {
         self.set(|settings| settings.rules.min_calls = calls.max(1))
     }
 
-    /// Sets the ratio of calls that have to fail before a circuit opens: 0.5 by default. With a ratio over 1 no
-    /// circuit opens; with 0, one failed call is enough.
+    /// Sets the ratio of failed calls at which a circuit opens: 0.5 by default. A ratio above 1
+    /// never opens a circuit; with 0, a single failure is enough.
     pub fn failure_ratio(self, ratio: f64) -> Self {
         self.set(|settings| settings.rules.failure_ratio = ratio)
     }
 
-    /// Sets how long a circuit stays open: `initial`, and twice as long after each half-open call that fails, up
-    /// to `max`. Each backoff is shortened at random, by at most a half, so that callers do not come back
-    /// together. The default is 1 s and 10 s; a day at most.
+    /// Sets how long a circuit stays open: `initial`, doubling after each failed half-open call, up
+    /// to `max`. Each backoff is shortened at random by up to a half, so that callers do not return
+    /// in step. The defaults are 1 s and 10 s, the maximum is a day.
     pub fn backoff(self, initial: Duration, max: Duration) -> Self {
         self.set(|settings| {
             settings.rules.initial_backoff = initial.min(MAX_TIME);
@@ -167,9 +168,10 @@ impl CircuitBreakerLayer {
         })
     }
 
-    /// Sets how many calls a half-open circuit makes, which have to succeed before it closes: 3 by default, at
-    /// least 1. Each keeps its place until it has ended. While all places are taken, one more call is made after
-    /// each backoff, so that calls that hang do not keep others out.
+    /// Sets the number of calls that a half-open circuit makes, all of which have to succeed before
+    /// it closes: 3 by default, at least 1. Each call occupies its slot until it ends. While all
+    /// slots are taken, one more call is made after each backoff, so that hanging calls do not keep
+    /// the circuit open.
     pub fn half_open_calls(self, calls: u32) -> Self {
         self.set(|settings| settings.rules.half_open_calls = calls.max(1))
     }
@@ -226,7 +228,7 @@ impl Service<Request> for CircuitBreaker {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Calls that are refused need nothing that is ready; the others wait for it themselves.
+        // Refused calls need no ready service; other calls wait for it themselves.
         Poll::Ready(Ok(()))
     }
 
@@ -249,10 +251,10 @@ impl Service<Request> for CircuitBreaker {
     }
 }
 
-/// The circuit of a method, with its figures.
+/// The circuit of a method, with its metrics.
 struct Breaker {
     method: Method,
-    /// Held for a moment at the begin and at the end of a call.
+    /// Locked briefly at the start and end of a call.
     circuit: Mutex<Circuit>,
     metrics: CircuitMetrics,
 }
@@ -310,12 +312,12 @@ impl Drop for Breaker {
     }
 }
 
-/// A call that was let through. It ends once, even if nobody waits for it any more.
+/// A permitted call. It is recorded exactly once, even if it is dropped.
 struct Entered {
     shared: Arc<Shared>,
     breaker: Arc<Breaker>,
     deadline: Deadline,
-    /// Until it has ended.
+    /// `None` once it was recorded.
     pass: Option<Pass>,
 }
 
@@ -335,13 +337,13 @@ impl Entered {
     fn end(mut self, outcome: &Result<Response, Status>) {
         self.ended(match outcome {
             Ok(_) => Outcome::Success,
-            // Refused before the service has seen it, for a reason that is none to open: that it is full,
-            // or a limit of this client.
+            // Refused before it reached the service, for a reason that does not open the circuit:
+            // the service is full, or a limit of this client applies.
             Err(status) if status.is_not_started() && !self.is_failure(status.code()) => {
                 Outcome::Unknown
             }
             Err(status) if self.is_failure(status.code()) => Outcome::Failure(status.code()),
-            // The service has answered.
+            // The service has responded.
             Err(_) => Outcome::Success,
         });
     }
@@ -359,7 +361,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // The channel drops calls at their deadline, by a timer that may be the first to notice.
+        // The channel drops calls at their deadline, and its timer may fire first.
         let late = Code::DeadlineExceeded;
         let outcome = match self.deadline.has_passed() && self.is_failure(late) {
             true => Outcome::Failure(late),

@@ -1,4 +1,4 @@
-//! [`CircuitOpen`]: that a circuit was open, for programs.
+//! [`CircuitOpen`]: the error of a refused call, for programs.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::state::{Refusal, Rules};
 use crate::{Method, Status};
 
-/// That a call was not made, as its circuit was open: the
-/// [source](std::error::Error::source) of the status with which a
-/// [`CircuitBreakerLayer`](super::CircuitBreakerLayer) ends calls.
+/// The error of a call that was refused because its circuit is open. It is the
+/// [source](std::error::Error::source) of the status that a
+/// [`CircuitBreakerLayer`](super::CircuitBreakerLayer) returns.
 ///
 /// ```
 /// use nmfw::{Status, client::CircuitOpen};
@@ -52,20 +52,20 @@ impl CircuitOpen {
         }
     }
 
-    /// Finds it in a status that a call has ended with.
+    /// Finds it in the status of a call.
     #[must_use]
     pub fn of(status: &Status) -> Option<&Self> {
         StdError::source(status)?.downcast_ref()
     }
 
-    /// The method that was not called.
+    /// Returns the method whose call was refused.
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// How long the circuit stays open; zero if it is half-open, and whether it closes depends on calls
-    /// that are under way.
+    /// Returns how long the circuit stays open; zero if it is half-open, when closing depends on
+    /// calls in flight.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after

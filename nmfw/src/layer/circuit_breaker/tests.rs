@@ -14,7 +14,7 @@ static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
     MethodSpec::unary("Buy"),
 ]);
 
-/// A service that answers as it was last told, and counts.
+/// A service that returns the configured outcome, and counts calls.
 #[derive(Clone, Default)]
 struct Shop(Arc<(Mutex<Option<Status>>, AtomicU32)>);
 

@@ -1,31 +1,30 @@
-//! [`Latencies`]: how long the calls of a method took lately, to an eighth.
+//! [`Latencies`]: recent latencies of a method, with a precision of an eighth.
 
 use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-/// Steps between a time and its double.
+/// Number of buckets per power of two.
 const STEPS: u64 = 8;
 const STEP_BITS: u32 = STEPS.ilog2();
 
-/// The longest time that is told from longer ones, of `2^MAX_BITS` microseconds: some 19 hours.
+/// Latencies above `2^MAX_BITS` microseconds, about 19 hours, share a bucket.
 const MAX_BITS: u32 = 36;
 const BUCKETS: usize = ((MAX_BITS - STEP_BITS + 2) as usize) * STEPS as usize;
 
-/// Times are forgotten after once to twice this.
+/// Latencies are forgotten after one to two periods.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// So many times have to be known before anything is said of them, and it is said anew after as many
-/// more.
+/// Number of samples needed for a percentile, and between updates of it.
 pub(crate) const FEW: u32 = 50;
 
-/// Of one method, in a few kilobytes.
+/// The latencies of one method, in a few kilobytes.
 #[derive(Debug)]
 pub(crate) struct Latencies {
     now: Counts,
     before: Counts,
     since: Instant,
-    /// Worked out the last time, and how many times came since then.
+    /// The last computed percentile, and the number of samples since then.
     known: Option<Duration>,
     news: u32,
 }
@@ -58,8 +57,8 @@ impl Latencies {
         }
     }
 
-    /// The time that this part of calls took at most; `None` while too few are known. It is from when
-    /// the last were added.
+    /// Returns the percentile, or `None` if there are too few samples. The value may lag behind the
+    /// latest samples.
     pub(crate) fn known(&self) -> Option<Duration> {
         self.known
     }
@@ -102,8 +101,8 @@ impl Counts {
     }
 }
 
-/// Which bucket a time is in: the first eight are of a microsecond each, and then there are eight for
-/// each power of two.
+/// Returns the bucket of a latency: the first eight buckets cover a microsecond each, followed by
+/// eight per power of two.
 fn bucket(latency: Duration) -> usize {
     let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     let micros = micros.min((1 << (MAX_BITS + 1)) - 1);
@@ -115,7 +114,7 @@ fn bucket(latency: Duration) -> usize {
     ((bits - STEP_BITS + 1) as usize) * STEPS as usize + step as usize
 }
 
-/// What is shorter than this is in the bucket, or in one before.
+/// Returns the upper bound of a bucket, which its latencies are below.
 fn upper(bucket: usize) -> Duration {
     let (row, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
     let micros = match row {
@@ -178,7 +177,7 @@ mod tests {
             prop_assert!(upper(bucket) <= widest);
         }
 
-        /// As one would find it in a sorted list, to an eighth.
+        /// Equals the result from a sorted list, to an eighth.
         #[test]
         fn the_percentile_is_that_of_the_list(
             mut micros in proptest::collection::vec(0u64..10_000_000, FEW as usize),

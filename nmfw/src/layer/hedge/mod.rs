@@ -1,4 +1,4 @@
-//! [`HedgeLayer`]: asks a second instance when the first takes too long.
+//! [`HedgeLayer`]: sends slow calls to a second instance.
 
 mod latencies;
 #[cfg(test)]
@@ -40,9 +40,9 @@ use crate::{
 /// Keeps `Instant` arithmetic from overflowing.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Sends a call a second time when no answer has come after a while, and takes whichever answer comes
-/// first: a layer for [`Channel::layer`](crate::Channel::layer). It cuts what calls take that happen to
-/// meet a slow instance, for a few calls more.
+/// A layer for [`Channel::layer`](crate::Channel::layer) that sends a call again if there is no
+/// response after some time, and returns the first response. It reduces the tail latency of calls
+/// that hit a slow instance, at the cost of a few more calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,30 +51,31 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
 ///     .multiplexed()
-///     // The slowest one in a hundred, but never before 20 ms; of `Quote`, what takes 50 ms.
+///     // The slowest 1 %, but not before 20 ms; `Quote` after 50 ms.
 ///     .layer(HedgeLayer::new().after_percentile(99.0, Duration::from_millis(20)))
 ///     .layer(HedgeLayer::new().after(Duration::from_millis(50)).methods(["Quote"]));
 /// # }
 /// ```
 ///
-/// - Only methods that the `.proto` calls `IDEMPOTENT` or `NO_SIDE_EFFECTS` are hedged, as a call can be
-///   carried out twice; and no calls that stream.
-/// - The first answer ends the call: a message, or a status that says what the service thinks of the
-///   request. While an attempt is under way, another one that ends with `UNAVAILABLE`,
-///   `RESOURCE_EXHAUSTED` or [not started](Status::is_not_started) does not. Before there is a second
-///   one every failure ends the call: repeating it is for a [`RetryLayer`](super::RetryLayer).
-/// - What is still under way then is given up: on a [multiplexed](crate::Channel::multiplexed) channel its
-///   handler is dropped, else it goes on to its deadline.
-/// - The [budget](Self::budget) is for all calls of the channel, so that a service that is slow as a
-///   whole does not get twice the load.
-/// - The deadline is for all attempts together.
+/// - Only methods that the `.proto` declares `IDEMPOTENT` or `NO_SIDE_EFFECTS` are hedged, because
+///   a call may be executed twice. Calls that stream are not hedged.
+/// - The first conclusive response ends the call: a message, or a status about the request itself.
+///   While another attempt is in flight, an attempt that ends with `UNAVAILABLE`,
+///   `RESOURCE_EXHAUSTED` or [not started](Status::is_not_started) does not end the call. Before
+///   the second attempt, every failure ends the call: retries are the task of a
+///   [`RetryLayer`](super::RetryLayer).
+/// - The remaining attempts are then cancelled: on a [multiplexed](crate::Channel::multiplexed)
+///   channel, their handlers are dropped; otherwise, they run until their deadline.
+/// - The [budget](Self::budget) is shared by all calls of the channel, so that a service that is
+///   slow as a whole does not get twice the load.
+/// - The deadline covers all attempts.
 ///
-/// On a multiplexed channel the second attempt goes to another instance than the first, if there is a
-/// session with one. If not, and without sessions, NATS chooses: of two instances it is the other one half of
+/// On a multiplexed channel, the second attempt goes to another instance than the first, if there
+/// is a session with one. Otherwise NATS chooses: of two instances, it picks the other one half of
 /// the time, and of ten nearly always.
 ///
-/// `nmfw_client_hedges_total` and `nmfw_client_hedge_wins_total` of the [`metrics`](crate::metrics) tell
-/// what it does and whether it helps.
+/// The [`metrics`](crate::metrics) `nmfw_client_hedges_total` and `nmfw_client_hedge_wins_total`
+/// show the effect.
 #[derive(Clone)]
 #[must_use]
 pub struct HedgeLayer(Arc<Shared>);
@@ -101,8 +102,8 @@ struct Shared {
 }
 
 impl HedgeLayer {
-    /// Makes a layer that sends a second attempt for at most 10 % of the calls, after the time in which 95 of
-    /// 100 calls of the method had their answer lately, and at least 5 ms.
+    /// Creates a layer that hedges at most 10 % of the calls, each after the recent 95th percentile
+    /// of its method's latency, and after at least 5 ms.
     pub fn new() -> Self {
         Self::with(Settings {
             methods: Methods::default(),
@@ -123,45 +124,45 @@ impl HedgeLayer {
         }))
     }
 
-    /// Changes a setting. The state begins anew: clones made before keep the old one.
+    /// Changes a setting. This resets the state; earlier clones keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
     }
 
-    /// Sets a fixed time after which a call is sent again, in place of a percentile. It should be one
-    /// that few calls take when all is well.
+    /// Sets a fixed delay after which a call is sent again, in place of a percentile. Choose one
+    /// that few calls reach in normal operation.
     pub fn after(self, delay: Duration) -> Self {
         let after = After::Fixed(delay.min(MAX_DELAY));
         self.set(|settings| settings.after = after)
     }
 
-    /// Sets the percentile of the times until an answer, of each method in the last minute or two, after
-    /// which a call is sent again, and the shortest time that this may be. By default these are 95 and
-    /// 5 ms. Percentiles are known to an eighth, and only once 50 calls of the method have had an answer:
-    /// before that, none is hedged.
+    /// Sets the percentile of each method's latencies, over the last minute or two, after which a
+    /// call is sent again, and the minimum delay. The defaults are 95 and 5 ms. Percentiles have a
+    /// precision of an eighth, and are available only after 50 calls of the method; until then, its
+    /// calls are not hedged.
     pub fn after_percentile(self, percent: f64, at_least: Duration) -> Self {
         let at_least = at_least.min(MAX_DELAY);
         self.set(|settings| settings.after = After::Percentile { percent, at_least })
     }
 
-    /// Sets how often a call is sent again at most, each time after the same delay. By default that is
-    /// once; with 0 it never is.
+    /// Sets the maximum number of additional attempts, each after the same delay. The default is 1;
+    /// 0 disables hedging.
     pub fn max_hedges(self, hedges: u32) -> Self {
         self.set(|settings| settings.max_hedges = hedges)
     }
 
-    /// Hedges these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
-    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
-    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
-    /// Several layers of this kind can each see to methods of their own; of those that are for a method,
-    /// the last added hedges it.
+    /// Hedges only these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
+    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
+    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Several hedge layers can cover different methods; if more than one covers a method, the last
+    /// one added hedges it.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("HedgeLayer", methods))
     }
 
-    /// Sets how many hedges there may be. The default has no minimum and a ratio of 0.1: one call in ten.
+    /// Sets the budget of hedges. The default has no minimum and a ratio of 0.1: one call in ten.
     pub fn budget(self, budget: RetryBudget) -> Self {
         self.set(|settings| settings.budget = budget)
     }
@@ -229,13 +230,13 @@ impl Service<Request> for Hedge {
             && method.idempotency() != Idempotency::Unknown
             && !method.streams()
             && settings.max_hedges > 0
-            // A layer before this one sees to it.
+            // A hedge layer above this one covers the method.
             && request.extensions().get::<Parallel>().is_none();
         let inner = self.inner.clone();
         if !may {
             return inner.oneshot(request).boxed();
         }
-        // Attempts know of each other by it.
+        // Shared by the attempts, so that they choose different peers.
         request.extensions_mut().insert(Parallel::default());
         let Some(spare) = request.try_clone() else {
             return inner.oneshot(request).boxed();
@@ -250,9 +251,9 @@ impl Service<Request> for Hedge {
     }
 }
 
-/// What is known of a method.
+/// The state of a method.
 struct Hedged {
-    /// Held for a moment at the begin and at the end of a call.
+    /// Locked briefly at the start and end of a call.
     latencies: Mutex<Latencies>,
     metrics: HedgeMetrics,
 }
@@ -267,7 +268,7 @@ impl Hedged {
 }
 
 impl Shared {
-    /// How long to wait before a call is sent again; `None` if not enough is known.
+    /// Returns the delay before a call is sent again; `None` if there are too few samples.
     fn delay(&self, hedged: &Hedged) -> Option<Duration> {
         match self.settings.after {
             After::Fixed(delay) => Some(delay),
@@ -318,7 +319,7 @@ impl Hedging {
                 first.ended(&outcome);
                 outcome
             }
-            // In a box, as most calls need no room for it.
+            // Boxed, because most calls need no space for it.
             (None, Some(delay)) => {
                 let attempt = attempt.map(|outcome| {
                     first.ended(&outcome);
@@ -330,7 +331,7 @@ impl Hedging {
         }
     }
 
-    /// The first attempt takes too long.
+    /// Continues a call whose first attempt is slow.
     async fn race(
         &self,
         first: BoxFuture<'_, (bool, Result<Response, Status>)>,
@@ -347,7 +348,7 @@ impl Hedging {
             tokio::select! {
                 biased;
                 ended = attempts.next() => match ended {
-                    // It was not sent; the others go on.
+                    // This attempt was not sent; the others continue.
                     Some((true, Err(status))) if Spent::is_cause_of(&status) => left = 0,
                     Some((is_hedge, outcome)) => {
                         let status = match outcome {
@@ -390,13 +391,13 @@ impl Hedging {
     }
 }
 
-/// Whether a failure says what the service thinks of the request. Else another attempt may do better.
+/// Returns whether a failure is about the request itself. Otherwise another attempt may succeed.
 fn is_answer(status: &Status) -> bool {
     !status.is_not_started()
         && !matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
-/// The mark is of one attempt, and whoever sees it takes it for the call.
+/// The mark applies to one attempt only, but would be taken for the whole call.
 fn mark(status: Status, may_have_started: bool) -> Status {
     match may_have_started {
         true => status.started(),
@@ -404,9 +405,8 @@ fn mark(status: Status, may_have_started: bool) -> Status {
     }
 }
 
-/// The first attempt of a call, whose time is looked at. If it never ends, because another one was
-/// faster, that time is not known; but it is longer than most, and has to count as such, or the
-/// percentile would become smaller and smaller.
+/// Measures the first attempt of a call. If another attempt is faster, its latency remains unknown,
+/// but must still count as long; otherwise the percentile would shrink continually.
 struct First<'a> {
     shared: &'a Shared,
     hedged: &'a Hedged,
@@ -419,7 +419,7 @@ struct First<'a> {
 impl First<'_> {
     fn ended(&mut self, outcome: &Result<Response, Status>) {
         self.is_known = true;
-        // Failures can be quick, and say nothing of how long an answer takes.
+        // Failures can be quick and do not represent latencies.
         if outcome.as_ref().map_or_else(is_answer, |_| true) {
             self.shared.add(self.hedged, self.begin.elapsed());
         }

@@ -22,15 +22,15 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What becomes of an attempt, after some time.
+/// The latency and outcome of an attempt.
 type Plan = (Duration, Result<&'static str, Status>);
 
-/// Does with the attempts what it was told, one after the other, and goes on with the last.
+/// A service that handles attempts by a list of plans, repeating the last.
 #[derive(Clone)]
 struct Shop {
     plans: Arc<Vec<Plan>>,
     begun: Arc<AtomicU32>,
-    /// Attempts that were dropped before their time.
+    /// Number of attempts that were dropped early.
     given_up: Arc<AtomicU32>,
 }
 
@@ -90,7 +90,7 @@ async fn call(service: &BoxService, method: usize) -> Result<String, Status> {
     Ok(String::from_utf8(response.body().unwrap().to_vec()).unwrap())
 }
 
-/// After 10 ms, as often as one likes.
+/// Hedges after 10 ms, without a limit.
 fn layer() -> HedgeLayer {
     HedgeLayer::new()
         .after(ms(10))
@@ -134,11 +134,11 @@ async fn only_what_may_be_carried_out_twice_is_sent_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_ends_the_call_if_it_is_an_answer_or_the_only_attempt() {
     let late = (ms(100), Ok("late"));
-    // Quick: nothing else is under way.
+    // A quick failure, with no other attempt in flight.
     let shop = Shop::new([(ms(1), Err(gone())), late.clone()]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.begun()), (Code::Unavailable, 1));
-    // The other attempt may do better than one that has found nobody,
+    // The other attempt may succeed where one found no instance,
     let full = Status::resource_exhausted("full").not_started();
     for status in [gone(), full, Status::internal("odd").not_started()] {
         let shop = Shop::new([late.clone(), (ms(1), Err(status.clone()))]);
@@ -146,7 +146,7 @@ async fn a_failure_ends_the_call_if_it_is_an_answer_or_the_only_attempt() {
         let shop = Shop::new([(ms(20), Err(status)), late.clone()]);
         assert_eq!(call(&shop.behind(&layer()), LOOK).await.unwrap(), "late");
     }
-    // but not than one that has an answer.
+    // but not after a conclusive response.
     let shop = Shop::new([late, (ms(1), Err(Status::not_found("no")))]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.given_up()), (Code::NotFound, 1));
@@ -190,7 +190,7 @@ async fn a_budget_bounds_all_calls_together() {
 
 #[tokio::test(start_paused = true)]
 async fn the_percentile_is_that_of_the_first_attempts() {
-    // One in twenty takes long.
+    // One in twenty is slow.
     let plan = |nth: u32| match nth % 20 {
         19 => (ms(500), Ok("slow")),
         _ => (ms(20), Ok("fast")),
@@ -208,9 +208,9 @@ async fn the_percentile_is_that_of_the_first_attempts() {
     }
     let hedges = shop.begun() - latencies::FEW - 500;
     assert!((20..=27).contains(&hedges), "{hedges}");
-    // Twice some 20 ms where it was 500.
+    // About twice 20 ms instead of 500.
     assert!(begin.elapsed() < 500 * ms(23), "{:?}", begin.elapsed());
-    // What was dropped counts as slow: the delay stays above what is fast.
+    // Dropped attempts count as slow, so the delay stays above the fast ones.
     let hedged = layer.0.methods.get(SPEC.method(LOOK), || unreachable!());
     let delay = layer.0.delay(&hedged).unwrap();
     assert!((ms(20)..=ms(25)).contains(&delay), "{delay:?}");

@@ -1,4 +1,4 @@
-//! [`RateLimitLayer`]: makes no more calls in a time than that.
+//! [`RateLimitLayer`]: limits the rate of calls.
 
 mod queue;
 #[cfg(test)]
@@ -34,7 +34,7 @@ use crate::{
 /// Keeps `Instant` arithmetic from overflowing.
 const MAX_PER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes no more than so many calls in a time: a layer for [`Channel::layer`](crate::Channel::layer).
+/// A layer for [`Channel::layer`](crate::Channel::layer) that limits the rate of calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,32 +43,34 @@ const MAX_PER: Duration = Duration::from_secs(24 * 60 * 60);
 /// # fn example(nats: nmfw::Connection) {
 /// let second = Duration::from_secs(1);
 /// let channel = Channel::new(nats)
-///     // 500 calls a second of whatever methods,
+///     // 500 calls per second over all methods,
 ///     .layer(RateLimitLayer::new(500, second))
-///     // of which no more than 5 are reports; those that are too many fail at once.
+///     // including at most 5 reports; excess reports fail at once.
 ///     .layer(RateLimitLayer::new(5, second).methods(["Report"]).max_waiting(0));
 /// # }
 /// ```
 ///
-/// It is a token bucket: each call takes a token, of which new ones come at an even pace, and there are
-/// as many as a [burst](Self::burst) while nobody calls. The limit is of the layer, for all its methods
-/// together: clones of a channel share it, and so do channels that were given clones of one layer. Other
-/// processes know nothing of it; what a service can take is limited [there](crate::server).
+/// The limit is a token bucket: each call takes a token, tokens are added at a steady rate, and up
+/// to a [burst](Self::burst) accumulate while there are no calls. The limit belongs to the layer
+/// and covers all of its methods together: clones of a channel share it, and so do channels with
+/// clones of the same layer. Other processes have separate limits; to limit the load on a service,
+/// use its [server](crate::server).
 ///
-/// - A call that finds no token waits, in the order of arrival, for at most half of the time that it has:
-///   the other half is for the service. One that would have to wait longer fails at once, with
-///   `RESOURCE_EXHAUSTED`, marked as [not started](Status::is_not_started); as does one that finds
-///   [as many as may](Self::max_waiting) waiting. So calls that are too many for long are refused, and the
-///   others succeed; without that all would wait until none has time left.
-/// - It gets no token once its deadline has passed, and then fails in the same way. A layer outside of
-///   this one may have made that [earlier](Request::limit_deadline).
-/// - One that is dropped while it waits takes no token, and those behind it move up. One whose future is
-///   not polled when its turn comes, say because its task awaits something else, loses that turn after
-///   10 ms and is the first again once it is polled: that costs the others a token at most.
-/// - A call that streams takes one token, however many messages it has.
+/// - A call without a token waits, in order of arrival, for at most half of its remaining time, to
+///   leave the other half for the service. A call that would have to wait longer fails at once with
+///   `RESOURCE_EXHAUSTED`, marked as [not started](Status::is_not_started), and so does a call when
+///   [too many](Self::max_waiting) are waiting. Under sustained overload, some calls are therefore
+///   refused and the others succeed, instead of all waiting until none has time left.
+/// - A call whose deadline has passed gets no token, and fails in the same way. An outer layer may
+///   have made the deadline [earlier](Request::limit_deadline).
+/// - A call that is dropped while it waits takes no token, and the calls behind it move up. If its
+///   future is not polled when its turn comes, for example because its task awaits something else,
+///   it loses the turn after 10 ms, and is first again once it is polled. This costs other calls at
+///   most one token.
+/// - A call that streams takes one token, whatever the number of messages.
 ///
-/// `nmfw_client_rate_limit_waits_total` and `nmfw_client_rate_limit_refusals_total` of the
-/// [`metrics`](crate::metrics) tell what it does.
+/// The [`metrics`](crate::metrics) `nmfw_client_rate_limit_waits_total` and
+/// `nmfw_client_rate_limit_refusals_total` show the effect.
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimitLayer(Arc<Shared>);
@@ -93,15 +95,15 @@ impl Settings {
 
 struct Shared {
     settings: Settings,
-    /// Locked for a moment, never while anybody waits.
+    /// Locked briefly, never while waiting.
     queue: Mutex<Queue>,
     metrics: EachMethod<RateLimitMetrics>,
 }
 
 impl RateLimitLayer {
-    /// Makes a layer that lets through at most `calls` calls per `per` on average: 100 calls per second are one
-    /// every 10 ms. Up to 1,024 calls wait for their turn. With 0 `calls` all are refused; a `per` of zero sets
-    /// no limit. A `per` of more than a day counts as a day.
+    /// Creates a layer that permits at most `calls` calls per `per` on average: 100 calls per
+    /// second are one every 10 ms. Up to 1,024 calls may wait. With 0 `calls`, all calls are
+    /// refused; a `per` of zero disables the limit. A `per` of more than a day counts as a day.
     pub fn new(calls: u32, per: Duration) -> Self {
         Self::with(Settings {
             calls,
@@ -120,33 +122,34 @@ impl RateLimitLayer {
         }))
     }
 
-    /// Changes a setting. The state begins anew: clones made before keep the old one.
+    /// Changes a setting. This resets the state; earlier clones keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
     }
 
-    /// Sets how many calls are made at once after a time without any; at least 1. By default it is a
-    /// tenth of the number of calls. In no stretch of time are there more calls than the pace allows and
-    /// a burst.
+    /// Sets the number of calls that are permitted at once after an idle period; at least 1. The
+    /// default is a tenth of `calls`. In any period, the number of calls is at most what the rate
+    /// permits, plus one burst.
     ///
-    /// Timers have milliseconds, in each of which no more than a burst are made: with a burst of 1 there
-    /// are less than 1,000 calls in a second, whatever the pace.
+    /// Timers have a resolution of a millisecond, in which at most one burst is permitted: with a
+    /// burst of 1, there are fewer than 1,000 calls per second at any rate.
     pub fn burst(self, calls: u32) -> Self {
         self.set(|settings| settings.burst = Some(calls))
     }
 
-    /// Sets how many calls may wait at a time, each of which keeps its request in memory. By default it
-    /// is 1,024; with 0, none waits, and those that are too many fail at once.
+    /// Sets the maximum number of waiting calls, each of which keeps its request in memory. The
+    /// default is 1,024; with 0, excess calls fail at once.
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
     }
 
-    /// Limits these methods only, all together, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
-    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
-    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
-    /// Several layers of this kind can each see to methods of their own.
+    /// Limits only these methods, all together, named as in the `.proto`: `Add`, or
+    /// `calc.Calc.Add`. If the service does not have a method of that name, all its calls fail with
+    /// `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer). Several rate limit layers can cover
+    /// different methods.
     pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("RateLimitLayer", methods))
     }
@@ -195,7 +198,7 @@ impl Service<Request> for RateLimit {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Who waits here could neither be counted nor dropped alone.
+        // Waiting here could neither be counted nor limited per call.
         Poll::Ready(Ok(()))
     }
 
@@ -215,7 +218,7 @@ impl Service<Request> for RateLimit {
     }
 }
 
-/// What a call is to do.
+/// The decision about a call.
 enum Verdict<'a> {
     Go,
     Wait(Place<'a>),
@@ -294,7 +297,7 @@ impl Shared {
     }
 }
 
-/// Of one who waits. Given back however the wait ends.
+/// The place of a waiting call, released however the wait ends.
 struct Place<'a> {
     shared: &'a Shared,
     ticket: u64,
@@ -314,8 +317,8 @@ impl Place<'_> {
                 .shared
                 .queue(|queue| queue.take_or_sleep(self.ticket, &self.bell, now));
             let Some(at) = next else { return Ok(()) };
-            // The channel has a timer for the same time. If that is the first, this is polled before the
-            // call is ended, and tells that it was not started.
+            // The channel has a timer for the same deadline. If it fires first, this future is
+            // polled once more before the call ends, and reports that the call was not started.
             let is_late = poll_fn(|_| match deadline.has_passed() {
                 true => Poll::Ready(()),
                 false => Poll::Pending,

@@ -1,9 +1,10 @@
-//! [`Queue`]: who waits for a token, and whose turn it is.
+//! [`Queue`]: the calls that wait for a token, in order.
 //!
-//! Each waiter has a timer of its own and takes its token itself, so that one whose future nobody polls
-//! holds up nobody: the first in the line wakes when a token comes, those behind it a [moment](GRACE)
-//! after their turn would have been, and they pass over who has not come. Whoever leaves the line rings
-//! for the one that moves up. So each token and each leaver wakes one waiter, besides timers that are due.
+//! Each waiter has its own timer and takes its token itself, so that a future that is not polled
+//! delays no other. The first waiter wakes when a token is due; the others wake a [grace
+//! period](GRACE) after their own due time, and pass over waiters that have not taken theirs. A
+//! waiter that leaves notifies the one that moves up. Each token and each departure thus wakes one
+//! waiter, in addition to timers that are due.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,27 +12,28 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::token_bucket::{Bucket, Pace};
 
-/// How long a token waits for the one whose turn it is. Tasks that are woken run sooner by far, unless
-/// there is more to do than threads can.
+/// How long a token is reserved for the waiter whose turn it is. Woken tasks normally run much
+/// sooner, unless the threads are overloaded.
 pub(crate) const GRACE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Queue {
     pace: Pace,
     bucket: Bucket,
-    /// By ticket, which is the order of arrival. Who was passed over is not in it until it comes.
+    /// By ticket, in order of arrival. A waiter that was passed over is missing until it is polled
+    /// again.
     line: VecDeque<Entry>,
     last_ticket: u64,
-    /// Those passed over among them, each of which keeps its request in memory.
+    /// Number of waiters, including those passed over; each keeps its request in memory.
     waiting: usize,
-    /// To be rung once the lock of this is given back: a waker may do whatever it likes.
+    /// Notified after the lock is released, because a waker may run arbitrary code.
     ring: Option<Arc<Notify>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     ticket: u64,
-    /// When its turn comes, as far as it knows.
+    /// When its turn comes, according to its last poll.
     due: Instant,
     bell: Arc<Notify>,
 }
@@ -52,24 +54,24 @@ impl Queue {
         self.waiting
     }
 
-    /// Whom to ring for, after the lock.
+    /// Returns the waiter to notify after releasing the lock.
     pub(crate) fn take_ring(&mut self) -> Option<Arc<Notify>> {
         self.ring.take()
     }
 
-    /// Takes a token for one that has just come, if there is one and nobody is before it.
+    /// Takes a token for a new call, if one is available and no call is waiting.
     pub(crate) fn take_at_once(&mut self, now: Instant) -> bool {
         self.pass_over(u64::MAX, now);
         self.line.is_empty() && self.bucket.take(&self.pace, now)
     }
 
-    /// When one that has just come would have its turn; `None` if never. Those before it can only leave,
-    /// unless one comes that was passed over.
+    /// Returns when a new call would have its turn; `None` for never. Waiters before it can only
+    /// leave, unless one returns that was passed over.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         self.bucket.due(&self.pace, self.line.len(), now)
     }
 
-    /// Lets one wait, whose turn comes then. It has to [leave](Self::leave).
+    /// Adds a waiter whose turn comes at `due`. It has to [leave](Self::leave).
     pub(crate) fn join(&mut self, due: Instant, bell: &Arc<Notify>) -> u64 {
         self.waiting += 1;
         self.last_ticket += 1;
@@ -78,8 +80,8 @@ impl Queue {
         ticket
     }
 
-    /// Takes a token for one that waits; or else tells until when it is to sleep, if its bell does not
-    /// ring before.
+    /// Takes a token for a waiter; otherwise returns how long it should sleep, unless it is
+    /// notified earlier.
     pub(crate) fn take_or_sleep(
         &mut self,
         ticket: u64,
@@ -92,27 +94,28 @@ impl Queue {
             self.remove(ticket, now);
             return None;
         }
-        // None joins a line without a pace.
+        // A waiter cannot join a queue without a rate.
         let due = self.bucket.due(&self.pace, place, now).unwrap_or(now);
         match self.line.get_mut(place) {
             Some(entry) if entry.ticket == ticket => entry.due = due,
-            // It was passed over, and is here now.
+            // It was passed over, and has returned.
             _ => {
                 let bell = Arc::clone(bell);
                 self.line.insert(place, Entry { ticket, due, bell });
             }
         }
-        // The first finds no token now, and those behind sleep for a while whatever is due: nobody spins.
+        // The first waiter has no token yet, and the others sleep for a grace period in any case,
+        // so that none polls in a loop.
         Some(if place == 0 { due } else { due + GRACE })
     }
 
-    /// One that does not wait any longer, with a token or without.
+    /// Removes a waiter, with or without a token.
     pub(crate) fn leave(&mut self, ticket: u64, now: Instant) {
         self.waiting -= 1;
         self.remove(ticket, now);
     }
 
-    /// Has those before this one lose their turn that had time to come for the token that is there.
+    /// Skips waiters before this one that have had time to take the available token.
     fn pass_over(&mut self, ticket: u64, now: Instant) {
         if !self.bucket.has_token(&self.pace, now) {
             return;
@@ -135,7 +138,7 @@ impl Queue {
         }
     }
 
-    /// How many are before it.
+    /// Returns the number of waiters before this one.
     fn place(&self, ticket: u64) -> usize {
         self.line.partition_point(|entry| entry.ticket < ticket)
     }
@@ -155,7 +158,8 @@ impl Queue {
     fn moves_up(&mut self, place: usize, now: Instant) {
         let due = self.bucket.due(&self.pace, place, now);
         if let (Some(entry), Some(due)) = (self.line.get_mut(place), due) {
-            // Not later: who does not come is not due anew each time that it is called.
+            // Never later, so that a waiter that is not polled does not become due again on every
+            // check.
             entry.due = entry.due.min(due);
             self.ring = Some(Arc::clone(&entry.bell));
         }

@@ -16,7 +16,7 @@ static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop")
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Notes who comes, and when.
+/// Records the calls that pass, and when.
 #[derive(Clone)]
 struct Door {
     came: Arc<Mutex<Vec<(String, Duration)>>>,
@@ -74,7 +74,7 @@ fn expected(who: &[(&str, u64)]) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Lets tasks come as far as they can.
+/// Lets tasks run until all are idle.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -115,7 +115,7 @@ async fn who_gives_up_leaves_its_place_to_those_behind() {
         let status = look(&service, "d").await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("3 wait already"), "{status}");
-        // The one that has the turn, or one that waits for it.
+        // The waiter whose turn it is, or one behind it.
         let gone = tasks.remove(usize::from(!first));
         gone.abort();
         gone.await.unwrap_err();
@@ -142,7 +142,7 @@ async fn who_would_be_late_is_told_at_once() {
     let by = |millis| Deadline::after(Duration::from_millis(millis));
     let waits = tokio::spawn(call(&service, 0, "waits", by(250)));
     settle().await;
-    // Each behind the one before: the third token comes after 200 ms.
+    // Calls pass in order: the third token comes after 200 ms.
     let status = call(&service, 0, "late", by(350)).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started());
@@ -196,7 +196,7 @@ async fn odd_settings_are_no_panic() {
     look(&seldom, "c").await.unwrap();
 }
 
-/// On threads, with all at once: the pace holds over the time that it took, and none is forgotten.
+/// On several threads at once, the rate holds over the whole period, and every call completes.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_keep_the_pace() {
     const CALLS: u32 = 200;
@@ -227,7 +227,7 @@ async fn many_at_once_keep_the_pace() {
     assert_eq!(layer.0.queue(|queue| queue.waiting()), 0);
 }
 
-/// As a channel makes it, which ends it at its deadline.
+/// Makes a call as a channel does, which ends it at its deadline.
 async fn call_of_channel(service: BoxService, who: &'static str, timeout: Duration) -> Code {
     let deadline = Deadline::after(timeout);
     let call = call(&service, 0, who, deadline);
@@ -250,7 +250,7 @@ async fn a_steady_overload_leaves_time_to_those_that_pass() {
         Ok::<_, Status>(Response::new(Bytes::new()))
     })));
     let mut calls = Vec::new();
-    // 150 a second for a minute.
+    // 150 per second for a minute.
     for _ in 0..9000 {
         calls.push(tokio::spawn(call_of_channel(service.clone(), "a", TIMEOUT)));
         advance(SECOND / 150).await;
@@ -263,11 +263,11 @@ async fn a_steady_overload_leaves_time_to_those_that_pass() {
             code => panic!("{code:?} after {well} that were well"),
         }
     }
-    // Two thirds are as many as the limit lets pass.
+    // Two thirds is what the limit permits.
     assert!(well > 5900, "{well} well, {refused} refused");
 }
 
-/// Polls a call that waits then, once.
+/// Polls a call once, which then waits.
 fn begin(call: Pin<&mut (impl Future<Output = Result<(), Status>> + ?Sized)>) {
     assert!(call.now_or_never().is_none());
 }
@@ -288,7 +288,7 @@ async fn one_that_nobody_polls_holds_up_nobody() {
     for task in tasks {
         assert_eq!(task.await.unwrap(), Code::Ok);
     }
-    // It keeps its ticket, but those that come later do not wait for it.
+    // It keeps its ticket, but later calls do not wait for it.
     assert_eq!(
         call_of_channel(service.clone(), "d", SECOND).await,
         Code::Ok
@@ -297,7 +297,7 @@ async fn one_that_nobody_polls_holds_up_nobody() {
     settle().await;
     forgotten.await.unwrap();
     e.await.unwrap().unwrap();
-    // One turn and a moment later than without it; and then it is the first again.
+    // One turn and a grace period later than without it; then it is first again.
     let order = [
         ("first", 0),
         ("a", 210),
@@ -320,7 +320,7 @@ async fn calls_made_between_those_that_wait_do_not_deadlock() {
     let service = door.behind(&RateLimitLayer::new(100, SECOND).burst(1));
     let timeout = Duration::from_secs(10);
     let calls = (0..40).map(|_| call_of_channel(service.clone(), "outer", timeout));
-    // While this awaits the inner call, nobody polls the other seven outer ones.
+    // While this awaits the inner call, the other seven outer ones are not polled.
     let mut outer = stream::iter(calls).buffer_unordered(8);
     while let Some(code) = outer.next().await {
         assert_eq!(code, Code::Ok);
@@ -330,7 +330,7 @@ async fn calls_made_between_those_that_wait_do_not_deadlock() {
         );
     }
     assert_eq!(door.came().len(), 80);
-    // 80 tokens are 800 ms, and it takes no more than two for a pair of calls and the moments between.
+    // 80 tokens take 800 ms; each pair of calls takes at most two, plus grace periods.
     let time = door.begin.elapsed();
     assert!(time < Duration::from_secs(4), "{time:?}");
 }
@@ -340,14 +340,14 @@ async fn after_its_deadline_none_takes_a_token() {
     let door = Door::new();
     let service = door.behind(&RateLimitLayer::new(10, SECOND).burst(1));
     let moment = Duration::from_millis(250);
-    // Before it comes,
+    // Before its turn,
     let passed = Deadline::after(moment);
     advance(moment).await;
     let status = call(&service, 0, "late", passed).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started(), "{status}");
     look(&service, "first").await.unwrap();
-    // and while nobody polls it.
+    // and while it is not polled.
     let mut waits = Box::pin(call(&service, 0, "waits", Deadline::after(moment)));
     begin(waits.as_mut());
     advance(moment).await;
@@ -355,7 +355,7 @@ async fn after_its_deadline_none_takes_a_token() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started(), "{status}");
     assert!(status.message().contains("while it waited"), "{status}");
-    // The token is there still.
+    // The token is still available.
     let now = look(&service, "second").now_or_never();
     now.unwrap().unwrap();
     let names: Vec<_> = door.came().into_iter().map(|(who, _)| who).collect();
@@ -376,7 +376,7 @@ async fn a_longer_wait_than_expected_ends_before_the_call_is_sent() {
     let late = tokio::spawn(call_of_channel(service.clone(), "late", timeout));
     settle().await;
     let [a, mut b, mut c] = before;
-    // They lose their turns but come before it does; and again.
+    // They lose their turns but return before its turn, repeatedly.
     advance(Duration::from_millis(405)).await;
     a.await.unwrap();
     begin(b.as_mut());
@@ -390,7 +390,7 @@ async fn a_longer_wait_than_expected_ends_before_the_call_is_sent() {
     assert_eq!(names, ["first", "a", "b", "c"]);
 }
 
-/// With a burst of 1, all but one a millisecond find no token, whatever the pace.
+/// With a burst of 1, all but one call per millisecond find no token, at any rate.
 #[tokio::test(start_paused = true)]
 async fn a_token_does_not_wake_all_that_wait() {
     const CALLS: u32 = 500;
@@ -410,7 +410,7 @@ async fn a_token_does_not_wake_all_that_wait() {
     for task in tasks {
         task.await.unwrap().unwrap();
     }
-    // Once when it comes, once when it moves up, and once for its timer; another now and then.
+    // Once at the start, once when it moves up, once for its timer, and occasionally once more.
     let polls = polls.load(Ordering::Relaxed);
     assert!(polls < 4 * CALLS, "{polls} polls");
     let came = door

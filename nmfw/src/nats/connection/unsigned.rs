@@ -1,4 +1,5 @@
-//! The place of `signing` in a build without the feature `nkeys`: async-nats then sends no signature.
+//! Replaces `signing` in a build without the feature `nkeys`, in which async-nats sends no
+//! signatures.
 
 use async_nats::AuthError;
 
@@ -9,7 +10,7 @@ const NO_NKEYS: &str = "this program was built without nkeys and JWTs, enable nm
                         `nkeys`";
 
 impl Credentials {
-    /// Makes options that ask a callback, and refuses any other identity.
+    /// Creates options with an auth callback, and refuses any other identity.
     pub(super) async fn identified_by(
         self,
         identity: Identity,

@@ -1,4 +1,4 @@
-//! The health method: what a service answers whom NATS asks how it is.
+//! The `_health` endpoint: `grpc.health.v1` over NATS.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     service::{health::Serving, instance::Instance},
 };
 
-/// That of `grpc.health.v1`.
+/// The message of `grpc.health.v1`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct HealthCheckResponse {
     #[prost(int32, tag = "1")]
@@ -22,7 +22,7 @@ struct HealthCheckResponse {
 
 impl From<Serving> for HealthCheckResponse {
     fn from(serving: Serving) -> Self {
-        // As `ServingStatus` numbers them; 0 is UNKNOWN.
+        // Numbered as in `ServingStatus`; 0 is UNKNOWN.
         let status = match serving {
             Serving::Serving => 1,
             Serving::NotServing => 2,
@@ -31,8 +31,8 @@ impl From<Serving> for HealthCheckResponse {
     }
 }
 
-/// Subscribes, and gives the task that answers until the server drains: for the service, by one of
-/// its instances, and for this instance.
+/// Subscribes, and returns the task that answers until the server drains: for the service, by one
+/// of its instances, and for this instance.
 pub(crate) async fn responder(
     instance: &Arc<Instance>,
     client: &async_nats::Client,
@@ -65,7 +65,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, message: Messa
         return;
     }
     let response = HealthCheckResponse::from(instance.health().status);
-    // Waits while the connection is stuck, which holds up health and nothing else.
+    // Waits while the connection is stuck, which delays only health checks.
     if let Err(error) = client.publish(reply, response.encode_to_vec().into()).await {
         log_limited!(debug, %error, "health answer not sent");
     }

@@ -1,4 +1,4 @@
-//! [`Admission`]: which calls of a method run now, which wait, and which are turned away.
+//! [`Admission`]: decides which calls of a method run, wait or are refused.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -15,50 +15,50 @@ use super::{
 };
 use crate::{Deadline, Status};
 
-/// One waiting call in [`Admission::state`].
+/// One queued call in [`Admission::state`].
 const WAITING: u64 = 1 << 32;
 
-/// The gate of one method: at most `limit` handlers at a time, at most `queue` requests behind
-/// them, of at most `queue_bytes`. It never waits by itself, so that a reader task can ask it.
+/// The admission control of a method: at most `limit` concurrent handlers, and at most `queue`
+/// requests of at most `queue_bytes` behind them. It never waits, so that a reader task can use it.
 ///
-/// Clients take turns: a client that has many calls waiting makes others wait for one of them at a
-/// time, and loses the newest of them if there is no room for calls of others.
+/// Clients are served round-robin: while other clients have calls queued, a client with many queued
+/// calls starts one at a time, and loses its newest if the queue is full.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    /// Free places in the lower 32 bits, waiting calls in the upper ones. While calls wait, a free
-    /// place is theirs.
+    /// Free slots in the lower 32 bits, queued calls in the upper ones. While calls are queued,
+    /// free slots are reserved for them.
     state: AtomicU64,
     waiting: Mutex<FairQueue<oneshot::Sender<Turn>>>,
-    /// Calls that stream, whose places may be taken away.
+    /// Calls that stream, whose slots can be reclaimed.
     streams: Streams,
     limit: usize,
     queue: usize,
     queue_bytes: usize,
 }
 
-/// The answer of the gate to a request.
+/// The outcome of admission.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// Runs now, and until the permit is dropped.
+    /// Runs now, until the permit is dropped.
     Now(Permit),
-    /// Has a place in the queue.
+    /// Waits in the queue.
     Later(Ticket),
-    /// There is no place.
+    /// Refused: there is no room.
     Refused(Status),
 }
 
-/// A place among the calls that run, given back when dropped.
+/// A slot of a running call, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Option<Arc<Admission>>);
 
-/// What comes of waiting.
+/// The outcome of waiting.
 #[derive(Debug)]
 enum Turn {
     Granted(Permit),
     Displaced,
 }
 
-/// A place in the queue, given up when dropped.
+/// A place in the queue, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     gate: Arc<Admission>,
@@ -68,7 +68,7 @@ pub(crate) struct Ticket {
 
 impl Admission {
     pub(crate) fn new(limit: usize, queue: usize, queue_bytes: usize) -> Arc<Self> {
-        // More would not fit into the memory of any machine.
+        // More slots would exceed the memory of any machine.
         let most = u32::MAX as usize;
         let limit = limit.min(most);
         Arc::new(Self {
@@ -81,10 +81,10 @@ impl Admission {
         })
     }
 
-    /// Asks for a place for a request of so many bytes. The client is asked for only if there is no
-    /// free place.
+    /// Requests admission for a request of `bytes` bytes. `client` is called only if no slot is
+    /// free.
     ///
-    /// `draining` closes the queue, not the door: a call that can start at once still does.
+    /// While `draining`, calls are not queued, but calls that can start at once still do.
     pub(crate) fn enter(
         self: &Arc<Self>,
         draining: &CancellationToken,
@@ -97,7 +97,7 @@ impl Admission {
         self.join(draining, bytes, client())
     }
 
-    /// Takes a free place under a condition on the state, which has to see to it that there is one.
+    /// Takes a free slot if `may` accepts the state, which has to imply that there is one.
     fn take(&self, may: impl Fn(u64) -> bool) -> bool {
         let taken = self
             .state
@@ -115,8 +115,8 @@ impl Admission {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lends the place of a call that streams to it, until it is dropped, or until it does not go on and
-    /// another call needs the place.
+    /// Lends a slot to a streaming call, until it is dropped or reclaimed because the stream stalls
+    /// while another call needs the slot.
     pub(crate) fn lend(
         self: &Arc<Self>,
         permit: Permit,
@@ -129,8 +129,7 @@ impl Admission {
         &self.streams
     }
 
-    /// Looks after streams that do not go on: their places are for calls that wait, or come later. To be
-    /// called now and then.
+    /// Checks for stalled streams, whose slots go to queued or later calls. Called periodically.
     pub(crate) fn look(&self) {
         if self.waiting() > 0 {
             self.reclaim_for_waiting();
@@ -181,12 +180,12 @@ impl Admission {
             }
         };
         for waiter in displaced {
-            // Fails if the call has just been given up.
+            // Fails if the call was just cancelled.
             _ = waiter.send(Turn::Displaced);
         }
         match joined {
             Ok((place, turn)) => {
-                // A place may have become free before the call was counted as waiting.
+                // A slot may have become free before the call was counted as queued.
                 self.dispatch();
                 Admitted::Later(Ticket {
                     gate: Arc::clone(self),
@@ -194,7 +193,7 @@ impl Admission {
                     turn,
                 })
             }
-            // The same, for a call that cannot wait.
+            // Retry, for a call that cannot wait.
             Err(_) if self.take(|state| (1..WAITING).contains(&state)) => {
                 Admitted::Now(self.permit())
             }
@@ -202,7 +201,7 @@ impl Admission {
         }
     }
 
-    /// Makes room for a request, in favor of clients that have less waiting.
+    /// Makes room for a request by displacing a call of a client with more queued calls.
     fn make_room(
         &self,
         waiting: &mut FairQueue<oneshot::Sender<Turn>>,
@@ -226,7 +225,7 @@ impl Admission {
         }
     }
 
-    /// Gives free places to those that wait.
+    /// Hands free slots to queued calls.
     fn dispatch(self: &Arc<Self>) {
         loop {
             let waiter = {
@@ -242,8 +241,8 @@ impl Admission {
                 None => Err(Turn::Displaced),
             };
             if let Err(turn) = given {
-                // The call was given up this moment. Not by dropping the permit, which would come here
-                // again: there may be many such calls.
+                // The call was just cancelled. The permit is not simply dropped, which would
+                // recurse for each of possibly many such calls.
                 if let Turn::Granted(mut permit) = turn {
                     permit.0 = None;
                 }
@@ -254,7 +253,7 @@ impl Admission {
 
     pub(crate) fn running(&self) -> usize {
         let free = self.state.load(Ordering::Relaxed) % WAITING;
-        // It is no more than the limit, which is a `usize`.
+        // At most the limit, which is a `usize`.
         self.limit - usize::try_from(free).unwrap_or(self.limit)
     }
 
@@ -286,8 +285,8 @@ impl Drop for Permit {
 }
 
 impl Ticket {
-    /// Waits for its turn, the deadline, or the drain, whichever comes first. Tells if another client
-    /// has got its place.
+    /// Waits for a slot, the deadline or the drain, whichever comes first. Fails if another
+    /// client's call takes the place.
     pub(crate) async fn turn(
         mut self,
         deadline: Deadline,
@@ -301,8 +300,8 @@ impl Ticket {
         tokio::select! {
             biased;
             turn = &mut self.turn => match turn {
-                // The call ahead often has the same deadline, and makes room by reaching it. Timers
-                // are coarse, so that this one's may not have fired yet.
+                // The previous call often has the same deadline and frees its slot by reaching it.
+                // Timers are coarse, so this call's timer may not have fired yet.
                 Ok(Turn::Granted(_)) if deadline.has_passed() => Err(late()),
                 Ok(Turn::Granted(permit)) => Ok(permit),
                 Ok(Turn::Displaced) => {
@@ -311,7 +310,8 @@ impl Ticket {
                                 has fewer calls waiting";
                     Err(Status::resource_exhausted(text).not_started())
                 }
-                // The gate lives as long as the ticket, and drops nobody without a word.
+                // Unreachable in practice: the admission outlives the ticket and sends before
+                // dropping a waiter.
                 Err(_) => Err(stopping()),
             },
             () = draining.cancelled() => Err(stopping()),
@@ -326,7 +326,7 @@ impl Drop for Ticket {
         if removed.is_some() {
             self.gate.state.fetch_sub(WAITING, Ordering::SeqCst);
         }
-        // A permit that has come meanwhile is in `turn`, and goes to the next call from there.
+        // A permit that has arrived meanwhile is in `turn`, and passes to the next call from there.
     }
 }
 

@@ -105,7 +105,7 @@ async fn a_client_that_fills_the_queue_makes_room_and_takes_turns() {
     let running = now(enter_as(&gate, 1, 0));
     let mut hog: Vec<_> = (0..4).map(|_| later(enter_as(&gate, 1, 0))).collect();
     refused(enter_as(&gate, 1, 0));
-    // Two of each is fair; a third is not.
+    // Two calls each is fair; a third is not.
     let others = [later(enter_as(&gate, 2, 0)), later(enter_as(&gate, 2, 0))];
     let status = refused(enter_as(&gate, 2, 0));
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -149,7 +149,7 @@ async fn requests_that_wait_are_bounded_in_bytes() {
     assert!(status.message().contains("100 bytes"), "{status}");
     let hog = [30, 30, 40].map(|bytes| later(enter_as(&gate, 1, bytes)));
     refused(enter_as(&gate, 1, 1));
-    // Of the client with most, as long as it has more than the other.
+    // Displaces calls of the client with the most, while it has more than the other.
     let other = later(enter_as(&gate, 2, 30));
     refused(enter_as(&gate, 2, 30));
     let [first, second, newest] = hog;
@@ -161,7 +161,7 @@ async fn requests_that_wait_are_bounded_in_bytes() {
     assert_eq!((gate.running(), gate.waiting()), (0, 0));
 }
 
-/// Many threads come and go, wait and give up: no place is lost, and none is given twice.
+/// No slot is lost or granted twice while many threads enter, wait and cancel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_place_is_lost_or_given_twice() {
     use std::sync::atomic::AtomicUsize;
@@ -177,7 +177,7 @@ async fn no_place_is_lost_or_given_twice() {
             for n in 0..2000 {
                 let permit = match enter_as(&gate, client % 3, 1) {
                     Admitted::Now(permit) => permit,
-                    // Some give up, at any moment.
+                    // Some calls are cancelled at any moment.
                     Admitted::Later(ticket) if n % 7 == 0 => {
                         tokio::task::yield_now().await;
                         drop(ticket);

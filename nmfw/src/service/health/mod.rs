@@ -1,4 +1,4 @@
-//! [`Health`]: whether a server can do its work, as its user's checks say.
+//! [`Health`]: the state of a server, as reported by its health checks.
 
 use std::{
     fmt,
@@ -16,30 +16,29 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::Status;
 
-/// How often checks are made, unless something else is set.
+/// Default interval of health checks.
 pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a check may take, unless something else is set.
+/// Default timeout of a health check.
 pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest error of a check that is shown, in characters.
+/// Maximum length of a check's error, in characters.
 const MAX_ERROR: usize = 200;
 
-/// Whether something serves, as gRPC's
-/// [health checking protocol](https://github.com/grpc/grpc/blob/master/doc/health-checking.md) names
-/// it.
+/// Whether a server or check is serving, in the terms of gRPC's [health checking
+/// protocol](https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum Serving {
-    /// It does.
+    /// Serving.
     Serving,
-    /// It does not, for the time being.
+    /// Temporarily not serving.
     NotServing,
 }
 
 impl Serving {
-    /// The name in the protocol: `SERVING` or `NOT_SERVING`.
+    /// Returns the name in the protocol: `SERVING` or `NOT_SERVING`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,42 +54,42 @@ impl fmt::Display for Serving {
     }
 }
 
-/// What is known of a server's health: its own, and of each check.
+/// The health of a server and the results of its checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// All checks were good the last time, and the server is not about to stop.
+    /// `Serving` if all checks last succeeded and the server is not about to stop.
     pub status: Serving,
-    /// The checks, in the order of their addition. What the server knows by itself, such as that its
-    /// connection is lost, stands there too as long as it is so.
+    /// The checks, in the order in which they were added. Conditions that the server detects
+    /// itself, such as a lost connection, are included while they last.
     pub checks: Vec<Check>,
 }
 
-/// One check, the last time that it was made.
+/// The last result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// As it was registered.
+    /// The name with which it was registered.
     pub name: String,
-    /// How it went.
+    /// The result.
     pub status: Serving,
-    /// Why it was not good.
+    /// The error, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 type Asked = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// The checks of a server, and what they have said.
+/// The checks of a server and their results.
 pub(crate) struct Checks {
     all: Vec<(String, Asked)>,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
-    /// Of each of `all`, the error that it ended with.
+    /// For each check in `all`, its last error.
     failures: Mutex<Vec<Option<String>>>,
-    /// So that calls need not look at the others.
+    /// A summary, so that calls need not look at the checks.
     is_healthy: AtomicBool,
-    /// The same for those who wait for a change.
+    /// The same, for tasks that wait for a change.
     is_ready: watch::Sender<bool>,
 }
 
@@ -107,7 +106,7 @@ impl Default for Checks {
     }
 }
 
-/// Of an error as much as can stand in every answer to STATS, once for each endpoint.
+/// Shortens an error, which is included once per endpoint in every STATS answer.
 fn short(error: &impl fmt::Display) -> String {
     let mut text = error.to_string();
     if let Some((end, _)) = text.char_indices().nth(MAX_ERROR) {
@@ -130,10 +129,10 @@ impl Checks {
         self.all.push((name, Box::new(check)));
     }
 
-    /// Makes all checks, at the same time.
+    /// Runs all checks concurrently.
     pub(crate) async fn make(&self) {
         let outcomes = self.all.iter().map(|(_, check)| async {
-            // A check that panics when it is called, too.
+            // A check may also panic when it is called.
             let check = AssertUnwindSafe(async { check().await }).catch_unwind();
             match tokio::time::timeout(self.timeout, check).await {
                 Ok(Ok(outcome)) => outcome.err(),
@@ -157,7 +156,8 @@ impl Checks {
             .send_if_modified(|is_ready| std::mem::replace(is_ready, is_healthy) != is_healthy);
     }
 
-    /// Wakes all that follow [`is_ready`](Self::is_ready), as there is something else to follow.
+    /// Wakes all tasks that wait for [`is_ready`](Self::is_ready), because another condition has
+    /// changed.
     pub(crate) fn wake(&self) {
         self.is_ready.send_modify(|_| {});
     }
@@ -166,7 +166,7 @@ impl Checks {
         self.is_ready.subscribe()
     }
 
-    /// Makes all checks again and again; who started it ends it. The first round is made already.
+    /// Runs all checks periodically until aborted. The first round was already made.
     pub(crate) async fn repeat(&self) {
         if self.all.is_empty() {
             return;
@@ -180,7 +180,7 @@ impl Checks {
         }
     }
 
-    /// Why calls are not to be started now.
+    /// Returns the error for calls that must not start now.
     pub(crate) fn refusal(&self) -> Option<Status> {
         if self.is_healthy.load(Ordering::Relaxed) {
             return None;
@@ -188,13 +188,13 @@ impl Checks {
         let failures = self.failures();
         let failed = self.all.iter().zip(&*failures);
         let mut failed = failed.filter_map(|((name, _), failure)| failure.as_ref().map(|_| name));
-        // What is wrong is for the operator: callers get the name alone.
+        // Details are for the operator: callers get only the name.
         let name = failed.next().map_or("health", String::as_str);
         let text = format!("this instance is not ready: its check {name:?} fails");
         Some(Status::unavailable(text).not_started())
     }
 
-    /// What the checks have said, and what the server knows by itself.
+    /// Returns the results of the checks, and conditions that the server detects itself.
     pub(crate) fn health(&self, unwilling: Option<&str>, loss: Option<&str>) -> Health {
         let failures = self.failures();
         let failure = |i: usize| failures.get(i).cloned().flatten();

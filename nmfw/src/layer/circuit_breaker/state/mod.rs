@@ -1,5 +1,4 @@
-//! [`Circuit`]: when calls may be made, from what became of those before. Without a clock and without
-//! chance of its own, so that it can be tested at any time.
+//! [`Circuit`]: the state machine of a circuit. Time and randomness are parameters, so that it can be tested deterministically.
 
 use std::{mem, time::Duration};
 
@@ -7,28 +6,28 @@ use tokio::time::Instant;
 
 use crate::Code;
 
-/// Parts of the window that calls leave together.
+/// Number of parts of the window, which expire one at a time.
 const SLOTS: usize = 10;
 
-/// When it opens, and for how long.
+/// The settings of a circuit.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// Calls count that ended within this time.
+    /// Only calls that ended within this time count.
     pub(crate) window: Duration,
-    /// So many of them there have to be.
+    /// Minimum number of calls in the window.
     pub(crate) min_calls: u32,
-    /// And this part of them has to have failed.
+    /// Ratio of failures that opens the circuit.
     pub(crate) failure_ratio: f64,
     pub(crate) initial_backoff: Duration,
     pub(crate) max_backoff: Duration,
     pub(crate) half_open_calls: u32,
 }
 
-/// Of one method.
+/// The circuit of one method.
 #[derive(Debug)]
 pub(crate) struct Circuit {
     state: State,
-    /// Changes of state so far. A call that has begun before the last says nothing of what is now.
+    /// Number of state changes. Calls from before the last change are ignored.
     period: u64,
 }
 
@@ -37,7 +36,7 @@ enum State {
     Closed(Window),
     Open {
         until: Instant,
-        /// Before it was cut by chance.
+        /// Before it is shortened at random.
         pause: Duration,
         why: Why,
     },
@@ -46,41 +45,41 @@ enum State {
         why: Why,
         under_way: u32,
         succeeded: u32,
-        /// When a further probe is let through, however many are under way: they may hang.
+        /// When a further call may be made, however many are in flight, because they may hang.
         next: Instant,
     },
 }
 
-/// What a circuit was opened for.
+/// The reason why a circuit was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Why {
     pub(crate) tally: Tally,
     pub(crate) last: Code,
 }
 
-/// A call that may be made. It has to be [ended](Circuit::end), once.
+/// A permitted call, which has to be [ended](Circuit::end) exactly once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
     period: u64,
 }
 
-/// What a call has to say of its service.
+/// The outcome of a call, as far as it concerns the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Success,
     Failure(Code),
-    /// It was given up before anything was known.
+    /// It was dropped before its outcome was known.
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
-    /// When calls are let through again; `None` while it is half-open, and others try.
+    /// When calls are permitted again; `None` while the circuit is half-open.
     pub(crate) until: Option<Instant>,
     pub(crate) why: Why,
 }
 
-/// What an ended call has changed.
+/// The state change caused by an ended call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Opened { pause: Duration },
@@ -100,7 +99,7 @@ impl Circuit {
         matches!(self.state, State::Closed(_))
     }
 
-    /// A call is to be made.
+    /// Requests permission for a call.
     pub(crate) fn enter(&mut self, rules: &Rules, now: Instant) -> Result<Pass, Refusal> {
         if let State::Open { until, pause, why } = self.state
             && until <= now
@@ -142,7 +141,8 @@ impl Circuit {
         Ok(Pass { period })
     }
 
-    /// A call has ended. `cut` is the part of a pause that chance leaves.
+    /// Records the end of a call. `cut` is the fraction of a backoff that remains after shortening
+    /// it at random.
     pub(crate) fn end(
         &mut self,
         rules: &Rules,
@@ -181,7 +181,7 @@ impl Circuit {
             } => {
                 *under_way = under_way.saturating_sub(1);
                 match outcome {
-                    // Its place is for another.
+                    // Its slot becomes free.
                     Outcome::Unknown => None,
                     Outcome::Success => {
                         *succeeded += 1;
@@ -199,7 +199,7 @@ impl Circuit {
                     }
                 }
             }
-            // A call of this period was not let through.
+            // Unreachable: no call was permitted in this period.
             State::Open { .. } => None,
         }
     }
@@ -217,7 +217,7 @@ impl Circuit {
     }
 }
 
-/// Calls that have ended, and those of them that have failed.
+/// Numbers of ended and failed calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) calls: u32,
@@ -233,12 +233,12 @@ impl Tally {
     }
 }
 
-/// The calls of the last while, however many, in as much memory: the oldest tenth leaves at a time.
+/// A sliding window of calls in constant memory, from which the oldest tenth expires at a time.
 #[derive(Debug)]
 struct Window {
     slots: [Tally; SLOTS],
     current: usize,
-    /// When the current slot began.
+    /// Start of the current slot.
     since: Instant,
     last_failure: Code,
 }
@@ -253,7 +253,7 @@ impl Window {
         }
     }
 
-    /// Gives what the window then has.
+    /// Adds a call, and returns the totals of the window.
     fn add(&mut self, length: Duration, now: Instant, failure: Option<Code>) -> Tally {
         self.advance(length, now);
         let call = Tally {

@@ -46,7 +46,7 @@ impl Test {
         self.end(pass, outcome)
     }
 
-    /// Opens it, if it is closed.
+    /// Opens the circuit, if it is closed.
     fn open(&mut self) {
         for _ in 0..3 {
             assert_eq!(self.call(FAILURE), None);
@@ -143,7 +143,7 @@ fn a_probe_that_fails_opens_it_for_longer() {
     test.now += 4 * SECOND;
     assert_eq!(test.call(Outcome::Success), None);
     assert_eq!(test.call(Outcome::Success), Some(Change::Closed));
-    // From the beginning.
+    // Starting over.
     test.open();
 }
 
@@ -189,9 +189,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens: an open circuit lets nothing through, a half-open one no more than its
-    /// probes and one in each pause, a closed one everything; and one that nobody waits for any more
-    /// always recovers.
+    /// For any sequence of events, an open circuit permits no calls, a half-open one at most its
+    /// calls and one per backoff, and a closed one all calls. A circuit always recovers, even if
+    /// calls are dropped.
     #[test]
     fn it_keeps_its_word(steps in steps()) {
         let mut test = Test::new();
@@ -252,7 +252,7 @@ proptest! {
         prop_assert!(test.circuit.is_closed());
     }
 
-    /// The window has what ended within it, to a tenth of its length.
+    /// The window contains the calls that ended within it, to a tenth of its length.
     #[test]
     fn the_window_slides(pauses in proptest::collection::vec(0u64..4_000, 1..200)) {
         let length = Duration::from_secs(10);
