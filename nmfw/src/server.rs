@@ -2,14 +2,12 @@
 //!
 #![doc = include_str!("docs/overload.md")]
 
-pub use crate::{
-    nats::server::{
-        DEFAULT_GRACE, Server,
-        handle::{Ending, Running, ServedService},
-    },
-    service::{
-        health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
-        limits::{DEFAULT_CONCURRENCY, DEFAULT_QUEUE_BYTES, Limits},
-        service::Service,
-    },
+pub use nmfw_core::server::{
+    Check, DEFAULT_CONCURRENCY, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT,
+    DEFAULT_QUEUE_BYTES, Health, Limits, Service, Serving,
+};
+
+pub use crate::nats::server::{
+    DEFAULT_GRACE, Server,
+    handle::{Ending, Running, ServedService},
 };

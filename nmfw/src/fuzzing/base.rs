@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use crate::{
     Code, Deadline, Metadata, Status, TraceContext,
-    call::{
-        metadata::MAX_VALUES,
-        method::{MethodSpec, ServiceSpec},
-        response::Response,
-    },
     nats::unary::{
         reply::{decode, encode},
         request::{Incoming, Outgoing},
     },
+};
+use nmfw_core::call::{
+    metadata::MAX_VALUES,
+    method::{MethodSpec, ServiceSpec},
+    response::Response,
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
@@ -99,7 +99,7 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(crate::call::method::client_version);
+    let version = version.and_then(nmfw_core::call::method::client_version);
     let again = Outgoing {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,

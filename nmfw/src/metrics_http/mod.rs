@@ -1,5 +1,6 @@
 //! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and probes.
 
+mod exporter;
 mod places;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,10 +21,9 @@ use tokio::{
 };
 
 use self::places::{Place, Places};
-use crate::{
-    Error,
+use crate::Error;
+use nmfw_core::{
     error::ErrorKind,
-    observe::metrics::exporter,
     service::health::{Health, Serving},
 };
 
@@ -146,7 +146,7 @@ fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<
             let health = health();
             let status = match health.status {
                 Serving::Serving => StatusCode::OK,
-                Serving::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             match serde_json::to_string(&health) {
                 Ok(json) => response(status, "application/json", json + "\n"),

@@ -17,7 +17,7 @@
 use async_nats::HeaderMap;
 use serde::Deserialize;
 
-use crate::service::client_id::ClientId;
+use nmfw_core::service::client_id::ClientId;
 
 /// The default inbox prefix of clients.
 const DEFAULT_INBOX: &str = "_INBOX";

@@ -4,10 +4,8 @@ use std::{fmt, time::Duration};
 
 use async_nats::{HeaderMap, HeaderName, Message};
 
-use crate::{
-    Metadata,
-    call::{metadata::MAX_VALUES, method::client_version, request::Encoding},
-};
+use crate::Metadata;
+use nmfw_core::call::{metadata::MAX_VALUES, method::client_version, request::Encoding};
 
 /// Protocol version, remaining time and more in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -364,7 +362,7 @@ mod tests {
         fn any_semver_is_sent_as_one(version in versions()) {
             if semver::Version::parse(&version).is_ok() {
                 let sent = client_version(&version).unwrap();
-                prop_assert!(sent.len() <= crate::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(sent.len() <= nmfw_core::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
                 prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
             }
         }

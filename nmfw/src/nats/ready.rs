@@ -98,10 +98,9 @@ async fn any_serves(
     let client = nats.connection.client();
     let inbox = client.new_inbox();
     let mut events = nats.connection.event_receiver();
-    let mut answers = client.subscribe(inbox.clone()).await?;
-    client
-        .publish_with_reply(question, inbox, Bytes::new())
-        .await?;
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(lost)?;
+    let asking = client.publish_with_reply(question, inbox, Bytes::new());
+    asking.await.map_err(lost)?;
     let found = async {
         let mut read = 0;
         while read < MAX_ANSWERS {
@@ -123,6 +122,11 @@ async fn any_serves(
     };
     let found = tokio::time::timeout(ROUND, found).await;
     found.unwrap_or(Ok(false))
+}
+
+/// What waiting ends with if the connection takes nothing any more.
+fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Status {
+    Status::unavailable("discovery cannot be asked").with_source(error)
 }
 
 /// Returns whether a discovery answer comes from a service below this subject.

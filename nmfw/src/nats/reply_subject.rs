@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::{escape::Escaped, log_limit::LogLimit, observe::metrics};
+use nmfw_core::{escape::Escaped, log_limit::LogLimit, observe::metrics};
 
 /// Maximum length of a peer's subject that is published to, in bytes.
 const MAX_LEN: usize = 1024;

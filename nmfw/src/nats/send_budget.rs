@@ -14,7 +14,8 @@ use std::{
     },
 };
 
-use crate::{Code, ServiceSpec, Status, call::attempt::Spent};
+use crate::{Code, ServiceSpec, Status};
+use nmfw_core::call::attempt::Spent;
 
 /// Tokens an accepted call adds: `max_attempts − 1` at the default of five. The budget lasts while
 /// one call in five is accepted; excess calls are then sent once.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_nats::AuthError;
 
 use super::{secret::Secret, server_url::UrlLogin};
-use crate::error::Error;
+use nmfw_core::error::Error;
 
 /// Default prefix of inboxes.
 const INBOX_PREFIX: &str = "_INBOX";

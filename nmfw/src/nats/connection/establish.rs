@@ -15,7 +15,7 @@ use super::{
     server_message::is_limit,
     server_url::Servers,
 };
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const DEFAULT_ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use super::{
     event::ConnectionEvent, refusal::Refusal, server_message::ServerMessage, violation::Violation,
 };
-use crate::{escape::Escaped, observe::metrics};
+use nmfw_core::{escape::Escaped, observe::metrics};
 
 /// Number of events that a receiver may lag behind before it loses the oldest.
 const EVENT_CAPACITY: usize = 256;

@@ -41,11 +41,9 @@ pub(crate) use relocation::{Follower, Place, Stage};
 pub use server_url::IntoServers;
 
 use self::replies::Replies;
-use crate::{
-    Status,
-    error::{Error, ErrorKind},
-};
+use crate::Status;
 use events::EventHub;
+use nmfw_core::error::{Error, ErrorKind};
 use relocation::Relocation;
 
 /// The default of async-nats.

@@ -12,7 +12,7 @@ use super::{
     secret::Secret,
     server_url::{IntoServers, Servers},
 };
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const DEFAULT_URL: &str = "nats://localhost:4222";
 

@@ -18,7 +18,7 @@ use super::{
     server_url::{IntoServers, Servers},
     tls::Tls,
 };
-use crate::error::Error;
+use nmfw_core::error::Error;
 
 pub(super) type DelayFn = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 type Choice = Pin<Box<dyn Future<Output = Option<ReconnectToServer>> + Send + Sync>>;

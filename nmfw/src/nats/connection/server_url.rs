@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::secret::Secret;
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 /// The URLs of NATS servers: a single URL, several separated by commas, or a list of these.
 ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_nats::AuthError;
 
 use super::credentials::{Credentials, Identity};
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 impl Credentials {
     /// Reads the files of `identity`, checks everything that can be checked without a server, and

@@ -7,7 +7,7 @@ use async_nats::rustls;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 #[derive(Clone, Default)]
 pub(super) struct Tls {

@@ -4,7 +4,7 @@
 use async_nats::AuthError;
 
 use super::credentials::{Credentials, Identity};
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const NO_NKEYS: &str = "this program was built without nkeys and JWTs, enable nmfw's cargo feature \
                         `nkeys`";

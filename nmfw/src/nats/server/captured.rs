@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use crate::{Connection, Error, error::ErrorKind, service::instance::Instance};
+use crate::{Connection, Error};
+use nmfw_core::{error::ErrorKind, service::instance::Instance};
 
 /// The API with which JetStream lists the streams that overlap with a subject.
 const STREAM_NAMES: &str = "$JS.API.STREAM.NAMES";

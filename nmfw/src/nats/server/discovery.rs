@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use crate::{
     Error,
+    nats::{reply_subject, subject},
+};
+use nmfw_core::{
     call::method::client_version,
     escape::Escaped,
     log_limit::LogLimit,
-    nats::{reply_subject, subject},
     service::{
         health::Health,
         instance::{Endpoint, Instance},
@@ -380,9 +382,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{
-        MethodSpec, ServiceSpec, Status,
-        service::{handler::Handlers, health::Checks, instance::Lifecycle, service::Service},
+    use crate::{MethodSpec, ServiceSpec, Status};
+    use nmfw_core::service::{
+        handler::Handlers, health::Checks, instance::Lifecycle, service::Service,
     };
 
     #[test]

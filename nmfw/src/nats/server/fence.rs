@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::Instant};
 
 use super::required_subjects;
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, nats::subject};
+use crate::{Connection, ConnectionEvent, Error, nats::subject};
+use nmfw_core::error::ErrorKind;
 
 /// Delay before a round trip is retried, because its message may have been lost with a connection.
 const RETRY: Duration = Duration::from_secs(1);

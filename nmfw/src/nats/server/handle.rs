@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{captured, discovery, fence::Fence, required_subjects::Subscriptions, work::Work};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
-use crate::{
-    Connection, Error,
+use crate::{Connection, Error};
+use nmfw_core::{
     error::ErrorKind,
     service::{
         gauges,

@@ -8,8 +8,10 @@ use prost::Message as _;
 
 use crate::{
     Error,
-    escape::Escaped,
     nats::{reply_subject, subject},
+};
+use nmfw_core::{
+    escape::Escaped,
     service::{health::Serving, instance::Instance},
 };
 
@@ -25,7 +27,7 @@ impl From<Serving> for HealthCheckResponse {
         // Numbered as in `ServingStatus`; 0 is UNKNOWN.
         let status = match serving {
             Serving::Serving => 1,
-            Serving::NotServing => 2,
+            _ => 2,
         };
         Self { status }
     }

@@ -13,8 +13,8 @@ use crate::{
         connection::{Follower, Place, Stage},
         subject,
     },
-    service::instance::Instance,
 };
+use nmfw_core::service::instance::Instance;
 
 /// A subscription for requests. In a queue group, it unsubscribes while a check of the instance
 /// fails, so that clients reach ready instances. Requests in transit still arrive, and are answered

@@ -19,8 +19,9 @@ use futures_util::{StreamExt, stream::BoxStream};
 use self::handle::{Ending, Running};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
-use crate::service::{health::Checks, instance::Lifecycle, selection, service::Service};
-use crate::{Connection, Error, error::ErrorKind, layer::CallLayer, signal::Shutdown};
+use crate::{Connection, Error, signal::Shutdown};
+use nmfw_core::service::{health::Checks, instance::Lifecycle, selection, service::Service};
+use nmfw_core::{error::ErrorKind, layer::CallLayer};
 
 /// Default grace period for handlers during shutdown.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);

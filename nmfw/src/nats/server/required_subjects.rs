@@ -8,10 +8,9 @@ use tokio::sync::{
 };
 
 use super::{discovery, fence::Fence, work::MAX_ROUND_TRIP};
-use crate::{
-    Connection, ConnectionEvent, Error,
+use crate::{Connection, ConnectionEvent, Error, nats::connection::server_message::is_token_limit};
+use nmfw_core::{
     error::ErrorKind,
-    nats::connection::server_message::is_token_limit,
     service::instance::{Instance, Lifecycle},
 };
 

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     Connection, Error,
-    error::ErrorKind,
     nats::{
         headers,
         reply_subject::OwnBase,
@@ -27,6 +26,9 @@ use crate::{
         subject,
         unary::server::{UnaryFront, accept},
     },
+};
+use nmfw_core::{
+    error::ErrorKind,
     service::instance::{Endpoint, Instance, Lifecycle},
 };
 

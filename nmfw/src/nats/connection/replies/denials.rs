@@ -1,6 +1,6 @@
 //! [`Denials`]: matches denied publishes with waiting calls.
 
-use crate::escape::Escaped;
+use nmfw_core::escape::Escaped;
 
 /// Maximum number of denied subjects. More are denied only to a client that may call next to
 /// nothing, whose calls then end at their deadlines.

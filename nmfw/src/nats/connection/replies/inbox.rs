@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use async_nats::{Message, SubscribeError, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -38,11 +38,14 @@ impl Inbox {
     pub(crate) async fn subscribe(
         connection: &Connection,
         pattern: String,
-    ) -> Result<Self, SubscribeError> {
+    ) -> Result<Self, Status> {
         let follower = connection.follow(None);
         let client = connection.client();
         Ok(Self {
-            subscriber: client.subscribe(pattern.clone()).await?,
+            subscriber: client
+                .subscribe(pattern.clone())
+                .await
+                .map_err(|error| Status::unavailable("a subscription failed").with_source(error))?,
             client: client.clone(),
             pattern,
             is_confirmed: false,

@@ -37,13 +37,12 @@ pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::Refusals;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status,
-    escape::Escaped,
-    log_limit::LogLimit,
     nats::{
         session::{client::Mailbox, driver::Answers, protocol::Secrets},
         unary::stream_ack::StreamAck,
     },
 };
+use nmfw_core::{escape::Escaped, log_limit::LogLimit};
 
 /// Passes each reply to the call that waits for it.
 #[derive(Debug)]

@@ -15,8 +15,6 @@ use super::{
 };
 use crate::{
     Code, Metadata, Method, Status,
-    call::{body::chunk::Tally, response::Response},
-    escape::Escaped,
     nats::{
         session::{
             driver::{self, Flow, LaneCommand, Port, Side, Signals},
@@ -24,6 +22,10 @@ use crate::{
         },
         transport::late,
     },
+};
+use nmfw_core::{
+    call::{body::chunk::Tally, response::Response},
+    escape::Escaped,
 };
 
 /// A session without calls for this long is closed. The next call opens another.

@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     Method, Status,
-    call::response::Response,
     nats::session::{
         driver::{self, Lane, LaneCommand},
         protocol::CallHead,
     },
 };
+use nmfw_core::call::response::Response;
 
 pub(crate) type Mailbox = driver::Mailbox<Command>;
 pub(crate) type Outgoing = driver::Outgoing<Command>;

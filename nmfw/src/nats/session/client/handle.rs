@@ -22,17 +22,17 @@ use super::{
 };
 use crate::{
     Metadata, Method, Status,
-    call::{
-        body::{Messages, chunk::Chunk},
-        per_method::PerMethod,
-        request::{Encoding, Request},
-        response::Response,
-    },
     nats::session::{
         client::source::{Sent, Source},
         driver::{Incoming, Lane, trailers},
         protocol::{CallHead, Doubt, Opened},
     },
+};
+use nmfw_core::call::{
+    body::{Messages, chunk::Chunk},
+    per_method::PerMethod,
+    request::{Encoding, Request},
+    response::Response,
 };
 
 /// A session. It ends when the last handle is dropped.

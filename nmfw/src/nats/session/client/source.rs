@@ -12,10 +12,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Outgoing;
-use crate::{
-    Status,
-    call::body::{Body, Messages, chunk::Chunk},
-};
+use crate::Status;
+use nmfw_core::call::body::{Body, Messages, chunk::Chunk};
 
 /// Maximum size of requests that are kept for another instance in case that the first one has not
 /// started the call.

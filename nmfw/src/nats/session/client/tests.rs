@@ -16,7 +16,6 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use super::{Handle, calls::Calls, command::Command};
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
-    call::{body::chunk::Tally, request::Encoding, response::Response},
     nats::session::{
         driver::{Mailbox, Packet, Publish, Side, Signals, drive, now},
         protocol::{
@@ -24,6 +23,7 @@ use crate::{
         },
     },
 };
+use nmfw_core::call::{body::chunk::Tally, request::Encoding, response::Response};
 
 const IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(10);

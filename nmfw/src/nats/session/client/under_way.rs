@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     Metadata, Method, Status,
-    call::{body::chunk::Tally, response::Response},
     nats::session::{
         driver::Port,
         protocol::{Session, StreamId},
     },
 };
+use nmfw_core::call::{body::chunk::Tally, response::Response};
 
 /// A started call.
 pub(crate) enum Call {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{task::unconstrained, time::Instant};
 
-use crate::{
+use nmfw_core::{
     observe::metrics,
     token_bucket::{Bucket, Pace},
 };

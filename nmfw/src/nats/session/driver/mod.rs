@@ -19,9 +19,8 @@ pub(crate) use self::{
 };
 use self::{mailbox::Batch, timer::Alarm};
 use super::protocol::{Config, Event, Session, Site, Transmit};
-use crate::{
-    Connection, Status, log_limit::LogLimit, nats::unary::stream_ack::StreamAck, observe::metrics,
-};
+use crate::{Connection, Status, nats::unary::stream_ack::StreamAck};
+use nmfw_core::{log_limit::LogLimit, observe::metrics};
 
 /// Size that account mappings may add to a packet.
 const PACKET_RESERVE: usize = 1024;

@@ -6,8 +6,6 @@ use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
 use crate::{
     Connection, Status,
-    call::deadline::within,
-    escape::Escaped,
     nats::{
         reply_subject::{self, MAPPED},
         session::{
@@ -16,6 +14,7 @@ use crate::{
         },
     },
 };
+use nmfw_core::{call::deadline::within, escape::Escaped};
 
 /// Time limit for passing a packet to the connection's buffer. It is reached only while the
 /// connection is lost; the packet is then dropped, because the session resends it.

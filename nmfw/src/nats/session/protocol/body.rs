@@ -13,15 +13,12 @@ use prost_types::Any;
 use smol_str::SmolStr;
 
 use super::frame::Token;
-use crate::call::body::wire::{
+use crate::{Code, Metadata, MetadataError, MetadataValue, Status};
+use nmfw_core::call::body::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
 };
-use crate::{
-    Code, Metadata, MetadataError, MetadataValue, Status,
-    call::request::Encoding,
-    call::{metadata::MAX_VALUES, trace_context::TraceContext},
-};
+use nmfw_core::call::{metadata::MAX_VALUES, request::Encoding, trace_context::TraceContext};
 
 /// A call with a longer timeout is treated as unlimited; this also keeps sums of times in range.
 const MAX_TIME_LEFT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -198,7 +195,7 @@ impl<'a> Call<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            let version = crate::call::method::client_version(version)
+            let version = nmfw_core::call::method::client_version(version)
                 .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
             *last = Some(SmolStr::from(version));
         }

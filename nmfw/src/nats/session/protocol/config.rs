@@ -8,7 +8,7 @@ use super::{
     proof::PROOF_LEN,
     site::Site,
 };
-use crate::call::body::MAX_MESSAGE;
+use nmfw_core::call::body::MAX_MESSAGE;
 
 /// A packet is closed at this size even if a larger one is permitted: larger packets gain nothing,
 /// and smaller ones let streams take turns. A message of 64 KiB fits.

@@ -14,9 +14,9 @@ use futures_util::Stream;
 use super::{Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
     nats::session::{driver::Mailbox, protocol::STREAM_WINDOW},
 };
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 /// Taken messages are reported to the session in steps of this size, or when the application waits
 /// for more. The session grants no smaller steps, but is notified at once of a message that blocks

@@ -23,9 +23,9 @@ pub(crate) use self::{
 };
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
     nats::session::protocol::{Session, StreamId},
 };
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 #[derive(Debug, Default)]
 pub(crate) struct Lane {

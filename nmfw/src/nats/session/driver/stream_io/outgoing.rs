@@ -15,9 +15,9 @@ use futures_util::Stream;
 use super::{Batch, Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
-    call::body::{Messages, chunk::Chunk, encode::MAX_WAIT},
     nats::session::driver::{self, Mailbox},
 };
+use nmfw_core::call::body::{Messages, chunk::Chunk, encode::MAX_WAIT};
 
 /// Size at which a batch for the session is closed; a row is a batch by itself.
 const BATCH: u64 = 128 * 1024;

@@ -5,9 +5,9 @@ use std::{mem, sync::Arc, time::Instant};
 use super::{Batch, Lane, lock};
 use crate::{
     Metadata, Status,
-    call::body::chunk::Chunk,
     nats::session::protocol::{SendError, Session, StreamId},
 };
+use nmfw_core::call::body::chunk::Chunk;
 
 /// The session's end of a stream.
 #[derive(Debug)]
