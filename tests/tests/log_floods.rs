@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},

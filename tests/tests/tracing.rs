@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{sync::OnceLock, time::Duration};
 
 use async_nats::HeaderMap;

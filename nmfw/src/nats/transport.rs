@@ -93,6 +93,7 @@ impl NatsTransport {
         let subject = subject.into();
         if let Err(why) = subject::check_subject(&subject) {
             let text = format!("the subject {subject:?} cannot be used: {why}");
+            // Not started: no call is made with these settings.
             let status = Status::invalid_argument(text).not_started();
             self.invalid.get_or_insert(status);
             return self;
@@ -480,6 +481,7 @@ impl NatsTransport {
             if session.is_absent(self.connection.epoch()) {
                 // It was chosen in a former life of the connection, and may have been given up since.
                 let text = "the instance was not heard since the connection came back";
+                // Not started: the session was not given the call.
                 let status = Status::unavailable(text).not_started();
                 return Err(Refusal::Elsewhere(status));
             }
@@ -505,6 +507,7 @@ impl NatsTransport {
             Ok(_) => "the connection to NATS is closed",
             Err(_) => "there is no connection to NATS",
         };
+        // Not started: the call waits for the connection, and is not sent.
         Err(Status::unavailable(self.connection.because(lost)).not_started())
     }
 }

@@ -1,6 +1,7 @@
 //! Servers as `docs/operations.md` configures them, on this machine: regions that gateways connect,
 //! and a server at the edge.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::try_join_all;

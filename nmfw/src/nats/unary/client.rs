@@ -68,6 +68,7 @@ impl NatsTransport {
                 Status::resource_exhausted(format!(
                     "the request of {size} bytes is over the NATS server's max_payload of {max}"
                 ))
+                // Not started: the request is not sent.
                 .not_started(),
             ));
         }
@@ -93,6 +94,7 @@ impl NatsTransport {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.method_subject(request.method());
             let text = format!("nobody serves {subject}: no responders");
+            // Not started: the NATS server delivered the request to nobody.
             return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
         }
         if let Err(error) = headers::check_size(&message) {
@@ -180,6 +182,7 @@ impl NatsTransport {
                 PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
                 PublishErrorKind::Send => Status::unavailable(text),
             };
+            // Not started: the NATS client did not take the request.
             status.not_started().with_source(error)
         })
     }

@@ -265,6 +265,7 @@ fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
     };
     let status = status.returned_by("the service");
     if fields.any(|field| field == NOT_STARTED) {
+        // Not started: the peer says so.
         status.not_started()
     } else {
         status

@@ -155,6 +155,7 @@ fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
                 headers::PROTOCOL
             ),
         )
+        // Not started: the request is refused before its handler is called.
         .not_started(),
     }
 }

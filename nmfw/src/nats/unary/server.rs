@@ -160,6 +160,7 @@ fn read(
             "{} streams, which takes a session: a plain NATS request does not do",
             endpoint.method
         ))
+        // Not started: the request is refused before its handler is called.
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;

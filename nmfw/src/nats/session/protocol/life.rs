@@ -290,9 +290,11 @@ impl Life {
         }
         Some(match &self.captured {
             _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {
                 let text = format!("the session was not opened in time: {captured}");
+                // Not started: streams begin once the session is open.
                 Status::unavailable(text).not_started()
             }
         })

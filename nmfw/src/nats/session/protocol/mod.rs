@@ -270,6 +270,7 @@ impl Session {
             }
             State::Opening if !self.is_server => {
                 let text = "the connection to NATS was lost while the session was being opened";
+                // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable(text).not_started());
             }
             State::Opening | State::Closed => {}
@@ -294,6 +295,7 @@ impl Session {
     pub(crate) fn handle_no_responders(&mut self, now: Instant) {
         match self.state {
             State::Opening => {
+                // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable("no responders").not_started());
             }
             State::Open => self.life.vanished(now),
@@ -461,6 +463,7 @@ impl Session {
                 let status = if stream.sending.is_known() {
                     each.clone()
                 } else {
+                    // Not started: the CALL was never written to a packet.
                     each.clone().not_started()
                 };
                 self.events.push_back(Event::Finished {

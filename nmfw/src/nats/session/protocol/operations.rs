@@ -40,22 +40,28 @@ impl Session {
         is_single: bool,
     ) -> Result<StreamId, Status> {
         if self.is_server || self.state != State::Open {
+            // Not started: no CALL was queued.
             return Err(Status::unavailable("the session is not open").not_started());
         }
         if self.going_away.is_some() {
+            // Not started: no CALL was queued.
             return Err(Status::unavailable("the service takes no more calls").not_started());
         }
         if self.streams.len() >= self.agreed.max_streams {
             return Err(
+                // Not started: no CALL was queued.
                 Status::resource_exhausted("the session has as many calls as it may").not_started(),
             );
         }
+        // Not started: no CALL was queued.
         self.budget.check_requests().map_err(Status::not_started)?;
         let len = head.len();
         if len + nmfw_core::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+            // Not started: no CALL was queued.
             return Err(self.too_large("metadata", len).not_started());
         }
         let is_narrow = self.wide >= self.wide_limit;
+        // Not started: no CALL was queued.
         self.budget
             .check_unread(self.config.first_window(is_narrow))
             .map_err(Status::not_started)?;
@@ -262,6 +268,7 @@ impl Session {
         if is_known {
             status
         } else {
+            // Not started: the CALL was never written to a packet, and the reset drops it.
             status.not_started()
         }
     }

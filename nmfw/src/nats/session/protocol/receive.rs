@@ -66,6 +66,7 @@ impl Session {
                 }
             };
             self.fail(if is_opening {
+                // Not started: streams begin once the session is open.
                 Status::unimplemented(text).not_started()
             } else {
                 Status::internal(text)
@@ -343,6 +344,7 @@ impl Session {
             Err(status) => {
                 self.strain.on_useless_call(now);
                 self.streams.insert(id, state);
+                // Not started: the service refuses the CALL instead of handing it on.
                 self.reset(stream, &status.not_started());
             }
         }
@@ -507,6 +509,7 @@ impl Session {
             .collect();
         refused.sort_unstable();
         for id in refused {
+            // Not started: the service ignores streams above the one that GOAWAY names.
             let status = Status::unavailable("the service takes no more calls").not_started();
             self.finish_stream(id, Err(status));
         }

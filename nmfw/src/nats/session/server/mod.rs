@@ -133,6 +133,7 @@ impl Sessions {
             Some(_) => self.admit(endpoint, client_id),
             None => {
                 let text = "the NATS server's max_payload is too small for sessions";
+                // Not started: no session was opened.
                 Err(Status::unimplemented(text).not_started())
             }
         };
@@ -192,6 +193,7 @@ impl Sessions {
             && endpoint.limits.queue_group.is_none()
         {
             let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
         if let Some(refusal) = self.instance.lifecycle.checks.refusal() {
@@ -199,14 +201,17 @@ impl Sessions {
         }
         if !self.opens().take(client, tokio::time::Instant::now()) {
             let text = "too many sessions are asked for: try again later";
+            // Not started: no session was opened.
             return Err(Status::resource_exhausted(text).not_started());
         }
         let mut open = self.open();
         if open.is_draining {
+            // Not started: no session was opened.
             return Err(Status::unavailable("the server is stopping").not_started());
         }
         if endpoint.is_some() && open.is_denied {
             let text = "this instance may not subscribe to where sessions of single methods are";
+            // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
         let now = driver::now();

@@ -73,6 +73,7 @@ impl Calls {
                 Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
                 None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
             };
+            // Not started: a handler of a single message begins with that message.
             let status = Status::deadline_exceeded(text).not_started();
             if let Some(served) = self.common.served.get(index) {
                 served.endpoint.refuse(&status);

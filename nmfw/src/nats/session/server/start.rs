@@ -89,6 +89,7 @@ impl Calls {
                 Status::unimplemented(
                     "this service does not take JSON: send the request as protobuf",
                 )
+                // Not started: no handler begins before `start` has returned.
                 .not_started(),
             ));
         }
@@ -188,5 +189,6 @@ impl Calls {
 }
 
 fn unknown() -> Status {
+    // Not started: no handler was found.
     Status::unimplemented("the method is not served here").not_started()
 }

@@ -194,6 +194,7 @@ impl Places {
             }
         }
         let text = format!("{} sessions are open: no more", self.sessions.len());
+        // Not started: no session was opened for the call.
         Err(Status::resource_exhausted(text).not_started())
     }
 
