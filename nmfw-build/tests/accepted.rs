@@ -2,10 +2,7 @@
 //!
 //! Each folder of `tests/accepted` is one build. `nmfw-tests` gives the same files to protoc.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

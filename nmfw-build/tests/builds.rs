@@ -1,9 +1,6 @@
 //! Tests of which files are written, when, and from which kinds of input.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

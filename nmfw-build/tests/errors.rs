@@ -1,9 +1,6 @@
 //! Tests of the reports for invalid `.proto` files, options and settings.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::error::Error as _;
 use std::fs;

@@ -2,10 +2,7 @@
 //!
 //! `NMFW_BLESS=1 cargo test -p nmfw-build --test golden` writes the files anew; look at what changed before committing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

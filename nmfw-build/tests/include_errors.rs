@@ -1,9 +1,6 @@
 //! Tests of the reports about missing files and include folders.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::fs;
 use std::path::Path;

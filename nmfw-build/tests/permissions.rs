@@ -3,10 +3,7 @@
 //!
 //! `NMFW_BLESS=1 cargo test -p nmfw-build --test permissions` writes the recorded files anew.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,10 +1,6 @@
 //! Tests of falling back to protoc, which is a shell script in these tests.
 
-#![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(all(test, unix))]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Tests that the suite runs, as briefly as possible: figures must exist, but their values are not
 //! checked.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{collections::HashMap, fs, path::Path, process::Command};
 
