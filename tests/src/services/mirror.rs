@@ -44,7 +44,7 @@ fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
             metadata.merge(&one);
         }
     }
-    *ctx.response_metadata() = metadata;
+    ctx.update_response_metadata(|response| *response = metadata);
     match request {
         FAIL => Err(Status::aborted("told to")),
         _ => Ok(()),
@@ -63,7 +63,7 @@ impl Mirror {
         request: String,
     ) -> Result<impl Stream<Item = Result<String, Status>> + Send + 'static, Status> {
         reflect(&ctx, &request)?;
-        *ctx.trailers() = ctx.metadata().clone();
+        ctx.update_trailers(|trailers| trailers.clone_from(ctx.metadata()));
         Ok(stream::iter([Ok(request)]))
     }
 }

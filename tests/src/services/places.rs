@@ -59,7 +59,7 @@ impl Kind {
 /// Fails if there is none.
 pub async fn connect(urls: impl IntoServers) -> Result<Connection, nmfw::Error> {
     let options = ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20));
-    options.retain_servers_order().connect(urls).await
+    options.retain_servers_order(true).connect(urls).await
 }
 
 /// An instance of the service.

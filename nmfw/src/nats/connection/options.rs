@@ -203,8 +203,8 @@ impl ConnectOptions {
 
     /// Starts with the TLS handshake instead of waiting for the server's INFO, as required by
     /// servers with `handshake_first`.
-    pub fn tls_first(mut self) -> Self {
-        self.tls.first = Some(true);
+    pub fn tls_first(mut self, first: bool) -> Self {
+        self.tls.first = Some(first);
         self
     }
 
@@ -337,14 +337,14 @@ impl ConnectOptions {
 
     /// Connects only to the given servers, not to others that the cluster announces. This is always
     /// the case for WebSocket URLs.
-    pub fn ignore_discovered_servers(mut self) -> Self {
-        self.ignore_discovered_servers = true;
+    pub fn ignore_discovered_servers(mut self, ignored: bool) -> Self {
+        self.ignore_discovered_servers = ignored;
         self
     }
 
     /// Tries the servers in the given order instead of a random one.
-    pub fn retain_servers_order(mut self) -> Self {
-        self.retain_servers_order = true;
+    pub fn retain_servers_order(mut self, retained: bool) -> Self {
+        self.retain_servers_order = retained;
         self
     }
 

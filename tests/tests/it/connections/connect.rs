@@ -178,7 +178,7 @@ async fn max_reconnects_does_not_cut_the_first_round_short() {
     let urls = format!("127.0.0.1:1,127.0.0.1:2,{}", server.url());
     let options = ConnectOptions::new()
         .max_reconnects(1)
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect_attempts(1);
     works(&within(options.connect(urls)).await.unwrap()).await;
 }
@@ -649,7 +649,7 @@ async fn tls_first() {
     let server = Server::start(&files.config("handshake_first: true")).await;
     let options = ConnectOptions::new()
         .root_certificates(files.path("ca.pem"))
-        .tls_first();
+        .tls_first(true);
     works(&within(options.connect(server.url())).await.unwrap()).await;
 }
 

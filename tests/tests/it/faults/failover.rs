@@ -52,7 +52,7 @@ async fn cluster() -> [NatsServer; 2] {
 async fn connect(servers: &[NatsServer; 2]) -> nmfw::Connection {
     let urls = [servers[0].url(), servers[1].url()];
     options()
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect(urls)
         .await
         .unwrap()
@@ -159,7 +159,7 @@ async fn a_server_that_stays_frozen_is_left() {
     let urls = [servers[0].url(), servers[1].url()];
     let impatient = || {
         options()
-            .retain_servers_order()
+            .retain_servers_order(true)
             .ping_interval(Duration::from_millis(300))
             .connection_timeout(Duration::from_millis(500))
     };

@@ -37,7 +37,7 @@ const LONG_CALLS: u64 = 28;
 async fn connect(cluster: &Cluster, node: usize, user: &str) -> Connection {
     ConnectOptions::new()
         .user_and_password(user, "x")
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect(cluster.urls(node))
         .await
         .unwrap()

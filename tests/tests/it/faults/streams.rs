@@ -115,7 +115,7 @@ async fn a_cluster_whose_nodes_die_in_turn_costs_no_stream() {
     let mut cluster = Cluster::start(3).await.unwrap();
     let connect = |first| {
         options()
-            .retain_servers_order()
+            .retain_servers_order(true)
             .connect(cluster.urls(first))
     };
     // Each on a node of its own, to begin with.
