@@ -13,7 +13,7 @@ use tower::{
 
 use super::{BoxService, circuit_breaker::CircuitOpen, method_filter::Methods};
 use crate::{
-    Code, Idempotency, Status,
+    Code, Idempotency, MethodName, Status,
     call::{request::Request, response::Response},
     nats::send_budget::Spent,
     observe::metrics::CallMetrics,
@@ -95,11 +95,12 @@ impl RetryLayer {
         self
     }
 
-    /// Repeats these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
-    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
-    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Repeats these methods only: constants such as `CalcClient::ADD`, or texts with the name in
+    /// the `.proto`, `Add` or `calc.Calc.Add`. A text that is no method of the service makes all its calls
+    /// fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several layers of this kind can each see to methods of their own.
-    pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.methods = Methods::named("RetryLayer", methods);
         self
     }

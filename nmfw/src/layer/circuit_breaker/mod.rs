@@ -23,7 +23,7 @@ pub use self::open::CircuitOpen;
 use self::state::{Change, Circuit, Outcome, Pass, Rules};
 use super::{BoxService, method_filter::Methods};
 use crate::{
-    Code, Deadline, Method, Status,
+    Code, Deadline, Method, MethodName, Status,
     call::{per_method::EachMethod, request::Request, response::Response},
     observe::metrics::CircuitMetrics,
 };
@@ -130,11 +130,12 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.codes = codes.into_iter().collect())
     }
 
-    /// Breaks the circuits of these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
-    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
-    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Breaks the circuits of these methods only: constants such as `CalcClient::ADD`, or texts with the name in
+    /// the `.proto`, `Add` or `calc.Calc.Add`. A text that is no method of the service makes all its calls
+    /// fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several layers of this kind can each see to methods of their own.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
     }
 

@@ -26,7 +26,7 @@ use tower::{
 use self::latencies::Latencies;
 use super::{BoxService, method_filter::Methods, retry::budget};
 use crate::{
-    Code, Deadline, Idempotency, Method, Status,
+    Code, Deadline, Idempotency, Method, MethodName, Status,
     call::{deadline::within, per_method::EachMethod, request::Request, response::Response},
     nats::{send_budget::Spent, session::client::apart::Apart},
     observe::metrics::HedgeMetrics,
@@ -148,12 +148,13 @@ impl HedgeLayer {
         self.set(|settings| settings.max_hedges = hedges)
     }
 
-    /// Hedges these methods only, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A name that the
-    /// service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started, before anything
-    /// is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Hedges these methods only: constants such as `CalcClient::ADD`, or texts with the name in
+    /// the `.proto`, `Add` or `calc.Calc.Add`. A text that is no method of the service makes all its calls
+    /// fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several layers of this kind can each see to methods of their own; of those that are for a method,
     /// the last added hedges it.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("HedgeLayer", methods))
     }
 

@@ -25,7 +25,7 @@ use tower::{Layer, Service, ServiceExt};
 use self::queue::Queue;
 use super::{BoxService, method_filter::Methods};
 use crate::{
-    Deadline, Method, Status,
+    Deadline, Method, MethodName, Status,
     call::{per_method::EachMethod, request::Request, response::Response},
     observe::metrics::RateLimitMetrics,
     token_bucket::Pace,
@@ -143,11 +143,12 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_waiting = calls)
     }
 
-    /// Limits these methods only, all together, named as in the `.proto`: `Add`, or `calc.Calc.Add`. A
-    /// name that the service does not have makes all its calls fail with `INVALID_ARGUMENT`, not started,
-    /// before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Limits these methods only, all together: constants such as `CalcClient::ADD`, or texts with the name in
+    /// the `.proto`, `Add` or `calc.Calc.Add`. A text that is no method of the service makes all its calls
+    /// fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several layers of this kind can each see to methods of their own.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("RateLimitLayer", methods))
     }
 }

@@ -20,7 +20,7 @@ use self::handle::{Ending, Running};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
 use crate::service::{health::Checks, instance::Lifecycle, selection, service::Service};
-use crate::{Connection, Error, error::ErrorKind, layer::CallLayer, signal::Shutdown};
+use crate::{Connection, Error, MethodName, error::ErrorKind, layer::CallLayer, signal::Shutdown};
 
 /// How long handlers may go on once the server is told to stop, unless something else is set.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ pub struct Server {
     connection: Connection,
     services: Vec<Service>,
     layers: ServerLayers,
-    only: Option<Vec<String>>,
+    only: Option<Vec<MethodName>>,
     checks: Checks,
     #[cfg(feature = "prometheus")]
     metrics: Option<SocketAddr>,
@@ -119,14 +119,14 @@ impl Server {
         self.grace
     }
 
-    /// Serves some methods only, of whatever services it has: `Add`, or `calc.Calc.Add` where other
-    /// services have a method of that name, too. For processes that are told by a command line or a
-    /// configuration what to serve; [`Service::only`] is for one service, and holds as well.
+    /// Serves some methods only, of whatever services it has: the constant `CalcServer::ADD`, or a text,
+    /// `Add` or `calc.Calc.Add`, from a command line or a configuration. [`Service::only`] is for one
+    /// service, and holds as well.
     ///
     /// The other methods are not subscribed to and not listed in discovery, and so their requests go
     /// to instances that serve them. A service that is left without a method is not served. A name
     /// that no service has is an error at the start. Called several times, it adds.
-    pub fn only<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn only<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()
             .extend(methods.into_iter().map(Into::into));
