@@ -1,4 +1,4 @@
-//! One connection: reads operations, carries them out, answers.
+//! One client connection: reads operations, executes them, answers.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -20,27 +20,27 @@ use crate::router::{Batch, Client, Router};
 use crate::settings::Settings;
 use crate::sublist::is_literal;
 
-/// The nats-server release whose behaviour this follows; clients choose features by it.
+/// The nats-server release whose behaviour the broker follows; clients enable features by it.
 const VERSION: &str = "2.15.1";
 
-/// How much is read at once: little at first, so that many idle clients cost little.
+/// Initial size of the read buffer, small because idle clients should cost little.
 const READ_MIN: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
-/// A read buffer that a large payload made larger than this is given back.
+/// A read buffer that has grown beyond this is freed.
 const KEEP: usize = 256 * 1024;
 
-/// How soon after CONNECT the first PING comes.
+/// Delay from CONNECT to the first PING.
 const FIRST_PING: Duration = Duration::from_secs(2);
 
-/// How many PINGs may stay unanswered.
+/// Maximum number of unanswered PINGs.
 const MAX_PINGS_OUT: u32 = 2;
 
-/// For how long one read of a publisher waits for a receiver that is close to being cut off.
-/// nats-server stalls fast publishers for as long.
+/// How long a publisher's read loop waits for a receiver that is close to its pending limit.
+/// nats-server stalls fast publishers for the same time.
 const STALL: Duration = Duration::from_millis(10);
 
-/// What all connections of a broker share.
+/// State shared by all connections of a broker.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// The options of a CONNECT that matter here. One that is left out keeps its value.
+/// The options of a CONNECT that matter here. A missing option keeps its value.
 #[derive(Debug, Default, Deserialize)]
 struct ConnectOptions {
     verbose: Option<bool>,
@@ -63,11 +63,11 @@ struct ConnectOptions {
     new_account: Option<bool>,
 }
 
-/// Why a connection ends by the broker's will.
+/// The reason for which the broker closes a connection.
 enum Close {
-    /// After this error text.
+    /// Sends this error text first.
     Error(&'static str),
-    /// Without a word.
+    /// Sends nothing.
     Silent,
 }
 
@@ -80,7 +80,7 @@ impl From<ParseError> for Close {
 
 /// Serves one client until it leaves, misbehaves or the broker shuts down.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, id: u64) {
-    // Small messages are coalesced here already; Nagle would only add delay.
+    // Messages are already coalesced here; Nagle's algorithm would only add delay.
     let _ = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
     let client = Arc::new(Client::new(shared.settings.max_pending));
@@ -125,25 +125,25 @@ struct Connection {
     id: u64,
     batch: Batch,
     limits: Limits,
-    // Until CONNECT says otherwise a client is a person with telnet, to nats-server.
+    // nats-server is verbose until CONNECT says otherwise, for users of telnet.
     verbose: bool,
     pedantic: bool,
     no_responders: bool,
     protocol: i64,
     connected: bool,
-    /// Whether the first PING has been answered.
+    /// Whether the first PING was answered.
     ponged: bool,
     /// Whether the next PING is the one that every client gets, idle or not.
     first_ping: bool,
     pings_out: u32,
     next_ping: Instant,
-    /// When the client last said something that it did not have to.
+    /// Time of the client's last operation other than PONG.
     last_input: Instant,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // However the connection ended, a panic included, it must not receive any more.
+        // The client must not receive anything after its connection has ended, even by a panic.
         self.client.outbox.cut();
         self.shared.router.forget(&self.client);
     }
@@ -203,7 +203,7 @@ impl Connection {
         }
     }
 
-    /// Carries out what is complete in `buf`; returns how much it has to hold to go on.
+    /// Executes the complete operations in `buf`; returns the buffer size needed to continue.
     fn consume(&mut self, buf: &mut BytesMut) -> Result<usize, Close> {
         let (mut at, mut active) = (0, false);
         let need = loop {
@@ -249,7 +249,7 @@ impl Connection {
             }
             Op::Ping => {
                 self.say(b"PONG\r\n");
-                // Clients that know protocol 1 learn here which account they ended up in.
+                // Clients of protocol 1 expect INFO here, to learn their account.
                 if self.connected && !self.ponged {
                     self.ponged = true;
                     if self.protocol >= 1 {
@@ -266,7 +266,7 @@ impl Connection {
 
     fn publish(&mut self, msg: &Publish<'_>) {
         if self.pedantic && !is_literal(msg.subject) {
-            // An objection only: the message is delivered all the same.
+            // A warning only: the message is delivered anyway.
             self.say_error("Invalid Publish Subject");
         }
         self.say_ok();
@@ -318,7 +318,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Pings an idle client; false if it has not answered the last ones and has to go.
+    /// Pings an idle client. Returns false if it left too many PINGs unanswered.
     fn ping(&mut self) -> bool {
         let now = Instant::now();
         let interval = self.shared.settings.ping_interval;

@@ -1,4 +1,4 @@
-//! What is fuzzed of the broker: see [`fuzzing`](crate::fuzzing).
+//! The fuzz target of the broker: see [`fuzzing`](crate::fuzzing).
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -12,11 +12,11 @@ const LIMITS: Limits = Limits {
     headers: true,
 };
 
-/// More than a verb and its line ending take.
+/// Enough for a verb and its line ending.
 const VERB: usize = 16;
 
-/// Panics unless the parser reads the bytes of a client alike in any number of pieces, reads the same operations
-/// from what it has written again, and never asks for more than the limits allow.
+/// Panics unless the parser reads the same operations from the bytes in any number of pieces, reads
+/// them again after writing them, and never requests more than the limits.
 pub fn broker(bytes: &[u8]) {
     let (whole, end) = read([bytes]);
     let middle = bytes.first().map_or(0, |byte| usize::from(*byte)) % (bytes.len() + 1);
@@ -112,10 +112,10 @@ mod tests {
 
     use super::broker;
 
-    /// How many seconds the target runs for.
+    /// The environment variable with the run time of the target in seconds.
     const SECONDS: &str = "NMFW_FUZZ_SECONDS";
 
-    /// Longest random part of an input, in bytes.
+    /// Maximum length of the random part of an input, in bytes.
     const MAX_LEN: usize = 1500;
 
     fn seeds() -> Vec<Vec<u8>> {
@@ -126,7 +126,7 @@ mod tests {
             .collect()
     }
 
-    /// Random bytes, or a seed of which some parts are replaced.
+    /// Generates random bytes, or a seed with some parts replaced.
     fn input() -> impl Strategy<Value = Vec<u8>> {
         let parts = vec(
             (any::<Index>(), any::<Index>(), vec(any::<u8>(), 0..4)),

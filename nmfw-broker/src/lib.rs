@@ -23,20 +23,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{client::Shared, settings::Settings};
 
-/// How many connections may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// How long to wait after a failed accept: the process is out of file descriptors, most likely.
+/// Delay after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a shutdown waits for clients to take what was already on its way to them.
+/// How long a shutdown waits for clients to receive buffered output.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// A running broker. Dropping it stops it.
 ///
-/// Everything the broker does runs on the tokio runtime that started it and ends with the
-/// `Broker`: on drop its connections are cut off, on [`shutdown`](Self::shutdown) they are closed
-/// after what is already on its way to them.
+/// All tasks of the broker run on the tokio runtime that started it and end with the `Broker`:
+/// dropping it cuts its connections off, and [`shutdown`](Self::shutdown) closes them after their
+/// buffered output is written.
 #[derive(Debug)]
 #[must_use = "a broker stops when it is dropped"]
 pub struct Broker {
@@ -45,7 +45,7 @@ pub struct Broker {
     accepting: JoinHandle<()>,
 }
 
-/// Settings of a [`Broker`], made by [`Broker::builder`].
+/// Settings of a [`Broker`], created by [`Broker::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -54,30 +54,30 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The port to listen on. Default 0: any free one.
+    /// Sets the port to listen on. The default, 0, selects any free port.
     ///
-    /// A broker can be started on the port that another one just left.
+    /// A broker can be started on a port that another broker has just left.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The largest message in bytes, headers included. Default 1 MiB.
+    /// Sets the largest message in bytes, headers included. The default is 1 MiB.
     ///
-    /// A client that sends more is told `Maximum Payload Violation` and disconnected. More than
-    /// 999,999,999 has no effect: the protocol reads no larger number.
+    /// A client that sends more gets `Maximum Payload Violation` and is disconnected. Values above
+    /// 999,999,999 have no effect, because the protocol cannot express larger sizes.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.settings.max_payload = bytes;
         self
     }
 
-    /// How many bytes may wait to be written to one client. Default 64 MiB.
+    /// Sets the maximum number of bytes that may be buffered for one client. The default is 64 MiB.
     ///
-    /// A client that reads so slowly that there would be more is disconnected, and so is one that
-    /// takes longer than ten seconds for what there is: keep it well above
-    /// [`max_payload`](Self::max_payload). Others do not wait for it, but for one
-    /// thing: while a client is at three quarters of this limit, those who send to it are slowed
-    /// down, by at most ten milliseconds for each read of theirs.
+    /// A client that reads so slowly that it exceeds this limit is disconnected, and so is one that
+    /// takes longer than ten seconds to read what is buffered: keep the limit well above
+    /// [`max_payload`](Self::max_payload). Other clients do not wait for a slow one, except that
+    /// publishers are delayed by at most ten milliseconds per read while a receiver is at three
+    /// quarters of its limit.
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.settings.max_pending = bytes;
         self
@@ -87,7 +87,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Fails if the port cannot be listened on, in most cases because somebody else does.
+    /// Fails if the broker cannot listen on the port, usually because it is in use.
     ///
     /// # Panics
     ///
@@ -117,12 +117,12 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// Fails if no port can be listened on.
+    /// Fails if no port is available.
     pub async fn start() -> io::Result<Self> {
         Self::builder().start().await
     }
 
-    /// Settings to start a broker with.
+    /// Returns the settings of a new broker.
     ///
     /// ```
     /// # use nmfw_broker::Broker;
@@ -140,25 +140,26 @@ impl Broker {
         }
     }
 
-    /// Where clients connect, `nats://127.0.0.1:PORT`.
+    /// Returns the URL for clients, `nats://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.addr)
     }
 
-    /// The port the broker listens on.
+    /// Returns the port that the broker listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.addr.port()
     }
 
-    /// Stops: accepts nobody, writes what is already on its way to clients, closes their
-    /// connections and returns when all is done, after two seconds at the latest.
+    /// Shuts the broker down: stops accepting clients, writes buffered output and closes the
+    /// connections, within two seconds.
     ///
-    /// Once it has returned, the port is free for another broker.
+    /// After it returns, the port is free for another broker.
     pub async fn shutdown(mut self) {
         self.shutdown.cancel();
-        // It fails only if the task panicked or the runtime is going down; it is over then too.
+        // An error means that the task panicked or that the runtime is shutting down; it has ended
+        // either way.
         let _ = (&mut self.accepting).await;
     }
 }
@@ -172,8 +173,8 @@ impl Drop for Broker {
 
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    // Connections of a broker before this one may still be in TIME_WAIT on the port. (On Windows
-    // the option means something else, and without it the port is free again at once.)
+    // Connections of an earlier broker may still be in TIME_WAIT on the port. (On Windows the
+    // option has another meaning, and is not needed.)
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     let at_port = |error: io::Error| {
@@ -186,7 +187,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     socket.listen(BACKLOG).map_err(at_port)
 }
 
-/// Accepts clients until the shutdown, and owns their tasks: these end with this one.
+/// Accepts clients until the shutdown, and owns their tasks, which end with this one.
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut clients = JoinSet::new();
     let mut id = 0;
@@ -200,7 +201,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     clients.spawn(client::serve(Arc::clone(&shared), stream, peer, id));
                 }
                 Err(error) => {
-                    // One line for a series of failures, which comes every 50 ms.
+                    // Logs one line for a series of failures, because the loop retries every 50 ms.
                     if !mem::replace(&mut is_failing, true) {
                         tracing::warn!(%error, "cannot accept a connection");
                     }
@@ -216,7 +217,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         while clients.join_next().await.is_some() {}
     })
     .await;
-    // Whoever is left is aborted now, and waited for: the port is not free before.
+    // Abort the remaining tasks and wait for them, because they keep the port in use.
     clients.shutdown().await;
 }
 

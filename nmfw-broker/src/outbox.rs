@@ -1,5 +1,5 @@
-//! What waits to be written to one client: bounded, filled by any publisher, emptied by the
-//! client's own writer.
+//! The bounded output buffer of one client, filled by any publisher and drained by the client's
+//! writer.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// A buffer larger than this is given back after it was written.
+/// A buffer larger than this is freed after it was written.
 const KEEP: usize = 256 * 1024;
 
-/// How full an outbox is when publishers start to be slowed down, in quarters.
+/// Fill level, in quarters, at which publishers are delayed.
 const STALL_QUARTERS: usize = 3;
 
-/// The bytes that one client has yet to receive.
+/// The output of one client that is not written yet.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pending: Mutex<Pending>,
-    /// Bytes arrived, or the outbox closed.
+    /// Notified when bytes arrive or the outbox is closed.
     filled: Notify,
-    /// Bytes left.
+    /// Notified when bytes were written.
     drained: Notify,
-    /// Ends the connection at once, with nothing more written.
+    /// Ends the connection at once, without writing more.
     cut: CancellationToken,
     max: usize,
 }
@@ -33,23 +33,24 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Pending {
     buf: Vec<u8>,
-    /// How much the writer took and has not written yet. It counts against the limit.
+    /// Bytes that the writer took and has not written yet. They count against the limit.
     writing: usize,
-    /// Whether somebody has undertaken to wake the writer for what is in `buf`.
+    /// Whether a publisher has taken on waking the writer for the bytes in `buf`.
     announced: bool,
     closed: bool,
 }
 
-/// What became of something that was put in.
+/// The outcome of [`Outbox::put`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     Queued {
-        /// The caller has to call [`Outbox::wake`] soon: nobody else will for these bytes.
+        /// The caller has to call [`Outbox::wake`] soon, because no other publisher will for these
+        /// bytes.
         wake: bool,
-        /// The client is not keeping up; the caller does well to wait a little.
+        /// The client does not keep up; the caller should wait briefly.
         crowded: bool,
     },
-    /// The client is gone, or it just was cut off for being too slow.
+    /// The client is gone, or was just cut off for being too slow.
     Refused,
 }
 
@@ -65,14 +66,14 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing between lock and unlock can panic half-way through a change.
+        // The lock protects no state that a panic could leave inconsistent.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the concatenation of `parts`; never waits.
+    /// Appends the concatenation of `parts` without waiting.
     ///
-    /// A client that would have more than the limit waiting is cut off instead, with no word of
-    /// why: it may be in the middle of a message, and nats-server says none either.
+    /// A client that would exceed the limit is cut off instead, without an error message: the
+    /// output may end in the middle of a message, and nats-server sends none either.
     pub(crate) fn put(&self, parts: &[&[u8]]) -> Put {
         let mut pending = self.lock();
         if pending.closed {
@@ -98,18 +99,18 @@ impl Outbox {
         }
     }
 
-    /// Tells the writer that there is something to write.
+    /// Wakes the writer.
     pub(crate) fn wake(&self) {
         self.filled.notify_one();
     }
 
-    /// Accepts nothing more; what is in is still written.
+    /// Accepts no more output; buffered output is still written.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
     }
 
-    /// Accepts nothing more and ends the connection at once.
+    /// Accepts no more output and ends the connection at once.
     pub(crate) fn cut(&self) {
         self.lock().closed = true;
         self.cut.cancel();
@@ -120,13 +121,13 @@ impl Outbox {
         self.cut.cancelled().await;
     }
 
-    /// Waits until the writer has written something, for at most `limit`.
+    /// Waits until the writer has made progress, for at most `limit`.
     pub(crate) async fn wait_drained(&self, limit: Duration) {
         let _ = timeout(limit, self.drained.notified()).await;
     }
 
-    /// Writes what comes in until the outbox is closed and empty, or the peer takes longer than
-    /// `deadline` for what was there to be written at one moment.
+    /// Writes output until the outbox is closed and empty, or the peer takes longer than `deadline`
+    /// to read what was buffered at one point.
     pub(crate) async fn write_to(&self, mut socket: OwnedWriteHalf, deadline: Duration) {
         let mut chunk = Vec::new();
         loop {
@@ -155,7 +156,8 @@ impl Outbox {
             self.lock().writing = 0;
             self.drained.notify_waiters();
         }
-        // The peer sees the end only now that it has everything. If this fails it has gone.
+        // Shut down only now, so that the peer sees the end after all output. An error means that
+        // it is gone.
         let _ = socket.shutdown().await;
     }
 }

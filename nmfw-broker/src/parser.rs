@@ -1,20 +1,20 @@
 //! The client half of the NATS text protocol, without I/O: bytes in, operations out.
 //!
-//! [`parse`] looks at the front of a read buffer and keeps nothing between calls, so it cannot
-//! tell in how many pieces the bytes arrived. What it accepts, and which mistake earns which
-//! error, is nats-server's.
+//! [`parse`] looks at the front of a read buffer and keeps no state between calls, so the result
+//! cannot depend on how the bytes were split. It accepts the same input as nats-server and reports
+//! the same errors.
 
 use memchr::memchr;
 
-/// The longest argument part of a protocol line, as in nats-server.
+/// Maximum length of a protocol line's arguments, as in nats-server.
 pub(crate) const MAX_CONTROL_LINE: usize = 4096;
 
-/// What a connection may send, which decides whether an operation is accepted.
+/// The limits of a connection, which decide whether an operation is accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The largest payload, headers included.
     pub(crate) max_payload: usize,
-    /// Whether the client announced support for headers, without which HPUB is an error.
+    /// Whether the client announced support for headers, which HPUB requires.
     pub(crate) headers: bool,
 }
 
@@ -31,12 +31,12 @@ pub(crate) enum Op<'a> {
         queue: Option<&'a [u8]>,
         sid: &'a [u8],
     },
-    /// `max` is `None` for "now", which is also what a number that nats-server cannot read means.
+    /// `max` is `None` for "now", which nats-server also assumes for a number that it cannot read.
     Unsubscribe {
         sid: &'a [u8],
         max: Option<u64>,
     },
-    /// Something that a client may say and that means nothing to a server: `+OK`, `INFO {}`.
+    /// Operations of a client without a meaning for a server: `+OK`, `INFO {}`.
     Ignored,
 }
 
@@ -45,23 +45,24 @@ pub(crate) enum Op<'a> {
 pub(crate) struct Publish<'a> {
     pub(crate) subject: &'a [u8],
     pub(crate) reply: Option<&'a [u8]>,
-    /// How much of the start of `body` is headers. At most `body.len()`.
+    /// Length of the headers at the start of `body`; at most `body.len()`.
     pub(crate) header_len: usize,
     /// Headers and payload, verbatim.
     pub(crate) body: &'a [u8],
 }
 
-/// The outcome of looking at the front of a buffer.
+/// The outcome of parsing the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// An operation, and how many bytes it took.
+    /// An operation, and the number of bytes it took.
     Op(Op<'a>, usize),
-    /// Nothing complete yet; looking again is worth it once the buffer holds this many bytes.
-    /// It is more than the buffer holds now, and bounded by the control line and payload limits.
+    /// No complete operation yet; the buffer has to hold this many bytes before the next attempt.
+    /// The number exceeds the current length, and is bounded by the control line and payload
+    /// limits.
     Need(usize),
 }
 
-/// Why a connection has to end.
+/// The reason for which a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
     #[error("unknown protocol operation")]
@@ -70,14 +71,14 @@ pub(crate) enum ParseError {
     ControlLine,
     #[error("maximum payload violation")]
     MaxPayload,
-    /// A known operation with arguments that make no sense.
+    /// A known operation with invalid arguments.
     #[error("malformed {0}")]
     Malformed(&'static str),
 }
 
 impl ParseError {
-    /// What the client is told before the connection closes, in nats-server's words, which for a
-    /// malformed argument are none.
+    /// Returns the error that the client gets before the connection closes, in nats-server's words.
+    /// There is none for malformed arguments.
     pub(crate) fn wire_text(self) -> Option<&'static str> {
         match self {
             Self::UnknownOperation => Some("Unknown Protocol Operation"),
@@ -116,16 +117,16 @@ const VERBS: [(&[u8], Verb); 10] = [
 ];
 
 impl Verb {
-    /// Whether a space or tab has to follow: `PINGxyz` is a PING and `CONNECT{}` a CONNECT.
+    /// Returns whether a space or tab has to follow: `PINGxyz` is a PING and `CONNECT{}` a CONNECT.
     fn needs_separator(self) -> bool {
         !matches!(self, Self::Connect | Self::Ping | Self::Pong | Self::Ok)
     }
 }
 
-/// Reads the operation at the front of `buf`.
+/// Parses the operation at the front of `buf`.
 ///
-/// A wrong verb is an error at its first wrong byte, so that somebody who speaks HTTP to this port
-/// is turned away at once instead of being waited for.
+/// A wrong verb is an error at its first wrong byte, so that, for example, an HTTP client is
+/// refused at once instead of after a timeout.
 pub(crate) fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ParseError> {
     let Some((verb, at)) = verb(buf)? else {
         return Ok(Step::Need(buf.len() + 1));
@@ -135,7 +136,7 @@ pub(crate) fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, Pars
         return Err(ParseError::UnknownOperation);
     }
     let Some(end) = memchr(b'\n', rest) else {
-        // Both line ending and separator may still come on top of a line of exactly the limit.
+        // A line of exactly the limit may be followed by a line ending and a separator.
         if rest.len() > MAX_CONTROL_LINE + 2 {
             return Err(ParseError::ControlLine);
         }
@@ -183,13 +184,13 @@ pub(crate) fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, Pars
         Verb::Ok => Op::Ignored,
         Verb::Info if args.trim_ascii().starts_with(b"{") => Op::Ignored,
         Verb::Info => return Err(ParseError::Malformed("INFO")),
-        // A client that reports an error of its own is let go, as nats-server does.
+        // A client that reports an error is disconnected, as in nats-server.
         Verb::Err => return Err(ParseError::Malformed("-ERR")),
     };
     Ok(Step::Op(op, after))
 }
 
-/// The verb at the front of `buf` and where it ends, or `None` while it may still become one.
+/// Returns the verb at the front of `buf` and its end, or `None` while it is incomplete.
 fn verb(buf: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
     let mut possible = false;
     for (name, verb) in VERBS {
@@ -234,12 +235,12 @@ fn publish<'a>(
     if header_len > total {
         return Err(malformed);
     }
-    // Before the payload is awaited: it is not worth its memory.
+    // Check the size before waiting for the payload, to save its memory.
     if total > limits.max_payload {
         return Err(ParseError::MaxPayload);
     }
     let end = start + total;
-    // A wrong ending is an error at its first wrong byte, not when the next line has arrived.
+    // A wrong ending is an error at its first wrong byte, without waiting for the next line.
     let wrong =
         buf.get(end).is_some_and(|b| *b != b'\r') || buf.get(end + 1).is_some_and(|b| *b != b'\n');
     if wrong {
@@ -263,13 +264,14 @@ fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t')
 }
 
-/// SUB and UNSUB also split at a stray carriage return, PUB does not. So nats-server.
+/// Returns whether an argument of SUB or UNSUB ends at `b`. Unlike PUB, these also split at a
+/// carriage return, as in nats-server.
 fn is_blank_or_cr(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\r')
 }
 
-/// The arguments of a line: no operation takes more than four, so a fifth is all that has to be
-/// known of a longer line.
+/// The arguments of a line. No operation takes more than four, so longer lines are kept up to the
+/// fifth.
 struct Args<'a> {
     args: [&'a [u8]; 5],
     len: usize,
@@ -294,8 +296,8 @@ impl<'a> Args<'a> {
     }
 }
 
-/// A number of at most nine digits. nats-server takes anything longer for no number at all;
-/// for UNSUB that means "now", and the lossless drain of this crate counts on it.
+/// Parses a number of at most nine digits. nats-server treats longer ones as invalid, which means
+/// "now" for UNSUB; the lossless drain of nmfw relies on that.
 fn size(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > 9 {
         return None;
@@ -317,10 +319,10 @@ mod tests {
         headers: true,
     };
 
-    /// Feeds `pieces` one after the other and returns the operations, printed, and the error.
+    /// Feeds `pieces` to the parser and returns the operations, formatted, and the error.
     ///
-    /// It is what a connection does, and it checks on the way that the parser never asks for more
-    /// than the limits allow.
+    /// This mirrors what a connection does, and checks that the parser never requests more than the
+    /// limits.
     fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<String>, Option<ParseError>) {
         let (mut buf, mut ops, mut need) = (Vec::new(), Vec::new(), 1);
         for piece in pieces {

@@ -1,4 +1,4 @@
-//! Who gets a message: the subscriptions of all clients, and delivery to them.
+//! Message routing: the subscriptions of all clients, and delivery to them.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -9,41 +9,41 @@ use crate::outbox::{Outbox, Put};
 use crate::parser::Publish;
 use crate::sublist::{Group, InvalidSubject, Scratch, Sublist};
 
-/// One connected client, as others see it.
+/// A connected client, as seen by other clients.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) outbox: Outbox,
-    /// Whether it receives what it publishes itself.
+    /// Whether it receives its own messages.
     pub(crate) echo: AtomicBool,
-    /// Whether it understands HMSG.
+    /// Whether it supports HMSG.
     pub(crate) headers: AtomicBool,
-    /// Its subscriptions by its own ids. Locked only after the router's lock.
+    /// The client's subscriptions by id. Locked only after the router's lock.
     subs: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
 }
 
-/// One SUB.
+/// A subscription.
 #[derive(Debug)]
 struct Subscription {
-    /// A cycle of counted references, which [`Router::forget`] breaks.
+    /// Part of a reference cycle that [`Router::forget`] breaks.
     client: Arc<Client>,
     subject: Box<[u8]>,
     queue: Option<Box<[u8]>>,
     sid: Box<[u8]>,
     delivered: AtomicU64,
-    /// After how many deliveries it ends by itself; 0 for never.
+    /// Number of deliveries after which the subscription ends; 0 for unlimited.
     max: AtomicU64,
 }
 
-/// All clients' subscriptions.
+/// The subscriptions of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     list: RwLock<Sublist<Subscription>>,
 }
 
-/// The outboxes that one read of a client put something into.
+/// The outboxes that received output during one read of a client.
 ///
-/// Their writers are woken together at its end, so that many small messages leave in one write;
-/// dropping it wakes them, so that no way out of the read loop can forget to.
+/// Their writers are woken together at its end, so that many small messages leave in one write.
+/// Dropping the batch wakes them too, which covers every exit of the read loop.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     wake: Vec<Arc<Client>>,
@@ -53,7 +53,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Puts `parts` into a client's outbox; false if it takes no more.
+    /// Puts `parts` into a client's outbox. Returns false if the outbox accepts no more.
     pub(crate) fn put(&mut self, client: &Arc<Client>, parts: &[&[u8]]) -> bool {
         match client.outbox.put(parts) {
             Put::Refused => false,
@@ -85,7 +85,7 @@ impl Drop for Batch {
 }
 
 impl Client {
-    /// A client with the defaults that nats-server assumes before CONNECT.
+    /// Creates a client with the defaults that nats-server assumes before CONNECT.
     pub(crate) fn new(max_pending: usize) -> Self {
         Self {
             outbox: Outbox::new(max_pending),
@@ -101,8 +101,8 @@ impl Client {
 }
 
 impl Router {
-    // A panic under the lock would be a bug in this module; the list stays usable after one, and
-    // a poisoned lock would take every other client down with it.
+    // Ignore poisoning: the list stays consistent after a panic, and failing here would disconnect
+    // every other client.
     fn read(&self) -> RwLockReadGuard<'_, Sublist<Subscription>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +111,7 @@ impl Router {
         self.list.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a subscription. An id that is in use keeps its old subscription, as in nats-server.
+    /// Adds a subscription. If the id is in use, the old subscription stays, as in nats-server.
     pub(crate) fn subscribe(
         &self,
         client: &Arc<Client>,
@@ -137,9 +137,9 @@ impl Router {
         Ok(())
     }
 
-    /// Ends a subscription now, or after `max` deliveries, those before this call included.
+    /// Ends a subscription now, or after `max` deliveries, counting those before this call.
     pub(crate) fn unsubscribe(&self, client: &Client, sid: &[u8], max: Option<u64>) {
-        // The write lock keeps deliveries out, which read `delivered` and `max` one by one.
+        // The write lock excludes deliveries, which read `delivered` and `max` separately.
         let mut list = self.write();
         let mut subs = client.subs();
         let Some(sub) = subs.get(sid) else {
@@ -164,12 +164,12 @@ impl Router {
         }
     }
 
-    /// Ends a subscription that has had all it asked for.
+    /// Ends a subscription that has reached its maximum.
     fn expire(&self, sub: &Arc<Subscription>) {
         let mut list = self.write();
         list.remove(&sub.subject, sub.queue.as_deref(), sub);
         let mut subs = sub.client.subs();
-        // Its id may have been given to a new subscription in the meantime.
+        // The id may belong to a new subscription by now.
         if subs
             .get(&sub.sid)
             .is_some_and(|current| Arc::ptr_eq(current, sub))
@@ -178,7 +178,7 @@ impl Router {
         }
     }
 
-    /// Delivers a message to all who match; returns whether anybody got it.
+    /// Delivers a message to all matching subscriptions; returns whether there was any.
     pub(crate) fn publish(&self, from: &Client, msg: &Publish<'_>, batch: &mut Batch) -> bool {
         let mut delivery = Delivery {
             from,
@@ -195,7 +195,7 @@ impl Router {
             }
             groups.extend(&entry.groups);
         });
-        // A group may have members on several matching patterns and still gets one message.
+        // A group may have members on several matching patterns, and still gets one message.
         groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         for group in groups.chunk_by(|a, b| a.name == b.name) {
             let count = group.iter().map(|part| part.members.len()).sum::<usize>();
@@ -222,10 +222,10 @@ impl Router {
         delivered
     }
 
-    /// Tells a publisher that nobody got its request.
+    /// Sends "no responders" to a publisher.
     ///
-    /// Only a plain subscription of the publisher itself that covers the reply subject is told, and
-    /// the message does not count against its maximum.
+    /// Only a plain subscription of the publisher itself that covers the reply subject receives it,
+    /// and the message does not count against its maximum.
     pub(crate) fn no_responders(&self, to: &Arc<Client>, msg: &Publish<'_>, batch: &mut Batch) {
         let Some(reply) = msg.reply else {
             return;
@@ -266,7 +266,7 @@ impl Router {
     }
 }
 
-/// One message on its way.
+/// A message being delivered.
 struct Delivery<'a> {
     from: &'a Client,
     msg: &'a Publish<'a>,
@@ -275,8 +275,8 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Delivers to one subscription, unless it is the publisher's own and it wants no echo, or it
-    /// has had its share, or its client is gone.
+    /// Delivers to one subscription, unless it is the publisher's own without echo, has reached its
+    /// maximum, or its client is gone.
     fn try_deliver(&mut self, sub: &Arc<Subscription>, batch: &mut Batch) -> bool {
         let client = &sub.client;
         if !client.echo.load(Ordering::Relaxed) && std::ptr::eq(self.from, Arc::as_ptr(client)) {
@@ -303,7 +303,7 @@ impl Delivery<'_> {
             body,
         } = *self.msg;
         let with_headers = header_len > 0 && sub.client.headers.load(Ordering::Relaxed);
-        // Headers mean nothing to a client that did not ask for them: it gets the payload alone.
+        // A client without header support gets only the payload.
         let body = if with_headers {
             body
         } else {

@@ -1,4 +1,4 @@
-//! [`Settings`]: the limits and times of a broker.
+//! [`Settings`]: the limits and timeouts of a broker.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) struct Settings {
 }
 
 impl Default for Settings {
-    /// The defaults of nats-server.
+    /// Returns the defaults of nats-server.
     fn default() -> Self {
         Self {
             max_payload: 1024 * 1024,

@@ -1,11 +1,11 @@
-//! Which subscriptions match a subject.
+//! [`Sublist`]: matches subjects with subscriptions.
 //!
-//! Patterns are kept in one hash map under their own text. A subject finds its literal entry with
-//! one look-up; for the wildcard patterns it needs one look-up per *shape* in use. A shape is how
-//! many tokens a pattern has and which of them are wildcards; with it the subject can be rewritten
-//! to the only text that a matching pattern of that shape can have. Servers see thousands of
-//! patterns and a handful of shapes (`_INBOX.x.*`, `svc.>`), so this is about as fast as a trie,
-//! and neither recursion nor pruning depends on how deep a subject is that some peer made up.
+//! Patterns are stored in one hash map under their own text. A subject finds its literal entry with
+//! one look-up, and wildcard patterns with one look-up per *shape* in use. A shape is the number of
+//! tokens and the positions of wildcards. It determines the only text that a matching pattern of
+//! that shape can have. Servers see thousands of patterns but few shapes (`_INBOX.x.*`, `svc.>`),
+//! so this is about as fast as a trie, and needs neither recursion nor pruning, whatever the depth
+//! of a peer's subjects.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// The subscriptions of one pattern.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    /// Those that each get every message.
+    /// Subscriptions that each get every message.
     pub(crate) plain: Vec<Arc<T>>,
-    /// Those of which one per group gets a message. No group is empty.
+    /// Queue groups, each of which gets one message. No group is empty.
     pub(crate) groups: Vec<Group<T>>,
 }
 
@@ -38,15 +38,15 @@ impl<T> Default for Entry<T> {
 /// The wildcard positions of a pattern.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape {
-    /// How many tokens, a final `>` not counted.
+    /// Number of tokens, not counting a final `>`.
     tokens: usize,
-    /// Which of them are `*`, ascending.
+    /// Positions of `*`, ascending.
     stars: Box<[usize]>,
-    /// Whether a `>` follows, which stands for one token or more.
+    /// Whether a final `>` follows, which matches one or more tokens.
     tail: bool,
 }
 
-/// The pattern is not one that can be subscribed to.
+/// An error: the pattern is not valid for a subscription.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidSubject;
 
@@ -55,7 +55,7 @@ pub(crate) struct InvalidSubject;
 pub(crate) struct Sublist<T> {
     /// Invariant: no entry is empty.
     entries: HashMap<Box<[u8]>, Entry<T>>,
-    /// The shapes of the wildcard patterns in `entries`, each with the number of patterns.
+    /// The shapes of the wildcard patterns in `entries`, each with its number of patterns.
     shapes: Vec<(Shape, usize)>,
 }
 
@@ -68,16 +68,16 @@ impl<T> Default for Sublist<T> {
     }
 }
 
-/// Memory that one matching thread keeps between look-ups.
+/// Buffers that a thread reuses between look-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// Where each token of the subject ends.
+    /// The end of each token of the subject.
     ends: Vec<usize>,
     pattern: Vec<u8>,
 }
 
 impl<T> Sublist<T> {
-    /// Adds a subscription to `pattern`, in a queue group or not.
+    /// Adds a subscription to `pattern`, optionally in a queue group.
     pub(crate) fn insert(
         &mut self,
         pattern: &[u8],
@@ -108,7 +108,7 @@ impl<T> Sublist<T> {
         Ok(())
     }
 
-    /// Removes exactly this subscription; does nothing if it is not there.
+    /// Removes exactly this subscription, if it exists.
     pub(crate) fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, sub: &Arc<T>) {
         let Some(entry) = self.entries.get_mut(pattern) else {
             return;
@@ -143,8 +143,8 @@ impl<T> Sublist<T> {
 
     /// Calls `visit` for every pattern that matches `subject`.
     ///
-    /// The subject is taken literally: publishing to `a.*` reaches `a.*` and `a.>` because these
-    /// match a token `*`, and nothing else. A subject with an empty token matches nothing.
+    /// The subject is taken literally: publishing to `a.*` reaches `a.*` and `a.>` only because
+    /// these match a token `*`. A subject with an empty token matches nothing.
     pub(crate) fn matches<'a>(
         &'a self,
         subject: &[u8],
@@ -200,8 +200,8 @@ impl<T> Sublist<T> {
             } else {
                 pattern.pop();
             }
-            // A token `*` in the subject can make the text one of another shape, whose turn it is
-            // not.
+            // A token `*` in the subject can produce the text of another shape, which must not
+            // match here.
             if (literal || shape.is_shape_of(pattern))
                 && let Some(entry) = self.entries.get(pattern.as_slice())
             {
@@ -218,9 +218,9 @@ fn take<T>(subs: &mut Vec<Arc<T>>, sub: &Arc<T>) {
 }
 
 impl Shape {
-    /// The shape of a pattern, `None` if it is literal.
+    /// Returns the shape of a pattern, `None` if it is literal.
     ///
-    /// A wildcard is a whole token, so that `a.b*` is literal, and `>` only stands last.
+    /// A wildcard is a whole token, so `a.b*` is literal, and `>` may only come last.
     fn of(pattern: &[u8]) -> Result<Option<Self>, InvalidSubject> {
         let mut shape = Self {
             tokens: 0,
@@ -247,14 +247,14 @@ impl Shape {
         Ok(wild.then_some(shape))
     }
 
-    /// Whether `pattern` has this shape.
+    /// Returns whether `pattern` has this shape.
     fn is_shape_of(&self, pattern: &[u8]) -> bool {
         Self::of(pattern).is_ok_and(|shape| shape.as_ref() == Some(self))
     }
 }
 
-/// Whether a subject may be published to by a client that asked for pedantic checks: no empty
-/// token and no wildcard.
+/// Returns whether a client in pedantic mode may publish to a subject: it has no empty token and no
+/// wildcard.
 pub(crate) fn is_literal(subject: &[u8]) -> bool {
     matches!(Shape::of(subject), Ok(None))
 }
@@ -278,7 +278,7 @@ mod tests {
         keys
     }
 
-    /// The definition of a match, as slow and plain as it can be written.
+    /// Matches by the definition, as simply as possible.
     fn reference(pattern: &str, subject: &str) -> bool {
         let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
         loop {

@@ -1,8 +1,9 @@
 //! Renames fields and variants whose names would be defined twice in Rust.
 //!
-//! prost-derive writes methods for fields that are optional or hold an enum: `state` and `set_state` for an enum `state`.
-//! A message with a field `set_state` beside it would get two methods of that name, which does not compile. Such a field
-//! gets an underscore behind it, `set_state_`, and so do fields that differ only in case.
+//! For fields that are optional or hold an enum, prost-derive generates methods: `state` and
+//! `set_state` for an enum `state`. A message that also has a field `set_state` would get two
+//! methods of that name, which does not compile. Such a field gets a trailing underscore,
+//! `set_state_`, and so do fields that differ only in case.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use syn::{Field, Fields, Ident, Item, ItemEnum, ItemStruct};
 
 use crate::attributes;
 
-/// Gives the fields of each message, and the variants of each oneof, names of their own.
+/// Makes the names of each message's fields, and of each oneof's variants, unique.
 pub(crate) fn separate(items: &mut [Item]) {
     for item in items {
         match item {
@@ -28,13 +29,14 @@ pub(crate) fn separate(items: &mut [Item]) {
     }
 }
 
-/// The methods that prost-derive writes for a field, by the field's name.
+/// The methods that prost-derive generates for a field, relative to the field's name.
 struct Accessors {
-    /// Whether there is one of the field's own name.
+    /// Whether a method has the field's own name.
     getter: bool,
-    /// The prefixes of the field's name in the names of the others.
+    /// The prefixes that the other methods add to the field's name.
     prefixes: &'static [&'static str],
-    /// Whether `r#` is taken away before a prefix is added; `get_r#type` is no name, and prost-derive panics.
+    /// Whether `r#` is removed before a prefix is added; `get_r#type` is not a name, and
+    /// prost-derive panics.
     strips_raw: bool,
 }
 
@@ -76,8 +78,8 @@ fn fields(message: &mut ItemStruct) {
         .filter_map(|field| Some((field.ident.as_ref()?.unraw().to_string(), field)))
         .collect();
     let originals: BTreeSet<String> = fields.iter().map(|(name, _)| name.clone()).collect();
-    // Accessors are longer than the names of their fields. So all accessors that a field could meet belong to fields with
-    // shorter names, which are settled before.
+    // Accessors are longer than the names of their fields, so a field can only conflict with
+    // accessors of fields with shorter names, which are settled first.
     fields.sort_by_key(|(name, _)| name.len());
     let mut names = BTreeSet::new();
     let mut methods = BTreeSet::new();

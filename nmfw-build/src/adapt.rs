@@ -1,14 +1,19 @@
 //! Changes files for the descriptor pool, which refuses some that protoc accepts, and undoes it for descriptor sets.
 //!
-//! The pool refuses files of editions, items of message sets, types that are visible through more than one public
-//! import, and fields whose names differ in ways that only JSON may confuse. All of it is without meaning for the
-//! pool's purpose here: names, comments and options. `docs/upstream.md` describes each fault. The changes are:
+//! The pool refuses files of editions, items of message sets, types that are visible through more
+//! than one public import, and fields whose JSON names conflict. None of this matters for the
+//! names, comments and options that the pool is used for. `docs/upstream.md` describes each issue.
+//! The changes are:
 //!
-//! - A file of an edition is a proto2 file in the pool. [`editions`](crate::editions) reads what prost-build has to know.
-//! - Files that public imports lead to are imports in the pool.
-//! - Extensions with numbers that only items of message sets have are left out. No code is generated for extensions.
-//! - Of two fields with one name in JSON, the second has another one in the pool. No code is generated for JSON.
-//! - A proto3 file with fields whose names differ in case or underscores only is a proto2 file in the pool.
+//! - A file of an edition becomes a proto2 file in the pool. [`editions`](crate::editions) resolves
+//!   its features for prost-build.
+//! - Files behind public imports become imports in the pool.
+//! - Extensions with field numbers that only message sets allow are left out. No code is generated
+//!   for extensions.
+//! - Of two fields with the same JSON name, the second gets another one in the pool. No code is
+//!   generated for JSON.
+//! - A proto3 file with fields whose names differ only in case or underscores becomes a proto2 file
+//!   in the pool.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +21,7 @@ use prost::{DecodeError, Message};
 use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
-/// The largest number of a field that is no item of a message set.
+/// The largest field number outside of message sets.
 const MAX_FIELD: i32 = 536_870_911;
 
 // Field numbers in descriptor.proto, for paths and for a field that prost-reflect does not know.
@@ -24,10 +29,10 @@ const FILE_MESSAGE: i32 = 4;
 const MESSAGE_FIELD: i32 = 2;
 const MESSAGE_NESTED: i32 = 3;
 
-/// The changes to a file for the pool.
+/// The changes that make a file acceptable to the pool.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Adapted {
-    /// The syntax in the file, where the pool has proto2 instead.
+    /// The original syntax, if the pool has proto2 instead.
     pub(crate) syntax: Option<String>,
     /// The number of the edition.
     pub(crate) edition: Option<i32>,
@@ -43,7 +48,7 @@ struct JsonName {
     changed: String,
 }
 
-/// The part of a file that `prost-types` does not have.
+/// The part of a file that `prost-types` does not represent.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WithEdition {
     #[prost(int32, optional, tag = "14")]
@@ -51,7 +56,7 @@ pub(crate) struct WithEdition {
 }
 
 impl Adapted {
-    /// Finds what has to be different. `public` are the files seen through public imports.
+    /// Finds the necessary changes. `public` are the files seen through public imports.
     pub(crate) fn find(
         file: &FileDescriptorProto,
         edition: Option<i32>,
@@ -124,7 +129,7 @@ impl Adapted {
         Ok(file.encode_to_vec())
     }
 
-    /// Undoes the changes in a file of the pool. Items of message sets do not come back.
+    /// Reverts the changes in a file of the pool. Items of message sets are lost.
     pub(crate) fn undo(&self, file: &[u8]) -> Result<Vec<u8>, DecodeError> {
         let mut file = decode(file)?;
         match &self.syntax {
@@ -149,7 +154,7 @@ impl Adapted {
         let edition = WithEdition {
             edition: self.edition,
         };
-        // Messages that are written one behind the other are merged.
+        // Decoding merges concatenated messages.
         bytes.extend(edition.encode_to_vec());
         Ok(bytes)
     }
@@ -167,7 +172,8 @@ fn has_items(message: &DescriptorProto) -> bool {
         || message.nested_type.iter().any(has_items)
 }
 
-/// Removes items of message sets from a file or from a message, whose messages are in the field `nested`.
+/// Removes items of message sets from a file or message, whose nested messages are in the field
+/// `nested`.
 fn remove_items(parent: &mut DynamicMessage, nested: &str) {
     if let Some(Value::List(extensions)) = parent.get_field_by_name_mut("extension") {
         extensions.retain(|extension| {
@@ -185,7 +191,7 @@ fn remove_items(parent: &mut DynamicMessage, nested: &str) {
     }
 }
 
-/// Tells whether the pool confuses fields that protoc, which compares their names in JSON, tells apart.
+/// Returns whether the pool confuses fields that protoc, which compares JSON names, distinguishes.
 fn has_similar_names(message: &DescriptorProto) -> bool {
     let fields = || message.field.iter();
     let similar: BTreeSet<String> = fields()

@@ -1,9 +1,9 @@
-//! Reads what prost-build says about a field in its `#[prost(..)]` attribute.
+//! Reads a field's `#[prost(..)]` attribute as written by prost-build.
 
 use syn::punctuated::Punctuated;
 use syn::{Expr, ExprLit, Field, Lit, Meta, Token};
 
-/// The kind of a field that has a value, such as `btree_map = "string, int32"`.
+/// Returns the kind of a field that has a value, such as `btree_map = "string, int32"`.
 pub(crate) fn kind(field: &Field) -> Option<(String, String)> {
     let parts = parts(field)?;
     let Meta::NameValue(first) = parts.first()? else {
@@ -19,7 +19,7 @@ pub(crate) fn kind(field: &Field) -> Option<(String, String)> {
     Some((first.path.get_ident()?.to_string(), value.value()))
 }
 
-/// Whether a word, such as `optional`, is in the attribute.
+/// Returns whether a word, such as `optional`, is in the attribute.
 pub(crate) fn has(field: &Field, word: &str) -> bool {
     parts(field).is_some_and(|parts| {
         parts

@@ -7,7 +7,7 @@ use crate::model::Service;
 use crate::names;
 use crate::options::QueueGroup;
 
-/// Reports what is wrong with the services that their options alone do not show.
+/// Reports problems of services that their options alone do not show.
 pub(crate) fn services(services: &[Service], problems: &mut Vec<Problem>) {
     for service in services {
         own_names(service, problems);
@@ -37,7 +37,7 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
             "name it with letters",
         ));
     }
-    // A subject from the options has been checked with them.
+    // Subjects from the options were already checked.
     if let Err(reason) = names::check_subject(&service.subject)
         && service.subject_is_default
     {
@@ -101,7 +101,7 @@ fn lengths(service: &Service, problems: &mut Vec<Problem>) {
             "set a shorter one: `option (nmfw.service) = { name: \"...\" };`",
         ));
     }
-    // Nobody wants to read that much in a terminal: the subject is not repeated.
+    // The subject is too long to repeat it in a terminal.
     let what = |part: &str, length: usize| {
         format!(
             "the subject of {part} has {length} bytes, and at most {} are allowed",
@@ -142,7 +142,8 @@ fn discovery_names(services: &[Service], problems: &mut Vec<Problem>) {
     }
 }
 
-/// Two services must not share a base subject, even with different methods: the session of a service is at its base.
+/// Reports services with the same base subject, which conflict even with different methods: a
+/// service's sessions are at its base.
 fn subjects(services: &[Service], problems: &mut Vec<Problem>) {
     const HELP: &str = "set `option (nmfw.service) = { subject: \"...\" };` on one of them";
     let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Finds types and enum values that are told apart in the `.proto` but would have one name in Rust.
+//! Finds types and enum values that have different names in the `.proto` but the same name in Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::well_known;
 pub(crate) struct Types(BTreeMap<(String, String), String>);
 
 impl Types {
-    /// Returns what has this Rust name in the module of a package or of a message.
+    /// Returns the item with this Rust name in the module of a package or of a message.
     pub(crate) fn get(&self, scope: &str, rust: &str) -> Option<&str> {
         let key = (names::file_stem(scope), rust.to_owned());
         self.0.get(&key).map(String::as_str)
@@ -50,13 +50,14 @@ impl Types {
     }
 }
 
-/// Whether code is generated for an item of this file.
+/// Returns whether code is generated for an item of this file.
 pub(crate) fn is_generated(file: &FileDescriptor, full_name: &str, settings: &Settings) -> bool {
     let elsewhere = file.name() == options::FILE || well_known::is_in_package(file);
     !elsewhere && !settings.is_extern(full_name)
 }
 
-/// Returns all types that messages, enums and oneofs become, and reports those that generated code could not keep apart.
+/// Returns the types of all messages, enums and oneofs, and reports those whose Rust names
+/// conflict.
 pub(crate) fn types(
     pool: &DescriptorPool,
     settings: &Settings,
@@ -80,7 +81,7 @@ pub(crate) fn types(
     }
     let messages: Vec<MessageDescriptor> = pool
         .all_messages()
-        // The entries of maps become no type.
+        // Map entries have no type.
         .filter(|item| !item.is_map_entry())
         .filter(|item| is_generated(&item.parent_file(), item.full_name(), settings))
         .collect();
@@ -108,13 +109,13 @@ pub(crate) fn types(
     types
 }
 
-/// The package or message that an item is in.
+/// Returns the package or message that contains an item.
 fn scope<'a>(full_name: &'a str, name: &str) -> &'a str {
     let scope = full_name.strip_suffix(name).unwrap_or(full_name);
     scope.trim_end_matches('.')
 }
 
-/// The Rust name of a oneof's enum. The same rule as prost-build's.
+/// Returns the Rust name of a oneof's enum, by the rule of prost-build.
 fn oneof_type(message: &MessageDescriptor, oneof: &OneofDescriptor) -> String {
     let name = names::type_name(oneof.name());
     let messages = message.child_messages().map(|item| item.name().to_owned());
@@ -131,11 +132,11 @@ fn oneof_type(message: &MessageDescriptor, oneof: &OneofDescriptor) -> String {
 fn values(item: &EnumDescriptor, settings: &Settings, problems: &mut Vec<Problem>) {
     let mut numbers = BTreeSet::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
-    // In the order of the file, which the pool does not keep.
+    // Restores the order of the file, which the pool does not keep.
     let mut values: Vec<EnumValueDescriptor> = item.values().collect();
     values.sort_by(|a, b| a.path().cmp(b.path()));
     for value in values {
-        // An alias becomes no variant; the first name of a number does.
+        // Aliases have no variant; only the first name of a number does.
         if !numbers.insert(value.number()) {
             continue;
         }

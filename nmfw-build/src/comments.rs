@@ -1,4 +1,4 @@
-//! Rewrites the comments of a file before prost-build sees them, which copies them as they are.
+//! Rewrites the comments of a file before prost-build, which copies them verbatim, reads them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, Sou
 
 use crate::docs;
 
-// Field numbers in descriptor.proto, of which the paths of source locations are made.
+// Field numbers in descriptor.proto, which make up the paths of source locations.
 pub(crate) const FILE_MESSAGE: i32 = 4;
 pub(crate) const FILE_ENUM: i32 = 5;
 pub(crate) const FILE_SERVICE: i32 = 6;
@@ -20,10 +20,11 @@ const MESSAGE_ENUM: i32 = 4;
 const MESSAGE_ONEOF: i32 = 8;
 const ENUM_VALUE: i32 = 2;
 
-/// Replaces the source information of a file by one that has a place for everything prost-build looks up.
+/// Replaces the source information of a file by one with an entry for every item that prost-build
+/// looks up.
 ///
-/// prost-build panics where an item is missing from source information that is there, as in descriptor sets of other
-/// tools, so nothing is left out.
+/// prost-build panics if the source information exists but lacks an item, as in descriptor sets of
+/// other tools.
 pub(crate) fn complete(file: &mut FileDescriptorProto) {
     let mut found: BTreeMap<Vec<i32>, String> = BTreeMap::new();
     for location in file.source_code_info.iter().flat_map(|info| &info.location) {
@@ -53,7 +54,7 @@ pub(crate) fn complete(file: &mut FileDescriptorProto) {
     });
 }
 
-/// What is written before and behind an item.
+/// Returns the comments before and after an item.
 pub(crate) fn text(location: &Location) -> String {
     let parts = [location.leading_comments(), location.trailing_comments()];
     let parts: Vec<&str> = parts

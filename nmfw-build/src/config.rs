@@ -1,4 +1,4 @@
-//! The builder: everything about generation that can be chosen.
+//! The builder: the settings of generation.
 
 use std::fmt;
 use std::fs;
@@ -21,10 +21,11 @@ use crate::permissions::PermissionFiles;
 use crate::protos::Protos;
 use crate::source;
 
-/// Chooses what is generated, and how. Made by [`configure`](crate::configure).
+/// Settings of the generated code. Created by [`configure`](crate::configure).
 ///
-/// Paths of the methods that take one are Protobuf paths as [`prost_build::Config`] matches them: `.` is everything,
-/// `.calc.AddRequest` one message, `.calc.AddRequest.values` one field, `values` every field of that name.
+/// Methods with paths take Protobuf paths as matched by [`prost_build::Config`]: `.` is everything,
+/// `.calc.AddRequest` one message, `.calc.AddRequest.values` one field, `values` every field of
+/// that name.
 ///
 /// ```no_run
 /// fn main() -> Result<(), nmfw_build::Error> {
@@ -68,16 +69,18 @@ impl Builder {
         }
     }
 
-    /// Writes the code to a folder of your choice instead of `OUT_DIR`. It is created where it is missing.
+    /// Writes the code to this folder instead of `OUT_DIR`. The folder is created if it is missing.
     pub fn out_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.out_dir = Some(path.into());
         self
     }
 
-    /// Also writes one file that holds all packages as nested modules, for code in a folder of your choice.
+    /// Also writes one file that includes all packages as nested modules, for code in a folder of
+    /// your choice.
     ///
-    /// In `OUT_DIR` there is always such a file: `nmfw::include_protos!()` includes it. The name is relative to the folder
-    /// of the code, and must not be the name of a package's file. Include the file in a module of its own:
+    /// `OUT_DIR` always contains such a file, which `nmfw::include_protos!()` includes. The name is
+    /// relative to the folder of the code, and must not be the name of a package's file. Include
+    /// the file in a module:
     ///
     /// ```text
     /// mod protos {
@@ -91,27 +94,29 @@ impl Builder {
 
     /// Also writes the encoded `FileDescriptorSet`, with all imports, comments and options.
     ///
-    /// A set that code is generated from is written as it is. Sets made of `.proto` files lack extensions of message sets.
+    /// A set that is the input is written unchanged. Sets made from `.proto` files lack extensions
+    /// of message sets.
     pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.file_descriptor_set_path = Some(path.into());
         self
     }
 
     /// Also writes the least NATS permissions of each service and of its clients, to a folder or as
-    /// [`PermissionFiles`] says. What they allow, and how to use them, is told in `nmfw::permissions`.
+    /// [`PermissionFiles`] specifies. `nmfw::permissions` explains what they allow and how to use
+    /// them.
     ///
-    /// A service `calc` gets these files, each as nats-server configuration, `.conf`, and as a script with `nsc`
-    /// commands, `.nsc.sh`:
+    /// A service `calc` gets these files, each as nats-server configuration (`.conf`) and as a
+    /// script with `nsc` commands (`.nsc.sh`):
     ///
-    /// | file | of |
+    /// | file | content |
     /// |---|---|
-    /// | `calc.service` | who serves it |
-    /// | `calc.client` | who calls all of its methods |
-    /// | `calc.observer` | who looks at it with `nats micro` |
-    /// | `calc.exports`, `calc.imports`, `calc.importer` | other accounts and who calls it there: [`PermissionFiles::exported_by`] |
+    /// | `calc.service` | permissions to serve it |
+    /// | `calc.client` | permissions to call all of its methods |
+    /// | `calc.observer` | permissions to inspect it with `nats micro` |
+    /// | `calc.exports`, `calc.imports`, `calc.importer` | for other accounts: exports, imports, and permissions of clients there; see [`PermissionFiles::exported_by`] |
     ///
-    /// They are for subjects, names and queue groups as in the `.proto`: what a program sets when it runs is not known
-    /// here.
+    /// The files are for subjects, names and queue groups as in the `.proto`, because settings that
+    /// a program makes at run time are not known here.
     ///
     /// ```
     /// let builder = nmfw_build::configure().permissions("deploy/permissions");
@@ -122,12 +127,14 @@ impl Builder {
         self
     }
 
-    /// Uses Rust types from elsewhere for a Protobuf package or type, and generates none for it.
+    /// Uses existing Rust types for a Protobuf package or type instead of generating them.
     ///
-    /// Services are generated all the same, from files that are compiled and not only imported: so a crate can have the
-    /// messages, and another one the services. The messages have to be prost's.
+    /// Services are still generated from files that are compiled and not only imported, so one
+    /// crate can contain the messages, and another one the services. The messages have to be
+    /// prost's.
     ///
-    /// The Protobuf path is fully qualified, with a dot in front: `.extern_path(".acme.common", "::acme_common")`.
+    /// The Protobuf path is fully qualified, with a leading dot:
+    /// `.extern_path(".acme.common", "::acme_common")`.
     pub fn extern_path(
         mut self,
         proto_path: impl Into<String>,
@@ -141,14 +148,15 @@ impl Builder {
         self
     }
 
-    /// Names the Rust items that are generated for a service.
+    /// Sets the Rust names of a service.
     ///
-    /// `.rename_service(".acme.Agent", "AgentRpc")` gives the trait `AgentRpc` with `AgentRpcServer`, `AgentRpcClient` and
-    /// `AGENT_RPC_SPEC`. Names on NATS stay as they are. Without it, a name that a message or an enum has already gets an
-    /// underscore behind it: beside a message `AgentClient`, the client of `Agent` is `AgentClient_`.
+    /// `.rename_service(".acme.Agent", "AgentRpc")` generates the trait `AgentRpc` with
+    /// `AgentRpcServer`, `AgentRpcClient` and `AGENT_RPC_SPEC`. Names on NATS stay the same.
+    /// Without it, a name that a message or an enum already has gets a trailing underscore: beside
+    /// a message `AgentClient`, the client of `Agent` is `AgentClient_`.
     ///
-    /// The Protobuf path is fully qualified, with a dot in front. It is an error if there is no such service or if the
-    /// names are taken.
+    /// The Protobuf path is fully qualified, with a leading dot. It is an error if there is no such
+    /// service or if the names are taken.
     ///
     /// ```
     /// let builder = nmfw_build::configure().rename_service(".acme.Agent", "AgentRpc");
@@ -194,16 +202,16 @@ impl Builder {
         self
     }
 
-    /// Uses `BTreeMap` for `map` fields, which has an order.
+    /// Uses the ordered `BTreeMap` for `map` fields.
     pub fn btree_map<S: AsRef<str>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
         self.config.btree_map(paths);
         self
     }
 
-    /// Changes the underlying prost-build configuration, for what has no method here.
+    /// Changes the underlying prost-build configuration, for settings without a method here.
     ///
-    /// Its settings for the output folder, for the include file, for file names, for formatting, for `protoc` and its
-    /// service generator have no effect.
+    /// Its settings for the output folder, the include file, file names, formatting and `protoc`,
+    /// and its service generator, have no effect.
     ///
     /// ```
     /// let builder = nmfw_build::configure().prost_config(|config| {
@@ -214,48 +222,53 @@ impl Builder {
     /// ```
     pub fn prost_config(mut self, change: impl FnOnce(&mut prost_build::Config)) -> Self {
         change(&mut self.config);
-        // prost-build tells its settings to nobody, but prints them.
+        // prost-build has no getters for its settings, but its `Debug` output shows them.
         let settings = format!("{:?}", self.config);
         self.settings.strip_enum_prefix = !settings.contains("strip_enum_prefix: false");
         self
     }
 
-    /// Whether clients are generated. They are by default.
+    /// Sets whether clients are generated. The default is true.
     pub fn build_client(mut self, enable: bool) -> Self {
         self.settings.client = enable;
         self
     }
 
-    /// Whether servers are generated. They are by default. Without them clients have no `local` constructor.
+    /// Sets whether servers are generated. The default is true. Without them, clients have no
+    /// `local` constructor.
     pub fn build_server(mut self, enable: bool) -> Self {
         self.settings.server = enable;
         self
     }
 
-    /// The first part of the subject of all services that do not set their own. By default `nmfw`; none if empty.
+    /// Sets the first part of the subject of all services that do not set their own. The default is
+    /// `nmfw`; an empty prefix is left out.
     pub fn subject_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.subject_prefix = prefix.into();
         self
     }
 
-    /// The version of all services that do not set their own, a semantic version. By default that of the crate.
+    /// Sets the semantic version of all services that do not set their own. The default is the
+    /// version of the crate.
     pub fn service_version(mut self, version: impl Into<String>) -> Self {
         self.settings.service_version = version.into();
         self
     }
 
-    /// The path of the `nmfw` crate, for those who renamed it or use it through another crate.
+    /// Sets the path of the `nmfw` crate, if it is renamed or re-exported by another crate.
     ///
-    /// By default `::nmfw`. It begins with `::` or `crate::`, since generated code is in nested modules.
+    /// The default is `::nmfw`. The path begins with `::` or `crate::`, because generated code is
+    /// in nested modules.
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
         self.settings.runtime_path = path.into();
         self
     }
 
-    /// Uses this `protoc` for files that cannot be parsed without it.
+    /// Uses this `protoc` for files that nmfw-build cannot parse.
     ///
-    /// Few files need one, and their error says so. By default the environment variable `PROTOC` names the program, or
-    /// it is looked up in `PATH`. It is not started for files that compile without it.
+    /// Few files need it, and their error says so. By default the program is named by the
+    /// environment variable `PROTOC`, or found in `PATH`. It is not started for files that compile
+    /// without it.
     ///
     /// ```
     /// let builder = nmfw_build::configure().protoc("/opt/protoc/bin/protoc");
@@ -268,13 +281,14 @@ impl Builder {
 
     /// Generates code for the files and everything they import.
     ///
-    /// The files are parsed here, without `protoc`: proto2, proto3 and the editions 2023, 2024 and 2026. The well-known
-    /// files of Google and `nmfw/options.proto` are always found. In a build script, cargo is told to run it again when
-    /// one of the files read changes. Files that cannot be parsed here are given to [`protoc`](Self::protoc), if there
-    /// is one.
+    /// nmfw-build parses the files itself, without `protoc`: proto2, proto3 and the editions 2023,
+    /// 2024 and 2026. Google's well-known files and `nmfw/options.proto` are always found. In a
+    /// build script, cargo reruns it when one of the files read changes. Files that cannot be
+    /// parsed here are passed to [`protoc`](Self::protoc), if it is installed.
     ///
     /// # Errors
-    /// A file is missing or does not compile, a service is not valid, a setting is not, or the code cannot be written.
+    /// Fails if a file is missing or does not compile, if a service or a setting is invalid, or if
+    /// the code cannot be written.
     pub fn compile_protos(
         self,
         protos: &[impl AsRef<Path>],
@@ -289,15 +303,17 @@ impl Builder {
         self.compile(&protos)
     }
 
-    /// Generates code for a descriptor set that is at hand as a value.
+    /// Generates code from a decoded descriptor set.
     ///
-    /// `prost_types` has no place for options it does not know, so the options of `nmfw/options.proto` and the features of
-    /// editions are already lost here; use [`compile_fds_bytes`](Self::compile_fds_bytes) or [`compile_fds_file`](Self::compile_fds_file) for files
-    /// that use them.
+    /// `prost_types` does not represent unknown options, so the options of `nmfw/options.proto` and
+    /// the features of editions are already lost here; use
+    /// [`compile_fds_bytes`](Self::compile_fds_bytes) or
+    /// [`compile_fds_file`](Self::compile_fds_file) for files that use them.
     ///
     /// # Errors
-    /// As [`compile_protos`](Self::compile_protos); also if a file is of an edition or imports `nmfw/options.proto`, since
-    /// ignoring its features and options silently would be worse.
+    /// Fails like [`compile_protos`](Self::compile_protos), and if a file is of an edition or
+    /// imports `nmfw/options.proto`, whose features and options would otherwise be ignored
+    /// silently.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as prost-build and tonic-build have it, for a set that is made for this call"
@@ -321,20 +337,22 @@ impl Builder {
         self.compile_fds_bytes(&set.encode_to_vec())
     }
 
-    /// Generates code for an encoded `FileDescriptorSet`, as `protoc --include_imports --include_source_info -o` writes it.
+    /// Generates code from an encoded `FileDescriptorSet`, as written by
+    /// `protoc --include_imports --include_source_info -o`.
     ///
-    /// Without the source information, there are no comments in the code and no lines in errors.
+    /// Without source information, the code has no comments and errors have no lines.
     ///
     /// # Errors
-    /// As [`compile_protos`](Self::compile_protos); also if the set is damaged or an imported file is not in it.
+    /// Fails like [`compile_protos`](Self::compile_protos), and if the set is damaged or lacks an
+    /// imported file.
     pub fn compile_fds_bytes(self, set: &[u8]) -> Result<(), Error> {
         self.compile(&descriptor_set::read(set)?)
     }
 
-    /// Generates code for a file with an encoded `FileDescriptorSet`.
+    /// Generates code from a file with an encoded `FileDescriptorSet`.
     ///
     /// # Errors
-    /// As [`compile_fds_bytes`](Self::compile_fds_bytes); also if the file cannot be read.
+    /// Fails like [`compile_fds_bytes`](Self::compile_fds_bytes), and if the file cannot be read.
     pub fn compile_fds_file(self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         source::rerun_if_changed(path);
@@ -383,13 +401,14 @@ impl Builder {
         self.config
             .prost_path(format!("{seam}::prost"))
             .prost_types_path(format!("{seam}::prost_types"))
-            // Messages know their names, so that any can be a detail of a status.
+            // Messages need their names to serve as details of a status.
             .enable_type_names()
             .type_name_domain(["."], "type.googleapis.com");
         Ok(Target {
             runtime,
-            // Names, shapes and comments are the `.proto`'s, and a program need not use all there is. The attribute is on
-            // each item since a file that is included cannot begin with one for all.
+            // Names, shapes and comments come from the `.proto`, and a program need not use all
+            // items. The attribute is on each item because an included file cannot begin with an
+            // inner attribute.
             allow: parse_quote!(#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]),
             client: self.settings.client,
             server: self.settings.server,

@@ -1,7 +1,9 @@
-//! Writes `Debug` for messages with a `BTreeMap`, where prost-derive's does not compile in a crate that has no prost.
+//! Generates `Debug` for messages with a `BTreeMap`, where prost-derive's code does not compile in
+//! a crate without prost.
 //!
-//! For such a map prost-derive names `::prost::alloc`, whatever path it was given. Derived code of all other messages is
-//! fine and stays. What is printed is what prost would print, the names of enum values included.
+//! For such a map, prost-derive refers to `::prost::alloc`, whatever path it was given. Its code
+//! for all other messages works and is kept. The output is the same as prost's, including the names
+//! of enum values.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +11,7 @@ use syn::{Attribute, Field, Item, ItemStruct, Path, PathArguments, Type, parse_q
 
 use crate::attributes;
 
-/// Puts an implementation behind each message that needs one.
+/// Adds an implementation after each message that needs one.
 pub(crate) fn complete(items: &mut Vec<Item>) {
     let mut at = 0;
     while let Some(item) = items.get_mut(at) {
@@ -20,7 +22,7 @@ pub(crate) fn complete(items: &mut Vec<Item>) {
                     complete(items);
                 }
             }
-            // Who asked prost-build to leave it out has an own one.
+            // If prost-build was told to skip `Debug`, the user has an implementation.
             Item::Struct(message)
                 if message.fields.iter().any(is_btree_map)
                     && !message.attrs.iter().any(skips_debug) =>
@@ -61,7 +63,7 @@ fn implementation(message: &ItemStruct) -> Item {
     }
 }
 
-/// The statement that prints a field.
+/// Returns the statement that formats a field.
 fn print(field: &Field) -> Option<TokenStream> {
     let name = field.ident.as_ref()?;
     let text = name.to_string();
@@ -77,7 +79,7 @@ fn print(field: &Field) -> Option<TokenStream> {
         },
         _ => quote!(__Value(self.#name)),
     };
-    // No message is called `__Value`: prost-build takes underscores out of names.
+    // `__Value` cannot conflict with a message: prost-build removes underscores from names.
     Some(quote! {
         {
             struct __Value(i32);
@@ -94,7 +96,7 @@ fn print(field: &Field) -> Option<TokenStream> {
     })
 }
 
-/// The type of a field without what is in its angle brackets.
+/// Returns the type of a field without its generic arguments.
 fn container(ty: &Type) -> Option<Path> {
     let Type::Path(ty) = ty else { return None };
     let mut path = ty.path.clone();
@@ -106,7 +108,7 @@ fn is_btree_map(field: &Field) -> bool {
     attributes::kind(field).is_some_and(|(name, _)| name == "btree_map")
 }
 
-/// The Rust path of the enum that a field holds as a number, if it does.
+/// Returns the Rust path of the enum that a field holds as a number, if any.
 fn enumeration(field: &Field) -> Option<Path> {
     let (name, value) = attributes::kind(field)?;
     let path = match name.as_str() {

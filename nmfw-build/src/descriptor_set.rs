@@ -1,4 +1,4 @@
-//! Takes in descriptor sets, which come from other tools and may be anything.
+//! Reads descriptor sets, which come from other tools and need not be valid.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::catch_unwind;
@@ -15,8 +15,8 @@ use crate::protos::{EncodedFiles, Protos};
 /// Reads an encoded set.
 ///
 /// # Errors
-/// The bytes are no set, a file has an unknown syntax or edition or imports one that is not there, or the set
-/// contradicts itself.
+/// Fails if the bytes are not a set, if a file has an unknown syntax or edition or imports a
+/// missing one, or if the set is inconsistent.
 pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
     let no_set = |error| Error::set(format!("these bytes are no FileDescriptorSet: {error}"));
     let mut encoded = EncodedFiles::decode(bytes).map_err(no_set)?;
@@ -42,7 +42,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
         }
     }
     let pool_bytes = encoded.encode_to_vec();
-    // prost-reflect panics while it makes the message of some errors.
+    // prost-reflect panics while it formats some errors.
     let pool = catch_unwind(|| DescriptorPool::decode(pool_bytes.as_slice()))
         .map_err(|_| Error::set("it contradicts itself".to_owned()))?;
     Ok(Protos {

@@ -1,16 +1,18 @@
-//! Comments in a `.proto` become documentation in Rust.
+//! Converts comments in a `.proto` to documentation in Rust.
 //!
-//! People write comments for people; rustdoc and clippy read them as Markdown with rules. Left alone, an indented example
-//! becomes a test that does not compile, a wrapped list item a lint error in the user's crate, `Vec<T>` an HTML tag.
-//! [`markdown`] rewrites a comment so that it reads the same and none of that happens.
+//! Comments are written for people; rustdoc and clippy read them as Markdown with rules. Unchanged,
+//! an indented example becomes a test that does not compile, a wrapped list item becomes a lint
+//! error in the user's crate, and `Vec<T>` becomes an HTML tag. [`markdown`] rewrites a comment so
+//! that it reads the same and has none of these effects.
 
 use crate::inline;
 
-/// Rewrites a comment as lines of Markdown, without the space in front that a doc comment has.
+/// Rewrites a comment as lines of Markdown, without the leading space of a doc comment.
 ///
-/// Links are left to the caller: prost-build rewrites those in the comments of messages, [`link`] does for services.
+/// The caller handles links: prost-build rewrites those in the comments of messages, and [`link`]
+/// those of services.
 pub(crate) fn markdown(comment: &str) -> Vec<String> {
-    // What is left of the second star of `/**`.
+    // The rest of the second star of `/**`.
     let comment = comment.strip_prefix('*').unwrap_or(comment);
     let lines: Vec<String> = comment.lines().map(plain).collect();
     let base = lines
@@ -26,7 +28,7 @@ pub(crate) fn markdown(comment: &str) -> Vec<String> {
     writer.finish()
 }
 
-/// Makes links of URLs and text of everything else in brackets, as prost-build does.
+/// Converts URLs to links and all other bracketed text to plain text, as prost-build does.
 pub(crate) fn link(lines: Vec<String>) -> Vec<String> {
     let mut in_fence = false;
     lines
@@ -43,7 +45,8 @@ pub(crate) fn link(lines: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// The first paragraph of a comment as one line of plain text of at most 200 characters, for discovery.
+/// Returns the first paragraph of a comment as one line of plain text of at most 200 characters,
+/// for discovery.
 pub(crate) fn summary(comment: &str) -> Option<String> {
     const LIMIT: usize = 200;
     let words: Vec<&str> = comment
@@ -69,7 +72,8 @@ pub(crate) fn summary(comment: &str) -> Option<String> {
     Some(format!("{cut}…"))
 }
 
-/// Characters that rustc refuses in comments or literals: control characters and those that turn the direction of text.
+/// Returns whether rustc refuses the character in comments or literals: control characters and
+/// bidirectional marks.
 fn is_hostile(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -84,7 +88,7 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start_matches(' ').len()
 }
 
-/// A list item that is open: where its marker stood in the comment, and where its text starts in the output.
+/// An open list item: the column of its marker in the comment, and of its text in the output.
 struct Item {
     source: usize,
     text: usize,
@@ -95,9 +99,9 @@ struct Item {
 struct Writer {
     out: Vec<String>,
     items: Vec<Item>,
-    /// The indentation in the comment and in the output of a fenced block that is open.
+    /// The indentation, in the comment and in the output, of an open fenced block.
     fence: Option<(usize, usize, String)>,
-    /// The indentation of an indented block, which is written as a fenced one.
+    /// The indentation of an indented block, which is written as a fenced block.
     block: Option<usize>,
 }
 
@@ -159,7 +163,8 @@ impl Writer {
             return;
         }
         let column = self.column(indent, after_blank);
-        // Without the mark the line would still be part of the quotation, which clippy calls lazy.
+        // Without the mark, the line would still continue the quotation, which clippy reports as
+        // lazy.
         let quoted = self
             .out
             .last()
@@ -168,18 +173,19 @@ impl Writer {
             let text = text.trim_start_matches(['>', ' ']);
             self.push(column, &format!("> {}", inline::escape(&inert(text))));
         } else if list_item(&format!("{text} x"), true).is_some_and(|(marker, _)| marker == text) {
-            // An item without text, which would take the next block for its own.
+            // An item without text, which would otherwise absorb the next block.
             let (number, mark) = text.split_at(text.len() - 1);
             self.push(column, &format!("{number}\\{mark}"));
         } else if text.starts_with(|c: char| c.is_ascii_digit()) {
-            // A number that was taken for text above stays text, whatever comes before it.
+            // A number that was taken for text above stays text, whatever precedes it.
             self.push(column, &inline::escape(&inert(text)));
         } else {
             self.push(column, &inline::escape(text));
         }
     }
 
-    /// Where a line of text goes: into the list item it belongs to, or to the margin, which ends the list.
+    /// Returns the column for a line of text: that of its list item, or the margin, which ends the
+    /// list.
     fn column(&mut self, indent: usize, after_blank: bool) -> usize {
         if after_blank {
             while self.items.last().is_some_and(|item| indent <= item.source) {
@@ -194,7 +200,7 @@ impl Writer {
             .push(format!("{:column$}{text}", "").trim_end().to_owned());
     }
 
-    /// Writes a line inside of a fenced block, which must not look like the end of it.
+    /// Writes a line inside of a fenced block, so that it cannot close the block.
     fn code(&mut self, column: usize, line: &str) {
         if line.trim_start().starts_with("```") {
             self.push(column, &line.replace('`', "'"));
@@ -237,7 +243,8 @@ impl Writer {
     }
 }
 
-/// The mark of a line that opens a fenced block. Behind backticks there is no other backtick: that is a code span.
+/// Returns the mark of a line that opens a fenced block. If another backtick follows, it is a code
+/// span instead.
 fn fence_mark(text: &str) -> Option<&str> {
     let count = |c: char| text.len() - text.trim_start_matches(c).len();
     let (ticks, tildes) = (count('`'), count('~'));
@@ -245,13 +252,13 @@ fn fence_mark(text: &str) -> Option<&str> {
     opens.then(|| &text[..ticks.max(tildes)])
 }
 
-/// Whether a line that [`markdown`] wrote begins or ends a fenced block.
+/// Returns whether a line that [`markdown`] wrote opens or closes a fenced block.
 fn is_fence(line: &str) -> bool {
     let text = line.trim_start();
     text.starts_with('`') && fence_mark(text).is_some()
 }
 
-/// The language of a fenced block, or `text` where rustdoc could take it for Rust to run.
+/// Returns the language of a fenced block, or `text` where rustdoc could take it for Rust to run.
 fn info(info: &str) -> &str {
     const RUST: &[&str] = &[
         "rust",
@@ -286,11 +293,12 @@ fn list_item(text: &str, may_number: bool) -> Option<(&str, &str)> {
     };
     let (marker, rest) = text.split_at(marker);
     let body = rest.trim_start();
-    // `---` and `**bold**` are no items, and neither is an empty one.
+    // `---` and `**bold**` are not items, and neither is an empty one.
     (rest.starts_with(' ') && !body.is_empty()).then_some((marker, body))
 }
 
-/// Text at the start of a list item or a quotation, where another block could begin: it stays text.
+/// Escapes the start of a list item or a quotation where another block could begin, so that it
+/// stays text.
 fn inert(text: &str) -> String {
     if let Some((marker, _)) = list_item(text, true) {
         let (head, tail) = text.split_at(marker.len() - 1);
@@ -397,7 +405,7 @@ mod tests {
         );
     }
 
-    /// Comments of random pieces: whatever is written, there is no panic and no block that rustdoc would test.
+    /// No random comment causes a panic or a block that rustdoc would test.
     #[test]
     fn no_comment_becomes_a_doctest() {
         const PIECES: &[&str] = &[

@@ -1,8 +1,8 @@
-//! Editions, put in the terms of proto2 and proto3 for prost-build, which knows no others.
+//! Lowers editions to proto2 and proto3, the only syntaxes that prost-build supports.
 //!
-//! A feature of a file holds for everything in it that does not set another one. Three of them matter: field presence,
-//! the encoding of repeated fields and that of messages. The others make no difference: prost checks strings always, and
-//! all its enums are open.
+//! A feature of a file applies to everything in it that does not set another one. Three features
+//! matter: field presence, the encoding of repeated fields and that of messages. The others have no
+//! effect, because prost always checks strings, and all its enums are open.
 
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -26,7 +26,8 @@ pub(crate) fn supported() -> String {
     SUPPORTED.map(|(name, _)| name).join(", ")
 }
 
-/// The features that matter here, as `google.protobuf.FeatureSet` numbers them. The enums begin at 1.
+/// The features that matter here, numbered as in `google.protobuf.FeatureSet`. The enums begin at
+/// 1.
 #[derive(Clone, Copy, PartialEq, Message)]
 struct Features {
     #[prost(int32, optional, tag = "1")]
@@ -65,7 +66,7 @@ impl Features {
     }
 }
 
-// The parts of descriptor.proto that lead to features. `prost-types` has no place for them.
+// The parts of descriptor.proto that lead to features, which `prost-types` does not represent.
 
 #[derive(Clone, PartialEq, Message)]
 struct File {
@@ -123,7 +124,8 @@ struct OneofOptions {
     features: Option<Features>,
 }
 
-/// Makes a proto3 file of a file of an edition that means the same to prost-build. `encoded` is the same file.
+/// Converts a file of an edition to a proto3 file with the same meaning for prost-build. `encoded`
+/// is the same file.
 pub(crate) fn lower(file: &mut FileDescriptorProto, encoded: &[u8]) {
     let features = File::decode(encoded).unwrap_or_default();
     let of_file = features.options.and_then(|options| options.features);
@@ -183,7 +185,7 @@ fn lower_field(field: &mut FieldDescriptorProto, features: Features, map_entries
         Label::Optional if field.oneof_index.is_none() => match features.field_presence {
             Some(LEGACY_REQUIRED) => field.set_label(Label::Required),
             Some(EXPLICIT) => field.proto3_optional = Some(true),
-            // A message always knows that it is set.
+            // A message field always has presence.
             _ if field.r#type() == Type::Group => field.proto3_optional = Some(true),
             _ => {}
         },

@@ -1,4 +1,4 @@
-//! What can go wrong in a build, and the report the user of `cargo build` sees.
+//! The error of a build, and the report that `cargo build` shows.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -8,11 +8,11 @@ use prost_reflect::DescriptorError;
 
 use crate::fault::{Fault, Source};
 
-/// Why no code was generated.
+/// The reason why no code was generated.
 ///
-/// A build script that returns it from `main` shows its [`Debug`] form, so that is the report for people: file, line and
-/// the faulty source, or the list of everything that is wrong with the services. [`Display`](fmt::Display) is one line
-/// without the cause, which is the error's source.
+/// A build script that returns it from `main` prints its [`Debug`] form, which is therefore the
+/// report for users: file, line and the faulty source, or the list of all problems of the services.
+/// [`Display`](fmt::Display) is one line without the cause, which is the error's source.
 ///
 /// ```
 /// let dir = tempfile::tempdir()?;
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
     Generate { what: String },
 }
 
-/// One thing that is wrong with a service or a message, in terms of the `.proto`.
+/// A problem of a service or a message, in terms of the `.proto`.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     pub(crate) place: Place,
@@ -57,13 +57,13 @@ pub(crate) struct Problem {
     pub(crate) help: String,
 }
 
-/// Where a problem is.
+/// The place of a problem.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Place {
     pub(crate) file: String,
     /// Line and column, from 1; descriptor sets may lack them.
     pub(crate) position: Option<(i32, i32)>,
-    /// Empty for what is in no service.
+    /// Empty for problems outside of services.
     pub(crate) service: String,
     pub(crate) method: Option<String>,
 }
@@ -84,7 +84,7 @@ impl Error {
         Kind::BrokenSet { what }.into()
     }
 
-    /// The files of a descriptor set do not fit together.
+    /// Returns the error for a descriptor set whose files are inconsistent.
     pub(crate) fn contradiction(error: &DescriptorError) -> Self {
         let source = Source {
             file: error.file().unwrap_or_default().to_owned(),

@@ -1,4 +1,4 @@
-//! Finds extern paths that prost-build would not take as they are.
+//! Finds extern paths that prost-build would change.
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, MessageDescriptor};
 
@@ -6,13 +6,15 @@ use crate::error::Error;
 use crate::model::Settings;
 use crate::names;
 
-/// Checks what prost-build makes of the Rust path of a package, or of a message with types in it.
+/// Checks the path that prost-build derives from the Rust path of a package, or of a message with
+/// nested types.
 ///
-/// It puts its own rules for module names on each part of the path and not only on what it adds, so that `main_` becomes
-/// `main` and `super` becomes `super_`. The path of a type itself is left alone.
+/// prost-build applies its rules for module names to each part of the path, not only to the parts
+/// that it adds, so `main_` becomes `main` and `super` becomes `super_`. The path of a type itself
+/// is not changed.
 ///
 /// # Errors
-/// A path that is used would be another one.
+/// Fails if a path that is used would be changed.
 pub(crate) fn check(pool: &DescriptorPool, settings: &Settings) -> Result<(), Error> {
     for (proto, rust) in &settings.extern_paths {
         let parts: Vec<&str> = rust.split("::").collect();
@@ -37,10 +39,11 @@ pub(crate) fn check(pool: &DescriptorPool, settings: &Settings) -> Result<(), Er
     Ok(())
 }
 
-/// What there is below a Protobuf path that would get a Rust path made of it.
+/// Items below a Protobuf path whose Rust paths would be derived from it.
 enum Below {
     Nothing,
-    /// Types in a message. The last part of its path is its own name, and becomes that of its module.
+    /// Types in a message. The last part of its path is its own name, which becomes the name of its
+    /// module.
     Message,
     Package,
 }

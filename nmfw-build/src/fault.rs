@@ -1,4 +1,4 @@
-//! Something that is wrong in a `.proto` file, with its place in the source.
+//! A fault in a `.proto` file, with its place in the source.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use miette::Diagnostic;
 
-/// Why files do not compile: a message, the places it is about, and what to do.
+/// The reason why files do not compile: a message, its places, and hints.
 #[derive(Debug, Default)]
 pub(crate) struct Fault {
     pub(crate) message: String,
     pub(crate) source: Source,
     labels: Vec<Label>,
     pub(crate) cause: Option<String>,
-    /// Useful facts.
+    /// Additional facts.
     pub(crate) notes: Vec<String>,
     pub(crate) help: Vec<String>,
     /// Set where protoc may accept the file.
@@ -21,11 +21,11 @@ pub(crate) struct Fault {
     related: Vec<Fault>,
 }
 
-/// The file that is at fault.
+/// The faulty file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     pub(crate) file: String,
-    /// Its content. Files of a descriptor set have none.
+    /// The content, if known. Files of a descriptor set have none.
     pub(crate) text: Option<Arc<str>>,
 }
 
@@ -43,7 +43,8 @@ impl Fault {
         })
     }
 
-    /// Takes over an error of the parser or of the pool. Its places are offsets in `source`, once `original` saw them.
+    /// Converts an error of the parser or of the pool. `original` maps its places to offsets in
+    /// `source`.
     pub(crate) fn from_diagnostic(
         error: &dyn Diagnostic,
         source: &Source,
@@ -95,7 +96,8 @@ impl Fault {
         self
     }
 
-    /// Writes the report the way rustc does: the message, then each place with its line and a caret.
+    /// Writes the report in the style of rustc: the message, then each place with its line and a
+    /// caret.
     pub(crate) fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nerror: {}", self.message)?;
         if let Some(text) = &self.source.text {
@@ -128,7 +130,7 @@ impl Label {
 
         let number = (text[..start].matches('\n').count() + 1).to_string();
         let column = head.chars().count();
-        // A place may go over several lines; the caret stays on its first.
+        // A place may span several lines; the caret stays on the first.
         let width = text[start..end.min(line_end)].trim_end().chars().count();
         let gutter = number.len();
         writeln!(f, "{:gutter$}--> {file}:{number}:{}", "", column + 1)?;
@@ -154,7 +156,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Returns the offset, or the nearest one before it that is between two characters.
+/// Returns the offset, or the nearest preceding one on a character boundary.
 fn floor(text: &str, offset: usize) -> usize {
     let mut offset = offset.min(text.len());
     while !text.is_char_boundary(offset) {
@@ -163,7 +165,7 @@ fn floor(text: &str, offset: usize) -> usize {
     offset
 }
 
-/// Source as it can stand above a caret: a tab is as wide as any other character.
+/// Replaces tabs in source by spaces, so that a caret below it lines up.
 fn printable(source: &str) -> String {
     source.replace('\t', " ")
 }

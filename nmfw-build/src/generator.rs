@@ -1,4 +1,4 @@
-//! Has prost-build generate the messages and puts the services behind them.
+//! Generates the messages with prost-build and appends the services.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,21 +32,21 @@ pub(crate) struct Package {
     /// The name of its file, without `.rs`.
     pub(crate) file_stem: String,
     pub(crate) code: String,
-    /// The `.proto` files that it was made of.
+    /// The `.proto` files that it was generated from.
     pub(crate) files: BTreeSet<String>,
     /// Whether the code of another package includes it.
     pub(crate) nested: bool,
 }
 
-/// Takes down what prost-build knows about services: the Rust types of requests and responses.
+/// Records prost-build's Rust types of requests and responses.
 ///
-/// It writes no code by itself, because prost-build would have it formatted together with the messages.
+/// It emits no code, because prost-build would format that together with the messages.
 #[derive(Debug, Default, Clone)]
 struct Recorder(Rc<RefCell<Vec<prost_build::Service>>>);
 
 impl ServiceGenerator for Recorder {
     fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
-        // prost-build drops packages without code, and then panics over those that have services.
+        // prost-build drops packages without code, and then panics if those have services.
         buf.push_str("// A service.\n");
         self.0.borrow_mut().push(service);
     }
@@ -82,14 +82,14 @@ pub(crate) fn generate(
     groups::box_cycles(pool, config);
     let recorder = Recorder::default();
     config.service_generator(Box::new(recorder.clone()));
-    // Formatted below: prost-build panics over attributes that do not parse.
+    // Formatting happens below, because prost-build panics on attributes that do not parse.
     config.format(false);
-    // prost-build also panics over names that become equal in Rust, and over paths that are none.
+    // prost-build also panics on names that become equal in Rust, and on invalid paths.
     let mut generated = catch_unwind(AssertUnwindSafe(|| config.generate(requests)))
         .map_err(|panic| Error::generate(panic_message(&*panic)))?
         .map_err(|error| Error::generate(error.to_string()))?;
 
-    // By file, since packages that differ in case only share one.
+    // Grouped by file, because packages that differ only in case share one.
     let mut recorded: BTreeMap<String, Vec<prost_build::Service>> = BTreeMap::new();
     for service in recorder.0.take() {
         let file = names::file_stem(&service.package);
@@ -157,7 +157,7 @@ pub(crate) fn generate(
         .collect()
 }
 
-/// Returns the items that prost-build wrote for a package, with what is mended in them here.
+/// Returns the items that prost-build generated for a package, with fixes applied.
 fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error> {
     let mut items = syn::parse_file(code).map_err(|error| {
         Error::generate(format!(
@@ -173,7 +173,7 @@ fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error>
         {
             continue;
         }
-        // What is inside of a module has the attribute of the module.
+        // The attribute of a module covers its content.
         if let Item::Struct(ItemStruct { attrs, .. })
         | Item::Enum(ItemEnum { attrs, .. })
         | Item::Impl(ItemImpl { attrs, .. })

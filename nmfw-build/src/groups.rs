@@ -1,11 +1,12 @@
-//! Boxes groups by which a message contains itself. prost-build follows messages for that, and no groups.
+//! Boxes groups that make a message contain itself. prost-build detects such cycles for messages,
+//! but not for groups.
 
 use std::collections::BTreeSet;
 
 use prost_build::Config;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-/// Tells prost-build to box each group that its message is part of.
+/// Tells prost-build to box each group that is part of a cycle.
 pub(crate) fn box_cycles(pool: &DescriptorPool, config: &mut Config) {
     for message in pool.all_messages() {
         for (field, inner) in contained(&message) {
@@ -16,7 +17,7 @@ pub(crate) fn box_cycles(pool: &DescriptorPool, config: &mut Config) {
     }
 }
 
-/// The fields whose messages are stored in this one, and not in a list or map.
+/// Returns the fields whose messages are stored inline, not in a list or map.
 fn contained(
     message: &MessageDescriptor,
 ) -> impl Iterator<Item = (FieldDescriptor, MessageDescriptor)> + '_ {
@@ -43,7 +44,7 @@ fn reaches(from: MessageDescriptor, to: &MessageDescriptor) -> bool {
     false
 }
 
-/// The path of a field as prost-build matches it: through its oneof, if it is in one.
+/// Returns the path of a field as prost-build matches it: through its oneof, if it is in one.
 fn path(message: &MessageDescriptor, field: &FieldDescriptor) -> String {
     let oneof = field
         .containing_oneof()

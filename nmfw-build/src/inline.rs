@@ -1,8 +1,9 @@
-//! What is inside a line of Markdown: code, links, and characters that mean something to rustdoc but not to the author.
+//! Inline Markdown: code, links, and characters with a meaning for rustdoc but not for the author.
 
-/// Escapes what Markdown would take for HTML, for a link to a Rust item or for the start of code that does not end.
+/// Escapes text that Markdown would take for HTML, for a link to a Rust item or for an unterminated
+/// code span.
 ///
-/// URLs are taken out of angle brackets; [`link`] or prost-build puts them back.
+/// URLs lose their angle brackets; [`link`] or prost-build adds them again.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -15,7 +16,7 @@ pub(crate) fn escape(text: &str) -> String {
         match &tail[..1] {
             "\\" => {
                 out.push('\\');
-                // The character behind it is escaped already.
+                // The next character is already escaped.
                 if let Some(next) = next.filter(char::is_ascii_punctuation) {
                     out.push(next);
                     taken = 2;
@@ -56,7 +57,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Makes links of the URLs in a line.
+/// Converts the URLs in a line to links.
 pub(crate) fn link(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
@@ -82,12 +83,13 @@ pub(crate) fn link(line: &str) -> String {
     out
 }
 
-/// How often the character stands at the start.
+/// Returns how often the character is repeated at the start.
 pub(crate) fn run(text: &str, c: char) -> usize {
     text.len() - text.trim_start_matches(c).len()
 }
 
-/// The length of the code span at the start, if it ends on this line: with as many backticks as it began with.
+/// Returns the length of the code span at the start, if the line also closes it with the same
+/// number of backticks.
 fn code_span(text: &str) -> Option<usize> {
     let ticks = run(text, '`');
     if ticks == 0 {
@@ -109,7 +111,7 @@ fn bracketed_url(text: &str) -> Option<&str> {
     (is_url(url) && !url.contains([' ', '<', '`'])).then_some(url)
 }
 
-/// The length of a link to the web at the start. Links to anything else would be looked up among Rust items.
+/// Returns the length of a web link at the start. Other links would be looked up among Rust items.
 fn web_link(text: &str) -> Option<usize> {
     let middle = text.find("](")?;
     let target = &text[middle + 2..];

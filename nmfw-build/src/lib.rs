@@ -42,13 +42,14 @@ pub use permissions::PermissionFiles;
 
 /// Generates code for `.proto` files and everything they import, with the defaults.
 ///
-/// `nmfw::include_protos!()` includes the code of all packages, `nmfw::include_proto!("calc")` that of one. The code of a
-/// package is a file in `OUT_DIR` named after it: `calc.rs` for `package calc`, `acme.billing.v1.rs` for
-/// `package acme.billing.v1`, `_.rs` where there is no package. The files have to be in one of the include folders.
+/// `nmfw::include_protos!()` includes the code of all packages, `nmfw::include_proto!("calc")` that
+/// of one. The code of a package is a file in `OUT_DIR` named after it: `calc.rs` for
+/// `package calc`, `acme.billing.v1.rs` for `package acme.billing.v1`, `_.rs` without a package.
+/// The files have to be in one of the include folders.
 ///
 /// # Errors
-/// A file is missing or does not compile, a service is not valid, or the code cannot be written. Return the error from
-/// the `main` of the build script to have cargo show the report.
+/// Fails if a file is missing or does not compile, if a service is invalid, or if the code cannot
+/// be written. Return the error from the `main` of the build script, and cargo shows the report.
 ///
 /// ```no_run
 /// fn main() -> Result<(), nmfw_build::Error> {
@@ -62,7 +63,7 @@ pub fn compile_protos(
     configure().compile_protos(protos, includes)
 }
 
-/// Chooses what is generated, and how.
+/// Returns a builder to configure the generated code.
 ///
 /// ```no_run
 /// fn main() -> Result<(), nmfw_build::Error> {

@@ -1,4 +1,5 @@
-//! The services of a build, with everything decided that generated code needs: names, subjects, options, comments.
+//! The model of a build's services, with all decisions that generated code needs: names, subjects,
+//! options, comments.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ use crate::protos::Protos;
 use crate::service_names;
 use crate::well_known;
 
-/// What the builder decides for all services.
+/// The builder's settings for all services.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) client: bool,
@@ -27,16 +28,16 @@ pub(crate) struct Settings {
     pub(crate) service_version: String,
     /// The path of the runtime, such as `::nmfw`.
     pub(crate) runtime_path: String,
-    /// Protobuf paths whose code is elsewhere, and the Rust paths where it is.
+    /// Protobuf paths whose code is elsewhere, with its Rust paths.
     pub(crate) extern_paths: Vec<(String, String)>,
-    /// Protobuf paths of services, and the Rust names that the build script chose for them.
+    /// Protobuf paths of services, with the Rust names that the build script chose for them.
     pub(crate) service_names: Vec<(String, String)>,
-    /// Whether the values of an enum lose its name.
+    /// Whether the values of an enum lose its name as a prefix.
     pub(crate) strip_enum_prefix: bool,
 }
 
 impl Settings {
-    /// Whether prost-build generates nothing for this item because another crate has it.
+    /// Returns whether prost-build generates nothing for this item because another crate has it.
     pub(crate) fn is_extern(&self, full_name: &str) -> bool {
         self.extern_paths.iter().any(|(path, _)| {
             let path = path.trim_start_matches('.');
@@ -66,7 +67,7 @@ pub(crate) struct Service {
     pub(crate) methods: Vec<Method>,
 }
 
-/// The Rust names that a service takes in the module of its package.
+/// The Rust names of a service in the module of its package.
 #[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) service: String,
@@ -86,7 +87,7 @@ impl Names {
         }
     }
 
-    /// Makes the names of a service from the name that its trait is to have.
+    /// Makes the names of a service from the chosen name of its trait.
     pub(crate) fn from_rust(service: &str) -> Self {
         Self {
             service: service.to_owned(),
@@ -111,7 +112,7 @@ pub(crate) struct Method {
     pub(crate) docs: Vec<String>,
 }
 
-/// Which sides of a method send any number of messages instead of one.
+/// The sides of a method that stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MethodKind {
     pub(crate) streams_requests: bool,
@@ -120,11 +121,12 @@ pub(crate) struct MethodKind {
 
 /// Reads all services of the pool.
 ///
-/// Services of a file that is only imported, and whose code is elsewhere, are left out. A file that was asked for keeps
-/// its services even then: its messages may come from a crate that knows nothing of nmfw.
+/// Services of a file that is only imported, and whose code is elsewhere, are left out. A file that
+/// is compiled keeps its services even if its code is elsewhere, because the crate with its
+/// messages may not use nmfw.
 ///
 /// # Errors
-/// Everything that is wrong with any of them, at once.
+/// Fails with all problems of all services at once.
 pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>, Error> {
     let pool = &protos.pool;
     let mut problems = Vec::new();
@@ -213,7 +215,8 @@ fn read_service(
     }
 }
 
-/// Gives each method Rust names of its own. Methods that differ in case only get underscores behind it, in their order.
+/// Makes the Rust names of methods unique. Methods that differ only in case get trailing
+/// underscores, in their order.
 fn separate(mut methods: Vec<Method>) -> Vec<Method> {
     let mut names = BTreeSet::new();
     for method in &mut methods {

@@ -1,14 +1,15 @@
-//! From names in a `.proto` to names in Rust and on NATS.
+//! Converts names in a `.proto` to names in Rust and on NATS.
 
 use heck::{ToShoutySnakeCase, ToSnakeCase, ToUpperCamelCase};
 
-/// Longest subject of a method, in bytes. The runtime takes no longer one either.
+/// Maximum length of a method's subject in bytes. The runtime has the same limit.
 pub(crate) const MAX_SUBJECT: usize = 1024;
-/// Longest name of a service in discovery.
+/// Maximum length of a service's name in discovery.
 pub(crate) const MAX_DISCOVERY_NAME: usize = 128;
 
-/// Methods that a generated client already has, from itself or from a trait that every type implements. A method of a
-/// service that would get one of these names gets an underscore behind it, in the trait and in the client alike.
+/// Methods that a generated client already has, from itself or from a trait that every type
+/// implements. A service method with such a name gets a trailing underscore, in the trait and in
+/// the client.
 const TAKEN: &[&str] = &[
     "new",
     "local",
@@ -27,7 +28,7 @@ const TAKEN: &[&str] = &[
     "type_id",
 ];
 
-/// The Rust name of a method.
+/// Returns the Rust name of a method.
 pub(crate) fn method(proto: &str) -> String {
     let snake = proto.to_snake_case();
     if TAKEN.contains(&snake.as_str()) {
@@ -36,18 +37,18 @@ pub(crate) fn method(proto: &str) -> String {
     escape(&snake)
 }
 
-/// The Rust name of the constant that holds a method.
+/// Returns the Rust name of the constant that holds a method.
 pub(crate) fn constant(proto: &str) -> String {
     proto.to_shouty_snake_case()
 }
 
-/// The Rust name of a message, an enum or a service. The same rule as prost-build's.
+/// Returns the Rust name of a message, an enum or a service, by the rule of prost-build.
 pub(crate) fn type_name(proto: &str) -> String {
     escape(&proto.to_upper_camel_case())
 }
 
-/// The Rust name of an enum's value. The same rule as prost-build's, which by default takes the name of the enum away
-/// from the front, unless what is left is no name.
+/// Returns the Rust name of an enum value, by the rule of prost-build, which by default strips the
+/// name of the enum as a prefix unless the rest is not a name.
 pub(crate) fn variant(enumeration: &str, value: &str, strip_prefix: bool) -> String {
     let name = type_name(value);
     if !strip_prefix {
@@ -58,23 +59,24 @@ pub(crate) fn variant(enumeration: &str, value: &str, strip_prefix: bool) -> Str
     escape(stripped.unwrap_or(&name))
 }
 
-/// The Rust name of the module for a part of a package or for what is nested in a message.
+/// Returns the Rust name of the module for a part of a package or for items nested in a message.
 pub(crate) fn module(proto: &str) -> String {
     escape(&proto.to_snake_case())
 }
 
-/// The Rust name of a type that goes with a service, such as its client.
+/// Returns the Rust name of a type that belongs to a service, such as its client.
 pub(crate) fn companion(service: &str, suffix: &str) -> String {
     let stem = service.to_upper_camel_case();
     format!("{stem}{suffix}")
 }
 
-/// The Rust name of the static that holds a service's facts.
+/// Returns the Rust name of the static that describes a service.
 pub(crate) fn spec(service: &str) -> String {
     format!("{}_SPEC", service.to_shouty_snake_case())
 }
 
-/// The file that holds a package, without `.rs`. Unlike prost-build it leaves `r#` out of file names.
+/// Returns the file of a package, without `.rs`. Unlike prost-build, it leaves `r#` out of file
+/// names.
 pub(crate) fn file_stem(package: &str) -> String {
     if package.is_empty() {
         return "_".to_owned();
@@ -83,7 +85,8 @@ pub(crate) fn file_stem(package: &str) -> String {
     parts.join(".")
 }
 
-/// Makes an identifier of a word that may be a keyword. The same rule as prost-build's, which does not export it.
+/// Makes an identifier from a word that may be a keyword, by the rule of prost-build, which does
+/// not export it.
 fn escape(word: &str) -> String {
     match word {
         "as" | "break" | "const" | "continue" | "else" | "enum" | "false" | "fn" | "for" | "if"
@@ -98,8 +101,9 @@ fn escape(word: &str) -> String {
     }
 }
 
-/// The tokens that name a service on NATS: those of the package and the service in lower case. Where the package ends
-/// with the service's name the two collapse, so that `calc.Calc` is `calc` and not `calc.calc`.
+/// Returns the tokens that name a service on NATS: those of the package and the service in lower
+/// case. If the package ends with the service's name, the two collapse: `calc.Calc` is `calc` and
+/// not `calc.calc`.
 pub(crate) fn tokens(package: &str, service: &str) -> Vec<String> {
     let mut tokens: Vec<String> = package
         .split('.')
@@ -113,7 +117,7 @@ pub(crate) fn tokens(package: &str, service: &str) -> Vec<String> {
     tokens
 }
 
-/// Says what is wrong with a subject that has to be literal and must not reach into reserved space.
+/// Checks that a subject is literal and outside of reserved space.
 pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
     if subject.is_empty() {
         return Err("is empty".to_owned());
@@ -139,7 +143,7 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what is wrong with the name of a queue group.
+/// Checks the name of a queue group.
 pub(crate) fn check_queue_group(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty".to_owned());
@@ -159,7 +163,7 @@ pub(crate) fn check_queue_group(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether discovery (ADR-32) takes this as the name of a service.
+/// Returns whether discovery (ADR-32) accepts the name of a service.
 pub(crate) fn is_discovery_name(name: &str) -> bool {
     !name.is_empty()
         && name

@@ -1,7 +1,8 @@
-//! Puts a package into the code of another one where both need a module of the same name.
+//! Merges a package into the code of another one if both need a module of the same name.
 //!
-//! Types nested in a message `Cluster` are in the module `cluster`, and so is the package `mesh.cluster` beside the message.
-//! Paths between the two are right if that is one module, so the module with the nested types includes the package's file.
+//! Types nested in a message `Cluster` and the package `mesh.cluster` beside that message both
+//! belong into the module `cluster`. Paths between the two only work if it is one module, so the
+//! module with the nested types includes the package's file.
 
 use syn::{Item, ItemMod, parse_quote};
 
@@ -17,17 +18,18 @@ pub(crate) struct Draft {
     /// The name of its file, without `.rs`.
     pub(crate) file_stem: String,
     pub(crate) items: Vec<Item>,
-    /// Whether another package's code includes it.
+    /// Whether the code of another package includes it.
     pub(crate) nested: bool,
 }
 
-/// Puts each package whose module another package has already into that module.
+/// Merges each package whose module already exists in another package into that package.
 ///
 /// # Errors
-/// The name of a module is no Rust name.
+/// Fails if the name of a module is not a Rust name.
 pub(crate) fn merge(packages: &mut [Draft], dir: &OutDir) -> Result<(), Error> {
-    // Outer packages first, since a package may go into one that has gone into another. The innermost host comes first
-    // because it is the one whose module rustc would find defined twice.
+    // Outer packages come first, because a package may be merged into one that was itself merged.
+    // The innermost host comes first, because that is where rustc would find the module defined
+    // twice.
     packages.sort_by(|a, b| (a.modules.len(), &a.modules).cmp(&(b.modules.len(), &b.modules)));
     for at in 0..packages.len() {
         let (outer, rest) = packages.split_at_mut(at);
@@ -90,7 +92,7 @@ fn put(package: &Draft, host: &mut Draft, dir: &OutDir) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a module is among items.
+/// Returns the position of a module among items.
 fn module(items: &[Item], name: &str) -> Option<usize> {
     items
         .iter()

@@ -5,19 +5,19 @@ use prost_types::source_code_info::Location;
 use crate::protos::Protos;
 use crate::source::tokens::{Kind, tokens};
 
-/// The element that an option belongs to, and the option.
+/// An option and the element that it belongs to.
 #[derive(Debug)]
 pub(crate) struct OptionPath<'a> {
-    /// The service or method, in field numbers and indices.
+    /// The service or method, as field numbers and indices.
     pub(crate) element: &'a [i32],
-    /// The number of its field for options.
+    /// The number of the element's options field.
     pub(crate) options: i32,
     /// The full name of the extension.
     pub(crate) extension: &'a str,
 }
 
-/// Finds the line and column, from 1, of a field of the option: of its own statement, of its name in braces or, where
-/// the source is not at hand, of the statement that the braces belong to.
+/// Finds the line and column, from 1, of a field of the option: of its own statement, of its name
+/// in braces or, without the source, of the statement with the braces.
 pub(crate) fn find(
     protos: &Protos,
     file: &str,

@@ -1,7 +1,8 @@
-//! Reads the options of `nmfw/options.proto` and says what is wrong with them.
+//! Reads and checks the options of `nmfw/options.proto`.
 //!
-//! prost-types drops options it does not know, so they are read through prost-reflect. Fields are looked up by name and
-//! taken as unset where they are missing: a project may have its own copy of the file, from another version.
+//! prost-types drops unknown options, so they are read through prost-reflect. Fields are looked up
+//! by name and treated as unset if they are missing, because a project may have its own copy of the
+//! file, from another version.
 
 use std::borrow::Cow;
 
@@ -11,22 +12,22 @@ use crate::names;
 
 /// The name under which the options are imported.
 pub(crate) const FILE: &str = "nmfw/options.proto";
-/// The options file itself, so that nobody has to copy it.
+/// The options file itself, so that projects need no copy.
 pub(crate) const SOURCE: &str = include_str!("../proto/nmfw/options.proto");
 
 pub(crate) const SERVICE: &str = "nmfw.service";
 pub(crate) const METHOD: &str = "nmfw.method";
 
-/// Something that is wrong with an option.
+/// A problem of an option.
 #[derive(Debug)]
 pub(crate) struct Complaint {
-    /// The field of the options that is at fault.
+    /// The faulty field of the options.
     pub(crate) field: &'static str,
     pub(crate) what: String,
     pub(crate) help: String,
 }
 
-/// Options that services and methods have alike.
+/// Options that services and methods have in common.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Common {
     pub(crate) timeout_ms: Option<u64>,
@@ -51,7 +52,7 @@ pub(crate) struct ServiceOptions {
     pub(crate) common: Common,
 }
 
-/// Reads the options of a service out of its `google.protobuf.ServiceOptions`.
+/// Reads the options of a service from its `google.protobuf.ServiceOptions`.
 pub(crate) fn service(
     pool: &DescriptorPool,
     options: &DynamicMessage,
@@ -96,7 +97,7 @@ pub(crate) fn service(
     read
 }
 
-/// Reads the options of a method out of its `google.protobuf.MethodOptions`.
+/// Reads the options of a method from its `google.protobuf.MethodOptions`.
 pub(crate) fn method(
     pool: &DescriptorPool,
     options: &DynamicMessage,
@@ -128,7 +129,7 @@ fn extension(
     options.get_extension(&extension).as_message().cloned()
 }
 
-/// The value of a field that is set.
+/// Returns the value of a field that is set.
 fn field<'a>(message: &'a DynamicMessage, name: &str) -> Option<Cow<'a, Value>> {
     if message.has_field_by_name(name) {
         message.get_field_by_name(name)
@@ -175,7 +176,7 @@ fn timeout(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<
     if seconds == 0 && nanos < 1_000_000 {
         return complain("is shorter than a millisecond");
     }
-    // Rounded up: a call must not get less time than was written down.
+    // Rounded up, so that a call never gets less time than specified.
     let millis = seconds * 1000 + (nanos + 999_999) / 1_000_000;
     u64::try_from(millis).ok()
 }
@@ -190,7 +191,7 @@ fn metadata(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Vec<(S
         .flatten()
         .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned())))
         .collect();
-    // The map has no order of its own; generated code has to be the same every time.
+    // The map is unordered, but generated code has to be deterministic.
     entries.sort();
     for (key, _) in &entries {
         if key.is_empty() {

@@ -13,7 +13,8 @@ use crate::output;
 /// ADR-32's default, as the runtime has it.
 const DEFAULT_QUEUE_GROUP: &str = "q";
 
-/// Which files with NATS permissions are written, for [`Builder::permissions`](crate::Builder::permissions).
+/// The files with NATS permissions to write, for
+/// [`Builder::permissions`](crate::Builder::permissions).
 ///
 /// ```
 /// use nmfw_build::PermissionFiles;
@@ -35,7 +36,8 @@ pub struct PermissionFiles {
 }
 
 impl PermissionFiles {
-    /// A folder for the files. It is created where it is missing; a relative path begins at the folder of the crate.
+    /// Writes the files to this folder, which is created if it is missing. A relative path starts
+    /// at the folder of the crate.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -45,8 +47,9 @@ impl PermissionFiles {
         }
     }
 
-    /// Also writes the permissions of clients that call some methods only, in files of that name. The methods are named in
-    /// full, `calc.Calc.Add`, and can be of several services.
+    /// Also writes the permissions of clients that call only some methods, in files of that name.
+    /// The methods have their full names, such as `calc.Calc.Add`, and may belong to several
+    /// services.
     pub fn client<M: Into<String>>(
         mut self,
         name: impl Into<String>,
@@ -57,22 +60,26 @@ impl PermissionFiles {
         self
     }
 
-    /// Also writes what an account of that name exports of the services, what others have to import for it, and the
-    /// permissions of clients in these others. The services themselves are allowed to answer them.
+    /// Also writes the exports of the services from an account of that name, the matching imports
+    /// for other accounts, and the permissions of clients there. The services get the permission to
+    /// answer these clients.
     pub fn exported_by(mut self, account: impl Into<String>) -> Self {
         self.exporter = Some(account.into());
         self
     }
 
-    /// Has it exported for this account only. Called several times, it adds. Says nothing without
+    /// Exports to this account only. Repeated calls add accounts. It has no effect without
     /// [`exported_by`](Self::exported_by).
     pub fn only_for(mut self, account: impl Into<String>) -> Self {
         self.importers.push(account.into());
         self
     }
 
+    /// Writes the files.
+    ///
     /// # Errors
-    /// A method is not there, a name cannot be a file's, or a file cannot be written.
+    /// Fails if a method does not exist, if a name is not valid for a file, or if a file cannot be
+    /// written.
     pub(crate) fn write(&self, services: &[Service]) -> Result<(), Error> {
         let services: Vec<_> = services.iter().map(facts).collect::<Result<_, _>>()?;
         let mut files = Files::default();
@@ -126,7 +133,7 @@ impl PermissionFiles {
         Ok(())
     }
 
-    /// The rules of a client that calls these methods, of whichever services.
+    /// Returns the rules of a client that calls these methods, of any services.
     fn some_methods(
         &self,
         client: &str,
@@ -180,7 +187,7 @@ impl From<PathBuf> for PermissionFiles {
     }
 }
 
-/// Names of files, and what is in them.
+/// Files by name, with their content.
 #[derive(Default)]
 struct Files(Vec<(String, String)>);
 
@@ -194,8 +201,10 @@ impl Files {
         self.0.push((format!("{name}.nsc.sh"), script));
     }
 
+    /// Checks the names of the files.
+    ///
     /// # Errors
-    /// One would be in another folder, or two the same.
+    /// Fails if one would be in another folder, or if two are equal.
     fn check_names(&self) -> Result<(), Error> {
         for (index, (name, _)) in self.0.iter().enumerate() {
             let allowed = |c: char| c.is_alphanumeric() || "-_.".contains(c);
@@ -233,7 +242,7 @@ fn facts(service: &Service) -> Result<ServiceFacts, Error> {
     Ok(facts)
 }
 
-/// What an option says, if it is set.
+/// Returns the value of an option, if it is set.
 fn group(option: Option<&QueueGroup>) -> Option<Option<&str>> {
     Some(match option? {
         QueueGroup::Named(name) => Some(name),

@@ -1,4 +1,4 @@
-//! Runs the original compiler on files that cannot be parsed here.
+//! Runs protoc on files that nmfw-build cannot parse.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,34 +13,34 @@ use crate::error::Error;
 use crate::options;
 use crate::protos::Protos;
 
-/// The environment variable that other build tools take the path of protoc from.
+/// The environment variable that other build tools also read the path of protoc from.
 pub(crate) const VARIABLE: &str = "PROTOC";
-/// The time for a run. The 8,000 files of Google's APIs take protoc some 10 s.
+/// Time limit of a run. protoc takes about 10 s for the 8,000 files of Google's APIs.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A protoc program.
 #[derive(Debug, Clone)]
 pub(crate) struct Protoc {
     program: PathBuf,
-    /// Set for a program from the builder or the environment, not for one found in `PATH`.
+    /// Whether the program comes from the builder or the environment, instead of `PATH`.
     is_chosen: bool,
 }
 
-/// Why there is no descriptor set.
+/// The reason why there is no descriptor set.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// The program that was chosen does not run, or does not end.
+    /// The chosen program does not run, or does not end.
     NotRun(io::Error),
     /// The program in `PATH` does not run.
     Unusable,
-    /// The program reported these errors.
+    /// The errors that the program reported.
     Errors(String),
-    /// The program's descriptor set cannot be used.
+    /// The program's descriptor set is not usable.
     Set(Error),
 }
 
 impl Protoc {
-    /// Finds the chosen program, that of the environment or the one in `PATH`.
+    /// Finds the chosen program, the one from the environment or the one in `PATH`.
     pub(crate) fn find(chosen: Option<&Path>) -> Option<Self> {
         let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
         if let Some(program) = chosen
@@ -67,7 +67,7 @@ impl Protoc {
         &self.program
     }
 
-    /// Compiles the files, which have these names for imports, and all that they import.
+    /// Compiles the files, which are imported under these names, and everything that they import.
     pub(crate) fn compile(
         &self,
         files: &[PathBuf],
@@ -118,9 +118,9 @@ impl Protoc {
     }
 }
 
-/// Runs a program to its end, with its errors in a file. Returns whether it was successful.
+/// Runs a program until it ends, with its errors in a file. Returns whether it succeeded.
 fn run(command: &mut Command, errors: &Path, limit: Duration) -> io::Result<bool> {
-    // A file and not a pipe, which would have to be read meanwhile.
+    // A file instead of a pipe, which would have to be drained concurrently.
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

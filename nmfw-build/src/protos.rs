@@ -15,17 +15,17 @@ use crate::editions;
 pub(crate) struct Protos {
     /// Names, comments and options.
     pub(crate) pool: DescriptorPool,
-    /// The files that are only imported.
+    /// The files that are only imported, not compiled.
     pub(crate) imported: BTreeSet<String>,
-    /// The changes to files for the pool, by the name of the file.
+    /// The changes to files for the pool, by file name.
     pub(crate) adapted: BTreeMap<String, Adapted>,
-    /// The author's source, where it is at hand.
+    /// The author's source, if known.
     pub(crate) sources: BTreeMap<String, Arc<str>>,
-    /// The encoded descriptor set that the files came from.
+    /// The encoded descriptor set that the files came from, if any.
     pub(crate) set: Option<Vec<u8>>,
 }
 
-/// A set whose files stay encoded.
+/// A descriptor set whose files stay encoded.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct EncodedFiles {
     #[prost(bytes = "vec", repeated, tag = "1")]
@@ -46,7 +46,7 @@ impl Protos {
         descriptor
     }
 
-    /// Returns the encoded descriptor set of all files: the given one, or a new one.
+    /// Returns the encoded descriptor set of all files: the input, or a new one.
     pub(crate) fn encoded_set(&self) -> Vec<u8> {
         if let Some(set) = &self.set {
             return set.clone();

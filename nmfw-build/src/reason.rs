@@ -1,10 +1,10 @@
-//! Says which fields there are where an option names one that is not.
+//! Lists the existing fields when an option names one that does not exist.
 
 use std::error::Error as _;
 
 use prost_reflect::{DescriptorError, DescriptorPool, Kind, MessageDescriptor};
 
-/// Returns the fields of the message that lacks one.
+/// Returns a hint with the fields of the message that lacks one.
 pub(crate) fn help(error: &DescriptorError, pool: &DescriptorPool) -> Option<String> {
     let message = match error.source() {
         Some(cause) => message_of_field(&cause.to_string(), pool),
@@ -21,13 +21,13 @@ pub(crate) fn help(error: &DescriptorError, pool: &DescriptorPool) -> Option<Str
     ))
 }
 
-/// The message that lacks a field, of the text `field 'x' not found for message 'a.B'`.
+/// Finds the message in the text `field 'x' not found for message 'a.B'`.
 fn message_of_field(cause: &str, pool: &DescriptorPool) -> Option<MessageDescriptor> {
     let (_, name) = cause.split_once("not found for message '")?;
     pool.get_message_by_name(name.strip_suffix('\'')?)
 }
 
-/// The message that lacks a field, of the text `option field '(a.b).x' is not defined`.
+/// Finds the message in the text `option field '(a.b).x' is not defined`.
 fn message_of_option(error: &str, pool: &DescriptorPool) -> Option<MessageDescriptor> {
     let path = error.strip_prefix("option field '(")?;
     let (extension, _) = path.strip_suffix("' is not defined")?.split_once(").")?;

@@ -1,7 +1,8 @@
-//! The packages that a package uses.
+//! The packages that a package refers to.
 //!
-//! Paths to them go through the modules around the package. Without these modules rustc reports each path, in a generated
-//! file. So the code begins with one path to each package, on a line that says what to do.
+//! Paths to them go through the modules around the package. Without these modules, rustc reports
+//! each path, in a generated file. The code therefore begins with one path to each package, on a
+//! line that suggests the fix.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,12 +13,12 @@ use crate::collisions;
 use crate::model::Settings;
 use crate::names;
 
-/// Types that are used from packages other than the user's own, by the modules of the two packages.
+/// Types of other packages, by the modules of the two packages.
 #[derive(Debug, Default)]
 pub(crate) struct References(BTreeMap<Vec<String>, BTreeMap<Vec<String>, String>>);
 
 impl References {
-    /// Collects what messages and services use of other packages.
+    /// Collects the references of messages and services to other packages.
     pub(crate) fn find(pool: &DescriptorPool, settings: &Settings) -> Self {
         let mut found = Self::default();
         for message in pool.all_messages() {
@@ -69,7 +70,7 @@ impl References {
             return;
         }
         let (from, to) = (modules(user), modules(used));
-        // Packages that differ in case only are one module.
+        // Packages that differ only in case are one module.
         if from == to {
             return;
         }
@@ -78,7 +79,7 @@ impl References {
             .unwrap_or(full_name)
             .trim_start_matches('.');
         let outermost = in_package.split('.').next().unwrap_or(in_package);
-        // The first in the alphabet, so that it is the same one in each run.
+        // The alphabetically first one, so that it is the same in each run.
         let rust = names::type_name(outermost);
         let kept = self
             .0
@@ -91,7 +92,7 @@ impl References {
         }
     }
 
-    /// Returns the code that uses each of these packages, if there are any.
+    /// Returns the code that refers to each of these packages, if there are any.
     ///
     /// The code of the package itself includes those in `inside`.
     pub(crate) fn code(&self, package: &[String], inside: &[Vec<String>], runtime: &str) -> String {
@@ -111,7 +112,8 @@ impl References {
             "// The packages that this one uses. Their modules have to be nested as the packages are: `{runtime}::include_protos!()` does so.\n#[allow(unused_imports)]\nconst _: () = {{\n"
         );
         for path in used {
-            // Writing to a string does not fail. rustc shows the line, and cuts it off at some 130 columns.
+            // Writing to a string does not fail. rustc shows the line, cut off at about 130
+            // columns.
             let _ = writeln!(
                 code,
                 "    use {path} as _; // Not there? Use `{runtime}::include_protos!()`."
@@ -130,12 +132,12 @@ fn modules(file: &FileDescriptor) -> Vec<String> {
         .collect()
 }
 
-/// The path from one package's module to a type in another's.
+/// Returns the path from one package's module to a type in another's.
 fn path(from: &[String], to: &[String], name: &str) -> String {
     let shared = from.iter().zip(to).take_while(|(a, b)| a == b).count();
     let up = from[shared..].iter().map(|_| "super");
     let down = to[shared..].iter().map(String::as_str);
-    // A path in the module itself needs a beginning, to not be taken for a crate.
+    // A path within the module needs a prefix, so that it is not taken for a crate.
     let start = (shared == from.len()).then_some("self");
     let parts: Vec<&str> = start
         .into_iter()

@@ -1,4 +1,4 @@
-//! Gives each service Rust names that nothing else in the module of its package has.
+//! Gives each service Rust names that are unique in the module of its package.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,12 @@ use crate::model::{Names, Service, Settings};
 
 /// Settles the names of all services.
 ///
-/// Names that the build script chose come first and have to be free. An automatic name that is taken gets underscores
-/// behind it until it is free. Messages have no such names, since prost-build takes underscores out.
+/// Names that the build script chose come first and have to be free. An automatic name that is
+/// taken gets trailing underscores until it is free. Messages cannot conflict with these, because
+/// prost-build removes underscores.
 ///
 /// # Errors
-/// A name was chosen for a service that is not there, or it is no name for a type.
+/// Fails if a name was chosen for a service that does not exist, or if it is not a valid type name.
 pub(crate) fn settle(
     services: &mut [Service],
     mut taken: Types,
@@ -55,7 +56,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// The chosen names by the full name of the service.
+/// Returns the chosen names by the full name of the service.
 fn chosen<'a>(
     services: &[Service],
     settings: &'a Settings,
@@ -88,7 +89,8 @@ fn chosen<'a>(
     Ok(chosen)
 }
 
-/// The names of a service that are generated with these settings, and what they are.
+/// Returns the names that are generated for a service with these settings, and the kinds of their
+/// items.
 fn generated<'a>(
     service: &'a Service,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! The packages of Google, whose Rust types are those of prost-types.
+//! Google's packages, whose Rust types are those of prost-types.
 
 use prost_reflect::{DescriptorPool, FileDescriptor, Kind};
 use prost_types::FileDescriptorProto;
@@ -9,9 +9,10 @@ use crate::error::{Place, Problem};
 use crate::model::{self, Settings};
 
 const PACKAGE: &str = "google.protobuf";
-/// The folder of their files.
+/// The folder of these files.
 const FOLDER: &str = "google/protobuf/";
-/// Types of these packages, and all in them, that files may define and prost-types lacks.
+/// Types of these packages, and everything in them, that files may define and that prost-types
+/// lacks.
 const MISSING: [&str; 10] = [
     "google.protobuf.Edition",
     "google.protobuf.ExtensionRangeOptions.Declaration",
@@ -25,7 +26,7 @@ const MISSING: [&str; 10] = [
     "google.protobuf.SymbolVisibility",
 ];
 
-/// Features of other languages. Files import them; none of them has a meaning for Rust.
+/// Features of other languages, which files may import. None of them has a meaning for Rust.
 const FEATURES: [(&str, &str); 3] = [
     (
         "google/protobuf/cpp_features.proto",
@@ -41,20 +42,20 @@ const FEATURES: [(&str, &str); 3] = [
     ),
 ];
 
-/// Returns the source of a file that the include folders lack.
+/// Returns the source of a file that is not in the include folders.
 pub(crate) fn source(name: &str) -> Option<&'static str> {
     let found = FEATURES.iter().find(|(known, _)| *known == name);
     found.map(|(_, source)| *source)
 }
 
-/// Returns the descriptor of a file that the include folders lack.
+/// Returns the descriptor of a file that is not in the include folders.
 pub(crate) fn file(name: &str) -> Option<FileDescriptorProto> {
     if !is_shipped_with_protoc(name) {
         return None;
     }
     let file = DescriptorPool::global().get_file_by_name(name)?;
     let mut file = file.file_descriptor_proto().clone();
-    // That of prost-reflect is from before the features of Go.
+    // prost-reflect's copy predates the features of Go.
     let features = file
         .message_type
         .iter_mut()
@@ -69,19 +70,19 @@ pub(crate) fn file(name: &str) -> Option<FileDescriptorProto> {
     Some(file)
 }
 
-/// Tells whether a protoc, perhaps a newer one, may bring a file of this name.
+/// Returns whether a protoc, perhaps a newer one, may provide a file of this name.
 pub(crate) fn is_shipped_with_protoc(name: &str) -> bool {
     name.starts_with(FOLDER)
 }
 
-/// Tells whether prost-build takes the types of this file from prost-types.
+/// Returns whether prost-build takes the types of this file from prost-types.
 pub(crate) fn is_in_package(file: &FileDescriptor) -> bool {
     is_below(file.package_name(), PACKAGE)
 }
 
-/// Reports the use of types in the packages of Google that are not Google's: there is no code for them anywhere.
+/// Reports the use of types in Google's packages that are not Google's, for which no code exists.
 ///
-/// Files with such types may be there: other files import them for options.
+/// Files with such types are allowed, because other files import them for options.
 pub(crate) fn unavailable(pool: &DescriptorPool, settings: &Settings, problems: &mut Vec<Problem>) {
     let is_unavailable = |full_name: &str| {
         is_below(full_name, PACKAGE)
@@ -147,7 +148,7 @@ fn is_in_prost_types(full_name: &str) -> bool {
     is_known && !MISSING.iter().any(|missing| is_below(full_name, missing))
 }
 
-/// Tells whether a name is the scope or in it.
+/// Returns whether a name is the scope or inside of it.
 fn is_below(name: &str, scope: &str) -> bool {
     name.strip_prefix(scope)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

@@ -4,24 +4,25 @@ use std::fmt::Write;
 
 use crate::{Error, ServiceFacts, facts::facts, permissions::requests, text};
 
-/// What an account shares of a service with others: where requests arrive and sessions are opened.
+/// The subjects of a service that its account shares with others, for requests and for opening
+/// sessions.
 ///
-/// Nothing else: the NATS server maps the subjects of answers and of sessions by itself, to `_R_.>`.
-/// The service and its callers in the other account need
+/// Nothing else is exported: the NATS server maps the subjects of answers and of sessions to
+/// `_R_.>` by itself. The service and its callers in the other account need
 /// [`across_accounts`](crate::Permissions::across_accounts). Discovery stays in the account.
 ///
-/// Any account of the NATS server, or of the operator, can import it, unless it is [for some
-/// only](Self::only_for).
+/// Any account of the NATS server, or of the operator, can import it, unless
+/// [`only_for`](Self::only_for) restricts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Export {
     service: ServiceFacts,
     methods: Option<Vec<String>>,
-    /// `None` is any.
+    /// `None` for any account.
     accounts: Option<Vec<String>>,
 }
 
-/// What an account takes of a service that another one exports. Made by [`Export::import_from`].
+/// The import of a service from an account that exports it. Created by [`Export::import_from`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Import {
@@ -30,17 +31,17 @@ pub struct Import {
     local: String,
 }
 
-/// A subject that is exported, and whether more than one message answers.
+/// An exported subject, and whether it may have more than one answer.
 struct Shared {
     subject: String,
     response_type: &'static str,
 }
 
 impl Export {
-    /// Of all methods of a service.
+    /// Exports all methods of a service.
     ///
     /// # Errors
-    /// The facts of the service cannot be used on NATS.
+    /// Fails if the facts of the service are not valid on NATS.
     pub fn of<S>(service: S) -> Result<Self, Error>
     where
         S: TryInto<ServiceFacts>,
@@ -53,10 +54,10 @@ impl Export {
         })
     }
 
-    /// Some methods only, named as in the `.proto`. Called several times, it adds.
+    /// Restricts the export to some methods, named as in the `.proto`. Repeated calls add methods.
     ///
     /// # Errors
-    /// There is no method of that name, or none is named.
+    /// Fails if there is no method of that name, or if no method is named.
     pub fn methods<M: AsRef<str>>(
         mut self,
         methods: impl IntoIterator<Item = M>,
@@ -68,12 +69,12 @@ impl Export {
         Ok(self)
     }
 
-    /// Only these accounts can import it, named as in nats-server's configuration. With `nsc` each
-    /// of them needs an activation, which [`Import::nsc`] has it make; there the names do not matter.
-    /// Called several times, it adds.
+    /// Restricts the export to these accounts, named as in nats-server's configuration. Repeated
+    /// calls add accounts. With `nsc`, each account needs an activation, which the commands of
+    /// [`Import::nsc`] create; the names do not matter there.
     ///
     /// # Errors
-    /// None is named, or one has nothing in its name.
+    /// Fails if no account is named, or if a name is empty.
     pub fn only_for<A: AsRef<str>>(
         mut self,
         accounts: impl IntoIterator<Item = A>,
@@ -90,8 +91,8 @@ impl Export {
         Ok(self)
     }
 
-    /// What another account has to import for it. The account that exports goes by its name in
-    /// nats-server's configuration; for `nsc` by its name or its public key.
+    /// Returns the import for another account. `account` is the exporting account: its name in
+    /// nats-server's configuration; for `nsc`, its name or its public key.
     pub fn import_from(&self, account: &str) -> Import {
         Import {
             export: self.clone(),
@@ -100,13 +101,14 @@ impl Export {
         }
     }
 
-    /// The `exports` of an account in nats-server's configuration.
+    /// Returns the `exports` of an account in nats-server's configuration.
     #[must_use]
     pub fn nats_config(&self) -> String {
         list("exports", [self.config_entries()])
     }
 
-    /// With what is shared of each of several services: an account has one list.
+    /// Returns the entries without the enclosing list, because an account has one list for several
+    /// services.
     pub(crate) fn config_entries(&self) -> String {
         let mut out = self.about("Shared with other accounts");
         for shared in self.shared() {
@@ -123,13 +125,13 @@ impl Export {
         out
     }
 
-    /// The `nsc` commands that add the exports to an account.
+    /// Returns the `nsc` commands that add the exports to an account.
     #[must_use]
     pub fn nsc(&self, account: &str) -> String {
         self.nsc_quoted(&text::shell(account))
     }
 
-    /// The same as a script for `sh` that is given the account.
+    /// Returns the same commands as a script for `sh`, with the account as its argument.
     #[must_use]
     pub fn nsc_script(&self) -> String {
         let commands = self.nsc_quoted("\"$account\"");
@@ -172,7 +174,7 @@ impl Export {
                 .all()
                 .iter()
                 .find(|m| Some(m.name.as_str()) == name);
-            // Without a queue group there are no sessions, and the first answer counts.
+            // Without a queue group there are no sessions, so the first answer is the only one.
             let single = method.is_some_and(|method| method.queue_group.is_none());
             Shared {
                 response_type: if single { "Singleton" } else { "Stream" },
@@ -183,18 +185,19 @@ impl Export {
 }
 
 impl Import {
-    /// Gives the service another subject in the importing account. Clients there need the same
-    /// (`Channel::subject`), and permissions for it ([`ServiceFacts::with_subject`]).
+    /// Gives the service another subject in the importing account. Clients there need to set it too
+    /// (`Channel::subject`), and need permissions for it ([`ServiceFacts::with_subject`]).
     ///
     /// # Errors
-    /// It has a wildcard, an empty token, white space, or a token that begins with `_` or `$`.
+    /// Fails if the subject has a wildcard, an empty token, white space, or a token that begins
+    /// with `_` or `$`.
     pub fn to(mut self, subject: &str) -> Result<Self, Error> {
         self.export.service.clone().with_subject(subject)?;
         subject.clone_into(&mut self.local);
         Ok(self)
     }
 
-    /// The `imports` of an account in nats-server's configuration.
+    /// Returns the `imports` of an account in nats-server's configuration.
     #[must_use]
     pub fn nats_config(&self) -> String {
         list("imports", [self.config_entries()])
@@ -217,15 +220,17 @@ impl Import {
         out
     }
 
-    /// The `nsc` commands that add the imports to an account. If the other account is not among
-    /// those that `nsc` knows, it has to be given by its public key. Of an export [for some accounts
-    /// only](Export::only_for) they make activations, for which `nsc` needs to know both.
+    /// Returns the `nsc` commands that add the imports to an account. An exporting account that
+    /// `nsc` does not know has to be given by its public key. For an export [to some accounts
+    /// only](Export::only_for), the commands create activations, for which `nsc` needs to know both
+    /// accounts.
     #[must_use]
     pub fn nsc(&self, account: &str) -> String {
         self.nsc_quoted(&text::shell(account), &text::shell(&self.account))
     }
 
-    /// The same as a script for `sh` that is given this account and the one that exports.
+    /// Returns the same commands as a script for `sh`, with this account and the exporting one as
+    /// its arguments.
     #[must_use]
     pub fn nsc_script(&self) -> String {
         let commands = self.nsc_quoted("\"$account\"", "\"$exporter\"");
@@ -257,7 +262,7 @@ impl Import {
         out
     }
 
-    /// Each subject in the account that exports, and in this one.
+    /// Returns each subject in the exporting account, and in this one.
     fn subjects(&self) -> impl Iterator<Item = (String, String)> {
         let base = self.export.service.subject();
         self.export.shared().map(move |shared| {
@@ -268,7 +273,7 @@ impl Import {
     }
 }
 
-/// A list of an account in nats-server's configuration.
+/// Formats a list of an account in nats-server's configuration.
 pub(crate) fn list(name: &str, entries: impl IntoIterator<Item = String>) -> String {
     let mut out = format!("{name}: [\n");
     for entries in entries {

@@ -1,13 +1,13 @@
-//! What cannot be made permissions of.
+//! The error for invalid names, subjects and queries.
 
 use std::{convert::Infallible, fmt};
 
-/// Why there are no such permissions. The text says what is wrong and what there is instead.
+/// An error in the input for permissions. Its text says what is wrong and lists the valid choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
 impl Error {
-    /// For who makes [`ServiceFacts`](crate::ServiceFacts) of something else.
+    /// Creates an error, for conversions into [`ServiceFacts`](crate::ServiceFacts).
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -21,7 +21,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Of facts that are facts already.
+/// For the conversion of [`ServiceFacts`](crate::ServiceFacts) into itself.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}

@@ -1,13 +1,13 @@
-//! [`ServiceFacts`]: what a service is called on NATS.
+//! [`ServiceFacts`]: the names and subjects of a service on NATS.
 
 use crate::Error;
 
-/// What a service is called on NATS: its subject, its name in discovery, its methods and their queue
+/// The names of a service on NATS: its subject, its name in discovery, its methods and their queue
 /// groups.
 ///
-/// `nmfw` makes one of the facts that generated code has, `&CALC_SPEC`, or of a service as it is
-/// about to be served. What a program sets when it runs has to be told here too, or the permissions
-/// are those of the defaults:
+/// `nmfw` converts the static of generated code, `&CALC_SPEC`, or a service that is about to be
+/// served. Settings that a program makes at run time have to be repeated here; otherwise the
+/// permissions are for the defaults:
 ///
 /// | set for a service or a channel | here |
 /// |---|---|
@@ -17,8 +17,8 @@ use crate::Error;
 /// | the same for a method | [`with_method_queue_group`](Self::with_method_queue_group) |
 /// | `Service::only` | [`Permissions::methods`](crate::Permissions::methods) |
 ///
-/// All texts that get into permissions are checked: a wildcard in one would allow more than was
-/// asked for.
+/// All texts that end up in permissions are checked, because a wildcard would allow more than
+/// intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceFacts {
     full_name: String,
@@ -35,11 +35,11 @@ pub(crate) struct Method {
 }
 
 impl ServiceFacts {
-    /// A service without methods: its full name in the `.proto`, its name in discovery, the subject
-    /// that methods' names are appended to, its queue group if it has one.
+    /// Creates a service without methods, from its full name in the `.proto`, its name in
+    /// discovery, the prefix of its methods' subjects, and its queue group, if it has one.
     ///
     /// # Errors
-    /// One of them cannot be used on NATS.
+    /// Fails if one of them is not valid on NATS.
     pub fn new(
         full_name: impl Into<String>,
         name: &str,
@@ -62,7 +62,7 @@ impl ServiceFacts {
     /// Adds a method, named as in the `.proto`, with its queue group if it has one.
     ///
     /// # Errors
-    /// One of them cannot be used on NATS.
+    /// Fails if one of them is not valid on NATS.
     pub fn with_method(mut self, name: &str, queue_group: Option<&str>) -> Result<Self, Error> {
         check_subject("method", name)?;
         self.methods.push(Method {
@@ -72,10 +72,11 @@ impl ServiceFacts {
         Ok(self)
     }
 
-    /// Sets the subject that methods' names are appended to.
+    /// Sets the prefix of the methods' subjects.
     ///
     /// # Errors
-    /// It has a wildcard, an empty token, white space, or a token that begins with `_` or `$`.
+    /// Fails if it has a wildcard, an empty token, white space, or a token that begins with `_` or
+    /// `$`.
     pub fn with_subject(mut self, subject: &str) -> Result<Self, Error> {
         check_subject("subject", subject)?;
         subject.clone_into(&mut self.subject);
@@ -85,7 +86,7 @@ impl ServiceFacts {
     /// Sets the name in discovery.
     ///
     /// # Errors
-    /// It has something else than letters, digits, `-` and `_`, or nothing at all.
+    /// Fails if it is empty or has characters other than letters, digits, `-` and `_`.
     pub fn with_name(mut self, name: &str) -> Result<Self, Error> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || !name.bytes().all(allowed) {
@@ -97,11 +98,11 @@ impl ServiceFacts {
         Ok(self)
     }
 
-    /// Sets the queue group of the service and of all methods that there are; `None` lets every
-    /// instance get every request.
+    /// Sets the queue group of the service and of all existing methods; with `None`, every instance
+    /// gets every request.
     ///
     /// # Errors
-    /// It has a wildcard or white space, or is empty.
+    /// Fails if it is empty or has a wildcard or white space.
     pub fn with_queue_group(mut self, group: Option<&str>) -> Result<Self, Error> {
         self.queue_group = checked_group(group)?;
         for method in &mut self.methods {
@@ -110,10 +111,10 @@ impl ServiceFacts {
         Ok(self)
     }
 
-    /// Sets the queue group of a method; `None` lets every instance get every request.
+    /// Sets the queue group of a method; with `None`, every instance gets every request.
     ///
     /// # Errors
-    /// There is no such method, or the group has a wildcard or white space, or is empty.
+    /// Fails if there is no such method, or if the group is empty or has a wildcard or white space.
     pub fn with_method_queue_group(
         mut self,
         method: &str,
@@ -129,25 +130,25 @@ impl ServiceFacts {
         Ok(self)
     }
 
-    /// The full name in the `.proto`, for example `calc.Calc`.
+    /// Returns the full name in the `.proto`, for example `calc.Calc`.
     #[must_use]
     pub fn full_name(&self) -> &str {
         &self.full_name
     }
 
-    /// The name in discovery, for example `calc`.
+    /// Returns the name in discovery, for example `calc`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The subject that methods' names are appended to, for example `nmfw.calc`.
+    /// Returns the prefix of the methods' subjects, for example `nmfw.calc`.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// The names of all methods, as in the `.proto`.
+    /// Returns the names of all methods, as in the `.proto`.
     pub fn methods(&self) -> impl Iterator<Item = &str> {
         self.methods.iter().map(|method| method.name.as_str())
     }
@@ -192,8 +193,8 @@ impl From<&Self> for ServiceFacts {
     }
 }
 
-/// What facts of a service are made of: generated code's, those of a service as it is about to be
-/// served, or [`ServiceFacts`].
+/// Converts a static of generated code, a service that is about to be served, or [`ServiceFacts`]
+/// itself.
 pub(crate) fn facts<S>(of: S) -> Result<ServiceFacts, Error>
 where
     S: TryInto<ServiceFacts>,
@@ -221,7 +222,7 @@ fn check_subject(what: &str, subject: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the inboxes of a connection are: unlike subjects of services they may begin with `_`.
+/// Checks the prefix of a connection's inboxes. Unlike subjects of services, it may begin with `_`.
 pub(crate) fn check_inbox_prefix(prefix: &str) -> Result<(), Error> {
     check_token_text("inbox prefix", prefix)?;
     let reserved = |token: &str| token.is_empty() || token.starts_with('$');
@@ -255,7 +256,7 @@ mod tests {
         calc.unwrap().with_method("Add", Some("q")).unwrap()
     }
 
-    /// What would allow more than it says, or end a line of a script.
+    /// Wildcards would allow more than intended, and white space could end a line of a script.
     #[test]
     fn wildcards_and_white_space_are_refused() {
         for bad in ["", "*", "a.>", "a b", "a\nb", "a..b", "$SYS.a", ".a", "a."] {
@@ -277,7 +278,7 @@ mod tests {
             assert!(service.is_err(), "{bad:?}");
         }
         assert!(facts().with_subject("a._open").is_err());
-        // Inboxes are where subjects of services are not.
+        // A prefix that is valid for inboxes is not valid for services.
         let client = Permissions::client(facts()).unwrap();
         assert!(client.inbox_prefix("_INBOX_web.eu").is_ok());
     }

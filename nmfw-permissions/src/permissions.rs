@@ -1,4 +1,4 @@
-//! [`Permissions`]: what a service and its clients need of NATS.
+//! [`Permissions`]: the least NATS permissions of a service and its clients.
 
 use std::{fmt, str::FromStr};
 
@@ -7,21 +7,21 @@ use crate::{
     facts::{Method, check_inbox_prefix, facts},
 };
 
-/// Where connections have their inboxes unless they are told otherwise.
+/// Default prefix of a connection's inboxes.
 const INBOX_PREFIX: &str = "_INBOX";
 
-/// Where the NATS server has the inboxes of other accounts.
+/// The subjects to which the NATS server maps the inboxes of other accounts.
 const MAPPED: &str = "_R_.>";
 
-/// What a user is to a service.
+/// The role of a user towards a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Serves it.
+    /// Serves the service.
     Service,
-    /// Calls it.
+    /// Calls the service.
     Client,
-    /// Looks at it with `nats micro`, and calls nothing.
+    /// Inspects the service with `nats micro`, without calling it.
     Observer,
 }
 
@@ -50,13 +50,13 @@ impl FromStr for Role {
     }
 }
 
-/// The least privileges with which a service, or a client of it, does all that it can do.
+/// The least permissions with which a service, or a client of it, works completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Permissions {
     role: Role,
     service: ServiceFacts,
-    /// `None` is all.
+    /// `None` for all methods.
     methods: Option<Vec<String>>,
     inbox_prefix: String,
     callers: Vec<String>,
@@ -65,10 +65,10 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// Of a user with a role.
+    /// Creates the permissions of a user with a role.
     ///
     /// # Errors
-    /// The facts of the service cannot be used on NATS.
+    /// Fails if the facts of the service are not valid on NATS.
     pub fn new<S>(role: Role, service: S) -> Result<Self, Error>
     where
         S: TryInto<ServiceFacts>,
@@ -85,10 +85,10 @@ impl Permissions {
         })
     }
 
-    /// Of who serves all methods of a service.
+    /// Creates the permissions to serve all methods of a service.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails like [`new`](Self::new).
     pub fn service<S>(service: S) -> Result<Self, Error>
     where
         S: TryInto<ServiceFacts>,
@@ -97,11 +97,11 @@ impl Permissions {
         Self::new(Role::Service, service)
     }
 
-    /// Of who calls all methods of a service, those of its later versions included where they
-    /// come in sessions with the service as a whole.
+    /// Creates the permissions to call all methods of a service, including methods of later
+    /// versions if they are called in sessions with the service as a whole.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails like [`new`](Self::new).
     pub fn client<S>(service: S) -> Result<Self, Error>
     where
         S: TryInto<ServiceFacts>,
@@ -110,11 +110,11 @@ impl Permissions {
         Self::new(Role::Client, service)
     }
 
-    /// Of who looks at a service with `nats micro`, and calls nothing. It sees the names of the
-    /// account's other services too, since listing asks them all.
+    /// Creates the permissions to inspect a service with `nats micro`, without calling it. The user
+    /// also sees the names of the account's other services, because listing queries all of them.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails like [`new`](Self::new).
     pub fn observer<S>(service: S) -> Result<Self, Error>
     where
         S: TryInto<ServiceFacts>,
@@ -123,14 +123,15 @@ impl Permissions {
         Self::new(Role::Observer, service)
     }
 
-    /// Some methods only, named as in the `.proto`: of a service those that it serves
-    /// (`Service::only`), of a client those that it calls. Called several times, it adds.
+    /// Restricts the permissions to some methods, named as in the `.proto`: those that a service
+    /// serves (`Service::only`), or those that a client calls. Repeated calls add methods.
     ///
-    /// Such a client has no sessions with the service as a whole, which would open the other methods
-    /// to it, but one for each method. Its multiplexed unary calls are plain requests.
+    /// Such a client cannot open sessions with the service as a whole, which would give it access
+    /// to the other methods, but opens a session per method. Its multiplexed unary calls are plain
+    /// requests.
     ///
     /// # Errors
-    /// There is no method of that name, or none is named.
+    /// Fails if there is no method of that name, or if no method is named.
     pub fn methods<M: AsRef<str>>(
         mut self,
         methods: impl IntoIterator<Item = M>,
@@ -142,44 +143,44 @@ impl Permissions {
         Ok(self)
     }
 
-    /// The first part of this user's inboxes, that of `ConnectOptions::inbox_prefix`. By default
-    /// `_INBOX`, which all users share: who may subscribe there can read the answers to others. A user who
-    /// logs in with a name has its inboxes below `_INBOX.<name>` unless it is told otherwise, so that this
-    /// is a good prefix for its permissions.
+    /// Sets the prefix of this user's inboxes, as in `ConnectOptions::inbox_prefix`. The default is
+    /// `_INBOX`, which all users share, so each can read the answers to all others. A user that
+    /// logs in with a name has its inboxes below `_INBOX.<name>` by default, so that is a good
+    /// prefix for its permissions.
     ///
     /// # Errors
-    /// It has a wildcard, an empty token, white space, or a token that begins with `$`.
+    /// Fails if it has a wildcard, an empty token, white space, or a token that begins with `$`.
     pub fn inbox_prefix(mut self, prefix: &str) -> Result<Self, Error> {
         check_inbox_prefix(prefix)?;
         prefix.clone_into(&mut self.inbox_prefix);
         Ok(self)
     }
 
-    /// Of a service: the first parts of the inboxes of those who may call it, in place of `_INBOX`.
-    /// Called several times, it adds. Says nothing for other roles.
+    /// Adds a prefix of the inboxes of a service's callers, in place of `_INBOX`. It has no effect
+    /// for other roles.
     ///
     /// # Errors
-    /// As [`inbox_prefix`](Self::inbox_prefix).
+    /// Fails like [`inbox_prefix`](Self::inbox_prefix).
     pub fn callers_inbox_prefix(mut self, prefix: &str) -> Result<Self, Error> {
         check_inbox_prefix(prefix)?;
         self.callers.push(prefix.to_owned());
         Ok(self)
     }
 
-    /// Of a client: `wait_ready` too, which asks discovery for the services of that name.
+    /// Permits a client to use `wait_ready`, which queries discovery for services of this name.
     pub fn wait_ready(mut self) -> Self {
         self.waits_ready = true;
         self
     }
 
-    /// For a service that has callers in other accounts, and for a client of a service in another
-    /// account; see [`Export`](crate::Export).
+    /// Permits calls between accounts: for a service with callers in other accounts, and for a
+    /// client of a service in another account. See [`Export`](crate::Export).
     pub fn across_accounts(mut self) -> Self {
         self.across_accounts = true;
         self
     }
 
-    /// What that comes to.
+    /// Returns the rules for the NATS server.
     pub fn rules(&self) -> Rules {
         let (publish, subscribe) = match self.role {
             Role::Service => (self.service_publishes(), self.service_subscribes()),
@@ -194,13 +195,13 @@ impl Permissions {
         Rules::new(self.about(), publish, subscribe)
     }
 
-    /// The `permissions` of a user in nats-server's configuration.
+    /// Returns the `permissions` of a user in nats-server's configuration.
     #[must_use]
     pub fn nats_config(&self) -> String {
         self.rules().nats_config()
     }
 
-    /// The `nsc` command that adds a user with these permissions to an account.
+    /// Returns the `nsc` command that adds a user with these permissions to an account.
     #[must_use]
     pub fn nsc(&self, account: &str, user: &str) -> String {
         self.rules().nsc(account, user)
@@ -223,7 +224,7 @@ impl Permissions {
         format!("{what} {service}: {methods}.")
     }
 
-    /// In the order of the `.proto`.
+    /// Returns the selected methods, in the order of the `.proto`.
     fn chosen(&self) -> impl Iterator<Item = &Method> {
         let is_chosen = |method: &&Method| {
             let methods = self.methods.as_ref();
@@ -232,8 +233,8 @@ impl Permissions {
         self.service.all().iter().filter(is_chosen)
     }
 
-    /// The queue group of sessions with the service as a whole, if there are any: they serve the
-    /// methods that are in the service's own group.
+    /// Returns the queue group of sessions with the service as a whole, if it has any: they serve
+    /// the methods in the service's own group.
     fn open_group(&self) -> Option<&str> {
         let group = self.service.queue_group()?;
         let mut methods = self.chosen();
@@ -247,7 +248,8 @@ impl Permissions {
 
     fn service_subscribes(&self) -> Vec<String> {
         let base = self.service.subject();
-        // Requests only in the group that shares them: without it, who may serve could listen in.
+        // Requests only in the queue group: otherwise an instance could read the requests of
+        // others.
         let grouped = |subject: String, group: Option<&str>| match group {
             Some(group) => format!("{subject} {group}"),
             None => subject,
@@ -281,10 +283,11 @@ impl Permissions {
         };
         let mut rules: Vec<_> = callers.iter().map(|prefix| format!("{prefix}.>")).collect();
         if !callers.contains(&self.inbox_prefix) {
-            // A round trip on starting and stopping: to where nobody listens, and to itself.
+            // For the round trip during startup and shutdown, to a subject without subscribers and
+            // to itself.
             rules.push(format!("{}.nmfw.*", self.inbox_prefix));
             if self.inbox_prefix == INBOX_PREFIX {
-                // Of a user whose name is known, unless it is told otherwise.
+                // The default prefix of a user whose name is known.
                 rules.push(format!("{INBOX_PREFIX}.*.nmfw.*"));
             }
         }
@@ -299,7 +302,7 @@ impl Permissions {
         let base = self.service.subject();
         let mut rules = requests(&self.service, self.methods.as_deref());
         if self.across_accounts {
-            // There packets go to where the NATS server maps them.
+            // The NATS server maps the packets of other accounts to these subjects.
             rules.push(MAPPED.to_owned());
         } else {
             if self.methods.is_none() && self.open_group().is_some() {
@@ -323,7 +326,7 @@ impl From<Permissions> for Rules {
 
 const VERBS: [&str; 3] = ["PING", "INFO", "STATS"];
 
-/// Where requests arrive, and what opens sessions: of all methods, or of some.
+/// Returns the subjects of requests and of opening sessions, for all methods or for some.
 pub(crate) fn requests(service: &ServiceFacts, methods: Option<&[String]>) -> Vec<String> {
     let base = service.subject();
     let chosen = service
@@ -333,7 +336,8 @@ pub(crate) fn requests(service: &ServiceFacts, methods: Option<&[String]>) -> Ve
     let mut subjects: Vec<_> = chosen
         .map(|method| format!("{base}.{}", method.name))
         .collect();
-    // It opens all methods, also those that a later version has: only for who may call all.
+    // Sessions with the service give access to all methods, including those of later versions, so
+    // only callers of all methods may open them.
     let group = service.queue_group();
     let has_any = |group| {
         service
@@ -363,7 +367,7 @@ fn fence(base: &str) -> String {
     format!("{base}._i.*.fence.*")
 }
 
-/// Where a service is asked how it is.
+/// Returns the subject of the service's health endpoint.
 fn health(base: &str) -> String {
     format!("{base}._health")
 }
@@ -372,7 +376,7 @@ fn instance_health(base: &str) -> String {
     format!("{base}._i.*.health")
 }
 
-/// For everybody, for the services of a name, for an instance.
+/// Returns the subjects of a discovery verb: for all services, for a name, and for an instance.
 fn discovery(verb: &str, name: &str) -> [String; 3] {
     [
         format!("$SRV.{verb}"),

@@ -1,10 +1,10 @@
-//! [`Query`]: what a command line asks for, as one text.
+//! [`Query`]: the permissions that a command line asks for, as one text.
 
 use std::{fmt, str::FromStr};
 
 use crate::{Error, Export, Import, Permissions, Role, Rules, ServiceFacts, accounts::list};
 
-/// Which language the text is in.
+/// The language of the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -38,15 +38,15 @@ impl FromStr for Format {
     }
 }
 
-/// What the text is of.
+/// The content of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum What {
     /// The permissions of a user.
     Role(Role),
-    /// What the account of the service exports.
+    /// The exports of the service's account.
     Export,
-    /// What the account of callers imports.
+    /// The imports of the callers' account.
     Import,
 }
 
@@ -77,7 +77,7 @@ impl FromStr for What {
     }
 }
 
-/// What the command line of a program asks for:
+/// A query for permissions, as from a command line:
 /// `calc permissions --role client --method Add --format nsc`.
 ///
 /// ```
@@ -98,21 +98,21 @@ impl FromStr for What {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Query {
-    /// What the text is of.
+    /// The content of the text.
     pub what: What,
-    /// Which language it is in.
+    /// The language of the text.
     pub format: Format,
-    /// The methods, `Add` or `calc.Calc.Add`; all of them if empty.
+    /// The methods, as `Add` or `calc.Calc.Add`; all if empty.
     pub methods: Vec<String>,
-    /// The account of the user, of the exports or of the imports: needed by `nsc`.
+    /// The account of the user, the exports or the imports; required for `nsc`.
     pub account: Option<String>,
-    /// The user: needed by `nsc`.
+    /// The user; required for `nsc`.
     pub user: Option<String>,
-    /// See [`Export::only_for`]; any account if empty.
+    /// The accounts that may import, see [`Export::only_for`]; any if empty.
     pub only_for: Vec<String>,
-    /// The account that exports: needed by imports.
+    /// The exporting account; required for imports.
     pub from_account: Option<String>,
-    /// The subject of the service in the account that imports.
+    /// The subject of the service in the importing account.
     pub to: Option<String>,
     /// See [`Permissions::wait_ready`].
     pub wait_ready: bool,
@@ -125,7 +125,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Of all methods, as nats-server's configuration, with the defaults of
+    /// Creates a query for all methods, as nats-server's configuration, with the defaults of
     /// [`Permissions`].
     #[must_use]
     pub fn new(what: What) -> Self {
@@ -145,11 +145,12 @@ impl Query {
         }
     }
 
-    /// The text for these services. A user's permissions are those for all of them.
+    /// Returns the text for these services. The permissions of a user are those for all of them
+    /// together.
     ///
     /// # Errors
-    /// There is no service, no method of a name, something cannot be used, or something is missing
-    /// that the format needs.
+    /// Fails if there is no service or no method of a given name, if a value is not valid, or if
+    /// the format requires a value that is missing.
     pub fn text(&self, services: &[ServiceFacts]) -> Result<String, Error> {
         let services = self.select(services)?;
         match self.what {
@@ -248,7 +249,8 @@ impl Query {
         }
     }
 
-    /// The services with the methods that are meant; of several those that have one of them.
+    /// Returns the services with their selected methods; if there are several services, only those
+    /// with one of the methods.
     fn select<'a>(&self, services: &'a [ServiceFacts]) -> Result<Vec<Selected<'a>>, Error> {
         if services.is_empty() {
             return Err(no_service());
@@ -330,7 +332,7 @@ mod tests {
         Query::new(what.parse().unwrap())
     }
 
-    /// Nothing is lost where a configuration has one list or block only.
+    /// A configuration that may have only one list or block must not lose any entries.
     #[test]
     fn several_services_are_one_text() {
         for (what, list) in [

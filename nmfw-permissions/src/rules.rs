@@ -1,4 +1,4 @@
-//! [`Rules`]: what one user may publish and subscribe, whatever it is for.
+//! [`Rules`]: the subjects that a user may publish and subscribe to.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use crate::text;
 /// Every subject.
 const ALL: &str = ">";
 
-/// What a user may publish and subscribe. All else is denied.
+/// The subjects that a user may publish and subscribe to. Everything else is denied.
 ///
-/// Made by [`Permissions::rules`](crate::Permissions::rules). A user with several roles has the
-/// rules of all of them: [`and`](Self::and).
+/// Created by [`Permissions::rules`](crate::Permissions::rules). Combine the rules of several roles
+/// with [`and`](Self::and).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Rules {
@@ -33,7 +33,7 @@ impl Rules {
         })
     }
 
-    /// The rules of a user that may do this and that.
+    /// Combines the rules of two roles.
     pub fn and(mut self, other: Self) -> Self {
         for (all, more) in [
             (&mut self.about, other.about),
@@ -49,20 +49,20 @@ impl Rules {
         self
     }
 
-    /// The subjects that may be published to.
+    /// Returns the subjects for publishing.
     #[must_use]
     pub fn publish(&self) -> &[String] {
         &self.publish
     }
 
-    /// The subjects that may be subscribed to, each with its queue group behind a blank if it may be
-    /// in that only.
+    /// Returns the subjects for subscribing, each followed by a blank and its queue group if it is
+    /// limited to that group.
     #[must_use]
     pub fn subscribe(&self) -> &[String] {
         &self.subscribe
     }
 
-    /// The `permissions` of a user in nats-server's configuration.
+    /// Returns the `permissions` of a user in nats-server's configuration.
     #[must_use]
     pub fn nats_config(&self) -> String {
         let mut out = String::new();
@@ -73,7 +73,7 @@ impl Rules {
         out.push_str("permissions: {\n");
         for (what, rules) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
             if rules.is_empty() {
-                // To allow nothing by an empty list is to allow everything.
+                // An empty allow list would allow everything.
                 _ = writeln!(out, "  {what}: {{ deny: [{}] }}", text::config(ALL));
                 continue;
             }
@@ -87,15 +87,16 @@ impl Rules {
         out
     }
 
-    /// The `nsc` command that adds a user with these permissions to an account.
+    /// Returns the `nsc` command that adds a user with these permissions to an account.
     ///
-    /// For a user that exists write `nsc edit user`: that adds to the permissions which the user has.
+    /// For an existing user, write `nsc edit user` instead, which adds to the user's permissions.
     #[must_use]
     pub fn nsc(&self, account: &str, user: &str) -> String {
         self.nsc_quoted(&text::shell(account), &text::shell(user))
     }
 
-    /// The same as a script for `sh` that is given account and user.
+    /// Returns the same command as a script for `sh`, with the account and the user as its
+    /// arguments.
     #[must_use]
     pub fn nsc_script(&self) -> String {
         format!(

@@ -1,16 +1,16 @@
-//! How texts are quoted, so that whatever a name holds stays within its quotes.
+//! Quoting, so that names cannot break out of their quotes.
 
-/// A text in nats-server's configuration.
+/// Quotes a text for nats-server's configuration.
 pub(crate) fn config(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A word of a command for `sh`.
+/// Quotes a word of a command for `sh`.
 pub(crate) fn shell(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// One value of those options of `nsc` that take lists.
+/// Quotes a value for those options of `nsc` that take lists.
 pub(crate) fn csv(value: &str) -> String {
     if value.contains([',', '"']) {
         format!("\"{}\"", value.replace('"', "\"\""))

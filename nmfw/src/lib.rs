@@ -49,9 +49,14 @@ pub use self::{
     },
     client::Channel,
     error::{Error, ErrorKind},
-    nats::connection::{
-        ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
-        IntoServers, connect, connect_context, connect_env,
+    nats::{
+        channel::NatsChannel,
+        connection::{
+            ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
+            IntoServers, connect, connect_context, connect_env,
+        },
+        context::NatsContext,
+        transport::NatsTransport,
     },
     observe::metrics,
     server::Server,

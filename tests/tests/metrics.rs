@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use nmfw::{Channel, Code, Server};
+use nmfw::{Channel, Code, NatsChannel as _, Server};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, Options, run},

@@ -15,7 +15,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use nmfw::{Channel, Code, Status};
+use nmfw::{Channel, Code, NatsChannel as _, Status};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},

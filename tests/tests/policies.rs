@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use nmfw::{
-    Channel, Code, Context, Server, Status,
+    Channel, Code, Context, NatsChannel as _, Server, Status,
     client::{CircuitBreakerLayer, CircuitOpen, HedgeLayer, RateLimitLayer, RetryLayer},
     middleware::{self, Next, Request},
     server::Running,

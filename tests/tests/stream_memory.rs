@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use nmfw::Channel;
+use nmfw::{Channel, NatsChannel as _};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},

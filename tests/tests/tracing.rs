@@ -6,7 +6,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
-use nmfw::{Channel, Code, Server, server::Running};
+use nmfw::{Channel, Code, NatsChannel as _, Server, server::Running};
 use nmfw_tests::{
     TestBroker, eventually,
     foreign_peer::headers,

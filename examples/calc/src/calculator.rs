@@ -1,10 +1,10 @@
-//! The business logic. Nothing here knows what carries the calls.
+//! The business logic, independent of the transport.
 
 use nmfw::{Context, Status};
 
 use crate::calc::{AddRequest, AverageRequest, Calc, CalcResponse, ExpressionRequest};
 
-/// Longest expression in bytes: parsing one costs more than linear time.
+/// Maximum length of an expression in bytes, because parsing takes more than linear time.
 const MAX_EXPRESSION: usize = 1000;
 
 /// The calculator.
@@ -56,7 +56,7 @@ fn sum(values: &[f32]) -> f64 {
 fn response(operation: &str, result: f64) -> CalcResponse {
     CalcResponse {
         operation: operation.to_owned(),
-        // The messages are those of the original, which has `float`.
+        // The messages are those of Go nmfw, which uses `float`.
         result: result as f32,
     }
 }

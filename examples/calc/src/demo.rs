@@ -1,4 +1,4 @@
-//! `calc demo`: all of it in one process, over a broker that needs nothing installed.
+//! `calc demo`: broker, service and client in one process, with nothing to install.
 
 #![allow(clippy::print_stdout, reason = "a demo is for looking at")]
 
@@ -11,10 +11,10 @@ use crate::{
     calculator::Calculator,
 };
 
-/// How long discovery may take to answer.
+/// Time limit for discovery.
 const DISCOVERY: Duration = Duration::from_secs(5);
 
-/// Starts a broker and the service, calls it, shows what discovery says, and ends.
+/// Starts a broker and the service, calls it, prints what discovery reports, and ends.
 pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     let broker = Broker::start().await?;
     println!("A broker listens on {}", broker.url());
@@ -30,7 +30,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         );
     }
 
-    // A connection of its own, as a client in another process has.
+    // A separate connection, as for a client in another process.
     let nats = nmfw::connect(broker.url()).await?;
     let calc = CalcClient::new(&nats);
     let values = vec![1.1, 2.0, 3.5];
@@ -62,7 +62,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Asks discovery with plain NATS, as any other client would.
+/// Queries discovery with plain NATS, like any other client.
 async fn ask(nats: &Connection, verb: &str) -> Result<String, Box<dyn Error>> {
     let request = nats
         .client()

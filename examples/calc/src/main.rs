@@ -4,7 +4,7 @@ mod calculator;
 mod demo;
 mod telemetry;
 
-/// What the generator made of `proto/calc.proto`.
+/// The code generated from `proto/calc.proto`.
 #[allow(unreachable_pub, reason = "generated for libraries too")]
 mod calc {
     nmfw::include_proto!("calc");
@@ -32,19 +32,19 @@ struct Cli {
 enum Command {
     /// Run the service until SIGINT or SIGTERM
     ///
-    /// Any number of instances share the requests, on this machine and on others. At the first
-    /// signal it takes no more requests, and those under way may come to their end. A second signal
+    /// Any number of instances share the requests, on this machine and on others. After the first
+    /// signal the service accepts no more requests and completes those in flight. A second signal
     /// ends it at once.
     Run {
         #[command(flatten)]
         run: cli::Run,
-        /// Start a NATS broker in this process and serve on that, for trying things out
+        /// Start a NATS broker in this process and serve on it, to try things out
         #[arg(long, conflicts_with_all = ["server", "context"], help_heading = "Connection")]
         embedded: bool,
     },
     /// Print the NATS permissions that a user needs
     Permissions(cli::Permissions),
-    /// Call the service: the average of numbers
+    /// Call the service: average numbers
     Average {
         #[command(flatten)]
         call: CallOptions,
@@ -52,7 +52,7 @@ enum Command {
         #[arg(allow_negative_numbers = true)]
         values: Vec<f32>,
     },
-    /// Call the service: the sum of numbers
+    /// Call the service: add numbers
     Add {
         #[command(flatten)]
         call: CallOptions,
@@ -60,7 +60,7 @@ enum Command {
         #[arg(allow_negative_numbers = true)]
         values: Vec<f32>,
     },
-    /// Call the service: the value of an expression
+    /// Call the service: evaluate an expression
     Expression {
         #[command(flatten)]
         call: CallOptions,
@@ -68,7 +68,7 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         expression: String,
     },
-    /// Start a broker and the service, call it, show what discovery says of it, and end
+    /// Start a broker and the service, call it, print what discovery reports, and end
     Demo,
 }
 
@@ -76,7 +76,7 @@ enum Command {
 struct CallOptions {
     #[command(flatten)]
     nats: cli::Connect,
-    /// How long to wait for the answer, in milliseconds
+    /// Timeout of the call in milliseconds
     #[arg(long, default_value_t = 5000, value_name = "MILLISECONDS")]
     timeout: u64,
 }
@@ -97,7 +97,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The command, with what listens to it besides the runner's log.
+/// Executes the command with tracing enabled.
 async fn listened(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     let telemetry = Telemetry::start()?;
     let outcome = self::command(command).await;
@@ -129,7 +129,7 @@ async fn command(command: Command) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 async fn serve(mut run: cli::Run, embedded: bool) -> Result<ExitCode, Box<dyn Error>> {
-    // Kept until the end: dropping a broker stops it.
+    // Kept until the end, because dropping a broker stops it.
     let mut broker = None;
     if embedded {
         let broker = broker.insert(Broker::builder().port(4222).start().await?);

@@ -1,9 +1,9 @@
-//! Where traces go: with the feature `otel`, to an OpenTelemetry collector by OTLP. Logs are the
-//! runner's.
+//! Exports traces to an OpenTelemetry collector by OTLP, with the feature `otel`. The runner
+//! handles logs.
 
 use std::error::Error;
 
-/// What listens to spans, if anything does. [`stop`](Self::stop) it at the end.
+/// The exporter of spans, if there is one. Call [`stop`](Self::stop) at the end.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     #[cfg(feature = "otel")]
@@ -28,9 +28,10 @@ impl Telemetry {
 
 #[cfg(feature = "otel")]
 impl Telemetry {
-    /// Begins to listen if `$OTEL_EXPORTER_OTLP_ENDPOINT` is set (`http://localhost:4317`, say): spans
-    /// go there over gRPC, with the name `$OTEL_SERVICE_NAME` or else `calc`. Then log lines are plain
-    /// ones on standard error, those that `$RUST_LOG` asks for.
+    /// Starts the export if `$OTEL_EXPORTER_OTLP_ENDPOINT` is set (for example
+    /// `http://localhost:4317`). Spans are sent over gRPC, with the service name
+    /// `$OTEL_SERVICE_NAME` or `calc`. Log lines are then plain text on standard error, filtered by
+    /// `$RUST_LOG`.
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
         use opentelemetry::trace::TracerProvider;
         use tracing::level_filters::LevelFilter;
@@ -45,7 +46,7 @@ impl Telemetry {
             let lines = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
                 .with_filter(filter);
-            // Not those of the exporter itself.
+            // Without the exporter's own spans.
             let own = [("nmfw", LevelFilter::INFO), ("calc", LevelFilter::INFO)];
             let spans = tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer("calc"))
@@ -58,10 +59,10 @@ impl Telemetry {
         Ok(Self { traces })
     }
 
-    /// Sends what has not been sent yet.
+    /// Exports the remaining spans.
     pub(crate) async fn stop(self) -> Result<(), Box<dyn Error>> {
         if let Some(traces) = self.traces {
-            // It blocks until the collector has everything.
+            // Blocks until the collector has received everything.
             tokio::task::spawn_blocking(move || traces.shutdown()).await??;
         }
         Ok(())
@@ -75,12 +76,12 @@ mod otlp {
     use opentelemetry_otlp::SpanExporter;
     use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 
-    /// `None` if there is no collector.
+    /// Returns `None` if no collector is configured.
     pub(super) fn traces() -> Result<Option<SdkTracerProvider>, Box<dyn Error>> {
         if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() {
             return Ok(None);
         }
-        // It reads the variable, and others of OpenTelemetry.
+        // Reads this and other variables of OpenTelemetry.
         let exporter = SpanExporter::builder().with_tonic().build()?;
         let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "calc".to_owned());
         let resource = Resource::builder().with_service_name(name).build();

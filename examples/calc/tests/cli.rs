@@ -1,4 +1,4 @@
-//! The commands as a shell sees them.
+//! Runs the commands as from a shell.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! The files in `deploy/` with a real NATS server: its users can do their work, and no more.
+//! Tests the files in `deploy/` with a real NATS server: its users have the permissions for their
+//! work, and no others.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -26,7 +27,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// `nats.conf` with what it includes, without the addresses that a container listens on.
+/// Returns `nats.conf` with its includes, without the listen addresses of a container.
 fn nats_conf(folder: &Path) -> String {
     let mut text = String::new();
     for line in read(&folder.join("nats.conf")).lines() {
@@ -44,7 +45,8 @@ fn nats_conf(folder: &Path) -> String {
     text
 }
 
-/// The command with the variables of the files in `deploy/`, and with no others that it heeds.
+/// Returns the command with the variables of the files in `deploy/`, without other variables that
+/// it reads.
 fn calc(context: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(CALC);
     for variable in [
@@ -67,7 +69,7 @@ fn output(mut command: Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-/// `calc run`, as a container runs it; killed when dropped.
+/// A running `calc run`, started as in a container; killed when dropped.
 struct Instance {
     child: Child,
     port: u16,
@@ -82,7 +84,7 @@ impl Instance {
         Self { child, port }
     }
 
-    /// The status and the body, or nothing if it does not listen.
+    /// Returns the status and the body, or `None` if the port is closed.
     async fn get(&self, path: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: calc\r\nConnection: close\r\n\r\n");
@@ -113,7 +115,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // It has ended by itself if the test got that far.
+        // Fails if the process has already ended, as it does in a successful test.
         _ = self.child.kill();
         _ = self.child.wait();
     }

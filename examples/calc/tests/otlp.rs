@@ -1,4 +1,4 @@
-//! The calculator's traces, as an OpenTelemetry collector gets them.
+//! Tests that an OpenTelemetry collector receives the calculator's traces.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -23,7 +23,7 @@ fn calc(url: &str, collector: &str, name: &str) -> Command {
     command
 }
 
-/// The only span of a method that a process has sent.
+/// Finds the only span of a method that a process has sent.
 fn find<'a>(spans: &'a [CollectedSpan], service: &str, name: &str) -> Option<&'a CollectedSpan> {
     let mut found = spans
         .iter()
@@ -62,7 +62,7 @@ async fn a_collector_gets_the_spans_of_client_and_service() {
             let spans = collector.spans();
             let sent = find(&spans, "calc-client", method)?.clone();
             let handled = find(&spans, "calc-service", method)?.clone();
-            // The last line of each that matters.
+            // The last fields that the collector prints.
             let is_whole = !sent.status.is_empty() && !handled.status.is_empty();
             is_whole.then_some((sent, handled))
         })
@@ -71,7 +71,7 @@ async fn a_collector_gets_the_spans_of_client_and_service() {
             (&*sent.kind, &*sent.status, &*sent.parent_id),
             ("SPAN_KIND_CLIENT", client_status, "")
         );
-        // What the caller did wrong is no error of the service.
+        // An error of the caller is not an error of the service.
         assert_eq!(
             (&*handled.kind, &*handled.status),
             ("SPAN_KIND_SERVER", "STATUS_CODE_UNSET")

@@ -1,11 +1,11 @@
-//! Files are read and written where that may block.
+//! Runs blocking file operations.
 
 use std::{io, panic};
 
 use crate::error::FileError;
 
-/// Runs `work` on a thread that may block. It runs to its end even if nobody waits for it any more;
-/// what it gives is dropped then.
+/// Runs `work` on a thread that may block. It runs to completion even if the caller is dropped; its
+/// result is then discarded.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {
@@ -13,7 +13,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => panic::resume_unwind(panic),
-            // The runtime is being shut down.
+            // The runtime is shutting down.
             Err(error) => Err(FileError::io("finish", "")(io::Error::other(error))),
         },
     }

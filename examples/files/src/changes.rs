@@ -1,10 +1,10 @@
-//! What changed between two listings.
+//! Changes between two listings.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::files::{Change, FileInfo, change::Kind};
 
-/// Files by their names, as they were last told.
+/// The files by name, as last reported.
 #[derive(Debug)]
 pub(crate) struct Snapshot(BTreeMap<String, FileInfo>);
 
@@ -18,8 +18,8 @@ impl Snapshot {
         self.0.len()
     }
 
-    /// What leads from this to `next`: what went away first, as a rename is told as that and a new
-    /// file.
+    /// Returns the changes from this snapshot to `next`. Removals come first, because a rename is
+    /// reported as a removal and a new file.
     pub(crate) fn changes_to(&self, next: &Self) -> VecDeque<Change> {
         let removed = self
             .0

@@ -1,11 +1,11 @@
-//! SHA-256, which everybody has a command for.
+//! SHA-256, for which every system has a command.
 
 use std::fmt;
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
-/// A SHA-256 sum. Shown in hexadecimal.
+/// A SHA-256 checksum, displayed in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Checksum([u8; SHA256_OUTPUT_LEN]);
 
@@ -18,7 +18,7 @@ impl Checksum {
         hasher.finish()
     }
 
-    /// `None` if it is not as long as one.
+    /// Returns `None` if the length is wrong.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// Works out a [`Checksum`] bit by bit.
+/// Computes a [`Checksum`] incrementally.
 #[derive(Clone)]
 pub(crate) struct Hasher(Context);
 

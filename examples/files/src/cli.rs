@@ -7,9 +7,9 @@ use nmfw::Connection;
 
 /// A file transfer on NATS
 ///
-/// One `files serve` keeps files in a directory; the other commands, anywhere on the same NATS,
-/// store, fetch, list, watch and synchronize them. Every transfer is checked by SHA-256, and a file
-/// has its name only when it is whole.
+/// `files serve` keeps files in a directory; the other commands, anywhere on the same NATS, store,
+/// fetch, list, watch and synchronize them. SHA-256 verifies every transfer, and a file gets its
+/// name only once it is complete.
 #[derive(Parser)]
 #[command(
     version,
@@ -27,8 +27,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Store a file; prints its checksum as sha256sum does
     ///
-    /// What the name had before is replaced when the new file is whole. Of several puts of one name
-    /// at a time, the one that ends last stays. A put that is given up leaves nothing.
+    /// An existing file of that name is replaced when the new one is complete. If several puts use
+    /// the same name, the last one to finish wins. An aborted put leaves no trace.
     Put {
         #[command(flatten)]
         nats: Nats,
@@ -40,53 +40,52 @@ pub(crate) enum Command {
     },
     /// Fetch a file; prints its checksum as sha256sum does
     ///
-    /// A transfer that breaks off keeps what has arrived in OUT.files-partial, and the next one
-    /// goes on from there.
+    /// An interrupted transfer is kept in OUT.files-partial, and the next one continues from there.
     Get {
         #[command(flatten)]
         nats: Nats,
         /// The file's name, as `files ls` shows it
         name: String,
-        /// Where to put it [default: its name, in the current directory]
+        /// Output file [default: its name, in the current directory]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// List the files: size in bytes, time of the last change, name
+    /// List the files: size in bytes, modification time, name
     Ls {
         #[command(flatten)]
         nats: Nats,
-        /// Only those in this sub-directory
+        /// List only this sub-directory
         #[arg(default_value = "", hide_default_value = true)]
         directory: String,
     },
-    /// Print what changes, until interrupted
+    /// Print changes until interrupted
     ///
-    /// Waits for the service if that goes away, and says so.
+    /// Waits for the service if it goes away, and says so.
     Watch {
         #[command(flatten)]
         nats: Nats,
-        /// Only what is in this sub-directory
+        /// Watch only this sub-directory
         #[arg(default_value = "", hide_default_value = true)]
         directory: String,
     },
-    /// Make the service's files like those of a directory
+    /// Make the service's files match a directory
     ///
-    /// Goes one way, from here to the service, and moves only the blocks that differ. Files of the
-    /// same size and time count as the same. A file that was renamed is sent as a new one, and the
-    /// old one stays: nothing is removed without --delete.
+    /// Works in one direction, from here to the service, and sends only the blocks that differ.
+    /// Files of the same size and time are considered equal. A renamed file is sent as a new one,
+    /// and the old one stays: nothing is removed without --delete.
     Sync {
         #[command(flatten)]
         nats: Nats,
         /// The directory
         dir: PathBuf,
-        /// Remove from the service what is not in DIR
+        /// Remove files from the service that are not in DIR
         #[arg(long)]
         delete: bool,
-        /// Compare the content of files of the same size and time, too
+        /// Also compare the content of files of the same size and time
         #[arg(long)]
         checksum: bool,
     },
-    /// Start a broker and the service, do all of it in a temporary directory, and end
+    /// Start a broker and the service, run every command in a temporary directory, and end
     Demo,
 }
 
@@ -94,19 +93,19 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) nats: Nats,
-    /// Where the files are
+    /// The directory with the files
     #[arg(long)]
     pub(crate) dir: PathBuf,
-    /// Start a NATS broker in this process and serve on that, for trying things out
+    /// Start a NATS broker in this process and serve on it, to try things out
     #[arg(long, conflicts_with_all = ["server", "context"])]
     pub(crate) embedded: bool,
 }
 
-/// Where NATS is. With neither: $NATS_CONTEXT, $NATS_URL, the context that the nats command has
-/// selected, or nats://localhost:4222.
+/// The NATS connection. The default is $NATS_CONTEXT, $NATS_URL, the context that the nats command
+/// has selected, or nats://localhost:4222.
 #[derive(Args)]
 pub(crate) struct Nats {
-    /// URLs of the NATS servers, with commas between [default: $NATS_URL]
+    /// URLs of the NATS servers, separated by commas [default: $NATS_URL]
     #[arg(long, value_name = "URL", conflicts_with = "context")]
     pub(crate) server: Option<String>,
     /// A context of the nats command, by name or path [default: $NATS_CONTEXT]

@@ -1,4 +1,4 @@
-//! [`Content`]: a file that is read from its beginning to its end, with its checksum.
+//! [`Content`]: a file that is read sequentially, with its checksum.
 
 use std::{
     fs::File,
@@ -16,14 +16,14 @@ use crate::{
     files::FileInfo,
 };
 
-/// How much is read and sent at a time. A stream of nmfw has 256 KiB on their way unless told
-/// otherwise, so that some of these are sent while the next one is read.
+/// Number of bytes to read and send at a time. A stream has 256 KiB in flight by default, so that
+/// some blocks are sent while the next one is read.
 pub(crate) const BLOCK: usize = 64 * 1024;
 
-/// A file that is read from its beginning to its end.
+/// A file that is read sequentially.
 ///
-/// It has the size that it had when it was opened. A file that somebody writes to meanwhile is
-/// found out at the end; one that is replaced as a whole is not disturbed.
+/// Its size is fixed when it is opened. Writes to the file in the meantime are detected at the end;
+/// a file that is replaced as a whole is not disturbed.
 pub(crate) struct Content {
     name: String,
     file: File,
@@ -33,14 +33,14 @@ pub(crate) struct Content {
     hasher: Hasher,
 }
 
-/// What goes over the wire of a file.
+/// A part of a file on the wire.
 pub(crate) enum Part {
     Data(Bytes),
     End(Checksum),
 }
 
 impl Content {
-    /// `name` is for errors and [`info`](Self::info).
+    /// Opens a file; `name` is for errors and [`info`](Self::info).
     pub(crate) fn new(name: &str, file: File) -> Result<Self, FileError> {
         let metadata = file.metadata().map_err(FileError::io("read", name))?;
         if !metadata.is_file() {
@@ -69,7 +69,7 @@ impl Content {
         self.size
     }
 
-    /// The next block, all of it unless it is the last one; empty at the end.
+    /// Reads the next block, which is shorter only at the end of the file, and empty after it.
     pub(crate) fn read(&mut self, size: usize) -> Result<Bytes, FileError> {
         let size = self.left().min(size as u64);
         let mut block = Vec::with_capacity(size as usize);
@@ -85,7 +85,7 @@ impl Content {
         Ok(block.into())
     }
 
-    /// The rest of it, and the checksum of all of it.
+    /// Returns a stream of the remaining data and the checksum of the whole file.
     pub(crate) fn into_parts(self) -> impl Stream<Item = Result<Part, FileError>> + Send + 'static {
         stream::try_unfold(Some(self), |content| async {
             let Some(content) = content else {
@@ -100,7 +100,7 @@ impl Content {
         })
     }
 
-    /// As [`read`](Self::read), where something may block. Gives itself back, as it is nowhere
+    /// Reads like [`read`](Self::read), on a thread that may block, to which `self` is moved
     /// meanwhile.
     pub(crate) async fn read_block(mut self, size: usize) -> Result<(Self, Bytes), FileError> {
         blocking(move || {
@@ -110,8 +110,8 @@ impl Content {
         .await
     }
 
-    /// Skips what the other side has, if that is how the file begins. Else the position stays at
-    /// the beginning.
+    /// Skips the data that the peer already has, if the file begins with it. Otherwise the position
+    /// stays at the beginning.
     pub(crate) fn skip(&mut self, size: u64, checksum: Checksum) -> Result<bool, FileError> {
         if size > self.size {
             return Ok(false);
@@ -130,10 +130,10 @@ impl Content {
         Ok(same)
     }
 
-    /// The checksum of all of it, once it is read.
+    /// Returns the checksum of the whole file, after it was read.
     ///
     /// # Errors
-    /// If the file has changed since it was opened, so that what was read may be a mixture.
+    /// Fails if the file has changed since it was opened, so that the data may be a mixture.
     pub(crate) fn finish(self) -> Result<Checksum, FileError> {
         let metadata = self
             .file
@@ -146,12 +146,12 @@ impl Content {
         Ok(self.hasher.finish())
     }
 
-    /// The file itself, to read elsewhere in it.
+    /// Returns the file itself, to read at other positions.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// How much is not read yet.
+    /// Returns the number of bytes that remain to be read.
     pub(crate) fn left(&self) -> u64 {
         self.size - self.position
     }

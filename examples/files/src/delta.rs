@@ -1,4 +1,4 @@
-//! What of a file's new version is in its old one: for `files sync`.
+//! Finds the parts of a file's new version in its old one, for `files sync`.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use bytes::Bytes;
 
 use crate::checksum::Checksum;
 
-/// The blocks of an old version, by their checksums.
+/// The blocks of an old version, by checksum.
 #[derive(Debug, Default)]
 pub(crate) struct OldBlocks {
     in_order: Vec<Checksum>,
     by_checksum: HashMap<Checksum, u64>,
 }
 
-/// How to make a part of the new version.
+/// A step in building the new version.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Bytes of the old version.
+    /// Copies bytes of the old version.
     Copy {
         offset: u64,
         size: u64,
@@ -25,7 +25,8 @@ pub(crate) enum Step {
 }
 
 impl OldBlocks {
-    /// Adds the next blocks: checksums one behind the other. False if they are not.
+    /// Adds the next blocks, from their concatenated checksums. Returns false if the length is
+    /// wrong.
     #[must_use]
     pub(crate) fn extend(&mut self, checksums: &[u8]) -> bool {
         for checksum in checksums.chunks(Checksum::LEN) {
@@ -39,8 +40,8 @@ impl OldBlocks {
         true
     }
 
-    /// Which block of the old version is the `index`th of the new one: that at the same place if
-    /// it can be, so that what has not changed becomes one long copy.
+    /// Returns the block of the old version that equals block `index` of the new one. Prefers the
+    /// one at the same position, so that unchanged parts become one long copy.
     fn find(&self, index: u64, block: &[u8]) -> Option<u64> {
         if self.in_order.is_empty() {
             return None;
@@ -56,7 +57,7 @@ impl OldBlocks {
     }
 }
 
-/// Turns the blocks of a new version into steps.
+/// Converts the blocks of a new version to steps.
 #[derive(Debug)]
 pub(crate) struct Delta {
     old: OldBlocks,
@@ -75,7 +76,7 @@ impl Delta {
         }
     }
 
-    /// The steps that the next block adds. All blocks but the last are of the block size.
+    /// Returns the steps that the next block adds. All blocks except the last have the block size.
     pub(crate) fn push(&mut self, block: Bytes) -> Vec<Step> {
         let found = self.old.find(self.index, &block);
         self.index += 1;
@@ -84,7 +85,7 @@ impl Delta {
             return copy.into_iter().chain([Step::Data(block)]).collect();
         };
         let offset = found * self.block_size;
-        // The same content is of the same size, so that this is right for a short last block, too.
+        // Equal content has equal size, so this is also right for a short last block.
         let size = block.len() as u64;
         match &mut self.copy {
             Some((start, length)) if *start + *length == offset => {
@@ -99,7 +100,7 @@ impl Delta {
         }
     }
 
-    /// What is left when there are no more blocks.
+    /// Returns the last step, after all blocks.
     pub(crate) fn finish(&mut self) -> Option<Step> {
         let (offset, size) = self.copy.take()?;
         Some(Step::Copy { offset, size })

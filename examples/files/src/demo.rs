@@ -1,8 +1,8 @@
-//! `files demo`: all of it in one process, over a broker that needs nothing installed.
+//! `files demo`: broker, service and client in one process, with nothing to install.
 
 use std::{fs, path::Path};
 
-use nmfw::{Channel, Server, embedded::Broker};
+use nmfw::{Channel, NatsChannel as _, Server, embedded::Broker};
 
 use crate::{
     client::{self, Error, SyncOptions, line},
@@ -13,7 +13,7 @@ use crate::{
 
 const SIZE: usize = 5_000_000;
 
-/// Starts a broker and the service, moves files about in a temporary directory, and ends.
+/// Starts a broker and the service, transfers files in a temporary directory, and ends.
 pub(crate) async fn run() -> Result<(), Error> {
     let temporary = tempfile::tempdir()?;
     let [served, local] = ["served", "local"].map(|name| temporary.path().join(name));
@@ -27,7 +27,7 @@ pub(crate) async fn run() -> Result<(), Error> {
         .add_service(FilesServer::new(service))
         .start()
         .await?;
-    // A connection of its own, as a client in another process has.
+    // A separate connection, as for a client in another process.
     let nats = nmfw::connect(broker.url()).await?;
     let files = FilesClient::new(Channel::new(&nats).multiplexed());
 
@@ -93,7 +93,7 @@ async fn sync(files: &FilesClient, local: &Path, delete: bool) -> Result<(), Err
 }
 
 fn content() -> Vec<u8> {
-    // No two blocks of it are the same.
+    // All blocks differ.
     (0u32..).flat_map(u32::to_le_bytes).take(SIZE).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong with files, for people and as a status for the other side.
+//! Errors of files, as text and as a status for the peer.
 
 use std::io::{self, ErrorKind};
 
@@ -31,7 +31,7 @@ pub(crate) enum FileError {
 }
 
 impl FileError {
-    /// For `map_err`: what was being done to which file.
+    /// Returns a function for `map_err` that adds the operation and the file.
     pub(crate) fn io(what: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self + use<> {
         let name = name.to_owned();
         move |error| Self::Io { what, name, error }

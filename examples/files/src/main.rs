@@ -1,4 +1,4 @@
-//! A file transfer on NATS: the service and its commands in one binary.
+//! File transfer over NATS: the service and its commands in one binary.
 
 mod blocking;
 mod changes;
@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-/// What the generator made of `proto/files.proto`.
+/// The code generated from `proto/files.proto`.
 #[allow(unreachable_pub, reason = "generated for libraries too")]
 mod files {
     nmfw::include_proto!("files");
@@ -33,18 +33,18 @@ use clap::Parser;
 use cli::{Cli, Command, Nats};
 use client::{Error, SyncOptions, line, plain};
 use files::FilesClient;
-use nmfw::{Channel, Status};
+use nmfw::{Channel, NatsChannel as _, Status};
 
-/// How long to say goodbye at the end.
+/// Time limit for closing the connection.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// What shells report of a command that Ctrl-C ended.
+/// Exit status of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse().command).await {
         Ok(exit) => exit,
-        // As before `head`: who reads has had enough.
+        // The reader has closed the pipe, as with `head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report(&describe(&*error));
@@ -99,8 +99,8 @@ async fn run(command: Command) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does `work` with the service. On Ctrl-C it is dropped, which tells the service: a put that is
-/// given up leaves nothing there.
+/// Runs `work` with the service. On Ctrl-C it is dropped, which cancels its call: an aborted put
+/// leaves no trace.
 async fn call(
     nats: &Nats,
     work: impl AsyncFnOnce(&FilesClient) -> Result<(), Error>,
@@ -112,7 +112,7 @@ async fn call(
         connection = connecting => connection?,
         () = &mut interrupted => return Ok(ExitCode::from(INTERRUPTED)),
     };
-    // On a session: a list of many files is larger than one NATS message.
+    // Multiplexed, because a long list of files is larger than a NATS message.
     let files = FilesClient::new(Channel::new(&nats).multiplexed());
     let done = tokio::select! {
         done = work(&files) => done.map(|()| ExitCode::SUCCESS),
@@ -121,13 +121,13 @@ async fn call(
             Ok(ExitCode::from(INTERRUPTED))
         }
     };
-    // Ends the session, so that the service need not find out.
+    // Closes the session, so that the service does not have to detect it.
     drop(files);
     _ = nats.close(GOODBYE).await;
     done
 }
 
-/// The name to store a file under: its own, unless another one is given.
+/// Returns the name to store a file under: the given one, or the file's own.
 fn name_for(name: Option<String>, file: &Path) -> Result<String, Error> {
     if let Some(name) = name {
         return Ok(name);
@@ -146,10 +146,10 @@ fn is_broken_pipe(error: &Error) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An error and its causes on one line.
+/// Formats an error and its causes on one line.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
-        // Its source, if it has one, says the same again.
+        // Its source, if any, has the same text.
         return status.to_string();
     }
     let causes = std::iter::successors(Some(error), |error| error.source());

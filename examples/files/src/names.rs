@@ -1,18 +1,18 @@
-//! Names of files, as peers give them.
+//! Names of files, as received from peers.
 //!
-//! These rules are about the text alone. What the name leads to on the disk, by way of links, is
-//! for [`Store`](crate::store::Store) to keep inside.
+//! These rules concern only the text. [`Store`](crate::store::Store) makes sure that links do not
+//! lead out of the directory.
 
 use crate::error::FileError;
 
-/// Longest name in bytes.
+/// Maximum length of a name in bytes.
 const MAX: usize = 1024;
 
 const PART_PREFIX: &str = ".files-";
 const PART_SUFFIX: &str = ".part";
 
-/// Refuses a name that could lead out of a directory, that is not the same one everywhere, or that
-/// could fool who sees it printed.
+/// Checks a name: refuses names that could lead out of a directory, that differ between systems, or
+/// that could mislead a reader when printed.
 pub(crate) fn check(name: &str) -> Result<(), FileError> {
     match reason(name) {
         None => Ok(()),
@@ -23,17 +23,17 @@ pub(crate) fn check(name: &str) -> Result<(), FileError> {
     }
 }
 
-/// As [`check`], for a directory: empty is the root.
+/// Checks the name of a directory like [`check`]; the empty name is the root.
 pub(crate) fn check_directory(name: &str) -> Result<(), FileError> {
     if name.is_empty() { Ok(()) } else { check(name) }
 }
 
-/// The name of a temporary file.
+/// Returns the name of a temporary file.
 pub(crate) fn part(number: u64) -> String {
     format!("{PART_PREFIX}{}-{number}{PART_SUFFIX}", std::process::id())
 }
 
-/// Whether the last part of a name is that of a temporary file.
+/// Returns whether the last part of a name is that of a temporary file.
 pub(crate) fn is_part(file_name: &str) -> bool {
     file_name.starts_with(PART_PREFIX) && file_name.ends_with(PART_SUFFIX)
 }

@@ -7,7 +7,7 @@ use crate::{
     store::Store,
 };
 
-/// The port that NATS commands look at by themselves.
+/// The default port of NATS clients.
 const PORT: u16 = 4222;
 
 pub(crate) async fn serve(options: &Serve) -> Result<(), Error> {
@@ -19,7 +19,7 @@ pub(crate) async fn serve(options: &Serve) -> Result<(), Error> {
         Ok(store)
     })
     .await?;
-    // Kept until the end: dropping a broker stops it.
+    // Kept until the end, because dropping a broker stops it.
     let broker = if options.embedded {
         Some(Broker::builder().port(PORT).start().await?)
     } else {

@@ -1,4 +1,5 @@
-//! A large file through a NATS server that takes small messages and is killed again and again.
+//! Transfers a large file through a NATS server that accepts only small messages and is killed
+//! repeatedly.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -13,12 +14,12 @@ use nmfw_tests::{NatsServer, eventually};
 const SIZE: u64 = 200 << 20;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A command that ends with the test.
+/// A command that is killed with the test.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended by itself if the test got that far.
+        // Fails if the process has already ended, as it does in a successful test.
         _ = self.0.kill();
         _ = self.0.wait();
     }
@@ -31,7 +32,7 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
-    /// Kills the server and starts it again, each time when more has arrived.
+    /// Kills and restarts the server repeatedly, each time after more data has arrived.
     async fn survives(&mut self, server: &mut NatsServer, arrived: impl Fn() -> u64) {
         for part in 1..=3 {
             eventually(LIMIT, || async { arrived() > SIZE / 5 * part }).await;
@@ -45,7 +46,7 @@ impl Running {
     }
 }
 
-/// Bytes in files that are there for now, below a directory.
+/// Returns the size of the temporary files below a directory.
 fn temporary(dir: &Path, mark: &str) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().contains(mark));
@@ -55,7 +56,7 @@ fn temporary(dir: &Path, mark: &str) -> u64 {
 }
 
 fn write_random(path: &Path) {
-    // xorshift64: not to be compressed, not the same twice
+    // xorshift64: incompressible and without repetition.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let content: Vec<u8> = (0..SIZE / 8)
         .flat_map(|_| {

@@ -1,4 +1,4 @@
-//! The client, and its implementation of the service's trait.
+//! Emits the client, and its implementation of the service's trait.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -65,7 +65,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     }
 }
 
-/// The method of the client itself, which gives a call.
+/// Emits the client's own method, which returns a call.
 fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
     let docs = docs(&rpc.method.docs);
@@ -101,7 +101,8 @@ fn method(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     }
 }
 
-/// The method of the trait, which makes the call of the client's own method: rustc looks for that one first.
+/// Emits the trait's method, which forwards to the client's own method: rustc prefers inherent
+/// methods.
 fn forward(rpc: &Rpc<'_>, target: &Target) -> TokenStream {
     let runtime = &target.runtime;
     let name = &rpc.name;

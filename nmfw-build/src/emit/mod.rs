@@ -1,8 +1,9 @@
-//! Writes the Rust code of a service: one function for each generated item.
+//! Emits the Rust code of a service, with one function for each generated item.
 //!
-//! Generated code holds names, types, constants, the user's comments and one delegating call a method, and nothing that
-//! could have a bug: everything else is in the runtime. It names only the runtime and `core`, with absolute paths and
-//! without `use`, since the user's messages may be called `Option`, `Result` or `Send`.
+//! Generated code contains names, types, constants, the user's comments and one delegating call per
+//! method. All logic is in the runtime, where bugs can be fixed. The code names only the runtime
+//! and `core`, with absolute paths and without `use`, because the user's messages may be called
+//! `Option`, `Result` or `Send`.
 
 mod client;
 mod server;
@@ -16,24 +17,24 @@ use syn::{Attribute, Ident, Type};
 use crate::error::Error;
 use crate::model::{Method, MethodKind, Service};
 
-/// What is the same for all services of a build.
+/// The settings that all services of a build share.
 pub(crate) struct Target {
     /// The path of the runtime's items for generated code, such as `::nmfw::codegen::v1`.
     pub(crate) runtime: syn::Path,
-    /// The attribute that keeps lints away from an item.
+    /// The attribute that suppresses lints on an item.
     pub(crate) allow: Attribute,
     pub(crate) client: bool,
     pub(crate) server: bool,
 }
 
-/// A service with the Rust types that prost-build gives to its messages.
+/// A service with the Rust types that prost-build generates for its messages.
 pub(crate) struct Item<'a> {
     service: &'a Service,
     name: Ident,
     server: Ident,
     client: Ident,
     spec: Ident,
-    /// The type parameter for an implementation, which must not be the name of the trait.
+    /// The type parameter for an implementation, which must differ from the name of the trait.
     handler: Ident,
     methods: Vec<Rpc<'a>>,
 }
@@ -43,14 +44,14 @@ struct Rpc<'a> {
     name: Ident,
     /// The constant of the server and the client that holds the method.
     constant: Ident,
-    /// What the runtime calls methods of this kind, in the facts, in the server and in the client alike.
+    /// The runtime's name for methods of this kind, in the facts, the server and the client.
     kind: Ident,
     input: Type,
     output: Type,
 }
 
 impl Rpc<'_> {
-    /// The argument of the trait's method and its type.
+    /// Returns the argument of the trait's method and its type.
     fn argument(&self, target: &Target) -> (Ident, TokenStream) {
         let Target { runtime, .. } = target;
         let input = &self.input;
@@ -64,12 +65,13 @@ impl Rpc<'_> {
         }
     }
 
-    /// What the trait's method gives if all goes well.
+    /// Returns the success type of the trait's method.
     fn response(&self, target: &Target) -> TokenStream {
         let Target { runtime, .. } = target;
         let output = &self.output;
         if self.method.kind.streams_responses {
-            // The stream borrows nothing of the implementation: it outlives the call that made it.
+            // The stream does not borrow from the implementation, because it outlives the call that
+            // created it.
             quote!(impl #runtime::Stream<Item = #runtime::Result<#output>> + ::core::marker::Send + 'static)
         } else {
             quote!(#output)
@@ -81,7 +83,8 @@ impl<'a> Item<'a> {
     /// Pairs the model of a service with prost-build's.
     ///
     /// # Errors
-    /// A name or type is no Rust, which checks of the model and of extern paths should have found before.
+    /// Fails if a name or type is not valid Rust, which checks of the model and of extern paths
+    /// should have found before.
     pub(crate) fn new(
         service: &'a Service,
         prost: &'a prost_build::Service,
@@ -120,7 +123,7 @@ impl<'a> Item<'a> {
         deprecated(self.service.deprecated)
     }
 
-    /// The constants by which a program names the methods, for the server or for the client.
+    /// Emits the constants that name the methods, for the server or for the client.
     fn constants(&self, target: &Target) -> impl Iterator<Item = TokenStream> {
         let Target { runtime, .. } = target;
         let spec = &self.spec;
@@ -132,10 +135,10 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The code of a service.
+/// Emits the code of a service.
 ///
 /// # Errors
-/// The code does not parse, which is a bug or comes of a strange extern path.
+/// Fails if the code does not parse, which is a bug or due to an unusual extern path.
 pub(crate) fn service(item: &Item<'_>, target: &Target) -> Result<String, Error> {
     let mut code = spec::emit(item, target);
     code.extend(service_trait::emit(item, target));
@@ -180,7 +183,7 @@ fn deprecated(yes: bool) -> TokenStream {
     }
 }
 
-/// Comments as doc attributes, one a line.
+/// Returns comments as doc attributes, one per line.
 fn docs<S: AsRef<str>>(lines: &[S]) -> TokenStream {
     let lines = lines.iter().map(|line| match line.as_ref() {
         "" => String::new(),

@@ -1,4 +1,4 @@
-//! The server, which makes a service of an implementation.
+//! Emits the server, which makes a service from an implementation.
 
 use proc_macro2::TokenStream;
 use quote::quote;

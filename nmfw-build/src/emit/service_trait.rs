@@ -1,4 +1,4 @@
-//! The trait that a service implementation implements, and the client too.
+//! Emits the trait that a service implementation, and the client, implement.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,4 +1,4 @@
-//! The static that holds the facts of a service.
+//! Emits the static that describes a service.
 
 use proc_macro2::{Literal, TokenStream};
 use prost_types::method_options::IdempotencyLevel;

@@ -6,9 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::fault::Fault;
 
-/// The most directory entries to read for suggestions: a folder such as `/` has more than a build should read.
+/// Maximum number of directory entries to read for suggestions, because a folder such as `/` is too
+/// large to scan.
 const MAX_LISTED: usize = 10_000;
-/// The most suggestions in a report.
+/// Maximum number of suggestions in a report.
 const MAX_SUGGESTED: usize = 3;
 
 #[derive(Debug)]
@@ -24,7 +25,8 @@ impl Includes<'_> {
     /// Returns the name under which other files import this one.
     ///
     /// # Errors
-    /// It is in none of the folders, or a folder before its own has another file of this name.
+    /// Fails if the file is in none of the folders, or if an earlier folder has another file of
+    /// this name.
     pub(crate) fn name(&self, path: &Path) -> Result<String, Box<Fault>> {
         if let Some(name) = self.name_below(path) {
             let found = self.find(&name).filter(|found| !is_same(found, path));
@@ -38,14 +40,15 @@ impl Includes<'_> {
                 _ => Ok(name),
             };
         }
-        // A relative path may also be the name.
+        // A relative path may also be the import name.
         match import_name(path).filter(|name| self.find(name).is_some()) {
             Some(name) => Ok(name),
             None => Err(self.outside(path)),
         }
     }
 
-    /// Returns the rest of the path below the first folder that it is in, by its text or, failing that, on the disk.
+    /// Returns the rest of the path below the first folder that contains it, by its text or,
+    /// failing that, on disk.
     fn name_below(&self, path: &Path) -> Option<String> {
         let plain = clean(path);
         let by_text = self
@@ -111,7 +114,7 @@ impl Includes<'_> {
         fault.help(format!("there is {}", list(&near)))
     }
 
-    /// Returns files of nearly this name, best first.
+    /// Returns files with similar names, best first.
     fn near(&self, name: &str) -> Vec<PathBuf> {
         let wanted = name.rsplit('/').next().unwrap_or(name);
         let limit = 1 + wanted.len() / 5;
@@ -144,7 +147,7 @@ fn proto_files(folder: &Path, left: &mut usize) -> Vec<PathBuf> {
             }
             *left -= 1;
             let path = entry.path();
-            // Not through links, which may lead in a circle.
+            // Links are not followed, because they may form a cycle.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
             } else if path
@@ -158,7 +161,7 @@ fn proto_files(folder: &Path, left: &mut usize) -> Vec<PathBuf> {
     files
 }
 
-/// Counts the characters to insert, remove or replace.
+/// Returns the number of characters to insert, remove or replace.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -182,7 +185,7 @@ pub(super) fn list(paths: &[PathBuf]) -> String {
     paths.join(", ")
 }
 
-/// Returns the path without `.`.
+/// Returns the path without `.` components.
 fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| *part != Component::CurDir)

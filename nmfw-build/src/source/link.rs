@@ -1,9 +1,10 @@
 //! Resolves the type names of a file by the rules of protoc.
 //!
-//! prost-reflect looks a name up among all files of the pool, and only then checks that the file is imported: a package
-//! of a fitting name in an unrelated file ends its search, and protoc continues. It also follows `import public` for one
-//! step only. So all names are made fully qualified before the pool gets them, and the files behind public imports are
-//! added to the imports. A name that is not found stays as it is, and the pool reports it.
+//! prost-reflect looks a name up among all files of the pool, and only then checks that the file is
+//! imported. A matching package in an unrelated file therefore ends its search, where protoc would
+//! continue. It also follows `import public` for only one step. So all names are made fully
+//! qualified before they reach the pool, and the files behind public imports are added to the
+//! imports. An unresolved name stays unchanged, and the pool reports it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,7 +13,7 @@ use prost_types::{
     UninterpretedOption,
 };
 
-/// Features that only switch checks of protoc on and off.
+/// Features that only enable or disable checks of protoc.
 const CHECKS: [&str; 3] = [
     "default_symbol_visibility",
     "enforce_naming_style",
@@ -36,7 +37,7 @@ enum Wanted {
     Extension,
 }
 
-/// All names of the files so far.
+/// The names of all files that were linked so far.
 #[derive(Debug, Default)]
 pub(crate) struct Linker {
     symbols: HashMap<String, (usize, Symbol)>,
@@ -57,7 +58,7 @@ struct View<'a> {
 impl Linker {
     /// Makes the names in a file fully qualified, and returns the files that are visible through public imports only.
     ///
-    /// All files that it imports have to be linked before.
+    /// All files that it imports have to be linked before it.
     pub(crate) fn link(&mut self, file: &mut FileDescriptorProto) -> Vec<String> {
         let id = self.add(file);
         let imports = || {
@@ -117,7 +118,7 @@ impl Linker {
 
     fn add_name(&mut self, file: usize, scope: &str, name: &str, symbol: Symbol) -> String {
         let full_name = join(scope, name);
-        // The first of two stays; the pool reports the second.
+        // The first of two definitions is kept; the pool reports the second.
         self.symbols
             .entry(full_name.clone())
             .or_insert((file, symbol));
@@ -255,7 +256,8 @@ impl View<'_> {
 
     fn options(&self, scope: &str, options: Option<&mut Vec<UninterpretedOption>>) {
         let Some(options) = options else { return };
-        // Only protoc itself reads them, and it leaves them out of descriptor sets. The pool does not know them.
+        // Only protoc itself reads these options, and leaves them out of descriptor sets. The pool
+        // does not know them.
         options.retain(|option| match option.name.as_slice() {
             [features, name, ..] => {
                 features.name_part != "features" || !CHECKS.contains(&name.name_part.as_str())
@@ -268,7 +270,8 @@ impl View<'_> {
                     part.name_part = format!(".{name}");
                 }
             }
-            // prost-reflect knows them in braces only. The word stays, for an enum with such a value.
+            // prost-reflect accepts these values only in braces. The identifier is kept, for an
+            // enum with such a value.
             option.double_value =
                 option
                     .double_value
@@ -288,9 +291,9 @@ impl View<'_> {
         }
     }
 
-    /// Looks a name up in the scope and in all that it is in, innermost first.
+    /// Looks a name up in the scope and its enclosing scopes, innermost first.
     ///
-    /// For a name with dots, the first part is looked up, and the rest has to be where that is.
+    /// For a dotted name, the first scope that has the first part must also have the rest.
     fn find(&self, scope: &str, name: &str, wanted: Wanted) -> Option<String> {
         if name.starts_with('.') {
             return None;
@@ -337,7 +340,7 @@ impl View<'_> {
     }
 }
 
-/// Returns the package and all that it is in.
+/// Returns the package and its enclosing packages.
 fn prefixes(package: &str) -> impl Iterator<Item = &str> {
     let dots = package.match_indices('.').map(|(at, _)| &package[..at]);
     dots.chain(Some(package).filter(|package| !package.is_empty()))

@@ -1,4 +1,4 @@
-//! Loads files and what they import, each once, and parses them.
+//! Loads and parses files and their imports, each once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -18,7 +18,7 @@ use crate::well_known;
 /// A file that was parsed.
 pub(super) struct Loaded {
     pub(super) source: Source,
-    /// The file on disk. Files that are built in have none.
+    /// The file on disk. Built-in files have none.
     pub(super) path: Option<PathBuf>,
     pub(super) descriptor: FileDescriptorProto,
     pub(super) edition: Option<i32>,
@@ -66,7 +66,7 @@ impl<'a> Loader<'a> {
         sources.collect()
     }
 
-    /// Loads a file of the build, and what it imports.
+    /// Loads a file of the build and its imports.
     pub(super) fn load(&mut self, name: &str) -> Result<(), Box<Fault>> {
         let mut stack = Vec::new();
         if self.states.contains_key(name) {
@@ -117,7 +117,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Reads and parses a file. Returns `None` if there is none.
+    /// Reads and parses a file. Returns `None` if it does not exist.
     fn open(&mut self, name: &str) -> Result<Option<Loaded>, Box<Fault>> {
         let built_in = |descriptor| Loaded {
             source: Source {
@@ -129,7 +129,7 @@ impl<'a> Loader<'a> {
             edition: None,
         };
         if let Some(path) = self.includes.find(name) {
-            // Before it is parsed: a file with an error in it is one to watch.
+            // Recorded before parsing, so that a file with an error is watched as well.
             self.read.insert(path.clone());
             let parsed = read(&path).and_then(|text| parse_source(name, &text));
             return match (parsed, well_known::file(name)) {
@@ -137,7 +137,7 @@ impl<'a> Loader<'a> {
                     path: Some(path),
                     ..file
                 })),
-                // A copy of a file of Google that is too new must not break those who import it.
+                // A copy of a file of Google that is too new must not break files that import it.
                 (Err(_), Some(descriptor)) => Ok(Some(built_in(descriptor))),
                 (Err(fault), None) => Err(fault),
             };
@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<String, Box<Fault>> {
                 Fault::new(format!("`{}` is not in UTF-8", path.display())).help("save it in UTF-8")
             })?,
     };
-    // Some editors write a byte order mark. protoc takes it, too.
+    // Some editors write a byte order mark, which protoc accepts too.
     Ok(text
         .strip_prefix('\u{feff}')
         .map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Finds, parses and resolves `.proto` files, and tells cargo which ones were read.
+//! Finds, parses and resolves `.proto` files, and tells cargo which files were read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) mod tokens;
 use load::Loader;
 use resolve::resolve;
 
-/// Parses the files and everything they import, and has protoc do so where that fails and there is one.
+/// Parses the files and their imports, and falls back to protoc, if it is installed.
 ///
 /// Imports are looked up in the includes first, so that a project can have its own `nmfw/options.proto`.
 pub(crate) fn parse(
@@ -32,8 +32,8 @@ pub(crate) fn parse(
         names.iter().try_for_each(|name| loader.load(name))?;
         Ok(names)
     });
-    // Also when a file is at fault. A file that is missing is not named: cargo would then run the build script every
-    // time, and it does so after a failure anyway.
+    // Done even after a failure. A missing file is not listed: cargo would then run the build
+    // script every time, and it does so after a failure anyway.
     for path in &loader.read {
         rerun_if_changed(path);
     }
@@ -54,7 +54,7 @@ pub(crate) fn parse(
     ask_protoc(fault, &loader, protos, includes, protoc)
 }
 
-/// Has cargo run the build script again when the file changes.
+/// Tells cargo to run the build script again when the file changes.
 pub(crate) fn rerun_if_changed(path: &Path) {
     tell_cargo(format_args!("rerun-if-changed={}", path.display()));
 }
@@ -64,7 +64,7 @@ pub(crate) fn rerun_if_changed(path: &Path) {
     reason = "this is how a build script talks to cargo"
 )]
 fn tell_cargo(instruction: fmt::Arguments<'_>) {
-    // Elsewhere, as in a test or a tool, nobody reads it.
+    // Outside of a build script, as in a test or a tool, cargo does not read this output.
     let build_script = ["CARGO_MANIFEST_DIR", "OUT_DIR", "TARGET", "HOST"];
     if build_script
         .iter()
@@ -74,7 +74,7 @@ fn tell_cargo(instruction: fmt::Arguments<'_>) {
     }
 }
 
-/// Gives the files to protoc. The fault is the answer where it cannot do better.
+/// Passes the files to protoc. Returns the fault if protoc cannot do better.
 fn ask_protoc(
     mut fault: Box<Fault>,
     loader: &Loader<'_>,
@@ -82,7 +82,7 @@ fn ask_protoc(
     includes: &[PathBuf],
     chosen: Option<&Path>,
 ) -> Result<Protos, Error> {
-    // Where a file of the build is missing, so it is for protoc.
+    // A file of the build that is missing is also missing for protoc.
     let Ok(names) = loader.names(protos) else {
         return Err(fault.into());
     };

@@ -1,4 +1,4 @@
-//! Makes the pool of files that were loaded.
+//! Builds the pool from the loaded files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,8 @@ use crate::fault::Fault;
 use crate::protos::Protos;
 use crate::reason;
 
-/// Adds the files, in an order in which imports come first, to a pool. The build is of those with these names.
+/// Adds the files to a pool, in an order in which imports come first. `names` are the files to
+/// compile.
 pub(super) fn resolve(
     files: &mut [Loaded],
     names: &BTreeSet<String>,
@@ -42,7 +43,7 @@ pub(super) fn resolve(
     Ok(protos)
 }
 
-/// Makes a report of an error of the pool.
+/// Converts an error of the pool to a report.
 fn explain(
     error: DescriptorError,
     pool: &DescriptorPool,
@@ -69,7 +70,7 @@ fn explain(
         None => error,
     };
     let mut fault = Fault::from_diagnostic(&error, &file.source, &|offset| offset);
-    // The names of options were made fully qualified.
+    // Undo the qualification of option names.
     fault.message = fault.message.replace("(.", "(");
     fault.help.extend(reason::help(&error, pool));
     fault

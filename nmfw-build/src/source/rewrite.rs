@@ -1,7 +1,8 @@
 //! Rewrites syntax that protoc accepts and protox-parse refuses into source with the same meaning for both.
 //!
-//! `docs/upstream.md` has the faults. Lines stay where they are, and [`Rewritten`] maps columns back, so that positions
-//! in errors, comments and descriptor sets are those of the author's source.
+//! `docs/upstream.md` describes these differences. Line numbers do not change, and [`Rewritten`]
+//! maps columns back, so that positions in errors, comments and descriptor sets refer to the
+//! author's source.
 
 use std::borrow::Cow;
 
@@ -9,14 +10,14 @@ use prost_types::FileDescriptorProto;
 
 use super::tokens::{Kind, Token, tokens};
 
-/// The largest number of a field. Only the extensions of a message set go beyond.
+/// The largest field number outside of message sets.
 const MAX_FIELD: u64 = 536_870_911;
 
 /// Source for the parser.
 #[derive(Debug)]
 pub(crate) struct Rewritten<'a> {
     pub(crate) source: Cow<'a, str>,
-    /// The edition in quotes, such as `2023`, where there is one instead of a syntax.
+    /// The quoted edition, such as `2023`, if the file has one instead of a syntax.
     pub(crate) edition: Option<Edition<'a>>,
     insertions: Insertions,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Edition<'a> {
     pub(crate) length: usize,
 }
 
-/// The places of inserted text.
+/// The positions of inserted text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Insertions(Vec<Insertion>);
 
@@ -58,7 +59,7 @@ pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
     } = rewriter;
     let out = match bytes {
         Cow::Borrowed(_) => Cow::Borrowed(source),
-        // Only ASCII was overwritten, and with ASCII.
+        // Only ASCII bytes were overwritten, with ASCII.
         Cow::Owned(bytes) => {
             Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| source.to_owned()))
         }
@@ -73,7 +74,7 @@ pub(crate) fn rewrite(source: &str) -> Rewritten<'_> {
 }
 
 impl Insertions {
-    /// Inserts texts, which are in the order of their offsets.
+    /// Inserts texts, which are sorted by their offsets.
     fn put_into<'a>(source: Cow<'a, str>, texts: &[(usize, String)]) -> (Cow<'a, str>, Self) {
         if texts.is_empty() {
             return (source, Self::default());
@@ -99,7 +100,7 @@ impl Insertions {
         self.0.is_empty()
     }
 
-    /// Returns the offset in the author's source of an offset in the rewritten one.
+    /// Returns the offset in the author's source for an offset in the rewritten source.
     pub(crate) fn original(&self, offset: usize) -> usize {
         let before = self.0.partition_point(|insertion| insertion.start < offset);
         match before.checked_sub(1).and_then(|last| self.0.get(last)) {
@@ -114,7 +115,8 @@ impl Rewritten<'_> {
         &self.insertions
     }
 
-    /// Turns the positions in a file that was parsed from this source into those of the author's source.
+    /// Converts the positions in a file that was parsed from this source to positions in the
+    /// author's source.
     pub(crate) fn restore_positions(&self, file: &mut FileDescriptorProto) {
         if self.insertions.is_empty() {
             return;
@@ -183,15 +185,15 @@ impl<'a> Rewriter<'a> {
             if let Some(inner) = self.statement(block, at, end) {
                 blocks.push(inner);
             }
-            // A brace that comes before the semicolon ends the block, too.
+            // A brace before the semicolon also ends the block.
             let ends_block = self.tokens.get(end).is_some_and(|token| token.is("}"));
             at = if ends_block { end } else { end + 1 };
         }
     }
 
-    /// Blanks `edition = "2023";`: a file without a syntax is proto2 for the parser.
+    /// Blanks `edition = "2023";`, because a file without a syntax is proto2 for the parser.
     ///
-    /// Returns the index of the first token behind it.
+    /// Returns the index of the first token after it.
     fn edition_statement(&mut self) -> usize {
         let [word, equals, value, end, ..] = self.tokens[..] else {
             return 0;
@@ -273,7 +275,7 @@ impl<'a> Rewriter<'a> {
                 return inner;
             }
         } else if begins_block && first.is("extend") {
-            // A name that begins with a dot.
+            // A name with a leading dot.
             return Some(Block::Extend);
         }
         match first.text {
@@ -293,7 +295,8 @@ impl<'a> Rewriter<'a> {
         })
     }
 
-    /// Blanks the visibility of edition 2024, which has no meaning for Rust. Returns the index behind it.
+    /// Blanks the visibility of edition 2024, which has no meaning for Rust. Returns the index
+    /// after it.
     fn visibility(&mut self, start: usize, end: usize) -> usize {
         let [first, second, third, ..] = self.tokens[start..end] else {
             return start;
@@ -301,7 +304,7 @@ impl<'a> Rewriter<'a> {
         let hidden = (first.is("export") || first.is("local"))
             && (second.is("message") || second.is("enum"))
             && third.kind == Kind::Word;
-        // An import for options only is like any other, with fewer uses.
+        // An import for options is treated like any other.
         let option = first.is("import") && second.is("option") && third.kind == Kind::Text;
         if self.edition.is_none() || !(hidden || option) {
             return start;
@@ -315,9 +318,10 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Writes `-inf` as a number that is too large for a float, and `-nan` as `nan`, which has no sign in Protobuf.
+    /// Writes `-inf` as a number that is too large for a float, and `-nan` as `nan`, which has no
+    /// sign in Protobuf.
     ///
-    /// Not in values in braces: the parser leaves those to another one.
+    /// Values in braces are not changed, because the parser does not interpret them.
     fn negative_constants(&mut self, start: usize, end: usize) {
         let mut at = start;
         while at + 2 < end {
@@ -338,7 +342,8 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Writes ` to N` behind a single number that options follow, and `max` for the numbers of message sets.
+    /// Inserts ` to N` after a single number that is followed by options, and `max` for the numbers
+    /// of message sets.
     fn extension_ranges(&mut self, start: usize, end: usize) {
         for at in start + 1..end {
             let [before, token] = [at - 1, at].map(|at| self.tokens[at]);
@@ -355,7 +360,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Puts reserved names in quotes, as files with a syntax have them.
+    /// Quotes reserved names, as in files with a syntax.
     fn reserved_names(&mut self, start: usize, end: usize) {
         for at in start + 1..end {
             let [before, token] = [at - 1, at].map(|at| self.tokens[at]);
@@ -378,7 +383,7 @@ impl<'a> Rewriter<'a> {
         if let (Block::Extend, Some(last)) = (block, last.filter(|token| token.is(";")))
             && number.is_some_and(|number| number > MAX_FIELD)
         {
-            // An item of a message set. Code is the same without: no code is generated for extensions.
+            // Items of message sets are blanked. No code is generated for extensions.
             self.blank(first.start, last.end());
             return;
         }
@@ -395,7 +400,7 @@ impl<'a> Rewriter<'a> {
         self.insertions.push((at, text.into()));
     }
 
-    /// Overwrites a part by spaces. Lines stay.
+    /// Overwrites a part with spaces, keeping line breaks.
     fn blank(&mut self, from: usize, to: usize) {
         for byte in &mut self.bytes.to_mut()[from..to] {
             if !matches!(byte, b'\n' | b'\r') {

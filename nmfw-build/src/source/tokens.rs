@@ -49,7 +49,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Returns all tokens. Source that is no valid Protobuf gives tokens, too: the parser reports it.
+/// Returns all tokens. Invalid source also produces tokens, and the parser reports the error.
 pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut at = 0;

@@ -7,17 +7,14 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
+use tracing::{Span, level_filters::LevelFilter};
 
 use super::{
     body::Body,
     request::{Head, Request},
     trace_context::TraceContext,
 };
-use crate::{
-    Connection, Deadline, Metadata, MetadataError, Method,
-    observe::trace::{self},
-};
+use crate::{Deadline, Metadata, MetadataError, Method};
 
 /// What a handler knows of its call besides the message: who calls, how long there is time, and
 /// what goes back beside the answer. Clones are cheap and mean the same call.
@@ -79,7 +76,7 @@ impl Context {
         let context = Self(Arc::new(Inner {
             method: Some(request.method),
             head: request.head,
-            span: trace::current_span(),
+            span: current_span(),
             response_metadata: Mutex::default(),
             trailers: Mutex::default(),
             cancelled: OnceLock::new(),
@@ -229,10 +226,12 @@ impl Context {
         }
     }
 
-    /// What middleware has left of a type.
+    /// What middleware has left of a type, or what the call came with.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.0.head.extensions.get()
+        let head = &self.0.head;
+        let of_origin = || head.origin.as_ref()?.get();
+        head.extensions.get().or_else(of_origin)
     }
 
     /// The version of the calling service, where it says so. One of more than 64 bytes comes without
@@ -240,31 +239,6 @@ impl Context {
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
         self.0.head.client_version.as_deref()
-    }
-
-    /// The subject that the request came in on; `None` for a local call.
-    #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        Some(self.0.head.origin.as_ref()?.subject.as_str())
-    }
-
-    /// The subject that the answer goes to; `None` for a local call.
-    #[must_use]
-    pub fn reply(&self) -> Option<&str> {
-        Some(self.0.head.origin.as_ref()?.reply.as_str())
-    }
-
-    /// The server's connection: for calls to other services. `None` for a local call.
-    #[must_use]
-    pub fn connection(&self) -> Option<&Connection> {
-        self.0.head.origin.as_ref()?.connection.as_ref()
-    }
-
-    /// The NATS client of the server's connection: for JetStream, key-value buckets and whatever
-    /// else NATS offers. `None` for a local call.
-    #[must_use]
-    pub fn nats(&self) -> Option<&async_nats::Client> {
-        self.connection().map(Connection::client)
     }
 
     /// The trace that the call belongs to, as its caller sent it. Calls that are made with
@@ -296,6 +270,12 @@ impl fmt::Debug for Context {
             .field("extensions", &self.0.head.extensions)
             .finish_non_exhaustive()
     }
+}
+
+/// The span that is entered; `None` if nobody listens to anything, which is not worth looking for it.
+#[inline]
+fn current_span() -> Option<Span> {
+    (LevelFilter::current() != LevelFilter::OFF).then(Span::current)
 }
 
 /// Lives as long as a handler's future: dropped before its end, it tells the context.

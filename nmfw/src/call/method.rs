@@ -2,8 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use crate::nats::headers;
-
 /// The time that a call gets where nothing else says so.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -114,7 +112,7 @@ impl ServiceSpec {
     #[must_use]
     pub const fn with_version(mut self, version: &'static str) -> Self {
         self.version = version;
-        self.client_version = headers::client_version(version);
+        self.client_version = client_version(version);
         self
     }
 
@@ -592,6 +590,46 @@ impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Method({self})")
     }
+}
+
+/// Longest version of a calling service on the wire, in bytes.
+pub(crate) const MAX_CLIENT_VERSION: usize = 64;
+
+/// Returns a version of a calling service as it stands on the wire, which is the same for every
+/// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,
+/// then without its pre-release, then cut. `None` if it is empty or has other characters than
+/// `[0-9A-Za-z.+-]`.
+///
+/// A call never fails because of the length of a version, which is for logs alone.
+pub(crate) const fn client_version(version: &str) -> Option<&str> {
+    let bytes = version.as_bytes();
+    let mut at = 0;
+    let mut pre_release = bytes.len();
+    let mut build = bytes.len();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'+' if build == bytes.len() => build = at,
+            b'-' if pre_release == bytes.len() && build == bytes.len() => pre_release = at,
+            b'.' | b'+' | b'-' => {}
+            other if other.is_ascii_alphanumeric() => {}
+            _ => return None,
+        }
+        at += 1;
+    }
+    let mut end = bytes.len();
+    if end > MAX_CLIENT_VERSION {
+        end = build;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = pre_release;
+    }
+    if end > MAX_CLIENT_VERSION {
+        end = MAX_CLIENT_VERSION;
+    }
+    if end == 0 {
+        return None;
+    }
+    Some(version.split_at(end).0)
 }
 
 #[cfg(test)]

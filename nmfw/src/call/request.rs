@@ -2,15 +2,11 @@
 
 use std::{mem, sync::Arc};
 
-use async_nats::Subject;
 use bytes::Bytes;
 use smol_str::SmolStr;
-use tokio_util::sync::CancellationToken;
 
-use super::{body::Body, extensions::Extensions, trace_context::TraceContext};
-use crate::{
-    Connection, Deadline, Metadata, Method, client::Transport, nats::session::client::apart::Apart,
-};
+use super::{body::Body, extensions::Extensions, origin::Origin, trace_context::TraceContext};
+use crate::{Deadline, Metadata, Method};
 
 /// A call on its way to its handler: everything but the message's type.
 #[derive(Debug)]
@@ -31,22 +27,18 @@ pub(crate) struct Head {
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
-    /// Where a client's layers end.
-    pub(crate) via: Option<Transport>,
-    /// Of a client's call that is sent more than once at a time.
-    pub(crate) apart: Option<Arc<Apart>>,
-    /// A client's layer has sent the call before.
-    pub(crate) is_again: bool,
+    pub(crate) encoding: Encoding,
 }
 
-/// Where a request came from, and the server that it came to. Calls of a session share it.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub(crate) subject: Subject,
-    pub(crate) reply: Subject,
-    pub(crate) connection: Option<Connection>,
-    /// Cancelled when the server is told to stop. In an `Arc`, as a token's own clones meet at a lock.
-    pub(crate) stopping: Arc<CancellationToken>,
+/// How the messages of a call are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// The binary format of protobuf.
+    #[default]
+    Protobuf,
+    /// The JSON of protobuf.
+    Json,
 }
 
 impl Request {
@@ -78,9 +70,7 @@ impl Request {
             origin: self.head.origin.clone(),
             client_version: self.head.client_version.clone(),
             trace: self.head.trace.clone(),
-            via: self.head.via.clone(),
-            apart: self.head.apart.clone(),
-            is_again: self.head.is_again,
+            encoding: self.head.encoding,
         };
         Some(Self {
             method: self.method,

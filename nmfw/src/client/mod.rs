@@ -3,16 +3,14 @@
 mod call;
 mod channel;
 pub(crate) mod generated;
-mod local;
 mod requests;
-mod transport;
 
-pub(crate) use self::transport::Transport;
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
     requests::Requests,
 };
+pub use crate::call::transport::{IntoTransport, Transport};
 pub use crate::layer::{
     circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitOpen},
     hedge::{Hedge, HedgeLayer},

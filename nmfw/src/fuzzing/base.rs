@@ -12,12 +12,9 @@ use crate::{
         method::{MethodSpec, ServiceSpec},
         response::Response,
     },
-    nats::{
-        headers,
-        unary::{
-            reply::{decode, encode},
-            request::{Incoming, Outgoing},
-        },
+    nats::unary::{
+        reply::{decode, encode},
+        request::{Incoming, Outgoing},
     },
 };
 
@@ -101,7 +98,7 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(headers::client_version);
+    let version = version.and_then(crate::call::method::client_version);
     let again = Outgoing {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,

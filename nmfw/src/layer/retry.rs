@@ -14,8 +14,11 @@ use tower::{
 use super::{BoxService, circuit_breaker::CircuitOpen, method_filter::Methods};
 use crate::{
     Code, Idempotency, MethodName, Status,
-    call::{request::Request, response::Response},
-    nats::send_budget::Spent,
+    call::{
+        attempt::{Resent, Spent},
+        request::Request,
+        response::Response,
+    },
     observe::metrics::CallMetrics,
 };
 
@@ -241,7 +244,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         CallMetrics::of(request.method()).retried();
         self.attempts += 1;
         self.before = Some(status.clone());
-        request.head.is_again = true;
+        request.extensions_mut().insert(Resent);
         Some(sleep(pause))
     }
 

@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use async_nats::{HeaderMap, HeaderName, Message};
 
-use crate::{Metadata, call::metadata::MAX_VALUES};
+use crate::{
+    Metadata,
+    call::{metadata::MAX_VALUES, method::client_version, request::Encoding},
+};
 
 /// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -77,26 +80,6 @@ pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The version of the protocol that this crate speaks.
 pub(crate) const PROTOCOL: u32 = 1;
-
-/// Whether a header is one of the protocols' own and so cannot be a metadata key.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    let starts_with = |prefix: &str| {
-        name.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    starts_with("nmfw-")
-        || starts_with("nats-")
-        || ["nmfw", "content-type", "traceparent", "tracestate"]
-            .iter()
-            .any(|reserved| name.eq_ignore_ascii_case(reserved))
-}
-
-/// How a body is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Protobuf,
-    Json,
-}
 
 /// The `Nmfw` header: `<version>[;<key>=<value>]*`, for example `1;t=4990;v=0.3.1`.
 ///
@@ -234,46 +217,6 @@ impl<'a> Iterator for Fields<'a> {
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let index = text.bytes().position(|byte| byte == at)?;
     Some((text.get(..index)?, text.get(index + 1..)?))
-}
-
-/// Longest version of a calling service on the wire, in bytes.
-const MAX_CLIENT_VERSION: usize = 64;
-
-/// Returns a version of a calling service as it stands on the wire, which is the same for every
-/// writer and every reader: as it is if it has 64 bytes at most; else without its build metadata,
-/// then without its pre-release, then cut. `None` if it is empty or has other characters than
-/// `[0-9A-Za-z.+-]`.
-///
-/// A call never fails because of the length of a version, which is for logs alone.
-pub(crate) const fn client_version(version: &str) -> Option<&str> {
-    let bytes = version.as_bytes();
-    let mut at = 0;
-    let mut pre_release = bytes.len();
-    let mut build = bytes.len();
-    while at < bytes.len() {
-        match bytes[at] {
-            b'+' if build == bytes.len() => build = at,
-            b'-' if pre_release == bytes.len() && build == bytes.len() => pre_release = at,
-            b'.' | b'+' | b'-' => {}
-            other if other.is_ascii_alphanumeric() => {}
-            _ => return None,
-        }
-        at += 1;
-    }
-    let mut end = bytes.len();
-    if end > MAX_CLIENT_VERSION {
-        end = build;
-    }
-    if end > MAX_CLIENT_VERSION {
-        end = pre_release;
-    }
-    if end > MAX_CLIENT_VERSION {
-        end = MAX_CLIENT_VERSION;
-    }
-    if end == 0 {
-        return None;
-    }
-    Some(version.split_at(end).0)
 }
 
 #[cfg(test)]
@@ -420,7 +363,7 @@ mod tests {
         fn any_semver_is_sent_as_one(version in versions()) {
             if semver::Version::parse(&version).is_ok() {
                 let sent = client_version(&version).unwrap();
-                prop_assert!(sent.len() <= MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(sent.len() <= crate::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
                 prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
             }
         }

@@ -1,7 +1,9 @@
 //! Everything that knows NATS.
 
-pub(crate) mod client;
+pub(crate) mod channel;
+mod client_id;
 pub(crate) mod connection;
+pub(crate) mod context;
 pub(crate) mod headers;
 pub(crate) mod ready;
 pub(crate) mod reply_subject;
@@ -9,4 +11,5 @@ pub(crate) mod send_budget;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod subject;
+pub(crate) mod transport;
 pub(crate) mod unary;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
-    client::{Nats, Refusal},
     subject,
+    transport::{NatsTransport, Refusal},
 };
 use crate::{Code, ConnectionEvent, ServiceSpec, Status};
 
@@ -45,7 +45,7 @@ struct Endpoint {
 /// Asks discovery until an instance answers that serves below this channel's subject. Those of the
 /// service's name are asked first; it may run under another.
 pub(crate) async fn wait(
-    nats: &Nats,
+    nats: &NatsTransport,
     service: &'static ServiceSpec,
     timeout: Duration,
 ) -> Result<(), Status> {
@@ -78,7 +78,7 @@ pub(crate) async fn wait(
 }
 
 /// Whether the first to answer serves. This way a denial is noticed.
-async fn first_serves(nats: &Nats, question: &str, base: &str) -> Result<bool, Status> {
+async fn first_serves(nats: &NatsTransport, question: &str, base: &str) -> Result<bool, Status> {
     let question = Subject::from(question);
     let round = nats.request(&question, HeaderMap::new(), Bytes::new());
     match tokio::time::timeout(ROUND, round).await {
@@ -89,7 +89,11 @@ async fn first_serves(nats: &Nats, question: &str, base: &str) -> Result<bool, S
 }
 
 /// Whether any of those who answer serves.
-async fn any_serves(nats: &Nats, question: &'static str, base: &str) -> Result<bool, Status> {
+async fn any_serves(
+    nats: &NatsTransport,
+    question: &'static str,
+    base: &str,
+) -> Result<bool, Status> {
     let client = nats.connection.client();
     let inbox = client.new_inbox();
     let mut events = nats.connection.subscribe_events();

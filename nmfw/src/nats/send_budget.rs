@@ -7,15 +7,14 @@
 //! ends with the outcome that it has.
 
 use std::{
-    error::Error as StdError,
-    fmt, ptr,
+    ptr,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use crate::{Code, ServiceSpec, Status};
+use crate::{Code, ServiceSpec, Status, call::attempt::Spent};
 
 /// What a call earns that an instance has taken: with the default of five, as many further sends as one
 /// call has. So the budget lasts for as long as every fifth is taken, and whatever is too much is sent once.
@@ -136,32 +135,6 @@ impl SendBudget {
         (!is_full || take(&self.of_full)) && take(&self.all)
     }
 }
-
-/// The source of a status with which a further attempt of a layer ends that was not made.
-#[derive(Debug)]
-pub(crate) struct Spent;
-
-impl Spent {
-    fn status() -> Status {
-        let text = "not sent again: too few calls of the channel have succeeded";
-        Status::resource_exhausted(text)
-            .not_started()
-            .with_source(Self)
-    }
-
-    /// Whether an attempt has ended with it.
-    pub(crate) fn is_cause_of(status: &Status) -> bool {
-        StdError::source(status).is_some_and(<dyn StdError>::is::<Self>)
-    }
-}
-
-impl fmt::Display for Spent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel's budget of further sends is spent")
-    }
-}
-
-impl StdError for Spent {}
 
 #[cfg(test)]
 mod tests {

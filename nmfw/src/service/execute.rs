@@ -216,7 +216,7 @@ impl Instance {
         }
     }
 
-    fn begin(&self, endpoint: &Arc<Endpoint>, request: Request) -> Result<Begun, Status> {
+    fn begin(&self, endpoint: &Arc<Endpoint>, mut request: Request) -> Result<Begun, Status> {
         let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
         if deadline.instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to its end all the same.
@@ -228,13 +228,13 @@ impl Instance {
         if let Some(message) = request.body() {
             endpoint.stats.metrics.received(message.len());
         }
-        let mut request = endpoint.check_sizes(request);
+        endpoint.check_sizes(&mut request.head.body);
         let call = trace::is_listened_to().then(|| {
             // Who calls from the same process is around it.
             let from_afar = request.head.origin.as_ref();
             let trace = from_afar.and(request.trace_context());
-            let call = CallSpan::server(method, self, trace);
-            request.head.body = call.count_requests(request.take_body());
+            let call = CallSpan::server(method, &self.identity(), trace);
+            call.count_requests(&mut request.head.body);
             Box::new(call)
         });
         let work = match self.layers.get() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,6 @@ use std::{
     time::SystemTime,
 };
 
-use async_nats::Subject;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,18 +23,16 @@ use super::{
     limits::{Effective, service_queue_group},
     service::Service,
     stats::Stats,
-    workers::{Job, Workers},
 };
 use crate::{
-    Connection, Error, Method, Status,
+    Error, Method, Status,
     call::{
         body::{Body, chunk::Chunk},
         deadline::format_rfc3339,
-        request::{Origin, Request},
+        origin::Origin,
     },
     layer::Layers,
-    nats::reply_subject::OwnBase,
-    observe::metrics::MethodMetrics,
+    observe::{metrics::MethodMetrics, trace::Identity},
 };
 
 /// Requests that are being turned away at a time. Turning one away is a publish, so this many are
@@ -52,32 +50,11 @@ pub(crate) struct Instance {
     pub(crate) started: String,
     pub(crate) base: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) connection: Option<Connection>,
     /// Who shares the sessions that clients open; nobody opens one without.
     pub(crate) queue_group: Option<String>,
     pub(crate) lifecycle: Lifecycle,
-    /// Who has handlers answer.
-    pub(crate) workers: Workers<Answering>,
     pub(crate) handlers: Handlers,
     pub(crate) layers: Layers,
-    /// No peer may have answers sent to this service.
-    _own: Option<OwnBase>,
-}
-
-/// A handler that answers to somebody.
-#[derive(Debug)]
-pub(crate) enum Answering {
-    Request(crate::nats::unary::server::Task),
-    Call(crate::nats::session::server::Task),
-}
-
-impl Job for Answering {
-    async fn run(self) {
-        match self {
-            Self::Request(task) => task.run().await,
-            Self::Call(task) => task.run().await,
-        }
-    }
 }
 
 /// A method as it is served.
@@ -92,7 +69,7 @@ pub(crate) struct Endpoint {
 }
 
 /// The stages of a server's end, and the tasks that must see it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Lifecycle {
     /// No new work is looked for.
     pub(crate) draining: Arc<CancellationToken>,
@@ -109,12 +86,25 @@ pub(crate) struct Lifecycle {
     pub(crate) resubscribed: Arc<Notify>,
     /// The server takes calls, or did.
     pub(crate) has_started: Arc<AtomicBool>,
+    /// Says why calls cannot arrive at present, if so.
+    loss: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
+}
+
+impl fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle")
+            .field("draining", &self.draining.is_cancelled())
+            .field("forced", &self.forced.is_cancelled())
+            .field("tasks", &self.tasks.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Lifecycle {
     pub(crate) fn new(checks: Checks) -> Self {
         Self {
             checks: Arc::new(checks),
+            loss: None,
             resubscribed: Arc::default(),
             has_started: Arc::default(),
             draining: Arc::new(CancellationToken::new()),
@@ -123,6 +113,15 @@ impl Lifecycle {
             tasks: TaskTracker::new(),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         }
+    }
+
+    /// Has the health tell why calls cannot arrive, which `loss` knows.
+    pub(crate) fn with_loss(
+        mut self,
+        loss: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.loss = Some(Arc::new(loss));
+        self
     }
 
     /// Ends work under way.
@@ -138,24 +137,20 @@ impl Lifecycle {
         self.was_cut.load(Ordering::Acquire)
     }
 
-    /// `loss` says why there is no connection, if so.
-    pub(crate) fn health(&self, loss: Option<&str>) -> Health {
+    pub(crate) fn health(&self) -> Health {
         let has_started = self.has_started.load(Ordering::Relaxed);
         let unwilling = if self.draining.is_cancelled() {
             Some("the server is stopping")
         } else {
             (!has_started).then_some("the server is starting")
         };
-        self.checks.health(unwilling, loss)
+        let loss = self.loss.as_ref().and_then(|loss| loss());
+        self.checks.health(unwilling, loss.as_deref())
     }
 }
 
 impl Instance {
-    pub(crate) fn new(
-        service: Service,
-        connection: Option<Connection>,
-        lifecycle: Lifecycle,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(service: Service, lifecycle: Lifecycle) -> Result<Self, Error> {
         let base = service.checked_subject()?;
         let name = service.checked_name()?;
         let endpoints = service
@@ -183,32 +178,36 @@ impl Instance {
                 .unwrap_or_else(|| service.spec.description().to_owned()),
             metadata,
             started: format_rfc3339(SystemTime::now().into()),
-            _own: connection.is_some().then(|| OwnBase::new(&base)),
             base,
             endpoints,
-            connection,
             queue_group: service_queue_group(&service)?,
             lifecycle,
-            workers: Workers::new(),
             handlers: service.handlers,
             layers: service.layers,
         })
     }
 
-    /// What a request that came on a subject comes with.
-    pub(crate) fn origin(&self, subject: Subject, reply: Subject) -> Origin {
+    /// Returns the origin of calls that a front has taken, with facts of its own.
+    pub(crate) fn origin<F: Send + Sync + 'static>(&self, facts: F) -> Origin<F> {
         Origin {
-            subject,
-            reply,
-            connection: self.connection.clone(),
             stopping: Arc::clone(&self.lifecycle.draining),
+            facts,
+        }
+    }
+
+    /// Returns how spans name this instance.
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity {
+            address: &self.base,
+            name: &self.name,
+            version: &self.version,
+            id: &self.id,
         }
     }
 
     /// How this instance is: the same as all others of the server.
     pub(crate) fn health(&self) -> Health {
-        let loss = self.connection.as_ref().and_then(Connection::loss);
-        self.lifecycle.health(loss.as_deref())
+        self.lifecycle.health()
     }
 
     /// The endpoint of a method, unless it is not served here. Two crates may have generated the same
@@ -258,16 +257,12 @@ impl Endpoint {
     }
 
     /// Has a handler's stream of requests end at one that is too large.
-    pub(crate) fn check_sizes(self: &Arc<Self>, mut request: Request) -> Request {
-        if request.body().is_none()
-            && let Body::Messages(messages) = request.take_body()
-        {
+    pub(crate) fn check_sizes(self: &Arc<Self>, body: &mut Body) {
+        if let Body::Messages(messages) = body {
             let endpoint = Arc::clone(self);
             let checked = move |chunk| stream::iter(endpoint.checked(chunk).into_iter().flatten());
-            let checked = messages.wrap(|messages| messages.flat_map(checked));
-            request.head.body = Body::Messages(checked);
+            messages.wrap_with(|messages| messages.flat_map(checked));
         }
-        request
     }
 
     /// What may pass of requests, and the error that the first which may not is.

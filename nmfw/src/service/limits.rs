@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::service::Service;
 use crate::{
     Error, Method,
-    call::method::QueueGroup,
-    nats::{session::protocol::MAX_MESSAGE, subject},
+    call::{address, body::MAX_MESSAGE, method::QueueGroup},
 };
 
 /// Handlers of a method that run at a time, unless something else is set.
@@ -189,7 +188,7 @@ fn queue_group(
             None => DEFAULT_QUEUE_GROUP.to_owned(),
         },
     };
-    subject::check_queue_group(&group).map_err(|why| {
+    address::check_queue_group(&group).map_err(|why| {
         service.invalid(format!("the queue group {group:?} cannot be used: {why}"))
     })?;
     Ok(Some(group))

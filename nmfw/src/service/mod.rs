@@ -12,6 +12,7 @@ pub(crate) mod health;
 pub(crate) mod inline;
 pub(crate) mod instance;
 pub(crate) mod limits;
+mod local;
 pub(crate) mod selection;
 #[expect(clippy::module_inception)]
 pub(crate) mod service;

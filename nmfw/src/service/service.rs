@@ -1,14 +1,21 @@
 //! [`Service`]: an implementation with everything that can be set about serving it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
-use super::{handler::Handlers, limits::Limits};
+use super::{
+    handler::Handlers,
+    health::Checks,
+    instance::{Instance, Lifecycle},
+    limits::Limits,
+};
 use crate::{
-    Error, Method, MethodName, ServiceSpec,
-    call::method::QueueGroup,
+    Error, Method, MethodName, ServiceSpec, Status,
+    call::{address, method::QueueGroup},
     error::ErrorKind,
     layer::{CallLayer, Layers},
-    nats::subject,
 };
 
 /// An implementation of a generated trait, ready to be served. Generated code makes it
@@ -42,6 +49,18 @@ pub struct Service {
     pub(crate) only: Option<Vec<MethodName>>,
     pub(crate) limits: Limits,
     pub(crate) method_limits: BTreeMap<String, Limits>,
+    own: Own,
+}
+
+/// The instance that carries out calls of a service that no server serves, once there was one. A clone
+/// has its own, as it can be set up further.
+#[derive(Debug, Default)]
+struct Own(OnceLock<Result<Arc<Instance>, Status>>);
+
+impl Clone for Own {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Service {
@@ -58,7 +77,24 @@ impl Service {
             only: None,
             limits: Limits::default(),
             method_limits: BTreeMap::new(),
+            own: Own::default(),
         }
+    }
+
+    /// Returns the instance that carries out calls of this process.
+    ///
+    /// # Errors
+    /// If the service is set up wrongly.
+    pub(crate) fn instance(&self) -> Result<&Arc<Instance>, &Status> {
+        let make = || {
+            let instance = Instance::new(self.clone(), Lifecycle::new(Checks::default()));
+            instance.map(Arc::new).map_err(|error| {
+                Status::failed_precondition(error.to_string())
+                    .with_source(error)
+                    .not_started()
+            })
+        };
+        self.own.0.get_or_init(make).as_ref()
     }
 
     /// Sets the name in discovery (`nats micro ls`). ADR-32 allows letters, digits, `-` and `_`.
@@ -233,14 +269,14 @@ impl Service {
 
     pub(crate) fn checked_name(&self) -> Result<String, Error> {
         let name = self.name.as_deref().unwrap_or(self.spec.discovery_name());
-        subject::check_name(name)
+        address::check_name(name)
             .map_err(|why| self.invalid(format!("the name {name:?} cannot be used: {why}")))?;
         Ok(name.to_owned())
     }
 
     pub(crate) fn checked_subject(&self) -> Result<String, Error> {
         let base = self.subject.as_deref().unwrap_or(self.spec.base_subject());
-        subject::check_subject(base)
+        address::check_subject(base)
             .map_err(|why| self.invalid(format!("the subject {base:?} cannot be used: {why}")))?;
         Ok(base.to_owned())
     }
@@ -250,8 +286,8 @@ impl Service {
         base: &str,
         method: Method,
     ) -> Result<String, Error> {
-        let subject = subject::method(base, method.name());
-        subject::check_subject(&subject).map_err(|why| {
+        let subject = address::method(base, method.name());
+        address::check_subject(&subject).map_err(|why| {
             self.invalid(format!("the subject {subject:?} cannot be used: {why}"))
         })?;
         Ok(subject)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use nmfw::{Channel, Context, Server, Status, Stream, Streaming};
+use nmfw::{Channel, Context, NatsChannel as _, Server, Status, Stream, Streaming};
 use nmfw_tests::{
     attacked::{Calls, Made, Order, Orders, Ran, Role},
     puppet::{PuppetClient, PuppetServer, SleepRequest, Strings},

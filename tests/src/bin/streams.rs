@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use nmfw::{Channel, Server, Status};
+use nmfw::{Channel, NatsChannel as _, Server, Status};
 use nmfw_tests::{
     puppet::{PuppetServer, Strings},
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, items},

@@ -9,7 +9,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use nmfw::{
-    Channel, Code, Connection, Server, Status,
+    Channel, Code, Connection, NatsChannel as _, Server, Status,
     permissions::{Permissions, Rules},
     server::{Running, Service},
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use nmfw::{
-    Channel, Connection, Context, Metadata, Status, Stream, Streaming,
+    Channel, Connection, Context, Metadata, NatsChannel as _, Status, Stream, Streaming,
     client::Call,
     codegen::v1::{self, MethodSpec, ServiceBuilder, ServiceSpec},
     server::Service,

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nmfw::{Channel, ConnectOptions, Connection, IntoServers, Server, Status, server::Running};
+use nmfw::{
+    Channel, ConnectOptions, Connection, IntoServers, NatsChannel as _, Server, Status,
+    server::Running,
+};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Code, Context, MetadataValue, Server, Status, server::Running};
+use nmfw::{Code, Context, MetadataValue, NatsContext as _, Server, Status, server::Running};
 
 pub use self::generated::*;
 use super::fates::Fates;

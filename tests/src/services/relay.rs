@@ -1,6 +1,6 @@
 //! A puppet that has another one do what it is told: for chains of calls.
 
-use nmfw::{Channel, Connection, Context, Server, Status, server::Running};
+use nmfw::{Channel, Connection, Context, NatsChannel as _, Server, Status, server::Running};
 
 use crate::puppet::{Blob, FailRequest, Puppet, PuppetClient, PuppetServer, Seen, SleepRequest};
 
@@ -36,7 +36,7 @@ impl Relay {
 
 /// A channel to relays.
 pub fn relayed(nats: impl Into<Connection>) -> Channel {
-    Channel::new(nats).subject(SUBJECT)
+    Channel::new(nats.into()).subject(SUBJECT)
 }
 
 /// The subject of a method of relays.

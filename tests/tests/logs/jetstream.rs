@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use nmfw::{Channel, Code, Connection, Metadata, Server};
+use nmfw::{Channel, Code, Connection, Metadata, NatsChannel as _, Server};
 use nmfw_tests::{
     NatsServer, TestBroker, eventually,
     log::Log,

@@ -30,7 +30,7 @@ fn broker(commands: &str) -> (String, u16) {
 async fn the_first_service() {
     let readme = Page::read(&repository(), "README.md");
 
-    let (commands, port) = broker(readme.block("two cores, once:"));
+    let (commands, port) = broker(readme.block("on two cores:"));
     let commands = commands.replace("ADDRESS", &address());
     let folder = Folder::new("first-steps", format!("nats://127.0.0.1:{port}"));
     let mut broker = folder.start(&commands);
@@ -50,7 +50,7 @@ async fn the_first_service() {
     }
 
     let serve = readme.block("The second block starts the service:");
-    let hello = readme.block("The third block calls it, and prints `Good day, Ann!`:");
+    let hello = readme.block("The third block calls the service and prints `Good day, Ann!`:");
     let mut service = folder.start(serve);
     assert_eq!(folder.printed(hello).await, "Good day, Ann!\n");
     let refused = folder.output("cargo run --bin hello");
@@ -83,7 +83,7 @@ fn fewer_crates(readme: &Page, folder: &Folder) {
 
 /// A second service compiles nothing but itself.
 fn second_service(readme: &Page, folder: &Folder) {
-    let output = folder.run(readme.block("shares all that is built already:"));
+    let output = folder.run(readme.block("on the same two cores:"));
     let printed = String::from_utf8(output.stderr).unwrap();
     let compiled: Vec<_> = printed
         .lines()
@@ -133,7 +133,7 @@ async fn tool(readme: &Page, folder: &Folder) {
     let main = folder.read("greeter/src/main.rs");
     let (kept, _) = main.split_once("#[tokio::main]").unwrap();
     let kept = kept.replace("Context, Server, Status", "Context, Status");
-    let tool = readme.block("This is then all of `main`, in `greeter/src/main.rs`:");
+    let tool = readme.block("is then just:");
     folder.write("greeter/src/main.rs", &format!("{kept}{tool}"));
 
     folder.run("cargo build --bins");

@@ -1,4 +1,4 @@
-//! `files get`: fetches a file, or the rest of it.
+//! `files get`: fetches a file, or the missing part of it.
 
 use std::{path::Path, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::{
     files::{FileInfo, FilesClient, GetRequest, GetResponse, get_response::Part},
 };
 
-/// How often to go on after the service went away, as long as nothing more arrives.
+/// Maximum number of attempts without progress after the service went away.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait for it to come back.
+/// How long to wait for the service to come back.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Fetches the file `name` as `out`, and gives its checksum. What an earlier attempt has left is
-/// not fetched again.
+/// Fetches the file `name` as `out`, and returns its checksum. Data from an earlier attempt is not
+/// fetched again.
 pub(crate) async fn get(files: &FilesClient, name: &str, out: &Path) -> Result<Checksum, Error> {
     let mut partial = Partial::open(out).await?;
     if partial.size() > 0 {
@@ -38,7 +38,7 @@ pub(crate) async fn get(files: &FilesClient, name: &str, out: &Path) -> Result<C
         } else {
             failed + 1
         };
-        // Where nothing has arrived at all, most likely nobody is there.
+        // If nothing has arrived at all, most likely no service is running.
         if !gone || partial.size() == 0 || failed > ATTEMPTS {
             return Err(error);
         }

@@ -22,7 +22,7 @@ pub(crate) async fn list(files: &FilesClient, directory: String) -> Result<(), E
 
 struct Row<'a> {
     file: &'a FileInfo,
-    /// Of the size.
+    /// Width of the size column.
     width: usize,
 }
 

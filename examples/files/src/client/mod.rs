@@ -1,4 +1,4 @@
-//! What the commands do. None of them knows where the service is.
+//! The client side of the commands, independent of where the service runs.
 
 mod get;
 mod list;
@@ -18,5 +18,5 @@ pub(crate) use self::{
     watch::{describe, watch},
 };
 
-/// How a command fails: an error of a file, of NATS, or a [`nmfw::Status`].
+/// The error of a command: of a file, of NATS, or a [`nmfw::Status`].
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;

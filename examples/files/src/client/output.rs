@@ -1,26 +1,26 @@
-//! What commands print.
+//! Output of commands.
 
 use std::io::{self, Write};
 
 use crate::{files::FileInfo, names};
 
-/// Prints a line. Fails, other than `println!`, when nobody reads any more, as before `head`.
+/// Prints a line. Unlike `println!`, it returns an error when the reader is gone, as with `head`.
 pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
-/// Prints a line that is for people only.
+/// Prints a line for people, on standard error.
 pub(super) fn note(text: impl std::fmt::Display) {
-    // Nothing can be done about it if that fails.
+    // There is nothing to do if this fails.
     _ = writeln!(io::stderr().lock(), "{}", plain(&text.to_string()));
 }
 
-/// Without what could have several lines, or fool a terminal.
+/// Replaces line breaks, and characters that could manipulate a terminal.
 pub(crate) fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// A name as it can be printed: what a service sends could fool a terminal.
+/// Formats a name for output, because names from a service could manipulate a terminal.
 pub(super) fn name(file: &FileInfo) -> String {
     match names::check(&file.name) {
         Ok(()) => file.name.clone(),

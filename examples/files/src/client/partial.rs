@@ -1,4 +1,4 @@
-//! [`Partial`]: what has arrived of a file, kept for another attempt.
+//! [`Partial`]: an incomplete file, kept for another attempt.
 
 use std::{
     ffi::OsString,
@@ -20,27 +20,27 @@ use crate::{
 
 const SUFFIX: &str = ".files-partial";
 
-/// A file that arrives, beside where it will be: `NAME.files-partial`. Other than a
-/// [`PartFile`](crate::store::PartFile), it stays when the transfer breaks off, and the next one
-/// goes on from there; the checksum at the end is over all of it.
+/// A file being received, next to its target: `NAME.files-partial`. Unlike a
+/// [`PartFile`](crate::store::PartFile), it stays when the transfer is interrupted, and the next
+/// transfer continues from there; the final checksum covers the whole file.
 pub(super) struct Partial {
     out: PathBuf,
     path: PathBuf,
     size: u64,
-    /// `None` if there is nothing yet: a name that the service does not know leaves no file behind.
-    /// Also while something is being done with it.
+    /// `None` before the first data, so that an unknown name leaves no file behind, and while an
+    /// operation uses the file.
     state: Option<State>,
 }
 
 struct State {
-    /// Locked, as two transfers into one file would make a mixture.
+    /// Locked, because two transfers into one file would mix their content.
     file: File,
     hasher: Hasher,
     size: u64,
 }
 
 impl Partial {
-    /// Opens what an earlier attempt has left, if there is anything, and reads it.
+    /// Opens and reads the file of an earlier attempt, if there is one.
     pub(super) async fn open(out: &Path) -> Result<Self, FileError> {
         let mut path = OsString::from(out);
         path.push(SUFFIX);
@@ -63,12 +63,12 @@ impl Partial {
         })
     }
 
-    /// How much has arrived.
+    /// Returns the size of what has arrived.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// What to tell the service of what has arrived.
+    /// Returns the prefix to send to the service.
     pub(super) fn prefix(&self) -> Option<Prefix> {
         let state = self.state.as_ref()?;
         let sha256 = state.hasher.clone().finish().to_bytes();
@@ -76,7 +76,7 @@ impl Partial {
         (size > 0).then_some(Prefix { size, sha256 })
     }
 
-    /// Begins anew, with nothing.
+    /// Restarts with an empty file.
     pub(super) async fn restart(&mut self) -> Result<(), FileError> {
         let (state, path) = (self.state.take(), self.path.clone());
         let state = blocking(move || State::empty(state, &path)).await?;
@@ -102,8 +102,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives the file its name if it is what the service says; else removes it, as going on from it
-    /// would not help.
+    /// Gives the file its name if its checksum is right; otherwise removes it, because continuing
+    /// from it would not help.
     pub(super) async fn finish(
         &mut self,
         size: u64,
@@ -126,7 +126,7 @@ impl Partial {
                     .set_modified(time)
                     .map_err(error("write", &path))?;
             }
-            // Else, after a power failure, the name could be there and the content not.
+            // Otherwise, after a power failure, the name could exist without the content.
             state.file.sync_all().map_err(error("write", &path))?;
             fs::rename(&path, &out).map_err(error("write", &out))?;
             sync_directory(&out).map_err(error("write", &out))
@@ -148,8 +148,8 @@ impl State {
             Err(cause) => return Err(error("read", path)(cause)),
         };
         lock(&file, path)?;
-        // A transfer that ended between the two lines above has renamed it: it is no partial file
-        // any more, and not ours to write to.
+        // A transfer that ended between the two lines above has renamed the file, which must not be
+        // changed any more.
         if !path.exists() {
             return Ok(None);
         }
@@ -200,7 +200,7 @@ fn lock(file: &File, path: &Path) -> Result<(), FileError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(busy(path)),
-        // Not every file system has locks.
+        // Not every file system supports locks.
         Err(TryLockError::Error(error)) => {
             tracing::debug!(%error, "not locked");
             Ok(())
@@ -218,7 +218,7 @@ fn error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError
     FileError::io(what, &path.to_string_lossy())
 }
 
-/// Makes the rename last over a power failure. Windows has no such thing.
+/// Makes the rename durable over a power failure. Windows has no equivalent.
 fn sync_directory(out: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let parent = out.parent().filter(|path| !path.as_os_str().is_empty());

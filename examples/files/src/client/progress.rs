@@ -1,11 +1,11 @@
-//! Progress, on terminals only.
+//! Progress bars, on terminals only.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 const TEMPLATE: &str =
     "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
 
-/// A bar on standard error; nothing if that is not a terminal. It vanishes when it is dropped.
+/// A bar on standard error, if that is a terminal. It disappears when dropped.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
@@ -22,11 +22,11 @@ impl Progress {
         self.0.inc(bytes);
     }
 
-    /// Begins somewhere else than at 0.
+    /// Sets the starting position.
     pub(super) fn start_at(&self, bytes: u64, size: u64) {
         self.0.set_length(size);
         self.0.set_position(bytes);
-        // Or what is there already would count as fast.
+        // Otherwise the existing data would count as fast progress.
         self.0.reset_eta();
     }
 

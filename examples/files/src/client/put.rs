@@ -14,7 +14,7 @@ use crate::{
     files::{FileInfo, FilesClient, PutRequest, put_request::Part},
 };
 
-/// Stores a file of this machine under `name`, and gives its checksum.
+/// Stores a local file under `name`, and returns its checksum.
 pub(crate) async fn put(files: &FilesClient, path: &Path, name: &str) -> Result<Checksum, Error> {
     let content = open(path).await?;
     let header = FileInfo {
@@ -29,7 +29,7 @@ pub(crate) async fn put(files: &FilesClient, path: &Path, name: &str) -> Result<
         }
         content::Part::End(checksum) => Part::Sha256(checksum.to_bytes()),
     });
-    // If the file cannot be read any more, this gives the call up with that error.
+    // If reading the file fails, the stream cancels the call with that error.
     let requests = stream::iter([Ok(Part::Header(header))])
         .chain(data)
         .map_ok(|part| PutRequest { part: Some(part) })

@@ -1,4 +1,4 @@
-//! `files sync`: makes the files of the service like those of a directory.
+//! `files sync`: makes the service's files match a directory.
 
 use std::path::Path;
 
@@ -18,22 +18,22 @@ use crate::{
     store::{Listing, Store},
 };
 
-/// How many files go into one message of the list: tens of KiB.
+/// Number of files per message of the list, which makes tens of KiB.
 const FILES: usize = 500;
-/// How many requests wait to be sent.
+/// Maximum number of queued requests.
 const QUEUE: usize = 4;
-/// The largest blocks that a service may ask for.
+/// Maximum block size that a service may request.
 const MAX_BLOCK: u32 = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
-    /// Remove what is not in the directory.
+    /// Remove files that are not in the directory.
     pub(crate) delete: bool,
-    /// Compare the content of files whose size and time are the same, too.
+    /// Also compare the content of files whose size and time are equal.
     pub(crate) compare_content: bool,
 }
 
-/// What the service has, and lacks, of one of the files.
+/// A file that the service requests, with the blocks of its old version.
 struct Wanted {
     file: FileInfo,
     block_size: usize,
@@ -42,7 +42,7 @@ struct Wanted {
 
 type Requests = mpsc::Sender<SyncRequest>;
 
-/// Sends what differs.
+/// Sends the differences.
 pub(crate) async fn sync(
     files: &FilesClient,
     directory: &Path,
@@ -62,7 +62,7 @@ pub(crate) async fn sync(
         skipped,
         unreadable,
     } = listing;
-    // What cannot be read must not look like something that was removed.
+    // A file that cannot be read must not look like a removed one.
     if let Some(error) = unreadable.into_iter().next() {
         return Err(error.into());
     }
@@ -72,8 +72,8 @@ pub(crate) async fn sync(
 
     let progress = Progress::new("comparing", 0);
     let (requests, queue) = mpsc::channel(QUEUE);
-    // Without limit, so that the answers are read whatever becomes of the requests: a service that
-    // fails says so behind the wants. It is a two-thousandth of the size of what differs.
+    // Unbounded, so that answers are read even if requests stall: a failing service sends its error
+    // after the wants. The queue is bounded by 1/2000 of the size of the differences.
     let (wants, wanted) = mpsc::unbounded_channel();
     let sending = async {
         send_list(&requests, &local, options).await;
@@ -86,15 +86,15 @@ pub(crate) async fn sync(
         let responses = files.sync(Streaming::from(queue)).await?;
         receive(responses, &local, wants, &progress).await
     };
-    // The end of the call is the end of both; so is a file that cannot be read here, which gives the
-    // call up.
+    // Both halves end with the call, or with a local file that cannot be read, which cancels the
+    // call.
     tokio::select! {
         done = receiving => done,
         error = sending => Err(error),
     }
 }
 
-/// What was done, as a line.
+/// Formats the result as a line.
 pub(crate) fn summary(done: &SyncDone) -> String {
     let (stored, unchanged, removed) = (done.stored, done.unchanged, done.removed);
     format!("{stored} sent, {unchanged} unchanged, {removed} removed")
@@ -113,7 +113,7 @@ async fn send_list(requests: &Requests, local: &[FileInfo], options: Options) {
     send(requests, Part::FilesEnd(SyncEnd {})).await;
 }
 
-/// Sends the new versions that are wanted, until no more are.
+/// Sends the requested new versions until there are no more.
 async fn send_files(
     store: &Store,
     requests: Requests,
@@ -153,7 +153,7 @@ async fn send_files(
     Ok(())
 }
 
-/// What was announced must be what is sent, or the service would refuse it with less clear words.
+/// Checks that the content still matches its announcement, for a clearer error than the service's.
 fn check_unchanged(content: &Content, file: &FileInfo) -> Result<(), Error> {
     if content.info() == *file {
         return Ok(());
@@ -169,7 +169,7 @@ fn part(step: Step) -> Part {
     }
 }
 
-/// If the call is over, waits for [`sync`] to end: the answers say why.
+/// If the call has ended, waits for [`sync`] to end, because the answers contain the reason.
 async fn send(requests: &Requests, part: Part) {
     let request = SyncRequest { part: Some(part) };
     if requests.send(request).await.is_err() {
@@ -202,7 +202,7 @@ async fn receive(
                 }
                 progress.expect(wanted.file.size);
                 let queue = wants.as_ref().ok_or_else(|| broken("more than its end"))?;
-                // Fails only if the sending side failed, which ends this one, too.
+                // Fails only if the sending side has failed, which also ends this side.
                 _ = queue.send(wanted);
             }
             Some(sync_response::Part::WantsEnd(_)) => wants = None,

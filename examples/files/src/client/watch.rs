@@ -1,4 +1,4 @@
-//! `files watch`: prints what changes.
+//! `files watch`: prints changes.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::files::{
     Change, FilesClient, WatchRequest, WatchResponse, change::Kind, watch_response::Event,
 };
 
-/// How long to wait before asking for a service again, and how long for its answer.
+/// Delay before a service is called again, and timeout for its answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Does not end by itself. Where the service goes away, it waits for the next one, and says so, as
-/// changes in between may be missed.
+/// Watches until interrupted. If the service goes away, waits for the next one, and says so,
+/// because changes in between may be missed.
 pub(crate) async fn watch(files: &FilesClient, directory: &str) -> Result<(), Error> {
     let mut began = false;
     loop {
         let ended = once(files, directory, &mut began).await?;
-        // Nobody to watch in the first place is an error.
+        // If there is no service at the start, that is an error.
         if !began || ended.code() != Code::Unavailable {
             return Err(ended.into());
         }
@@ -34,7 +34,7 @@ pub(crate) async fn watch(files: &FilesClient, directory: &str) -> Result<(), Er
     }
 }
 
-/// Gives how the call ended; fails if nobody reads what is printed.
+/// Returns how the call ended; fails if the output cannot be written.
 async fn once(files: &FilesClient, directory: &str, began: &mut bool) -> Result<Status, Error> {
     let request = WatchRequest {
         directory: directory.to_owned(),
@@ -75,7 +75,7 @@ async fn event(events: &mut Streaming<WatchResponse>) -> Result<Event, Status> {
     event.ok_or_else(|| Status::internal("the service sent an empty event"))
 }
 
-/// A change as a line.
+/// Formats a change as a line.
 pub(crate) fn describe(change: &Change) -> String {
     let file = change.file.clone().unwrap_or_default();
     let name = output::name(&file);

@@ -1,4 +1,4 @@
-//! `Get`: sends a file, or the rest of it.
+//! `Get`: sends a file, or the missing part of it.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nmfw::{Status, Stream};

@@ -1,4 +1,4 @@
-//! The service: each method in a file of its own. Nothing here knows what carries the calls.
+//! The service, with one file per method, independent of the transport.
 
 mod get;
 mod put;
@@ -19,7 +19,7 @@ use crate::{
     store::{Listing, Store},
 };
 
-/// The service. Clones are the same one.
+/// The service. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct FileService {
     store: Store,
@@ -85,7 +85,7 @@ async fn list(store: &Store, directory: String) -> Result<Listing, Status> {
     Ok(listing)
 }
 
-/// When a peer says that a file was changed; now, if it does not say.
+/// Returns the modification time from a peer, or the current time if there is none.
 fn modified(file: &FileInfo) -> Result<SystemTime, Status> {
     let Some(time) = file.modified else {
         return Ok(SystemTime::now());

@@ -11,7 +11,8 @@ use crate::{
     store::{PartFile, Store},
 };
 
-/// Dropped half way, as when the caller goes away, it leaves nothing: [`PartFile`] sees to that.
+/// Stores a file. If the future is dropped, as when the caller goes away, [`PartFile`] removes the
+/// partial file.
 pub(super) async fn put(
     store: &Store,
     mut requests: Streaming<PutRequest>,
@@ -28,7 +29,7 @@ pub(super) async fn put(
     loop {
         match next(&mut requests).await? {
             Some(Part::Data(data)) => {
-                // Told now rather than when the disk is full of it.
+                // Checked early, before the data fills the disk.
                 check_size(&part, data.len(), size)?;
                 part = blocking(move || part.write(&data).map(|()| part)).await?;
             }
@@ -61,7 +62,7 @@ async fn next(requests: &mut Streaming<PutRequest>) -> Result<Option<Part>, Stat
     }
 }
 
-/// Refuses more than what was announced.
+/// Refuses more data than announced.
 pub(super) fn check_size(part: &PartFile, more: usize, size: u64) -> Result<(), Status> {
     let actual = part.size().saturating_add(more as u64);
     if actual > size {

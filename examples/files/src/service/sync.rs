@@ -1,4 +1,4 @@
-//! `Sync`: makes the files of the service like those of the caller.
+//! `Sync`: makes the service's files match the caller's.
 
 mod manifest;
 mod plan;
@@ -17,13 +17,13 @@ use crate::{
     files::{SyncDone, SyncRequest, SyncResponse, sync_response::Part},
 };
 
-/// How many answers wait to be sent.
+/// Maximum number of queued answers.
 const QUEUE: usize = 8;
 
 type Answers = mpsc::Sender<Result<SyncResponse, Status>>;
 
-/// The work is a task of its own: it has to read what the caller sends even while the caller does
-/// not read the answers, or both would wait for each other. It ends with the stream.
+/// Runs in a separate task, which ends with the stream: it has to read requests even while the
+/// caller does not read the answers; otherwise both sides could wait for each other.
 pub(super) fn sync(
     service: FileService,
     ctx: Context,
@@ -32,7 +32,7 @@ pub(super) fn sync(
     let (answers, queue) = mpsc::channel(QUEUE);
     let work = async move {
         if let Err(status) = run(&service, requests, &answers).await {
-            // Nobody is there any more, if this fails.
+            // Fails if the caller is gone.
             _ = answers.send(Err(status)).await;
         }
     };
@@ -54,13 +54,13 @@ async fn run(
     let mut removed = 0;
     remove(service, in_the_way, &mut removed).await?;
 
-    // What is planned waits here without limit, which is no more than the manifest again. So the
-    // one that sends never waits for the one that receives.
+    // Unbounded, but no larger than the manifest, so that the sending half never waits for the
+    // receiving half.
     let (planned, plan) = mpsc::unbounded_channel();
     let plan_all = async {
         let send = plan::send(&service.store, &manifest, &existing, answers, &planned);
         let wanted = send.await?;
-        // The end of the plan, for the one that receives.
+        // Marks the end of the plan for the receiving half.
         drop(planned);
         Ok(wanted)
     };

@@ -1,10 +1,9 @@
-//! `Watch`: tells what changes.
+//! `Watch`: reports changes.
 //!
-//! Every call compares the directory as it is with what it has told, once in a while, and at once
-//! when this service itself changed something. So there is no queue that could overflow: for a
-//! caller that reads slowly, changes become one. And unlike the events of an operating system, this
-//! works on network file systems and in containers, and has no limit on directories. What it costs
-//! is a walk through the directory for each caller and interval.
+//! Every call compares the directory with its last report, periodically and at once after a change
+//! by this service. There is no queue that could overflow: for a slow caller, changes are merged.
+//! Unlike the events of an operating system, this works on network file systems and in containers,
+//! and has no limit on directories. It costs one scan of the directory per caller and interval.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,15 +18,15 @@ use crate::{
     store::Store,
 };
 
-/// How often to look for changes that others make.
+/// Interval of scans for changes from outside.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Tells watching calls that this service itself has changed something.
+/// Notifies watching calls of changes by this service.
 #[derive(Debug, Default)]
 pub(super) struct Doings(watch::Sender<()>);
 
 impl Doings {
-    /// Has every watching call look at once.
+    /// Makes every watching call scan at once.
     pub(super) fn changed(&self) {
         self.0.send_modify(|()| {});
     }
@@ -48,7 +47,7 @@ pub(super) async fn watch(
     ctx: Context,
     request: WatchRequest,
 ) -> Result<impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static, Status> {
-    // Before the first look, so that nothing falls between.
+    // Subscribed before the first scan, so that no change is missed.
     let doings = doings.0.subscribe();
     let told = Snapshot::new(list(store, request.directory.clone()).await?.files);
     let started = Event::Started(Started {
@@ -92,12 +91,12 @@ impl Watching {
         }
     }
 
-    /// Waits until it is time to look again.
+    /// Waits until the next scan.
     async fn wait(&mut self) -> Result<(), Status> {
         tokio::select! {
-            // The caller is to know that there may be more, elsewhere or later.
+            // An error, so that the caller knows to continue with another instance.
             () = self.ctx.stopping() => Err(Status::unavailable("the service stops")),
-            // Both the time and a change end the wait.
+            // Either the interval or a change ends the wait.
             _ = timeout(INTERVAL, self.doings.changed()) => Ok(()),
         }
     }

@@ -15,10 +15,10 @@ use cap_std::{ambient_authority, fs::Dir};
 pub(crate) use self::{part::PartFile, walk::Listing};
 use crate::{content::Content, error::FileError, names};
 
-/// After this long without a write, a temporary file is nobody's any more.
+/// A temporary file without writes for this long is considered abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A directory of files. No name and no link leads out of it. All of this may block.
+/// A directory of files that no name and no link can lead out of. All methods may block.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     dir: Arc<Dir>,
@@ -31,7 +31,7 @@ impl Store {
         Ok(Self { dir: Arc::new(dir) })
     }
 
-    /// All files in a sub-directory, or everywhere if `directory` is empty.
+    /// Lists all files in a sub-directory, or everywhere if `directory` is empty.
     pub(crate) fn list(&self, directory: &str) -> Result<Listing, FileError> {
         names::check_directory(directory)?;
         walk::walk(&self.dir, directory)
@@ -39,7 +39,7 @@ impl Store {
 
     pub(crate) fn read(&self, name: &str) -> Result<Content, FileError> {
         names::check(name)?;
-        // Looked at first: to open a named pipe would wait for who writes to it.
+        // Checked first, because opening a named pipe would wait for a writer.
         let metadata = self.dir.metadata(name);
         if !metadata.map_err(FileError::io("read", name))?.is_file() {
             let name = name.to_owned();
@@ -49,13 +49,13 @@ impl Store {
         Content::new(name, file.into_std())
     }
 
-    /// Begins a file that has its name only when it is committed.
+    /// Creates a file that gets its name only when it is committed.
     pub(crate) fn create(&self, name: &str) -> Result<PartFile, FileError> {
         names::check(name)?;
         PartFile::create(&self.dir, name)
     }
 
-    /// Sets the time of a file and leaves its content.
+    /// Sets the modification time of a file.
     pub(crate) fn touch(&self, name: &str, modified: SystemTime) -> Result<(), FileError> {
         names::check(name)?;
         let mut options = cap_std::fs::OpenOptions::new();
@@ -68,7 +68,7 @@ impl Store {
             .map_err(FileError::io("write", name))
     }
 
-    /// Removes a file, and the directories that it leaves empty.
+    /// Removes a file, and the directories that become empty.
     pub(crate) fn remove(&self, name: &str) -> Result<(), FileError> {
         names::check(name)?;
         match self.dir.remove_file(name) {
@@ -79,7 +79,7 @@ impl Store {
         }
         let mut parent = Path::new(name).parent();
         while let Some(directory) = parent.filter(|path| !path.as_os_str().is_empty()) {
-            // Not empty, most likely; and if not, an empty directory does no harm.
+            // Most likely not empty; otherwise an empty directory does no harm.
             if self.dir.remove_dir(directory).is_err() {
                 break;
             }
@@ -88,8 +88,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the temporary files that a process left behind when it was killed. Those of processes
-    /// that share the directory are written to and stay.
+    /// Removes the temporary files of killed processes. Those of running processes that share the
+    /// directory are recently written and stay.
     pub(crate) fn sweep(&self) -> Result<(), FileError> {
         let now = SystemTime::now();
         for part in walk::parts(&self.dir)? {
@@ -99,7 +99,7 @@ impl Store {
                     file = part.path,
                     "removing what a killed transfer left behind"
                 );
-                // Somebody else may be sweeping, too.
+                // Another process may be sweeping too.
                 _ = self.dir.remove_file(&part.path);
             }
         }
@@ -107,7 +107,7 @@ impl Store {
     }
 }
 
-/// Whether something vanished while it was looked at, which is nobody's fault.
+/// Returns whether the file disappeared while it was read, which is not an error.
 fn vanished(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }

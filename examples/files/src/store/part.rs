@@ -1,4 +1,4 @@
-//! [`PartFile`]: a file that has its name only when it is whole.
+//! [`PartFile`]: a file that gets its name only once it is complete.
 
 use std::{
     fs::File,
@@ -18,16 +18,17 @@ use crate::{
     names,
 };
 
-/// What is written under a temporary name, beside where it will be, and gets its own when it is
-/// whole, checked and on the disk. Dropped before that, it is removed. All of this may block.
+/// A file that is written under a temporary name, next to its target, and gets its own name once it
+/// is complete, verified and on disk. If it is dropped before that, it is removed. All methods may
+/// block.
 pub(crate) struct PartFile {
     name: String,
-    /// The directory that it will be in, or the nearest above it that exists: who gives up half way
-    /// does not leave empty directories either.
+    /// The target's directory, or its nearest existing ancestor, so that an aborted transfer does
+    /// not leave empty directories either.
     parent: Dir,
-    /// From `parent` to where it will be.
+    /// The target, relative to `parent`.
     target: PathBuf,
-    /// Its name in `parent`.
+    /// The temporary name in `parent`.
     part: String,
     file: File,
     hasher: Hasher,
@@ -62,7 +63,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// Writes a range of another file.
+    /// Copies a range of another file.
     pub(crate) fn copy(
         &mut self,
         mut from: &File,
@@ -93,12 +94,12 @@ impl PartFile {
         &self.name
     }
 
-    /// How much is written.
+    /// Returns the number of bytes written.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Gives the file its name, replacing what had it before, if it is what the sender says.
+    /// Gives the file its name, replacing an existing one, if its checksum is right.
     pub(crate) fn commit(
         mut self,
         size: u64,
@@ -127,7 +128,7 @@ impl PartFile {
 
     fn publish(&mut self, modified: SystemTime) -> std::io::Result<()> {
         self.file.set_modified(modified)?;
-        // Else, after a power failure, the name could be there and the content not.
+        // Otherwise, after a power failure, the name could exist without the content.
         self.file.sync_all()?;
         let parent = self.target.parent();
         let directory = parent.filter(|path| !path.as_os_str().is_empty());
@@ -150,7 +151,7 @@ impl Drop for PartFile {
     }
 }
 
-/// The nearest directory above `name` that exists, and the way from there.
+/// Returns the nearest existing directory above `name`, and the path from there.
 fn nearest(root: &Dir, name: &Path) -> std::io::Result<(Dir, PathBuf)> {
     for parent in name.ancestors().skip(1) {
         let at_root = parent.as_os_str().is_empty();
@@ -174,14 +175,14 @@ fn temporary(dir: &Dir) -> std::io::Result<(String, File)> {
         let mut options = OpenOptions::new();
         match dir.open_with(&name, options.read(true).write(true).create_new(true)) {
             Ok(file) => return Ok((name, file.into_std())),
-            // Of a process that was killed, or runs elsewhere with the same number.
+            // Left by a killed process, or by one elsewhere with the same number.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Makes the rename last over a power failure. Windows has no such thing.
+/// Makes the rename durable over a power failure. Windows has no equivalent.
 fn sync_directory(parent: &Dir, path: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
         parent.open(path)?.sync_all()?;

@@ -1,4 +1,4 @@
-//! All files of a directory and its sub-directories.
+//! Lists the files of a directory and its sub-directories.
 
 use std::{io, time::SystemTime};
 
@@ -7,15 +7,15 @@ use cap_std::fs::{Dir, DirEntry, Metadata};
 use super::vanished;
 use crate::{error::FileError, files::FileInfo, names};
 
-/// What is in a directory.
+/// The content of a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Ordered by name.
     pub(crate) files: Vec<FileInfo>,
-    /// What is left out: links to directories or out of the store, pipes and the like, and names
-    /// that are no names here.
+    /// Skipped entries: links to directories or out of the store, special files, and names that are
+    /// not valid here.
     pub(crate) skipped: Vec<String>,
-    /// What could not be looked at.
+    /// Entries that could not be read.
     pub(crate) unreadable: Vec<FileError>,
 }
 
@@ -25,8 +25,8 @@ pub(super) struct Part {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// All files below a directory. Links to files are followed, links to directories are not: they
-/// could lead in a circle.
+/// Returns all files below a directory. Links to files are followed; links to directories are not,
+/// because they could form a cycle.
 pub(super) fn walk(root: &Dir, directory: &str) -> Result<Listing, FileError> {
     let mut listing = Listing::default();
     each(root, directory, |path, entry| match entry {
@@ -44,7 +44,7 @@ pub(super) fn walk(root: &Dir, directory: &str) -> Result<Listing, FileError> {
     Ok(listing)
 }
 
-/// All temporary files.
+/// Returns all temporary files.
 pub(super) fn parts(root: &Dir) -> Result<Vec<Part>, FileError> {
     let mut parts = Vec::new();
     each(root, "", |path, entry| {
@@ -61,8 +61,8 @@ pub(super) fn parts(root: &Dir) -> Result<Vec<Part>, FileError> {
     Ok(parts)
 }
 
-/// Calls `visit` with everything that is no directory, with nothing but an approximate name for
-/// what has none in Unicode, and with what cannot be read.
+/// Calls `visit` with every entry that is not a directory, with an approximate name for a name that
+/// is not Unicode, and with errors.
 fn each(
     root: &Dir,
     start: &str,
@@ -73,7 +73,7 @@ fn each(
         let at_root = directory.is_empty();
         let entries = match root.read_dir(if at_root { "." } else { &directory }) {
             Ok(entries) => entries,
-            // Where the walk begins, it is worth an error.
+            // At the start of the walk, this is an error.
             Err(error) if directory == start => {
                 let directory = if at_root { "." } else { start };
                 return Err(FileError::io("list", directory)(error));
@@ -111,13 +111,13 @@ fn each(
     Ok(())
 }
 
-/// `None` if it is no file.
+/// Returns `None` if it is not a file.
 fn file_info(root: &Dir, path: &str, entry: &DirEntry) -> io::Result<Option<FileInfo>> {
     let link = entry.file_type()?.is_symlink();
     let metadata: Metadata = if link {
         match root.metadata(path) {
             Ok(metadata) => metadata,
-            // Leads to nothing or out of the store.
+            // Leads nowhere, or out of the store.
             Err(_) => return Ok(None),
         }
     } else {

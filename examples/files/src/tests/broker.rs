@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use nmfw::{Channel, Connection, Server, embedded::Broker, server::Running};
+use nmfw::{Channel, Connection, NatsChannel as _, Server, embedded::Broker, server::Running};
 
 use super::{Setup, content};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     files::{FilesClient, FilesServer, ListRequest, WatchRequest},
 };
 
-/// What the service sends at a time is larger.
+/// Smaller than the blocks that the service sends.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
 struct OverNats {
@@ -67,7 +67,7 @@ async fn a_put_whose_caller_vanishes_leaves_nothing() {
     let over_nats = start().await;
     let (setup, files) = (&over_nats.setup, over_nats.files.clone());
     let path = setup.local("x");
-    // Large enough to be under way for a while.
+    // Large enough to stay in flight for a while.
     fs::write(&path, content(50_000_000)).unwrap();
     let call = tokio::spawn(async move { client::put(&files, &path, "x").await.map(|_| ()) });
     let has_begun = || {

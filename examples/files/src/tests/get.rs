@@ -134,7 +134,7 @@ async fn links_that_lead_out_are_not_followed() {
         };
         let status = setup.files.get(request).await.map(|_| ()).unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied, "{name}: {status}");
-        // Neither is written to.
+        // Neither file is changed.
         let path = setup.served("dir/x");
         let put = client::put(&setup.files, &path, &format!("{name}/y")).await;
         assert!(put.is_err(), "{name}");

@@ -1,4 +1,5 @@
-//! The commands against the service, in this process: without NATS, but for those in `broker`.
+//! Tests of the commands against the service, in one process and without NATS, except for those in
+//! `broker`.
 
 mod broker;
 mod get;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{files::FilesClient, service::FileService, store::Store};
 
-/// A service, and a directory of its caller.
+/// A service, and a local directory.
 struct Setup {
     temporary: TempDir,
     files: FilesClient,
@@ -43,7 +44,7 @@ impl Setup {
         self.temporary.path().join("local").join(name)
     }
 
-    /// What is in the directory of the service, temporary files included.
+    /// Returns all files in the service's directory, temporary ones included.
     fn all_served(&self) -> Vec<String> {
         names(&self.served(""))
     }
@@ -62,7 +63,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Content of several blocks, none of which are the same.
+/// Returns content whose blocks all differ.
 fn content(size: usize) -> Vec<u8> {
     (0u32..).flat_map(u32::to_le_bytes).take(size).collect()
 }

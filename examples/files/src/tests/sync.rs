@@ -17,7 +17,7 @@ const COMPARE: SyncOptions = SyncOptions {
     compare_content: true,
 };
 
-/// Files that were sent, were the same, were removed.
+/// Returns the numbers of files that were sent, unchanged and removed.
 async fn sync(setup: &Setup, options: SyncOptions) -> (u64, u64, u64) {
     let done = client::sync(&setup.files, &setup.local(""), options)
         .await
@@ -58,7 +58,7 @@ async fn patches_what_differs() {
     assert_eq!(sync(&setup, SyncOptions::default()).await, (1, 0, 0));
     assert_eq!(fs::read(setup.served("x")).unwrap(), new);
 
-    // Shorter, and in another order.
+    // Shorter, and reordered.
     new.rotate_left(64 * 1024 * 3);
     new.truncate(400_000);
     fs::write(setup.local("x"), &new).unwrap();
@@ -164,7 +164,7 @@ async fn a_list_without_its_end_removes_nothing() {
 #[tokio::test]
 async fn a_failure_among_many_files_is_told() {
     let setup = Setup::new();
-    // Larger than what is on its way at a time, so that neither side can be done before it fails.
+    // Larger than the data in flight, so that neither side is done before the failure.
     fs::write(setup.served("z"), content(5_000_000)).unwrap();
     fs::write(setup.served("b"), "in the way").unwrap();
     fs::create_dir(setup.local("b")).unwrap();
@@ -178,6 +178,6 @@ async fn a_failure_among_many_files_is_told() {
         .await
         .unwrap_err();
     assert!(message(&error).contains("FAILED_PRECONDITION"), "{error}");
-    // What was stored before stays, and nothing half done.
+    // Files that were stored before stay, and there are no partial ones.
     assert_eq!(setup.all_served(), ["a", "b", "z"]);
 }

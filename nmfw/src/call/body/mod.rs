@@ -19,6 +19,9 @@ use sync_wrapper::SyncWrapper;
 use self::chunk::{Chunk, SMALL};
 use crate::{Metadata, Status};
 
+/// Largest message in bytes, unless a service sets another limit for requests: 16 MiB.
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
 #[derive(Debug)]
 pub(crate) enum Body {
     Message(Bytes),
@@ -126,6 +129,18 @@ impl Messages {
             items: SyncWrapper::new(Some(wrap(inner).boxed())),
             trailers,
         }
+    }
+
+    /// Puts something around the messages in place.
+    pub(crate) fn wrap_with<S>(&mut self, wrap: impl FnOnce(Self) -> S)
+    where
+        S: Stream<Item = Result<Chunk, Status>> + Send + 'static,
+    {
+        let over = Self {
+            items: SyncWrapper::new(None),
+            trailers: SyncWrapper::new(None),
+        };
+        *self = std::mem::replace(self, over).wrap(wrap);
     }
 
     /// Drops what the stream is made of. It is over then.

@@ -133,8 +133,21 @@ fn check_key(key: &str) -> Result<(), MetadataError> {
     if key.is_empty() || !key.bytes().all(is_token) {
         return Err(MetadataError::new(key, Problem::Key));
     }
-    if crate::nats::headers::is_reserved(key) {
+    if is_reserved(key) {
         return Err(MetadataError::new(key, Problem::Reserved));
     }
     Ok(())
+}
+
+/// Whether a header is one of the protocols' own and so cannot be a metadata key.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let starts_with = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    starts_with("nmfw-")
+        || starts_with("nats-")
+        || ["nmfw", "content-type", "traceparent", "tracestate"]
+            .iter()
+            .any(|reserved| name.eq_ignore_ascii_case(reserved))
 }

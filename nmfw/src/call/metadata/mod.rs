@@ -12,6 +12,7 @@ use base64::{
 };
 use bytes::Bytes;
 
+pub(crate) use self::entry::is_reserved;
 use self::{entry::is_binary, error::Problem, iter::Iter};
 pub use self::{
     entry::{MetadataEntry, MetadataValue},

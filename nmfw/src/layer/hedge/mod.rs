@@ -27,8 +27,13 @@ use self::latencies::Latencies;
 use super::{BoxService, method_filter::Methods, retry::budget};
 use crate::{
     Code, Deadline, Idempotency, Method, MethodName, Status,
-    call::{deadline::within, per_method::EachMethod, request::Request, response::Response},
-    nats::{send_budget::Spent, session::client::apart::Apart},
+    call::{
+        attempt::{Parallel, Resent, Spent},
+        deadline::within,
+        per_method::EachMethod,
+        request::Request,
+        response::Response,
+    },
     observe::metrics::HedgeMetrics,
 };
 
@@ -228,13 +233,13 @@ impl Service<Request> for Hedge {
             && !method.streams()
             && settings.max_hedges > 0
             // A layer before this one sees to it.
-            && request.head.apart.is_none();
+            && request.extensions().get::<Parallel>().is_none();
         let inner = self.inner.clone();
         if !may {
             return inner.oneshot(request).boxed();
         }
         // Attempts know of each other by it.
-        request.head.apart = Some(Arc::new(Apart::default()));
+        request.extensions_mut().insert(Parallel::default());
         let Some(spare) = request.try_clone() else {
             return inner.oneshot(request).boxed();
         };
@@ -375,7 +380,7 @@ impl Hedging {
                         left = 0;
                         continue;
                     };
-                    request.head.is_again = true;
+                    request.extensions_mut().insert(Resent);
                     left -= 1;
                     log_limited!(debug, %method, after = ?delay, "no answer yet: hedging");
                     self.hedged.metrics.hedged();

@@ -228,7 +228,8 @@ async fn attempts_know_of_each_other_and_calls_do_not() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
     let service = layer().wrap(BoxService::new(service_fn(move |request: Request| {
-        noted.lock().unwrap().push(request.head.apart.unwrap());
+        let parallel = request.extensions().get_shared::<Parallel>();
+        noted.lock().unwrap().push(parallel.unwrap());
         async {
             sleep(ms(100)).await;
             Ok::<_, Status>(Response::new(Bytes::new()))

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::{
     Error,
+    call::method::client_version,
     escape::Escaped,
     log_limit::LogLimit,
-    nats::{headers, reply_subject, subject},
+    nats::{reply_subject, subject},
     service::{
         health::Health,
         instance::{Endpoint, Instance},
@@ -135,13 +136,17 @@ impl Extent {
     }
 }
 
-impl Instance {
+/// Answers of an instance.
+trait Describe {
+    fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error>;
+    fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error>;
+    fn metadata_with_health(&self) -> BTreeMap<String, String>;
+    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_>;
+}
+
+impl Describe for Instance {
     /// Returns the answer to a verb, as JSON, with as much as fits into `max_payload`.
-    pub(crate) fn describe(
-        &self,
-        verb: Verb,
-        max_payload: usize,
-    ) -> Result<Vec<u8>, serde_json::Error> {
+    fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error> {
         let whole = self.describe_to(verb, Extent::Whole)?;
         if whole.len() <= max_payload {
             return Ok(whole);
@@ -173,11 +178,9 @@ impl Instance {
     fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error> {
         let endpoints = self.endpoints.iter().take(extent.endpoints());
         match verb {
-            Verb::Ping => {
-                serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response", extent))
-            }
+            Verb::Ping => serde_json::to_vec(&self.shown("io.nats.micro.v1.ping_response", extent)),
             Verb::Info => {
-                let mut identity = self.identity("io.nats.micro.v1.info_response", extent);
+                let mut identity = self.shown("io.nats.micro.v1.info_response", extent);
                 let with_health;
                 let mut description = "";
                 if extent.is_whole() {
@@ -194,9 +197,11 @@ impl Instance {
             Verb::Stats => {
                 let health = self.health();
                 serde_json::to_vec(&Stats {
-                    identity: self.identity("io.nats.micro.v1.stats_response", extent),
+                    identity: self.shown("io.nats.micro.v1.stats_response", extent),
                     started: &self.started,
-                    endpoints: endpoints.map(|e| e.stats(&health, extent)).collect(),
+                    endpoints: endpoints
+                        .map(|e| DescribeEndpoint::stats(&**e, &health, extent))
+                        .collect(),
                 })
             }
         }
@@ -209,13 +214,13 @@ impl Instance {
         metadata
     }
 
-    fn identity(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
+    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
         static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
         let (version, metadata) = if extent.is_whole() {
             (&*self.version, &self.metadata)
         } else {
             // A SemVer stays one.
-            let short = headers::client_version(&self.version);
+            let short = client_version(&self.version);
             (short.unwrap_or(&self.version), &NO_METADATA)
         };
         Identity {
@@ -228,7 +233,14 @@ impl Instance {
     }
 }
 
-impl Endpoint {
+/// What discovery says of an endpoint.
+trait DescribeEndpoint {
+    fn info(&self, extent: Extent) -> EndpointInfo<'_>;
+    fn stats<'a>(&'a self, health: &'a Health, extent: Extent) -> EndpointStats<'a>;
+    fn queue_group(&self) -> &str;
+}
+
+impl DescribeEndpoint for Endpoint {
     fn info(&self, extent: Extent) -> EndpointInfo<'_> {
         let mut metadata = BTreeMap::new();
         if extent.is_whole() {
@@ -397,7 +409,7 @@ mod tests {
         let service = Service::new(&SPEC, Handlers::default())
             .version(format!("1.2.3-rc.1+{}", "build".repeat(20)));
         let lifecycle = Lifecycle::new(Checks::default());
-        let instance = Instance::new(service, None, lifecycle).unwrap();
+        let instance = Instance::new(service, lifecycle).unwrap();
         let status = Status::internal("x".repeat(400));
         for endpoint in &instance.endpoints {
             endpoint.stats.record(Err(&status), Duration::ZERO);

@@ -33,7 +33,6 @@ use crate::{
 #[must_use = "dropping it stops the server"]
 pub struct Running {
     services: Vec<ServedService>,
-    connection: Connection,
     lifecycle: Lifecycle,
     end: watch::Receiver<Option<Result<Ending, End>>>,
     #[cfg(feature = "prometheus")]
@@ -83,9 +82,7 @@ impl Running {
     ) -> Result<Self, Error> {
         let instances = services
             .into_iter()
-            .map(|service| {
-                Instance::new(service, Some(connection.clone()), lifecycle.clone()).map(Arc::new)
-            })
+            .map(|service| Instance::new(service, lifecycle.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         wait_for_connection(&connection).await?;
         // So that nobody calls an instance that is not ready, if that is known.
@@ -127,7 +124,6 @@ impl Running {
         });
         Ok(Self {
             services,
-            connection,
             lifecycle,
             end,
             #[cfg(feature = "prometheus")]
@@ -168,7 +164,7 @@ impl Running {
     /// what it knows by itself.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.lifecycle.health(self.connection.loss().as_deref())
+        self.lifecycle.health()
     }
 
     /// Tells the server to stop gracefully: see [`Server`](super::Server#how-a-server-stops). Does not

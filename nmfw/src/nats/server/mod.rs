@@ -258,14 +258,15 @@ impl Server {
                 service.wrap(&**layer);
             }
         }
-        let lifecycle = Lifecycle::new(self.checks);
+        let connection = self.connection.clone();
+        let lifecycle = Lifecycle::new(self.checks).with_loss(move || connection.loss());
         // First of all, as counters are the recorder's that they find.
         #[cfg(feature = "prometheus")]
         let monitor = match self.metrics {
             None => None,
             Some(address) => {
-                let (connection, lifecycle) = (self.connection.clone(), lifecycle.clone());
-                let health = move || lifecycle.health(connection.loss().as_deref());
+                let lifecycle = lifecycle.clone();
+                let health = move || lifecycle.health();
                 Some(Monitor::start(address, health).await?)
             }
         };

@@ -22,8 +22,10 @@ use crate::{
     error::ErrorKind,
     nats::{
         headers,
+        reply_subject::OwnBase,
         session::server::{self, Sessions},
-        subject, unary,
+        subject,
+        unary::server::{UnaryFront, accept},
     },
     service::instance::{Endpoint, Instance, Lifecycle},
 };
@@ -55,6 +57,8 @@ pub(crate) struct Work {
     fenced: CancellationToken,
     /// Every reader holds a sender until it has asked for no more requests.
     asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    /// No peer may have answers sent to these services.
+    own: Vec<OwnBase>,
 }
 
 impl Work {
@@ -76,6 +80,7 @@ impl Work {
             discovery: JoinSet::new(),
             fenced: CancellationToken::new(),
             asked: mpsc::channel(1),
+            own: Vec::new(),
         }
     }
 
@@ -88,30 +93,33 @@ impl Work {
 
     /// Starts all that an instance subscribes to but discovery.
     pub(crate) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
-        let sessions = Sessions::new(instance);
+        let sessions = Sessions::new(instance, &self.connection);
+        self.own.push(OwnBase::new(&instance.base));
+        let front = UnaryFront::new(Arc::clone(instance), self.connection.clone());
+        let front = Arc::new(front);
         if let Some(sessions) = &sessions {
             self.sessions(instance, sessions).await?;
         }
         for endpoint in &instance.endpoints {
-            self.read(instance, endpoint, sessions.clone()).await?;
+            self.read(&front, endpoint, sessions.clone()).await?;
         }
         Ok(())
     }
 
     async fn read(
         &mut self,
-        instance: &Arc<Instance>,
+        front: &Arc<UnaryFront>,
         endpoint: &Arc<Endpoint>,
         sessions: Option<Arc<Sessions>>,
     ) -> Result<(), Error> {
         let group = endpoint.limits.queue_group.clone();
         let subject = endpoint.subject.clone();
-        let intake = Intake::new(instance, &self.connection, subject, group).await?;
-        let (instance, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
+        let intake = Intake::new(&front.instance, &self.connection, subject, group).await?;
+        let (front, endpoint) = (Arc::clone(front), Arc::clone(endpoint));
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
         self.readers.spawn(async move {
             let requests = Requests {
-                instance,
+                front,
                 endpoint,
                 sessions,
             };
@@ -277,7 +285,7 @@ impl JoinAllWithin for JoinSet<()> {
 
 /// What a method's subscription is for.
 struct Requests {
-    instance: Arc<Instance>,
+    front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
     sessions: Option<Arc<Sessions>>,
 }
@@ -286,7 +294,7 @@ impl Requests {
     /// The life of the subscription. Never waits for anything but messages, so that none is
     /// dropped for want of room.
     async fn read(self, mut intake: Intake, asked: mpsc::Sender<()>, fenced: CancellationToken) {
-        let draining = self.instance.lifecycle.draining.clone();
+        let draining = self.front.instance.lifecycle.draining.clone();
         while let Some(Some(message)) = draining.run_until_cancelled(intake.next()).await {
             self.accept(message);
             // They come in rows. Its turn ends by tokio's own limit.
@@ -311,7 +319,7 @@ impl Requests {
             Some(sessions) if headers::opens_session(message.headers.as_ref()) => {
                 sessions.accept_for(&self.endpoint, message);
             }
-            _ => unary::server::accept(&self.instance, &self.endpoint, message),
+            _ => accept(&self.front, &self.endpoint, message),
         }
     }
 }

@@ -10,16 +10,16 @@ use tokio::task::unconstrained;
 use super::{reply, request::Outgoing};
 use crate::{
     Deadline, Status,
-    call::{request::Request, response::Response},
-    nats::session::client::source::Sent,
+    call::{attempt::Parallel, request::Request, response::Response},
     nats::{
-        client::{Nats, Refusal, late},
         connection::replies::{Replies, Waiting},
         headers,
+        session::client::source::Sent,
+        transport::{NatsTransport, Refusal, late},
     },
 };
 
-impl Nats {
+impl NatsTransport {
     /// Sends the request of a call with one message each way, if nothing is to be waited for: nearly
     /// always, and then the call has no room in its future for what waiting takes. `None` if nothing
     /// was sent, for whatever reason: [`Self::attempt_in_base_mode`] waits, or says why.
@@ -29,7 +29,7 @@ impl Nats {
         };
         if !self.connection.is_connected()
             || self.sessions.are_preferred()
-            || request.head.apart.is_some()
+            || request.extensions().get::<Parallel>().is_some()
         {
             return None;
         }

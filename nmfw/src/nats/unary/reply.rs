@@ -14,7 +14,11 @@ use prost_types::Any;
 use super::request::append_metadata;
 use crate::{
     Code, Deadline, Metadata, Status,
-    call::{body::Body, metadata::MAX_VALUES, response::Response},
+    call::{
+        body::Body,
+        metadata::{MAX_VALUES, is_reserved},
+        response::Response,
+    },
     escape::Escaped,
     nats::headers::{self, NmfwHeader},
 };
@@ -211,7 +215,7 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
         let first = values.first().map_or("", |value| value.as_str());
-        if !headers::is_reserved(name) {
+        if !is_reserved(name) {
             for value in values {
                 if metadata.len() == MAX_VALUES {
                     log_limited!(

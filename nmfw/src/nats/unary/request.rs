@@ -7,8 +7,11 @@ use smol_str::SmolStr;
 
 use crate::{
     Code, Deadline, Metadata, Method, Status,
-    call::{deadline, trace_context::TraceContext},
-    nats::headers::{self, Encoding, NmfwHeader, NmfwHeaderError},
+    call::{
+        deadline, metadata::is_reserved, method::client_version, request::Encoding,
+        trace_context::TraceContext,
+    },
+    nats::headers::{self, NmfwHeader, NmfwHeaderError},
 };
 
 /// What a client puts beside the body.
@@ -78,7 +81,7 @@ impl Incoming {
             let name: &str = name.as_ref();
             // Of the protocol's own headers the first value counts.
             let first = values.first().map_or("", |value| value.as_str());
-            if !headers::is_reserved(name) {
+            if !is_reserved(name) {
                 for value in values {
                     metadata.append_wire(name, value.as_str())?;
                 }
@@ -129,7 +132,7 @@ impl Incoming {
 
 /// The version of a Go nmfw caller, which is any text.
 fn foreign_version(text: &str) -> SmolStr {
-    match headers::client_version(text) {
+    match client_version(text) {
         Some(version) => version.into(),
         None => SmolStr::from(&*text.chars().take(64).collect::<String>()),
     }
@@ -252,7 +255,7 @@ mod tests {
                 }
             }
             let trace = TraceContext::new(TRACEPARENT, &tracestate).unwrap();
-            let client_version = headers::client_version(&version);
+            let client_version = client_version(&version);
             let headers = Outgoing {
                 deadline: Deadline::after(Duration::from_millis(millis)),
                 metadata: &metadata,

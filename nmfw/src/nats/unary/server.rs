@@ -12,12 +12,16 @@ use super::{reply, request::Incoming};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     call::{deadline::within, request::Request, response::Response},
-    nats::{headers, reply_subject},
+    nats::{
+        client_id::{client_of_reply, imported},
+        context::NatsCall,
+        headers, reply_subject,
+    },
     service::{
         admission::{Admitted, Permit},
-        client_id::ClientId,
         execute::{Now, Work},
-        instance::{Answering, Endpoint, Instance},
+        instance::{Endpoint, Instance},
+        workers::{Job, Workers},
     },
 };
 
@@ -25,9 +29,29 @@ use crate::{
 /// connection is lost, and then nobody waits for it soon.
 const MAX_SEND: Duration = Duration::from_secs(10);
 
+/// What takes the requests of an instance in base mode.
+#[derive(Debug)]
+pub(crate) struct UnaryFront {
+    pub(crate) instance: Arc<Instance>,
+    connection: Connection,
+    /// The tasks that run handlers and answer.
+    workers: Workers<Task>,
+}
+
+impl UnaryFront {
+    pub(crate) fn new(instance: Arc<Instance>, connection: Connection) -> Self {
+        Self {
+            instance,
+            connection,
+            workers: Workers::new(),
+        }
+    }
+}
+
 /// Takes a message that a method's subscription received. Does not wait, as it holds up the
 /// messages behind it, and answers each one: with what the handler says, or with why none ran.
-pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message: Message) {
+pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message: Message) {
+    let instance = &front.instance;
     let Some(reply) = message.reply.clone() else {
         // Nobody could be told how it went, so it is not run, as it may be a mistake. It counts.
         endpoint.refuse(&Status::invalid_argument(
@@ -41,19 +65,19 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
         ));
         return;
     }
-    let imported = ClientId::imported(&reply, message.headers.as_ref());
+    let shared = imported(&reply, message.headers.as_ref());
     let bytes = message.length;
-    let request = match read(instance, endpoint, message, reply.clone()) {
+    let request = match read(front, endpoint, message, reply.clone()) {
         Ok(request) => request,
-        Err(status) => return refuse(instance, endpoint, reply, status),
+        Err(status) => return refuse(front, endpoint, reply, status),
     };
-    let client = || imported.unwrap_or_else(|| ClientId::of_reply(&reply));
+    let client = || shared.unwrap_or_else(|| client_of_reply(&reply));
     let work = match instance.admit(endpoint, bytes, client) {
-        Admitted::Refused(status) => return refuse(instance, endpoint, reply, status),
+        Admitted::Refused(status) => return refuse(front, endpoint, reply, status),
         Admitted::Now(permit) if endpoint.quick.is_quick() => {
             match instance.call_now(endpoint, request) {
                 Now::Done(outcome) => {
-                    return answer_now(instance, endpoint, reply, outcome, permit);
+                    return answer_now(front, endpoint, reply, outcome, permit);
                 }
                 Now::Begun(handler) => Work::Begun(handler, permit),
             }
@@ -62,25 +86,27 @@ pub(crate) fn accept(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, message
     };
     let task = Task {
         _tracked: instance.lifecycle.tasks.token(),
-        instance: Arc::clone(instance),
+        front: Arc::clone(front),
         endpoint: Arc::clone(endpoint),
         work,
         reply,
     };
-    instance.workers.start(Answering::Request(task));
+    front.workers.start(task);
 }
 
 /// Answers without waiting, as long as the connection takes it; else a task waits.
 fn answer_now(
-    instance: &Arc<Instance>,
+    front: &Arc<UnaryFront>,
     endpoint: &Arc<Endpoint>,
     reply: Subject,
     outcome: Result<Response, Status>,
     permit: Permit,
 ) {
-    let Some(connection) = &instance.connection else {
-        return;
-    };
+    let UnaryFront {
+        instance,
+        connection,
+        ..
+    } = &**front;
     let answer = Answer::new(connection, endpoint, reply, outcome);
     // Not to wait because whoever reads has done enough for a turn.
     let published = unconstrained(pin!(answer.clone().publish(connection))).now_or_never();
@@ -98,31 +124,31 @@ fn answer_now(
 
 /// A handler at work on a request.
 #[derive(Debug)]
-pub(crate) struct Task {
-    instance: Arc<Instance>,
+struct Task {
+    front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
     work: Work,
     reply: Subject,
     _tracked: TaskTrackerToken,
 }
 
-impl Task {
-    pub(crate) async fn run(self) {
+impl Job for Task {
+    async fn run(self) {
         let Self {
-            instance,
+            front,
             endpoint,
             work,
             reply,
             _tracked,
         } = self;
-        let (outcome, permit) = instance.work(&endpoint, work, None).await;
-        answer(&instance, &endpoint, reply, outcome).await;
+        let (outcome, permit) = front.instance.work(&endpoint, work, None).await;
+        answer(&front.connection, &endpoint, reply, outcome).await;
         drop(permit);
     }
 }
 
 fn read(
-    instance: &Instance,
+    front: &UnaryFront,
     endpoint: &Endpoint,
     message: Message,
     reply: Subject,
@@ -144,42 +170,45 @@ fn read(
         incoming.metadata,
         message.payload,
     );
-    request.head.origin = Some(Arc::new(instance.origin(message.subject, reply)));
+    let origin = front.instance.origin(NatsCall {
+        subject: message.subject,
+        reply,
+        connection: front.connection.clone(),
+    });
+    request.head.origin = Some(Arc::new(origin));
     request.head.client_version = incoming.client_version;
     request.head.trace = incoming.trace;
     Ok(request)
 }
 
-fn refuse(instance: &Arc<Instance>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
     // As it will be answered.
     let status = match endpoint.limits.queue_group {
         Some(_) => status,
         None => status.started(),
     };
     endpoint.refuse(&status);
-    let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&front.instance.lifecycle.refusals).try_acquire_owned() else {
         log_limited!(error, method = %endpoint.method, %status,
             "a refused request gets no answer: too many wait to be sent already"
         );
         return;
     };
-    let (own, endpoint) = (Arc::clone(instance), Arc::clone(endpoint));
-    instance.lifecycle.tasks.spawn(async move {
-        answer(&own, &endpoint, reply, Err(status)).await;
+    let (own, endpoint) = (Arc::clone(front), Arc::clone(endpoint));
+    front.instance.lifecycle.tasks.spawn(async move {
+        answer(&own.connection, &endpoint, reply, Err(status)).await;
         drop(place);
     });
 }
 
 async fn answer(
-    instance: &Instance,
+    connection: &Connection,
     endpoint: &Endpoint,
     reply: Subject,
     outcome: Result<Response, Status>,
 ) {
-    if let Some(connection) = &instance.connection {
-        let answer = Answer::new(connection, endpoint, reply, outcome);
-        answer.send(connection, endpoint).await;
-    }
+    let answer = Answer::new(connection, endpoint, reply, outcome);
+    answer.send(connection, endpoint).await;
 }
 
 /// What is told to the caller.

@@ -98,16 +98,12 @@ impl CallCount {
     }
 
     /// Counts what is sent.
-    pub(crate) fn request(&self, body: Body) -> Body {
+    pub(crate) fn request(&self, body: &mut Body) {
         let metrics = self.metrics;
         match body {
-            Body::Message(message) => {
-                metrics.sent.message(message.len());
-                Body::Message(message)
-            }
-            Body::Messages(messages) => Body::Messages(
-                messages.wrap(|messages| messages.inspect_ok(|chunk| metrics.sent.streamed(chunk))),
-            ),
+            Body::Message(message) => metrics.sent.message(message.len()),
+            Body::Messages(messages) => messages
+                .wrap_with(|messages| messages.inspect_ok(|chunk| metrics.sent.streamed(chunk))),
         }
     }
 
@@ -116,17 +112,16 @@ impl CallCount {
         mut self,
         outcome: Result<Response, Status>,
     ) -> Result<Response, Status> {
-        let Response { metadata, body } =
-            outcome.inspect_err(|status| self.code = status.code())?;
-        let messages = match body {
+        let mut response = outcome.inspect_err(|status| self.code = status.code())?;
+        let messages = match &mut response.body {
             Body::Message(message) => {
                 self.code = Code::Ok;
                 self.metrics.received.message(message.len());
-                return Ok(Response::with_metadata(message, metadata));
+                return Ok(response);
             }
             Body::Messages(messages) => messages,
         };
-        let messages = messages.wrap(|mut messages| {
+        messages.wrap_with(|mut messages| {
             stream::poll_fn(move |cx| {
                 // All of it, which is counted when the stream is dropped.
                 let count = &mut self;
@@ -139,7 +134,7 @@ impl CallCount {
                 Poll::Ready(item)
             })
         });
-        Ok(Response::streaming(messages, metadata))
+        Ok(response)
     }
 }
 

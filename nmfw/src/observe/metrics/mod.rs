@@ -16,8 +16,8 @@ pub(crate) use self::{
     client::{CallCount, CallMetrics},
     policies::{CircuitMetrics, HedgeMetrics, RateLimitMetrics},
     process::{
-        OpenSession, answer_dropped, message_dropped, reconnected, register, reply_subject_refused,
-        session_evicted, session_refused,
+        Counts, OpenSession, answer_dropped, message_dropped, reconnected, register,
+        reply_subject_refused, session_evicted, session_refused,
     },
     server::MethodMetrics,
 };

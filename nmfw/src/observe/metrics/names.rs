@@ -36,87 +36,87 @@ macro_rules! metrics {
 metrics! {
     // The first three are those of the original, whose dashboards and alerts they are for.
     HANDLER_RUNTIME = "nmfw_handler_runtime", Histogram in Seconds,
-        "Time from the start of a handler to its answer, or to the end of its stream";
+        "Time from the start of a handler to its response, or to the end of its stream";
     HANDLER_ERRORS = "nmfw_handler_errors", Counter,
-        "Calls whose handler has ended with an error";
+        "Calls whose handler returned an error";
     ERRORS = "nmfw_errors", Counter,
-        "Calls that have failed without their handler: refused, or with an answer that cannot be sent";
+        "Calls that failed outside of their handler: refused, or with a response that cannot be sent";
     SERVER_REQUESTS = "nmfw_server_requests_total", Counter,
-        "Calls that have ended, by their code";
+        "Completed calls, by status code";
     SERVER_NOT_STARTED = "nmfw_server_not_started_total", Counter,
-        "Calls that were answered as not started, for the client to send them elsewhere";
+        "Calls answered as not started, so that the client can send them to another instance";
     SERVER_DISPLACED = "nmfw_server_displaced_total", Counter,
-        "Calls that waited for their turn and made room for a client with fewer calls waiting";
+        "Queued calls that were refused in favour of a client with fewer queued calls";
     SERVER_STALLED = "nmfw_server_stalled_streams_total", Counter,
-        "Streams that were ended as they did not go on while other calls had no place";
+        "Stalled streams that were ended because other calls needed their handler slots";
     SERVER_RECEIVED_BYTES = "nmfw_server_received_bytes_total", Counter in Bytes,
         "Encoded requests";
     SERVER_SENT_BYTES = "nmfw_server_sent_bytes_total", Counter in Bytes,
-        "Encoded answers";
+        "Encoded responses";
     SERVER_RECEIVED_MESSAGES = "nmfw_server_stream_messages_received_total", Counter,
-        "Messages of streams of requests";
+        "Messages of request streams";
     SERVER_SENT_MESSAGES = "nmfw_server_stream_messages_sent_total", Counter,
-        "Messages of streams of answers";
+        "Messages of response streams";
     SERVER_IN_FLIGHT = "nmfw_server_in_flight", Gauge,
-        "Handlers at work, looked at once a second";
+        "Running handlers, sampled once a second";
     SERVER_QUEUE = "nmfw_server_queue_depth", Gauge,
-        "Calls that wait for their turn, looked at once a second";
+        "Queued calls, sampled once a second";
     SERVER_LIMIT = "nmfw_server_concurrency_limit", Gauge,
-        "Handlers that may be at work at a time";
+        "Maximum number of concurrent handlers";
     SERVER_UTILIZATION = "nmfw_server_utilization_ratio", Gauge,
-        "Handlers at work and calls that wait, as a part of the limit; over 1 is too much";
+        "Running handlers and queued calls, divided by the concurrency limit; above 1 calls are queued";
     CLIENT_REQUESTS = "nmfw_client_requests_total", Counter,
-        "Calls that have ended, by their code";
+        "Completed calls, by status code";
     CLIENT_DURATION = "nmfw_client_request_duration_seconds", Histogram in Seconds,
-        "Time from the call to its answer, or to the end of its stream, all attempts together";
+        "Time from the call to its response, or to the end of its stream, including all attempts";
     CLIENT_IN_FLIGHT = "nmfw_client_in_flight", Gauge,
-        "Calls under way";
+        "Calls in flight";
     CLIENT_REDISPATCHES = "nmfw_client_redispatches_total", Counter,
-        "Times that a call was sent again, as no instance had started it";
+        "Calls that were sent again because no instance had started them";
     CLIENT_RETRIES = "nmfw_client_retries_total", Counter,
-        "Times that a call was made again by a retry layer, as it had failed";
+        "Failed calls that a retry layer made again";
     CLIENT_HEDGES = "nmfw_client_hedges_total", Counter,
-        "Times that a hedge layer sent a call a second time, as no answer had come";
+        "Second attempts that a hedge layer sent for slow calls";
     CLIENT_HEDGE_WINS = "nmfw_client_hedge_wins_total", Counter,
-        "Answers that came to such a second attempt first";
+        "Hedged calls whose second attempt was answered first";
     CLIENT_CIRCUITS_OPEN = "nmfw_client_circuits_open", Gauge,
         "Circuits of circuit breaker layers that are open or half-open";
     CLIENT_CIRCUIT_OPENINGS = "nmfw_client_circuit_openings_total", Counter,
-        "Times that a circuit breaker layer opened a circuit, again after a probe that failed too";
+        "Circuits that a circuit breaker layer opened, including those reopened by a failed probe";
     CLIENT_CIRCUIT_REFUSALS = "nmfw_client_circuit_refusals_total", Counter,
-        "Calls that were not made, as their circuit was open";
+        "Calls refused because their circuit was open";
     CLIENT_RATE_LIMIT_WAITS = "nmfw_client_rate_limit_waits_total", Counter,
-        "Calls that a rate limit layer made wait";
+        "Calls that a rate limit layer delayed";
     CLIENT_RATE_LIMIT_REFUSALS = "nmfw_client_rate_limit_refusals_total", Counter,
         "Calls that a rate limit layer refused";
     CLIENT_SENT_BYTES = "nmfw_client_sent_bytes_total", Counter in Bytes,
-        "Encoded requests, each call's once";
+        "Encoded requests, counted once per call";
     CLIENT_RECEIVED_BYTES = "nmfw_client_received_bytes_total", Counter in Bytes,
-        "Encoded answers";
+        "Encoded responses";
     CLIENT_SENT_MESSAGES = "nmfw_client_stream_messages_sent_total", Counter,
-        "Messages of streams of requests, each call's once";
+        "Messages of request streams, counted once per call";
     CLIENT_RECEIVED_MESSAGES = "nmfw_client_stream_messages_received_total", Counter,
-        "Messages of streams of answers";
+        "Messages of response streams";
     SESSIONS = "nmfw_sessions", Gauge,
-        "Sessions, with those that are opening";
+        "Sessions, including those being opened";
     SESSIONS_REFUSED = "nmfw_sessions_refused_total", Counter,
-        "Sessions that were not opened, as too many were open or asked for";
+        "Sessions that were refused because too many were open or being opened";
     SESSIONS_EVICTED = "nmfw_sessions_evicted_total", Counter,
-        "Sessions that were ended so that others got their places";
+        "Sessions that were closed to make room for others";
     WINDOW_STALLS = "nmfw_session_window_stalls_total", Counter,
-        "Times that a stream had to wait as the other side took nothing";
+        "Times that a stream had to wait for its peer's window";
     RETRANSMISSIONS = "nmfw_session_retransmissions_total", Counter,
-        "Packets that were sent again, as some were lost";
+        "Packets that were sent again after a loss";
     DROPPED_PACKETS = "nmfw_session_dropped_packets_total", Counter,
-        "Packets that were dropped, as they did not prove to come from the peer, or too many waited";
+        "Packets that were dropped for an invalid proof or a full buffer";
     DROPPED_ANSWERS = "nmfw_session_dropped_answers_total", Counter,
-        "Packets of sessions that are over that got no answer, as too many came";
+        "Packets of closed sessions that were not answered because of the rate limit";
     RECONNECTS = "nmfw_connection_reconnects_total", Counter,
-        "Times that a connection to NATS was lost and is back";
+        "Reconnects to NATS, including moves away from a server that shuts down";
     DROPPED = "nmfw_connection_dropped_messages_total", Counter,
-        "Messages that were lost as a subscription's buffer was full";
+        "Messages that were lost because a subscription's buffer was full";
     REFUSED_REPLIES = "nmfw_connection_refused_reply_subjects_total", Counter,
-        "Messages that were dropped for a reply subject that no peer may name";
+        "Messages that were dropped for a forbidden reply subject";
 }
 
 /// Tells the recorder what they are.

@@ -3,7 +3,6 @@
 use metrics::{Counter, Gauge};
 
 use super::names;
-use crate::nats::session::protocol::Counts;
 
 /// Describes all metrics, and has those of the process at zero from the beginning, so that what happens
 /// first is an increase.
@@ -38,6 +37,17 @@ impl SessionMetrics {
             dropped: metrics::counter!(names::DROPPED_PACKETS, "side" => side),
         }
     }
+}
+
+/// What has happened, for who measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Times that a stream had something to send and no credit for it.
+    pub(crate) window_stalls: u64,
+    /// Packets that were sent again.
+    pub(crate) retransmissions: u64,
+    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    pub(crate) dropped: u64,
 }
 
 /// A session that counts, for the recorder that there is when it opens.

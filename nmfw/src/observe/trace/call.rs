@@ -23,7 +23,6 @@ use crate::{
         trace_context::TraceContext,
     },
     escape::Escaped,
-    service::instance::Instance,
 };
 
 /// The targets of the spans, so that a filter can let them through whatever it makes of events.
@@ -34,12 +33,6 @@ const CLIENT: &str = "nmfw::client_call";
 #[inline]
 pub(crate) fn is_listened_to() -> bool {
     tracing::Level::INFO <= LevelFilter::current()
-}
-
-/// The span that is entered; `None` if nobody listens to anything, which is not worth looking for it.
-#[inline]
-pub(crate) fn current_span() -> Option<Span> {
-    (LevelFilter::current() != LevelFilter::OFF).then(Span::current)
 }
 
 /// `<package>.<Service>/<Method>`, as the conventions for RPC have it.
@@ -81,6 +74,15 @@ enum Side {
     Server,
 }
 
+/// How spans name an instance of a service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) id: &'a str,
+}
+
 /// The span of a call, from its begin to its end.
 #[derive(Debug)]
 pub(crate) struct CallSpan {
@@ -118,7 +120,7 @@ impl CallSpan {
     /// subject and that id. It is a child of the span that it is made in if it came with none.
     pub(crate) fn server(
         method: Method,
-        instance: &Instance,
+        instance: &Identity<'_>,
         trace: Option<&TraceContext>,
     ) -> Self {
         let span = call_span!(
@@ -126,7 +128,7 @@ impl CallSpan {
             "server_call",
             "server",
             method,
-            server.address = instance.base,
+            server.address = instance.address,
             service.name = instance.name,
             service.version = instance.version,
             service.instance.id = instance.id,
@@ -168,17 +170,15 @@ impl CallSpan {
     }
 
     /// Counts the messages of a caller that streams as they are taken, in the span.
-    pub(crate) fn count_requests(&self, body: Body) -> Body {
-        let (count, messages) = match (&self.requests, body) {
-            (Some(count), Body::Messages(messages)) => (Arc::clone(count), messages),
-            (_, body) => return body,
-        };
-        let span = self.span.clone();
-        Body::Messages(messages.wrap(|messages| Counted {
-            messages,
-            count,
-            span,
-        }))
+    pub(crate) fn count_requests(&self, body: &mut Body) {
+        if let (Some(count), Body::Messages(messages)) = (&self.requests, body) {
+            let (count, span) = (Arc::clone(count), self.span.clone());
+            messages.wrap_with(|messages| Counted {
+                messages,
+                count,
+                span,
+            });
+        }
     }
 
     /// A part of a stream of answers, or its end, has passed.

@@ -7,5 +7,5 @@ mod otel;
 #[cfg(feature = "cli")]
 pub(crate) use self::call::SERVER as CALL;
 pub(crate) use self::call::{
-    Attempts, CallSpan, Received, current_span, is_fault_of_service, is_listened_to,
+    Attempts, CallSpan, Identity, Received, is_fault_of_service, is_listened_to,
 };

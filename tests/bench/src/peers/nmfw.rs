@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use nmfw::{Channel, Context, Server, Status, Stream, Streaming, server::Service};
+use nmfw::{
+    Channel, Context, NatsChannel as _, Server, Status, Stream, Streaming, server::Service,
+};
 use nmfw_tests::{Failure, failure::Doing};
 
 use super::{Client, Held, How, METADATA, NAP, TIMEOUT, subject, text, wide};

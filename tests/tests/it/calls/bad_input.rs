@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nmfw::prost::Message as _;
 use nmfw::server::Running;
-use nmfw::{Channel, Code, Metadata, Server};
+use nmfw::{Channel, Code, Metadata, NatsChannel as _, Server};
 use nmfw_tests::broker::Options;
 use nmfw_tests::foreign_peer::{bytes, headers, request, status_of, subject};
 use nmfw_tests::puppet::{self, Blob, PuppetClient, PuppetServer, Seen, SleepRequest, Strings};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use nmfw::server::{Running, Service};
-use nmfw::{Channel, Code, Server};
+use nmfw::{Channel, Code, NatsChannel as _, Server};
 use nmfw_tests::foreign_peer::{bytes, status_of, subject};
 use nmfw_tests::puppet::{Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
 use nmfw_tests::{TestBroker, eventually, on_both_brokers, round_trip};

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nmfw::server::{Running, Serving};
-use nmfw::{Channel, Code, ConnectOptions, Connection, ErrorKind, Server, Status};
+use nmfw::{
+    Channel, Code, ConnectOptions, Connection, ErrorKind, NatsChannel as _, Server, Status,
+};
 use nmfw_tests::calc::{AddRequest, CalcClient, CalcServer, Calculator};
 use nmfw_tests::puppet::{Blob, PuppetClient, PuppetServer, Strings};
 use nmfw_tests::{NatsServer, Proxy, eventually};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Channel, Code};
+use nmfw::{Channel, Code, NatsChannel as _};
 use nmfw_tests::{
     eventually,
     puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepRequest, Strings},

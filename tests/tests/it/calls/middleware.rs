@@ -9,7 +9,7 @@ use std::{
 };
 
 use nmfw::{
-    Channel, Code, Deadline, Server, Status,
+    Channel, Code, Deadline, NatsChannel as _, Server, Status,
     middleware::{self, Next, Request, Response},
 };
 use nmfw_tests::{

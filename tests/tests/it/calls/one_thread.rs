@@ -3,7 +3,7 @@
 use std::{cell::Cell, thread, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
-use nmfw::{Channel, Code};
+use nmfw::{Channel, Code, NatsChannel as _};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     puppet::{self, Blob, PuppetClient, SleepRequest, Strings},

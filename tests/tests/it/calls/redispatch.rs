@@ -10,7 +10,9 @@ use std::{
 };
 
 use futures_util::{future::join_all, poll};
-use nmfw::{Channel, Code, ConnectOptions, Context, Server, Status, server::Running};
+use nmfw::{
+    Channel, Code, ConnectOptions, Context, NatsChannel as _, Server, Status, server::Running,
+};
 use nmfw_tests::{
     Direction, Proxy, TestBroker,
     calc::{

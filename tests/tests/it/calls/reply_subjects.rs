@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::Subscriber;
 use futures_util::{StreamExt, stream};
-use nmfw::{Channel, Code, Server};
+use nmfw::{Channel, Code, NatsChannel as _, Server};
 use nmfw_tests::{
     TestBroker,
     foreign_peer::{RawPeer, subject},

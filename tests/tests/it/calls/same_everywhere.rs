@@ -7,7 +7,7 @@ use std::{future::ready, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use nmfw::{
-    Channel, Code, Server, Status, Stream,
+    Channel, Code, NatsChannel as _, Server, Status, Stream,
     client::{Call, CircuitBreakerLayer, HedgeLayer, RateLimitLayer, RetryLayer},
     middleware::{self, Next, Request, Response},
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nmfw::{
-    Channel, Code, ErrorKind, Server,
+    Channel, Code, ErrorKind, NatsChannel as _, Server,
     middleware::{self, Next, Request},
     server::Service,
 };

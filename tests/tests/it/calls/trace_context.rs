@@ -6,7 +6,7 @@ use std::{
 };
 
 use nmfw::{
-    Channel, TraceContext,
+    Channel, NatsChannel as _, TraceContext,
     middleware::{Next, Request, from_fn},
     server::Service,
 };

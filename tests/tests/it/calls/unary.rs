@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nmfw::{Channel, Code, Context, Metadata, Server, Status};
+use nmfw::{Channel, Code, Context, Metadata, NatsChannel as _, Server, Status};
 use nmfw_tests::{
     TestBroker,
     calc::{AddRequest, Calc, CalcClient, CalcServer, Calculator},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nmfw::{Channel, Code, Context, Server, Status};
+use nmfw::{Channel, Code, Context, NatsChannel as _, Server, Status};
 use nmfw_tests::{
     NatsServer,
     calc::{

@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use nmfw::{Channel, Connection, ErrorKind, Metadata, Server, codegen::v1::ServiceSpec};
+use nmfw::{
+    Channel, Connection, ErrorKind, Metadata, NatsChannel as _, Server, codegen::v1::ServiceSpec,
+};
 use nmfw_tests::{
     TestBroker,
     mirror::{self, Client, METHODS, SPEC},

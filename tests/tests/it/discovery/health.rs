@@ -9,7 +9,7 @@ use std::{
 };
 
 use nmfw::{
-    Channel, Code, Server,
+    Channel, Code, NatsChannel as _, Server,
     server::{Running, Serving},
 };
 use nmfw_tests::{

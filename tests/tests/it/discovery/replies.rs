@@ -107,7 +107,7 @@ on_both_brokers! {
         let client = plain(&broker).await;
         let info = ask_one(&client, "$SRV.INFO").await.unwrap();
         let stats = ask_one(&client, "$SRV.STATS").await.unwrap();
-        assert!(info["description"].as_str().unwrap().starts_with("What the tests call"));
+        assert!(info["description"].as_str().unwrap().starts_with("A service for tests"));
         for name in METHODS {
             for answer in [&info, &stats] {
                 let endpoint = endpoint(answer, name).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nmfw::server::Running;
-use nmfw::{Code, ConnectOptions, Connection, ErrorKind, Server, Status};
+use nmfw::{Code, ConnectOptions, Connection, ErrorKind, NatsChannel as _, Server, Status};
 use nmfw_tests::process::OwnedChild;
 use nmfw_tests::puppet::{self, Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
 use nmfw_tests::{Direction, Proxy, TestBroker, eventually, on_both_brokers};

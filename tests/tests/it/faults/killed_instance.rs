@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nmfw::{Channel, Code, ConnectOptions, Server, Status, server::Running};
+use nmfw::{Channel, Code, ConnectOptions, NatsChannel as _, Server, Status, server::Running};
 use nmfw_tests::{
     Proxy, TestBroker, eventually, on_both_brokers,
     puppet::{Blob, PuppetClient, PuppetServer, SleepRequest, Strings},

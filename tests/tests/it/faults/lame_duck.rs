@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nmfw::server::Running;
-use nmfw::{Channel, ConnectOptions, Connection, Server, Status};
+use nmfw::{Channel, ConnectOptions, Connection, NatsChannel as _, Server, Status};
 use nmfw_tests::cluster::Cluster;
 use nmfw_tests::eventually;
 use nmfw_tests::puppet::{Blob, PuppetClient, PuppetServer, SleepRequest, Strings};

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use nmfw::{Channel, Code, ConnectOptions, Connection, Server, Status, server::Running};
+use nmfw::{
+    Channel, Code, ConnectOptions, Connection, NatsChannel as _, Server, Status, server::Running,
+};
 use nmfw_tests::{
     Proxy, TestBroker, eventually, on_both_brokers,
     streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer, Total, items},

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nmfw::{Channel, Code, Connection, Status};
+use nmfw::{Channel, Code, Connection, NatsChannel as _, Status};
 use nmfw_tests::{
     Proxy, TestBroker, eventually,
     instance::{CALL_ID, Instance, Orders, Report},

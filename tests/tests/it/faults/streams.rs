@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Channel, ConnectOptions, Connection, Server, server::Running};
+use nmfw::{Channel, ConnectOptions, Connection, NatsChannel as _, Server, server::Running};
 use nmfw_tests::{
     Direction, NatsServer, Proxy, TestBroker,
     cluster::Cluster,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Channel, Code};
+use nmfw::{Channel, Code, NatsChannel as _};
 use nmfw_tests::broker::{Kind, TEST_LIMIT, TestBroker, run};
 use nmfw_tests::calc::{
     self, AddRequest, AverageRequest, CalcClient, CalcResponse, ExpressionRequest,

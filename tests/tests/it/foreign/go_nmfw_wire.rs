@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, HeaderMap, Message};
 use futures_util::StreamExt;
 use nmfw::prost::Message as _;
-use nmfw::{Channel, Code};
+use nmfw::{Channel, Code, NatsChannel as _};
 use nmfw_tests::calc::{self, AddRequest, CalcClient, CalcResponse, ExpressionRequest};
 use nmfw_tests::puppet::{self, Blob, FailRequest, Seen, Strings};
 use nmfw_tests::{TestBroker, on_both_brokers, round_trip};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, future::join_all, stream};
 use nmfw::{
-    Channel, Code, ConnectOptions, Server, Streaming,
+    Channel, Code, ConnectOptions, NatsChannel as _, Server, Streaming,
     server::{Running, Service},
 };
 use nmfw_tests::{

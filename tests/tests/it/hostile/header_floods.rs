@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use futures_util::StreamExt;
-use nmfw::{Channel, Code, ConnectOptions, ConnectionEvent, Server};
+use nmfw::{Channel, Code, ConnectOptions, ConnectionEvent, NatsChannel as _, Server};
 use nmfw_tests::{
     TestBroker, eventually,
     foreign_peer::{RawPeer, bytes, status_of, subject},

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use nmfw::{Channel, Connection, Streaming};
+use nmfw::{Channel, Connection, NatsChannel as _, Streaming};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     packets::{

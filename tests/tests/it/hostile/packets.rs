@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use nmfw::{Channel, Code, ConnectOptions, server::Running};
+use nmfw::{Channel, Code, ConnectOptions, NatsChannel as _, server::Running};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     packets::{

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use nmfw::{
-    Channel, Code, Server, Status,
+    Channel, Code, NatsChannel as _, Server, Status,
     client::{HedgeLayer, RetryLayer},
     middleware,
 };

@@ -4,7 +4,7 @@ mod tool;
 
 use std::{net::TcpListener, path::Path};
 
-use nmfw::{Code, cli};
+use nmfw::{Code, NatsChannel as _, cli};
 use nmfw_tests::{
     TestBroker,
     calc::{self, AddRequest, CalcClient, ExpressionRequest},

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::RequestErrorKind;
 use nmfw::server::{Ending, Running, Service};
-use nmfw::{Channel, Code, Server, Status};
+use nmfw::{Channel, Code, NatsChannel as _, Server, Status};
 use nmfw_tests::foreign_peer::subject;
 use nmfw_tests::puppet::{self, Blob, PuppetClient, PuppetServer, SleepRequest, Strings};
 use nmfw_tests::{Proxy, TestBroker, eventually, on_both_brokers, round_trip};

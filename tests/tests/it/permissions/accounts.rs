@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Channel, Code, Connection, Server};
+use nmfw::{Channel, Code, Connection, NatsChannel as _, Server};
 use nmfw_tests::NatsServer;
 use nmfw_tests::puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepRequest, Strings};
 

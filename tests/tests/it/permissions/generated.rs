@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use nmfw::{
-    Channel, Code, ConnectOptions,
+    Channel, Code, ConnectOptions, NatsChannel as _,
     permissions::{Export, Permissions, Rules},
     server::Limits,
 };

@@ -2,7 +2,7 @@
 //! permissions: in nats-server's configuration, and by `nsc`.
 
 use nmfw::{
-    Channel, Code, ConnectOptions,
+    Channel, Code, ConnectOptions, NatsChannel as _,
     permissions::{Export, Permissions},
 };
 use nmfw_tests::{

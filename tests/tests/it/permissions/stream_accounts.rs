@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use nmfw::{Channel, Code, ConnectOptions, Connection, Server, Status, Streaming, server::Running};
+use nmfw::{
+    Channel, Code, ConnectOptions, Connection, NatsChannel as _, Server, Status, Streaming,
+    server::Running,
+};
 use nmfw_tests::{
     NatsServer, Proxy, eventually, free_port,
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, item, items},

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use nmfw::server::Running;
-use nmfw::{Channel, Code, Connection, ErrorKind, Server, Status};
+use nmfw::{Channel, Code, Connection, ErrorKind, NatsChannel as _, Server, Status};
 use nmfw_tests::calc::{AddRequest, AverageRequest, CalcClient, CalcServer, Calculator};
 use nmfw_tests::puppet::{PuppetClient, PuppetServer, SleepRequest, Strings};
 use nmfw_tests::streams::{self, CountRequest, Flows, Item, StreamsClient, StreamsServer, Total};

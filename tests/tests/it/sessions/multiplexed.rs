@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use nmfw::{Channel, Code, Server, Status, server::Running};
+use nmfw::{Channel, Code, NatsChannel as _, Server, Status, server::Running};
 use nmfw_tests::{
     TestBroker,
     broker::Options,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use nmfw::{Channel, Code, Server, Streaming, server::Running};
+use nmfw::{Channel, Code, NatsChannel as _, Server, Streaming, server::Running};
 use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, StreamsServer, Total},

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture, stream};
-use nmfw::{Channel, Code, Status, Streaming};
+use nmfw::{Channel, Code, NatsChannel as _, Status, Streaming};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},

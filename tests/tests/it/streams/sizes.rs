@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
-use nmfw::{Channel, Code, Status, Streaming};
+use nmfw::{Channel, Code, NatsChannel as _, Status, Streaming};
 use nmfw_tests::{
     TestBroker,
     broker::Options,

@@ -1,4 +1,4 @@
-//! What the caller has: the first part of a `Sync`.
+//! The caller's files: the first phase of a `Sync`.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::{
     names,
 };
 
-/// So that nobody fills the memory with names.
+/// Bounds the memory for names.
 const MAX_FILES: usize = 1_000_000;
 
 #[derive(Debug, Default)]
@@ -66,7 +66,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Before anything is done: a name that comes twice, or that another one has as a directory.
+    /// Checks, before any change, that no name occurs twice or is also a directory of another name.
     fn check(&self) -> Result<(), Status> {
         let mut names: Vec<&str> = self.files.iter().map(|file| &*file.name).collect();
         names.sort_unstable();
@@ -77,13 +77,14 @@ impl Manifest {
         Ok(())
     }
 
-    /// What exists and the caller does not have, if it is to be removed: what is where the caller
-    /// has a directory, or is in a directory where the caller has a file, and then everything else.
+    /// Returns the existing entries that the caller does not have, for removal: first those where
+    /// the caller has a directory, or that are below a name where the caller has a file, then all
+    /// others.
     pub(super) fn not_among(&self, existing: &[FileInfo]) -> (Vec<String>, Vec<String>) {
         if !self.delete {
             return (Vec::new(), Vec::new());
         }
-        // Every name, and every directory of one.
+        // Every name, and every parent directory.
         let mut here: HashMap<&str, Kind> = HashMap::new();
         for file in &self.files {
             here.insert(&file.name, Kind::File);
@@ -104,7 +105,7 @@ enum Kind {
     Directory,
 }
 
-/// The directories of a name: `a` and `a/b` of `a/b/c`.
+/// Returns the directories of a name: `a` and `a/b` for `a/b/c`.
 fn directories(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('/').map(|(end, _)| &name[..end])
 }

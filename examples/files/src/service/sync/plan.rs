@@ -1,4 +1,4 @@
-//! What the service wants: the second part of a `Sync`.
+//! The files that the service requests: the second phase of a `Sync`.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,10 @@ use crate::{
     store::Store,
 };
 
-/// How many checksums of blocks go into one answer: 32 KiB.
+/// Number of block checksums per answer: 32 KiB.
 const BLOCKS: usize = 1024;
 
-/// Asks for everything that is not here as it is there. Gives how many files that is.
+/// Requests all files that are missing or different. Returns their number.
 pub(super) async fn send(
     store: &Store,
     manifest: &Manifest,
@@ -36,7 +36,7 @@ pub(super) async fn send(
             continue;
         }
         wanted += 1;
-        // Fails only if the receiving side has given up, which ends the call.
+        // Fails only if the receiving half has failed, which ends the call.
         _ = planned.send(index);
         let mut old = match here {
             None => None,
@@ -64,7 +64,7 @@ pub(super) async fn send(
     Ok(wanted)
 }
 
-/// `None` if it has gone meanwhile.
+/// Returns `None` if the file has been removed meanwhile.
 async fn open(store: &Store, name: String) -> Result<Option<Content>, Status> {
     let store = store.clone();
     let opened = blocking(move || match store.read(&name) {
@@ -77,7 +77,7 @@ async fn open(store: &Store, name: String) -> Result<Option<Content>, Status> {
     Ok(opened.await?)
 }
 
-/// Checksums of the next blocks, and the file if there are more of them.
+/// Returns the checksums of the next blocks, and the file if it has more of them.
 fn checksums(mut file: Content) -> Result<(Vec<u8>, Option<Content>), FileError> {
     let mut sums = Vec::new();
     for _ in 0..BLOCKS {

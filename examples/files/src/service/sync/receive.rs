@@ -1,4 +1,4 @@
-//! The new versions: the third part of a `Sync`.
+//! The new versions: the third phase of a `Sync`.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ use crate::{
     store::{PartFile, Store},
 };
 
-/// Stores what was planned, until the plan ends. Gives how many files that were.
+/// Stores the planned files until the plan ends. Returns their number.
 pub(super) async fn receive(
     service: &FileService,
     manifest: &Manifest,
@@ -62,17 +62,17 @@ enum Step {
     End(Checksum),
 }
 
-/// A new version that is being made. All of this may block.
+/// A new version being built. All of its methods may block.
 struct Patch {
     store: Store,
     file: FileInfo,
     modified: SystemTime,
-    /// The old version, once something of it is needed.
+    /// The old version, opened on first use.
     old: Option<Content>,
-    /// The new version. Made by the first step, or by the end of an empty file.
+    /// The new version, created by the first step or by the end of an empty file.
     part: Option<PartFile>,
-    /// So far, the new version is exactly the old one, from its beginning to its end. Then its time
-    /// is all that may differ, and the file stays.
+    /// Whether the new version equals the old one so far. If it does until the end, at most the
+    /// time differs, and the file is kept.
     same: bool,
 }
 
@@ -101,7 +101,7 @@ impl Patch {
         }
         let end = range.offset.checked_add(range.size);
         if end.is_none_or(|end| end > old.size()) {
-            // The caller was told of a longer one.
+            // The announced old version was longer.
             let name = self.file.name.clone();
             return Err(FileError::Changed { name });
         }
@@ -115,7 +115,7 @@ impl Patch {
         self.part(data.len() as u64)?.write(data)
     }
 
-    /// The new version, if there is room for more in what its size is to be.
+    /// Returns the new version, if its announced size leaves room for `more` bytes.
     fn part(&mut self, more: u64) -> Result<&mut PartFile, FileError> {
         let written = match &self.part {
             _ if self.same => self.file.size,
@@ -137,10 +137,10 @@ impl Patch {
         Ok(self.part.insert(part))
     }
 
-    /// Whether the content is another one now.
+    /// Finishes the file; returns whether its content has changed.
     fn finish(mut self, checksum: Checksum) -> Result<bool, FileError> {
         if self.file.size == 0 && self.part.is_none() {
-            // There is nothing to copy that would show that it is the same.
+            // An empty file has no copy step that would show that it is unchanged.
             self.old = self.store.read(&self.file.name).ok();
             self.same = self.old.as_ref().is_some_and(|old| old.size() == 0);
         }
@@ -156,7 +156,7 @@ impl Patch {
         Ok(true)
     }
 
-    /// Makes sure that what stays is still what the caller has.
+    /// Checks that the kept file still equals the caller's.
     fn check_old(&mut self, checksum: Checksum) -> Result<(), FileError> {
         let name = self.file.name.clone();
         let Some(mut old) = self.old.take() else {

@@ -18,11 +18,11 @@ use crate::{
     call::{body::chunk::Tally, response::Response},
     escape::Escaped,
     nats::{
-        client,
         session::{
             driver::{self, Flow, LaneCommand, Port, Side, Signals},
             protocol::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap},
         },
+        transport::late,
     },
 };
 
@@ -428,11 +428,11 @@ impl Side for Calls {
     /// takes no timer for each.
     fn on_deadline(&mut self, session: &mut Session, now: Instant) {
         self.late_at = None;
-        let mut late = Vec::new();
+        let mut overdue = Vec::new();
         for (stream, call) in self.calls.iter() {
             match call {
                 Call::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
-                    late.push((stream, client::late(call.method)));
+                    overdue.push((stream, late(call.method)));
                 }
                 Call::Unary(call) => {
                     self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
@@ -440,12 +440,12 @@ impl Side for Calls {
                 Call::Uploading { .. } | Call::Streaming(_) => {}
             }
         }
-        if !late.is_empty() {
+        if !overdue.is_empty() {
             session.suspect(now);
             // Before their callers know, who may call again at once.
             self.see_to_doubt(session, now);
         }
-        for (stream, status) in late {
+        for (stream, status) in overdue {
             session.reset(stream, &gave_up());
             self.finish(session, stream, Err(status));
         }

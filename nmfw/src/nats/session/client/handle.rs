@@ -25,16 +25,13 @@ use crate::{
     call::{
         body::{Messages, chunk::Chunk},
         per_method::PerMethod,
-        request::Request,
+        request::{Encoding, Request},
         response::Response,
     },
-    nats::session::client::source::{Sent, Source},
-    nats::{
-        headers::Encoding,
-        session::{
-            driver::{Incoming, Lane, trailers},
-            protocol::{CallHead, Doubt, Opened},
-        },
+    nats::session::{
+        client::source::{Sent, Source},
+        driver::{Incoming, Lane, trailers},
+        protocol::{CallHead, Doubt, Opened},
     },
 };
 

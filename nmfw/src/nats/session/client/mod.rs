@@ -1,6 +1,5 @@
 //! Calls over sessions: which session a call takes, and when one is opened.
 
-pub(crate) mod apart;
 mod calls;
 mod command;
 mod doubt;

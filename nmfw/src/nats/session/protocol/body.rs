@@ -19,8 +19,8 @@ use crate::call::body::wire::{
 };
 use crate::{
     Code, Metadata, MetadataError, MetadataValue, Status,
+    call::request::Encoding,
     call::{metadata::MAX_VALUES, trace_context::TraceContext},
-    nats::headers::Encoding,
 };
 
 /// A call that may go on for longer than this has no limit worth a timer, and the sum with any
@@ -199,7 +199,7 @@ impl<'a> Call<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            let version = crate::nats::headers::client_version(version)
+            let version = crate::call::method::client_version(version)
                 .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
             *last = Some(SmolStr::from(version));
         }

@@ -8,6 +8,7 @@ use super::{
     proof::PROOF_LEN,
     site::Site,
 };
+use crate::call::body::MAX_MESSAGE;
 
 /// A packet is closed at this size even if a larger one were allowed: more gains nothing, and
 /// smaller packets let streams take turns. A message of 64 KiB fits into one.
@@ -15,9 +16,6 @@ const TARGET_PACKET: usize = 65 * 1024;
 
 /// What each stream may bring before the application has taken any: see [`Config::stream_window`].
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
-
-/// The largest message, unless something else is set.
-pub(crate) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// What a session keeps for its peer: see [`Config::memory`].
 pub(super) const MEMORY: u64 = 64 * 1024 * 1024;

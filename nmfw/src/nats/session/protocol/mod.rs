@@ -57,7 +57,7 @@ use self::{
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
-    config::{Config, MAX_MESSAGE, STREAM_WINDOW},
+    config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
     forgotten::{answer_of_client, answer_of_service},
     life::{Doubt, PeerGone},
@@ -65,7 +65,7 @@ pub(crate) use self::{
     site::Site,
     stream_map::StreamMap,
 };
-use crate::{Metadata, Status};
+use crate::{Metadata, Status, observe::metrics::Counts};
 
 /// One side of a session.
 #[derive(Debug)]
@@ -122,17 +122,6 @@ pub(crate) struct Session {
     is_drained: bool,
     counts: Counts,
     events: VecDeque<Event>,
-}
-
-/// What has happened, for who measures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Times that a stream had something to send and no credit for it.
-    pub(crate) window_stalls: u64,
-    /// Packets that were sent again.
-    pub(crate) retransmissions: u64,
-    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
-    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

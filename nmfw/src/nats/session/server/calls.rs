@@ -16,11 +16,14 @@ use super::{
 };
 use crate::{
     Deadline, Metadata, Status,
-    call::{body::Body, response::Response},
+    call::{body::Body, origin::Origin, response::Response},
     escape::Escaped,
-    nats::session::{
-        driver::{Ended, Flow, LaneCommand, Side, Signals},
-        protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
+    nats::{
+        context::NatsCall,
+        session::{
+            driver::{Ended, Flow, LaneCommand, Side, Signals},
+            protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
+        },
     },
     service::stalled::Stall,
 };
@@ -55,7 +58,7 @@ impl From<LaneCommand> for Command {
 
 /// The calls of a session. Those under way end when it is dropped.
 pub(crate) struct Calls {
-    place: Place,
+    pub(crate) place: Place,
     pub(crate) common: Arc<Common>,
     client: Subject,
     pub(crate) calls: StreamMap<StreamId, Call>,
@@ -91,8 +94,13 @@ pub(crate) enum Call {
 impl Calls {
     pub(crate) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
         let instance = Arc::clone(&place.sessions.instance);
-        let origin =
-            |served: &Served| Arc::new(instance.origin(served.subject.clone(), client.clone()));
+        let origin = |served: &Served| -> Arc<Origin> {
+            Arc::new(instance.origin(NatsCall {
+                subject: served.subject.clone(),
+                reply: client.clone(),
+                connection: place.sessions.connection.clone(),
+            }))
+        };
         let common = Common {
             origins: served.iter().map(origin).collect(),
             served,

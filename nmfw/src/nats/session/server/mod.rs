@@ -18,7 +18,7 @@ use async_nats::{Message, Subject};
 use smol_str::SmolStr;
 
 pub(crate) use self::subscriptions::{opening, packets};
-pub(crate) use self::task::Task;
+use self::task::Task;
 use self::{
     calls::{Calls, Command},
     opens::Opens,
@@ -32,11 +32,12 @@ use super::{
 use crate::{
     Connection, Status,
     escape::Escaped,
-    nats::{reply_subject, subject},
+    nats::{client_id::client_of, reply_subject, subject},
     observe::metrics,
     service::{
         client_id::ClientId,
         instance::{Endpoint, Instance},
+        workers::Workers,
     },
 };
 
@@ -56,12 +57,13 @@ pub(crate) struct Sessions {
     open: Mutex<Places>,
     opens: Mutex<Opens>,
     answers: Answers,
+    /// The tasks that run handlers.
+    workers: Workers<Task>,
 }
 
 impl Sessions {
     /// `None` if the instance has none.
-    pub(crate) fn new(instance: &Arc<Instance>) -> Option<Arc<Self>> {
-        let connection = instance.connection.clone()?;
+    pub(crate) fn new(instance: &Arc<Instance>, connection: &Connection) -> Option<Arc<Self>> {
         let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
         // Every instance is to get every call of a method without a group.
         let mut groups = instance.endpoints.iter().filter_map(|e| group_of(e));
@@ -73,12 +75,13 @@ impl Sessions {
         let served: Arc<[Served]> = served.map(Served::new).collect();
         Some(Arc::new(Self {
             instance: Arc::clone(instance),
-            connection,
+            connection: connection.clone(),
             methods: methods(&served),
             served,
             open: Mutex::default(),
             opens: Mutex::default(),
             answers: Answers::default(),
+            workers: Workers::new(),
         }))
     }
 
@@ -114,7 +117,7 @@ impl Sessions {
         if !reply_subject::admits("OPEN of a session", &client) {
             return;
         }
-        let client_id = ClientId::of(&client, message.headers.as_ref());
+        let client_id = client_of(&client, message.headers.as_ref());
         let (served, methods) = match endpoint {
             None => (Arc::clone(&self.served), Arc::clone(&self.methods)),
             Some(endpoint) => {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use async_nats::Subject;
 
+use super::task::Task;
 use crate::{
     Status,
     nats::session::driver::Port,
-    service::{
-        instance::{Answering, Endpoint},
-        workers::Assignment,
-    },
+    service::{instance::Endpoint, workers::Assignment},
 };
 
 /// A method that sessions serve.
@@ -37,7 +35,7 @@ impl Served {
 pub(crate) struct Running {
     /// Of the method among those served.
     pub(crate) index: usize,
-    pub(crate) handler: Assignment<Answering>,
+    pub(crate) handler: Assignment<Task>,
     /// If either side streams.
     pub(crate) port: Option<Port>,
 }

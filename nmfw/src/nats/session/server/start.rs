@@ -16,19 +16,15 @@ use crate::{
             Body, Messages,
             chunk::{Chunk, Tally},
         },
-        request::Request,
+        request::{Encoding, Request},
     },
-    nats::{
-        headers::Encoding,
-        session::{
-            driver::{Incoming, Lane, Port},
-            protocol::{CallHead, Session, StreamId},
-        },
+    nats::session::{
+        driver::{Incoming, Lane, Port},
+        protocol::{CallHead, Session, StreamId},
     },
     service::{
         admission::Admitted,
         execute::{Now, Work},
-        instance::Answering,
     },
 };
 
@@ -140,7 +136,7 @@ impl Calls {
         };
         let running = Running {
             index,
-            handler: self.common.instance.workers.start(Answering::Call(task)),
+            handler: self.place.sessions.workers.start(task),
             port,
         };
         self.calls.insert(stream, Call::Running(running));

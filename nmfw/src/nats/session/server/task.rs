@@ -7,7 +7,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{calls::Command, served::Served};
 use crate::{
     Deadline, Status,
-    call::{body::Body, request::Origin, response::Response},
+    call::{body::Body, origin::Origin, response::Response},
     nats::session::{
         driver::{Lane, Mailbox, Outgoing},
         protocol::StreamId,
@@ -17,6 +17,7 @@ use crate::{
         execute::Work,
         instance::Instance,
         stalled::{Stall, Stalling, Stream},
+        workers::Job,
     },
 };
 
@@ -47,9 +48,9 @@ pub(crate) struct Common {
     pub(crate) _tracked: TaskTrackerToken,
 }
 
-impl Task {
-    /// Runs the handler, and tells the session's task what it says.
-    pub(crate) async fn run(self) {
+impl Job for Task {
+    /// Runs the handler, and sends its outcome to the session's task.
+    async fn run(self) {
         let Self {
             common,
             index,

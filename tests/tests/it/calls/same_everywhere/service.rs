@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use nmfw::{
-    Code, Context, Deadline, Status, Stream, Streaming,
+    Code, Context, Deadline, NatsContext as _, Status, Stream, Streaming,
     middleware::{self, Next, Request, Response},
     server::Service,
 };

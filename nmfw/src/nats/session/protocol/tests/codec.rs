@@ -11,24 +11,25 @@ use proptest::prelude::*;
 use smol_str::SmolStr;
 
 use super::network::SECRET;
-use crate::call::body::wire::{Malformed, Reader, put_bytes_field, put_varint};
 use crate::{
     Code, Metadata, Status,
-    call::{body::chunk::Row, trace_context::TraceContext},
-    nats::{
-        headers::Encoding,
-        session::protocol::{
-            body::{
-                CallHead, RawMetadata, StatusBody, encode_ok, encode_status,
-                encode_status_with_token, put_metadata, time_left,
-            },
-            frame::{
-                Body, Frame, Header, Token, flag, kind, put_frame, put_number_frame, put_ping,
-            },
-            handshake::Hello,
-            proof::Keys,
-            site::Site,
+    call::{
+        body::{
+            chunk::Row,
+            wire::{Malformed, Reader, put_bytes_field, put_varint},
         },
+        request::Encoding,
+        trace_context::TraceContext,
+    },
+    nats::session::protocol::{
+        body::{
+            CallHead, RawMetadata, StatusBody, encode_ok, encode_status, encode_status_with_token,
+            put_metadata, time_left,
+        },
+        frame::{Body, Frame, Header, Token, flag, kind, put_frame, put_number_frame, put_ping},
+        handshake::Hello,
+        proof::Keys,
+        site::Site,
     },
 };
 
@@ -551,7 +552,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        let sent_version = version.as_deref().and_then(crate::nats::headers::client_version);
+        let sent_version = version.as_deref().and_then(crate::call::method::client_version);
         sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;

@@ -10,12 +10,10 @@ use bytes::Bytes;
 
 use crate::{
     Metadata, Status,
-    nats::{
-        headers::Encoding,
-        session::protocol::{
-            CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State, Transmit,
-            answer_of_client, answer_of_service,
-        },
+    call::request::Encoding,
+    nats::session::protocol::{
+        CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State, Transmit,
+        answer_of_client, answer_of_service,
     },
 };
 

@@ -3,10 +3,11 @@
 use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_nats::Subject;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use tokio::time::Instant;
 
 use super::{
+    ready,
     send_budget::SendBudgets,
     session::{
         client::{Handle, Sessions},
@@ -16,7 +17,14 @@ use super::{
 };
 use crate::{
     Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
-    call::{body::Body, per_method::PerMethod, request::Request, response::Response},
+    call::{
+        attempt::{Parallel, Resent},
+        body::Body,
+        per_method::PerMethod,
+        request::Request,
+        response::Response,
+        transport::{IntoTransport, Transport},
+    },
     nats::session::client::source::Sent,
     observe::{metrics::CallMetrics, trace::Attempts},
 };
@@ -32,25 +40,39 @@ const MAX_MOVE: Duration = Duration::from_secs(5);
 /// A refusal that comes within this time is an answer; after it, it is that none came.
 const SOON: Duration = Duration::from_millis(500);
 
+/// Carries calls over NATS, with settings of its own: what a [`Channel`](crate::Channel) on a
+/// [`Connection`] is made from.
+///
+/// ```no_run
+/// use nmfw::{Channel, NatsTransport};
+///
+/// # fn example(nats: &nmfw::Connection) {
+/// let channel = Channel::new(NatsTransport::new(nats).multiplexed().max_attempts(3));
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Nats {
+#[must_use]
+pub struct NatsTransport {
     pub(crate) connection: Connection,
     subject: Option<String>,
     /// Where requests for the methods go.
     subjects: PerMethod<Subject>,
-    pub(crate) max_attempts: u32,
+    max_attempts: u32,
     send_budgets: Arc<SendBudgets>,
     pub(crate) reconnect_grace: Duration,
     pub(crate) go_compatible: bool,
     /// Whether calls with one message each way share sessions too.
-    pub(crate) is_multiplexed: bool,
+    is_multiplexed: bool,
     pub(crate) sessions: Arc<Sessions>,
+    /// What was set wrongly. Every call reports it.
+    invalid: Option<Status>,
 }
 
-impl Nats {
-    pub(crate) fn new(connection: Connection) -> Self {
+impl NatsTransport {
+    /// A transport on a connection, with the default settings.
+    pub fn new(connection: impl Into<Connection>) -> Self {
         Self {
-            connection,
+            connection: connection.into(),
             subject: None,
             subjects: PerMethod::default(),
             max_attempts: 5,
@@ -59,12 +81,86 @@ impl Nats {
             go_compatible: false,
             is_multiplexed: false,
             sessions: Arc::default(),
+            invalid: None,
         }
     }
 
-    pub(crate) fn set_subject(&mut self, subject: String) {
+    /// Sets the subject that the methods' names are appended to, for a service that was given
+    /// another one than the `.proto` says: see [`Service::subject`](crate::server::Service::subject).
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        let subject = subject.into();
+        if let Err(why) = subject::check_subject(&subject) {
+            let text = format!("the subject {subject:?} cannot be used: {why}");
+            let status = Status::invalid_argument(text).not_started();
+            self.invalid.get_or_insert(status);
+            return self;
+        }
         self.subject = Some(subject);
         self.subjects = PerMethod::default();
+        self
+    }
+
+    /// Sets how often a call is sent, at most, while instances answer that they have not started
+    /// it: because they are full, or stopping. That is safe for all methods. Calls that have an
+    /// instance that is gone, in a session, are sent again as well if the `.proto` calls their method
+    /// `IDEMPOTENT` or `NO_SIDE_EFFECTS`; others end with `UNAVAILABLE`. The default is 5; 1
+    /// never repeats.
+    ///
+    /// So that neither an overload nor a broken service multiplies calls, a channel and its clones have a
+    /// budget with each service, of 1,000 sends at first, which each further send lessens by one, and each
+    /// call that an instance takes raises by four, to 10,000 at most, of which those that full instances turn
+    /// away get 1,000. Layers that retry or hedge spend from it, too. While it is spent, calls are sent once.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// Sets how long calls wait for a lost connection to NATS to come back, those that begin meanwhile
+    /// and those under way. After it they end with `UNAVAILABLE`, and with the NATS server's words if
+    /// it has said why it lets nobody in. The default is one second.
+    ///
+    /// Time with a connection does not count. Once it is back, a call under way waits for its answer
+    /// until its deadline: its handler may still be at work. If request or answer were lost with the
+    /// old connection, the call ends with `DEADLINE_EXCEEDED`; calls that take sessions are sent again.
+    pub fn reconnect_grace(mut self, grace: Duration) -> Self {
+        self.reconnect_grace = grace;
+        self
+    }
+
+    /// Also sends the headers that only services made with Go nmfw read: its framework version and
+    /// the client's version. Such services work without; their logs then do not name the client.
+    pub fn go_compatible(mut self) -> Self {
+        self.go_compatible = true;
+        self
+    }
+
+    /// Lets calls with one message each way share sessions with instances of the service, as calls
+    /// that stream do: many of them in one NATS message, which raises the throughput when there are
+    /// many at a time. Besides, a handler whose caller gives up is dropped at once, calls under
+    /// way outlive a connection that is lost and comes back, until their deadlines, and those with an
+    /// instance that was killed end with `UNAVAILABLE` within a second, where without this they wait
+    /// for their deadlines.
+    ///
+    /// Without it such calls take a session only if a message is larger than the NATS server's
+    /// `max_payload`: requests up to what the service takes, which is 16 MiB unless it says otherwise, and answers
+    /// up to 16 MiB. It is a choice because sessions are with a few instances, where
+    /// without them NATS gives each call to any of all that there are, one as likely as the other.
+    ///
+    /// Sessions are opened in the background when the first call is made. That call does not wait
+    /// for it, nor do others: they are made as without this, and so are all calls to a service that
+    /// has no sessions, or where this connection may not publish to `<subject>._open`; it is tried
+    /// again from time to time.
+    ///
+    /// A channel and its clones keep sessions with two instances, with up to eight when there are
+    /// many calls, and each call takes the less loaded of two. Within a minute another instance takes
+    /// the place of one of them, if there is another. Of several regions, or where there are leaf
+    /// nodes, these are instances nearby as long as there are any; sessions with others are given up
+    /// within two minutes after one nearby is back. A call that an instance does not start, because
+    /// it is full or stopping, is sent to another; see [`max_attempts`](Self::max_attempts). Sessions
+    /// that nobody uses for a minute are closed.
+    pub fn multiplexed(mut self) -> Self {
+        self.is_multiplexed = true;
+        self
     }
 
     /// What a service's methods' names are appended to.
@@ -83,9 +179,12 @@ impl Nats {
     /// Nearly all with one message each way go a short way: a session is there, or the connection
     /// takes the request at once, and an instance takes the call. They have no room in their futures
     /// for the rest, which is in boxes.
-    pub(crate) async fn call(&self, mut request: Request) -> Result<Response, Status> {
+    async fn send(&self, mut request: Request) -> Result<Response, Status> {
+        if let Some(status) = &self.invalid {
+            return Err(status.clone());
+        }
         let method = request.method();
-        if request.head.is_again {
+        if request.extensions().get::<Resent>().is_some() {
             self.send_budgets.spend_for_layer(method.service())?;
         }
         if method.streams() {
@@ -115,7 +214,10 @@ impl Nats {
     /// The session for a call with one message each way, if such calls take sessions and it need not
     /// wait for one.
     fn session_at_hand(&self, request: &Request) -> Option<Arc<Handle>> {
-        if !self.is_multiplexed || !self.connection.is_connected() || request.head.apart.is_some() {
+        if !self.is_multiplexed
+            || !self.connection.is_connected()
+            || request.extensions().get::<Parallel>().is_some()
+        {
             return None;
         }
         let method = request.method();
@@ -162,9 +264,9 @@ impl Nats {
         let (service, deadline) = (request.method().service(), request.deadline());
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
-        let apart = request.head.apart.clone();
+        let parallel = request.extensions().get_shared::<Parallel>();
         // Where another attempt is under way already, or the last one was refused.
-        let mut avoid = apart.as_ref().and_then(|apart| apart.taken());
+        let mut avoid = parallel.as_ref().and_then(|parallel| parallel.taken());
         let (mut last_resort, mut has_resorted) = (None, false);
         let mut may_have_started = false;
         let honest = |status: Status, may_have_started| match may_have_started {
@@ -183,8 +285,8 @@ impl Nats {
                     .await
                 {
                     Ok(session) => {
-                        if let (Some(apart), Some(session)) = (&apart, &session) {
-                            apart.takes(session);
+                        if let (Some(parallel), Some(session)) = (&parallel, &session) {
+                            parallel.set_taken(session);
                         }
                         let outcome = match &session {
                             Some(session) => {
@@ -296,7 +398,7 @@ impl Nats {
                 return Ok(session);
             }
         }
-        if request.head.apart.is_some() {
+        if request.extensions().get::<Parallel>().is_some() {
             // It would do better elsewhere, but not so much that sessions are opened for it.
             avoid = None;
         }
@@ -402,6 +504,41 @@ impl Nats {
             Err(_) => "there is no connection to NATS",
         };
         Err(Status::unavailable(self.connection.because(lost)).not_started())
+    }
+}
+
+impl Transport for NatsTransport {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
+        Box::pin(self.send(request))
+    }
+
+    fn ready(
+        &self,
+        service: &'static ServiceSpec,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(async move {
+            match &self.invalid {
+                Some(status) => Err(status.clone()),
+                None => ready::wait(self, service, timeout).await,
+            }
+        })
+    }
+
+    fn address<'a>(&'a self, service: &'static ServiceSpec) -> Option<&'a str> {
+        Some(self.base(service))
+    }
+}
+
+impl IntoTransport for Connection {
+    fn into_transport(self) -> Arc<dyn Transport> {
+        Arc::new(NatsTransport::new(self))
+    }
+}
+
+impl IntoTransport for &Connection {
+    fn into_transport(self) -> Arc<dyn Transport> {
+        self.clone().into_transport()
     }
 }
 

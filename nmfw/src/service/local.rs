@@ -3,28 +3,43 @@
 use std::{
     sync::Arc,
     task::{Poll, ready},
+    time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
+use super::service::Service;
 use crate::{
-    Deadline, Status,
+    Deadline, ServiceSpec, Status,
     call::{
         body::{Body, Messages},
         extensions::Extensions,
         request::Request,
         response::Response,
+        transport::Transport,
     },
     service::instance::{Endpoint, Instance},
 };
 
-/// Makes a call, with what a wire would take along and no more.
-pub(super) async fn call(
-    instance: &Arc<Instance>,
-    mut request: Request,
-) -> Result<Response, Status> {
+impl Transport for Service {
+    /// Carries out a call of this process, with what a wire would take along and no more: the extensions
+    /// of the caller's layers stay on their side.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
+        match self.instance() {
+            Ok(instance) => Box::pin(call(instance, request)),
+            Err(status) => Box::pin(std::future::ready(Err(status.clone()))),
+        }
+    }
+
+    fn ready(&self, _: &'static ServiceSpec, _: Duration) -> BoxFuture<'_, Result<(), Status>> {
+        let instance = self.instance();
+        Box::pin(std::future::ready(instance.map(drop).map_err(Clone::clone)))
+    }
+}
+
+async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response, Status> {
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
         let text = format!("{method} is not served here");
