@@ -52,8 +52,8 @@ pub use self::{
     nats::{
         channel::NatsChannel,
         connection::{
-            ConnectOptions, Connection, ConnectionEvent, ConnectionState, ConnectionStatus,
-            IntoServers, connect, connect_context, connect_env,
+            ConnectOptions, Connection, ConnectionEvent, ConnectionEvents, ConnectionState,
+            ConnectionStatus, IntoServers, connect, connect_context, connect_env,
         },
         context::NatsContext,
         transport::NatsTransport,

@@ -2,7 +2,7 @@
 //!
 //! | word | tests |
 //! |---|---|
-//! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch |
+//! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch; and the README in an empty folder |
 //! | `attacks` | every attack of `docs/threat-model.md`, measured: an hour |
 //! | `trees` | code for all `.proto` files of public packages, which are fetched: minutes |
 

@@ -109,7 +109,7 @@ async fn floods_make_few_lines_and_none_that_acts() {
         round_trip(plain, LIMIT).await.unwrap();
         // One may be lost, as what floods the method fills its subscription.
         let echo = || client.echo(Blob::default()).timeout(Duration::from_secs(2));
-        eventually(LIMIT, || echo().into_future()).await;
+        eventually(LIMIT, || echo().send()).await;
         // Events of the connection come a moment later.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let text = logged.check(what);
@@ -204,7 +204,7 @@ async fn floods_make_few_lines_and_none_that_acts() {
         }
     };
     let calls = async {
-        let retry = RetryLayer::new().pauses(Duration::ZERO, Duration::ZERO);
+        let retry = RetryLayer::new().backoff(Duration::ZERO, Duration::ZERO);
         let client = PuppetClient::new(Channel::new(&other).layer(retry));
         for _ in 0..500 {
             let status = client

@@ -32,7 +32,7 @@ async fn give_up(client: &PuppetClient, calls: usize) {
                     let call = call.timeout(Duration::from_millis(20));
                     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
                 } else {
-                    let call = timeout(Duration::from_millis(20), call.into_future()).await;
+                    let call = timeout(Duration::from_millis(20), call.send()).await;
                     assert!(call.is_err(), "it was answered: {call:?}");
                 }
             });

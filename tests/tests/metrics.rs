@@ -117,7 +117,7 @@ async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
 
     // One sleeps, which is all that may.
     let sleep = [own.as_str(), "function=\"Sleep\""];
-    let sleeper = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).into_future());
+    let sleeper = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
     eventually(LIMIT, || async {
         strings.started() - strings.finished() == 1
     })

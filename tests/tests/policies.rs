@@ -15,7 +15,9 @@ use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use nmfw::{
     Channel, Code, Context, NatsChannel as _, Server, Status,
-    client::{CircuitBreakerLayer, CircuitOpen, HedgeLayer, RateLimitLayer, RetryLayer},
+    client::{
+        CircuitBreakerLayer, CircuitOpen, HedgeLayer, RateLimitLayer, RetryBudget, RetryLayer,
+    },
     middleware::{self, Next, Request},
     server::Running,
 };
@@ -153,7 +155,7 @@ async fn channel(url: &str) -> Channel {
 fn hedge() -> HedgeLayer {
     HedgeLayer::new()
         .after(Duration::from_millis(30))
-        .budget(1000, 1)
+        .budget(RetryBudget::new().min_per_second(1000).max_ratio(1.0))
 }
 
 fn blob(text: &str) -> Blob {
@@ -194,7 +196,7 @@ on_both_brokers! {
         let begun = fast.strings.started();
         // The other one has much to do, so that by their load all attempts would go to the slow one.
         let calls = (0..40).map(|_| client.sleep(SleepRequest { millis: STALL }));
-        let busy: Vec<_> = calls.map(|call| tokio::spawn(call.into_future())).collect();
+        let busy: Vec<_> = calls.map(|call| tokio::spawn(call.send())).collect();
         let over = || busy.iter().filter(|call| call.is_finished()).count();
         eventually(LIMIT, || async { over() + (fast.strings.started() - begun) as usize == 40 }).await;
         assert!(over() < 40, "all calls went to one instance");
@@ -243,7 +245,7 @@ on_both_brokers! {
         let base = channel(&broker.url()).await.layer(layer);
         let calls = [base.clone(), base.multiplexed()].map(|channel| {
             let client = PuppetClient::new(channel);
-            join_all((0..20).map(|_| client.sleep(SleepRequest { millis: 60 }).into_future()))
+            join_all((0..20).map(|_| client.sleep(SleepRequest { millis: 60 }).send()))
         });
         for outcome in join_all(calls).await.into_iter().flatten() {
             outcome.unwrap();
@@ -258,9 +260,9 @@ on_both_brokers! {
         let puppet = Moody::default();
         let _server = puppet.serve(&broker.url()).await;
         let breaker = CircuitBreakerLayer::new()
-            .window(LIMIT, 10)
-            .pauses(Duration::from_secs(2), Duration::from_secs(2))
-            .probes(2);
+            .window(LIMIT).min_calls(10)
+            .backoff(Duration::from_secs(2), Duration::from_secs(2))
+            .half_open_calls(2);
         let channel = channel(&broker.url()).await.layer(breaker);
         let (client, other) = (PuppetClient::new(&channel), PuppetClient::new(channel.clone()));
         let figures = Figures::of("Echo");
@@ -305,8 +307,8 @@ on_both_brokers! {
     async fn a_service_that_is_gone_is_not_asked_for(broker: TestBroker) {
         let _alone = alone(&CIRCUITS).await;
         let breaker = CircuitBreakerLayer::new()
-            .window(LIMIT, 3)
-            .pauses(Duration::from_millis(100), Duration::from_millis(100));
+            .window(LIMIT).min_calls(3)
+            .backoff(Duration::from_millis(100), Duration::from_millis(100));
         let channel = channel(&broker.url()).await.layer(breaker);
         let (puppet, streams) = (PuppetClient::new(&channel), StreamsClient::new(&channel));
         let figures = Figures::of("Echo");
@@ -343,8 +345,8 @@ on_both_brokers! {
         let puppet = Moody::default();
         let _server = puppet.serve(&broker.url()).await;
         puppet.is(FAILS);
-        let breaker = CircuitBreakerLayer::new().window(LIMIT, 10).pauses(LIMIT, LIMIT);
-        let retry = RetryLayer::new().max_attempts(8).budget(1000, 1);
+        let breaker = CircuitBreakerLayer::new().window(LIMIT).min_calls(10).backoff(LIMIT, LIMIT);
+        let retry = RetryLayer::new().max_attempts(8).budget(RetryBudget::new().min_per_second(1000).max_ratio(1.0));
         let channel = channel(&broker.url()).await.layer(breaker).layer(retry);
         let client = PuppetClient::new(channel);
         let figures = Figures::of("Echo");
@@ -380,7 +382,7 @@ on_both_brokers! {
         // All are there at once, in this order; clones of a channel have one limit.
         let call = |nth: u8, timeout| {
             let client = PuppetClient::new(channel.clone());
-            client.echo(Blob { data: vec![nth] }).timeout(timeout).into_future()
+            client.echo(Blob { data: vec![nth] }).timeout(timeout).send()
         };
         let (moment, second) = (Duration::from_millis(100), Duration::from_secs(1));
         let first = join_all((0..15).map(|nth| call(nth, LIMIT)));
@@ -419,7 +421,7 @@ on_both_brokers! {
             .layer(CircuitBreakerLayer::new())
             .layer(RetryLayer::new());
         let client = PuppetClient::new(channel);
-        let calls = (0..500).map(|nth| client.echo(blob(&nth.to_string())).timeout(LIMIT).into_future());
+        let calls = (0..500).map(|nth| client.echo(blob(&nth.to_string())).timeout(LIMIT).send());
         for (nth, answer) in join_all(calls).await.into_iter().enumerate() {
             assert_eq!(answer.unwrap(), blob(&nth.to_string()));
         }

@@ -318,7 +318,7 @@ on_both_brokers! {
         let client = puppet::client(&broker.url()).await.unwrap();
         let trace = Trace::start();
         let call = client.sleep(SleepRequest { millis: 600_000 });
-        let call = tokio::spawn(call.into_future().instrument(trace.root.clone()));
+        let call = tokio::spawn(call.send().instrument(trace.root.clone()));
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         call.abort();
         let [sent] = trace.calls().await;
@@ -366,7 +366,7 @@ on_both_brokers! {
         let service = PuppetServer::new(strings.clone()).concurrency(1).queue(0);
         let _running = Server::new(nats.clone()).add_service(service).start().await.unwrap();
         let busy = PuppetClient::new(&nats).sleep(SleepRequest { millis: 600_000 });
-        let _busy = tokio::spawn(busy.into_future());
+        let _busy = tokio::spawn(busy.send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
 
         let trace = Trace::start();
@@ -497,7 +497,7 @@ async fn spans_that_are_filtered_out_are_passed_over() {
     let seen = headers_of_one_request(nats.client()).await;
     let root = info_span!("test");
     let call = PuppetClient::new(&nats).echo(Blob::default());
-    let (seen, outcome) = tokio::join!(seen, call.into_future().instrument(root.clone()));
+    let (seen, outcome) = tokio::join!(seen, call.send().instrument(root.clone()));
     outcome.unwrap();
     let context = root.context();
     let (span, id) = (context.span(), context.span().span_context().trace_id());

@@ -26,5 +26,6 @@ async fn main() -> Result<(), nmfw::Error> {
     Server::new(nats)
         .add_service(GreeterServer::new(Polite))
         .serve_with_shutdown(nmfw::shutdown_signal()) // SIGINT or SIGTERM: drain, then return
-        .await
+        .await?;
+    Ok(())
 }

@@ -15,5 +15,6 @@ pub use crate::layer::{
     circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitOpen},
     hedge::{Hedge, HedgeLayer},
     rate_limit::{RateLimit, RateLimitLayer},
-    retry::{RetryLayer, RetryPolicy},
+    retry::{Retry, RetryLayer},
+    retry_budget::RetryBudget,
 };

@@ -6,9 +6,15 @@ pub(crate) mod hedge;
 mod method_filter;
 pub(crate) mod rate_limit;
 pub(crate) mod retry;
+pub(crate) mod retry_budget;
 
-use std::{error::Error as StdError, fmt};
+use std::{
+    error::Error as StdError,
+    fmt,
+    task::{Context, Poll},
+};
 
+use futures_util::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
@@ -16,8 +22,34 @@ use crate::{
     call::{request::Request, response::Response},
 };
 
-/// A service of the middle: what layers wrap, on client and server alike.
-pub type BoxService = BoxCloneSyncService<Request, Response, Status>;
+/// The service that a layer wraps, on client and server alike: further layers, and the call itself in the end.
+#[derive(Clone, Debug)]
+pub struct BoxService(BoxCloneSyncService<Request, Response, Status>);
+
+impl BoxService {
+    /// Boxes a service, in a test of a layer for example.
+    pub fn new<S>(service: S) -> Self
+    where
+        S: Service<Request, Response = Response, Error = Status> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        Self(BoxCloneSyncService::new(service))
+    }
+}
+
+impl Service<Request> for BoxService {
+    type Response = Response;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response, Status>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request)
+    }
+}
 
 /// Every [`Layer`] that can wrap a call: implemented for all layers whose service takes a
 /// [`Request`], gives a [`Response`], can be cloned and sent between threads, and fails with
@@ -45,8 +77,19 @@ where
 }
 
 mod sealed {
+    use super::*;
+
     pub trait Sealed {}
-    impl<L: ?Sized> Sealed for L {}
+
+    // The bounds of `CallLayer`, so that no other type can implement that.
+    impl<L> Sealed for L
+    where
+        L: Layer<BoxService>,
+        L::Service: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Error: Into<Box<dyn StdError + Send + Sync>>,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+    }
 }
 
 /// What a channel and a service keep their layers in: nothing is paid for layers that are not there.

@@ -2,16 +2,21 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use std::task::{Context, Poll};
+
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Sleep, sleep};
 use tower::{
-    Layer,
+    Layer, Service, retry,
     retry::{
-        Policy, Retry,
+        Policy,
         budget::{Budget, TpsBudget},
     },
 };
 
-use super::{BoxService, circuit_breaker::CircuitOpen, method_filter::Methods};
+use super::{
+    BoxService, circuit_breaker::CircuitOpen, method_filter::Methods, retry_budget::RetryBudget,
+};
 use crate::{
     Code, Idempotency, MethodName, Status,
     call::{
@@ -21,12 +26,6 @@ use crate::{
     },
     observe::metrics::CallMetrics,
 };
-
-/// Over how long a [budget](RetryLayer::budget) is reckoned.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
-
-/// More than any channel repeats: a budget reckons in numbers that have to fit.
-const MAX_ALWAYS: u32 = 100_000;
 
 /// Repeats calls that have failed and may do better the next time: a layer for
 /// [`Channel::layer`](crate::Channel::layer).
@@ -40,7 +39,7 @@ const MAX_ALWAYS: u32 = 100_000;
 ///     RetryLayer::new()
 ///         .max_attempts(4)
 ///         .codes([Code::Unavailable, Code::Aborted])
-///         .pauses(Duration::from_millis(20), Duration::from_secs(1)),
+///         .backoff(Duration::from_millis(20), Duration::from_secs(1)),
 /// );
 /// # }
 /// ```
@@ -65,22 +64,22 @@ pub struct RetryLayer {
     max_attempts: u32,
     codes: Arc<[Code]>,
     methods: Methods,
-    first_pause: Duration,
-    longest_pause: Duration,
+    initial_backoff: Duration,
+    max_backoff: Duration,
     budget: Arc<TpsBudget>,
 }
 
 impl RetryLayer {
-    /// Up to 3 attempts of calls that end with `UNAVAILABLE`, after pauses of 10 ms to 1 s, as long as
-    /// the budget lasts.
+    /// Makes a layer of up to 3 attempts for calls that end with `UNAVAILABLE`, with a backoff of 10 ms to 1 s,
+    /// while the budget lasts.
     pub fn new() -> Self {
         Self {
             max_attempts: 3,
             codes: Arc::new([Code::Unavailable]),
             methods: Methods::default(),
-            first_pause: Duration::from_millis(10),
-            longest_pause: Duration::from_secs(1),
-            budget: Arc::new(budget(10, 5)),
+            initial_backoff: Duration::from_millis(10),
+            max_backoff: Duration::from_secs(1),
+            budget: Arc::new(RetryBudget::new().start()),
         }
     }
 
@@ -108,30 +107,22 @@ impl RetryLayer {
         self
     }
 
-    /// Sets the pauses between attempts: the first is `first`, each further one twice as long, but not
-    /// longer than `longest`. All are cut by chance, by up to a half, so that callers do not come back
-    /// together.
-    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
-        self.first_pause = first;
-        self.longest_pause = longest.max(first);
+    /// Sets how long attempts are apart: `initial` before the second, and twice as long before each further
+    /// one, up to `max`. Each backoff is shortened at random, by at most a half, so that callers do not come back
+    /// together. The default is 10 ms and 1 s.
+    pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
+        self.initial_backoff = initial;
+        self.max_backoff = max.max(initial);
         self
     }
 
-    /// Sets how many repetitions there may be: in any ten seconds ten times `always`, and one more for
-    /// every `calls` that have succeeded; with 0, none more. By default they are 10 and 5.
+    /// Sets how many retries there may be, in place of those of [`RetryBudget::new`].
     ///
-    /// It begins anew, and is shared by all clones of this layer.
-    pub fn budget(mut self, always: u32, calls: u32) -> Self {
-        self.budget = Arc::new(budget(always, calls));
+    /// The count begins anew, and is shared by all clones of this layer.
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.budget = Arc::new(budget.start());
         self
     }
-}
-
-/// Of layers that send calls more than once.
-pub(crate) fn budget(always: u32, calls: u32) -> TpsBudget {
-    // tower takes the part of all calls, and at most so many.
-    let part = if calls == 0 { 0.0 } else { 1.0 / calls as f32 };
-    TpsBudget::new(BUDGET_WINDOW, always.min(MAX_ALWAYS), part)
 }
 
 impl Default for RetryLayer {
@@ -151,22 +142,46 @@ impl fmt::Debug for RetryLayer {
 }
 
 impl Layer<BoxService> for RetryLayer {
-    type Service = Retry<RetryPolicy, BoxService>;
+    type Service = Retry;
 
-    fn layer(&self, inner: BoxService) -> Self::Service {
+    fn layer(&self, inner: BoxService) -> Retry {
         let policy = RetryPolicy {
             layer: self.clone(),
             attempts: 1,
             may_have_started: false,
             before: None,
         };
-        Retry::new(policy, self.methods.checked(inner))
+        Retry(retry::Retry::new(policy, self.methods.checked(inner)))
     }
 }
 
-/// What tower asks of a [`RetryLayer`]: each call has its own.
+/// The service of a [`RetryLayer`].
+#[derive(Clone)]
+pub struct Retry(retry::Retry<RetryPolicy, BoxService>);
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Retry")
+    }
+}
+
+impl Service<Request> for Retry {
+    type Response = Response;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response, Status>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request).boxed()
+    }
+}
+
+/// The state of one call's attempts.
 #[derive(Clone, Debug)]
-pub struct RetryPolicy {
+struct RetryPolicy {
     layer: RetryLayer,
     /// Those that were made, with the present one.
     attempts: u32,
@@ -177,11 +192,11 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    fn pause(&self) -> Duration {
+    fn backoff(&self) -> Duration {
         let doublings = self.attempts.saturating_sub(1).min(31);
-        let pause = self.layer.first_pause.saturating_mul(1 << doublings);
-        let pause = pause.min(self.layer.longest_pause);
-        pause.mul_f64(rand::random_range(0.5..1.0))
+        let backoff = self.layer.initial_backoff.saturating_mul(1 << doublings);
+        let backoff = backoff.min(self.layer.max_backoff);
+        backoff.mul_f64(rand::random_range(0.5..1.0))
     }
 
     fn is_worth_it(&self, request: &Request, status: &Status) -> bool {
@@ -224,11 +239,11 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         if !is_worth_it {
             return None;
         }
-        let pause = self.pause();
+        let backoff = self.backoff();
         if request
             .deadline()
             .time_left()
-            .is_some_and(|left| left <= pause)
+            .is_some_and(|left| left <= backoff)
         {
             return None;
         }
@@ -245,7 +260,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         self.attempts += 1;
         self.before = Some(status.clone());
         request.extensions_mut().insert(Resent);
-        Some(sleep(pause))
+        Some(sleep(backoff))
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
@@ -356,7 +371,7 @@ mod tests {
     async fn nothing_begins_after_the_deadline() {
         let layer = RetryLayer::new()
             .max_attempts(100)
-            .pauses(Duration::from_secs(1), Duration::from_secs(1));
+            .backoff(Duration::from_secs(1), Duration::from_secs(1));
         let deadline = Deadline::after(Duration::from_millis(2500));
         let begin = tokio::time::Instant::now();
         let (outcome, calls) = attempts(&layer, look(), (99, gone()), deadline).await;
@@ -367,7 +382,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_bounds_all_calls_together() {
-        let layer = RetryLayer::new().max_attempts(2).budget(0, 2);
+        let layer = RetryLayer::new()
+            .max_attempts(2)
+            .budget(RetryBudget::new().min_per_second(0).max_ratio(0.5));
         let mut calls = 0;
         for _ in 0..20 {
             calls += attempts(&layer, look(), (0, gone()), NONE).await.1;
@@ -406,12 +423,5 @@ mod tests {
         let watch = SPEC.method(2);
         let outcome = attempts(&RetryLayer::new(), watch, (1, gone()), NONE).await;
         assert_eq!(outcome, (Err(Code::Unavailable), 1));
-    }
-
-    #[test]
-    fn odd_budgets_are_no_panic() {
-        for calls in [0, 1, 3, u32::MAX] {
-            _ = RetryLayer::new().budget(u32::MAX, calls);
-        }
     }
 }

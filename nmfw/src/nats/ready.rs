@@ -96,7 +96,7 @@ async fn any_serves(
 ) -> Result<bool, Status> {
     let client = nats.connection.client();
     let inbox = client.new_inbox();
-    let mut events = nats.connection.subscribe_events();
+    let mut events = nats.connection.event_receiver();
     let mut answers = client.subscribe(inbox.clone()).await?;
     client
         .publish_with_reply(question, inbox, Bytes::new())

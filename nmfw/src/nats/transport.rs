@@ -496,7 +496,7 @@ impl NatsTransport {
             true => self.reconnect_grace.max(MAX_MOVE),
             false => self.reconnect_grace,
         };
-        let mut state = self.connection.state();
+        let mut state = self.connection.state_receiver();
         let back = state.wait_for(|state| state.is_connected() || state.is_closed());
         let lost = match tokio::time::timeout(grace, back).await {
             Ok(Ok(state)) if state.is_connected() => return Ok(()),

@@ -18,5 +18,6 @@ impl Greeter for Polite {
 async fn main() -> Result<(), nmfw::Error> {
     let nats = nmfw::connect("nats://127.0.0.1:4222").await?;
     let server = Server::new(nats).add_service(GreeterServer::new(Polite));
-    server.serve().await
+    server.serve().await?;
+    Ok(())
 }

@@ -105,7 +105,10 @@ impl Instance {
     pub async fn stop(self) -> Result<(), Failure> {
         self.running.stop();
         let ended = timeout(LIMIT, self.running.join()).await;
-        ended.doing("stop an instance")?.doing("stop an instance")
+        ended
+            .doing("stop an instance")?
+            .doing("stop an instance")
+            .map(drop)
     }
 }
 

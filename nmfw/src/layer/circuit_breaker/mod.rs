@@ -31,7 +31,7 @@ use crate::{
 /// A window has tenths, which have some length.
 const MIN_WINDOW: Duration = Duration::from_millis(10);
 
-/// Clocks misbehave with absurd values.
+/// Keeps `Instant` arithmetic from overflowing.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes no calls of a method while most of them fail: a layer for
@@ -45,9 +45,10 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats).layer(
 ///     CircuitBreakerLayer::new()
-///         .window(Duration::from_secs(30), 50)
-///         .failures(0.8)
-///         .pauses(Duration::from_millis(500), Duration::from_secs(5)),
+///         .window(Duration::from_secs(30))
+///         .min_calls(50)
+///         .failure_ratio(0.8)
+///         .backoff(Duration::from_millis(500), Duration::from_secs(5)),
 /// );
 /// # }
 /// ```
@@ -56,12 +57,12 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// layer: clones of a channel share them, and so do channels that were given clones of one layer.
 ///
 /// - A circuit is *closed* at first: all calls are made. It opens when enough calls of the
-///   [window](Self::window) have [failed](Self::failures), with one of the [codes](Self::codes).
+///   [window](Self::window) have [failed](Self::failure_ratio), with one of the [codes](Self::codes).
 /// - While it is *open*, calls end at once with `UNAVAILABLE`, marked as
 ///   [not started](Status::is_not_started). The message says why and for how long;
 ///   [`CircuitOpen::of`] tells it from what a service says. A [`RetryLayer`](super::RetryLayer) does
 ///   not repeat such calls.
-/// - After a [pause](Self::pauses) it is *half-open*: a few [probes](Self::probes) are let through. When
+/// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are made. When
 ///   all of them have succeeded it closes; when one fails it opens again, for twice as long.
 ///
 /// Of a call that streams its answers it counts whether they began; of one that streams only its requests,
@@ -99,10 +100,10 @@ impl CircuitBreakerLayer {
             rules: Rules {
                 window: Duration::from_secs(10),
                 min_calls: 20,
-                failures: 0.5,
-                first_pause: Duration::from_secs(1),
-                longest_pause: Duration::from_secs(10),
-                probes: 3,
+                failure_ratio: 0.5,
+                initial_backoff: Duration::from_secs(1),
+                max_backoff: Duration::from_secs(10),
+                half_open_calls: 3,
             },
         })
     }
@@ -114,7 +115,7 @@ impl CircuitBreakerLayer {
         }))
     }
 
-    /// What is set otherwise begins anew: only clones made later share it.
+    /// Changes a setting. The state begins anew: clones made before keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
@@ -139,37 +140,39 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
     }
 
-    /// Sets which calls are looked at, those that ended within the last `length`, and how many of them
-    /// there have to be before a circuit opens. By default these are 10 s and 20 calls. The length is cut
-    /// to 10 ms at least and a day at most; calls leave the window a tenth of it at a time.
-    pub fn window(self, length: Duration, min_calls: u32) -> Self {
+    /// Sets the time over which calls are counted, from their ends. The default is 10 s; it is at least 10 ms
+    /// and at most a day. Calls leave the window a tenth of it at a time.
+    pub fn window(self, length: Duration) -> Self {
+        self.set(|settings| settings.rules.window = length.clamp(MIN_WINDOW, MAX_TIME))
+    }
+
+    /// Sets how many calls of the [window](Self::window) there have to be before a circuit opens: 20 by default,
+    /// at least 1.
+    pub fn min_calls(self, calls: u32) -> Self {
+        self.set(|settings| settings.rules.min_calls = calls.max(1))
+    }
+
+    /// Sets the ratio of calls that have to fail before a circuit opens: 0.5 by default. With a ratio over 1 no
+    /// circuit opens; with 0, one failed call is enough.
+    pub fn failure_ratio(self, ratio: f64) -> Self {
+        self.set(|settings| settings.rules.failure_ratio = ratio)
+    }
+
+    /// Sets how long a circuit stays open: `initial`, and twice as long after each half-open call that fails, up
+    /// to `max`. Each backoff is shortened at random, by at most a half, so that callers do not come back
+    /// together. The default is 1 s and 10 s; a day at most.
+    pub fn backoff(self, initial: Duration, max: Duration) -> Self {
         self.set(|settings| {
-            settings.rules.window = length.clamp(MIN_WINDOW, MAX_TIME);
-            settings.rules.min_calls = min_calls.max(1);
+            settings.rules.initial_backoff = initial.min(MAX_TIME);
+            settings.rules.max_backoff = max.max(initial).min(MAX_TIME);
         })
     }
 
-    /// Sets the part of calls that have to fail before a circuit opens: by default 0.5, a half. Over 1,
-    /// none ever does; with 0, one failed call is enough.
-    pub fn failures(self, part: f64) -> Self {
-        self.set(|settings| settings.rules.failures = part)
-    }
-
-    /// Sets for how long a circuit stays open: `first`, and twice as long after each probe that fails,
-    /// but not longer than `longest`. All are cut by chance, by up to a half, so that callers do not come
-    /// back together. By default these are 1 s and 10 s; a day at most.
-    pub fn pauses(self, first: Duration, longest: Duration) -> Self {
-        self.set(|settings| {
-            settings.rules.first_pause = first.min(MAX_TIME);
-            settings.rules.longest_pause = longest.max(first).min(MAX_TIME);
-        })
-    }
-
-    /// Sets how many calls are let through once a pause is over, and have to succeed before the circuit
-    /// closes; at least 1, by default 3. Each keeps its place until it has ended. While all places are
-    /// taken, one more is let through after each pause, so that probes that hang do not keep others out.
-    pub fn probes(self, calls: u32) -> Self {
-        self.set(|settings| settings.rules.probes = calls.max(1))
+    /// Sets how many calls a half-open circuit makes, which have to succeed before it closes: 3 by default, at
+    /// least 1. Each keeps its place until it has ended. While all places are taken, one more call is made after
+    /// each backoff, so that calls that hang do not keep others out.
+    pub fn half_open_calls(self, calls: u32) -> Self {
+        self.set(|settings| settings.rules.half_open_calls = calls.max(1))
     }
 }
 

@@ -6,7 +6,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     Metadata, MethodSpec, ServiceSpec,
-    layer::{CallLayer, retry::RetryLayer},
+    layer::{CallLayer, retry::RetryLayer, retry_budget::RetryBudget},
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
@@ -139,7 +139,7 @@ async fn what_its_caller_gives_up_counts_only_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_given_up_leaves_its_place() {
     let shop = Shop::default();
-    let layer = CircuitBreakerLayer::new().probes(1);
+    let layer = CircuitBreakerLayer::new().half_open_calls(1);
     let service = shop.behind(&layer);
     shop.answers(gone());
     fail(&service, 20).await;
@@ -176,7 +176,7 @@ async fn clones_share_circuits_and_what_is_set_otherwise_does_not() {
     let shop = Shop::default();
     let layer = CircuitBreakerLayer::new();
     let (one, other) = (shop.behind(&layer), shop.behind(&layer.clone()));
-    let apart = shop.behind(&layer.clone().failures(0.9));
+    let apart = shop.behind(&layer.clone().failure_ratio(0.9));
     shop.answers(gone());
     fail(&one, 20).await;
     assert!(CircuitOpen::of(&call(&other, look()).await.unwrap_err()).is_some());
@@ -186,7 +186,9 @@ async fn clones_share_circuits_and_what_is_set_otherwise_does_not() {
 #[tokio::test(start_paused = true)]
 async fn retries_do_not_knock_at_an_open_circuit() {
     let shop = Shop::default();
-    let retry = RetryLayer::new().max_attempts(10).budget(1000, 1);
+    let retry = RetryLayer::new()
+        .max_attempts(10)
+        .budget(RetryBudget::new().min_per_second(1000).max_ratio(1.0));
     let service = retry.wrap(shop.behind(&CircuitBreakerLayer::new()));
     shop.answers(gone());
     let begin = Instant::now();
@@ -205,10 +207,11 @@ async fn odd_settings_are_no_panic() {
     shop.answers(gone());
     for part in [0.0, -1.0, 2.0, f64::NAN, f64::INFINITY] {
         let layer = CircuitBreakerLayer::new()
-            .failures(part)
-            .window(Duration::ZERO, 0)
-            .pauses(Duration::MAX, Duration::ZERO)
-            .probes(0);
+            .failure_ratio(part)
+            .window(Duration::ZERO)
+            .min_calls(0)
+            .backoff(Duration::MAX, Duration::ZERO)
+            .half_open_calls(0);
         let service = shop.behind(&layer);
         for _ in 0..3 {
             call(&service, look()).await.unwrap_err();

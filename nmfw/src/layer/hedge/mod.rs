@@ -24,7 +24,7 @@ use tower::{
 };
 
 use self::latencies::Latencies;
-use super::{BoxService, method_filter::Methods, retry::budget};
+use super::{BoxService, method_filter::Methods, retry_budget::RetryBudget};
 use crate::{
     Code, Deadline, Idempotency, Method, MethodName, Status,
     call::{
@@ -37,7 +37,7 @@ use crate::{
     observe::metrics::HedgeMetrics,
 };
 
-/// Clocks misbehave with absurd values.
+/// Keeps `Instant` arithmetic from overflowing.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Sends a call a second time when no answer has come after a while, and takes whichever answer comes
@@ -85,7 +85,7 @@ struct Settings {
     after: After,
     max_hedges: u32,
     /// See [`HedgeLayer::budget`].
-    budget: (u32, u32),
+    budget: RetryBudget,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +101,8 @@ struct Shared {
 }
 
 impl HedgeLayer {
-    /// A second attempt after the time in which 95 of 100 calls of the method had their answer lately,
-    /// but not before 5 ms; of one call in ten at most.
+    /// Makes a layer that sends a second attempt for at most 10 % of the calls, after the time in which 95 of
+    /// 100 calls of the method had their answer lately, and at least 5 ms.
     pub fn new() -> Self {
         Self::with(Settings {
             methods: Methods::default(),
@@ -111,20 +111,19 @@ impl HedgeLayer {
                 at_least: Duration::from_millis(5),
             },
             max_hedges: 1,
-            budget: (0, 10),
+            budget: RetryBudget::new().min_per_second(0).max_ratio(0.1),
         })
     }
 
     fn with(settings: Settings) -> Self {
-        let (always, calls) = settings.budget;
         Self(Arc::new(Shared {
-            budget: budget(always, calls),
+            budget: settings.budget.start(),
             methods: EachMethod::default(),
             settings,
         }))
     }
 
-    /// What is set otherwise begins anew: only clones made later share it.
+    /// Changes a setting. The state begins anew: clones made before keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
@@ -163,10 +162,9 @@ impl HedgeLayer {
         self.set(|settings| settings.methods = Methods::named("HedgeLayer", methods))
     }
 
-    /// Sets how many hedges there may be: in any ten seconds ten times `always`, and one more for every
-    /// `calls` that were made; with 0, none more. By default these are 0 and 10: a part of 10 %.
-    pub fn budget(self, always: u32, calls: u32) -> Self {
-        self.set(|settings| settings.budget = (always, calls))
+    /// Sets how many hedges there may be. The default has no minimum and a ratio of 0.1: one call in ten.
+    pub fn budget(self, budget: RetryBudget) -> Self {
+        self.set(|settings| settings.budget = budget)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     token_bucket::Pace,
 };
 
-/// Clocks misbehave with absurd values.
+/// Keeps `Instant` arithmetic from overflowing.
 const MAX_PER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes no more than so many calls in a time: a layer for [`Channel::layer`](crate::Channel::layer).
@@ -99,9 +99,9 @@ struct Shared {
 }
 
 impl RateLimitLayer {
-    /// So many calls in that time, on the average: 100 calls in a second are one every 10 ms. Up to
-    /// 1,024 wait for their turn. With 0 calls all are refused, with no time at all none is. The time is a
-    /// day at most.
+    /// Makes a layer that lets through at most `calls` calls per `per` on average: 100 calls per second are one
+    /// every 10 ms. Up to 1,024 calls wait for their turn. With 0 `calls` all are refused; a `per` of zero sets
+    /// no limit. A `per` of more than a day counts as a day.
     pub fn new(calls: u32, per: Duration) -> Self {
         Self::with(Settings {
             calls,
@@ -120,7 +120,7 @@ impl RateLimitLayer {
         }))
     }
 
-    /// What is set otherwise begins anew: only clones made later share it.
+    /// Changes a setting. The state begins anew: clones made before keep the old one.
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);

@@ -2,7 +2,7 @@
 
 /// Something that happened on a connection.
 ///
-/// Received from [`Connection::subscribe_events`](super::Connection::subscribe_events).
+/// Received from [`Connection::events`](super::Connection::events).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
@@ -17,6 +17,7 @@ pub enum ConnectionEvent {
     /// call or session is lost by that.
     LameDuck,
     /// Messages were dropped because a subscription's buffer was full. At most one a second.
+    #[non_exhaustive]
     SlowConsumer {
         /// async-nats' number of the subscription that dropped last.
         subscription: u64,
@@ -24,17 +25,20 @@ pub enum ConnectionEvent {
         dropped: u64,
     },
     /// The server does not let this connection publish to the subject. The message is lost.
+    #[non_exhaustive]
     PublishDenied {
         /// The subject published to.
         subject: String,
     },
     /// The server does not let this connection publish with this reply subject. The message is
     /// lost.
+    #[non_exhaustive]
     ReplyDenied {
         /// The reply subject of the message.
         reply: String,
     },
     /// The server does not let this connection subscribe to the subject. Nothing will arrive.
+    #[non_exhaustive]
     SubscribeDenied {
         /// The subject subscribed to.
         subject: String,
@@ -44,6 +48,7 @@ pub enum ConnectionEvent {
     /// The server has refused a subscription because this connection has as many as it may:
     /// `max_subscriptions` of the server, the account or the user. It does not say which one, and
     /// nothing will arrive there.
+    #[non_exhaustive]
     TooManySubscriptions {
         /// The server's words.
         error: String,
@@ -52,9 +57,16 @@ pub enum ConnectionEvent {
     /// the user may send less than the `max_payload` that the server announced when it accepted the
     /// connection. The message is lost. From now on a quarter of that size is taken for the largest;
     /// see [`Connection::max_payload`](super::Connection::max_payload).
+    #[non_exhaustive]
     PayloadTooLarge {
         /// The server's words.
         error: String,
+    },
+    /// Events were lost, because more than 256 waited to be received.
+    #[non_exhaustive]
+    EventsMissed {
+        /// The number of lost events.
+        count: u64,
     },
     /// Any other error that the server sent, in its words. It closes the connection after nearly all
     /// of them.

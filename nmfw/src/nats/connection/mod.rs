@@ -4,6 +4,7 @@ mod credentials;
 mod environment;
 mod establish;
 mod event;
+mod event_stream;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -33,6 +34,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 pub use event::ConnectionEvent;
+pub use event_stream::ConnectionEvents;
 pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
 pub(crate) use relocation::{Follower, Place, Stage};
@@ -169,7 +171,7 @@ impl Connection {
     }
 
     /// Returns what keeps a subscription with the connection when that moves to another server; to be
-    /// called before it is made. A change of [`state`](Self::state) wakes for each stage of a move. Below
+    /// called before it is made. A change of the [state](Self::state_receiver) wakes for each stage of a move. Below
     /// `fence`, a subject, this connection may subscribe.
     pub(crate) fn follow(&self, fence: Option<String>) -> Follower {
         self.0.relocation.follow(fence)
@@ -192,27 +194,55 @@ impl Connection {
         &self.0.client
     }
 
-    /// Events from now on. A receiver that falls 256 behind loses the oldest and is told
-    /// ([`RecvError::Lagged`](broadcast::error::RecvError::Lagged)).
-    pub fn subscribe_events(&self) -> broadcast::Receiver<ConnectionEvent> {
-        self.0.hub.subscribe()
-    }
-
-    /// The state, to look at and to wait for.
+    /// Returns the events from now on.
     ///
     /// ```no_run
     /// # async fn example(nats: nmfw::Connection) {
-    /// let mut state = nats.state();
-    /// // Fails only when every clone of the connection is gone.
-    /// let up = state.wait_for(|state| state.is_connected() || state.is_closed()).await;
+    /// let mut events = nats.events();
+    /// while let Some(event) = events.recv().await {
+    ///     tracing::info!(?event);
+    /// }
     /// # }
     /// ```
-    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+    pub fn events(&self) -> ConnectionEvents {
+        ConnectionEvents::new(self.event_receiver())
+    }
+
+    pub(crate) fn event_receiver(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.0.hub.subscribe()
+    }
+
+    /// Returns the present state.
+    pub fn state(&self) -> ConnectionState {
+        self.0.hub.current()
+    }
+
+    /// Waits until the state meets a condition, at once if it does already, and returns it. A state that lasts
+    /// for a moment only can be missed.
+    ///
+    /// ```no_run
+    /// # async fn example(nats: nmfw::Connection) {
+    /// let state = nats.wait_for_state(|state| state.is_connected() || state.is_closed()).await;
+    /// # }
+    /// ```
+    pub async fn wait_for_state(
+        &self,
+        mut condition: impl FnMut(&ConnectionState) -> bool,
+    ) -> ConnectionState {
+        let mut receiver = self.state_receiver();
+        match receiver.wait_for(|state| condition(state)).await {
+            Ok(state) => *state,
+            // The sender lives as long as this connection.
+            Err(_) => self.state(),
+        }
+    }
+
+    pub(crate) fn state_receiver(&self) -> watch::Receiver<ConnectionState> {
         self.0.hub.state()
     }
 
-    /// Whether it is up at this moment.
-    pub(crate) fn is_connected(&self) -> bool {
+    /// Returns whether the connection is up.
+    pub fn is_connected(&self) -> bool {
         self.0.hub.is_connected()
     }
 
@@ -320,7 +350,7 @@ impl Connection {
         let started = Instant::now();
         let left = || limit.saturating_sub(started.elapsed());
         if let Some(replies) = self.0.replies.get()
-            && self.state().borrow().is_connected()
+            && self.is_connected()
         {
             replies.end_sessions(left().min(MAX_GOODBYE)).await;
         }

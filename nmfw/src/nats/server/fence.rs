@@ -62,7 +62,7 @@ impl Fence {
     /// subject, or when the connection is gone for good.
     pub(crate) async fn pass(&self, limit: Duration) -> Result<(), Error> {
         let end = Instant::now() + limit;
-        let mut events = self.connection.subscribe_events();
+        let mut events = self.connection.event_receiver();
         let token: u128 = rand::random();
         let reply = subject::instance(&self.base, &self.id, &format!("fence.{token:032x}"));
         let secret: [u8; 16] = rand::random();

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -181,25 +180,15 @@ impl Running {
         self.lifecycle.force();
     }
 
-    /// Waits for the end, which is always bounded once the server is told to stop.
-    ///
-    /// # Errors
-    /// If it ended by itself: [`Closed`](ErrorKind::Closed) when the connection is gone for good,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) when the NATS server took a permission
-    /// away, [`Limit`](ErrorKind::Limit) when after a reconnect it refuses subscriptions that are over
-    /// its limit.
-    pub async fn join(self) -> Result<(), Error> {
-        self.ended().await.map(drop)
-    }
-
-    /// As [`join`](Self::join), and tells whether all requests were served to their end.
+    /// Waits for the end, which is always bounded once the server stops, and returns whether all requests
+    /// were served to their end. The future does not borrow the server, which stops if it is dropped.
     ///
     /// ```no_run
     /// # async fn example(server: nmfw::server::Running) -> Result<(), nmfw::Error> {
     /// use nmfw::server::Ending;
     ///
     /// server.stop();
-    /// if server.ended().await? == Ending::GraceEnded {
+    /// if server.join().await? == Ending::GraceEnded {
     ///     tracing::warn!("some requests take longer than the grace period");
     /// }
     /// # Ok(())
@@ -207,12 +196,11 @@ impl Running {
     /// ```
     ///
     /// # Errors
-    /// Those of [`join`](Self::join).
-    pub async fn ended(self) -> Result<Ending, Error> {
-        self.wait().await
-    }
-
-    pub(crate) fn wait(&self) -> BoxFuture<'static, Result<Ending, Error>> {
+    /// If it ended by itself: [`Closed`](ErrorKind::Closed) when the connection is gone for good,
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) when the NATS server took a permission
+    /// away, [`Limit`](ErrorKind::Limit) when after a reconnect it refuses subscriptions that are over
+    /// its limit.
+    pub fn join(&self) -> impl Future<Output = Result<Ending, Error>> + Send + use<> {
         let mut end = self.end.clone();
         async move {
             match end.wait_for(Option::is_some).await.as_deref() {
@@ -225,7 +213,6 @@ impl Running {
                 )),
             }
         }
-        .boxed()
     }
 }
 
@@ -286,7 +273,7 @@ async fn subscribe(
 }
 
 async fn wait_for_connection(connection: &Connection) -> Result<(), Error> {
-    let mut state = connection.state();
+    let mut state = connection.state_receiver();
     let state = state
         .wait_for(|state| state.is_connected() || state.is_closed())
         .await;

@@ -33,7 +33,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// nmfw::Server::new(nats)
 ///     .add_service(calc) // CalcServer::new(Calculator)
 ///     .serve_with_shutdown(nmfw::shutdown_signal())
-///     .await
+///     .await?;
+/// # Ok(())
 /// # }
 /// ```
 ///
@@ -163,7 +164,8 @@ impl Server {
     ///     .add_service(calc) // CalcServer::new(Calculator)
     ///     .metrics(([0, 0, 0, 0], 9090))
     ///     .serve_with_shutdown(nmfw::shutdown_signal())
-    ///     .await
+    ///     .await?;
+    /// # Ok(())
     /// # }
     /// ```
     #[cfg(feature = "prometheus")]
@@ -197,7 +199,8 @@ impl Server {
     ///         async move { pool.ping().await }
     ///     })
     ///     .serve_with_shutdown(nmfw::shutdown_signal())
-    ///     .await
+    ///     .await?;
+    /// # Ok(())
     /// # }
     /// ```
     pub fn health_check<F, Fut, E>(mut self, name: impl Into<String>, check: F) -> Self
@@ -283,25 +286,17 @@ impl Server {
     ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Running::join`].
-    pub async fn serve(self) -> Result<(), Error> {
+    pub async fn serve(self) -> Result<Ending, Error> {
         self.start().await?.join().await
     }
 
-    /// Serves until told to stop: by a future that completes, or by
-    /// [`shutdown_signal`](crate::shutdown_signal).
+    /// Serves until a future completes, or until a signal with
+    /// [`shutdown_signal`](crate::shutdown_signal), and returns how the server ended: whether all requests
+    /// were served to their end.
     ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Running::join`].
-    pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<(), Error> {
-        self.serve_until(shutdown).await.map(drop)
-    }
-
-    /// As [`serve_with_shutdown`](Self::serve_with_shutdown), and tells whether all requests were
-    /// served to their end.
-    ///
-    /// # Errors
-    /// Those of [`start`](Self::start) and [`Running::join`].
-    pub async fn serve_until(self, shutdown: impl Shutdown) -> Result<Ending, Error> {
+    pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<Ending, Error> {
         self.serve_while(shutdown.requests(), |_| {}).await
     }
 
@@ -311,7 +306,7 @@ impl Server {
         mut requests: BoxStream<'static, ()>,
         started: impl FnOnce(&Running),
     ) -> Result<Ending, Error> {
-        let state = self.connection.state();
+        let state = self.connection.state_receiver();
         let mut is_stopping = false;
         let mut starting = pin!(self.start());
         let running = tokio::select! {
@@ -330,7 +325,7 @@ impl Server {
             running = &mut starting => running?,
         };
         started(&running);
-        let mut end = pin!(running.wait());
+        let mut end = pin!(running.join());
         loop {
             tokio::select! {
                 end = &mut end => return end,

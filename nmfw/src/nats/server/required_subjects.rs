@@ -51,8 +51,8 @@ impl Subscriptions {
         let subjects: Vec<_> = instances.iter().flat_map(own).collect();
         Self {
             connection: connection.clone(),
-            events: connection.subscribe_events(),
-            epoch: connection.state().borrow().epoch,
+            events: connection.event_receiver(),
+            epoch: connection.state().epoch,
             resubscribed: Arc::clone(&lifecycle.resubscribed),
             // Besides: where sessions are opened, those of single methods, and two for health; and one
             // for round trips.
@@ -92,7 +92,7 @@ impl Subscriptions {
     /// other permissions, refuses some. Subscriptions of others on the connection do no harm to those
     /// that are there: only until a round trip a refusal is taken for one of the server's own.
     pub(crate) async fn watch(&mut self, fence: &Fence) -> Error {
-        let mut state = self.connection.state();
+        let mut state = self.connection.state_receiver();
         let resubscribed = Arc::clone(&self.resubscribed);
         let mut is_unconfirmed = false;
         loop {

@@ -65,7 +65,7 @@ impl Work {
     pub(crate) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
         let mut packets = JoinSet::new();
         // Intakes, which follow checks, follow the connection by the same way.
-        let (mut state, checks) = (connection.state(), Arc::clone(&lifecycle.checks));
+        let (mut state, checks) = (connection.state_receiver(), Arc::clone(&lifecycle.checks));
         packets.spawn(async move {
             while state.changed().await.is_ok() {
                 checks.wake();

@@ -39,7 +39,7 @@ on_both_brokers! {
         let client = PuppetClient::new(channel(&broker).await);
         let mut calls = JoinSet::new();
         for _ in 0..500 {
-            calls.spawn(client.sleep(sleep(20_000)).into_future());
+            calls.spawn(client.sleep(sleep(20_000)).send());
         }
         eventually(LIMIT, || async { strings.started() == 500 }).await;
         assert_eq!(strings.finished(), 0);
@@ -125,7 +125,7 @@ on_both_brokers! {
         let service = PuppetServer::new(full.clone()).concurrency(1).queue(0);
         let _full = start(&broker, service).await;
         let client = PuppetClient::new(channel(&broker).await);
-        let first = tokio::spawn(client.sleep(sleep(20_000)).into_future());
+        let first = tokio::spawn(client.sleep(sleep(20_000)).send());
         eventually(LIMIT, || async { full.started() == 1 }).await;
 
         let refused = client.sleep(sleep(1)).await.unwrap_err();
@@ -159,7 +159,7 @@ on_both_brokers! {
         let service = PuppetServer::new(strings.clone()).concurrency(1).queue(0);
         let _running = start(&broker, service).await;
         let client = PuppetClient::new(channel(&broker).await.max_attempts(u32::MAX));
-        let _first = tokio::spawn(client.sleep(sleep(20_000)).into_future());
+        let _first = tokio::spawn(client.sleep(sleep(20_000)).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         // At the deadline the caller learns what kept the call, and that it may be repeated. Only
         // one whose last attempt is under way at that very moment cannot know.
@@ -225,7 +225,7 @@ on_both_brokers! {
         let mut calls = JoinSet::new();
         for i in 0..5_u64 {
             let timeout = Duration::from_millis(if i < 2 { 600 } else { 300 });
-            calls.spawn(client.sleep(sleep(20_000)).timeout(timeout).into_future());
+            calls.spawn(client.sleep(sleep(20_000)).timeout(timeout).send());
             // The first two are at work before the others come.
             eventually(LIMIT, || async { strings.started() >= 2.min(i + 1) }).await;
         }

@@ -204,7 +204,7 @@ async fn a_login_that_is_taken_back_is_told() {
     assert!(text.contains(&WORDS.to_lowercase()), "{status}");
     // And given again.
     server.reload(users("x")).await.unwrap();
-    let works = || caller.add(numbers()).timeout(LIMIT).into_future();
+    let works = || caller.add(numbers()).timeout(LIMIT).send();
     eventually(LIMIT * 2, works).await;
     eventually(LIMIT, || async {
         running.health().status == Serving::Serving
@@ -218,14 +218,14 @@ async fn a_server_that_has_its_subscriptions_goes_on() {
     let server = account(&format!("max_subscriptions: {SUBSCRIPTIONS}")).await;
     let nats = connect(&server, "a").await;
     let running = try_serve(nats.clone()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     // There is room for one, which is that of round trips otherwise.
     let _another = nats.client().subscribe("another").await.unwrap();
     let _one_more = nats.client().subscribe("one.more").await.unwrap();
     let refused = async {
         loop {
             let event = events.recv().await.unwrap();
-            if let nmfw::ConnectionEvent::TooManySubscriptions { error } = event {
+            if let nmfw::ConnectionEvent::TooManySubscriptions { error, .. } = event {
                 return error;
             }
         }
@@ -260,7 +260,7 @@ async fn a_client_that_cannot_get_replies_says_so() {
         let caller = CalcClient::new(channel);
         for _ in 0..5 {
             let call = caller.add(numbers()).timeout(NEVER);
-            let status = refused(call.into_future(), TOO_MANY_SUBSCRIPTIONS).await;
+            let status = refused(call.send(), TOO_MANY_SUBSCRIPTIONS).await;
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         }
         let status = refused(caller.wait_ready(NEVER), TOO_MANY_SUBSCRIPTIONS).await;
@@ -334,7 +334,7 @@ async fn a_connection_that_is_not_let_in_again_says_why() {
     };
     eventually(LIMIT, told).await;
     let call = caller.add(numbers()).timeout(NEVER);
-    let status = refused(call.into_future(), WORDS).await;
+    let status = refused(call.send(), WORDS).await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.is_not_started(), "{status}");
 

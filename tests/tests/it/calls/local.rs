@@ -43,7 +43,7 @@ async fn deadlines_and_dropped_calls_drop_the_handler() {
     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
     assert_eq!(strings.dropped(), 1);
 
-    let call = tokio::spawn(client.sleep(request).into_future());
+    let call = tokio::spawn(client.sleep(request).send());
     eventually(LIMIT, || async { strings.started() == 2 }).await;
     call.abort();
     eventually(LIMIT, || async { strings.dropped() == 2 }).await;
@@ -54,7 +54,7 @@ async fn limits_hold() {
     let strings = Strings::default();
     let service = PuppetServer::new(strings.clone()).concurrency(1).queue(0);
     let client = PuppetClient::new(Channel::local(service));
-    let running = tokio::spawn(client.sleep(SleepRequest { millis: 200 }).into_future());
+    let running = tokio::spawn(client.sleep(SleepRequest { millis: 200 }).send());
     eventually(LIMIT, || async { strings.started() == 1 }).await;
     let status = client.sleep(SleepRequest { millis: 1 }).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);

@@ -79,7 +79,7 @@ on_both_brokers! {
             .await
             .unwrap();
         let client = PuppetClient::new(Channel::new(nats).max_attempts(1));
-        let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).into_future());
+        let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
         nmfw_tests::eventually(LONG, || async { strings.started() == 1 }).await;
         // Shed while the one place is taken, which is until the time-out.
         let status = client.echo(Blob::default()).await.unwrap_err();

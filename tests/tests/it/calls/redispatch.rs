@@ -98,7 +98,7 @@ on_both_brokers! {
         let (first, second) = (Strings::default(), Strings::default());
         let _servers = two(&broker.url(), &first, &second).await;
         let client = puppet::client(&broker.url()).await.unwrap();
-        let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).into_future());
+        let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
         eventually(LIMIT, || async { first.started() == 1 && second.started() == 1 }).await;
         // One instance is full, the other works: whoever answers first, it works once.
         let outcome = client.sleep(SleepRequest { millis: 1 }).await;
@@ -124,7 +124,7 @@ on_both_brokers! {
             .await
             .unwrap();
         let client = puppet::client(&broker.url()).await.unwrap();
-        let sleep = || client.sleep(SleepRequest { millis: 60_000 }).into_future();
+        let sleep = || client.sleep(SleepRequest { millis: 60_000 }).send();
         let slow = tokio::spawn(sleep());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         let refused = async |calls| {
@@ -163,7 +163,7 @@ on_both_brokers! {
         let (first, second) = (Strings::default(), Strings::default());
         let stopping = serve(&first).await;
         let client = puppet::client(&broker.url()).await.unwrap();
-        let sleep = |millis| client.sleep(SleepRequest { millis }).timeout(3 * LIMIT).into_future();
+        let sleep = |millis| client.sleep(SleepRequest { millis }).timeout(3 * LIMIT).send();
         for _ in 0..CALLS {
             client.echo(Blob::default()).await.unwrap();
         }
@@ -197,7 +197,7 @@ on_both_brokers! {
         client.echo(Blob::default()).await.unwrap();
         proxy.stall(Direction::ToServer);
         // 40 MB, of which sockets and buffers take some.
-        let call = || client.echo(Blob { data: vec![0; 200_000] }).timeout(LIMIT).into_future();
+        let call = || client.echo(Blob { data: vec![0; 200_000] }).timeout(LIMIT).send();
         let mut calls = pin!(join_all((0..CALLS).map(|_| call())));
         // Each has been asked once, and nothing gets through.
         assert!(poll!(calls.as_mut()).is_pending());
@@ -227,7 +227,7 @@ on_both_brokers! {
         let calls: Vec<_> = (0..1000)
             .map(|_| {
                 let call = client.echo(Blob { data: vec![0; 100_000] });
-                tokio::spawn(call.timeout(LIMIT).into_future())
+                tokio::spawn(call.timeout(LIMIT).send())
             })
             .collect();
         let mut last = 0;

@@ -105,7 +105,7 @@ on_both_brokers! {
         assert_eq!(strings.started(), 2, "handlers have run for nobody");
 
         client.echo(Blob::default()).await.unwrap();
-        assert_eq!(nats.state().borrow().epoch, 1, "the connection broke");
+        assert_eq!(nats.state().epoch, 1, "the connection broke");
         running.stop();
         running.join().await.unwrap();
     }
@@ -152,7 +152,7 @@ on_both_brokers! {
             let nats = nmfw::connect(broker.url()).await.unwrap();
             let client = StreamsClient::new(Channel::new(nats).max_attempts(1));
             let call = client.count(CountRequest::default()).timeout(LIMIT);
-            let call = tokio::spawn(call.into_future());
+            let call = tokio::spawn(call.send());
             let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
             assert_eq!(first_kind(&open.payload), Some(kind::OPEN), "a packet, and not OPEN");
             let seal = Seal::service(secret_of(&open.payload));

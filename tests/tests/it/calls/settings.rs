@@ -137,8 +137,7 @@ on_both_brokers! {
             .await
             .unwrap();
         broker.stop().await.unwrap();
-        let mut state = nats.state();
-        state.wait_for(|state| !state.is_connected()).await.unwrap();
+        nats.wait_for_state(|state| !state.is_connected()).await;
         server.stop();
         let begin = std::time::Instant::now();
         server.join().await.unwrap();

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nmfw::{ConnectOptions, Connection, ConnectionEvent, ConnectionStatus, ErrorKind};
+use nmfw::{
+    ConnectOptions, Connection, ConnectionEvent, ConnectionEvents, ConnectionStatus, ErrorKind,
+};
 use nmfw_tests::{NatsServer, free_port};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
 
 /// Longer than anything here takes; only a failing test reaches it.
 const LONG: Duration = Duration::from_secs(30);
@@ -64,7 +65,7 @@ async fn works(nats: &Connection) {
 }
 
 async fn event(
-    events: &mut broadcast::Receiver<ConnectionEvent>,
+    events: &mut ConnectionEvents,
     wanted: impl Fn(&ConnectionEvent) -> bool,
 ) -> ConnectionEvent {
     within(async {
@@ -79,9 +80,9 @@ async fn event(
 }
 
 async fn status(nats: &Connection, wanted: ConnectionStatus) -> u64 {
-    let mut state = nats.state();
-    let state = within(state.wait_for(|state| state.status == wanted)).await;
-    state.unwrap().epoch
+    within(nats.wait_for_state(|state| state.status == wanted))
+        .await
+        .epoch
 }
 
 const USERS: &str = r#"
@@ -100,8 +101,8 @@ async fn user_and_password() {
     let nats = nmfw::connect(server.url_as("alice:p%40ss%2Fword"))
         .await
         .unwrap();
-    assert_eq!(nats.state().borrow().status, ConnectionStatus::Connected);
-    assert_eq!(nats.state().borrow().epoch, 1);
+    assert_eq!(nats.state().status, ConnectionStatus::Connected);
+    assert_eq!(nats.state().epoch, 1);
     works(&nats).await;
     assert_eq!(nats.inbox_prefix(), "_INBOX.alice");
     assert!(nats.max_payload() > 0);
@@ -243,33 +244,39 @@ async fn a_server_that_talks_nonsense() {
 async fn denied_subjects_are_events() {
     let server = Server::start(USERS).await;
     let nats = nmfw::connect(server.url_as("bob:secret")).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     let client = nats.client();
 
     client.publish("no.Way", "x".into()).await.unwrap();
-    let subject = "no.Way".to_owned();
-    let expected = ConnectionEvent::PublishDenied { subject };
-    assert_eq!(event(&mut events, denied).await, expected);
+    let ConnectionEvent::PublishDenied { subject, .. } = event(&mut events, denied).await else {
+        panic!("another event");
+    };
+    assert_eq!(subject, "no.Way");
 
     let _subscription = client.subscribe("no.Sub").await.unwrap();
-    let subject = "no.Sub".to_owned();
-    let queue = None;
-    let expected = ConnectionEvent::SubscribeDenied { subject, queue };
-    assert_eq!(event(&mut events, denied).await, expected);
+    let ConnectionEvent::SubscribeDenied { subject, queue, .. } = event(&mut events, denied).await
+    else {
+        panic!("another event");
+    };
+    assert_eq!((&*subject, queue), ("no.Sub", None));
 
     let queued = client.queue_subscribe("no.Sub", "Q".to_owned());
     let _subscription = queued.await.unwrap();
-    let subject = "no.Sub".to_owned();
-    let queue = Some("Q".to_owned());
-    let expected = ConnectionEvent::SubscribeDenied { subject, queue };
-    assert_eq!(event(&mut events, denied).await, expected);
+    let ConnectionEvent::SubscribeDenied { subject, queue, .. } = event(&mut events, denied).await
+    else {
+        panic!("another event");
+    };
+    assert_eq!((&*subject, queue.as_deref()), ("no.Sub", Some("Q")));
 
     // A prefix that the server keeps for itself.
     let reply = "_R_.Reply".to_owned();
     let publishing = client.publish_with_reply("yes", reply.clone(), "x".into());
     publishing.await.unwrap();
-    let expected = ConnectionEvent::ReplyDenied { reply };
-    assert_eq!(event(&mut events, denied).await, expected);
+    let ConnectionEvent::ReplyDenied { reply: denied, .. } = event(&mut events, denied).await
+    else {
+        panic!("another event");
+    };
+    assert_eq!(denied, reply);
     works(&nats).await;
 }
 
@@ -282,7 +289,7 @@ async fn a_slow_consumer_is_an_event() {
     let server = Server::start("").await;
     let options = ConnectOptions::new().subscription_capacity(1);
     let nats = options.connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     let _unread = nats.client().subscribe("slow").await.unwrap();
     for _ in 0..3 {
         nats.client().publish("slow", "x".into()).await.unwrap();
@@ -295,7 +302,7 @@ async fn a_slow_consumer_is_an_event() {
 async fn a_lame_duck_is_an_event() {
     let server = Server::start("lame_duck_duration: \"30s\"").await;
     let nats = nmfw::connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     server.0.lame_duck().unwrap();
     event(&mut events, |event| *event == ConnectionEvent::LameDuck).await;
 }
@@ -304,7 +311,7 @@ async fn a_lame_duck_is_an_event() {
 async fn comes_back_and_says_so() {
     let mut server = Server::start("").await;
     let nats = nmfw::connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     server.stop();
     event(&mut events, |event| *event == ConnectionEvent::Disconnected).await;
     let before = status(&nats, ConnectionStatus::Disconnected).await;
@@ -326,10 +333,10 @@ async fn gives_up_after_max_reconnects() {
         .max_reconnects(3)
         .reconnect_delay(|_| Duration::from_millis(1));
     let nats = options.connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     server.stop();
     event(&mut events, |event| *event == ConnectionEvent::Closed).await;
-    assert!(nats.state().borrow().is_closed());
+    assert!(nats.state().is_closed());
     let error = nats.flush_within(LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     nats.close(LONG).await.unwrap();
@@ -339,11 +346,11 @@ async fn gives_up_after_max_reconnects() {
 async fn closing() {
     let server = Server::start("").await;
     let nats = nmfw::connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     works(&nats).await;
     let clone = nats.clone();
     within(nats.close(LONG)).await.unwrap();
-    assert!(clone.state().borrow().is_closed());
+    assert!(clone.state().is_closed());
     event(&mut events, |event| *event == ConnectionEvent::Closed).await;
     within(clone.close(LONG)).await.unwrap();
     assert!(clone.client().publish("x", "x".into()).await.is_err());
@@ -370,12 +377,11 @@ async fn what_was_published_before_closing_arrives() {
 async fn dropping_the_last_clone_closes() {
     let server = Server::start("").await;
     let nats = nmfw::connect(server.url()).await.unwrap();
-    let mut state = nats.state();
+    let mut events = nats.events();
     drop(nats.clone());
     works(&nats).await;
     drop(nats);
-    let closed = within(state.wait_for(nmfw::ConnectionState::is_closed)).await;
-    assert!(closed.is_ok());
+    event(&mut events, |event| *event == ConnectionEvent::Closed).await;
 }
 
 #[tokio::test]
@@ -387,7 +393,7 @@ async fn closing_without_a_server_stops_the_reconnecting() {
     status(&nats, ConnectionStatus::Disconnected).await;
     let error = nats.close(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(nats.state().borrow().is_closed());
+    assert!(nats.state().is_closed());
 }
 
 #[tokio::test]
@@ -395,10 +401,10 @@ async fn someone_elses_client() {
     let server = Server::start("").await;
     let client = async_nats::connect(server.url()).await.unwrap();
     let nats = Connection::from_client(client);
-    assert!(nats.state().borrow().is_connected());
+    assert!(nats.is_connected());
     works(&nats).await;
     within(nats.close(LONG)).await.unwrap();
-    assert!(nats.state().borrow().is_closed());
+    assert!(nats.state().is_closed());
 }
 
 #[tokio::test]
@@ -536,7 +542,7 @@ async fn credentials() {
         .credentials_file(&path)
         .reconnect_delay(|_| Duration::from_millis(10));
     let nats = options.connect(server.url()).await.unwrap();
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     std::fs::remove_file(&path).unwrap();
     nats.client().force_reconnect().await.unwrap();
     let failed = |event: &ConnectionEvent| matches!(event, ConnectionEvent::ClientError(_));

@@ -90,7 +90,7 @@ on_both_brokers! {
         let (database, strings) = (Arc::new(AtomicBool::new(true)), Strings::default());
         let running = serve(&broker, &strings, &database).await;
         let client = PuppetClient::new(Channel::new(nmfw::connect(broker.url()).await.unwrap()));
-        let call = tokio::spawn(client.sleep(SleepRequest { millis: 300 }).into_future());
+        let call = tokio::spawn(client.sleep(SleepRequest { millis: 300 }).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         database.store(false, Ordering::Relaxed);
         eventually(LIMIT, || async { running.health().status == Serving::NotServing }).await;

@@ -133,7 +133,7 @@ on_both_brokers! {
         let caller = puppet::client(&broker.url()).await.unwrap();
         caller.echo(Blob::default()).await.unwrap();
         // At once, though the method gives its calls half a minute.
-        let call = caller.sleep(SleepRequest::default()).into_future();
+        let call = caller.sleep(SleepRequest::default()).send();
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.is_not_started() && status.message().contains("puppet.Sleep"), "{status}");
@@ -171,7 +171,7 @@ on_both_brokers! {
         let client = plain(&broker).await;
         let caller = puppet::client(&broker.url()).await.unwrap();
         // Goes on longer than everything here; the second stop ends it.
-        let call = tokio::spawn(caller.sleep(SleepRequest { millis: 29_000 }).into_future());
+        let call = tokio::spawn(caller.sleep(SleepRequest { millis: 29_000 }).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         server.stop();
         let subject = format!("$SRV.PING.nmfw-puppet.{}", server.services()[0].id);

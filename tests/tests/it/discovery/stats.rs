@@ -122,7 +122,7 @@ on_both_brokers! {
         let client = plain(&broker).await;
         let caller = puppet::client(&broker.url()).await.unwrap();
         let calls: Vec<_> = (0..4)
-            .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 29_000 }).into_future()))
+            .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 29_000 }).send()))
             .collect();
         let load = async |running: u64, waiting: u64| {
             eventually(LIMIT, || async {

@@ -34,10 +34,7 @@ async fn serve(nats: Connection, strings: &Strings) -> Running {
 }
 
 async fn works(client: &PuppetClient) {
-    eventually(LIMIT, || {
-        client.echo(Blob::default()).timeout(SOON).into_future()
-    })
-    .await;
+    eventually(LIMIT, || client.echo(Blob::default()).timeout(SOON).send()).await;
     // Not once by chance.
     for i in 0..100_u8 {
         let echo = client
@@ -98,7 +95,7 @@ on_both_brokers! {
             let before = strings.started();
             for _ in 0..50 {
                 let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
-                calls.spawn(call.into_future());
+                calls.spawn(call.send());
             }
             eventually(LIMIT, || async { strings.started() == before + 50 }).await;
             let began = Instant::now();
@@ -141,18 +138,17 @@ on_both_brokers! {
         works(&client).await;
         let before = strings.started();
         let call = client.sleep(SleepRequest { millis: 3000 }).timeout(LIMIT);
-        let call = tokio::spawn(call.into_future());
+        let call = tokio::spawn(call.send());
         eventually(LIMIT, || async { strings.started() > before }).await;
-        let mut state = nats.state();
-        let epoch = state.borrow_and_update().epoch;
+        let epoch = nats.state().epoch;
         proxy.cut();
-        let back = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
-        timeout(LIMIT, back).await.unwrap().unwrap();
+        let back = nats.wait_for_state(|state| state.is_connected() && state.epoch > epoch);
+        timeout(LIMIT, back).await.unwrap();
         call.await.unwrap().unwrap();
 
         // Without one the grace ends it.
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
-        let call = tokio::spawn(call.into_future());
+        let call = tokio::spawn(call.send());
         eventually(LIMIT, || async { strings.started() > before + 1 }).await;
         let began = Instant::now();
         proxy.down();
@@ -175,7 +171,7 @@ on_both_brokers! {
         for proxy in &proxies {
             let started = strings.started();
             let call = client.sleep(SleepRequest { millis: 500 }).timeout(LIMIT);
-            let call = tokio::spawn(call.into_future());
+            let call = tokio::spawn(call.send());
             eventually(LIMIT, || async { strings.started() == started + 1 }).await;
             let accepted = proxy.accepted();
             proxy.cut();
@@ -245,7 +241,7 @@ on_both_brokers! {
                 // More than the sockets hold.
                 for _ in 0..100 {
                     let call = client.echo(Blob { data: vec![0; 100_000] });
-                    calls.spawn(call.timeout(Duration::from_millis(300)).into_future());
+                    calls.spawn(call.timeout(Duration::from_millis(300)).send());
                 }
                 for outcome in calls.join_all().await {
                     let code = outcome.unwrap_err().code();
@@ -267,13 +263,13 @@ on_both_brokers! {
         let nats = limited().await.unwrap();
         let client = PuppetClient::new(&nats);
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
-        let call = tokio::spawn(call.into_future());
+        let call = tokio::spawn(call.send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         let began = Instant::now();
         broker.stop().await.unwrap();
 
         assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
-        eventually(LIMIT, || async { nats.state().borrow().is_closed() }).await;
+        eventually(LIMIT, || async { nats.state().is_closed() }).await;
         for _ in 0..3 {
             let status: Status = client.echo(Blob::default()).timeout(LIMIT).await.unwrap_err();
             assert_eq!(status.code(), Code::Unavailable);
@@ -291,7 +287,7 @@ on_both_brokers! {
         let forced = serve(connect(&broker.url()).await, &strings).await;
         let client = PuppetClient::new(connect(&broker.url()).await);
         let calls: Vec<_> = (0..20)
-            .map(|_| tokio::spawn(client.sleep(SleepRequest { millis: 2_000 }).into_future()))
+            .map(|_| tokio::spawn(client.sleep(SleepRequest { millis: 2_000 }).send()))
             .collect();
         eventually(LIMIT, || async { strings.started() == 20 }).await;
         broker.stop().await.unwrap();
@@ -316,7 +312,7 @@ on_both_brokers! {
         let client = puppet::client(&broker.url()).await.unwrap();
         let ready = client.wait_ready(LIMIT).await;
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(Duration::from_secs(2));
-        let call = tokio::spawn(call.into_future());
+        let call = tokio::spawn(call.send());
         let echo = client.echo(Blob::default()).await;
         process.kill().await.unwrap();
         ready.unwrap();

@@ -63,7 +63,7 @@ async fn serve(nats: nmfw::Connection, strings: &Strings) -> Running {
 }
 
 async fn works(client: &PuppetClient) {
-    eventually(LIMIT, || client.echo(Blob::default()).into_future()).await;
+    eventually(LIMIT, || client.echo(Blob::default()).send()).await;
     for i in 0..100_u8 {
         let echo = client.echo(Blob { data: vec![i] }).await.unwrap();
         assert_eq!(echo.data, [i]);
@@ -130,7 +130,7 @@ async fn a_frozen_server_costs_calls_their_deadline() {
             let call = client.echo(Blob {
                 data: vec![0; 100_000],
             });
-            calls.spawn(call.timeout(Duration::from_millis(500)).into_future());
+            calls.spawn(call.timeout(Duration::from_millis(500)).send());
         }
         for outcome in calls.join_all().await {
             assert_eq!(outcome.unwrap_err().code(), Code::DeadlineExceeded);
@@ -237,7 +237,7 @@ async fn all_move_on_when_a_server_asks_them_to() {
     let nats = connect(&servers).await;
     let client = PuppetClient::new(&nats);
     works(&client).await;
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     let leaving = nats.server_info().unwrap().server_name;
 
     let load = Load::start(&client);

@@ -64,7 +64,7 @@ type Outcome = (Result<(), Status>, Duration);
 async fn sleepers(client: &PuppetClient, millis: u64) -> JoinSet<Outcome> {
     let mut calls = JoinSet::new();
     for _ in 0..CALLERS {
-        let call = client.sleep(SleepRequest { millis }).into_future();
+        let call = client.sleep(SleepRequest { millis }).send();
         calls.spawn(async move {
             let begin = Instant::now();
             let outcome = call.await.map(drop);
@@ -126,7 +126,7 @@ on_both_brokers! {
         let mut calls = JoinSet::new();
         for i in 0..CALLERS as u8 {
             let data = vec![i];
-            let call = client.echo(Blob { data: data.clone() }).into_future();
+            let call = client.echo(Blob { data: data.clone() }).send();
             calls.spawn(async move { assert_eq!(call.await.unwrap().data, data) });
         }
         sleep(Duration::from_millis(100)).await;
@@ -145,7 +145,7 @@ on_both_brokers! {
         killed.freeze().unwrap();
         let mut calls = JoinSet::new();
         for _ in 0..CALLERS {
-            calls.spawn(client.echo(Blob::default()).into_future());
+            calls.spawn(client.echo(Blob::default()).send());
         }
         sleep(Duration::from_millis(100)).await;
         let begin = Instant::now();
@@ -209,7 +209,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         // And is found when it is there again.
         let _again = serve(&broker.url());
-        eventually(LIMIT, || client.echo(Blob::default()).into_future()).await;
+        eventually(LIMIT, || client.echo(Blob::default()).send()).await;
     }
 
     /// The NATS server knows that it is there.

@@ -122,7 +122,7 @@ async fn short_calls(
 async fn moved(connections: &[Connection], leaving: &str) {
     for nats in connections {
         let is_elsewhere = || async {
-            let is_connected = nats.state().borrow().is_connected();
+            let is_connected = nats.is_connected();
             (is_connected && server_name(nats) != leaving)
                 .then_some(())
                 .ok_or("it has not moved")
@@ -170,7 +170,7 @@ async fn nothing_is_lost(instances: &[usize], plan: Plan) {
         let call = client.sleep(SleepRequest {
             millis: 500 + i * 250,
         });
-        long.spawn(call.timeout(LIMIT).into_future());
+        long.spawn(call.timeout(LIMIT).send());
     }
     sleep(Duration::from_millis(500)).await;
     let mut moving: Vec<_> = serving.iter().map(|(nats, _)| nats.clone()).collect();

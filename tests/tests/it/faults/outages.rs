@@ -8,7 +8,7 @@ use nmfw::{
     Channel, Code, ConnectOptions, Connection, NatsChannel as _, Server, Status, server::Running,
 };
 use nmfw_tests::{
-    Proxy, TestBroker, eventually, on_both_brokers,
+    Proxy, TestBroker, eventually, on_both_brokers, round_trip,
     streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer, Total, items},
 };
 use tokio::{
@@ -154,13 +154,12 @@ async fn open_streams(client: &StreamsClient, flows: &Flows) -> JoinSet<(Status,
 }
 
 async fn back(nats: &Connection, epoch: u64) {
-    let mut state = nats.state();
-    let back = state.wait_for(|state| state.is_connected() && state.epoch > epoch);
-    timeout(LIMIT, back).await.unwrap().unwrap();
+    let back = nats.wait_for_state(|state| state.is_connected() && state.epoch > epoch);
+    timeout(LIMIT, back).await.unwrap();
 }
 
 fn epoch(nats: &Connection) -> u64 {
-    nats.state().borrow().epoch
+    nats.state().epoch
 }
 
 async fn client_away(broker: TestBroker, away: Duration) {
@@ -223,8 +222,8 @@ async fn service_away(broker: TestBroker, away: Duration) {
     );
     proxy.up();
     back(&service, before).await;
-    // What it subscribes to has to be there first.
-    service.client().flush().await.unwrap();
+    // Its subscriptions have to reach the server first.
+    round_trip(service.client(), LIMIT).await.unwrap();
     all_kinds_do_well(&clients).await;
     eventually(SOON, || async { flows.dropped() == dropped + OPEN }).await;
 }

@@ -374,7 +374,7 @@ on_both_brokers! {
     async fn its_service_is_gone(broker: TestBroker) {
         let client = calc::client(&broker.url()).await.unwrap();
         let call = client.add(numbers()).timeout(Duration::from_secs(50));
-        let status = timeout(LIMIT, call.into_future()).await.unwrap().unwrap_err();
+        let status = timeout(LIMIT, call.send()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.message().contains("nmfw.calc.Add"), "{status}");
         assert!(status.is_not_started());

@@ -123,7 +123,7 @@ on_both_brokers! {
         }
         let new = streams::client(&broker.url()).await.unwrap();
         let begin = Instant::now();
-        eventually(LIMIT, || new.count(CountRequest::default()).into_future()).await;
+        eventually(LIMIT, || new.count(CountRequest::default()).send()).await;
         assert!(begin.elapsed() < MAX_STALL * 2, "{:?}", begin.elapsed());
         let ended = timeout(LIMIT, held.join_next()).await.unwrap().unwrap().unwrap();
         assert_eq!(ended, Code::ResourceExhausted);
@@ -184,8 +184,8 @@ on_both_brokers! {
 
         // Another client comes, and the first goes on.
         let new = streams::client(&broker.url()).await.unwrap();
-        eventually(LIMIT, || new.count(CountRequest::default()).into_future()).await;
-        eventually(LIMIT, || before.count(CountRequest::default()).into_future()).await;
+        eventually(LIMIT, || new.count(CountRequest::default()).send()).await;
+        eventually(LIMIT, || before.count(CountRequest::default()).send()).await;
         open.message().await.unwrap();
 
         let (accepted, closed, end) = reader.await.unwrap();
@@ -256,17 +256,17 @@ on_both_brokers! {
         for _ in 0..3 {
             let chat = greedy.chat(stream::pending::<Item>()).await.unwrap();
             silent.spawn(end_of(chat));
-            let sum = greedy.sum(stream::pending::<Item>()).into_future();
+            let sum = greedy.sum(stream::pending::<Item>()).send();
             silent.spawn(async { sum.await.unwrap_err().code() });
         }
-        let sum = greedy.sum(stream::pending::<Item>()).into_future();
+        let sum = greedy.sum(stream::pending::<Item>()).send();
         silent.spawn(async { sum.await.unwrap_err().code() });
         let other = streams::client(&broker.url()).await.unwrap();
         let mut open = Vec::new();
         for _ in 0..3 {
-            eventually(LIMIT, || other.sum(streams::items(0, 10, 10)).into_future()).await;
+            eventually(LIMIT, || other.sum(streams::items(0, 10, 10)).send()).await;
             let chat = eventually(LIMIT, || {
-                other.chat(stream::pending::<Item>()).into_future()
+                other.chat(stream::pending::<Item>()).send()
             });
             open.push(chat.await);
         }
@@ -359,7 +359,7 @@ async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
     let (greedy, modest) = (client().await, client().await);
     let sleep = |client: &PuppetClient, millis| {
         let call = client.sleep(SleepRequest { millis });
-        tokio::spawn(call.timeout(LIMIT).into_future())
+        tokio::spawn(call.timeout(LIMIT).send())
     };
     let load = async |expected| {
         let url = broker.url();

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use nmfw::{Channel, Code, ConnectOptions, ConnectionEvent, NatsChannel as _, Server};
 use nmfw_tests::{
     TestBroker, eventually,
@@ -61,7 +61,7 @@ on_both_brokers! {
             client.echo(Blob::default()).timeout(LIMIT).await.unwrap();
         }
         assert_eq!(strings.started(), floods().len() as u64, "a flood has reached the handler");
-        assert_eq!(nats.state().borrow().epoch, 1, "the connection broke");
+        assert_eq!(nats.state().epoch, 1, "the connection broke");
         running.stop();
         running.join().await.unwrap();
     }
@@ -73,7 +73,7 @@ on_both_brokers! {
         round_trip(&impostor, LIMIT).await.unwrap();
         let mut peer = RawPeer::connect(broker.port()).await.unwrap();
         for (headers, text) in floods() {
-            let call = tokio::spawn(client.echo(Blob::default()).timeout(LIMIT).into_future());
+            let call = tokio::spawn(client.echo(Blob::default()).timeout(LIMIT).send());
             let request = timeout(LIMIT, requests.next()).await.unwrap().unwrap();
             peer.publish(&request.reply.unwrap(), "", &headers, b"").await.unwrap();
             let outcome = timeout(LIMIT, call).await.unwrap().unwrap();
@@ -92,7 +92,7 @@ on_both_brokers! {
         let (strings, flows) = (Strings::default(), Flows::default());
         let options = ConnectOptions::new().subscription_capacity(512);
         let nats = options.connect(broker.url()).await.unwrap();
-        let mut events = nats.subscribe_events();
+        let mut events = nats.events();
         let server = Server::new(nats.clone())
             .add_service(PuppetServer::new(strings.clone()))
             .add_service(StreamsServer::new(flows.clone()));
@@ -106,7 +106,7 @@ on_both_brokers! {
         let request = format!("PUB {} flooded 0\r\n\r\n", subject("Echo")).repeat(20_000);
         let flood = async {
             let is_slow = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SlowConsumer { .. });
-            while !events.try_recv().is_ok_and(|event| is_slow(&event)) {
+            while !events.next().now_or_never().flatten().is_some_and(|event| is_slow(&event)) {
                 peer.send(request.as_bytes()).await.unwrap();
                 peer.round_trip().await.unwrap();
             }
@@ -123,9 +123,9 @@ on_both_brokers! {
         load.goes_on(LIMIT).await;
         load.finish(LIMIT).await;
         // The flooded method itself has room again.
-        let echo = || client.echo(Blob { data: bytes(&SleepRequest { millis: 7 }) }).into_future();
+        let echo = || client.echo(Blob { data: bytes(&SleepRequest { millis: 7 }) }).send();
         eventually(LIMIT, echo).await;
-        assert_eq!(nats.state().borrow().epoch, 1, "the connection broke");
+        assert_eq!(nats.state().epoch, 1, "the connection broke");
         running.stop();
         running.join().await.unwrap();
     }

@@ -61,7 +61,7 @@ impl Victim {
         assert!(next.is_err(), "the stream goes on or ends: {next:?}");
         assert_eq!(self.flows.started(), self.started, "a handler has run");
         assert_eq!(self.flows.dropped(), 0, "a handler was dropped");
-        let total = timeout(LIMIT, self.client.sum(items(0, 5, 9)).into_future());
+        let total = timeout(LIMIT, self.client.sum(items(0, 5, 9)).send());
         assert_eq!(total.await.expect("a call hangs").unwrap().count, 5);
         self.started += 1;
     }
@@ -351,6 +351,6 @@ on_both_brokers! {
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
         drop(victim.stream);
         // The service tells the client, which goes on with another session.
-        eventually(LIMIT, || victim.client.echo(Item::default()).into_future()).await;
+        eventually(LIMIT, || victim.client.echo(Item::default()).send()).await;
     }
 }

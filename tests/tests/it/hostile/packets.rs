@@ -252,7 +252,7 @@ on_both_brokers! {
         let mut packets = service.subscribe(own.clone()).await.unwrap();
         round_trip(&service, LIMIT).await.unwrap();
         let client = streams::client(&broker.url()).await.unwrap();
-        let call = client.sum(stream::pending::<Item>()).timeout(LIMIT).into_future();
+        let call = client.sum(stream::pending::<Item>()).timeout(LIMIT).send();
         let outcome = tokio::spawn(call);
 
         let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
@@ -305,7 +305,7 @@ on_both_brokers! {
         }
         let client = streams::client(&broker.url()).await.unwrap();
         let request = CountRequest { to: 1, ..CountRequest::default() };
-        eventually(LIMIT, || client.count(request).into_future()).await;
+        eventually(LIMIT, || client.count(request).send()).await;
         bystander.goes_on().await;
     }
 }

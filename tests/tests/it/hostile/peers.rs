@@ -46,7 +46,7 @@ async fn serve(connection: &Connection, strings: &Strings) -> nmfw::server::Runn
 }
 
 fn epoch(connection: &Connection) -> u64 {
-    connection.state().borrow().epoch
+    connection.state().epoch
 }
 
 on_both_brokers! {
@@ -60,7 +60,7 @@ on_both_brokers! {
         for headers in UNREADABLE {
             let before = epoch(&nats);
             let started = strings.started();
-            let other = tokio::spawn(client.sleep(SleepRequest { millis: 300 }).into_future());
+            let other = tokio::spawn(client.sleep(SleepRequest { millis: 300 }).send());
             eventually(LIMIT, || async { strings.started() == started + 1 }).await;
 
             peer.publish(&subject("Echo"), "nobody", headers, b"").await.unwrap();
@@ -70,7 +70,7 @@ on_both_brokers! {
             // Another caller's answer waits until the connection is back.
             let outcome = other.await.unwrap();
             assert!(outcome.is_ok(), "{shown:?}: {outcome:?}");
-            eventually(LIMIT, || client.echo(Blob::default()).into_future()).await;
+            eventually(LIMIT, || client.echo(Blob::default()).send()).await;
         }
         assert_eq!(running.services().len(), 1);
         running.stop();
@@ -106,7 +106,7 @@ on_both_brokers! {
         peer.publish(&subject("Echo"), "nobody", headers, b"").await.unwrap();
         let end = tokio::time::timeout(LIMIT, running.join()).await.unwrap();
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
-        assert!(nats.state().borrow().is_closed());
+        assert!(nats.state().is_closed());
 
         // A call on that connection says it too.
         let status = PuppetClient::new(&nats).echo(Blob::default()).await.unwrap_err();
@@ -123,7 +123,7 @@ on_both_brokers! {
         for headers in UNREADABLE.into_iter().step_by(3) {
             let began = Instant::now();
             let call = client.echo(Blob::default()).timeout(Duration::from_secs(3));
-            let call = tokio::spawn(call.into_future());
+            let call = tokio::spawn(call.send());
             let request = tokio::time::timeout(LIMIT, requests.next()).await.unwrap().unwrap();
             peer.publish(&request.reply.unwrap(), "", headers, b"").await.unwrap();
             let status = call.await.unwrap().unwrap_err();
@@ -145,7 +145,7 @@ on_both_brokers! {
         round_trip(&impostor, LIMIT).await.unwrap();
         let body = |text: &str| bytes(&Blob { data: text.into() });
 
-        let call = tokio::spawn(client.echo(Blob::default()).into_future());
+        let call = tokio::spawn(client.echo(Blob::default()).send());
         let request = tokio::time::timeout(LIMIT, requests.next()).await.unwrap().unwrap();
         let reply = request.reply.unwrap().to_string();
         let (prefix, id) = reply.rsplit_once('.').unwrap();
@@ -160,7 +160,7 @@ on_both_brokers! {
         assert_eq!(call.await.unwrap().unwrap().data, b"right");
 
         // The next call may get the same slot, but not the answer that came too late.
-        let call = tokio::spawn(client.echo(Blob::default()).into_future());
+        let call = tokio::spawn(client.echo(Blob::default()).send());
         let request = tokio::time::timeout(LIMIT, requests.next()).await.unwrap().unwrap();
         impostor.publish(reply, body("late").into()).await.unwrap();
         impostor.publish(request.reply.unwrap(), body("next").into()).await.unwrap();

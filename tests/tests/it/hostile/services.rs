@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use nmfw::{
     Channel, Code, NatsChannel as _, Server, Status,
-    client::{HedgeLayer, RetryLayer},
+    client::{HedgeLayer, RetryBudget, RetryLayer},
     middleware,
 };
 use nmfw_tests::{
@@ -69,21 +69,21 @@ on_both_brokers! {
         let count = 1000;
         for channel in [channel().await, channel().await.multiplexed()] {
             let (client, streams) = (PuppetClient::new(channel.clone()), StreamsClient::new(channel));
-            assert_eq!(many(count, || client.echo(Blob::default()).into_future()).await, count);
+            assert_eq!(many(count, || client.echo(Blob::default()).send()).await, count);
             let sent = asked();
             assert!((count as u64 * 3 / 2..=count as u64 + FIRST).contains(&sent), "{sent} sent");
             // Nothing is left for this service.
-            assert_eq!(many(100, || client.echo(Blob::default()).into_future()).await, 100);
+            assert_eq!(many(100, || client.echo(Blob::default()).send()).await, 100);
             assert_eq!(asked(), 100);
             // Another has its own.
-            let count_up = || streams.count(CountRequest::default()).into_future();
+            let count_up = || streams.count(CountRequest::default()).send();
             assert_eq!(many(10, count_up).await, 10);
             assert_eq!(asked(), 50);
         }
         // Layers spend of it, too: whatever has sent a call again, it has cost one.
-        let retry = RetryLayer::new().max_attempts(4).budget(100_000, 1);
-        let client = PuppetClient::new(channel().await.layer(retry.pauses(Duration::ZERO, Duration::ZERO)));
-        assert_eq!(many(count, || client.echo(Blob::default()).into_future()).await, count);
+        let retry = RetryLayer::new().max_attempts(4).budget(RetryBudget::new().min_per_second(100_000).max_ratio(1.0));
+        let client = PuppetClient::new(channel().await.layer(retry.backoff(Duration::ZERO, Duration::ZERO)));
+        assert_eq!(many(count, || client.echo(Blob::default()).send()).await, count);
         let sent = asked();
         assert!(sent <= count as u64 + FIRST, "{sent} sent");
         running.stop();
@@ -101,12 +101,12 @@ on_both_brokers! {
         let service = PuppetServer::new(Strings::default()).layer(hang);
         let server = Server::new(nmfw::connect(broker.url()).await.unwrap()).add_service(service);
         let running = server.start().await.unwrap();
-        let hedge = HedgeLayer::new().after(Duration::from_millis(1)).budget(100_000, 1);
+        let hedge = HedgeLayer::new().after(Duration::from_millis(1)).budget(RetryBudget::new().min_per_second(100_000).max_ratio(1.0));
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let client = PuppetClient::new(Channel::new(nats).layer(hedge));
         let echo = || {
             let echo = client.echo(Blob::default()).timeout(Duration::from_millis(50));
-            echo.into_future()
+            echo.send()
         };
         let count = 2_000;
         let late = stream::iter(0..count).map(|_| echo()).buffer_unordered(50);
@@ -150,7 +150,7 @@ on_both_brokers! {
             let client = StreamsClient::new(Channel::new(nats).max_attempts(2));
             let begin = Instant::now();
             let call = client.count(CountRequest::default()).timeout(Duration::from_secs(8));
-            let mut call = std::pin::pin!(call.into_future());
+            let mut call = std::pin::pin!(call.send());
             let accept = packet(0, 0, &[frame(0, kind::ACCEPT, &body)]);
             let outcome = loop {
                 tokio::select! {

@@ -217,7 +217,7 @@ on_both_brokers! {
         tool.serves().await;
         let client = calc::client(&url).await.unwrap();
         let request = ExpressionRequest { expression: "wait".to_owned() };
-        let call = tokio::spawn(client.expression(request).timeout(LIMIT).into_future());
+        let call = tokio::spawn(client.expression(request).timeout(LIMIT).send());
         tool.line(|line| line["msg"] == "calculating").await;
         tool.terminate();
         tool.line(|line| line["msg"] == "stopping").await;

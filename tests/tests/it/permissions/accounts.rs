@@ -121,7 +121,7 @@ async fn an_imported_service_is_called() {
         assert_eq!(status.metadata().get("failed-by"), Some("puppet"), "{user}");
 
         let calls: Vec<_> = (0..100)
-            .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 100 }).into_future()))
+            .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 100 }).send()))
             .collect();
         for call in calls {
             call.await.unwrap().unwrap();
@@ -149,7 +149,7 @@ async fn a_stranger_finds_nobody() {
     let call = stranger
         .echo(Blob::default())
         .timeout(Duration::from_secs(50));
-    let status = tokio::time::timeout(LIMIT, call.into_future())
+    let status = tokio::time::timeout(LIMIT, call.send())
         .await
         .unwrap()
         .unwrap_err();
@@ -187,7 +187,7 @@ async fn an_imported_service_is_not_there() {
         let call = caller
             .echo(Blob::default())
             .timeout(Duration::from_secs(50));
-        let status = tokio::time::timeout(LIMIT, call.into_future())
+        let status = tokio::time::timeout(LIMIT, call.send())
             .await
             .unwrap()
             .unwrap_err();

@@ -1,7 +1,7 @@
 //! Users with exactly the generated permissions, on a real nats-server: what they are not for is
 //! refused, and soon.
 
-use nmfw::{Connection, ConnectionEvent, ErrorKind, permissions::Permissions};
+use nmfw::{Connection, ConnectionEvent, ConnectionEvents, ErrorKind, permissions::Permissions};
 use nmfw_tests::{
     calc::{CALC_SPEC, CalcServer, Calculator},
     permitted::{
@@ -10,7 +10,7 @@ use nmfw_tests::{
     },
     streams::{Flows, StreamsServer},
 };
-use tokio::{sync::broadcast, time::timeout};
+use tokio::time::timeout;
 
 /// One method, whichever it is: that works by every way, and no other does.
 #[tokio::test(flavor = "multi_thread")]
@@ -85,13 +85,13 @@ async fn roles_are_not_exchanged() {
 }
 
 /// What a connection is denied until the marker is, in the order of the server's words.
-async fn denials(events: &mut broadcast::Receiver<ConnectionEvent>, marker: &str) -> Vec<String> {
+async fn denials(events: &mut ConnectionEvents, marker: &str) -> Vec<String> {
     let mut denied = Vec::new();
     loop {
         let event = timeout(LIMIT, events.recv()).await;
         let subject = match event.expect("no word of the marker").unwrap() {
-            ConnectionEvent::PublishDenied { subject } => subject,
-            ConnectionEvent::SubscribeDenied { subject, queue } => match queue {
+            ConnectionEvent::PublishDenied { subject, .. } => subject,
+            ConnectionEvent::SubscribeDenied { subject, queue, .. } => match queue {
                 Some(queue) => format!("{subject} {queue}"),
                 None => subject,
             },
@@ -110,7 +110,7 @@ async fn allowed<'a>(
     publish: &[&'a str],
     subscribe: &[&'a str],
 ) -> (Vec<&'a str>, Vec<&'a str>) {
-    let mut events = nats.subscribe_events();
+    let mut events = nats.events();
     let client = nats.client();
     for subject in publish {
         client

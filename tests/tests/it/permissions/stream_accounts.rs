@@ -117,7 +117,7 @@ async fn fails_soon(client: &StreamsClient, code: Code) -> [Status; 3] {
     let begin = Instant::now();
     let (request, _) = counted(9, 9);
     let count = async { Total::of(client.count(request).await?).await };
-    let sum = client.sum(items(0, 9, 9)).into_future();
+    let sum = client.sum(items(0, 9, 9)).send();
     let chat = async { Total::of(client.chat(items(0, 9, 9)).await?).await };
     let all = async { tokio::join!(count, sum, chat) };
     let (count, sum, chat) = timeout(LIMIT, all).await.expect("it hangs");
@@ -233,7 +233,7 @@ async fn streams_between_accounts_and_over_a_leaf_node() {
     let _running = serve(connect(&hub, "service").await).await;
     let nats = nmfw::connect(leaf.url()).await.unwrap();
     let client = StreamsClient::new(Channel::new(nats).multiplexed().subject("bought.flows"));
-    eventually(LIMIT, || client.echo(item(1, 1)).into_future()).await;
+    eventually(LIMIT, || client.echo(item(1, 1)).send()).await;
     every_kind(&client).await;
 }
 

@@ -129,7 +129,7 @@ async fn least_privilege_is_enough_to_drain() {
     let channel = Channel::new(connect(&server, "client").await).subject("nmfw.calc");
     let caller = PuppetClient::new(channel);
     let calls: Vec<_> = (0..200)
-        .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 300 }).into_future()))
+        .map(|_| tokio::spawn(caller.sleep(SleepRequest { millis: 300 }).send()))
         .collect();
     eventually(LIMIT, || async { strings.started() == 200 }).await;
     service.stop();
@@ -149,7 +149,7 @@ async fn one_method_is_allowed() {
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
     for _ in 0..3 {
         let average = caller.average(AverageRequest::default()).timeout(NEVER);
-        denied(average.into_future(), "nmfw.calc.Average").await;
+        denied(average.send(), "nmfw.calc.Average").await;
         // The connection, and calls beside it, are none the worse.
         assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
     }
@@ -159,7 +159,7 @@ async fn one_method_is_allowed() {
             tokio::spawn(async move {
                 if n % 2 == 0 {
                     let average = caller.average(AverageRequest::default()).timeout(NEVER);
-                    denied(average.into_future(), "nmfw.calc.Average").await;
+                    denied(average.send(), "nmfw.calc.Average").await;
                 } else {
                     caller.add(numbers()).await.unwrap();
                 }
@@ -177,11 +177,7 @@ async fn an_inbox_is_denied() {
     let _service = try_serve(&server, "service").await.unwrap();
     let caller = client(&server, "deaf").await;
     for _ in 0..2 {
-        denied(
-            caller.add(numbers()).timeout(NEVER).into_future(),
-            "_INBOX.",
-        )
-        .await;
+        denied(caller.add(numbers()).timeout(NEVER).send(), "_INBOX.").await;
     }
     denied(caller.wait_ready(NEVER), "_INBOX.").await;
 }
@@ -199,11 +195,7 @@ async fn an_inbox_prefix_of_its_own() {
     assert_eq!(violations(&server), [""; 0]);
     // Without it, that user cannot call.
     let caller = client(&server, "private").await;
-    denied(
-        caller.add(numbers()).timeout(NEVER).into_future(),
-        "_INBOX.",
-    )
-    .await;
+    denied(caller.add(numbers()).timeout(NEVER).send(), "_INBOX.").await;
     drop(service);
 }
 
@@ -271,14 +263,14 @@ async fn a_single_method_that_streams() {
         ..CountRequest::default()
     };
     for _ in 0..3 {
-        let count = timeout(LIMIT, client.count(request).into_future()).await;
+        let count = timeout(LIMIT, client.count(request).send()).await;
         let count = count.expect("a stream that is allowed hangs").unwrap();
         assert_eq!(Total::of(count).await.unwrap().count, 1000);
     }
     let sum = client.sum(streams::items(0, 3, 0));
-    denied(sum.into_future(), "nmfw.nmfw.streams.Sum").await;
+    denied(sum.send(), "nmfw.nmfw.streams.Sum").await;
     denied(
-        client.echo(Item::default()).into_future(),
+        client.echo(Item::default()).send(),
         "nmfw.nmfw.streams.Echo",
     )
     .await;

@@ -174,7 +174,7 @@ on_both_brokers! {
 
         let started = strings.started();
         let calls: Vec<_> = (0..50)
-            .map(|_| tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future()))
+            .map(|_| tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send()))
             .collect();
         eventually(LIMIT, || async { strings.started() == started + 50 }).await;
         let begin = Instant::now();
@@ -230,7 +230,7 @@ on_both_brokers! {
         let running = start(&broker.url(), &strings, LIMIT).await;
         let client = open_client(&broker.url()).await;
         let started = strings.started();
-        let call = tokio::spawn(client.sleep(SleepRequest { millis: 700 }).into_future());
+        let call = tokio::spawn(client.sleep(SleepRequest { millis: 700 }).send());
         eventually(LIMIT, || async { strings.started() > started }).await;
         running.stop();
         call.await.unwrap().unwrap();
@@ -241,7 +241,7 @@ on_both_brokers! {
         let running = start(&broker.url(), &strings, LIMIT).await;
         on_session(&client).await;
         let started = strings.started();
-        let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future());
+        let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());
         eventually(LIMIT, || async { strings.started() > started }).await;
         running.force_stop();
         ended(running).await;
@@ -303,7 +303,7 @@ on_both_brokers! {
         let _never_stopped = std::mem::ManuallyDrop::new(serving.await.unwrap());
         let client = open_client(&broker.url()).await;
         let _stays = start(&broker.url(), &stays, LIMIT).await;
-        let under_way = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future());
+        let under_way = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());
         eventually(LIMIT, || async { gone.started() > gone.finished() }).await;
         runtime.shutdown_background();
 
@@ -326,7 +326,7 @@ on_both_brokers! {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let client = open_client(&url).await;
-                tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future());
+                tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());
                 eventually(LIMIT, || async { sleeping.started() > sleeping.finished() }).await;
             });
             runtime.shutdown_background();
@@ -336,7 +336,7 @@ on_both_brokers! {
         // One that is dropped says goodbye.
         let client = open_client(&broker.url()).await;
         let started = strings.started();
-        let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).into_future());
+        let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());
         eventually(LIMIT, || async { strings.started() > started }).await;
         drop(client);
         let begin = Instant::now();

@@ -83,7 +83,7 @@ on_both_brokers! {
         let mut count = client.count(forever()).await.unwrap();
         count.message().await.unwrap();
         let (_ask, questions) = mpsc::channel::<Item>(1);
-        let sum = tokio::spawn(client.sum(Streaming::from(questions)).into_future());
+        let sum = tokio::spawn(client.sum(Streaming::from(questions)).send());
         eventually(LIMIT, || async { full.started() == 2 }).await;
 
         let status = client.count(forever()).await.unwrap_err();
@@ -137,7 +137,7 @@ on_both_brokers! {
     async fn a_service_that_is_not_there_is_named(broker: TestBroker) {
         let client = streams::client(&broker.url()).await.unwrap();
         let call = client.count(forever());
-        let status = timeout(SHORT, call.into_future()).await.unwrap().unwrap_err();
+        let status = timeout(SHORT, call.send()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.is_not_started());
         assert!(status.message().contains("nmfw.nmfw.streams._open"), "{status}");
@@ -159,7 +159,7 @@ on_both_brokers! {
         });
         let client = streams::client(&broker.url()).await.unwrap();
         let call = client.count(forever());
-        let status = timeout(LIMIT, call.into_future()).await.unwrap().unwrap_err();
+        let status = timeout(LIMIT, call.send()).await.unwrap().unwrap_err();
         assert!(status.is_not_started(), "{status}");
         assert!(status.message().contains("_open"), "{status}");
         foreign.abort();
@@ -200,7 +200,7 @@ async fn sessions_are_as_many_as_the_subscription_holds() {
     let mut busy = JoinSet::new();
     for (client, _) in &open {
         for _ in 0..6 {
-            busy.spawn(client.sum(streams::items(0, 2000, 500)).into_future());
+            busy.spawn(client.sum(streams::items(0, 2000, 500)).send());
         }
     }
     for total in busy.join_all().await {

@@ -185,7 +185,7 @@ on_both_brokers! {
         let other = client.clone();
         let begun = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(other.count(request).into_future())
+            runtime.block_on(other.count(request).send())
         });
         let count = begun.join().unwrap().unwrap();
         let all = timeout(LIMIT, count.try_collect::<Vec<_>>()).await.unwrap();

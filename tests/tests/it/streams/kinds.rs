@@ -127,11 +127,7 @@ async fn early_answers(client: &StreamsClient) {
     let endless = stream::iter(0..).map(|number| item(number, 100));
     let call = client.sum(endless).header("stop-after", "1000");
     assert_eq!(
-        timeout(LIMIT, call.into_future())
-            .await
-            .unwrap()
-            .unwrap()
-            .count,
+        timeout(LIMIT, call.send()).await.unwrap().unwrap().count,
         1000
     );
 
@@ -182,7 +178,7 @@ async fn drops(client: &StreamsClient, flows: &Flows) {
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
     let (sender, receiver) = mpsc::channel::<Item>(1);
-    let call = tokio::spawn(client.sum(Streaming::from(receiver)).into_future());
+    let call = tokio::spawn(client.sum(Streaming::from(receiver)).send());
     eventually(LIMIT, || async { flows.started() == started + 2 }).await;
     call.abort();
     eventually(LIMIT, || async { flows.dropped() == before + 2 }).await;

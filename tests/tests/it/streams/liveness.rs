@@ -72,17 +72,14 @@ impl Calls {
                 pause_micros: if talks { 2_000 } else { 0 },
                 ..CountRequest::default()
             };
-            let count = client.count(request).into_future();
-            let sum = client.sum(silent()).into_future();
-            let chat = client.chat(silent()).into_future();
+            let count = client.count(request).send();
+            let sum = client.sum(silent()).send();
+            let chat = client.chat(silent()).send();
             let sleep = puppet.sleep(SleepRequest { millis: 600_000 });
             calls.add("Count", count.and_then(all_of).boxed());
             calls.add("Sum", sum.map_ok(drop).boxed());
             calls.add("Chat", chat.and_then(all_of).boxed());
-            calls.add(
-                "Sleep",
-                sleep.timeout(FOREVER).into_future().map_ok(drop).boxed(),
-            );
+            calls.add("Sleep", sleep.timeout(FOREVER).send().map_ok(drop).boxed());
         }
         has_running(service, 3 * CALLS).await;
         calls

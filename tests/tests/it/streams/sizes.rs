@@ -83,8 +83,8 @@ async fn large_calls(client: &StreamsClient) {
             let answer = client
                 .echo(Item::default())
                 .header("grow", OVER.to_string());
-            calls.spawn(both.timeout(LIMIT).into_future());
-            calls.spawn(answer.timeout(LIMIT).into_future());
+            calls.spawn(both.timeout(LIMIT).send());
+            calls.spawn(answer.timeout(LIMIT).send());
         }
         let begin = Instant::now();
         for answer in calls.join_all().await {
@@ -137,8 +137,8 @@ on_both_brokers! {
         for number in 1..=2 {
             let too_large = of_size(LARGEST + 1);
             // What the caller sends.
-            refused(client.echo(too_large.clone()).timeout(LIMIT).into_future()).await;
-            refused(client.sum(stream::iter([too_large.clone()])).timeout(LIMIT).into_future()).await;
+            refused(client.echo(too_large.clone()).timeout(LIMIT).send()).await;
+            refused(client.sum(stream::iter([too_large.clone()])).timeout(LIMIT).send()).await;
             refused(async {
                 let items = stream::iter([item(7, 9), too_large]);
                 let mut chat = client.chat(items).timeout(LIMIT).await?;
@@ -148,7 +148,7 @@ on_both_brokers! {
             .await;
             // What the handler sends.
             let call = client.echo(Item::default()).header("grow", (LARGEST + 1).to_string());
-            refused(call.timeout(LIMIT).into_future()).await;
+            refused(call.timeout(LIMIT).send()).await;
             refused(async {
                 let size = (LARGEST + 1) as u32;
                 let request = CountRequest { to: 1, size, ..CountRequest::default() };
@@ -194,7 +194,7 @@ on_both_brokers! {
                     let items = streams::items(0, u64::MAX, UNREAD);
                     // It takes one item, and then none for longer than the test.
                     let call = client.sum(items).header("pause-micros", "100000000");
-                    slow.spawn(call.timeout(LIMIT * 2).into_future());
+                    slow.spawn(call.timeout(LIMIT * 2).send());
                 }
                 eventually(LIMIT, || async { flows.started() == started + unread as u64 }).await;
                 large_calls(&client).await;

@@ -18,10 +18,10 @@ pub(crate) struct Rules {
     /// So many of them there have to be.
     pub(crate) min_calls: u32,
     /// And this part of them has to have failed.
-    pub(crate) failures: f64,
-    pub(crate) first_pause: Duration,
-    pub(crate) longest_pause: Duration,
-    pub(crate) probes: u32,
+    pub(crate) failure_ratio: f64,
+    pub(crate) initial_backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    pub(crate) half_open_calls: u32,
 }
 
 /// Of one method.
@@ -122,7 +122,7 @@ impl Circuit {
                 succeeded,
                 next,
             } => {
-                if *under_way + *succeeded >= rules.probes && now < *next {
+                if *under_way + *succeeded >= rules.half_open_calls && now < *next {
                     return Err(Refusal {
                         until: None,
                         why: *why,
@@ -163,11 +163,12 @@ impl Circuit {
                 };
                 let tally = window.add(rules.window, now, failure);
                 let part = f64::from(tally.failed) / f64::from(tally.calls.max(1));
-                if tally.calls < rules.min_calls || part < rules.failures || tally.failed == 0 {
+                if tally.calls < rules.min_calls || part < rules.failure_ratio || tally.failed == 0
+                {
                     return None;
                 }
                 let last = window.last_failure;
-                let pause = rules.first_pause;
+                let pause = rules.initial_backoff;
                 let cut = self.open(pause, Why { tally, last }, now, cut);
                 Some(Change::Opened { pause: cut })
             }
@@ -184,14 +185,14 @@ impl Circuit {
                     Outcome::Unknown => None,
                     Outcome::Success => {
                         *succeeded += 1;
-                        if *succeeded < rules.probes {
+                        if *succeeded < rules.half_open_calls {
                             return None;
                         }
                         self.change(State::Closed(Window::new(now)));
                         Some(Change::Closed)
                     }
                     Outcome::Failure(last) => {
-                        let pause = pause.saturating_mul(2).min(rules.longest_pause);
+                        let pause = pause.saturating_mul(2).min(rules.max_backoff);
                         let why = Why { last, ..*why };
                         let cut = self.open(pause, why, now, cut);
                         Some(Change::OpenedAgain { pause: cut })

@@ -8,10 +8,10 @@ fn rules() -> Rules {
     Rules {
         window: Duration::from_secs(10),
         min_calls: 4,
-        failures: 0.5,
-        first_pause: SECOND,
-        longest_pause: 4 * SECOND,
-        probes: 2,
+        failure_ratio: 0.5,
+        initial_backoff: SECOND,
+        max_backoff: 4 * SECOND,
+        half_open_calls: 2,
     }
 }
 
@@ -224,7 +224,7 @@ proptest! {
                         let change = test.end(pass, outcome);
                         if let Some(Change::Opened { pause } | Change::OpenedAgain { pause }) = change {
                             prop_assert!(outcome != Outcome::Unknown);
-                            prop_assert!(pause <= test.rules.longest_pause);
+                            prop_assert!(pause <= test.rules.max_backoff);
                         }
                     }
                 }
@@ -236,15 +236,15 @@ proptest! {
                 .filter(|pass| half_open && pass.period == test.circuit.period)
                 .count();
             let since = half_open_since.map_or(test.now, |(_, since)| since);
-            let pauses = (test.now - since).as_millis() / test.rules.first_pause.as_millis();
-            prop_assert!(running <= test.rules.probes as usize + pauses as usize);
+            let pauses = (test.now - since).as_millis() / test.rules.initial_backoff.as_millis();
+            prop_assert!(running <= test.rules.half_open_calls as usize + pauses as usize);
             prop_assert!(probes.iter().filter(of_now).count() >= running);
         }
         for pass in under_way {
             test.end(pass, Outcome::Unknown);
         }
-        test.now += test.rules.longest_pause;
-        for _ in 0..test.rules.probes {
+        test.now += test.rules.max_backoff;
+        for _ in 0..test.rules.half_open_calls {
             if !test.circuit.is_closed() {
                 test.call(Outcome::Success);
             }

@@ -119,11 +119,11 @@ impl Replies {
     pub(crate) async fn start(connection: &Connection) -> Result<Self, Status> {
         let prefix = format!("{}.{}.", connection.inbox_prefix(), nuid::next());
         // Before subscribing, so that no denial is missed.
-        let events = connection.subscribe_events();
+        let events = connection.event_receiver();
         let inbox = Inbox::subscribe(connection, format!("{prefix}>")).await?;
         let shared = Arc::new(Shared {
             prefix,
-            state: connection.state(),
+            state: connection.state_receiver(),
             refusals: connection.refusals(),
             calls: Mutex::default(),
             earlier: Notify::new(),

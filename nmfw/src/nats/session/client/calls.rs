@@ -74,7 +74,7 @@ impl Calls {
             has_gone_away: false,
             was_of_use: false,
             late_at: None,
-            next_tick: Instant::now(),
+            next_tick: driver::now(),
             idle_since: None,
             failure: None,
         }

@@ -6,6 +6,8 @@ mod doubt;
 mod handle;
 mod pool;
 pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 mod under_way;
 
 use std::{
@@ -207,7 +209,7 @@ impl Opening {
             mark
         });
         let mut carrier = Carrier::to_open(self.connection.clone(), own, open, mark);
-        let mut session = Session::client(config, inbox.secret(), std::time::Instant::now());
+        let mut session = Session::client(config, inbox.secret(), driver::now());
         driver::drive(&mut session, &self.mailbox, &mut carrier, &mut self.calls).await;
         drop(inbox);
         if self.pool.strong_count() == 0 {

@@ -9,6 +9,8 @@ mod timer;
 
 use std::{mem, pin::pin, time::Instant};
 
+use async_nats::Subject;
+
 pub(crate) use self::{
     answers::Answers,
     mailbox::{Mailbox, Packet, Signals},
@@ -16,7 +18,7 @@ pub(crate) use self::{
     stream_io::{Ended, Flow, Incoming, Lane, LaneCommand, Outgoing, Port, trailers},
 };
 use self::{mailbox::Batch, timer::Alarm};
-use super::protocol::{Config, Event, Session, Site};
+use super::protocol::{Config, Event, Session, Site, Transmit};
 use crate::{
     Connection, Status, log_limit::LogLimit, nats::unary::stream_ack::StreamAck, observe::metrics,
 };
@@ -60,6 +62,35 @@ fn site(connection: &Connection) -> Site {
     })
 }
 
+/// The way of a session's packets to the peer.
+pub(crate) trait Publish: Send {
+    /// Publishes a packet. Returns whether it was taken; if not, trying further ones is of no use now.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    fn publish(&mut self, transmit: Transmit) -> impl Future<Output = Result<bool, Status>> + Send;
+
+    /// Takes the peer's subject from a packet of the peer.
+    ///
+    /// # Errors
+    /// The subject cannot be the peer's, so that the session cannot begin.
+    fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status>;
+
+    /// The subject that packets are published to.
+    fn peer(&self) -> Subject;
+
+    /// The NATS server that takes the packets.
+    fn site(&self) -> Site;
+
+    /// Whether packets take a mapping between accounts, which ends with the connection.
+    fn is_mapped(&self) -> bool;
+}
+
+/// Returns the time by tokio's clock, which tests pause.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// What a side of a session does with what happens.
 pub(crate) trait Side {
     /// What the application tells the session.
@@ -95,7 +126,7 @@ pub(crate) trait Side {
 pub(crate) async fn drive<S: Side>(
     session: &mut Session,
     mailbox: &Mailbox<S::Command>,
-    carrier: &mut Carrier,
+    carrier: &mut impl Publish,
     side: &mut S,
 ) {
     let mut batch = Batch::default();
@@ -104,7 +135,7 @@ pub(crate) async fn drive<S: Side>(
     loop {
         mailbox.take(&mut batch);
         session.release(mailbox.take_untold());
-        let now = Instant::now();
+        let now = now();
         for packet in batch.packets.drain(..) {
             if packet.is_no_responders {
                 session.handle_no_responders(now);
@@ -136,7 +167,7 @@ pub(crate) async fn drive<S: Side>(
             side.on_command(session, command);
         }
         if batch.signals.reconnected.is_some() {
-            session.set_site(site(carrier.connection()));
+            session.set_site(carrier.site());
             session.handle_reconnect(now);
             if carrier.is_mapped() {
                 // Which the server would not say.
@@ -198,8 +229,8 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 }
 
 /// Publishes what a session that is over has to say.
-pub(crate) async fn farewell(session: &mut Session, carrier: &mut Carrier) {
-    while let Some(transmit) = session.poll_transmit(Instant::now()) {
+pub(crate) async fn farewell(session: &mut Session, carrier: &mut impl Publish) {
+    while let Some(transmit) = session.poll_transmit(now()) {
         if let Err(status) = carrier.publish(transmit).await {
             return log_limited!(debug, %status, "a session was ended without a word");
         }
@@ -218,11 +249,11 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
 
 async fn transmit<S: Side>(
     session: &mut Session,
-    carrier: &mut Carrier,
+    carrier: &mut impl Publish,
     (mailbox, side): (&Mailbox<S::Command>, &mut S),
-    now: Instant,
+    began: Instant,
 ) -> Result<(), Status> {
-    while let Some(transmit) = session.poll_transmit(now) {
+    while let Some(transmit) = session.poll_transmit(began) {
         let mut publish = pin!(carrier.publish(transmit));
         let mut is_held_up = false;
         let taken = loop {
@@ -235,7 +266,7 @@ async fn transmit<S: Side>(
             tokio::select! {
                 biased;
                 taken = &mut publish => break taken?,
-                () = deadline => side.on_deadline(session, Instant::now()),
+                () = deadline => side.on_deadline(session, now()),
                 // Calls that begin meanwhile have deadlines, too.
                 () = mailbox.rung() => {
                     is_held_up = true;

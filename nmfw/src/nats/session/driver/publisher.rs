@@ -10,7 +10,10 @@ use crate::{
     escape::Escaped,
     nats::{
         reply_subject::{self, MAPPED},
-        session::protocol::Transmit,
+        session::{
+            driver::Publish,
+            protocol::{Site, Transmit},
+        },
     },
 };
 
@@ -60,26 +63,24 @@ impl Carrier {
             mark: None,
         }
     }
+}
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    pub(crate) fn peer(&self) -> Subject {
+impl Publish for Carrier {
+    fn peer(&self) -> Subject {
         self.peer.clone()
     }
 
-    /// Whether packets take a mapping between accounts. Those of a connection end with it.
-    pub(crate) fn is_mapped(&self) -> bool {
+    fn site(&self) -> Site {
+        super::site(&self.connection)
+    }
+
+    fn is_mapped(&self) -> bool {
         self.is_known && self.peer.starts_with(MAPPED)
     }
 
     /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
     /// same.
-    ///
-    /// # Errors
-    /// If it is not where the service that was called has its sessions: then this session cannot begin.
-    pub(crate) fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status> {
+    fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status> {
         if let Some(reply) = reply
             && !self.is_known
         {
@@ -95,11 +96,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// Whether the connection took it; if not, more of the kind is not worth a try now.
-    ///
-    /// # Errors
-    /// If the session cannot go on: where OPEN was sent nothing else goes.
-    pub(crate) async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
+    async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
         if self.is_introduced && !self.is_known {
             let text = "the answer to OPEN names no subject for packets";
             return Err(Status::internal(text).not_started());

@@ -27,7 +27,7 @@ pub(super) const RECENT_TOKENS: u64 = 8;
 pub(crate) struct Secret([u8; SECRET_LEN]);
 
 impl Secret {
-    pub(super) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
+    pub(crate) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
         Self(bytes)
     }
 

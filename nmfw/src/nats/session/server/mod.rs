@@ -26,7 +26,7 @@ use self::{
     served::Served,
 };
 use super::{
-    driver::{self, Answers, Carrier, Mailbox, Packet},
+    driver::{self, Answers, Carrier, Mailbox, Packet, Publish as _},
     protocol::{MethodEntry, Methods, Session, answer_of_service},
 };
 use crate::{
@@ -142,7 +142,7 @@ impl Sessions {
         }
         let id = self.instance.id.clone();
         // Not before it is known that there is an answer.
-        let session = || Session::server(config, id, &methods, Instant::now());
+        let session = || Session::server(config, id, &methods, driver::now());
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
@@ -207,7 +207,7 @@ impl Sessions {
             let text = "this instance may not subscribe to where sessions of single methods are";
             return Err(Status::unimplemented(text).not_started());
         }
-        let now = Instant::now();
+        let now = driver::now();
         let window = open.make_room(client, self.most(), now)?;
         // Nobody guesses where the packets of somebody else's session go.
         let mut id = rand::random();

@@ -7,7 +7,7 @@ use super::calls::{Arrived, Call, Calls};
 use crate::{
     Status,
     nats::session::{
-        driver::Port,
+        driver::{self, Port},
         protocol::{Session, StreamId},
     },
     service::stalled::Stall,
@@ -41,7 +41,7 @@ impl Calls {
         if let Some((stream, call)) = self.newest.take() {
             let until = match call.deadline.instant() {
                 Some(deadline) => deadline.into_std(),
-                None => Instant::now() + MAX_ARRIVAL,
+                None => driver::now() + MAX_ARRIVAL,
             };
             let first = self.arriving_until.map_or(until, |first| first.min(until));
             self.arriving_until = Some(first);
@@ -87,7 +87,7 @@ impl Calls {
             && let Some(Call::Running(running)) = self.calls.get(&stream)
             && running.port.as_ref().is_some_and(Port::is_waiting)
         {
-            self.look_at = Some(Instant::now() + LOOK);
+            self.look_at = Some(driver::now() + LOOK);
         }
     }
 

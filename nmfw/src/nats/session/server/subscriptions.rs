@@ -41,9 +41,9 @@ pub(crate) async fn opening(
 /// sessions; who started it ends it.
 pub(crate) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2]) {
     let mut subscriber = stream::select_all(subscribers);
-    let mut events = sessions.connection.subscribe_events();
+    let mut events = sessions.connection.event_receiver();
     let lifecycle = &sessions.instance.lifecycle;
-    let mut state = sessions.connection.state();
+    let mut state = sessions.connection.state_receiver();
     let mut epoch = state.borrow_and_update().epoch;
     let mut is_draining = false;
     let mut is_ready = lifecycle.checks.is_ready();

@@ -16,7 +16,7 @@ use super::{Batch, Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
     call::body::{Messages, chunk::Chunk, encode::MAX_WAIT},
-    nats::session::driver::Mailbox,
+    nats::session::driver::{self, Mailbox},
 };
 
 /// A batch that the application gives the session is closed at this size: a row is one by itself.
@@ -67,7 +67,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Sends these messages, with more to follow. Says whether the peer wants them.
     pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
-        self.lane.batch_given(Instant::now());
+        self.lane.batch_given(driver::now());
         let end = None;
         self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
     }
@@ -89,7 +89,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         let mut batch = Batch::default();
         let mut size = 0;
         poll_fn(|cx| {
-            let began = Instant::now();
+            let began = driver::now();
             let most = if self.mailbox.is_full() {
                 SMALL_BATCH
             } else {

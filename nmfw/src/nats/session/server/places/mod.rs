@@ -25,7 +25,10 @@ use async_nats::Subject;
 
 use super::calls::Command;
 use crate::{
-    Status, nats::session::driver::Mailbox, observe::metrics, service::client_id::ClientId,
+    Status,
+    nats::session::driver::{self, Mailbox},
+    observe::metrics,
+    service::client_id::ClientId,
 };
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
@@ -158,7 +161,7 @@ impl Default for Places {
             leaving: 0,
             clients: HashMap::new(),
             next: 0,
-            began: Instant::now(),
+            began: driver::now(),
             is_draining: false,
             is_denied: false,
         }
