@@ -6,6 +6,8 @@ mod facts;
 mod permissions;
 mod query;
 mod rules;
+#[cfg(feature = "service")]
+mod service;
 mod text;
 
 pub use self::{

@@ -1,54 +1,38 @@
 #![doc = include_str!("../README.md")]
 
-// Before all others, which use its macro.
+// Before all other modules, which use its macro.
 #[macro_use]
-mod log_limit;
+extern crate nmfw_core;
 
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod client;
-#[doc(hidden)]
-pub mod codegen;
-pub mod middleware;
 pub mod permissions;
 #[cfg(feature = "cli")]
 mod runner;
 pub mod server;
 
-mod call;
-mod error;
-mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod layer;
 #[cfg(feature = "prometheus")]
 mod metrics_http;
 mod nats;
-mod observe;
-mod service;
 mod signal;
-mod token_bucket;
 
 pub use async_nats;
-pub use futures_util::Stream;
 #[cfg(feature = "embedded")]
 pub use nmfw_broker as embedded;
-pub use prost;
-pub use prost_types;
+#[doc(hidden)]
+pub use nmfw_core::codegen;
+#[doc(inline)]
+pub use nmfw_core::{
+    Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, Error, ErrorKind, Idempotency, Metadata,
+    MetadataEntry, MetadataError, MetadataValue, Method, MethodName, MethodSpec, Result,
+    ServiceSpec, Status, Stream, Streaming, TraceContext, TraceContextError, UnknownCode, client,
+    include_proto, include_protos, metrics, middleware, prost, prost_types,
+};
 
 pub use self::{
-    call::{
-        body::streaming::Streaming,
-        context::Context,
-        deadline::Deadline,
-        metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
-        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodName, MethodSpec, ServiceSpec},
-        status::{Code, Status, UnknownCode},
-        trace_context::{TraceContext, TraceContextError},
-    },
-    client::Channel,
-    error::{Error, ErrorKind},
     nats::{
         channel::NatsChannel,
         connection::{
@@ -58,19 +42,15 @@ pub use self::{
         context::NatsContext,
         transport::NatsTransport,
     },
-    observe::metrics,
     server::Server,
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
 };
-
-/// What handlers return and calls give: a message or a [`Status`].
-pub type Result<T, E = Status> = std::result::Result<T, E>;
 
 #[cfg(doc)]
 #[doc = include_str!("docs/tracing.md")]
 pub mod tracing {}
 
-/// The protocol, for whoever writes a client or a service in another language.
+/// The protocol, for implementing clients or services in other languages.
 #[cfg(doc)]
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

@@ -6,52 +6,17 @@ pub use nmfw_permissions::{
     ServiceFacts, What,
 };
 
-use crate::{
-    Error, ServiceSpec,
-    error::ErrorKind,
-    service::{handler::Handlers, service::Service},
-};
-
-/// Of generated code: `&CALC_SPEC`. What a program sets besides when it runs is not in it.
-impl TryFrom<&'static ServiceSpec> for ServiceFacts {
-    type Error = PermissionsError;
-
-    fn try_from(spec: &'static ServiceSpec) -> Result<Self, PermissionsError> {
-        // As it is served without any settings; nothing is called here.
-        Self::try_from(&Service::new(spec, Handlers::default()))
-    }
-}
-
-/// Of a service as it is about to be served, with everything that is set for it: subject, name,
-/// queue groups and which methods it serves.
-impl TryFrom<&Service> for ServiceFacts {
-    type Error = PermissionsError;
-
-    fn try_from(service: &Service) -> Result<Self, PermissionsError> {
-        let wrong = |error: Error| PermissionsError::new(error.to_string());
-        let name = service.checked_name().map_err(wrong)?;
-        let base = service.checked_subject().map_err(wrong)?;
-        let (group, methods) = service.queue_groups().map_err(wrong)?;
-        let mut facts = Self::new(service.spec.full_name(), &name, &base, group.as_deref())?;
-        for (method, group) in methods {
-            facts = facts.with_method(method.name(), group.as_deref())?;
-        }
-        Ok(facts)
-    }
-}
-
-impl From<PermissionsError> for Error {
-    fn from(error: PermissionsError) -> Self {
-        Self::new(ErrorKind::InvalidConfig, error.to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
+    use nmfw_core::service::{handler::Handlers, service::Service};
+
     use super::*;
-    use crate::{MethodSpec, call::method::tests::SPEC, nats::subject};
+    use crate::{
+        Error, ErrorKind, MethodSpec, ServiceSpec,
+        nats::{subject, tests::SPEC},
+    };
 
     static MIXED: ServiceSpec = ServiceSpec::new("mixed", "Mixed")
         .with_name("mixed")
@@ -66,7 +31,7 @@ mod tests {
         Service::new(spec, Handlers::default())
     }
 
-    /// A subscription's permission, without its queue group.
+    /// Returns the subject of a subscribe permission, without its queue group.
     fn subject_of(rule: &str) -> String {
         rule.split(' ').take(1).collect()
     }
@@ -76,7 +41,7 @@ mod tests {
         subjects
     }
 
-    /// The rules are in a crate that knows nothing of these functions, which server and client use.
+    /// The rules are in a crate that does not know these functions, which server and client use.
     #[test]
     fn they_are_of_the_subjects_in_use() {
         let base = SPEC.base_subject();
@@ -133,7 +98,7 @@ mod tests {
         let told = told.with_method_queue_group("Own", Some("theirs")).unwrap();
         assert_eq!(told, of_service);
 
-        // A client of a method without a group has no sessions.
+        // A client of a method without a queue group has no sessions.
         let calls = Permissions::client(&MIXED).unwrap().rules();
         let publishes = |what: &str| calls.publish().iter().any(|rule| rule.contains(what));
         assert!(publishes("_m.Own") && !publishes("_m.Everywhere"));

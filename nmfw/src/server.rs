@@ -1,15 +1,13 @@
-//! Serving: [`Server`] and what can be set about it.
+//! Servers: [`Server`] and its settings.
 //!
 #![doc = include_str!("docs/overload.md")]
 
-pub use crate::{
-    nats::server::{
-        DEFAULT_GRACE, Server,
-        handle::{Ending, Running, ServedService},
-    },
-    service::{
-        health::{Check, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT, Health, Serving},
-        limits::{DEFAULT_CONCURRENCY, DEFAULT_QUEUE_BYTES, Limits},
-        service::Service,
-    },
+pub use nmfw_core::server::{
+    Check, DEFAULT_CONCURRENCY, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT,
+    DEFAULT_QUEUE_BYTES, Health, Limits, Service, Serving,
+};
+
+pub use crate::nats::server::{
+    DEFAULT_GRACE, Server,
+    handle::{Ending, Running, ServedService},
 };

@@ -1,14 +1,14 @@
-//! When to stop: [`Shutdown`], and the process's signals.
+//! Shutdown signals: [`Shutdown`], and the process's signals.
 
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
 
-/// Tells a server when to stop: the first time gracefully, the second time at once.
+/// A trigger for a server's shutdown: graceful the first time, forced the second time.
 ///
-/// Implemented for every future, which asks once, when it completes, and for [`ShutdownSignal`],
-/// where a second signal forces the end.
+/// Implemented for every future, which triggers once when it completes, and for [`ShutdownSignal`],
+/// where a second signal forces the shutdown.
 pub trait Shutdown: sealed::Sealed {
     #[doc(hidden)]
     fn requests(self) -> BoxStream<'static, ()>;
@@ -20,16 +20,17 @@ impl<F: Future<Output = ()> + Send + 'static> Shutdown for F {
     }
 }
 
-/// Completes for SIGINT (Ctrl-C) and SIGTERM; made by [`shutdown_signal`].
+/// Completes on SIGINT (Ctrl-C) and SIGTERM; created by [`shutdown_signal`].
 #[derive(Debug)]
 #[must_use = "does nothing until it is awaited or given to a server"]
 #[non_exhaustive]
 pub struct ShutdownSignal {}
 
-/// Stop when the process gets SIGINT (Ctrl-C) or SIGTERM; on Windows, Ctrl-C.
+/// Returns a trigger that stops a server on SIGINT (Ctrl-C) or SIGTERM; on Windows, on Ctrl-C.
 ///
-/// For [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown). Listening begins when
-/// the server does. [`recv`](ShutdownSignal::recv) waits for a signal anywhere else.
+/// Use it with [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown). The signal
+/// handlers are installed when the server starts. Elsewhere, [`recv`](ShutdownSignal::recv) waits
+/// for a signal.
 pub const fn shutdown_signal() -> ShutdownSignal {
     ShutdownSignal {}
 }
@@ -46,7 +47,7 @@ impl Shutdown for ShutdownSignal {
         match signals() {
             Ok(signals) => signals,
             Err(error) => {
-                // The process can still be killed, as it could without us.
+                // Signals still kill the process, as they would without a handler.
                 tracing::error!(%error, "cannot listen for signals: no graceful stop on them");
                 stream::pending().boxed()
             }

@@ -1,4 +1,4 @@
-//! Any headers and body as a request or a reply of base mode.
+//! Fuzz targets for requests and replies of base mode.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use crate::{
     Code, Deadline, Metadata, Status, TraceContext,
-    call::{
-        metadata::MAX_VALUES,
-        method::{MethodSpec, ServiceSpec},
-        response::Response,
-    },
     nats::unary::{
         reply::{decode, encode},
         request::{Incoming, Outgoing},
     },
+};
+use nmfw_core::call::{
+    metadata::MAX_VALUES,
+    method::{MethodSpec, ServiceSpec},
+    response::Response,
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
@@ -23,19 +23,20 @@ static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
     .with_subject("nmfw.calc")
     .with_methods(&[MethodSpec::unary("Add")]);
 
-/// A method's own timeout.
+/// The method's own timeout.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest time that a caller can ask for.
+/// The longest timeout that a caller can request.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// No message that is written here is larger.
+/// Larger than any message written here.
 const NO_LIMIT: usize = 1 << 20;
 
-/// An error that quotes its cause adds no more than this.
+/// Maximum length that an error adds to a quoted cause.
 const WORDS: usize = 400;
 
-/// Lines of `name: value`, an empty line, and a body. What is no UTF-8 takes three bytes then.
+/// Splits lines of `name: value`, an empty line, and a body. An invalid UTF-8 byte becomes three
+/// bytes.
 fn split(bytes: &[u8]) -> (HeaderMap, Bytes) {
     let at = bytes.windows(2).position(|two| two == b"\n\n");
     let (head, body) = match at {
@@ -63,7 +64,7 @@ fn is_in_bounds(metadata: &Metadata, len: usize) {
         .wire()
         .map(|(key, value)| key.len() + value.len())
         .sum();
-    // Padding may have been left out.
+    // Padding is optional.
     assert!(
         wire <= 3 * len + 2 * metadata.len(),
         "{wire} bytes of {len}"
@@ -72,11 +73,11 @@ fn is_in_bounds(metadata: &Metadata, len: usize) {
 
 fn is_short(status: &Status, len: usize) {
     assert!(!status.message().is_empty());
-    // Quoted, a byte can take thirty.
+    // Escaping can expand a byte to thirty.
     assert!(status.message().len() <= 30 * len + WORDS, "{status}");
 }
 
-/// What a service reads of a request. What it accepts is the same when it is written and read again.
+/// Reads bytes as a request. An accepted request survives a round trip.
 pub fn request(bytes: &[u8]) {
     let (map, _) = split(bytes);
     let method = SPEC.method(0);
@@ -98,7 +99,7 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(crate::call::method::client_version);
+    let version = version.and_then(nmfw_core::call::method::client_version);
     let again = Outgoing {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,
@@ -141,8 +142,7 @@ fn describe(outcome: &Result<Response, Status>) -> String {
     }
 }
 
-/// What a client reads of a reply. It means the same when it is written and read again, and fits into
-/// whatever a NATS server takes.
+/// Reads bytes as a reply. It survives a round trip and fits into any `max_payload`.
 pub fn reply(bytes: &[u8]) {
     let (map, body) = split(bytes);
     let read = || decode(message(Some(map.clone()), body.clone()), Deadline::NONE);
@@ -170,7 +170,7 @@ pub fn reply(bytes: &[u8]) {
     }
 }
 
-/// A trace context. What is read is fit for headers, and is read again as it is.
+/// Reads bytes as a trace context. A valid one can be sent in headers and survives a round trip.
 pub fn trace(bytes: &[u8]) {
     let at = bytes.iter().position(|byte| *byte == b'\n');
     let (traceparent, tracestate) = match at {

@@ -1,4 +1,4 @@
-//! Any bytes as an answer of discovery.
+//! Fuzz target for answers of discovery.
 
 use async_nats::Message;
 use bytes::Bytes;
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::nats::ready::serves;
 
-/// What a client that waits for a service reads of INFO: it takes a service for ready only if the answer names a
-/// subject below that of the service.
+/// Reads bytes as an INFO answer, as a client that waits for a service does: the service is ready
+/// only if the answer lists a subject below the service's.
 pub fn discovery(bytes: &[u8]) {
     const BASE: &str = "nmfw.calc";
     let message = Message {
@@ -22,7 +22,7 @@ pub fn discovery(bytes: &[u8]) {
     if !serves(&message, BASE) {
         return;
     }
-    // What a client does not read may be wrong: an escape in the name of another field, say.
+    // Fields that the client ignores may be invalid, for example an escape in another field's name.
     let Ok(info) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
@@ -33,7 +33,7 @@ pub fn discovery(bytes: &[u8]) {
             .flatten()
     };
     let endpoints = list("endpoints").filter_map(|endpoint| match endpoint {
-        // serde takes a list of the values, too.
+        // serde also accepts a list of the values.
         Value::Array(values) => values.first(),
         endpoint => endpoint.get("subject"),
     });

@@ -1,9 +1,9 @@
-//! Any bytes as a subject that a peer names.
+//! Fuzz target for subjects named by peers.
 
 use crate::nats::reply_subject::{check, check_session};
 
-/// The subject of a peer's inbox or session. What is admitted is one subject to publish to, in one line of the
-/// NATS protocol, and no service's.
+/// Checks bytes as the subject of a peer's inbox or session. An accepted subject can be published
+/// to, fits on one line of the NATS protocol, and belongs to no service.
 pub fn subject(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if check(&text).is_ok() {

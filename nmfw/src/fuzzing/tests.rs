@@ -1,4 +1,4 @@
-//! The targets without a fuzzer: see [`run`].
+//! Runs the targets without a fuzzer: see [`run`].
 
 use crate::nats::session::protocol::fuzz::tests::run;
 

@@ -1,5 +1,6 @@
-//! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and for probes.
+//! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and probes.
 
+mod exporter;
 mod places;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,27 +21,26 @@ use tokio::{
 };
 
 use self::places::{Place, Places};
-use crate::{
-    Error,
+use crate::Error;
+use nmfw_core::{
     error::ErrorKind,
-    observe::metrics::exporter,
     service::health::{Health, Serving},
 };
 
-/// Connections that are open at a time. Scrapers and probes are few; beyond that, the connection that
-/// has been idle for longest gives way to the new one.
+/// Maximum number of open connections. There are few scrapers and probes; beyond the limit, the
+/// connection that has been idle longest is closed.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Time for the header of a request to arrive.
+/// Time limit for the header of a request.
 const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
 
-/// Time for a connection from its begin to the end of its answer.
+/// Time limit for a connection, from its start to the end of the response.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
-/// What `/metrics` is written in.
+/// The content type of `/metrics`.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Listens until it is dropped.
+/// A listening endpoint, closed when dropped.
 #[derive(Debug)]
 pub(super) struct Monitor {
     address: SocketAddr,
@@ -48,7 +48,7 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Listens, and answers with what `health` says at that moment.
+    /// Starts the endpoint, which reports the current result of `health`.
     pub(super) async fn start(
         address: SocketAddr,
         health: impl Fn() -> Health + Send + Sync + 'static,
@@ -95,7 +95,7 @@ where
                 }
             }
             Err(error) => {
-                // Most likely there are no more file descriptors, for the time being.
+                // Most likely the process is temporarily out of file descriptors.
                 log_limited!(warn, %error, "a connection for metrics was not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -146,7 +146,7 @@ fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<
             let health = health();
             let status = match health.status {
                 Serving::Serving => StatusCode::OK,
-                Serving::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             match serde_json::to_string(&health) {
                 Ok(json) => response(status, "application/json", json + "\n"),

@@ -1,4 +1,4 @@
-//! [`Places`]: how many connections a monitor has open, and which of them gives way to a new one.
+//! [`Places`]: the open connections of a monitor, and the choice of the one to close.
 
 use std::sync::{
     Arc,
@@ -34,8 +34,8 @@ impl Places {
         Self { taken, max }
     }
 
-    /// Adds a connection. If there are too many, the oldest one without a request ends, or else the
-    /// oldest one. Returns whether that was so.
+    /// Adds a connection. If there are too many, closes the oldest one without a request, or else
+    /// the oldest one. Returns whether one was closed.
     pub(super) fn add(&mut self, task: AbortHandle, place: Place) -> bool {
         self.taken.retain(|(task, _)| !task.is_finished());
         let is_full = self.taken.len() >= self.max;
@@ -76,7 +76,7 @@ mod tests {
             let ended = tasks.join_next().await.unwrap().unwrap_err();
             assert_eq!(ended.id(), expected);
         }
-        // All have sent a request.
+        // All connections have sent a request.
         assert!(places.add(tasks.spawn(pending()), Place::default()));
         let ended = tasks.join_next().await.unwrap().unwrap_err();
         assert_eq!(ended.id(), ids[0]);

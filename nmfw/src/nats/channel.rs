@@ -1,12 +1,12 @@
-//! [`NatsChannel`]: the settings of [`NatsTransport`], on a channel.
+//! [`NatsChannel`]: the settings of [`NatsTransport`], as methods of a channel.
 
 use std::time::Duration;
 
 use super::transport::NatsTransport;
 use crate::Channel;
 
-/// The settings of a [`NatsTransport`], for a [`Channel`] that is made from a connection. On a channel
-/// with another transport they make all calls fail with `INVALID_ARGUMENT`.
+/// The settings of a [`NatsTransport`], for a [`Channel`] made from a connection. On a channel with
+/// another transport, they make all calls fail with `INVALID_ARGUMENT`.
 ///
 /// ```no_run
 /// use nmfw::{Channel, NatsChannel};
@@ -16,23 +16,23 @@ use crate::Channel;
 /// # }
 /// ```
 pub trait NatsChannel: Sized {
-    /// As [`NatsTransport::subject`].
+    /// See [`NatsTransport::subject`].
     #[must_use]
     fn subject(self, subject: impl Into<String>) -> Self;
 
-    /// As [`NatsTransport::max_attempts`].
+    /// See [`NatsTransport::max_attempts`].
     #[must_use]
     fn max_attempts(self, attempts: u32) -> Self;
 
-    /// As [`NatsTransport::reconnect_grace`].
+    /// See [`NatsTransport::reconnect_grace`].
     #[must_use]
     fn reconnect_grace(self, grace: Duration) -> Self;
 
-    /// As [`NatsTransport::go_compatible`].
+    /// See [`NatsTransport::go_compatible`].
     #[must_use]
     fn go_compatible(self) -> Self;
 
-    /// As [`NatsTransport::multiplexed`].
+    /// See [`NatsTransport::multiplexed`].
     #[must_use]
     fn multiplexed(self) -> Self;
 }

@@ -1,36 +1,37 @@
-//! [`ClientId`]: the client that a message comes from, as far as NATS tells.
+//! [`ClientId`]: identifies the client of a message by its reply subject.
 //!
-//! NATS does not name the sender of a message. What tells clients apart is the subject that they want
-//! answers on: NATS permissions decide who can read there. It begins with the client's inbox prefix:
+//! NATS does not name the sender of a message. Clients are distinguished by their reply subjects,
+//! because NATS permissions decide which client can read there. A reply subject begins with the
+//! client's inbox prefix:
 //!
 //! | reply subject | client |
 //! |---|---|
 //! | `_INBOX.<random>.<n>`, `_INBOX.<random>.s.<n>` | the connection, `_INBOX.<random>` |
 //! | `<prefix>.<random>.<n>`, `<prefix>.<random>.s.<n>` | all connections with this inbox prefix |
-//! | `_R_.<anything>`, a service import | account and user in `Nats-Request-Info`, if the import shares them; else all such imports are one client |
+//! | `_R_.<anything>`, a service import | account and user in `Nats-Request-Info`, if the import shares them; otherwise all such imports are one client |
 //!
-//! A sender can name any reply subject. It gets no answer on one that it may not subscribe to, so that
-//! it cannot confirm a session there, but its requests and OPENs count for somebody else. So an
-//! identity is good for shares, and for nothing that has to be secure.
+//! A sender can name any reply subject. It cannot read answers on a subject that it may not
+//! subscribe to, so it cannot confirm a session there, but its requests and OPENs are charged to
+//! another client. An identity is therefore suitable for fairness, but not for security.
 
 use async_nats::HeaderMap;
 use serde::Deserialize;
 
-use crate::service::client_id::ClientId;
+use nmfw_core::service::client_id::ClientId;
 
-/// The inbox prefix of clients that have not set another.
+/// The default inbox prefix of clients.
 const DEFAULT_INBOX: &str = "_INBOX";
 
-/// Reply subjects of service imports.
+/// Prefix of reply subjects of service imports.
 const MAPPED: &str = "_R_.";
 
-/// The header in which the NATS server describes the requestor of an import with `share: true`.
+/// The header with which the NATS server describes the requestor of an import with `share: true`.
 const REQUEST_INFO: &str = "Nats-Request-Info";
 
-/// A longer description is not read.
+/// Maximum length of a description that is read.
 const MAX_REQUEST_INFO: usize = 4096;
 
-/// What counts of `Nats-Request-Info`.
+/// The relevant part of `Nats-Request-Info`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RequestInfo {
@@ -45,14 +46,14 @@ pub(crate) fn client_of(reply: &str, headers: Option<&HeaderMap>) -> ClientId {
     imported(reply, headers).unwrap_or_else(|| client_of_reply(reply))
 }
 
-/// Returns the client that the reply subject alone tells.
+/// Returns the client that the reply subject alone identifies.
 pub(crate) fn client_of_reply(reply: &str) -> ClientId {
     ClientId::of(name(reply))
 }
 
-/// Returns the client of a service import that shares who it is.
+/// Returns the client of a service import that shares its identity.
 pub(crate) fn imported(reply: &str, headers: Option<&HeaderMap>) -> Option<ClientId> {
-    // Anyone could send the header elsewhere.
+    // Elsewhere, any sender could set the header.
     if !reply.starts_with(MAPPED) {
         return None;
     }
@@ -65,7 +66,7 @@ pub(crate) fn imported(reply: &str, headers: Option<&HeaderMap>) -> Option<Clien
     (!acc.is_empty()).then(|| ClientId::of((acc, user, id)))
 }
 
-/// The part of a reply subject that is the client's.
+/// Returns the part of a reply subject that identifies the client.
 fn name(reply: &str) -> &str {
     if reply.starts_with(MAPPED) {
         return MAPPED;
@@ -123,7 +124,7 @@ mod tests {
         for other in ["", "{", "{}", "[]", r#"{"acc":7}"#] {
             assert_eq!(of("_R_.1", other), client_of_reply("_R_.9"), "{other}");
         }
-        // Whoever is not behind an import can write anything there.
+        // Without an import, a sender can write anything into the header.
         let forged = of("_INBOX.a.1", r#"{"acc":"A","user":"ann"}"#);
         assert_eq!(forged, client_of_reply("_INBOX.a.2"));
     }

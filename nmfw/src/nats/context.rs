@@ -1,10 +1,10 @@
-//! [`NatsContext`]: what NATS adds to the context of a call.
+//! [`NatsContext`]: NATS-specific methods of a call's context.
 
 use async_nats::Subject;
 
 use crate::{Connection, Context};
 
-/// Where a request came from. Calls of a session share it.
+/// The NATS facts of a request. Calls of a session share them.
 #[derive(Debug)]
 pub(crate) struct NatsCall {
     pub(crate) subject: Subject,
@@ -12,7 +12,7 @@ pub(crate) struct NatsCall {
     pub(crate) connection: Connection,
 }
 
-/// What a handler can ask of a call that came over NATS. All is `None` for another call.
+/// The NATS facts of a handler's call. Without NATS, all methods return `None`.
 ///
 /// ```
 /// use nmfw::{Context, NatsContext};
@@ -23,17 +23,17 @@ pub(crate) struct NatsCall {
 /// # assert_eq!(subject(&Context::default()), "no NATS");
 /// ```
 pub trait NatsContext {
-    /// The subject that the request came in on.
+    /// Returns the subject on which the request arrived.
     fn subject(&self) -> Option<&str>;
 
-    /// The subject that the answer goes to.
+    /// Returns the subject of the response.
     fn reply(&self) -> Option<&str>;
 
-    /// The server's connection: for calls to other services.
+    /// Returns the server's connection, for calls to other services.
     fn connection(&self) -> Option<&Connection>;
 
-    /// The NATS client of the server's connection: for JetStream, key-value buckets and whatever
-    /// else NATS offers.
+    /// Returns the NATS client of the server's connection, for JetStream, key-value buckets and
+    /// other features of NATS.
     fn nats(&self) -> Option<&async_nats::Client>;
 }
 

@@ -1,17 +1,15 @@
-//! Every header that the protocol itself uses, and the compact `Nmfw` header.
+//! The protocol's headers, and the compact `Nmfw` header.
 
 use std::{fmt, time::Duration};
 
 use async_nats::{HeaderMap, HeaderName, Message};
 
-use crate::{
-    Metadata,
-    call::{metadata::MAX_VALUES, method::client_version, request::Encoding},
-};
+use crate::Metadata;
+use nmfw_core::call::{metadata::MAX_VALUES, method::client_version, request::Encoding};
 
-/// Protocol version, remaining time and the like, in one header: see [`NmfwHeader`].
+/// Protocol version, remaining time and more in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
-/// The absolute deadline, RFC 3339. What Go nmfw reads.
+/// The absolute deadline in RFC 3339, for Go nmfw.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("Nmfw-Deadline");
 /// Version of the framework of a Go nmfw peer.
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("Nmfw-Version");
@@ -21,29 +19,30 @@ pub(crate) const CLIENT_VERSION: HeaderName = HeaderName::from_static("Nmfw-Clie
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("Nmfw-Session");
 /// Marks an error as one with gRPC semantics: `<code>` or `<code>;not-started`.
 pub(crate) const STATUS: HeaderName = HeaderName::from_static("Nmfw-Status");
-/// ADR-32: what went wrong.
+/// ADR-32: the error message.
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");
-/// ADR-32: its number.
+/// ADR-32: the error code.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
 
-/// Names of headers that a message may have: twice the values of metadata, as other programs add some.
+/// Maximum number of header names in a message: twice the maximum number of metadata values, as
+/// other programs add some.
 const MAX_NAMES: usize = 2 * MAX_VALUES;
 
-/// Bytes of headers that a message may have. Metadata of the largest size has less, as base64 and with its
-/// order.
+/// Maximum size of a message's headers in bytes. Metadata of the maximum size is smaller, even as
+/// base64 and with its order.
 const MAX_BYTES: usize = 128 * 1024;
 
-/// Values of one header that are read where one is enough, but may come in parts.
+/// Maximum number of values that are read of a header that may come in parts.
 pub(crate) const MAX_PARTS: usize = 32;
 
-/// Whether a message on a method's subject is the first packet of a session.
+/// Returns whether a message on a method's subject is the first packet of a session.
 pub(crate) fn opens_session(headers: Option<&HeaderMap>) -> bool {
-    // Quicker than to look a name up among the few that there are.
+    // Faster than a look-up, as there are few headers.
     let name = |(name, _): (&HeaderName, _)| *name == SESSION;
     headers.is_some_and(|headers| headers.len() <= MAX_NAMES && headers.iter().any(name))
 }
 
-/// Checks that the headers of a message are few enough to be read, without a look at them.
+/// Checks the number and size of a message's headers before any are read.
 pub(crate) fn check_size(message: &Message) -> Result<(), TooManyHeaders> {
     let Some(headers) = &message.headers else {
         return Ok(());
@@ -57,7 +56,7 @@ pub(crate) fn check_size(message: &Message) -> Result<(), TooManyHeaders> {
     }
 }
 
-/// Why headers are not read.
+/// The reason why headers are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyHeaders {
     names: usize,
@@ -74,11 +73,11 @@ impl fmt::Display for TooManyHeaders {
     }
 }
 
-/// W3C Trace Context: whose trace a request belongs to.
+/// W3C Trace Context: the trace of a request.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The version of the protocol that this crate speaks.
+/// The version of the protocol that this crate implements.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// The `Nmfw` header: `<version>[;<key>=<value>]*`, for example `1;t=4990;v=0.3.1`.
@@ -89,9 +88,9 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
 /// | `v` | version of the calling service, see [`client_version`] | none |
 /// | `m` | names of the metadata in order, commas between | any order |
-///
-/// Unknown keys are skipped, so that they can be added without a new version. A new version says
-/// that a peer must understand it to take the message.
+/// | `m` | names of the metadata in order, separated by commas | any order |
+/// Unknown keys are skipped, so that keys can be added without a new version. A new version means
+/// that a peer must understand it to accept the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NmfwHeader<'a> {
     pub(crate) timeout: Option<Duration>,
@@ -100,7 +99,7 @@ pub(crate) struct NmfwHeader<'a> {
     pub(crate) order: Option<&'a str>,
 }
 
-/// Why a `Nmfw` header cannot be used.
+/// The reason why an `Nmfw` header cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NmfwHeaderError {
     Malformed(String),
@@ -108,7 +107,7 @@ pub(crate) enum NmfwHeaderError {
 }
 
 impl<'a> NmfwHeader<'a> {
-    /// Writes the header of a request. `client_version` is one of [`client_version`].
+    /// Formats the header of a request. `client_version` comes from [`client_version`].
     pub(crate) fn format(
         timeout: Option<Duration>,
         client_version: Option<&str>,
@@ -118,7 +117,7 @@ impl<'a> NmfwHeader<'a> {
         let mut number = itoa::Buffer::new();
         out.push_str(number.format(PROTOCOL));
         if let Some(timeout) = timeout {
-            // Rounded up: less than a millisecond is still some time.
+            // Rounded up, because less than a millisecond is still some time.
             let millis = timeout.saturating_add(Duration::from_nanos(999_999));
             let millis = u64::try_from(millis.as_millis()).unwrap_or(u64::MAX);
             out.push_str(";t=");
@@ -134,7 +133,7 @@ impl<'a> NmfwHeader<'a> {
         out
     }
 
-    /// Writes the header of a reply, which has one only where metadata has an order.
+    /// Formats the header of a reply, which has one only if the order of its metadata matters.
     pub(crate) fn format_reply(metadata: &Metadata) -> Option<String> {
         metadata.has_several_names().then(|| {
             let mut out = PROTOCOL.to_string();
@@ -144,7 +143,7 @@ impl<'a> NmfwHeader<'a> {
     }
 
     pub(crate) fn parse(text: &'a str) -> Result<Self, NmfwHeaderError> {
-        // Shortened, as it goes into an answer and a log line.
+        // Shortened, because it goes into an answer and a log line.
         let malformed = |part: &str| NmfwHeaderError::Malformed(part.chars().take(64).collect());
         let mut fields = Fields(Some(text));
         let version = fields.next().unwrap_or_default();
@@ -184,7 +183,7 @@ impl<'a> NmfwHeader<'a> {
     }
 }
 
-/// Appends the names of metadata, one for each value. Neither `,` nor `;` can be in a name.
+/// Appends the names of metadata, one per value. Names contain neither `,` nor `;`.
 fn push_order(out: &mut String, metadata: &Metadata) {
     out.push_str(";m=");
     for (index, (name, _)) in metadata.iter().enumerate() {
@@ -195,8 +194,8 @@ fn push_order(out: &mut String, metadata: &Metadata) {
     }
 }
 
-/// What stands between semicolons, without blanks. For texts of a few bytes that is quicker than
-/// what searches for a pattern.
+/// The fields between semicolons, trimmed. For texts of a few bytes, this is faster than a pattern
+/// search.
 struct Fields<'a>(Option<&'a str>);
 
 impl<'a> Iterator for Fields<'a> {
@@ -213,7 +212,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// What stands before and after an ASCII character.
+/// Splits at an ASCII character.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let index = text.bytes().position(|byte| byte == at)?;
     Some((text.get(..index)?, text.get(index + 1..)?))
@@ -225,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// As async-nats makes them.
+    /// Creates a message as async-nats does.
     fn message(headers: HeaderMap, payload: usize) -> Message {
         let lines = headers.iter().flat_map(|(name, values)| {
             let name: &str = name.as_ref();
@@ -337,7 +336,7 @@ mod tests {
         assert_eq!(client_version(&format!("+{long}")), None);
     }
 
-    /// SemVer of any length, and texts that look like it.
+    /// SemVer of any length, and similar texts.
     fn versions() -> impl Strategy<Value = String> {
         prop_oneof![
             "(0|[1-9][0-9]{0,18})[.](0|[1-9][0-9]{0,18})[.](0|[1-9][0-9]{0,18})\
@@ -363,7 +362,7 @@ mod tests {
         fn any_semver_is_sent_as_one(version in versions()) {
             if semver::Version::parse(&version).is_ok() {
                 let sent = client_version(&version).unwrap();
-                prop_assert!(sent.len() <= crate::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(sent.len() <= nmfw_core::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
                 prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
             }
         }

@@ -1,4 +1,4 @@
-//! Everything that knows NATS.
+//! The NATS implementation of connections, transports and servers.
 
 pub(crate) mod channel;
 mod client_id;
@@ -11,5 +11,7 @@ pub(crate) mod send_budget;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod subject;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod transport;
 pub(crate) mod unary;

@@ -17,23 +17,24 @@ use crate::{Code, ConnectionEvent, ServiceSpec, Status};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long the answers to one question are waited for.
+/// How long to wait for the answers to one query.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// Answers to one question that are read: more than an account has instances.
+/// Maximum number of answers read per query: more than an account has instances.
 const MAX_ANSWERS: usize = 10_000;
 
-/// Bytes of an answer that is read. One of a service with a thousand methods has less.
+/// Maximum size of an answer. A service with a thousand methods stays below.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// How often all services are asked, besides those of the name. Each of them answers.
+/// Interval of queries to all services, in addition to those of the name. Each service answers
+/// them.
 const ALL_EVERY: Duration = Duration::from_secs(1);
 
-/// The part of an INFO answer that matters here.
+/// The relevant part of an INFO answer.
 #[derive(Deserialize)]
 struct Info {
     endpoints: Option<Vec<Endpoint>>,
-    /// What there was before ADR-32 had endpoints, as in Go nmfw's services.
+    /// The form before ADR-32 had endpoints, as in Go nmfw's services.
     subjects: Option<Vec<String>>,
 }
 
@@ -42,8 +43,8 @@ struct Endpoint {
     subject: String,
 }
 
-/// Asks discovery until an instance answers that serves below this channel's subject. Those of the
-/// service's name are asked first; it may run under another.
+/// Queries discovery until an instance serves below this channel's subject. Services of the same
+/// name are queried first, but the service may have another name.
 pub(crate) async fn wait(
     nats: &NatsTransport,
     service: &'static ServiceSpec,
@@ -77,7 +78,7 @@ pub(crate) async fn wait(
     }
 }
 
-/// Whether the first to answer serves. This way a denial is noticed.
+/// Returns whether the first instance to answer serves. This form detects a denial.
 async fn first_serves(nats: &NatsTransport, question: &str, base: &str) -> Result<bool, Status> {
     let question = Subject::from(question);
     let round = nats.request(&question, HeaderMap::new(), Bytes::new());
@@ -88,7 +89,7 @@ async fn first_serves(nats: &NatsTransport, question: &str, base: &str) -> Resul
     }
 }
 
-/// Whether any of those who answer serves.
+/// Returns whether any answering instance serves.
 async fn any_serves(
     nats: &NatsTransport,
     question: &'static str,
@@ -97,10 +98,9 @@ async fn any_serves(
     let client = nats.connection.client();
     let inbox = client.new_inbox();
     let mut events = nats.connection.event_receiver();
-    let mut answers = client.subscribe(inbox.clone()).await?;
-    client
-        .publish_with_reply(question, inbox, Bytes::new())
-        .await?;
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(lost)?;
+    let asking = client.publish_with_reply(question, inbox, Bytes::new());
+    asking.await.map_err(lost)?;
     let found = async {
         let mut read = 0;
         while read < MAX_ANSWERS {
@@ -124,7 +124,12 @@ async fn any_serves(
     found.unwrap_or(Ok(false))
 }
 
-/// Whether an answer of discovery is from a service below this subject.
+/// What waiting ends with if the connection takes nothing any more.
+fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Status {
+    Status::unavailable("discovery cannot be asked").with_source(error)
+}
+
+/// Returns whether a discovery answer comes from a service below this subject.
 pub(crate) fn serves(message: &Message, base: &str) -> bool {
     let is_none = message.status == Some(StatusCode::NO_RESPONDERS);
     if is_none || message.payload.len() > MAX_ANSWER {

@@ -1,48 +1,49 @@
-//! Which subjects that a peer names are published to.
+//! Checks of subjects that peers name for publishing.
 //!
-//! A service publishes an answer with its own permissions to a subject that the peer has chosen. Without
-//! a check a peer could have the service call itself, another service or an API of NATS, or lose its
-//! connection over a line that is too long. Answers go to inboxes only. A client chooses what its inboxes
-//! are called (`_INBOX.>` by default), so the check refuses what is no inbox:
+//! A service publishes an answer with its own permissions to a subject chosen by the peer. Without
+//! a check, a peer could make the service call itself, another service or an API of NATS, or lose
+//! its connection through an overlong line. Answers go to inboxes only. A client chooses the names
+//! of its inboxes (`_INBOX.>` by default), so the check refuses everything that cannot be an inbox:
 //!
-//! - what is not a subject, and what has wildcards;
-//! - more than [`MAX_LEN`] bytes: a NATS server ends connections whose control lines have more than 4096
-//!   bytes (`max_control_line`, which it does not announce), and a packet's line has a reply subject, too;
-//! - what begins with `$`: discovery, JetStream with its acknowledgements, and other APIs of NATS;
-//! - what is below `nmfw.`, where services are by default, or below the base subject of any service of
+//! - invalid subjects, and subjects with wildcards;
+//! - more than [`MAX_LEN`] bytes: a NATS server closes connections whose control lines exceed 4096
+//!   bytes (`max_control_line`, which it does not announce), and a packet's line also has a reply
+//!   subject;
+//! - subjects that begin with `$`: discovery, JetStream with its acknowledgements, and other APIs
+//!   of NATS;
+//! - subjects below `nmfw.`, the default of services, or below the base subject of any service of
 //!   this process;
-//! - what has `_open`, `_health`, `_i` or `_m` for a token, as subjects of services elsewhere have, unless
-//!   the first token begins with `_`: no service's does.
+//! - subjects with a token `_open`, `_health`, `_i` or `_m`, which services elsewhere use, unless
+//!   the first token begins with `_`, which no service's does.
 //!
-//! Mappings between accounts (`_R_.>`) pass. Everything else that a service may publish to is for NATS
-//! permissions to say.
+//! Mappings between accounts (`_R_.>`) pass. Other restrictions are left to NATS permissions.
 
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::{escape::Escaped, log_limit::LogLimit, observe::metrics};
+use nmfw_core::{escape::Escaped, log_limit::LogLimit, observe::metrics};
 
-/// Longest subject of a peer that is published to, in bytes.
+/// Maximum length of a peer's subject that is published to, in bytes.
 const MAX_LEN: usize = 1024;
 
-/// What the base subjects of services begin with by default.
+/// Default prefix of the base subjects of services.
 const SERVICES: &str = "nmfw.";
 
-/// Subjects of account mappings.
+/// Prefix of account mappings.
 pub(crate) const MAPPED: &str = "_R_.";
 
-/// Tokens of services that no inbox has.
+/// Tokens of services that do not occur in inboxes.
 const RESERVED: [&str; 4] = ["_open", "_health", "_i", "_m"];
 
-/// The base subjects of the services of this process.
+/// The base subjects of the services in this process.
 static BASES: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
 
-/// Log lines of subjects that were refused.
+/// Rate limit for log lines about refused subjects.
 static REFUSED: LogLimit = LogLimit::new();
 
-/// Why nothing is published to a subject. Reads as the end of a sentence.
+/// The reason why a subject is not published to. Formatted as the end of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     TooLong,
@@ -64,7 +65,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Keeps peers from naming the subjects of a service, while it is there.
+/// Reserves the subjects of a service while it exists.
 #[derive(Debug)]
 pub(crate) struct OwnBase(Arc<str>);
 
@@ -86,12 +87,12 @@ impl Drop for OwnBase {
     }
 }
 
-/// Checks a reply subject of a request, whatever it asks for.
+/// Checks the reply subject of any request.
 pub(crate) fn check(reply: &str) -> Result<(), Refused> {
     check_form(reply)?;
     match reply.as_bytes().first() {
         Some(b'$') => return Err(Refused::Api),
-        // An inbox, nearly always: no service's base begins like this.
+        // Nearly always an inbox: no service's base begins like this.
         Some(b'_') => return Ok(()),
         _ => {}
     }
@@ -104,7 +105,8 @@ pub(crate) fn check(reply: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether an answer may be published to `reply`. If not, this is counted, and logged once in a while.
+/// Returns whether an answer may be published to `reply`. A refusal is counted, and logged at a
+/// limited rate.
 pub(crate) fn admits(what: &'static str, reply: &str) -> bool {
     match check(reply) {
         Ok(()) => true,
@@ -115,8 +117,8 @@ pub(crate) fn admits(what: &'static str, reply: &str) -> bool {
     }
 }
 
-/// Checks the subject that a service has named for a session's packets, which was opened on `open`: the
-/// service's `_open`, or a method's subject.
+/// Checks the subject that a service has named for a session's packets. The session was opened on
+/// `open`, the service's `_open` or a method's subject.
 pub(crate) fn check_session(reply: &str, open: &str) -> Result<(), Refused> {
     let checked = check_form(reply).and_then(|()| {
         let base = open.rsplit_once('.').map_or(open, |(base, _)| base);
@@ -130,9 +132,8 @@ pub(crate) fn check_session(reply: &str, open: &str) -> Result<(), Refused> {
     checked.inspect_err(|why| refuse("ACCEPT of a session", reply, *why))
 }
 
-/// Whether `reply` is of the form of the subjects that services name for packets of sessions: of one that is
-/// over it is not known any more which service it was with. If not, this is counted, and logged once in
-/// a while.
+/// Returns whether `reply` has the form of a service's session subject, because the service of an
+/// ended session is no longer known. A refusal is counted, and logged at a limited rate.
 pub(crate) fn admits_session(what: &'static str, reply: &str) -> bool {
     let checked = check_form(reply).and_then(|()| {
         let is_service = !reply.starts_with(['_', '$'])
@@ -160,7 +161,7 @@ fn refuse(what: &'static str, reply: &str, why: Refused) {
     }
 }
 
-/// Checks what holds for all subjects that are published to. In one pass, as each request has one.
+/// Checks the general rules of subjects, in one pass, because each request has one.
 fn check_form(subject: &str) -> Result<(), Refused> {
     if subject.len() > MAX_LEN {
         return Err(Refused::TooLong);

@@ -1,10 +1,10 @@
-//! [`SendBudgets`]: how many calls of a channel may be sent again.
+//! [`SendBudgets`]: limits the resends of a channel's calls.
 //!
-//! A call is sent again when no instance has started it, when its instance is gone, and by layers that
-//! retry or hedge. An overload, a broken service or a hostile one can make every call need that, and each
-//! would go out as often as its settings allow. So all of it, whatever the cause, spends from one budget
-//! that calls which a service has taken fill again, as in gRPC's retry throttling. When it is empty, a call
-//! ends with the outcome that it has.
+//! A call is resent if no instance has started it, if its instance is gone, and by layers that
+//! retry or hedge. An overload, or a broken or hostile service, can cause this for every call, as
+//! often as its settings allow. All resends, whatever the cause, therefore spend from one budget,
+//! which accepted calls refill, as in gRPC's retry throttling. When it is empty, a call ends with
+//! its current outcome.
 
 use std::{
     ptr,
@@ -14,35 +14,35 @@ use std::{
     },
 };
 
-use crate::{Code, ServiceSpec, Status, call::attempt::Spent};
+use crate::{Code, ServiceSpec, Status};
+use nmfw_core::call::attempt::Spent;
 
-/// What a call earns that an instance has taken: with the default of five, as many further sends as one
-/// call has. So the budget lasts for as long as every fifth is taken, and whatever is too much is sent once.
+/// Tokens an accepted call adds: `max_attempts − 1` at the default of five. The budget lasts while
+/// one call in five is accepted; excess calls are then sent once.
 const EARNED: u32 = 4;
 
-/// What there is at first: enough for a burst that finds an instance full, or stopping.
+/// The initial budget: enough for a burst that finds an instance full or stopping.
 const FIRST: u32 = 1000;
 
-/// What there is at most, once it has been earned: enough for all calls that a channel may have with an
-/// instance that stops.
+/// The maximum budget: enough for all calls of a channel with an instance that stops.
 const MOST: u32 = 10_000;
 
-/// What of it calls may spend that full instances have turned away. Each further send makes an overload
-/// worse, while those that stop turn away what they have, once, and others have room for it.
+/// Maximum number of tokens for calls that full instances refuse. Such resends amplify an overload,
+/// whereas a stopping instance refuses its calls only once, and others have room for them.
 const MOST_OF_FULL: u32 = 1000;
 
-/// The budgets of a channel and its clones, one for each service that is called.
+/// The budgets of a channel and its clones, one per called service.
 #[derive(Debug, Default)]
 pub(crate) struct SendBudgets {
-    /// Of the service that was called first, and nearly always the only one.
+    /// The service that was called first, which is nearly always the only one.
     first: OnceLock<(&'static ServiceSpec, SendBudget)>,
     others: RwLock<Vec<(&'static ServiceSpec, Arc<SendBudget>)>>,
 }
 
 impl SendBudgets {
-    /// Counts a call of a service that has ended.
+    /// Records the end of a call.
     pub(crate) fn ended(&self, service: &'static ServiceSpec, outcome: Result<(), &Status>) {
-        // What says nothing of the request costs another send where that helps, and earns none.
+        // An outcome that says nothing about the request may cause a resend, and adds nothing.
         let is_taken = outcome.map_or_else(
             |status| {
                 let code = status.code();
@@ -59,16 +59,16 @@ impl SendBudgets {
         }
     }
 
-    /// Returns whether a call of a service may be sent again, after it has ended with `status`.
+    /// Returns whether a call that ended with `status` may be resent.
     pub(crate) fn spend(&self, service: &'static ServiceSpec, status: &Status) -> bool {
         let is_full = status.code() == Code::ResourceExhausted;
         self.of(service, |budget| budget.spend(is_full))
     }
 
-    /// Pays for a call that a layer sends again.
+    /// Pays for a resend by a layer.
     ///
     /// # Errors
-    /// If it may not be sent: the layer knows by [`Spent`].
+    /// Fails if the budget is used up, with the source [`Spent`] for the layer.
     pub(crate) fn spend_for_layer(&self, service: &'static ServiceSpec) -> Result<(), Status> {
         match self.of(service, |budget| budget.spend(false)) {
             true => Ok(()),
@@ -89,7 +89,7 @@ impl SendBudgets {
         let known = find(&self.others.read().unwrap_or_else(PoisonError::into_inner));
         let budget = known.unwrap_or_else(|| {
             let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-            // Services are part of the program, so that their number is bounded.
+            // Services are part of the program, so their number is bounded.
             find(&others).unwrap_or_else(|| {
                 let budget = Arc::<SendBudget>::default();
                 others.push((service, Arc::clone(&budget)));
@@ -100,11 +100,11 @@ impl SendBudgets {
     }
 }
 
-/// The budget of a service. Each send of a call beyond its first costs one.
+/// The budget of a service. Each resend costs one token.
 #[derive(Debug)]
 struct SendBudget {
     all: AtomicU32,
-    /// For calls that full instances have turned away, besides.
+    /// The additional limit for calls that full instances have refused.
     of_full: AtomicU32,
 }
 
@@ -120,7 +120,7 @@ impl Default for SendBudget {
 impl SendBudget {
     fn earn(&self) {
         for (left, most) in [(&self.all, MOST), (&self.of_full, MOST_OF_FULL)] {
-            // Nearly always it is whole: a look at what all threads share, and no more.
+            // Usually full, in which case the shared counter is only read.
             let more = |left: u32| (left < most).then(|| (left + EARNED).min(most));
             _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }

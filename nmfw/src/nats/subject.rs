@@ -1,6 +1,6 @@
 //! Every pattern of a subject or name: build and validate.
 
-pub(crate) use crate::call::address::{check_subject, method};
+pub(crate) use nmfw_core::call::address::{check_subject, method};
 
 /// Where a service is asked how it is.
 pub(crate) fn health(base: &str) -> String {

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{
     Connection, Deadline, Idempotency, Method, ServiceSpec, Status,
+    nats::session::client::source::Sent,
+};
+use nmfw_core::{
     call::{
         attempt::{Parallel, Resent},
         body::Body,
@@ -25,7 +28,6 @@ use crate::{
         response::Response,
         transport::{IntoTransport, Transport},
     },
-    nats::session::client::source::Sent,
     observe::{metrics::CallMetrics, trace::Attempts},
 };
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::log;
-use crate::{error::causes, server::Ending};
+use crate::server::Ending;
+use nmfw_core::error::causes;
 
 /// The exit status when the grace period ended with requests under way.
 pub const EXIT_GRACE_ENDED: u8 = 3;

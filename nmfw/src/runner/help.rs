@@ -1,7 +1,8 @@
 //! What a tool says of itself.
 
 use super::exit::{EXIT_FORCED, EXIT_GRACE_ENDED};
-use crate::{Method, ServiceSpec, service::service::Service};
+use crate::{Method, ServiceSpec};
+use nmfw_core::service::service::Service;
 
 /// The version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
 ///

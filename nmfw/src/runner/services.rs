@@ -1,6 +1,6 @@
 //! [`IntoServices`]: what a tool serves, and what it calls that.
 
-use crate::service::service::Service;
+use nmfw_core::service::service::Service;
 
 /// Anything that is served: a [`Service`], or several in a list.
 pub trait IntoServices {
@@ -23,22 +23,5 @@ impl IntoServices for Vec<Service> {
 impl<const N: usize> IntoServices for [Service; N] {
     fn into_services(self) -> Vec<Service> {
         self.into()
-    }
-}
-
-/// For the log and the help, before anything is checked.
-impl Service {
-    pub(super) fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(self.spec.discovery_name())
-    }
-
-    pub(super) fn shown_version(&self) -> &str {
-        self.version.as_deref().unwrap_or(self.spec.version())
-    }
-
-    pub(super) fn shown_description(&self) -> &str {
-        self.description
-            .as_deref()
-            .unwrap_or(self.spec.description())
     }
 }

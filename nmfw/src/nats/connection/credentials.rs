@@ -1,4 +1,4 @@
-//! Who the client is: user and password, token, nkey, JWT.
+//! Credentials of a client: user and password, token, nkey, JWT.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use async_nats::AuthError;
 
 use super::{secret::Secret, server_url::UrlLogin};
-use crate::error::Error;
+use nmfw_core::error::Error;
 
-/// Where inboxes are by default.
+/// Default prefix of inboxes.
 const INBOX_PREFIX: &str = "_INBOX";
 
-/// The longest name of a user that becomes a token of subjects.
+/// Maximum length of a user name that is used in subjects.
 const MAX_TOKEN: usize = 64;
 
 type Signed = Pin<Box<dyn Future<Output = Result<Vec<u8>, AuthError>> + Send + Sync>>;
@@ -22,10 +22,10 @@ type Authenticated =
 
 /// Signs a server's nonce.
 pub(super) type SignFn = Arc<dyn Fn(Vec<u8>) -> Signed + Send + Sync>;
-/// Answers a server's nonce with complete credentials.
+/// Returns complete credentials for a server's nonce.
 pub(super) type AuthFn = Arc<dyn Fn(Vec<u8>) -> Authenticated + Send + Sync>;
 
-/// All that is told to a server. The parts add up: a user and an nkey are both sent.
+/// All credentials for a server. They are combined: a user and an nkey are both sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Credentials {
     pub(super) user: Option<(String, Secret)>,
@@ -33,7 +33,7 @@ pub(super) struct Credentials {
     pub(super) identity: Option<Identity>,
 }
 
-/// A proof of identity by signature. There is at most one.
+/// A proof of identity by signature, at most one.
 #[derive(Clone)]
 #[cfg_attr(
     not(feature = "nkeys"),
@@ -64,7 +64,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// A JWT that needs no proof; the server must allow it (`bearer token`).
+    /// Uses a JWT without a signature, which the server must allow (`bearer token`).
     pub(super) fn bearer(jwt: Secret) -> Self {
         Self::Jwt(
             jwt,
@@ -78,8 +78,8 @@ impl Credentials {
         self.user.is_none() && self.token.is_none() && self.identity.is_none()
     }
 
-    /// Returns where the inboxes of the user are, if its name is known and can stand in a subject: below
-    /// those of all, so that whoever may use these may use its own.
+    /// Returns the inbox prefix of the user if its name is known and valid in a subject. It is
+    /// below the common prefix, so that permissions for that suffice.
     pub(super) fn inbox_prefix(&self) -> Option<String> {
         let (user, _) = self.user.as_ref()?;
         let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -87,7 +87,7 @@ impl Credentials {
         fits.then(|| format!("{INBOX_PREFIX}.{user}"))
     }
 
-    /// What a URL says goes instead of any other user, password and token, as in all NATS clients.
+    /// The login of a URL replaces any other user, password and token, as in all NATS clients.
     pub(super) fn with_url_login(mut self, login: &UrlLogin) -> Self {
         (self.user, self.token) = match login {
             UrlLogin::UserPassword(user, password) => {
@@ -98,10 +98,11 @@ impl Credentials {
         self
     }
 
-    /// Reads the files, checks everything that can be checked without a server, and makes options
-    /// to which everything else is added.
+    /// Reads the files, checks everything that can be checked without a server, and creates the
+    /// options.
     ///
-    /// It makes them, because async-nats takes an auth callback in a constructor only.
+    /// Other settings are added afterwards, because async-nats accepts an auth callback only in a
+    /// constructor.
     pub(super) async fn into_options(mut self) -> Result<async_nats::ConnectOptions, Error> {
         match self.identity.take() {
             None => Ok(self.log_in(async_nats::ConnectOptions::new())),

@@ -1,4 +1,4 @@
-//! What the process finds around it, as a value, so that tests need not change it.
+//! The process's environment as a value, so that tests need not change it.
 
 use std::collections::HashMap;
 #[cfg(any(test, fuzzing))]
@@ -13,7 +13,7 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Those of this process. Variables that are not UTF-8 are left out.
+    /// Returns the environment of this process. Variables that are not UTF-8 are left out.
     pub(super) fn process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -24,7 +24,7 @@ impl Environment {
         }
     }
 
-    /// A variable that is set and not empty.
+    /// Returns a variable that is set and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
@@ -32,7 +32,7 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// Where the `nats` program keeps its files: `nats` in `$XDG_CONFIG_HOME` or `~/.config`.
+    /// Returns the folder of the `nats` program: `nats` in `$XDG_CONFIG_HOME` or `~/.config`.
     pub(super) fn nats_directory(&self) -> Option<PathBuf> {
         let parent = match self.variable("XDG_CONFIG_HOME") {
             Some(directory) => PathBuf::from(directory),
@@ -41,7 +41,7 @@ impl Environment {
         Some(parent.join("nats"))
     }
 
-    /// Expands `$NAME` and `${NAME}` (nothing, if not set), then a leading `~`, as the `nats`
+    /// Expands `$NAME` and `${NAME}` (to nothing, if not set), then a leading `~`, as the `nats`
     /// program does in the paths of a context.
     pub(super) fn expand(&self, path: &str) -> PathBuf {
         let path = self.expand_variables(path);

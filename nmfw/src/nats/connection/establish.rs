@@ -1,4 +1,5 @@
-//! From options to a connection: attempts, pauses, and what an error of async-nats means.
+//! Establishes connections from options: attempts, delays, and the interpretation of async-nats'
+//! errors.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::{
     server_message::is_limit,
     server_url::Servers,
 };
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const DEFAULT_ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -30,13 +31,14 @@ pub(super) async fn establish(
     let wait = options.wait_for_server;
     let hub = EventHub::new(servers.to_string());
     let capacity = options.subscription_capacity;
-    // Without the hub's callback: the last of those being dropped is the end of the connection.
+    // Without the hub's callback, because dropping the last clone of that marks the end of the
+    // connection.
     let bare = client_options(options, &servers, &hub).await?;
     let options = hub.install(bare.clone());
 
     let started = Instant::now();
     let mut attempt: u32 = 1;
-    // One that the end of the time cuts short says less than the one before.
+    // An attempt that the time limit cuts short is less informative than the previous one.
     let mut last: Option<async_nats::ConnectError> = None;
     loop {
         let result = match wait.map(|limit| limit.saturating_sub(started.elapsed())) {
@@ -52,7 +54,7 @@ pub(super) async fn establish(
         let error = match result {
             Ok(client) => {
                 hub.attach(&client);
-                // There is none yet if a change of the client options made this return early.
+                // None if changed client options made this return early.
                 if let Some(server) = client.try_server_info() {
                     tracing::info!(
                         target: LOG,
@@ -80,7 +82,7 @@ pub(super) async fn establish(
         }
         let pause = backoff(FIRST_PAUSE, attempt);
         let left = wait.map_or(pause, |limit| limit.saturating_sub(started.elapsed()));
-        // The first failure is news, the hundredth is not.
+        // Logged with exponentially decreasing frequency.
         if attempt.is_power_of_two() {
             tracing::warn!(
                 target: LOG, servers = %servers, attempt, %error, "cannot connect yet, trying again"
@@ -92,7 +94,7 @@ pub(super) async fn establish(
     }
 }
 
-/// Refuses values at which async-nats or tokio would panic, spin or do the opposite.
+/// Refuses values with which async-nats or tokio would panic, spin or do the opposite.
 fn check(options: &ConnectOptions) -> Result<(), Error> {
     let bad = |what: &str| Err(Error::new(ErrorKind::InvalidConfig, what));
     let most = tokio::sync::Semaphore::MAX_PERMITS;
@@ -149,19 +151,19 @@ async fn client_options(
     let mut client = credentials.into_options().await?;
     client = options.tls.apply(client, servers.tls).await?;
 
-    // async-nats counts single servers, in the first round too: a smaller number would leave some
-    // untried and hide why the others failed.
+    // async-nats counts attempts per server, including the first round: a smaller number would
+    // leave some servers untried and hide why the others failed.
     client = client.max_reconnects(options.max_reconnects.map(|n| n.max(servers.len())));
     let first = Arc::clone(hub);
     let delay = options.reconnect_delay;
     client = client.reconnect_delay_callback(move |attempt| {
         let state = first.current();
         if state.is_closed() {
-            // async-nats has no way to stop a reconnecting client. This parks it.
+            // async-nats cannot stop a reconnecting client, so it is parked.
             return PARKED;
         }
         if state.epoch == 0 {
-            // The first connect has pauses of its own.
+            // The first connect has its own delays.
             return Duration::ZERO;
         }
         if first.is_moving() && attempt <= MAX_HURRIED {
@@ -179,12 +181,12 @@ async fn client_options(
     let choose = options.reconnect_to_server;
     let asked = Arc::clone(hub);
     client = client.reconnect_to_server_callback(move |servers, info| {
-        // A second connection has these options, too.
+        // The second connection of a relocation uses these options too.
         if !asked.is_connected() {
             asked.refusal.note(&servers);
         }
-        // A choice comes with its own delay, so once closed there must be none, or the client would
-        // not be parked.
+        // A choice has its own delay, so there must be none once the connection is closed, or the
+        // client would not be parked.
         let choose = choose.as_ref().filter(|_| !asked.current().is_closed());
         let choice = choose.map(|choose| choose(servers, info));
         async move { choice?.await }
@@ -227,20 +229,21 @@ async fn client_options(
     Ok(client)
 }
 
-/// How many servers a connection that is being moved tries without a delay.
+/// Number of servers that a connection tries without a delay while it is being moved.
 const MAX_HURRIED: usize = 8;
 
-/// As good as for ever, and no overflow in anybody's arithmetic.
+/// Practically forever, without overflowing time arithmetic.
 const PARKED: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Doubles from `first` up to [`LONGEST_PAUSE`], then takes between half of that and all of it.
+/// Doubles from `first` up to [`LONGEST_PAUSE`], and returns a random value between half of that
+/// and all of it.
 fn backoff(first: Duration, attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let ceiling = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
     ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// The server's own words, if it has said why it refuses.
+/// Returns the server's message, if it gave a reason for its refusal.
 fn server_words(error: &async_nats::ConnectError) -> Option<String> {
     causes(error).find_map(|cause| match cause.downcast_ref()? {
         async_nats::ServerError::AuthorizationViolation => {
@@ -251,11 +254,11 @@ fn server_words(error: &async_nats::ConnectError) -> Option<String> {
     })
 }
 
-/// What an error of async-nats is about. It says `Io` of nearly everything, so the causes count.
+/// Returns the kind of an async-nats error. Nearly everything is `Io`, so the causes decide.
 fn classify(error: &async_nats::ConnectError) -> ErrorKind {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => ErrorKind::Authorization,
-        // The nonce could not be signed, or the auth callback failed; the server knows nothing.
+        // The nonce could not be signed, or the auth callback failed; the server is not involved.
         ConnectErrorKind::Authentication => ErrorKind::Credentials,
         ConnectErrorKind::Tls => ErrorKind::Tls,
         ConnectErrorKind::ServerParse => ErrorKind::InvalidUrl,
@@ -280,7 +283,7 @@ fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
         || inside.is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>)
 }
 
-/// The server's other words for a refused login.
+/// Recognises further messages of the server for a refused login.
 fn is_authorization(cause: &(dyn StdError + 'static)) -> bool {
     match cause.downcast_ref::<async_nats::ServerError>() {
         Some(async_nats::ServerError::Other(text)) => {
@@ -292,14 +295,14 @@ fn is_authorization(cause: &(dyn StdError + 'static)) -> bool {
     }
 }
 
-/// Whether another attempt can do better: a server that is down comes back, and a limit is free again
-/// when another client leaves; a wrong password stays wrong.
+/// Returns whether another attempt can succeed: a server may come back, and a limit may be free
+/// again when another client leaves, but a wrong password stays wrong.
 fn worth_retrying(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Connect | ErrorKind::Limit)
 }
 
-/// Whether the server has answered the TLS handshake with plain text, as it does when it refuses the
-/// connection before.
+/// Returns whether the server has answered the TLS handshake with plain text, as it does when it
+/// refuses the connection before.
 fn is_plain_text(cause: &(dyn StdError + 'static)) -> bool {
     let inside = cause
         .downcast_ref::<std::io::Error>()

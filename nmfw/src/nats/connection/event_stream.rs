@@ -1,4 +1,4 @@
-//! [`ConnectionEvents`]: the events of a connection, one after the other.
+//! [`ConnectionEvents`]: a stream of a connection's events.
 
 use std::{
     fmt,
@@ -14,10 +14,10 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::ConnectionEvent;
 
-/// The events of a connection since [`Connection::events`](super::Connection::events) was called; a [`Stream`]
-/// of them, too.
+/// The events of a connection since [`Connection::events`](super::Connection::events) was called;
+/// also a [`Stream`].
 ///
-/// Up to 256 events are kept until they are received. After more, the oldest are lost, and an
+/// Up to 256 events are buffered. Beyond that, the oldest are lost, and an
 /// [`EventsMissed`](ConnectionEvent::EventsMissed) has their number.
 #[must_use = "events are lost unless they are received"]
 pub struct ConnectionEvents(BoxStream<'static, ConnectionEvent>);
@@ -35,8 +35,8 @@ impl ConnectionEvents {
         Self(events.boxed())
     }
 
-    /// Waits for the next event; `None` once all clones of the connection are dropped. A call that is dropped
-    /// before its end loses no event.
+    /// Waits for the next event; returns `None` once all clones of the connection are dropped. This
+    /// method is cancel safe: dropping its future loses no event.
     pub async fn recv(&mut self) -> Option<ConnectionEvent> {
         self.0.next().await
     }

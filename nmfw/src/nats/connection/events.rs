@@ -1,5 +1,5 @@
-//! What happens on a connection, as async-nats reports it: events for those who act on them, a
-//! state to await, and a log line each.
+//! Events of a connection, as reported by async-nats: forwarded to receivers, reflected in a state
+//! to wait for, and logged.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,31 +12,31 @@ use tokio::sync::{broadcast, watch};
 use super::{
     event::ConnectionEvent, refusal::Refusal, server_message::ServerMessage, violation::Violation,
 };
-use crate::{escape::Escaped, observe::metrics};
+use nmfw_core::{escape::Escaped, observe::metrics};
 
-/// How many events a receiver may be behind before it loses the oldest.
+/// Number of events that a receiver may lag behind before it loses the oldest.
 const EVENT_CAPACITY: usize = 256;
 
-/// Slow consumers are reported at most this often: async-nats has one event for every message it
-/// drops, and hundreds of thousands of them would push out everything else.
+/// Interval at which slow consumers are reported at most. async-nats sends one event per dropped
+/// message, and hundreds of thousands of them would displace all others.
 const SLOW_CONSUMER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether a connection is up, and how often it has been.
+/// Whether a connection is up, and how often it was established.
 ///
-/// Watched through [`Connection::state`](super::Connection::state).
+/// Returned by [`Connection::state`](super::Connection::state).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionState {
-    /// Up, down or gone.
+    /// The current status.
     pub status: ConnectionStatus,
-    /// Grows with every (re)connect and is never reused: 0 before the first, then 1 and more.
+    /// Incremented by every (re)connect and never reused: 0 before the first, then 1 and more. It
+    /// can skip numbers.
     ///
-    /// A reply to a request of one epoch may be lost if it was sent before the next one began. It can
-    /// skip numbers.
+    /// A reply to a request of one epoch may be lost if it was sent before the next one began.
     pub epoch: u64,
 }
 
-/// The three lives of a connection, and the time before.
+/// The status of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionStatus {
@@ -44,43 +44,43 @@ pub enum ConnectionStatus {
     Connecting,
     /// Connected.
     Connected,
-    /// Lost, and trying to come back.
+    /// Lost, and being re-established.
     Disconnected,
-    /// Gone for good.
+    /// Closed permanently.
     Closed,
 }
 
 impl ConnectionState {
-    /// Whether the connection is up.
+    /// Returns whether the connection is up.
     pub fn is_connected(&self) -> bool {
         self.status == ConnectionStatus::Connected
     }
 
-    /// Whether the connection is gone for good.
+    /// Returns whether the connection is closed permanently.
     pub fn is_closed(&self) -> bool {
         self.status == ConnectionStatus::Closed
     }
 }
 
-/// Takes events from async-nats and hands them on. Never blocks: async-nats drops events, those
-/// that matter included, when its callback is slow.
+/// Receives events from async-nats and forwards them. It never blocks, because async-nats drops
+/// events when its callback is slow, including important ones.
 pub(super) struct EventHub {
     events: broadcast::Sender<ConnectionEvent>,
     state: watch::Sender<ConnectionState>,
-    /// The same as in the state. Each call asks, for which a lock is too much.
+    /// A copy from the state, because every call reads it, and a lock would be too slow.
     is_connected: AtomicBool,
     epoch: AtomicU64,
     servers: String,
     /// Set once the client exists; its `connects` is the epoch. Counting `Connected` events would
-    /// not do, because async-nats drops events when many come at once.
+    /// be wrong, because async-nats drops events when many arrive at once.
     statistics: OnceLock<Arc<Statistics>>,
     slow: Mutex<SlowConsumers>,
-    /// Client errors since it was last connected.
+    /// Number of client errors since it was last connected.
     failures: AtomicU64,
     pub(super) refusal: Refusal,
-    /// The life of the connection whose server is about to shut down.
+    /// The epoch of the connection whose server is about to shut down.
     lame_duck: watch::Sender<u64>,
-    /// The connection is being moved on purpose.
+    /// Whether the connection is being moved on purpose.
     is_moving: AtomicBool,
 }
 
@@ -91,7 +91,7 @@ struct SlowConsumers {
 }
 
 impl EventHub {
-    /// `servers` is what log lines call the connection; it must be free of credentials.
+    /// `servers` is the name of the connection in log lines; it must not contain credentials.
     pub(super) fn new(servers: String) -> Arc<Self> {
         metrics::register();
         let state = ConnectionState {
@@ -129,7 +129,7 @@ impl EventHub {
         self.is_connected.load(Ordering::Acquire)
     }
 
-    /// Not older than what [`Self::is_connected`] said before.
+    /// Returns the epoch. It is not older than a preceding [`Self::is_connected`].
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -138,23 +138,23 @@ impl EventHub {
         &self.servers
     }
 
-    /// Changes when a server says that it is about to shut down, to the epoch of its connection.
+    /// Returns a receiver of the epochs whose servers are about to shut down.
     pub(super) fn lame_ducks(&self) -> watch::Receiver<u64> {
         self.lame_duck.subscribe()
     }
 
-    /// Wakes all that wait for a change of the state, though there is none.
+    /// Wakes all tasks that wait for a change of the state, without changing it.
     pub(super) fn wake(&self) {
         self.state.send_modify(|_| {});
     }
 
-    /// Makes new calls wait, as the connection is about to be moved.
+    /// Delays new calls, because the connection is about to be moved.
     pub(super) fn hold(&self) {
         self.is_moving.store(true, Ordering::Release);
         self.set(ConnectionStatus::Disconnected, 0);
     }
 
-    /// Ends [`hold`](Self::hold), whether the connection was moved or not.
+    /// Ends [`hold`](Self::hold), whether or not the connection was moved.
     pub(super) fn release(&self, client: &async_nats::Client) {
         self.is_moving.store(false, Ordering::Release);
         if client.connection_state() == async_nats::connection::State::Connected {
@@ -162,20 +162,21 @@ impl EventHub {
         }
     }
 
-    /// Whether the connection is being moved on purpose: then there is nothing to wait for.
+    /// Returns whether the connection is being moved on purpose, in which case there is no need to
+    /// wait.
     pub(super) fn is_moving(&self) -> bool {
         self.is_moving.load(Ordering::Acquire)
     }
 
-    /// Makes the state true at the moment when connecting returns, although the first `Connected`
-    /// event may still be on its way.
+    /// Sets the state at the moment when connecting returns, because the first `Connected` event
+    /// may still be queued.
     pub(super) fn attach(&self, client: &async_nats::Client) {
         let statistics = client.statistics();
         let epoch = connects(&statistics);
-        // Set once per hub; a second client on one hub does not exist.
+        // Set once per hub, which has only one client.
         _ = self.statistics.set(statistics);
         self.change(|state| {
-            // Anything else was set by an event and is newer than what is read here.
+            // Any other status was set by an event and is newer than what is read here.
             if state.status != ConnectionStatus::Connecting {
                 return false;
             }
@@ -232,7 +233,7 @@ impl EventHub {
                 tracing::info!(target: LOG, servers, "the server is about to shut down");
                 let epoch = self.current().epoch;
                 self.lame_duck.send_if_modified(|lame_duck| {
-                    // It is said more than once.
+                    // The server repeats the message.
                     std::mem::replace(lame_duck, epoch) != epoch
                 });
                 self.emit(ConnectionEvent::LameDuck);
@@ -252,7 +253,7 @@ impl EventHub {
             }
             Event::ClientError(error) => {
                 let error = error.to_string();
-                // The first failure to reconnect is news, the hundredth is not.
+                // Logged with exponentially decreasing frequency.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
                 if failures.is_power_of_two() {
                     tracing::warn!(target: LOG, servers, error, failures, "cannot connect yet");
@@ -282,9 +283,14 @@ impl EventHub {
             ServerMessage::Violation(Violation::Subscribe { subject, queue }) => {
                 log_limited!(
                     target: LOG, error, servers, subject = %Escaped::new(&subject), queue,
-                    "subscribing is not permitted"
+                    error = %Escaped::new(text), "a subscription was refused"
                 );
-                ConnectionEvent::SubscribeDenied { subject, queue }
+                let error = text.to_owned();
+                ConnectionEvent::SubscribeDenied {
+                    subject,
+                    queue,
+                    error,
+                }
             }
             ServerMessage::TooManySubscriptions => {
                 log_limited!(
@@ -301,8 +307,8 @@ impl EventHub {
                 );
                 self.refusal.lower_max_payload();
                 self.refusal.set(text);
-                // The server reads nothing more, which shows a moment later: a request that was sent
-                // meanwhile would wait for its deadline.
+                // The server reads nothing more, which shows only a moment later: a request sent in
+                // between would wait for its deadline.
                 self.set(ConnectionStatus::Disconnected, 0);
                 let error = text.to_owned();
                 ConnectionEvent::PayloadTooLarge { error }
@@ -346,7 +352,7 @@ impl EventHub {
         });
     }
 
-    /// All changes go this way.
+    /// All changes pass this function.
     fn change(&self, change: impl FnOnce(&mut ConnectionState) -> bool) {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
@@ -363,7 +369,7 @@ impl EventHub {
                 status,
                 epoch: state.epoch.max(epoch),
             };
-            // Closed is final: what async-nats still reports afterwards is of no use.
+            // Closed is final: later events of async-nats are irrelevant.
             let changed = !state.is_closed() && *state != next;
             if changed {
                 *state = next;
@@ -372,7 +378,7 @@ impl EventHub {
         });
     }
 
-    /// Says, once, that the connection is gone for good.
+    /// Marks the connection as permanently closed, once.
     pub(super) fn close(&self) {
         let mut before = ConnectionStatus::Closed;
         self.change(|state| {
@@ -382,7 +388,7 @@ impl EventHub {
         if before == ConnectionStatus::Closed {
             return;
         }
-        // One that never was has been reported as an error.
+        // A connection that was never established is reported as an error instead.
         if before != ConnectionStatus::Connecting {
             tracing::info!(target: LOG, servers = self.servers.as_str(), "connection closed");
         }
@@ -390,7 +396,7 @@ impl EventHub {
     }
 
     fn emit(&self, event: ConnectionEvent) {
-        // Fails only when nobody listens.
+        // Fails only without receivers.
         _ = self.events.send(event);
     }
 }
@@ -405,8 +411,8 @@ impl fmt::Debug for EventHub {
 }
 
 /// async-nats owns the callback in the task that outlives its connection task, so the callback is
-/// dropped exactly when nothing more can happen on the connection. The events that say so may have
-/// been lost; this cannot be.
+/// dropped exactly when nothing more can happen on the connection. Unlike the closing events, this
+/// cannot be lost.
 struct CloseOnDrop(Arc<EventHub>);
 
 impl Drop for CloseOnDrop {
@@ -492,7 +498,7 @@ mod tests {
             dropped: 1,
         };
         assert_eq!(events.try_recv(), Ok(first));
-        // A slow machine may have reached the next second, but not the ten-thousandth.
+        // On a slow machine the next second may have begun, but not the ten-thousandth.
         assert!(events.len() < 100);
     }
 }

@@ -1,4 +1,4 @@
-//! What is fuzzed of the configuration of a connection: see [`fuzzing`](crate::fuzzing).
+//! Fuzz targets for the configuration of a connection: see [`fuzzing`](crate::fuzzing).
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 
 use super::{environment::Environment, nats_context::Context, server_url::Servers};
 
-/// What no error, log line or list of servers may show.
+/// Must not appear in any error, log line or list of servers.
 const SECRET: &str = "s3cr3t";
 
-/// A list of servers. What is accepted is accepted again, without its credentials, and shown without them.
+/// Reads bytes as a list of servers. An accepted list is accepted again without its credentials,
+/// and displayed without them.
 pub fn servers(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(servers) = Servers::parse(&[text.clone().into_owned()]) {
@@ -30,7 +31,7 @@ pub fn servers(bytes: &[u8]) {
     if text.contains(SECRET) {
         return;
     }
-    // Whatever stands behind a password, or a token, which is a user's name if a password follows.
+    // The text after a password, or after a token, which is a user name if a password follows.
     for given in [
         format!("nats://ann:{SECRET}@{text}"),
         format!("{SECRET}@{text}"),
@@ -43,7 +44,7 @@ pub fn servers(bytes: &[u8]) {
     }
 }
 
-/// A context of the `nats` program. What cannot be used says so, without a secret that is in it.
+/// Reads bytes as a context of the `nats` program. Errors about it contain no secrets from it.
 pub fn context(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let path = Path::new("/contexts/x.json");
@@ -52,7 +53,7 @@ pub fn context(bytes: &[u8]) {
     if let Err(error) = &parsed {
         assert!(error.to_string().contains("x.json"), "{error}");
     }
-    // The same with secrets in it.
+    // The same context with secrets in it.
     let Ok(Value::Object(mut file)) = serde_json::from_str::<Value>(&text) else {
         assert!(parsed.is_err(), "{text}");
         return;

@@ -1,4 +1,4 @@
-//! The connection to NATS: set up once, shared by servers and clients.
+//! The connection to NATS, shared by servers and clients.
 
 mod credentials;
 mod environment;
@@ -15,7 +15,7 @@ mod relocation;
 pub(crate) mod replies;
 mod round_trip;
 mod secret;
-mod server_message;
+pub(crate) mod server_message;
 mod server_url;
 #[cfg(feature = "nkeys")]
 mod signing;
@@ -41,22 +41,20 @@ pub(crate) use relocation::{Follower, Place, Stage};
 pub use server_url::IntoServers;
 
 use self::replies::Replies;
-use crate::{
-    Status,
-    error::{Error, ErrorKind},
-};
+use crate::Status;
 use events::EventHub;
+use nmfw_core::error::{Error, ErrorKind};
 use relocation::Relocation;
 
-/// What async-nats has by default.
+/// The default of async-nats.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
 
-/// How long sessions may take to say goodbye when the connection is closed.
+/// Time limit for closing sessions when the connection is closed.
 const MAX_GOODBYE: Duration = Duration::from_secs(1);
 
 /// Connects to a NATS server, or to one of several: `nmfw::connect("nats://localhost:4222")`.
 ///
-/// [`IntoServers`] says what a URL can look like, [`ConnectOptions`] has everything beyond.
+/// See [`IntoServers`] for the form of URLs, and [`ConnectOptions`] for all settings.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), nmfw::Error> {
@@ -68,12 +66,12 @@ const MAX_GOODBYE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// Those of [`ConnectOptions::connect`].
+/// See [`ConnectOptions::connect`].
 pub async fn connect(servers: impl IntoServers) -> Result<Connection, Error> {
     ConnectOptions::new().connect(servers).await
 }
 
-/// Connects as a NATS context says, given by name or path.
+/// Connects with a NATS context, given by name or path.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), nmfw::Error> {
@@ -84,13 +82,13 @@ pub async fn connect(servers: impl IntoServers) -> Result<Connection, Error> {
 ///
 /// # Errors
 ///
-/// Those of [`ConnectOptions::connect_context`].
+/// See [`ConnectOptions::connect_context`].
 pub async fn connect_context(name_or_path: &str) -> Result<Connection, Error> {
     ConnectOptions::new().connect_context(name_or_path).await
 }
 
-/// Connects as the environment says: `$NATS_CONTEXT`, `$NATS_URL`, the selected NATS context, or
-/// `nats://localhost:4222`.
+/// Connects according to the environment: `$NATS_CONTEXT`, `$NATS_URL`, the selected NATS context,
+/// or `nats://localhost:4222`.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), nmfw::Error> {
@@ -101,15 +99,15 @@ pub async fn connect_context(name_or_path: &str) -> Result<Connection, Error> {
 ///
 /// # Errors
 ///
-/// Those of [`ConnectOptions::connect_env`].
+/// See [`ConnectOptions::connect_env`].
 pub async fn connect_env() -> Result<Connection, Error> {
     ConnectOptions::new().connect_env().await
 }
 
-/// A connection to NATS. Cheap to clone; all clones are the same connection.
+/// A connection to NATS. Clones are cheap and share the connection.
 ///
-/// It lives until [`close`](Self::close) is called or the last clone, of this or of the
-/// [`client`](Self::client), is dropped.
+/// The connection is closed by [`close`](Self::close), or when the last clone of it and of its
+/// [`client`](Self::client) is dropped.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -118,9 +116,9 @@ struct Inner {
     inbox_prefix: String,
     hub: Arc<EventHub>,
     subscription_capacity: usize,
-    /// Where replies arrive; made by the first call.
+    /// Receives replies; created by the first call.
     replies: OnceCell<Arc<Replies>>,
-    /// Where it was made, unless that was outside of any.
+    /// The runtime in which it was created, if any.
     runtime: Option<Handle>,
     relocation: Arc<Relocation>,
     /// The task that moves the connection to another server.
@@ -141,7 +139,8 @@ impl Connection {
         hub: Arc<EventHub>,
         subscription_capacity: Option<usize>,
     ) -> Self {
-        // async-nats has no getter for it; an inbox is the prefix, a dot and a unique token.
+        // async-nats has no getter for the prefix; an inbox is the prefix, a dot and a unique
+        // token.
         let inbox = client.new_inbox();
         let inbox_prefix = inbox
             .rsplit_once('.')
@@ -158,43 +157,43 @@ impl Connection {
         }))
     }
 
-    /// Moves to another server whenever the present one is about to shut down.
+    /// Moves to another server whenever the current one is about to shut down.
     fn leave_lame_ducks(&self, options: async_nats::ConnectOptions) {
-        // It is called once.
+        // This function is called once.
         _ = self.0.mover.set(relocation::watch(self, options));
     }
 
-    /// Waits until the server of the second connection, if the first is moving, has sent all that it
-    /// is to send.
+    /// While the connection is being moved, waits until the server of the second connection has
+    /// sent everything.
     pub(crate) async fn pass_second(&self) {
         relocation::pass_second(self).await;
     }
 
-    /// Returns what keeps a subscription with the connection when that moves to another server; to be
-    /// called before it is made. A change of the [state](Self::state_receiver) wakes for each stage of a move. Below
-    /// `fence`, a subject, this connection may subscribe.
+    /// Returns a follower that keeps a subscription with the connection when it moves to another
+    /// server. Call it before subscribing. Each stage of a move is announced by a change of the
+    /// [state](Self::state_receiver). The connection may subscribe below the subject `fence`.
     pub(crate) fn follow(&self, fence: Option<String>) -> Follower {
         self.0.relocation.follow(fence)
     }
 
-    /// Uses a connection that async-nats made.
+    /// Wraps a connection that async-nats made.
     ///
     /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
-    /// connecting, so here there are none. A subject that the server denies then shows as a
-    /// time-out, [`state`](Self::state) does not change when the connection is lost, and it is not moved
-    /// when its server is about to shut down.
+    /// connecting, so such a connection has no events. A denied subject then shows as a timeout,
+    /// [`state`](Self::state) does not change when the connection is lost, and the connection does
+    /// not move when its server is about to shut down.
     pub fn from_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);
         Self::new(client, hub, None)
     }
 
-    /// The async-nats client, for everything else that one can do with NATS.
+    /// Returns the async-nats client, for other uses of NATS.
     pub fn client(&self) -> &async_nats::Client {
         &self.0.client
     }
 
-    /// Returns the events from now on.
+    /// Returns a stream of events, starting now.
     ///
     /// ```no_run
     /// # async fn example(nats: nmfw::Connection) {
@@ -212,13 +211,12 @@ impl Connection {
         self.0.hub.subscribe()
     }
 
-    /// Returns the present state.
+    /// Returns the current state.
     pub fn state(&self) -> ConnectionState {
         self.0.hub.current()
     }
 
-    /// Waits until the state meets a condition, at once if it does already, and returns it. A state that lasts
-    /// for a moment only can be missed.
+    /// Waits until the state meets a condition, and returns it. Short-lived states may be missed.
     ///
     /// ```no_run
     /// # async fn example(nats: nmfw::Connection) {
@@ -246,46 +244,46 @@ impl Connection {
         self.0.hub.is_connected()
     }
 
-    /// The connection's present life, or its last: see [`ConnectionState::epoch`].
+    /// Returns the current or last epoch of the connection: see [`ConnectionState::epoch`].
     pub(crate) fn epoch(&self) -> u64 {
         self.0.hub.epoch()
     }
 
-    /// Returns why there is no connection at this moment, in the server's own words if it has said so;
-    /// `None` while there is one.
+    /// Returns the reason why there is no connection, with the server's message if it gave one;
+    /// `None` while it is connected.
     pub(crate) fn loss(&self) -> Option<String> {
         let refusals = self.refusals();
-        // A connection that is being moved is back in a moment, and its calls arrive meanwhile.
+        // A connection that is being moved is back shortly, and its calls still arrive.
         let is_lost = !self.is_connected() && !refusals.is_moving();
         is_lost.then(|| refusals.because("the connection to NATS is lost"))
     }
 
-    /// The largest payload, in bytes, that the server takes. Can change on reconnect.
+    /// Returns the largest payload in bytes that the server accepts. It can change on reconnect.
     ///
-    /// The server announces it. That an account or a user may send less shows only when the server
-    /// closes the connection, with [`ConnectionEvent::PayloadTooLarge`]; each time the size becomes a
-    /// quarter of what it was.
+    /// The server announces its own limit. A lower limit of an account or a user becomes known only
+    /// when the server closes the connection with [`ConnectionEvent::PayloadTooLarge`]; each time,
+    /// the value is reduced to a quarter.
     pub fn max_payload(&self) -> usize {
         let announced = self.0.client.max_payload();
         self.0.hub.refusal.max_payload(announced)
     }
 
-    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    /// Appends the server's message to an error about the lost connection, if there is one.
     pub(crate) fn because(&self, what: &str) -> String {
         self.refusals().because(what)
     }
 
-    /// Returns the server's own words, for tasks that must not keep the connection.
+    /// Returns the server's messages, for tasks that must not keep the connection alive.
     pub(crate) fn refusals(&self) -> Refusals {
         Refusals(Arc::clone(&self.0.hub))
     }
 
-    /// How many messages each of its subscriptions holds before it loses some.
+    /// Returns how many messages a subscription buffers before it drops some.
     pub(crate) fn subscription_capacity(&self) -> usize {
         self.0.subscription_capacity
     }
 
-    /// Starts a task that all calls need, and that must not end with the runtime of the first one.
+    /// Spawns a task that all calls need, and that must not end with the runtime of the first call.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         match &self.0.runtime {
             Some(runtime) => runtime.spawn(task),
@@ -298,29 +296,29 @@ impl Connection {
         self.0.replies.get_or_try_init(start).await
     }
 
-    /// The same, if they are there.
+    /// Returns the replies, if they were already created.
     pub(crate) fn replies_at_hand(&self) -> Option<&Arc<Replies>> {
         self.0.replies.get()
     }
 
-    /// What reply subjects start with: `_INBOX` unless set.
+    /// Returns the prefix of reply subjects: `_INBOX` by default.
     pub fn inbox_prefix(&self) -> &str {
         &self.0.inbox_prefix
     }
 
-    /// What the server last said of itself; `None` before the first connect.
+    /// Returns the latest INFO of the server; `None` before the first connect.
     pub fn server_info(&self) -> Option<async_nats::ServerInfo> {
         self.0.client.try_server_info()
     }
 
-    /// Waits until everything published so far is handed to the operating system.
+    /// Waits until everything published so far was passed to the operating system.
     ///
-    /// That is not proof that the server has seen it.
+    /// This does not prove that the server has received it.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](ErrorKind::TimedOut) after `limit`, as while the connection is lost;
-    /// [`Closed`](ErrorKind::Closed) when it is gone for good.
+    /// [`TimedOut`](ErrorKind::TimedOut) after `limit`, for example while the connection is lost;
+    /// [`Closed`](ErrorKind::Closed) if it is closed permanently.
     pub async fn flush_within(&self, limit: Duration) -> Result<(), Error> {
         if self.0.hub.current().is_closed() {
             return Err(closed());
@@ -335,17 +333,17 @@ impl Connection {
         }
     }
 
-    /// Ends the calls that share sessions or stream, and tells the services, which drop their
-    /// handlers. Sends what is still to be sent, then closes the connection for all its clones. Returns after
-    /// `limit` at the latest. Closing a closed connection does nothing.
+    /// Closes the connection for all its clones. Ends multiplexed and streaming calls, and notifies
+    /// their services, which drop the handlers; then sends buffered messages. Returns after at most
+    /// `limit`. Closing a closed connection has no effect.
     ///
-    /// Messages on their way to this connection's subscriptions can be lost; a server is stopped
-    /// before its connection is closed.
+    /// Messages in transit to this connection's subscriptions can be lost, so stop a server before
+    /// closing its connection.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](ErrorKind::TimedOut) when not everything could be sent, as when the connection
-    /// is lost at that moment. The connection counts as closed all the same.
+    /// [`TimedOut`](ErrorKind::TimedOut) if not everything could be sent, for example because the
+    /// connection is lost. The connection is closed anyway.
     pub async fn close(&self, limit: Duration) -> Result<(), Error> {
         let started = Instant::now();
         let left = || limit.saturating_sub(started.elapsed());
@@ -360,31 +358,31 @@ impl Connection {
         };
         let drain = async {
             _ = self.0.client.drain().await;
-            // Nothing answers a drain. What can be seen is that the connection task is gone: it
-            // ends within a round trip to the server.
+            // A drain has no result. Its end shows in the end of the connection task, within a
+            // round trip to the server.
             while self.0.client.flush().await.is_ok() {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        // Without a connection the command is never read: then the state alone says closed, and
-        // stops the reconnecting.
+        // Without a connection, the command is never read: the state alone then marks the
+        // connection as closed, and stops reconnecting.
         _ = timeout(left(), drain).await;
         self.0.hub.close();
         flushed
     }
 }
 
-/// The server's reasons to have closed a connection, or to refuse a new one.
+/// The server's reasons for closing a connection, or for refusing a new one.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusals(Arc<EventHub>);
 
 impl Refusals {
-    /// Whether the connection is being moved to another server, and back in a moment.
+    /// Returns whether the connection is being moved to another server.
     pub(crate) fn is_moving(&self) -> bool {
         self.0.is_moving()
     }
 
-    /// Adds the server's own words to a sentence about the lost connection, if it has said why.
+    /// Appends the server's message to an error about the lost connection, if there is one.
     pub(crate) fn because(&self, what: &str) -> String {
         match self.0.refusal.words() {
             Some(words) => format!("{what}: the NATS server says {words:?}"),
@@ -393,7 +391,7 @@ impl Refusals {
     }
 }
 
-/// So that whatever takes a connection takes a reference to one, too.
+/// Lets functions that take a connection accept a reference too.
 impl From<&Self> for Connection {
     fn from(connection: &Self) -> Self {
         connection.clone()

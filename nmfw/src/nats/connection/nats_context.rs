@@ -1,4 +1,4 @@
-//! NATS contexts: the JSON files in which the `nats` program keeps servers and credentials.
+//! NATS contexts: the JSON files in which the `nats` program stores servers and credentials.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use super::{
     secret::Secret,
     server_url::{IntoServers, Servers},
 };
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const DEFAULT_URL: &str = "nats://localhost:4222";
 
-/// A context, read and checked.
+/// A context, parsed and validated.
 #[derive(Debug)]
 pub(super) struct Context {
     servers: Servers,
@@ -27,7 +27,7 @@ pub(super) struct Context {
     inbox_prefix: Option<String>,
 }
 
-/// The keys that matter here. Others (description, JetStream, colours) are for other programs.
+/// The relevant keys. Others (description, JetStream, colours) are for other programs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -49,7 +49,7 @@ struct File {
     windows_cert_store: Text,
 }
 
-/// The `nats` program writes every key and leaves those not set empty; null is the same to it.
+/// The `nats` program writes every key and leaves unset ones empty; null means the same.
 type Text = Option<String>;
 
 fn given(text: Text) -> Option<String> {
@@ -59,12 +59,12 @@ fn given(text: Text) -> Option<String> {
 impl Context {
     pub(super) fn parse(env: &Environment, path: &Path, json: &str) -> Result<Self, Error> {
         let what = || format!("NATS context {}", path.display());
-        // serde would take a list of values, in order, for an object.
+        // serde would accept a list of values in place of an object.
         if !json.trim_start().starts_with('{') {
             return Err(context_error(format!("{}: not a JSON object", what())));
         }
         let file: File = serde_json::from_str(json).map_err(|error| {
-            // The text of a serde_json error can quote a value, and a value can be a password.
+            // The text of a serde_json error can quote a value, which can be a password.
             let problem = if error.is_data() {
                 "a value has the wrong type"
             } else {
@@ -105,7 +105,7 @@ impl Context {
             Error::new(error.kind(), message)
         })?;
 
-        // One of them, in the order in which the `nats` program looks at them.
+        // One of these, in the order of the `nats` program.
         let mut credentials = Credentials {
             token: given(file.token).map(Secret::new),
             ..Credentials::default()
@@ -143,7 +143,7 @@ impl Context {
         })
     }
 
-    /// Fills in what the options leave open.
+    /// Fills in settings that the options do not have.
     pub(super) fn merge_into(self, mut options: ConnectOptions) -> (ConnectOptions, Servers) {
         if options.credentials.is_empty() {
             options.credentials = self.credentials;
@@ -187,7 +187,7 @@ pub(super) async fn load(env: &Environment, name_or_path: &str) -> Result<Contex
     }
 }
 
-/// What the environment says to connect to; see [`ConnectOptions::connect_env`].
+/// Returns the servers according to the environment; see [`ConnectOptions::connect_env`].
 pub(super) async fn from_env(
     env: &Environment,
     options: ConnectOptions,
@@ -208,7 +208,7 @@ pub(super) async fn from_env(
     Ok((options, Servers::parse(&DEFAULT_URL.into_servers())?))
 }
 
-/// The name in `context.txt`, where `nats context select` puts it.
+/// Returns the name in `context.txt`, which `nats context select` writes.
 async fn selected(env: &Environment) -> Result<Option<String>, Error> {
     let Some(path) = env.nats_directory().map(|nats| nats.join("context.txt")) else {
         return Ok(None);
@@ -246,7 +246,7 @@ fn named(env: &Environment, name: &str) -> Result<PathBuf, Error> {
     Ok(directory.join("context").join(format!("{name}.json")))
 }
 
-/// A sentence for errors.
+/// Lists the known contexts, as a sentence for errors.
 async fn known(env: &Environment) -> String {
     let mut names = Vec::new();
     if let Some(directory) = env.nats_directory()
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use tempfile::TempDir;
 
-    /// A home with contexts in `.config`, and nothing of this process.
+    /// A home with contexts in `.config`, isolated from this process.
     struct Home {
         dir: TempDir,
         variables: Vec<(&'static str, String)>,

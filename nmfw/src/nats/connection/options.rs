@@ -1,4 +1,4 @@
-//! The settings of a connection.
+//! The options of a connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::{
     server_url::{IntoServers, Servers},
     tls::Tls,
 };
-use crate::error::Error;
+use nmfw_core::error::Error;
 
 pub(super) type DelayFn = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 type Choice = Pin<Box<dyn Future<Output = Option<ReconnectToServer>> + Send + Sync>>;
@@ -51,14 +51,14 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The defaults, as the methods describe them.
+    /// Creates options with the defaults that the methods describe.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Connects to one of the given servers.
     ///
-    /// Credentials in the URLs are used unless these options hold any.
+    /// Credentials in the URLs are used unless these options have any.
     ///
     /// # Errors
     ///
@@ -68,55 +68,56 @@ impl ConnectOptions {
     /// [`Credentials`](crate::ErrorKind::Credentials) and [`Tls`](crate::ErrorKind::Tls) before
     /// anything is sent; [`Authorization`](crate::ErrorKind::Authorization) and
     /// [`Tls`](crate::ErrorKind::Tls) as soon as a server refuses;
-    /// [`Connect`](crate::ErrorKind::Connect) when no server was reached, after the attempts or
-    /// the time configured.
+    /// [`Connect`](crate::ErrorKind::Connect) if no server was reached after the configured
+    /// attempts or time.
     pub async fn connect(self, servers: impl IntoServers) -> Result<Connection, Error> {
         let servers = Servers::parse(&servers.into_servers())?;
         establish::establish(self, servers).await
     }
 
-    /// Connects as a NATS context says: a file that `nats context add` wrote, named as there, or
-    /// the path of one, recognised by its end `.json`.
+    /// Connects with a NATS context: a file written by `nats context add`, given by its name, or by
+    /// its path if it ends in `.json`.
     ///
-    /// Settings made here win over those in the context; if any credentials are set here, all
-    /// those of the context are ignored. `nsc` lookups, SOCKS proxies, 1Password references and the
-    /// Windows certificate store are not supported, a context that asks for one is an error.
+    /// These options take precedence over the context; if any credentials are set here, all
+    /// credentials of the context are ignored. `nsc` look-ups, SOCKS proxies, 1Password references
+    /// and the Windows certificate store are not supported; a context that uses one is an error.
     ///
     /// # Errors
     ///
-    /// [`Context`](crate::ErrorKind::Context) when there is no such context or it cannot be read,
-    /// [`Unsupported`](crate::ErrorKind::Unsupported), and those of [`connect`](Self::connect).
+    /// [`Context`](crate::ErrorKind::Context) if there is no such context or it cannot be read,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), and the errors of
+    /// [`connect`](Self::connect).
     pub async fn connect_context(self, name_or_path: &str) -> Result<Connection, Error> {
         let context = nats_context::load(&Environment::process(), name_or_path).await?;
         let (options, servers) = context.merge_into(self);
         establish::establish(options, servers).await
     }
 
-    /// Connects as the environment says; the first of these that is there counts, alone:
+    /// Connects according to the environment. Only the first of these that is set is used:
     ///
     /// 1. `$NATS_CONTEXT`, a context's name or path
     /// 2. `$NATS_URL`, one or several server URLs
     /// 3. the context selected with `nats context select`
     /// 4. `nats://localhost:4222`
     ///
-    /// Unlike the `nats` program, which sends the credentials of the selected context to the
-    /// server in `$NATS_URL`, this never mixes two of them.
+    /// Unlike the `nats` program, which sends the credentials of the selected context to the server
+    /// in `$NATS_URL`, this method never combines two sources.
     ///
     /// # Errors
     ///
-    /// Those of [`connect_context`](Self::connect_context).
+    /// See [`connect_context`](Self::connect_context).
     pub async fn connect_env(self) -> Result<Connection, Error> {
         let (options, servers) = nats_context::from_env(&Environment::process(), self).await?;
         establish::establish(options, servers).await
     }
 
-    /// Names the connection, for those who look at the server's list of connections.
+    /// Sets the name of the connection in the server's list of connections.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Logs in with user and password.
+    /// Logs in with a user and a password.
     pub fn user_and_password(
         mut self,
         user: impl Into<String>,
@@ -132,46 +133,45 @@ impl ConnectOptions {
         self
     }
 
-    /// Logs in with a credentials file (`.creds`), which holds a JWT and its seed. It is read
-    /// when connecting and again on every reconnect, so a renewed one is used.
+    /// Logs in with a credentials file (`.creds`), which contains a JWT and its seed. It is read
+    /// when connecting and on every reconnect, so that a renewed file is used.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(Identity::CredsFile(path.into()))
     }
 
     /// Logs in with the text of a credentials file.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn credentials(self, text: impl Into<String>) -> Self {
         self.identity(Identity::Creds(Secret::new(text)))
     }
 
     /// Logs in with an nkey, given as its seed (`SU...`).
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn nkey(self, seed: impl Into<String>) -> Self {
         self.identity(Identity::Nkey(Secret::new(seed)))
     }
 
     /// Logs in with an nkey whose seed is in a file. It is read once, when connecting.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn nkey_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(Identity::NkeyFile(path.into()))
     }
 
-    /// Logs in with a user JWT and the seed that belongs to it.
+    /// Logs in with a user JWT and its seed.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn jwt_and_seed(self, jwt: impl Into<String>, seed: impl Into<String>) -> Self {
         self.identity(Identity::JwtAndSeed(Secret::new(jwt), Secret::new(seed)))
     }
 
-    /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a key that does
-    /// not leave its hardware.
+    /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a hardware key.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
@@ -181,10 +181,10 @@ impl ConnectOptions {
         self.identity(Identity::Jwt(Secret::new(jwt), sign))
     }
 
-    /// Asks `answer` for the credentials on every connect and reconnect. It gets the server's
-    /// nonce, and what it returns replaces all other credentials.
+    /// Calls `answer` for the credentials on every connect and reconnect. It receives the server's
+    /// nonce, and its result replaces all other credentials.
     ///
-    /// An answer with a signature needs the cargo feature `nkeys`: without it connecting fails.
+    /// An answer with a signature needs the cargo feature `nkeys`; without it, connecting fails.
     pub fn auth_callback<F, Fut>(self, answer: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
@@ -199,29 +199,30 @@ impl ConnectOptions {
         self
     }
 
-    /// Refuses servers without TLS. Implied by a `tls://` URL and by [`tls_first`](Self::tls_first).
+    /// Refuses servers without TLS. Implied by a `tls://` URL and by
+    /// [`tls_first`](Self::tls_first).
     ///
-    /// Without it TLS is used when the server asks for it.
+    /// Otherwise, TLS is used if the server requires it.
     pub fn require_tls(mut self, required: bool) -> Self {
         self.tls.required = Some(required);
         self
     }
 
-    /// Starts with the TLS handshake instead of waiting for the server to speak, as servers with
-    /// `handshake_first` want it.
+    /// Starts with the TLS handshake instead of waiting for the server's INFO, as required by
+    /// servers with `handshake_first`.
     pub fn tls_first(mut self) -> Self {
         self.tls.first = Some(true);
         self
     }
 
-    /// Trusts the certificates in this PEM file instead of those the system trusts. Can be called
-    /// for several files.
+    /// Trusts the certificates in this PEM file instead of the system's. Can be called for several
+    /// files.
     pub fn root_certificates(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.roots.push(path.into());
         self
     }
 
-    /// Shows the server this certificate. Both are PEM files.
+    /// Sets the client certificate and its key, both as PEM files.
     pub fn client_certificate(
         mut self,
         certificate: impl Into<PathBuf>,
@@ -231,58 +232,58 @@ impl ConnectOptions {
         self
     }
 
-    /// Uses a ready rustls configuration. Certificates given by other methods are then not used.
+    /// Uses a complete rustls configuration. Certificates from other methods are then ignored.
     pub fn tls_client_config(mut self, config: async_nats::rustls::ClientConfig) -> Self {
         self.tls.config = Some(Box::new(config));
         self
     }
 
-    /// Starts reply subjects with this, for accounts whose permissions ask for it. One or more subject
-    /// tokens without wildcards.
+    /// Sets the prefix of reply subjects, for accounts whose permissions require one: one or more
+    /// subject tokens without wildcards.
     ///
-    /// Unless set, they start with `_INBOX.<user>` where the connection logs in with a user name of
-    /// ASCII letters, digits, `-` and `_`, and with `_INBOX` otherwise. Permissions for `_INBOX.>` are
-    /// enough for both; those for `_INBOX.<user>.>` keep others from reading the answers.
+    /// The default is `_INBOX.<user>` if the connection logs in with a user name of ASCII letters,
+    /// digits, `-` and `_`, and `_INBOX` otherwise. The permission `_INBOX.>` covers both;
+    /// `_INBOX.<user>.>` keeps other users from reading the answers.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = Some(prefix.into());
         self
     }
 
-    /// How often to go round all servers before connecting fails; 3 unless set. There is a
-    /// growing pause of at most two seconds between rounds.
+    /// Sets how often to try all servers before connecting fails; the default is 3. The delay
+    /// between rounds increases up to two seconds.
     ///
-    /// A refused login or a failed TLS handshake ends it at once.
+    /// A refused login or a failed TLS handshake ends connecting at once.
     pub fn connect_attempts(mut self, attempts: u32) -> Self {
         self.connect_attempts = Some(attempts);
         self
     }
 
-    /// Waits this long for a server that is not there yet, however many attempts that takes;
-    /// [`Duration::MAX`] waits for ever. Connecting returns once connected, or with the error of
-    /// the last attempt.
+    /// Waits up to `limit` for a server, with any number of attempts; [`Duration::MAX`] waits
+    /// forever. Connecting returns once connected, or with the error of the last attempt.
     ///
-    /// For programs that start together with their broker.
+    /// Use it for programs that start together with their broker.
     pub fn wait_for_server(mut self, limit: Duration) -> Self {
         self.wait_for_server = Some(limit);
         self
     }
 
-    /// Gives up after this many attempts in a row to reconnect, over all servers: the connection is
-    /// then [`Closed`](crate::ConnectionStatus::Closed). `None`, the default, never gives up.
+    /// Closes the connection after this number of consecutive failed reconnect attempts, over all
+    /// servers: it is then [`Closed`](crate::ConnectionStatus::Closed). The default, `None`,
+    /// retries forever.
     ///
     /// Every configured server is tried at least once, so a smaller number counts as the number of
-    /// servers. Zero is an error: async-nats takes it for "never give up", other NATS clients for
-    /// "never reconnect".
+    /// servers. Zero is an error, because async-nats takes it for "retry forever", and other NATS
+    /// clients for "never reconnect".
     pub fn max_reconnects(mut self, attempts: impl Into<Option<usize>>) -> Self {
         self.max_reconnects = attempts.into();
         self
     }
 
-    /// How long to pause before each attempt to reconnect. `delay` gets the number of the attempt
+    /// Sets the delay before each reconnect attempt. `delay` receives the number of the attempt
     /// since the connection was lost, from 1.
     ///
-    /// The default pauses a random time around 50 ms, doubling up to 2 s, so that the clients of a
-    /// lost server do not all come back at the same moment.
+    /// The default is a random delay around 50 ms, doubling up to 2 s, so that the clients of a
+    /// lost server do not all reconnect at the same moment.
     pub fn reconnect_delay(
         mut self,
         delay: impl Fn(usize) -> Duration + Send + Sync + 'static,
@@ -291,9 +292,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Chooses the server for every attempt to connect, the first ones included: `choose` gets all
-    /// known servers and what the last one said of itself. If it returns `None`, or a server that
-    /// is not among them, the choice is made as usual.
+    /// Selects the server for every attempt to connect, including the first: `choose` receives all
+    /// known servers and the latest INFO. If it returns `None` or an unknown server, the default
+    /// selection applies.
     pub fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
     where
         F: Fn(Vec<Server>, ServerInfo) -> Fut + Send + Sync + 'static,
@@ -304,36 +305,36 @@ impl ConnectOptions {
         self
     }
 
-    /// How long one attempt at one address may take, from TCP connect to the accepted login; 5 s
-    /// unless set.
+    /// Sets the timeout of a single attempt at one address, from the TCP connect to the accepted
+    /// login; the default is 5 s.
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
         self.connection_timeout = Some(timeout);
         self
     }
 
-    /// How often to ping a silent server; 60 s unless set. A server that leaves two pings
-    /// unanswered is taken for gone.
+    /// Sets the interval of pings to a silent server; the default is 60 s. After two unanswered
+    /// pings, the connection is considered lost.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.ping_interval = Some(interval);
         self
     }
 
-    /// How many received messages one subscription may hold; 65,536 unless set. When it is full,
-    /// new messages are dropped and
-    /// [`SlowConsumer`](crate::ConnectionEvent::SlowConsumer) says so.
+    /// Sets how many received messages a subscription buffers; the default is 65,536. When the
+    /// buffer is full, new messages are dropped and
+    /// [`SlowConsumer`](crate::ConnectionEvent::SlowConsumer) is reported.
     pub fn subscription_capacity(mut self, messages: usize) -> Self {
         self.subscription_capacity = Some(messages);
         self
     }
 
-    /// How many commands (a published message is one) may wait for the connection; 2,048 unless
-    /// set. When it is full, publishing waits.
+    /// Sets how many commands, such as published messages, may be queued for the connection; the
+    /// default is 2,048. When the queue is full, publishing waits.
     pub fn client_capacity(mut self, commands: usize) -> Self {
         self.client_capacity = Some(commands);
         self
     }
 
-    /// Initial size of the read buffer in bytes; 65,535 unless set.
+    /// Sets the initial size of the read buffer in bytes; the default is 65,535.
     pub fn read_buffer_capacity(mut self, bytes: u16) -> Self {
         self.read_buffer_capacity = Some(bytes);
         self
@@ -345,26 +346,26 @@ impl ConnectOptions {
         self
     }
 
-    /// Connects only to the given servers, not to others of the cluster that they tell of. Always
-    /// so for WebSocket URLs.
+    /// Connects only to the given servers, not to others that the cluster announces. This is always
+    /// the case for WebSocket URLs.
     pub fn ignore_discovered_servers(mut self) -> Self {
         self.ignore_discovered_servers = true;
         self
     }
 
-    /// Tries the servers in the order given instead of a random one.
+    /// Tries the servers in the given order instead of a random one.
     pub fn retain_servers_order(mut self) -> Self {
         self.retain_servers_order = true;
         self
     }
 
-    /// Changes the options of async-nats directly, for what has no method here, such as
+    /// Changes the options of async-nats directly, for settings without a method here, such as
     /// `request_timeout`. Called after all other settings.
     ///
-    /// Three things must stay as they are: the event callback is replaced, since
-    /// [`Connection::subscribe_events`] lives on it; `no_echo` stops servers from starting, since
-    /// they confirm their subscriptions by a message to themselves; and with
-    /// `retry_on_initial_connect` connecting returns before there is a connection.
+    /// Three settings must not be changed: the event callback is replaced, because
+    /// [`Connection::events`] needs it; `no_echo` keeps servers from starting, because they confirm
+    /// their subscriptions with a message to themselves; and with `retry_on_initial_connect`,
+    /// connecting returns before there is a connection.
     pub fn with_client_options(
         mut self,
         change: impl Fn(async_nats::ConnectOptions) -> async_nats::ConnectOptions
@@ -377,7 +378,7 @@ impl ConnectOptions {
     }
 }
 
-/// Without secrets.
+/// Formats the options without secrets.
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")

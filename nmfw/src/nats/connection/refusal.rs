@@ -1,4 +1,4 @@
-//! [`Refusal`]: the NATS server's reasons to refuse a connection.
+//! [`Refusal`]: the NATS server's reason for refusing a connection.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -7,24 +7,25 @@ use std::sync::{
 
 use super::server_message;
 
-/// By how much one violation lowers the largest payload, as a power of two: by a quarter, so that few
-/// are needed to get from nats-server's default to what the smallest accounts allow.
+/// The power of two by which one violation lowers the largest payload: to a quarter, so that few
+/// violations lead from nats-server's default to the limit of the smallest accounts.
 const STEP: u32 = 2;
 
-/// After these a `max_payload` of 64 MiB, the most that nats-server can be set to, is 16 bytes.
+/// After this number of steps, a `max_payload` of 64 MiB, nats-server's maximum, is reduced to 16
+/// bytes.
 const MAX_STEPS: u32 = 11;
 
-/// The server's reason to have closed the connection or to refuse a new one, and how much smaller its
-/// largest payload is than it announced.
+/// The server's reason for closing the connection or refusing a new one, and the reduction of the
+/// largest payload relative to its announcement.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
     words: Mutex<Option<String>>,
-    /// How often the largest payload was lowered.
+    /// Number of reductions of the largest payload.
     steps: AtomicU32,
 }
 
 impl Refusal {
-    /// Returns the server's words, unless it has accepted a connection since.
+    /// Returns the server's message, unless it has accepted a connection since.
     pub(super) fn words(&self) -> Option<String> {
         self.lock().clone()
     }
@@ -37,7 +38,7 @@ impl Refusal {
         *self.lock() = None;
     }
 
-    /// Takes the server's words from the attempts to reconnect: there is no event for them.
+    /// Records the server's message from the attempts to reconnect, for which there is no event.
     pub(super) fn note(&self, servers: &[async_nats::Server]) {
         let errors = servers
             .iter()
@@ -47,8 +48,8 @@ impl Refusal {
         }
     }
 
-    /// Lowers the largest payload: async-nats leaves out the INFO in which the server announces what
-    /// the account may send, and there is no other way to learn it.
+    /// Lowers the largest payload, because async-nats drops the INFO with the account's limit, and
+    /// there is no other source.
     pub(super) fn lower_max_payload(&self) {
         let lower = |steps: u32| (steps < MAX_STEPS).then_some(steps + 1);
         _ = self
@@ -56,7 +57,7 @@ impl Refusal {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
     }
 
-    /// Returns the largest payload, given the one that the server announced.
+    /// Returns the largest payload, given the server's announcement.
     pub(super) fn max_payload(&self, announced: usize) -> usize {
         announced >> (STEP * self.steps.load(Ordering::Relaxed))
     }

@@ -1,18 +1,19 @@
-//! [`Relocation`]: leaving a server that is about to shut down, without losing a message.
+//! [`Relocation`]: moves a connection away from a server that is about to shut down, without losing messages.
 //!
-//! A connection that is cut and made again at another server misses what is published meanwhile, and
-//! loses what the old server has sent or received by then. So a second connection, to another server,
-//! carries the subscriptions for that time:
+//! A connection that is cut and re-established at another server misses messages that are published
+//! in between, and loses messages that the old server has sent or received by then. Meanwhile, a
+//! second connection to another server carries the subscriptions:
 //!
-//! 1. Inboxes and queue groups are subscribed to on the second connection too.
-//! 2. Queue groups leave the first, which reads on until the server has sent all.
-//! 3. Calls that begin wait, what was published is flushed, and the first connection moves.
-//! 4. Queue groups join on the first connection again.
-//! 5. They leave the second, which reads on until its server has sent all, and is then closed.
+//! 1. Inboxes and queue groups are also subscribed on the second connection.
+//! 2. Queue groups unsubscribe on the first, which is read until the server has sent everything.
+//! 3. New calls wait, published messages are flushed, and the first connection moves.
+//! 4. Queue groups subscribe on the first connection again.
+//! 5. They unsubscribe on the second, which is read until its server has sent everything, and is
+//!    then closed.
 //!
-//! A reply that arrives on both is taken once, as its call waits for one. Subscriptions without a queue
-//! group other than inboxes are not carried, since each message would arrive twice; packets of
-//! sessions are sent again, and discovery asks again.
+//! A reply that arrives on both connections is used once, because its call waits for one.
+//! Subscriptions without a queue group, other than inboxes, are not carried, because each message
+//! would arrive twice; sessions resend their packets, and discovery is queried again.
 
 use std::{
     fmt,
@@ -36,47 +37,47 @@ use super::{
     round_trip::round_trip,
 };
 
-/// The clients of a server leave within this time, so that they do not come to others at once. It
-/// is less than the shortest grace period that makes sense for a server.
+/// The clients of a server leave at random times within this period, so that they do not reach the
+/// other servers at once. It is below any reasonable grace period.
 const MAX_DELAY: Duration = Duration::from_millis(500);
 
-/// How long the other servers of a cluster may take to learn of a subscription.
+/// How long a subscription may take to spread to the other servers of a cluster.
 const SPREAD: Duration = Duration::from_millis(250);
 
-/// How long to wait for the second connection, for the first to be back, and for whatever else is
-/// done within milliseconds unless something is wrong.
+/// Time limit for the second connection, for the return of the first, and for other steps that
+/// normally take milliseconds.
 const MAX_CONNECT: Duration = Duration::from_secs(5);
 const MAX_STEP: Duration = Duration::from_secs(2);
 
-/// The time after which the other servers are asked again.
+/// Delay before the other servers are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Where subscriptions belong at the moment.
+/// The current placement of subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On the first connection; there is no other.
+    /// All on the first connection; there is no other.
     #[default]
     First,
-    /// On both.
+    /// All on both.
     Both,
     /// Queue groups on the second, inboxes on both.
     Second,
-    /// Queue groups on the first, inboxes on both: the second is about to be closed.
+    /// Queue groups on the first, inboxes on both; the second is about to be closed.
     Leaving,
 }
 
 /// A stage of a relocation.
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
-    /// Grows with every stage.
+    /// Incremented with every stage.
     number: u64,
     pub(crate) place: Place,
-    /// The second connection, unless all is in the first place.
+    /// The second connection, unless the placement is `First`.
     pub(crate) second: Option<async_nats::Client>,
     events: Option<Arc<EventHub>>,
 }
 
-/// State that a connection shares with the subscriptions that move with it.
+/// The state of relocations, shared by a connection and the subscriptions that move with it.
 #[derive(Default)]
 pub(crate) struct Relocation {
     stage: Mutex<Stage>,
@@ -84,27 +85,27 @@ pub(crate) struct Relocation {
     followed: Notify,
 }
 
-/// A follower, as the relocation knows it.
+/// A registered follower.
 struct Known {
-    /// The stage that it has followed.
+    /// The last stage that it has followed.
     followed: Weak<AtomicU64>,
     fence: Option<String>,
 }
 
-/// Follows a relocation with a subscription.
+/// Moves a subscription along with a relocation.
 pub(crate) struct Follower {
     relocation: Arc<Relocation>,
     followed: Arc<AtomicU64>,
 }
 
 impl Follower {
-    /// Returns the stage to be followed, unless it has been followed already.
+    /// Returns the current stage, unless it was already followed.
     pub(crate) fn due(&self) -> Option<Stage> {
         let stage = self.relocation.stage();
         (stage.number > self.followed.load(Ordering::Acquire)).then_some(stage)
     }
 
-    /// Returns the present stage.
+    /// Returns the current stage.
     pub(crate) fn stage(&self) -> Stage {
         self.relocation.stage()
     }
@@ -125,10 +126,10 @@ impl fmt::Debug for Follower {
 }
 
 impl Relocation {
-    /// Adds a subscription that is about to be made on the first connection, and follows from then on.
-    /// Below `fence`, a subject, this connection may subscribe: see [`round_trip`].
+    /// Registers a subscription that is about to be made on the first connection. The connection
+    /// may subscribe below the subject `fence`: see [`round_trip`].
     pub(super) fn follow(self: &Arc<Self>, fence: Option<String>) -> Follower {
-        // What has begun before is followed, too.
+        // A relocation in progress is followed, too.
         let followed = Arc::new(AtomicU64::new(0));
         let mut followers = self.followers();
         followers.retain(|known| known.followed.strong_count() > 0);
@@ -164,7 +165,7 @@ impl Relocation {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a stage, and waits until all have followed. Returns `false` if some have not in time.
+    /// Starts a stage, and waits until all followers have followed. Returns `false` on a timeout.
     async fn enter(
         &self,
         hub: &EventHub,
@@ -181,7 +182,7 @@ impl Relocation {
             };
             stage.number
         };
-        // Those that follow wait for changes of the state anyway.
+        // Followers wait for changes of the state.
         hub.wake();
         let all = async {
             loop {
@@ -200,8 +201,8 @@ impl Relocation {
     }
 }
 
-/// Starts the task that leaves servers which are about to shut down. It must be ended with the
-/// connection. `options` are those that the connection was made with.
+/// Starts the task that leaves servers which are about to shut down. It must be aborted with the
+/// connection. `options` are those of the connection.
 pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions) -> AbortHandle {
     let weak = Arc::downgrade(&connection.0);
     let mut lame_ducks = connection.0.hub.lame_ducks();
@@ -220,10 +221,10 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
             let mut state = hub.state();
             tokio::select! {
                 () = leave(&connection, &options, epoch) => {}
-                // It may be cut or closed by itself before.
+                // The connection may be lost or closed first.
                 _ = state.wait_for(ConnectionState::is_closed) => {}
             }
-            // No call waits and nothing is left on a second connection, however it went.
+            // Whatever the outcome, no call waits and nothing stays on a second connection.
             hub.release(&connection.0.client);
             relocation.enter(hub, Place::First, None).await;
         }
@@ -231,8 +232,8 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
     connection.spawn(watching).abort_handle()
 }
 
-/// Moves the connection as soon as another server lets it in, unless its own has closed it before: then
-/// async-nats makes it again.
+/// Moves the connection as soon as another server accepts it, unless its server closes it first:
+/// then async-nats reconnects.
 async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, epoch: u64) {
     let hub = &connection.0.hub;
     let mut has_warned = false;
@@ -253,7 +254,7 @@ async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, ep
     }
 }
 
-/// Moves the connection. Whatever goes wrong, it is left as async-nats keeps it.
+/// Moves the connection. On any failure, it stays as async-nats keeps it.
 async fn relocate(
     connection: &Connection,
     second: async_nats::Client,
@@ -290,14 +291,14 @@ async fn relocate(
             round_trip(client, hub, prefix, fence.as_deref()).await;
             let has_moved = move_first(connection, epoch).await;
             stage(Place::Both).await;
-            // No round trip: its own subscription may be the one too many now.
+            // Not a round trip, whose own subscription might exceed the limit.
             _ = timeout(MAX_STEP, client.flush()).await;
             sleep(SPREAD).await;
             has_moved
         }
     };
     stage(Place::Leaving).await;
-    // What the server has sent by then arrives before its answer.
+    // Messages that the server has sent by then arrive before its answer.
     second_trip().await;
     relocation.enter(hub, Place::First, None).await;
     _ = timeout(MAX_STEP, second.drain()).await;
@@ -315,7 +316,7 @@ async fn relocate(
     }
 }
 
-/// Whether the other server does not let the connection have all its subscriptions.
+/// Returns whether the other server refuses some of the subscriptions.
 fn is_refusal(event: &ConnectionEvent) -> bool {
     matches!(
         event,
@@ -323,7 +324,7 @@ fn is_refusal(event: &ConnectionEvent) -> bool {
     )
 }
 
-/// Moves the first connection, with calls that begin waiting for it; returns whether it has moved.
+/// Moves the first connection while new calls wait; returns whether it has moved.
 async fn move_first(connection: &Connection, epoch: u64) -> bool {
     let Inner { client, hub, .. } = &*connection.0;
     let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
@@ -341,7 +342,7 @@ async fn move_first(connection: &Connection, epoch: u64) -> bool {
     has_moved
 }
 
-/// Waits until the server of the second connection has sent all that it is to send.
+/// Waits until the server of the second connection has sent everything.
 pub(super) async fn pass_second(connection: &Connection) {
     let relocation = &connection.0.relocation;
     let stage = relocation.stage();
@@ -351,7 +352,7 @@ pub(super) async fn pass_second(connection: &Connection) {
     }
 }
 
-/// Connects to another server: one that is about to shut down lets nobody in.
+/// Connects to another server. A server that is about to shut down accepts no connections.
 async fn connect_second(
     client: &async_nats::Client,
     options: &async_nats::ConnectOptions,

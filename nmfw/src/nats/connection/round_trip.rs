@@ -13,19 +13,19 @@ use super::{
     events::{EventHub, LOG},
 };
 
-/// The longest that a round trip takes.
+/// Time limit of a round trip.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The time after which it takes a way that may be denied.
+/// Delay before it tries a path that may be denied.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Returns when the server has processed all that was sent before, and its subscriptions have all
-/// that it sent before; or when it takes too long.
+/// Returns when the server has processed everything that was sent before, and its subscriptions
+/// have received everything that it sent before; or after a time limit.
 ///
-/// It needs no more than the permissions of a service: it publishes into an inbox that nobody reads,
-/// with a reply subject below `fence` that the server answers on, as there are no responders. Where
-/// somebody listens to everything, the reply subject is published to; a refusal of that is an answer,
-/// too. Without services there are no queue groups, for which it matters, and a flush has to do.
+/// It needs only the permissions of a service: it publishes to an unused inbox with a reply subject
+/// below `fence`, on which the server reports "no responders". If another connection subscribes to
+/// everything, it publishes to the reply subject itself; a denial of that also counts as an answer.
+/// Without services there are no queue groups, which need this, and a flush is enough.
 pub(super) async fn round_trip(
     client: &async_nats::Client,
     hub: &EventHub,

@@ -1,8 +1,8 @@
-//! A string that never shows itself.
+//! A string that is never displayed.
 
 use std::fmt;
 
-/// A password, token, seed or the like. `Debug` shows that there is one, not what it is.
+/// A password, token, seed or similar. `Debug` shows that it is set, not its value.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 

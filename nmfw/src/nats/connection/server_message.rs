@@ -1,25 +1,25 @@
-//! The meaning of an `-ERR`. nats-server sends texts alone, and async-nats hands them on.
+//! Interpretation of `-ERR`. nats-server sends only texts, which async-nats forwards.
 
 use super::violation::Violation;
 
-/// The meaning of an error that the NATS server has sent.
+/// The meaning of an error from the NATS server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ServerMessage {
-    /// A subject is not permitted. The connection goes on.
+    /// A subject is not permitted. The connection stays open.
     Violation(Violation),
-    /// A subscription was refused, which one is not said. The connection goes on.
+    /// An unspecified subscription was refused. The connection stays open.
     TooManySubscriptions,
-    /// A message was larger than the account or the user may send. The server closes the connection.
+    /// A message exceeded the limit of the account or the user. The server closes the connection.
     PayloadTooLarge,
-    /// The server closes the connection: a limit of connections, an expired or revoked login, a
-    /// stale connection and whatever later versions may say.
+    /// The server closes the connection: a connection limit, an expired or revoked login, a stale
+    /// connection, or unknown reasons of later versions.
     Closing,
-    /// A single command was not carried out. The connection goes on.
+    /// A single command failed. The connection stays open.
     Other,
 }
 
 impl ServerMessage {
-    /// Understands the text of an `-ERR`, without regard to case.
+    /// Parses the text of an `-ERR`, ignoring case.
     pub(super) fn parse(text: &str) -> Self {
         if let Some(violation) = Violation::parse(text) {
             return Self::Violation(violation);
@@ -28,22 +28,30 @@ impl ServerMessage {
             "maximum subscriptions exceeded" => Self::TooManySubscriptions,
             "maximum payload violation" => Self::PayloadTooLarge,
             "invalid subject" | "invalid publish subject" => Self::Other,
-            // Violations that are worded in a new way are not followed by a close either.
+            // Violations with new texts do not close the connection either.
             text if text.starts_with("permissions violation") => Self::Other,
             _ => Self::Closing,
         }
     }
 }
 
-/// Whether a refused connection is a matter of a limit, which may be free again later.
+/// Returns whether a subscription was refused because its subject has too many tokens, which the
+/// server reports like a missing permission.
+pub(crate) fn is_token_limit(words: &str) -> bool {
+    let words = words.trim_end().to_ascii_lowercase();
+    words.ends_with("\", too many tokens")
+}
+
+/// Returns whether a connection was refused because of a limit, which may be free again later.
 pub(super) fn is_limit(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
     words.contains("maximum") || words.contains("throttling")
 }
 
-/// The server's words in the last error that async-nats keeps of a server it could not connect to.
+/// Returns the server's message in the last error that async-nats keeps for a server it could not
+/// connect to.
 pub(super) fn words(last_error: &str) -> Option<&str> {
-    // `ServerError` begins so; errors of the operating system and of TLS do not.
+    // Only `ServerError` begins like this, not errors of the operating system or of TLS.
     last_error
         .rsplit_once("nats: ")
         .map(|(_, words)| words.trim())
@@ -82,6 +90,23 @@ mod tests {
         assert!(matches!(
             ServerMessage::parse(r#"Permissions Violation for Publish to "a""#),
             ServerMessage::Violation(_)
+        ));
+    }
+
+    #[test]
+    fn a_limit_of_tokens_is_no_missing_permission() {
+        let words = r#"Permissions Violation for Subscription to "a.b.c", too many tokens"#;
+        assert!(is_token_limit(words));
+        let violation = Violation::Subscribe {
+            subject: "a.b.c".to_owned(),
+            queue: None,
+        };
+        assert_eq!(
+            ServerMessage::parse(words),
+            ServerMessage::Violation(violation)
+        );
+        assert!(!is_token_limit(
+            r#"Permissions Violation for Subscription to "a, too many tokens""#
         ));
     }
 

@@ -1,5 +1,5 @@
-//! Server URLs: taken apart, checked, and stripped of their credentials before async-nats, a log
-//! line or an error sees them.
+//! Server URLs: parsed, validated, and stripped of their credentials before they reach async-nats,
+//! a log line or an error.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::secret::Secret;
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
-/// Anything that names NATS servers: a URL, several separated by commas, or a list of those.
+/// The URLs of NATS servers: a single URL, several separated by commas, or a list of these.
 ///
-/// | written | means |
+/// | written | meaning |
 /// |---|---|
 /// | `localhost`, `nats://localhost` | port 4222 |
-/// | `host:4333`, `[::1]:4222` | as it says |
+/// | `host:4333`, `[::1]:4222` | the given port |
 /// | `nats://user:password@host` | logs in with user and password |
 /// | `nats://token@host` | logs in with a token |
-/// | `tls://host` | TLS, also towards every other server of the list and of its cluster |
+/// | `tls://host` | TLS, also for every other server in the list and in its cluster |
 /// | `ws://host`, `wss://host` | WebSocket, ports 80 and 443; needs the cargo feature `websocket` |
 ///
-/// Empty entries of a list, such as the one behind a trailing comma, are skipped, as other NATS
-/// clients do; a list without a URL is an error.
+/// Empty entries of a list, such as after a trailing comma, are skipped, as in other NATS clients;
+/// a list without a URL is an error.
 ///
-/// Characters of a user, password or token that mean something in a URL are percent-encoded. The
-/// servers are members of one cluster, or equal in the eyes of the caller, so one login serves for
-/// all: URLs with different ones are an error.
+/// Special characters in a user, password or token are percent-encoded. The servers belong to one
+/// cluster or are equivalent, so one login is used for all: URLs with different logins are an
+/// error.
 pub trait IntoServers {
-    /// The URLs, in order. Each may hold several, separated by commas.
+    /// Returns the URLs, in order. Each may contain several, separated by commas.
     fn into_servers(self) -> Vec<String>;
 }
 
@@ -79,22 +79,22 @@ impl<T: AsRef<str>, const N: usize> IntoServers for &[T; N] {
     }
 }
 
-/// Who a URL says the client is.
+/// The login in a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UrlLogin {
     UserPassword(String, Secret),
     Token(Secret),
 }
 
-/// The servers to connect to, checked.
+/// The servers to connect to, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Servers {
-    /// Free of credentials, never empty.
+    /// Without credentials, never empty.
     urls: Vec<Url>,
     pub(super) login: Option<UrlLogin>,
-    /// One of them is `tls://` or `wss://`.
+    /// Whether one of them is `tls://` or `wss://`.
     pub(super) tls: bool,
-    /// They are `ws://` or `wss://`.
+    /// Whether they are `ws://` or `wss://`.
     pub(super) websocket: bool,
 }
 
@@ -152,13 +152,13 @@ impl Servers {
         self.urls.len()
     }
 
-    /// For async-nats, which parses them again.
+    /// Returns the addresses for async-nats, which parses them again.
     pub(super) fn addresses(&self) -> Vec<String> {
         self.urls.iter().map(Url::to_string).collect()
     }
 }
 
-/// The URLs, without credentials.
+/// Formats the URLs without credentials.
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&join(&self.urls))
@@ -182,8 +182,8 @@ fn parse_one(given: &str) -> Result<(Url, Option<UrlLogin>), Error> {
         format!("nats://{given}")
     };
     let mut url = Url::parse(&absolute).map_err(|error| {
-        // An unescaped / or # in a password ends the host early, and the parser then complains of
-        // a port that nobody wrote.
+        // An unescaped / or # in a password ends the host early, and the parser then reports a port
+        // that the user did not write.
         if given.contains('@') {
             bad(&format!(
                 "{error} (characters such as / # ? in a password must be percent-encoded)"
@@ -201,7 +201,7 @@ fn parse_one(given: &str) -> Result<(Url, Option<UrlLogin>), Error> {
     if url.port() == Some(0) {
         return Err(bad("port 0 cannot be connected to"));
     }
-    // A WebSocket proxy may listen on a path; for the others it would silently mean nothing.
+    // A WebSocket proxy may listen on a path; for other URLs, the path would silently be ignored.
     if !is_websocket(&url) && !matches!(url.path(), "" | "/") {
         return Err(bad("nothing may follow host and port"));
     }
@@ -213,15 +213,15 @@ fn parse_one(given: &str) -> Result<(Url, Option<UrlLogin>), Error> {
     if !is_websocket(&url) {
         url.set_path("");
         if url.port().is_none() {
-            // Cannot fail: there is a host.
+            // Cannot fail, because there is a host.
             _ = url.set_port(Some(4222));
         }
     }
     Ok((url, login))
 }
 
-/// Moves the user-info out of the URL: async-nats ignores it, and would log it. `None` if it does
-/// not decode to UTF-8.
+/// Removes the user info from the URL, because async-nats ignores it and would log it. Returns
+/// `None` if it does not decode to UTF-8.
 fn take_login(url: &mut Url, given: &str) -> Option<Option<UrlLogin>> {
     let user = decode(url.username())?;
     let login = match url.password() {
@@ -230,11 +230,11 @@ fn take_login(url: &mut Url, given: &str) -> Option<Option<UrlLogin>> {
             Some(UrlLogin::UserPassword(user, password))
         }
         None if user.is_empty() => None,
-        // `Url` forgets an empty password, but `user:@` is not the token `user`.
+        // `Url` drops an empty password, but `user:@` is not the token `user`.
         None if given.contains(":@") => Some(UrlLogin::UserPassword(user, Secret::new(""))),
         None => Some(UrlLogin::Token(Secret::new(user))),
     };
-    // These fail only for URLs without a host, of which there are none here.
+    // These fail only for URLs without a host, which were refused above.
     _ = url.set_username("");
     _ = url.set_password(None);
     Some(login)
@@ -260,8 +260,8 @@ fn shown(url: &str) -> &str {
     url.trim_end_matches('/')
 }
 
-/// What may be shown of text that was meant to be a URL: everything that could be a secret, in a
-/// valid URL or not, is blotted out.
+/// Returns a displayable form of text that was meant to be a URL, valid or not, with everything
+/// removed that could be a secret.
 fn redact(given: &str) -> String {
     let (scheme, rest) = match given.split_once("://") {
         Some((scheme, rest)) if !scheme.contains([':', '@']) => (format!("{scheme}://"), rest),
@@ -275,7 +275,7 @@ fn redact(given: &str) -> String {
         Some(at) => (&host[..at], "?***"),
         None => (host, ""),
     };
-    // A port that is none may be the password of someone who forgot the host.
+    // An invalid port may be a password if the host is missing.
     let (host, port) = match host.rsplit_once(':') {
         Some((host, port)) if !host.starts_with('[') && port.parse::<u32>().is_err() => {
             (host, ":***")

@@ -1,4 +1,4 @@
-//! Proofs of identity: credentials files, nkeys and JWTs with their seeds.
+//! Proofs of identity: credentials files, nkeys, and JWTs with their seeds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use async_nats::AuthError;
 
 use super::credentials::{Credentials, Identity};
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 impl Credentials {
-    /// Reads the files of `identity`, checks what can be checked without a server, and makes
-    /// options that log in with it and with `self`.
+    /// Reads the files of `identity`, checks everything that can be checked without a server, and
+    /// creates options that log in with it and with `self`.
     pub(super) async fn identified_by(
         self,
         identity: Identity,
     ) -> Result<async_nats::ConnectOptions, Error> {
         let options = match identity {
             Identity::CredsFile(path) => {
-                // The first reading is for the error alone: async-nats would hide it.
+                // Read here only to report errors, which async-nats would hide.
                 Creds::read(&path).await?;
                 return Ok(self.reading_at_every_connect(path));
             }
@@ -44,7 +44,7 @@ impl Credentials {
         Ok(self.log_in(options))
     }
 
-    /// JWTs expire, and whoever renews one replaces the file.
+    /// Reads the file on every connect, because JWTs expire and are renewed by replacing the file.
     fn reading_at_every_connect(self, path: PathBuf) -> async_nats::ConnectOptions {
         let this = Arc::new((self, path));
         async_nats::ConnectOptions::with_auth_callback(move |nonce| {
@@ -52,7 +52,7 @@ impl Credentials {
             async move {
                 let (login, path) = &*this;
                 let creds = Creds::read(path).await.map_err(AuthError::new)?;
-                // The callback's answer replaces all else, so all else must be in it.
+                // The callback's answer replaces all other credentials, so it has to include them.
                 let mut auth = async_nats::Auth::new();
                 if let Some((user, password)) = &login.user {
                     auth.username = Some(user.clone());
@@ -67,7 +67,7 @@ impl Credentials {
     }
 }
 
-/// What a credentials file holds.
+/// The content of a credentials file.
 struct Creds {
     jwt: String,
     key: nkeys::KeyPair,
@@ -79,8 +79,8 @@ impl Creds {
         Self::parse(&text, &format!("credentials file {}", path.display()))
     }
 
-    /// The JWT is in the first decorated block and the seed in the second, whatever the
-    /// decorations say.
+    /// Parses the JWT from the first decorated block and the seed from the second, whatever the
+    /// labels of the decorations.
     fn parse(text: &str, what: &str) -> Result<Self, Error> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let mut blocks = Vec::new();
@@ -112,8 +112,8 @@ fn sign_in(creds: Creds) -> async_nats::ConnectOptions {
     })
 }
 
-/// async-nats finds out that a seed is bad when it connects, and calls it a failure to sign. This
-/// finds out now.
+/// Checks a seed early. async-nats detects a bad seed only when connecting, and reports a signing
+/// failure.
 fn nkey(seed: &str, what: &str) -> Result<async_nats::ConnectOptions, Error> {
     key_pair(seed, what)?;
     Ok(async_nats::ConnectOptions::with_nkey(
@@ -126,7 +126,7 @@ fn key_pair(seed: &str, what: &str) -> Result<nkeys::KeyPair, Error> {
         .map_err(|error| bad(format!("{what}: not a valid nkey seed")).with_source(error))
 }
 
-/// The seed in a file made by `nk` or `nsc`: alone on a line, decorated or not.
+/// Returns the seed in a file made by `nk` or `nsc`: alone on a line, with or without decoration.
 fn seed_in(text: &str) -> Option<&str> {
     text.lines()
         .map(str::trim)

@@ -1,5 +1,4 @@
-//! What the options say about TLS, checked before the first attempt, where an error can still name
-//! the file.
+//! TLS options, checked before the first attempt, when an error can still name the file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,14 +7,14 @@ use async_nats::rustls;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 #[derive(Clone, Default)]
 pub(super) struct Tls {
     pub(super) required: Option<bool>,
     pub(super) first: Option<bool>,
     pub(super) roots: Vec<PathBuf>,
-    /// Certificate and key.
+    /// The client certificate and its key.
     pub(super) client: Option<(PathBuf, PathBuf)>,
     pub(super) config: Option<Box<rustls::ClientConfig>>,
 }
@@ -27,7 +26,7 @@ impl fmt::Debug for Tls {
             .field("first", &self.first)
             .field("roots", &self.roots)
             .field("client", &self.client)
-            // Pages long, and nobody knows what keys are in there.
+            // Not formatted, because it is long and may contain keys.
             .field("config", &self.config.is_some())
             .finish()
     }
@@ -41,7 +40,7 @@ impl Tls {
             || self.client.is_some()
     }
 
-    /// Sets what is set. `url_asks` says that a server URL is `tls://` or `wss://`.
+    /// Applies the options. `url_asks` means that a server URL is `tls://` or `wss://`.
     pub(super) async fn apply(
         self,
         mut options: async_nats::ConnectOptions,
@@ -69,15 +68,15 @@ impl Tls {
         if self.first == Some(true) {
             options = options.tls_first();
         }
-        // Of all servers, those found by discovery included, which have no URL to say it.
+        // For all servers, including discovered ones, whose URLs do not say it.
         Ok(
             options
                 .require_tls(url_asks || self.required == Some(true) || self.first == Some(true)),
         )
     }
 
-    /// async-nats reads the files when it connects and again on every reconnect, so that renewed
-    /// ones are used. It takes a file without a certificate for an empty list.
+    /// Checks the files. async-nats reads them when connecting and on every reconnect, so that
+    /// renewed ones are used, but treats a file without a certificate as an empty list.
     async fn check_files(&self) -> Result<(), Error> {
         for path in &self.roots {
             check_certificates(path).await?;
@@ -94,11 +93,11 @@ impl Tls {
     }
 }
 
-/// rustls panics when it must guess between two crypto providers because another crate of the
-/// program pulled in a second one. With one installed it does not guess.
+/// Installs a crypto provider. Otherwise rustls panics if another crate of the program has pulled
+/// in a second one.
 fn ensure_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that someone was faster, which is as good.
+        // An error means that one was already installed, which is fine too.
         _ = rustls::crypto::ring::default_provider().install_default();
     }
 }

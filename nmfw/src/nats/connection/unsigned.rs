@@ -1,15 +1,16 @@
-//! The place of `signing` in a build without the feature `nkeys`: async-nats then sends no signature.
+//! Replaces `signing` in a build without the feature `nkeys`, in which async-nats sends no
+//! signatures.
 
 use async_nats::AuthError;
 
 use super::credentials::{Credentials, Identity};
-use crate::error::{Error, ErrorKind};
+use nmfw_core::error::{Error, ErrorKind};
 
 const NO_NKEYS: &str = "this program was built without nkeys and JWTs, enable nmfw's cargo feature \
                         `nkeys`";
 
 impl Credentials {
-    /// Makes options that ask a callback, and refuses any other identity.
+    /// Creates options with an auth callback, and refuses any other identity.
     pub(super) async fn identified_by(
         self,
         identity: Identity,

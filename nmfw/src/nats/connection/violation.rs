@@ -1,6 +1,6 @@
-//! nats-server's permission violations. They come as text only, so the text is parsed.
+//! nats-server's permission violations, which are sent only as text and so have to be parsed.
 
-/// A permission that the server refused.
+/// A denied permission.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Violation {
     Publish {
@@ -18,8 +18,8 @@ pub(super) enum Violation {
 const PREFIX: &str = "permissions violation for ";
 
 impl Violation {
-    /// Understands the text of an `-ERR`, or returns `None`. The words are matched without regard
-    /// to case, the subject is taken as it stands.
+    /// Parses the text of an `-ERR`. Words are matched ignoring case; the subject is taken
+    /// literally.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let rest = strip_prefix_ignore_case(text, PREFIX)?;
@@ -46,9 +46,9 @@ fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> 
         .then(|| &text[prefix.len()..])
 }
 
-/// Splits off a leading string in double quotes, written as Go's `%q` writes it: a quote or
-/// backslash inside has a backslash before it. Other escapes stay as they are, since no valid
-/// subject needs them.
+/// Splits off a leading double-quoted string in the format of Go's `%q`, in which quotes and
+/// backslashes are escaped with a backslash. Other escapes are left unchanged, because valid
+/// subjects do not need them.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let body = text.strip_prefix('"')?;
     let mut value = String::new();

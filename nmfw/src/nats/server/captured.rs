@@ -1,27 +1,29 @@
-//! A look, at the start of a server, for JetStream streams that capture its requests.
+//! Detects, when a server starts, JetStream streams that capture its requests.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use crate::{Connection, Error, error::ErrorKind, service::instance::Instance};
+use crate::{Connection, Error};
+use nmfw_core::{error::ErrorKind, service::instance::Instance};
 
-/// Where JetStream names the streams that a subject collides with.
+/// The API with which JetStream lists the streams that overlap with a subject.
 const STREAM_NAMES: &str = "$JS.API.STREAM.NAMES";
 
-/// How long JetStream may take to answer all questions.
+/// Time limit for all queries.
 const MAX_LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 struct StreamNames {
-    /// Missing, or null, if there are none, or JetStream is not for this account.
+    /// Missing or null if there are none, or if JetStream is not enabled for this account.
     streams: Option<Vec<String>>,
 }
 
-/// Warns of streams that capture subjects of the instances. It asks only where JetStream is on and
-/// the server takes everybody: a user with limited permissions may not ask, and each attempt
-/// would leave an error in the server's log. Clients warn of such a stream in any case.
+/// Warns about streams that capture subjects of the instances. It queries JetStream only if that is
+/// enabled and the server requires no login: a user with limited permissions may not query it, and
+/// each attempt would cause an error in the server's log. Clients warn about such a stream in any
+/// case.
 pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) {
     let info = connection.server_info();
     if info.is_none_or(|info| !info.jetstream || info.auth_required) {
@@ -41,7 +43,7 @@ pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) 
 }
 
 async fn look_at(connection: &Connection, instance: &Instance) -> Result<(), Error> {
-    // Nearly always there are none, which takes one question.
+    // Usually there are none, which takes one query.
     let all = format!("{}.>", instance.base);
     if streams(connection, &all).await?.is_empty() {
         return Ok(());
@@ -60,7 +62,7 @@ async fn look_at(connection: &Connection, instance: &Instance) -> Result<(), Err
     Ok(())
 }
 
-/// The streams that a subject collides with.
+/// Returns the streams that overlap with a subject.
 async fn streams(connection: &Connection, subject: &str) -> Result<Vec<String>, Error> {
     let client = connection.client();
     let inbox = client.new_inbox();

@@ -1,9 +1,9 @@
 //! ADR-32 discovery: PING, INFO and STATS of an instance.
 //!
-//! Clients check these answers against a schema, and some give up on a whole listing over one that
-//! does not fit: every field is there, lists and maps are never null, and times have at most six
-//! digits after the point. An answer over the NATS server's `max_payload` would not be sent at all, so
-//! that it is shortened, within the schema.
+//! Clients check these answers against a schema, and some drop a whole listing because of one
+//! invalid answer: every field is present, lists and maps are never null, and times have at most
+//! six decimals. An answer beyond the NATS server's `max_payload` could not be sent, so it is
+//! shortened within the schema.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use crate::{
     Error,
+    nats::{reply_subject, subject},
+};
+use nmfw_core::{
     call::method::client_version,
     escape::Escaped,
     log_limit::LogLimit,
-    nats::{reply_subject, subject},
     service::{
         health::Health,
         instance::{Endpoint, Instance},
@@ -27,7 +29,7 @@ use crate::{
 
 const QUEUE_GROUP_OF_NONE: &str = "";
 
-/// Warnings of answers that are shortened, and of those that cannot be short enough.
+/// Rate limit for warnings about answers that are shortened or cannot be shortened enough.
 static SHORTENED: LogLimit = LogLimit::new();
 static UNSENT: LogLimit = LogLimit::new();
 
@@ -50,7 +52,7 @@ impl Verb {
     }
 }
 
-/// What all three answers begin with.
+/// The common part of all three answers.
 #[derive(Serialize)]
 struct Identity<'a> {
     r#type: &'static str,
@@ -92,10 +94,10 @@ struct EndpointStats<'a> {
     num_requests: u64,
     num_errors: u64,
     last_error: String,
-    /// In nanoseconds, as the next.
+    /// In nanoseconds, like the next.
     processing_time: u64,
     average_processing_time: u64,
-    /// Free to use by ADR-32; some clients want it to be there.
+    /// Application-specific in ADR-32; some clients require it.
     data: Data<'a>,
 }
 
@@ -115,11 +117,11 @@ struct EndpointData<'a> {
     health: &'a Health,
 }
 
-/// How much an answer says.
+/// The extent of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     Whole,
-    /// Without description, metadata, data and errors, and with this many endpoints.
+    /// Without description, metadata, data and errors, and with this number of endpoints.
     Bare(usize),
 }
 
@@ -136,7 +138,7 @@ impl Extent {
     }
 }
 
-/// Answers of an instance.
+/// Discovery answers of an instance.
 trait Describe {
     fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error>;
     fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error>;
@@ -145,7 +147,7 @@ trait Describe {
 }
 
 impl Describe for Instance {
-    /// Returns the answer to a verb, as JSON, with as much as fits into `max_payload`.
+    /// Returns the answer to a verb as JSON, with as much content as fits into `max_payload`.
     fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error> {
         let whole = self.describe_to(verb, Extent::Whole)?;
         if whole.len() <= max_payload {
@@ -161,7 +163,7 @@ impl Describe for Instance {
             );
         }
         let mut best = self.describe_to(verb, Extent::Bare(0))?;
-        // The largest number of endpoints that fits, by halves.
+        // Binary search for the largest number of endpoints that fits.
         let (mut fits, mut too_many) = (0, self.endpoints.len() + 1);
         while fits + 1 < too_many {
             let middle = usize::midpoint(fits, too_many);
@@ -219,7 +221,7 @@ impl Describe for Instance {
         let (version, metadata) = if extent.is_whole() {
             (&*self.version, &self.metadata)
         } else {
-            // A SemVer stays one.
+            // The result is still a SemVer.
             let short = client_version(&self.version);
             (short.unwrap_or(&self.version), &NO_METADATA)
         };
@@ -233,7 +235,7 @@ impl Describe for Instance {
     }
 }
 
-/// What discovery says of an endpoint.
+/// Discovery data of an endpoint.
 trait DescribeEndpoint {
     fn info(&self, extent: Extent) -> EndpointInfo<'_>;
     fn stats<'a>(&'a self, health: &'a Health, extent: Extent) -> EndpointStats<'a>;
@@ -292,31 +294,32 @@ impl DescribeEndpoint for Endpoint {
     }
 }
 
-/// The subjects on which an instance answers.
+/// Returns the subjects on which an instance answers.
 pub(crate) fn subjects(instance: &Instance) -> Vec<String> {
     let of = |verb: Verb| subject::discovery(verb.token(), &instance.name, &instance.id);
     Verb::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Answers to one verb: 500 a second after the first 512. A question is much smaller than its answer, so
-/// that without a bound it would be a means to flood others; clients that wait for a service ask again.
+/// Rate limit of answers per verb: 500 a second after a burst of 512. A request is much smaller
+/// than its answer, so unlimited answers could be used to flood others; clients that wait for a
+/// service query again.
 const ANSWERS: Pace = Pace {
     interval: Some(Duration::from_millis(2)),
     burst: 512,
 };
 
-/// How many questions are answered in a time.
+/// The rate limits of all verbs.
 #[derive(Debug, Default)]
 struct Budgets([Bucket; Verb::ALL.len()]);
 
 impl Budgets {
-    /// Whether a question of now is answered.
+    /// Returns whether a request is answered now.
     fn take(&mut self, verb: Verb, now: Instant) -> bool {
         self.0[verb as usize].take(&ANSWERS, now)
     }
 }
 
-/// Subscribes to all of discovery's subjects, and gives the task that answers on them until the
+/// Subscribes to all discovery subjects, and returns the task that answers on them until the
 /// instance drains.
 pub(crate) async fn responder(
     instance: &Arc<Instance>,
@@ -363,7 +366,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
             return;
         }
     };
-    // Waits while the connection is stuck, which holds up discovery and nothing else.
+    // Waits while the connection is stuck, which delays only discovery.
     if let Err(error) = client.publish(reply, body.into()).await {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
@@ -379,9 +382,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{
-        MethodSpec, ServiceSpec, Status,
-        service::{handler::Handlers, health::Checks, instance::Lifecycle, service::Service},
+    use crate::{MethodSpec, ServiceSpec, Status};
+    use nmfw_core::service::{
+        handler::Handlers, health::Checks, instance::Lifecycle, service::Service,
     };
 
     #[test]
@@ -462,7 +465,7 @@ mod tests {
             assert_eq!(answer["metadata"]["team"], "numbers");
             assert!(matches!(verb, Verb::Ping) || shown == 3);
         }
-        // One method is enough to be found by.
+        // One endpoint is enough to be found.
         let (_, answer) = describe(&instance, Verb::Info, 256);
         assert_eq!(answer["endpoints"].as_array().unwrap().len(), 1);
     }

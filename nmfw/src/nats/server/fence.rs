@@ -1,4 +1,4 @@
-//! A round trip through the NATS server: what was sent before it has been processed after it.
+//! A round trip through the NATS server, which proves that everything sent before was processed.
 
 use std::time::Duration;
 
@@ -7,46 +7,46 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::Instant};
 
-use crate::{Connection, ConnectionEvent, Error, error::ErrorKind, nats::subject};
+use super::required_subjects;
+use crate::{Connection, ConnectionEvent, Error, nats::subject};
+use nmfw_core::error::ErrorKind;
 
-/// How long a round trip may take before another is tried: the message may have been lost with a
-/// connection.
+/// Delay before a round trip is retried, because its message may have been lost with a connection.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long to wait for an answer to the message that nobody reads before one is sent that somebody
-/// does.
+/// Delay before a message is also sent to the service's own subject.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Makes round trips with the permissions that a service has anyway: to publish into inboxes, and
-/// to subscribe below its own subject.
+/// Performs round trips with the permissions that a service has anyway: publishing to inboxes, and
+/// subscribing below its own subject.
 ///
-/// It publishes into an inbox that nobody reads, with a reply subject of its own. The NATS server
-/// answers on that: there are no responders. Unless somebody listens to everything, as
-/// `nats sub '>'` does. So after a while it publishes to its own subject besides. That may be
-/// forbidden, which is an answer too, but one that the server writes to its log.
+/// It publishes to an unused inbox, with a reply subject of its own, on which the NATS server
+/// reports "no responders". If another connection subscribes to everything, as `nats sub '>'` does,
+/// there is no such report, so after a while it also publishes to the reply subject itself. If that
+/// is denied, the denial counts as an answer too, but the server logs it.
 ///
-/// A client that may call the service may publish below the service's subject, too. So each round
-/// trip has a reply subject that cannot be guessed, which is subscribed for the time of the round trip
-/// only, and only messages that the server or this side may have sent end it.
+/// A client that may call the service may also publish below its subject. Each round trip therefore
+/// has a random reply subject, which is subscribed only during the round trip, and is ended only by
+/// messages that the server or this side may have sent.
 #[derive(Debug)]
 pub(crate) struct Fence {
     connection: Connection,
-    /// Of an instance, whose own subjects are used.
+    /// The base subject of an instance, below which the round trip takes place.
     base: String,
     id: String,
 }
 
-/// One round trip.
+/// A single round trip.
 struct Trip {
     connection: Connection,
     subscriber: Subscriber,
     reply: String,
-    /// What this side sends to the reply subject.
+    /// The content that this side sends to the reply subject.
     secret: Bytes,
 }
 
 impl Fence {
-    /// `base` and `id` are those of an instance.
+    /// Creates a fence; `base` and `id` are those of an instance.
     pub(crate) fn new(connection: &Connection, base: &str, id: &str) -> Self {
         Self {
             connection: connection.clone(),
@@ -55,11 +55,11 @@ impl Fence {
         }
     }
 
-    /// Comes back when the server has processed everything sent before the call.
+    /// Returns when the server has processed everything that was sent before the call.
     ///
     /// # Errors
-    /// When that has not happened within `limit`, when the service may not subscribe to its own
-    /// subject, or when the connection is gone for good.
+    /// Fails if that takes longer than `limit`, if the service may not subscribe to its own
+    /// subject, or if the connection is closed permanently.
     pub(crate) async fn pass(&self, limit: Duration) -> Result<(), Error> {
         let end = Instant::now() + limit;
         let mut events = self.connection.event_receiver();
@@ -117,23 +117,24 @@ impl Trip {
                     let sent = client.publish(self.reply.clone(), self.secret.clone()).await;
                     sent.map_err(closed)?;
                 }
-                // The answer to an earlier attempt will do, as that was sent after the call, too.
+                // An answer to an earlier attempt is sufficient, because that was also sent after
+                // the call.
                 message = self.subscriber.next() => match message {
                     Some(message) if self.ends(&message) => return Ok(()),
                     Some(_) => {}
                     None => return Err(closed("the subscription ended")),
                 },
                 event = events.recv() => match event {
-                    // A server that forbids one of them says so in its turn: as good as an answer.
+                    // The server's denial arrives in order, and is as good as an answer.
                     Ok(ConnectionEvent::PublishDenied { subject })
                         if subject == inbox || subject == self.reply =>
                     {
                         return Ok(());
                     }
-                    Ok(ConnectionEvent::SubscribeDenied { subject, .. })
+                    Ok(ConnectionEvent::SubscribeDenied { subject, error, .. })
                         if subject == self.reply =>
                     {
-                        return Err(crate::nats::server::required_subjects::denied(&subject));
+                        return Err(required_subjects::denied(&subject, &error));
                     }
                     Ok(ConnectionEvent::Closed) => return Err(closed("it was closed")),
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -145,7 +146,7 @@ impl Trip {
         }
     }
 
-    /// Whether the message is of the server, or the one that this side has sent.
+    /// Returns whether the message comes from the server, or is the one that this side has sent.
     fn ends(&self, message: &Message) -> bool {
         message.status == Some(StatusCode::NO_RESPONDERS) || message.payload == self.secret
     }

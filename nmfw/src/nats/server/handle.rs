@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{captured, discovery, fence::Fence, required_subjects::Subscriptions, work::Work};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
-use crate::{
-    Connection, Error,
+use crate::{Connection, Error};
+use nmfw_core::{
     error::ErrorKind,
     service::{
         gauges,
@@ -24,9 +24,9 @@ use crate::{
     },
 };
 
-/// A server at work, made by [`Server::start`](super::Server::start).
+/// A running server, created by [`Server::start`](super::Server::start).
 ///
-/// Dropping it stops the server gracefully, in the background; [`join`](Self::join) waits for its
+/// Dropping it stops the server gracefully in the background; [`join`](Self::join) waits for its
 /// end.
 #[derive(Debug)]
 #[must_use = "dropping it stops the server"]
@@ -38,37 +38,37 @@ pub struct Running {
     metrics: Option<SocketAddr>,
 }
 
-/// How a server that was told to stop came to its end.
+/// How a server that was told to stop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
-    /// Every request under way was served to its end.
+    /// All requests in flight completed.
     Drained,
-    /// The [grace period](super::Server::grace) ran out, and handlers still at work were dropped.
+    /// The [grace period](super::Server::grace) ended, and the remaining handlers were dropped.
     GraceEnded,
-    /// It was told to stop at once, by [`Running::force_stop`] or a second signal, and handlers still
-    /// at work were dropped.
+    /// The server was stopped by force, with [`Running::force_stop`] or a second signal, and the
+    /// remaining handlers were dropped.
     Forced,
 }
 
-/// A service as it is found in discovery.
+/// A service as listed in discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServedService {
     /// The name, for example `calc`.
     pub name: String,
-    /// The id of this instance, unique in the world.
+    /// The globally unique id of this instance.
     pub id: String,
     /// The version.
     pub version: String,
-    /// The subjects of the methods served.
+    /// The subjects of the served methods.
     pub subjects: Vec<String>,
-    /// The queue group of each of those, in their order; `None` where every instance gets every
+    /// The queue group of each subject, in the same order; `None` if every instance gets every
     /// request.
     pub queue_groups: Vec<Option<String>>,
 }
 
-/// Why a server ended by itself. `Error` cannot be cloned; this can.
+/// The reason why a server ended by itself, as a cloneable `Error`.
 #[derive(Clone, Debug)]
 pub(crate) struct End(pub(crate) ErrorKind, pub(crate) String);
 
@@ -84,7 +84,7 @@ impl Running {
             .map(|service| Instance::new(service, lifecycle.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         wait_for_connection(&connection).await?;
-        // So that nobody calls an instance that is not ready, if that is known.
+        // Done first, so that an unhealthy instance receives no calls from the start.
         lifecycle.checks.make().await;
 
         let mut subscriptions = Subscriptions::of(&connection, &instances, &lifecycle);
@@ -118,7 +118,7 @@ impl Running {
             let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
             let _sampling = AbortOnDropHandle::new(tokio::spawn(gauges::sample(instances)));
             let outcome = work.until_the_end(fence, subscriptions).await;
-            // Nobody may be interested any more.
+            // Fails without receivers.
             _ = ended.send(Some(outcome));
         });
         Ok(Self {
@@ -130,13 +130,13 @@ impl Running {
         })
     }
 
-    /// The services with their names and instance ids.
+    /// Returns the services with their names and instance ids.
     #[must_use]
     pub fn services(&self) -> &[ServedService] {
         &self.services
     }
 
-    /// Lets the HTTP endpoint end with the server.
+    /// Ends the HTTP endpoint together with the server.
     #[cfg(feature = "prometheus")]
     pub(crate) fn watch_over(&mut self, monitor: Option<Monitor>) {
         let Some(monitor) = monitor else {
@@ -145,43 +145,44 @@ impl Running {
         self.metrics = Some(monitor.address());
         let mut end = self.end.clone();
         tokio::spawn(async move {
-            // An error is an end, too.
+            // An error also means that the server has ended.
             _ = end.wait_for(Option::is_some).await;
             drop(monitor);
         });
     }
 
-    /// Where the HTTP endpoint of [`Server::metrics`](super::Server::metrics) listens: with the port
-    /// that the system has chosen, if that was 0.
+    /// Returns the address of the HTTP endpoint of [`Server::metrics`](super::Server::metrics),
+    /// with the actual port if port 0 was requested.
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics
     }
 
-    /// How the server is: what its [checks](super::Server::health_check) have said the last time, and
-    /// what it knows by itself.
+    /// Returns the health of the server: the last results of its
+    /// [checks](super::Server::health_check), and conditions that it detects itself.
     #[must_use]
     pub fn health(&self) -> Health {
         self.lifecycle.health()
     }
 
-    /// Tells the server to stop gracefully: see [`Server`](super::Server#how-a-server-stops). Does not
-    /// wait. Once it stops, further calls change nothing, whichever part of a program makes them;
-    /// [`force_stop`](Self::force_stop) does.
+    /// Stops the server gracefully, without waiting: see
+    /// [`Server`](super::Server#how-a-server-stops). Further calls have no effect; use
+    /// [`force_stop`](Self::force_stop) to stop it at once.
     pub fn stop(&self) {
         self.lifecycle.draining.cancel();
     }
 
-    /// Tells the server to stop at once, also while it stops gracefully: handlers are dropped, and
-    /// their callers get `UNAVAILABLE`. Does not wait.
+    /// Stops the server at once, without waiting, even during a graceful shutdown: handlers are
+    /// dropped, and their callers get `UNAVAILABLE`.
     pub fn force_stop(&self) {
         self.lifecycle.draining.cancel();
         self.lifecycle.force();
     }
 
-    /// Waits for the end, which is always bounded once the server stops, and returns whether all requests
-    /// were served to their end. The future does not borrow the server, which stops if it is dropped.
+    /// Waits for the end of the server, and returns whether all requests completed. Once the server
+    /// is stopping, the wait is bounded. The future does not borrow the server, which stops if it
+    /// is dropped.
     ///
     /// ```no_run
     /// # async fn example(server: nmfw::server::Running) -> Result<(), nmfw::Error> {
@@ -196,17 +197,17 @@ impl Running {
     /// ```
     ///
     /// # Errors
-    /// If it ended by itself: [`Closed`](ErrorKind::Closed) when the connection is gone for good,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) when the NATS server took a permission
-    /// away, [`Limit`](ErrorKind::Limit) when after a reconnect it refuses subscriptions that are over
-    /// its limit.
+    /// If the server ended by itself: [`Closed`](ErrorKind::Closed) if the connection was closed
+    /// permanently, [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server revoked a
+    /// permission, [`Limit`](ErrorKind::Limit) if it refused subscriptions beyond its limit after a
+    /// reconnect.
     pub fn join(&self) -> impl Future<Output = Result<Ending, Error>> + Send + use<> {
         let mut end = self.end.clone();
         async move {
             match end.wait_for(Option::is_some).await.as_deref() {
                 Ok(Some(Ok(ending))) => Ok(*ending),
                 Ok(Some(Err(End(kind, message)))) => Err(Error::new(*kind, message.clone())),
-                // Never `None`, which is waited for to go away.
+                // Never `None`, because the wait ends when the value changes from it.
                 Ok(None) | Err(_) => Err(Error::new(
                     ErrorKind::Other,
                     "the server's task ended: its runtime is shutting down",
@@ -234,7 +235,8 @@ impl ServedService {
         }
     }
 
-    /// One name if it is that of all, else one for each subject, with `-` for none.
+    /// Formats the queue groups: a single name if all are equal, otherwise one per subject, with
+    /// `-` for none.
     fn shown_queue_groups(&self) -> String {
         let mut shown: Vec<_> = self
             .queue_groups
@@ -248,7 +250,8 @@ impl ServedService {
     }
 }
 
-/// Subscribes to all that the instances need, and returns when the NATS server has accepted it.
+/// Subscribes to everything that the instances need, and returns when the NATS server has accepted
+/// it.
 async fn subscribe(
     instances: &[Arc<Instance>],
     work: &mut Work,
@@ -260,7 +263,7 @@ async fn subscribe(
         work.serve(instance).await?;
     }
     subscriptions.confirm(&fence).await?;
-    // Only now, so that a service that is found can be called.
+    // Done last, so that a discovered service can be called.
     for instance in instances {
         let client = work.connection.client();
         let responder = discovery::responder(instance, client).await?;

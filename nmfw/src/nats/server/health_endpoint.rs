@@ -1,4 +1,4 @@
-//! The health method: what a service answers whom NATS asks how it is.
+//! The `_health` endpoint: `grpc.health.v1` over NATS.
 
 use std::sync::Arc;
 
@@ -8,12 +8,14 @@ use prost::Message as _;
 
 use crate::{
     Error,
-    escape::Escaped,
     nats::{reply_subject, subject},
+};
+use nmfw_core::{
+    escape::Escaped,
     service::{health::Serving, instance::Instance},
 };
 
-/// That of `grpc.health.v1`.
+/// The message of `grpc.health.v1`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct HealthCheckResponse {
     #[prost(int32, tag = "1")]
@@ -22,17 +24,17 @@ struct HealthCheckResponse {
 
 impl From<Serving> for HealthCheckResponse {
     fn from(serving: Serving) -> Self {
-        // As `ServingStatus` numbers them; 0 is UNKNOWN.
+        // Numbered as in `ServingStatus`; 0 is UNKNOWN.
         let status = match serving {
             Serving::Serving => 1,
-            Serving::NotServing => 2,
+            _ => 2,
         };
         Self { status }
     }
 }
 
-/// Subscribes, and gives the task that answers until the server drains: for the service, by one of
-/// its instances, and for this instance.
+/// Subscribes, and returns the task that answers until the server drains: for the service, by one
+/// of its instances, and for this instance.
 pub(crate) async fn responder(
     instance: &Arc<Instance>,
     client: &async_nats::Client,
@@ -65,7 +67,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, message: Messa
         return;
     }
     let response = HealthCheckResponse::from(instance.health().status);
-    // Waits while the connection is stuck, which holds up health and nothing else.
+    // Waits while the connection is stuck, which delays only health checks.
     if let Err(error) = client.publish(reply, response.encode_to_vec().into()).await {
         log_limited!(debug, %error, "health answer not sent");
     }

@@ -1,5 +1,4 @@
-//! [`Intake`]: a subscription for work, which is given up while the instance is not ready, and which
-//! follows its connection to another server.
+//! [`Intake`]: a subscription for requests, which pauses while the instance is not ready and follows its connection to another server.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
@@ -14,19 +13,19 @@ use crate::{
         connection::{Follower, Place, Stage},
         subject,
     },
-    service::instance::Instance,
 };
+use nmfw_core::service::instance::Instance;
 
-/// A subscription for work. While a check of the instance fails, and others share the work, it is given
-/// up, so that clients need not find out who is ready. What is on its way then still arrives here, and
-/// is answered as not started.
+/// A subscription for requests. In a queue group, it unsubscribes while a check of the instance
+/// fails, so that clients reach ready instances. Requests in transit still arrive, and are answered
+/// as not started.
 #[derive(Debug)]
 pub(crate) struct Intake {
     client: async_nats::Client,
     subject: String,
     group: Option<String>,
     first: Way,
-    /// On a second connection, while the first one moves to another server.
+    /// The subscription on a second connection, while the first one moves to another server.
     second: Option<Way>,
     is_ready: watch::Receiver<bool>,
     follower: Follower,
@@ -41,7 +40,7 @@ impl Intake {
         group: Option<String>,
     ) -> Result<Self, Error> {
         let mut is_ready = instance.lifecycle.checks.is_ready();
-        // Even if it is to be given up at once: a start finds out whether it is allowed.
+        // Subscribe even if not ready, because the start verifies the permission.
         is_ready.mark_changed();
         let fence = subject::instance(&instance.base, &instance.id, "moved");
         let follower = connection.follow(Some(fence));
@@ -60,30 +59,30 @@ impl Intake {
         })
     }
 
-    /// The next message; `None` if the connection is closed.
+    /// Returns the next message; `None` if the connection is closed.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             tokio::select! {
                 biased;
-                // It ends with the instance, and then there is nothing to follow. It wakes when the
-                // connection moves, too.
+                // The sender lives as long as the instance. It also wakes this loop when the
+                // connection moves.
                 Ok(()) = self.is_ready.changed() => self.follow().await,
                 message = received(&mut self.second, &mut self.first) => return message,
             }
         }
     }
 
-    /// The next message of those that are still sent, behind the end of the subscription.
+    /// Returns the next remaining message after unsubscribing.
     pub(crate) async fn rest(&mut self) -> Option<Message> {
         received(&mut self.second, &mut self.first).await
     }
 
-    /// Subscribes where it should, and nowhere else.
+    /// Updates the subscriptions to the current placement.
     async fn follow(&mut self) {
         let is_ready = *self.is_ready.borrow_and_update();
         let stage = self.follower.stage();
-        // Without a group all instances get each message, so that none can take another's place, and
-        // on two connections each would arrive twice.
+        // Without a queue group all instances get each message, so no instance replaces another,
+        // and on two connections each message would arrive twice.
         if self.group.is_some() {
             self.follow_to(&stage, is_ready).await;
         }
@@ -125,12 +124,12 @@ impl Intake {
         let subscribed =
             crate::nats::server::subscribe(client, self.subject.clone(), self.group.clone()).await;
         subscribed
-            // The connection is closed. If it is the first, that ends the server.
+            // The connection is closed. If it is the first, this ends the server.
             .inspect_err(|error| tracing::debug!(%error, subject = self.subject, "not subscribed"))
             .ok()
     }
 
-    /// Asks for no more.
+    /// Unsubscribes.
     pub(crate) async fn leave(&mut self) {
         self.first.leave(&self.subject).await;
         if let Some(second) = &mut self.second {
@@ -143,7 +142,7 @@ impl Intake {
 #[derive(Debug)]
 struct Way {
     subscriber: Subscriber,
-    /// The one before, for what was on its way to it.
+    /// The previous subscription, for messages in transit to it.
     previous: Option<Subscriber>,
     is_subscribed: bool,
 }
@@ -169,11 +168,12 @@ impl Way {
         if let Err(error) = self.subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
             tracing::debug!(%error, subject, "unsubscribing failed");
         }
-        // Only now: whoever waits here may be dropped, and it is asked again.
+        // Set after the await, because the future may be dropped while it waits, and is then
+        // retried.
         self.is_subscribed = false;
     }
 
-    /// A message of either. The end of the present one is the end.
+    /// Returns a message of either subscription. The end of the current one is the end.
     fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
         if let Some(previous) = &mut self.previous
             && let Poll::Ready(Some(message)) = previous.poll_next_unpin(cx)
@@ -184,13 +184,13 @@ impl Way {
     }
 }
 
-/// A message of either connection. The end of the first one is the end.
+/// Returns a message of either connection. The end of the first connection is the end.
 async fn received(second: &mut Option<Way>, first: &mut Way) -> Option<Message> {
     poll_fn(|cx| {
         if let Some(way) = second {
             match way.poll_next(cx) {
                 Poll::Ready(Some(message)) => return Poll::Ready(Some(message)),
-                // The second connection is closed: the first one has moved.
+                // The second connection is closed, because the first one has moved.
                 Poll::Ready(None) => *second = None,
                 Poll::Pending => {}
             }

@@ -1,4 +1,4 @@
-//! [`Server`]: serves services on a connection to NATS.
+//! [`Server`]: serves services on a NATS connection.
 
 mod captured;
 mod discovery;
@@ -19,10 +19,11 @@ use futures_util::{StreamExt, stream::BoxStream};
 use self::handle::{Ending, Running};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
-use crate::service::{health::Checks, instance::Lifecycle, selection, service::Service};
-use crate::{Connection, Error, MethodName, error::ErrorKind, layer::CallLayer, signal::Shutdown};
+use crate::{Connection, Error, MethodName, signal::Shutdown};
+use nmfw_core::service::{health::Checks, instance::Lifecycle, selection, service::Service};
+use nmfw_core::{error::ErrorKind, layer::CallLayer};
 
-/// How long handlers may go on once the server is told to stop, unless something else is set.
+/// Default grace period for handlers during shutdown.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Serves any number of services on one connection.
@@ -38,29 +39,29 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// # }
 /// ```
 ///
-/// Instances need nothing of each other: NATS gives each request to one of those that serve the
-/// method, in this process, on this machine or in another region.
+/// Instances are independent of each other: NATS delivers each request to one of those that serve
+/// the method, in this process, on this machine or in another region.
 ///
 /// # Where handlers run
 ///
-/// On tasks of the tokio runtime that the server was started on, as many at a time as
-/// [`Service::concurrency`] says. Only those of a method that have shown that they neither wait nor
-/// take long, less than ten microseconds on average, run on the task that has read their calls: to
-/// hand such a call on takes longer than to answer it. What blocks its thread belongs into
-/// `tokio::task::spawn_blocking`, as everywhere.
+/// Handlers run on tasks of the tokio runtime on which the server was started, up to
+/// [`Service::concurrency`] at a time. Only handlers of methods that never wait and take less than
+/// ten microseconds on average run on the task that reads their calls, because handing such a call
+/// over takes longer than answering it. Use `tokio::task::spawn_blocking` for blocking code, as
+/// usual.
 ///
 /// # How a server stops
 ///
-/// 1. It leaves discovery, and asks the NATS server to send no more requests. What is on its way
-///    then still arrives, and is served if a handler can start on it at once.
-/// 2. What waits for its turn is answered as *not started*; clients send it elsewhere.
-/// 3. Handlers and their streams get the [grace period](Self::grace) to end, and can learn of it by
-///    [`Context::stopping`](crate::Context::stopping). After that, or at a second signal or
-///    [`Running::force_stop`], they are dropped and their callers get `UNAVAILABLE`.
-/// 4. It waits until the NATS server has got all answers, so that the process may end at once. The
-///    connection is not closed, as it may be used for other things too.
+/// 1. The server leaves discovery and asks the NATS server to send no more requests. Requests in
+///    transit still arrive, and are served if a handler can start at once.
+/// 2. Queued calls are answered as *not started*; clients send them to other instances.
+/// 3. Handlers and their streams get the [grace period](Self::grace) to finish, of which
+///    [`Context::stopping`](crate::Context::stopping) notifies them. After that, or on a second
+///    signal or [`Running::force_stop`], they are dropped and their callers get `UNAVAILABLE`.
+/// 4. The server waits until the NATS server has received all answers, so that the process can exit
+///    at once. The connection stays open, because it may have other users.
 ///
-/// No request is lost without an answer.
+/// Every request is answered.
 #[derive(Debug)]
 #[must_use = "a server does nothing until it is started"]
 pub struct Server {
@@ -74,7 +75,7 @@ pub struct Server {
     grace: Duration,
 }
 
-/// Layers for all services, in the order of their addition.
+/// Layers for all services, in the order in which they were added.
 #[derive(Default)]
 struct ServerLayers(Vec<Box<dyn CallLayer + Send + Sync>>);
 
@@ -85,7 +86,7 @@ impl std::fmt::Debug for ServerLayers {
 }
 
 impl Server {
-    /// A server on a connection.
+    /// Creates a server on a connection.
     pub fn new(connection: impl Into<Connection>) -> Self {
         Self {
             connection: connection.into(),
@@ -99,13 +100,13 @@ impl Server {
         }
     }
 
-    /// Adds a service. Each becomes an ADR-32 service with an instance id of its own.
+    /// Adds a service. Each becomes an ADR-32 service with its own instance id.
     pub fn add_service(mut self, service: Service) -> Self {
         self.services.push(service);
         self
     }
 
-    /// The connection that it serves on: for clients that handlers call other services with.
+    /// Returns the connection of the server, for clients that handlers use to call other services.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -120,13 +121,14 @@ impl Server {
         self.grace
     }
 
-    /// Serves some methods only, of whatever services it has: the constant `CalcServer::ADD`, or a text,
-    /// `Add` or `calc.Calc.Add`, from a command line or a configuration. [`Service::only`] is for one
-    /// service, and holds as well.
+    /// Serves only some methods of all services: constants such as `CalcServer::ADD`, or texts, `Add`,
+    /// or `calc.Calc.Add` if several services have a method of that name. Use it in processes whose methods are selected by a
+    /// command line or a configuration; [`Service::only`] is for a single service and applies as
+    /// well.
     ///
-    /// The other methods are not subscribed to and not listed in discovery, and so their requests go
-    /// to instances that serve them. A service that is left without a method is not served. A name
-    /// that no service has is an error at the start. Called several times, it adds.
+    /// The other methods are neither subscribed to nor listed in discovery, so their requests go to
+    /// instances that serve them. A service without any selected method is not served. A name that
+    /// no service has is an error at startup. Repeated calls add methods.
     pub fn only<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()
@@ -135,28 +137,29 @@ impl Server {
     }
 
     /// Wraps all methods of all services, whenever they are added, in a tower layer; see
-    /// [`middleware`](crate::middleware). These layers see a request before those of a service.
+    /// [`middleware`](crate::middleware). These layers see a request before the layers of its
+    /// service.
     pub fn layer(mut self, layer: impl CallLayer + Send + Sync + 'static) -> Self {
         self.layers.0.push(Box::new(layer));
         self
     }
 
-    /// Listens for HTTP on this address, for Prometheus and for the probes of Kubernetes or whatever else
-    /// looks after the process. With feature `prometheus`.
+    /// Serves HTTP on this address, for Prometheus, and for the probes of Kubernetes or other
+    /// supervisors. Requires the feature `prometheus`.
     ///
-    /// | path | answer |
+    /// | path | response |
     /// |---|---|
-    /// | `/metrics` | all [metrics](crate::metrics) of the process, its own ones included, in the text format of Prometheus |
-    /// | `/healthz` | 200 as long as the server has not ended: for a liveness probe |
-    /// | `/readyz` | 200 while the server takes calls, else 503: for a readiness probe. The body is [`Health`](crate::server::Health) as JSON |
+    /// | `/metrics` | all [metrics](crate::metrics) of the process, including its own, in the text format of Prometheus |
+    /// | `/healthz` | 200 until the server has ended, for a liveness probe |
+    /// | `/readyz` | 200 while the server accepts calls, otherwise 503, for a readiness probe. The body is [`Health`](crate::server::Health) as JSON |
     ///
-    /// It listens before the server waits for NATS, and until the server has ended. Nobody needs to log
-    /// in: keep it where only those get who may see it.
+    /// The endpoint starts before the server waits for NATS, and stops when the server has ended.
+    /// It is unauthenticated; expose it on trusted networks only.
     ///
-    /// When the server starts it installs a recorder for the process, if there is none yet. Methods
-    /// that the process has called before, and sessions that it has opened, are not counted then. With
-    /// a recorder that the program has installed, `/metrics` is answered with 404, as that one has an
-    /// exporter of its own.
+    /// At startup, the server installs a recorder for the process, unless there is one. Methods
+    /// that the process has called before, and sessions that it has opened, are then not counted.
+    /// With a recorder installed by the program, `/metrics` is answered with 404, because that
+    /// recorder has its own exporter.
     ///
     /// ```no_run
     /// # async fn example(nats: nmfw::Connection, calc: nmfw::server::Service) -> Result<(), nmfw::Error> {
@@ -174,16 +177,16 @@ impl Server {
         self
     }
 
-    /// Adds a check of something that the services cannot do without: a database that can be reached,
-    /// say. All checks are made when the server starts, and then again and again. While one of them
-    /// fails, takes too long or panics, the server asks NATS for no calls, and answers those that come
-    /// all the same as *not started*, so that clients send them to other instances; calls under way go
-    /// on. And it is `NOT_SERVING`:
+    /// Adds a check of something that the services depend on, for example a database. All checks
+    /// run when the server starts, and then periodically. While a check fails, times out or panics,
+    /// the server requests no calls from NATS, and answers calls that still arrive as *not
+    /// started*, so that clients send them to other instances; calls in flight continue. The server
+    /// then reports `NOT_SERVING`:
     ///
     /// - in `/readyz` of `Server::metrics`,
-    /// - in the answers to INFO, in the metadata `nmfw.health`, and to STATS, in the data of each
+    /// - in INFO answers, in the metadata `nmfw.health`, and in STATS answers, in the data of each
     ///   endpoint,
-    /// - to whom asks by NATS, on the subject `<subject of the service>._health`: the answer is a
+    /// - to requests on the NATS subject `<subject of the service>._health`, as a
     ///   `grpc.health.v1.HealthCheckResponse`,
     /// - in [`Running::health`].
     ///
@@ -213,38 +216,38 @@ impl Server {
         self
     }
 
-    /// Sets how often [checks](Self::health_check) are made. The default is
+    /// Sets the interval of [checks](Self::health_check). The default is
     /// [`DEFAULT_HEALTH_INTERVAL`](crate::server::DEFAULT_HEALTH_INTERVAL), 5 seconds.
     pub fn health_interval(mut self, interval: Duration) -> Self {
         self.checks.interval = interval;
         self
     }
 
-    /// Sets how long a [check](Self::health_check) may take. The default is
+    /// Sets the timeout of a [check](Self::health_check). The default is
     /// [`DEFAULT_HEALTH_TIMEOUT`](crate::server::DEFAULT_HEALTH_TIMEOUT), 2 seconds.
     pub fn health_timeout(mut self, timeout: Duration) -> Self {
         self.checks.timeout = timeout;
         self
     }
 
-    /// Sets how long handlers may go on once the server is told to stop. The default is
-    /// [`DEFAULT_GRACE`]. Talking with the NATS server can take up to 10 seconds besides if that
-    /// does not answer, and about 2 if the connection is lost.
+    /// Sets the grace period for handlers during shutdown. The default is [`DEFAULT_GRACE`].
+    /// Shutting down can take up to 10 seconds more if the NATS server does not answer, and about 2
+    /// if the connection is lost.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Starts, and comes back when requests are being served: a client that calls after that finds
-    /// the service. With a connection that still waits for its server, this waits too.
+    /// Starts the server, and returns once requests are served: a client that calls afterwards
+    /// finds the service. If the connection is still waiting for its server, this method waits too.
     ///
     /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if a service is set up wrongly,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server does not allow a
-    /// subscription that is needed, [`Limit`](ErrorKind::Limit) if the connection has as many
-    /// subscriptions as the server, the account or the user allows, [`Closed`](ErrorKind::Closed) or
-    /// [`TimedOut`](ErrorKind::TimedOut) if it cannot be reached any more,
-    /// [`Other`](ErrorKind::Other) if the address for metrics cannot be listened on.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if a service has invalid settings,
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the NATS server denies a required
+    /// subscription, [`Limit`](ErrorKind::Limit) if the connection reaches the maximum number of
+    /// subscriptions of the server, the account or the user, [`Closed`](ErrorKind::Closed) or
+    /// [`TimedOut`](ErrorKind::TimedOut) if the server is no longer reachable,
+    /// [`Other`](ErrorKind::Other) if the address for metrics is not available.
     pub async fn start(self) -> Result<Running, Error> {
         if self.services.is_empty() {
             return Err(Error::new(
@@ -263,7 +266,7 @@ impl Server {
         }
         let connection = self.connection.clone();
         let lifecycle = Lifecycle::new(self.checks).with_loss(move || connection.loss());
-        // First of all, as counters are the recorder's that they find.
+        // First, because counters belong to the recorder that exists when they are created.
         #[cfg(feature = "prometheus")]
         let monitor = match self.metrics {
             None => None,
@@ -282,25 +285,25 @@ impl Server {
         running
     }
 
-    /// Serves until the connection is closed for good.
+    /// Serves until the connection is closed permanently.
     ///
     /// # Errors
-    /// Those of [`start`](Self::start) and [`Running::join`].
+    /// See [`start`](Self::start) and [`Running::join`].
     pub async fn serve(self) -> Result<Ending, Error> {
         self.start().await?.join().await
     }
 
     /// Serves until a future completes, or until a signal with
-    /// [`shutdown_signal`](crate::shutdown_signal), and returns how the server ended: whether all requests
-    /// were served to their end.
+    /// [`shutdown_signal`](crate::shutdown_signal), and returns how the server ended.
     ///
     /// # Errors
-    /// Those of [`start`](Self::start) and [`Running::join`].
+    /// See [`start`](Self::start) and [`Running::join`].
     pub async fn serve_with_shutdown(self, shutdown: impl Shutdown) -> Result<Ending, Error> {
         self.serve_while(shutdown.requests(), |_| {}).await
     }
 
-    /// Serves, tells when it does, and stops at the first of the requests, at once at the second.
+    /// Serves, reports when it has started, and stops gracefully on the first request, and at once
+    /// on the second.
     pub(crate) async fn serve_while(
         self,
         mut requests: BoxStream<'static, ()>,
@@ -314,10 +317,10 @@ impl Server {
             _ = requests.next() => {
                 is_stopping = true;
                 if !state.borrow().is_connected() {
-                    // Nothing has begun while it waits for a NATS server that is not there yet.
+                    // Nothing has started while it waits for a NATS server.
                     return Ok(Ending::Drained);
                 }
-                // Requests may be under way already, and get their answers.
+                // Requests may already be in flight, and get their answers.
                 let running = starting.await?;
                 running.stop();
                 running
@@ -338,7 +341,7 @@ impl Server {
     }
 }
 
-/// Subscribes, with an error that says to what.
+/// Subscribes; the error names the subject.
 async fn subscribe(
     client: &async_nats::Client,
     subject: String,

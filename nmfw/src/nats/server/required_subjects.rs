@@ -1,4 +1,4 @@
-//! [`Subscriptions`]: the proof that the NATS server has accepted a server's subscriptions.
+//! [`Subscriptions`]: verifies that the NATS server has accepted a server's subscriptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,27 +8,27 @@ use tokio::sync::{
 };
 
 use super::{discovery, fence::Fence, work::MAX_ROUND_TRIP};
-use crate::{
-    Connection, ConnectionEvent, Error,
+use crate::{Connection, ConnectionEvent, Error, nats::connection::server_message::is_token_limit};
+use nmfw_core::{
     error::ErrorKind,
     service::instance::{Instance, Lifecycle},
 };
 
-/// How long to wait for refusals of what a round trip has shown to be processed. async-nats hands
-/// events on in a task of its own, so that one can come a moment after the message that followed it.
+/// How long to wait for refusals after a round trip. async-nats forwards events in a separate task,
+/// so an event can arrive shortly after the message that followed it.
 const MAX_EVENT_DELAY: Duration = Duration::from_millis(20);
 
-/// The subjects that a server cannot do without, and the events that concern them. The NATS server answers
-/// refused subscriptions with an event each, and accepted ones not at all.
+/// The subjects that a server requires, and the events about them. The NATS server reports a
+/// refused subscription with an event, and an accepted one not at all.
 pub(crate) struct Subscriptions {
     connection: Connection,
     events: Receiver<ConnectionEvent>,
     subjects: Vec<String>,
-    /// The life of the connection whose subscriptions are known to be there.
+    /// The epoch of the connection whose subscriptions are verified.
     epoch: u64,
-    /// A subscription was made again.
+    /// Notified after a resubscription.
     resubscribed: Arc<Notify>,
-    /// The subscriptions, discovery's included.
+    /// Number of subscriptions, including discovery.
     count: usize,
 }
 
@@ -42,7 +42,7 @@ impl Subscriptions {
         let own = |instance: &Arc<Instance>| {
             let endpoints = instance.endpoints.iter().map(|e| e.subject.clone());
             let own = |what| crate::nats::subject::instance(&instance.base, &instance.id, what);
-            // Where sessions are opened is not among them: without, there is still base mode.
+            // Opening sessions is not included, because base mode works without it.
             endpoints
                 .chain([own("s.*")])
                 .chain(discovery::subjects(instance))
@@ -54,29 +54,29 @@ impl Subscriptions {
             events: connection.event_receiver(),
             epoch: connection.state().epoch,
             resubscribed: Arc::clone(&lifecycle.resubscribed),
-            // Besides: where sessions are opened, those of single methods, and two for health; and one
-            // for round trips.
+            // The additional ones are for opening sessions, for sessions of single methods, two for
+            // health, and one for round trips.
             count: subjects.len() + 4 * instances.len() + 1,
             subjects,
         }
     }
 
-    /// Makes a round trip behind subscriptions of the server.
+    /// Verifies the subscriptions with a round trip.
     ///
     /// # Errors
-    /// If one of them was refused, or the NATS server does not answer.
+    /// Fails if one of them was refused, or if the NATS server does not answer.
     pub(crate) async fn confirm(&mut self, fence: &Fence) -> Result<(), Error> {
         let passed = tokio::select! {
             biased;
             refusal = self.refusal() => return Err(refusal),
             passed = fence.pass(MAX_ROUND_TRIP) => passed,
         };
-        // None is what is hoped for. One that is later still is found while the server runs.
+        // Usually there is none. A later one is detected while the server runs.
         let refusal = tokio::time::timeout(MAX_EVENT_DELAY, self.refusal()).await;
         refusal.map_or(passed, Err)
     }
 
-    /// Waits for a refusal of a subscription that was made just now.
+    /// Waits for a refusal of a recent subscription.
     async fn refusal(&mut self) -> Error {
         loop {
             let event = self.next().await;
@@ -86,11 +86,12 @@ impl Subscriptions {
         }
     }
 
-    /// Returns what ends the server, once there is something.
+    /// Waits for the error that ends the server.
     ///
-    /// After a reconnect all subscriptions are made anew, and a server with smaller limits, or with
-    /// other permissions, refuses some. Subscriptions of others on the connection do no harm to those
-    /// that are there: only until a round trip a refusal is taken for one of the server's own.
+    /// After a reconnect, all subscriptions are made again, and a server with smaller limits or
+    /// other permissions may refuse some. Other subscriptions on the connection do not affect
+    /// existing ones: only until a round trip is a refusal taken for one of the server's own
+    /// subscriptions.
     pub(crate) async fn watch(&mut self, fence: &Fence) -> Error {
         let mut state = self.connection.state_receiver();
         let resubscribed = Arc::clone(&self.resubscribed);
@@ -100,7 +101,7 @@ impl Subscriptions {
             if now.is_connected() && (is_unconfirmed || now.epoch != self.epoch) {
                 match self.confirm(fence).await {
                     Ok(()) => {}
-                    // Lost again, or the NATS server is stuck.
+                    // The connection is lost again, or the NATS server hangs.
                     Err(error) if error.kind() == ErrorKind::TimedOut => {
                         log_limited!(warn, %error, "the server's subscriptions are not confirmed");
                     }
@@ -134,8 +135,10 @@ impl Subscriptions {
 
     fn check(&self, event: &ConnectionEvent, is_unconfirmed: bool) -> Option<Error> {
         match event {
-            ConnectionEvent::SubscribeDenied { subject, .. } if self.subjects.contains(subject) => {
-                Some(denied(subject))
+            ConnectionEvent::SubscribeDenied { subject, error, .. }
+                if self.subjects.contains(subject) =>
+            {
+                Some(denied(subject, error))
             }
             ConnectionEvent::TooManySubscriptions { error } if is_unconfirmed => Some(Error::new(
                 ErrorKind::Limit,
@@ -155,8 +158,17 @@ impl Subscriptions {
     }
 }
 
-/// Describes a denied subscription.
-pub(crate) fn denied(subject: &str) -> Error {
+/// Returns the error of a denied subscription, with the NATS server's message.
+pub(crate) fn denied(subject: &str, words: &str) -> Error {
+    if is_token_limit(words) {
+        return Error::new(
+            ErrorKind::Limit,
+            format!(
+                "the NATS server refuses the subscription to {subject} and says {words:?}: raise \
+                 max_sub_tokens of the NATS server, or give the service a shorter base subject"
+            ),
+        );
+    }
     Error::new(
         ErrorKind::PermissionDenied,
         format!(

@@ -1,4 +1,4 @@
-//! The tasks of a server: what they wait for, and in which order they end.
+//! The tasks of a server, and the order in which they end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     Connection, Error,
-    error::ErrorKind,
     nats::{
         headers,
         reply_subject::OwnBase,
@@ -27,44 +26,47 @@ use crate::{
         subject,
         unary::server::{UnaryFront, accept},
     },
+};
+use nmfw_core::{
+    error::ErrorKind,
     service::instance::{Endpoint, Instance, Lifecycle},
 };
 
-/// How long the NATS server may take to process what a starting or stopping server sends it.
+/// Time limit for a round trip while a server starts or stops.
 pub(crate) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 
-/// The same once the server is told to end at once.
+/// The same after a forced stop.
 const MAX_FORCED_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// How long tasks that were told to end at once may take to send their answers.
+/// Time limit for sending the last answers after a forced stop.
 const MAX_LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// nats-server reads a number of more than nine digits as one that is reached already, and ends the
-/// subscription; async-nats takes it at its word and goes on delivering what is on its way. So
-/// nothing is lost, as it would be by async-nats's own `unsubscribe` and `drain`.
+/// nats-server treats a number of more than nine digits as already reached and ends the
+/// subscription, whereas async-nats takes it literally and keeps delivering messages in transit.
+/// Unlike async-nats' own `unsubscribe` and `drain`, this loses nothing.
 pub(crate) const UNSUBSCRIBE_NOW: u64 = 9_999_999_999;
 
-/// All tasks of a server. They end with it.
+/// All tasks of a server, which end with it.
 pub(crate) struct Work {
     pub(crate) connection: Connection,
     pub(crate) lifecycle: Lifecycle,
     grace: Duration,
     readers: JoinSet<()>,
-    /// Packets of sessions are read to the very end.
+    /// Tasks that read packets of sessions until the very end.
     packets: JoinSet<()>,
     pub(crate) discovery: JoinSet<()>,
-    /// Cancelled when the NATS server has sent the last request it will send.
+    /// Cancelled when the NATS server has sent its last request.
     fenced: CancellationToken,
-    /// Every reader holds a sender until it has asked for no more requests.
+    /// Every reader holds a sender until it has unsubscribed.
     asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
-    /// No peer may have answers sent to these services.
+    /// Reserves the subjects of these services, so that peers cannot name them for answers.
     own: Vec<OwnBase>,
 }
 
 impl Work {
     pub(crate) fn new(connection: Connection, lifecycle: Lifecycle, grace: Duration) -> Self {
         let mut packets = JoinSet::new();
-        // Intakes, which follow checks, follow the connection by the same way.
+        // Intakes wait for checks and for relocations of the connection through the same channel.
         let (mut state, checks) = (connection.state_receiver(), Arc::clone(&lifecycle.checks));
         packets.spawn(async move {
             while state.changed().await.is_ok() {
@@ -84,14 +86,15 @@ impl Work {
         }
     }
 
-    /// Gives all subscriptions up, so that the next start on the connection does not meet them.
+    /// Removes all subscriptions, so that they do not interfere with the next start on the
+    /// connection.
     pub(crate) async fn abandon(mut self) {
         for tasks in [&mut self.readers, &mut self.packets, &mut self.discovery] {
             tasks.shutdown().await;
         }
     }
 
-    /// Starts all that an instance subscribes to but discovery.
+    /// Starts all subscriptions of an instance except discovery.
     pub(crate) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
         let sessions = Sessions::new(instance, &self.connection);
         self.own.push(OwnBase::new(&instance.base));
@@ -175,16 +178,17 @@ impl Work {
         outcome.map(|()| ending)
     }
 
-    /// Ends everything: first the intake, then the work, then the sending of its answers.
+    /// Shuts down in order: first the intake, then the running work, then the sending of its
+    /// answers.
     ///
-    /// `cause` is the error that ends the server, if it ends by itself.
+    /// `cause` is the error if the server ends by itself.
     async fn drain(&mut self, fence: &Fence, cause: Option<ErrorKind>) -> Ending {
         let connection_lost = cause == Some(ErrorKind::Closed);
         tracing::info!(running = self.lifecycle.tasks.len(), "stopping");
         let end = Instant::now() + self.grace;
         let forced = self.lifecycle.forced.clone();
-        // A connection that is lost may come back, and a fence whose subscription was refused may be
-        // answered, but little is gained by waiting for it.
+        // A lost connection may come back, and a fence whose subscription was refused may be
+        // answered, but waiting for it gains little.
         let is_answered = cause != Some(ErrorKind::Limit);
         let round_trip = if is_answered && self.connection.is_connected() {
             MAX_ROUND_TRIP
@@ -197,7 +201,7 @@ impl Work {
             self.readers.abort_all();
         } else {
             let intake = async {
-                // Nobody sends; it ends when the last reader drops its sender.
+                // Nothing is sent; the channel closes when the last reader drops its sender.
                 drop(std::mem::replace(&mut self.asked.0, mpsc::channel(1).0));
                 self.asked.1.recv().await;
                 let (first, ()) =
@@ -223,7 +227,7 @@ impl Work {
             () = forced.cancelled() => {}
             () = tokio::time::sleep_until(end) => {}
         }
-        // Callers of handlers that the grace has run out for should still learn of it.
+        // Callers of handlers that were dropped at the end of the grace period still get an error.
         let last_round_trip = if forced.is_cancelled() {
             MAX_FORCED_ROUND_TRIP
         } else {
@@ -248,8 +252,8 @@ impl Work {
                 tracing::error!("handlers that block their threads cannot be ended");
             }
         }
-        // A flush would leave answers on their way, and when the process ends with something unread, its
-        // system may drop them.
+        // A flush is not enough: if the process exits with unread input, its system may drop unsent
+        // answers.
         if !connection_lost && let Err(error) = fence.pass(last_round_trip).await {
             tracing::warn!(%error, "the last answers may be lost");
         }
@@ -258,7 +262,7 @@ impl Work {
     }
 }
 
-/// Ends when the NATS server has had time enough, which is less once the end is forced.
+/// Completes when the NATS server has had enough time, which is less after a forced stop.
 async fn patience(forced: &CancellationToken, limit: Duration) {
     let forced = async {
         forced.cancelled().await;
@@ -283,7 +287,7 @@ impl JoinAllWithin for JoinSet<()> {
     }
 }
 
-/// What a method's subscription is for.
+/// The subscription of a method.
 struct Requests {
     front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
@@ -291,13 +295,13 @@ struct Requests {
 }
 
 impl Requests {
-    /// The life of the subscription. Never waits for anything but messages, so that none is
-    /// dropped for want of room.
+    /// Reads the subscription until its end. Never waits for anything except messages, so that the
+    /// buffer does not overflow.
     async fn read(self, mut intake: Intake, asked: mpsc::Sender<()>, fenced: CancellationToken) {
         let draining = self.front.instance.lifecycle.draining.clone();
         while let Some(Some(message)) = draining.run_until_cancelled(intake.next()).await {
             self.accept(message);
-            // They come in rows. Its turn ends by tokio's own limit.
+            // Requests come in batches. tokio's coop budget ends the loop.
             while let Some(Some(message)) = intake.rest().now_or_never() {
                 self.accept(message);
             }
@@ -307,8 +311,8 @@ impl Requests {
         while let Some(Some(message)) = fenced.run_until_cancelled(intake.rest()).await {
             self.accept(message);
         }
-        // The server has sent all; what is left lies in the subscription's buffer, and is read to its
-        // end, whatever tokio thinks of the length of this turn.
+        // The server has sent everything; the rest is in the subscription's buffer and is read to
+        // its end, regardless of tokio's coop budget.
         while let Some(Some(message)) = unconstrained(intake.rest()).now_or_never() {
             self.accept(message);
         }

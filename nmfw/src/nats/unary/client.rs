@@ -10,7 +10,6 @@ use tokio::task::unconstrained;
 use super::{reply, request::Outgoing};
 use crate::{
     Deadline, Status,
-    call::{attempt::Parallel, request::Request, response::Response},
     nats::{
         connection::replies::{Replies, Waiting},
         headers,
@@ -18,6 +17,7 @@ use crate::{
         transport::{NatsTransport, Refusal, late},
     },
 };
+use nmfw_core::call::{attempt::Parallel, request::Request, response::Response};
 
 impl NatsTransport {
     /// Sends the request of a call with one message each way, if nothing is to be waited for: nearly

@@ -14,13 +14,15 @@ use prost_types::Any;
 use super::request::append_metadata;
 use crate::{
     Code, Deadline, Metadata, Status,
+    nats::headers::{self, NmfwHeader},
+};
+use nmfw_core::{
     call::{
         body::Body,
         metadata::{MAX_VALUES, is_reserved},
         response::Response,
     },
     escape::Escaped,
-    nats::headers::{self, NmfwHeader},
 };
 
 /// Longest `Nats-Service-Error` in bytes. The body carries the whole message.

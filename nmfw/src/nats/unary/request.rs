@@ -7,11 +7,11 @@ use smol_str::SmolStr;
 
 use crate::{
     Code, Deadline, Metadata, Method, Status,
-    call::{
-        deadline, metadata::is_reserved, method::client_version, request::Encoding,
-        trace_context::TraceContext,
-    },
     nats::headers::{self, NmfwHeader, NmfwHeaderError},
+};
+use nmfw_core::call::{
+    deadline, metadata::is_reserved, method::client_version, request::Encoding,
+    trace_context::TraceContext,
 };
 
 /// What a client puts beside the body.
@@ -176,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::method::tests::SPEC;
+    use crate::nats::tests::SPEC;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

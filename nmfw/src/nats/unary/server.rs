@@ -11,12 +11,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{reply, request::Incoming};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
-    call::{deadline::within, request::Request, response::Response},
     nats::{
         client_id::{client_of_reply, imported},
         context::NatsCall,
         headers, reply_subject,
     },
+};
+use nmfw_core::{
+    call::{deadline::within, request::Request, response::Response},
     service::{
         admission::{Admitted, Permit},
         execute::{Now, Work},

@@ -3,7 +3,7 @@
 use async_nats::Message;
 use serde::Deserialize;
 
-use crate::{escape::Escaped, log_limit::LogLimit};
+use nmfw_core::{escape::Escaped, log_limit::LogLimit};
 
 /// Longest acknowledgement in bytes: the name of a stream, a domain, and the text of an error.
 const MAX_LEN: usize = 4096;

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 
-use crate::error::causes;
+use nmfw_core::error::causes;
 
 /// Names and values in the order in which they came, each name once.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -19,7 +19,7 @@ use tracing_subscriber::{
 };
 
 use super::{fields::Fields, process};
-use crate::{call::deadline::format_rfc3339, escape::acts, observe::trace::CALL};
+use nmfw_core::{call::deadline::format_rfc3339, escape::acts, observe::trace::CALL};
 
 /// Of the line itself. A field that is called so is found under `fields.` and its name.
 const RESERVED: [(&str, &str); 4] = [

@@ -25,7 +25,8 @@ use tracing_subscriber::{
 
 use self::json::Json;
 use super::variable;
-use crate::{Error, ErrorKind, escape::Escaped, observe::trace::CALL};
+use crate::{Error, ErrorKind};
+use nmfw_core::{escape::Escaped, observe::trace::CALL};
 
 /// Whether log lines are JSON, and so nothing else should be on standard error.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
@@ -208,7 +209,10 @@ mod tests {
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches('\n').count(), 1, "{text:?}");
-        assert!(!text.trim_end().contains(crate::escape::acts), "{text:?}");
+        assert!(
+            !text.trim_end().contains(nmfw_core::escape::acts),
+            "{text:?}"
+        );
         assert!(
             text.contains(" it is a\\nERROR b\\u{1b}[2J\\u{202e} name="),
             "{text:?}"

@@ -3,7 +3,8 @@
 use std::sync::{PoisonError, RwLock};
 
 use super::fields::Fields;
-use crate::{nats::server::handle::ServedService, service::service::Service};
+use crate::nats::server::handle::ServedService;
+use nmfw_core::service::service::Service;
 
 /// Empty unless the process serves exactly one service, as there is no telling which of several a
 /// line is about.

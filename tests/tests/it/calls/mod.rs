@@ -7,6 +7,7 @@ mod local;
 mod metadata;
 mod middleware;
 mod one_thread;
+mod queue_bytes;
 mod redispatch;
 mod reply_subjects;
 mod same_everywhere;

@@ -254,11 +254,20 @@ async fn denied_subjects_are_events() {
     assert_eq!(subject, "no.Way");
 
     let _subscription = client.subscribe("no.Sub").await.unwrap();
-    let ConnectionEvent::SubscribeDenied { subject, queue, .. } = event(&mut events, denied).await
+    let ConnectionEvent::SubscribeDenied {
+        subject,
+        queue,
+        error,
+        ..
+    } = event(&mut events, denied).await
     else {
         panic!("another event");
     };
     assert_eq!((&*subject, queue), ("no.Sub", None));
+    assert_eq!(
+        error,
+        r#"Permissions Violation for Subscription to "no.Sub""#
+    );
 
     let queued = client.queue_subscribe("no.Sub", "Q".to_owned());
     let _subscription = queued.await.unwrap();

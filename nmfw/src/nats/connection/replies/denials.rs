@@ -1,35 +1,35 @@
-//! [`Denials`]: publishes that the NATS server has denied, until it is known which calls they were.
+//! [`Denials`]: matches denied publishes with waiting calls.
 
-use crate::escape::Escaped;
+use nmfw_core::escape::Escaped;
 
-/// A client may keep this many denied subjects in mind. More are denied only where a client may call
-/// next to nothing, and such calls end at their deadlines.
+/// Maximum number of denied subjects. More are denied only to a client that may call next to
+/// nothing, whose calls then end at their deadlines.
 const MAX_SUBJECTS: usize = 64;
 
-/// So many denials of one subject end all its calls. Denials that come in large numbers are not all
-/// reported, so that calls would wait for a count that is never reached.
+/// This number of denials of a subject ends all its calls. Denials in large numbers are not all
+/// reported, so calls could otherwise wait for a count that is never reached.
 const MANY: usize = 64;
 
 /// Counts denied publishes by subject.
 ///
-/// The NATS server names the subject of a publish that it denies, and not the message. A permission
-/// can be revoked while calls of that subject are in flight: these were delivered, and are answered. So
-/// a denial by itself ends no call. Once as many publishes were denied as calls of before the last
-/// denial are still waiting, the waiting calls are the denied ones.
+/// The NATS server names the subject of a denied publish, not the message. If a permission is
+/// revoked while calls of that subject are in flight, these were delivered and will be answered, so
+/// a denial alone ends no call. Once the number of denials equals the number of waiting calls from
+/// before the last denial, the waiting calls are the denied ones.
 #[derive(Debug, Default)]
 pub(crate) struct Denials(Vec<Denied>);
 
-/// The denied publishes of a subject.
+/// The denied publishes of one subject.
 #[derive(Debug)]
 pub(crate) struct Denied {
     pub(crate) subject: String,
     count: usize,
-    /// The generation of the newest call when the last denial came.
+    /// The generation of the newest call at the last denial.
     newest: u32,
 }
 
 impl Denied {
-    /// Whether the call can be one of the denied ones.
+    /// Returns whether the call can be one of the denied ones.
     pub(crate) fn may_be(&self, subject: &str, generation: u32) -> bool {
         // Generations wrap around.
         self.subject == subject && self.newest.wrapping_sub(generation) < u32::MAX / 2
@@ -41,7 +41,7 @@ impl Denials {
         self.0.is_empty()
     }
 
-    /// Counts one denied publish. `newest` is the generation of the newest call.
+    /// Counts a denied publish. `newest` is the generation of the newest call.
     pub(crate) fn add(&mut self, subject: &str, newest: u32) {
         if let Some(denied) = self.0.iter_mut().find(|denied| denied.subject == subject) {
             denied.count += 1;
@@ -59,13 +59,14 @@ impl Denials {
         }
     }
 
-    /// Forgets all denials: the calls of an earlier connection end in another way.
+    /// Removes all denials, because a reconnect ends the calls of an earlier connection
+    /// differently.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Removes and returns the subjects whose waiting calls are all denied. `waiting` counts the calls
-    /// that wait and may be denied.
+    /// Removes and returns the subjects whose waiting calls are all denied. `waiting` returns the
+    /// number of waiting calls that may be denied.
     pub(crate) fn settle(&mut self, waiting: impl Fn(&Denied) -> usize) -> Vec<Denied> {
         let is_settled =
             |denied: &mut Denied| denied.count >= MANY || denied.count >= waiting(denied);

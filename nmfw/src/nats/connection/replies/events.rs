@@ -1,10 +1,10 @@
-//! Events of the connection that end calls.
+//! Connection events that end calls.
 
 use super::{Entry, Shared, parse_id};
-use crate::{ConnectionEvent, Status};
+use crate::{ConnectionEvent, Status, nats::connection::server_message::is_token_limit};
 
 impl Shared {
-    /// Ends the calls and sessions that an event of the connection concerns.
+    /// Ends the calls and sessions that an event concerns.
     pub(crate) fn on_event(&self, event: &ConnectionEvent) {
         match event {
             ConnectionEvent::PublishDenied { subject } => {
@@ -16,25 +16,33 @@ impl Shared {
             }
             ConnectionEvent::ReplyDenied { reply } => {
                 let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
-                // No two calls have the same reply subject, so that it is this one that was denied,
-                // and the server delivers nothing that it has denied: the call cannot have started.
+                // Reply subjects are unique, so exactly this call was denied, and the server does
+                // not deliver denied messages: the call cannot have started.
                 self.fail(
                     |slot, entry| id == Some((slot, entry.generation)),
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
                 );
             }
-            ConnectionEvent::SubscribeDenied { subject, .. }
+            ConnectionEvent::SubscribeDenied { subject, error, .. }
                 if subject.strip_suffix('>') == Some(&self.prefix) =>
             {
-                let status = denied(&format!(
-                    "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
-                ));
+                let status = if is_token_limit(error) {
+                    Status::resource_exhausted(format!(
+                        "the NATS server refuses the subscription to {subject}, where replies arrive, and \
+                         says {error:?}: raise max_sub_tokens of the NATS server, or set a shorter inbox \
+                         prefix"
+                    ))
+                } else {
+                    denied(&format!(
+                        "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                    ))
+                };
                 self.fail_all_from_now_on(&status);
             }
             ConnectionEvent::PayloadTooLarge { error } => {
                 self.payload_too_large(error);
-                // They would send the same packet again and again. Those that calls open next take
-                // smaller ones.
+                // The sessions would resend the same packet repeatedly. Later sessions use smaller
+                // packets.
                 self.each_session(|session| {
                     let text = format!("the NATS server closed the connection and says {error:?}");
                     session.mailbox.fail(Status::unavailable(text));
@@ -55,8 +63,8 @@ impl Shared {
         end_denied(denied);
     }
 
-    /// Ends the largest request under way, as the server found one too large and closed the
-    /// connection. Whether it was this one is not certain, so it is not marked as not started.
+    /// Ends the largest request in flight, because the server found one too large and closed the
+    /// connection. It may have been another one, so it is not marked as not started.
     fn payload_too_large(&self, words: &str) {
         let largest = {
             let calls = self.calls();
@@ -79,8 +87,8 @@ impl Shared {
 
 /// Ends calls whose requests the NATS server has denied.
 ///
-/// They are not marked as not started. A denial names the subject and not the message, and a call that
-/// was given up may have been the denied one, so that one of these may have got through.
+/// They are not marked as not started: a denial names the subject, not the message, so the denied
+/// call may be one that was cancelled, and one of these calls may have been delivered.
 pub(crate) fn end_denied(entries: Vec<Entry>) {
     for entry in entries {
         let status = denied(&format!("publish to {}", entry.subject));

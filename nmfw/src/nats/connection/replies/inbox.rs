@@ -1,8 +1,8 @@
-//! [`Inbox`]: the subscription that all replies of a connection arrive on.
+//! [`Inbox`]: the subscription for all replies of a connection.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use async_nats::{Message, SubscribeError, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -12,24 +12,25 @@ use crate::{
     nats::connection::{Follower, Refusals},
 };
 
-/// The time after which a refused subscription is tried again: at first, doubling up to the longest.
+/// Delay before a refused subscription is retried: the initial one, which doubles up to the
+/// longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// A subscription that finds out when the server has refused it.
+/// A subscription that detects a refusal by the server.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     client: async_nats::Client,
     pattern: String,
     subscriber: Subscriber,
-    /// A message has arrived over the present connection, so that the subscription is there.
+    /// Whether a message has arrived on the current connection, which proves the subscription.
     is_confirmed: bool,
     retry: Option<Instant>,
-    /// Refusals since the last message.
+    /// Number of refusals since the last message.
     refusals: u32,
     follower: Follower,
     connection: Refusals,
-    /// The same on a second connection, while the first one moves to another server.
+    /// The subscription on a second connection, while the first one moves to another server.
     second: Option<Subscriber>,
 }
 
@@ -37,11 +38,14 @@ impl Inbox {
     pub(crate) async fn subscribe(
         connection: &Connection,
         pattern: String,
-    ) -> Result<Self, SubscribeError> {
+    ) -> Result<Self, Status> {
         let follower = connection.follow(None);
         let client = connection.client();
         Ok(Self {
-            subscriber: client.subscribe(pattern.clone()).await?,
+            subscriber: client
+                .subscribe(pattern.clone())
+                .await
+                .map_err(|error| Status::unavailable("a subscription failed").with_source(error))?,
             client: client.clone(),
             pattern,
             is_confirmed: false,
@@ -53,7 +57,7 @@ impl Inbox {
         })
     }
 
-    /// Follows the connection when it moves.
+    /// Moves the subscription along with the connection.
     pub(crate) async fn follow(&mut self) {
         let Some(stage) = self.follower.due() else {
             return;
@@ -68,8 +72,8 @@ impl Inbox {
         self.follower.done(&stage);
     }
 
-    /// Returns the next message, or `None` when the connection is closed. It can be one that has
-    /// arrived before, on the other connection.
+    /// Returns the next message, or `None` when the connection is closed. A message may arrive
+    /// twice, once on each connection.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         if self.second.is_some() {
             return Box::pin(self.next_of_both()).await;
@@ -95,9 +99,9 @@ impl Inbox {
         .await
     }
 
-    /// Whether the message is of a session, and arrives on the first connection as well. Sessions would
-    /// take what arrives on two ways in different order for lost. While the first is away they need
-    /// it.
+    /// Returns whether a message belongs to a session and also arrives on the first connection.
+    /// Sessions would treat messages on two paths as reordered. While the first connection is down,
+    /// they need the second.
     fn is_second_packet(&self, message: &Message) -> bool {
         if self.connection.is_moving() {
             return false;
@@ -107,8 +111,8 @@ impl Inbox {
         id.is_some_and(|id| id.starts_with(SESSION))
     }
 
-    /// Notes that the server has refused a subscription, and returns what calls end with if it can be
-    /// this one: the server does not say which. A wrong guess costs the calls until the next try.
+    /// Records that the server has refused a subscription. Returns the error for calls if it may be
+    /// this one; the server does not say which. A wrong guess affects calls until the next retry.
     pub(crate) fn refused(&mut self, words: &str) -> Option<Status> {
         if self.is_confirmed {
             return None;
@@ -124,18 +128,18 @@ impl Inbox {
         )))
     }
 
-    /// The client subscribes anew after a reconnect.
+    /// Records a reconnect, after which the client subscribes again.
     pub(crate) fn reconnected(&mut self) {
         self.is_confirmed = false;
         self.retry = None;
     }
 
-    /// When a refused subscription is to be tried again.
+    /// Returns when to retry a refused subscription.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry
     }
 
-    /// Tries a refused subscription again if it is time to; returns whether it was.
+    /// Retries a refused subscription if it is due; returns whether it did.
     pub(crate) async fn try_again(&mut self) -> bool {
         if self.retry.is_none_or(|at| at > Instant::now()) {
             return false;

@@ -1,7 +1,7 @@
-//! The replies of a connection: one subscription for all calls.
+//! The replies of a connection, with one subscription for all calls.
 //!
-//! async-nats has its own, but that keeps an entry for every request that timed out, and does not
-//! end requests when the connection is lost or the server denies them.
+//! async-nats has its own implementation, but that keeps an entry for every request that timed out,
+//! and does not end requests when the connection is lost or the server denies them.
 
 mod denials;
 mod events;
@@ -37,15 +37,14 @@ pub(crate) use self::{session::SessionInbox, waiting::Waiting};
 use super::Refusals;
 use crate::{
     Connection, ConnectionEvent, ConnectionState, Deadline, Status,
-    escape::Escaped,
-    log_limit::LogLimit,
     nats::{
         session::{client::Mailbox, driver::Answers, protocol::Secrets},
         unary::stream_ack::StreamAck,
     },
 };
+use nmfw_core::{escape::Escaped, log_limit::LogLimit};
 
-/// Gives each reply to the call that waits for it.
+/// Passes each reply to the call that waits for it.
 #[derive(Debug)]
 pub(crate) struct Replies {
     shared: Arc<Shared>,
@@ -54,17 +53,17 @@ pub(crate) struct Replies {
 
 #[derive(Debug)]
 struct Shared {
-    /// What the inboxes of all calls begin with, dot included.
+    /// Common prefix of all calls' inboxes, including the dot.
     prefix: String,
     state: watch::Receiver<ConnectionState>,
     refusals: Refusals,
     calls: Mutex<Calls>,
-    /// The alarm was set to an earlier time.
+    /// Notified when the timer has to fire earlier.
     earlier: Notify,
-    /// Warnings of streams that capture requests.
+    /// Rate limit for warnings about streams that capture requests.
     captured: LogLimit,
     secrets: Secrets,
-    /// To services that go on with sessions which are over.
+    /// Answers to services that continue sessions which have ended.
     answers: Answers,
     client: async_nats::Client,
 }
@@ -72,16 +71,16 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Calls {
     waiting: Slab<Entry>,
-    /// When to look for calls that are to end without a reply. Not later than the first of them is
-    /// due; earlier, if that one has ended since.
+    /// When to look for calls that end without a reply. At or before the first due time; earlier if
+    /// that call has ended meanwhile.
     alarm: Option<Instant>,
     sessions: HashMap<u64, SessionEntry, RandomState>,
-    /// The number of the last session. None is used again, so that neither is a secret.
+    /// The number of the last session. Numbers are never reused, and so neither are their secrets.
     last_session: u64,
     denials: Denials,
-    /// Makes each inbox unique, so that a late reply does not reach the next user of its slot.
+    /// Makes each inbox unique, so that a late reply cannot reach the next user of its slot.
     generation: u32,
-    /// Why no reply will come for now.
+    /// The reason why replies cannot arrive at present.
     dead: Option<Status>,
 }
 
@@ -89,24 +88,24 @@ struct Calls {
 struct Entry {
     generation: u32,
     subject: Subject,
-    /// Bytes of the request, headers included.
+    /// Size of the request, headers included.
     size: usize,
     deadline: Deadline,
     grace: Duration,
-    /// Which of the connection's lives the request belongs to.
+    /// The epoch of the connection in which the request was registered.
     epoch: u64,
     /// When to end the call unless the connection is back.
     give_up: Option<Instant>,
-    /// The acknowledgement of a JetStream stream, which came instead of an answer so far.
+    /// A JetStream acknowledgement that arrived instead of an answer.
     captured_by: Option<StreamAck>,
     sender: oneshot::Sender<Outcome>,
 }
 
-/// A reply; `None` if there was none at the deadline.
+/// A reply, or `None` if there was none before the deadline.
 type Outcome = Result<Option<Message>, Status>;
 
 impl Entry {
-    /// When it is to end without a reply.
+    /// Returns when the call ends without a reply.
     fn end(&self) -> Option<Instant> {
         [self.deadline.instant(), self.give_up]
             .into_iter()
@@ -140,8 +139,8 @@ impl Replies {
 }
 
 impl Replies {
-    /// Ends all sessions, so that services learn of it at once, and waits until they have. Calls
-    /// that begin later open others.
+    /// Closes all sessions, so that services are notified at once, and waits until they have ended.
+    /// Later calls open new ones.
     pub(crate) async fn end_sessions(&self, limit: Duration) {
         let status = Status::unavailable("the connection to NATS is being closed");
         let end = |session: &SessionEntry| session.mailbox.fail(status.clone());
@@ -151,7 +150,7 @@ impl Replies {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        // Those that are stuck end with the connection.
+        // Sessions that hang end with the connection.
         _ = tokio::time::timeout(limit, gone).await;
     }
 }
@@ -197,16 +196,16 @@ impl Shared {
                         return ack.warn(&subject, &self.captured);
                     }
                 },
-                // Given up, or answered already: with no queue group, every instance answers.
+                // Cancelled, or already answered: without a queue group, every instance answers.
                 _ => return,
             }
         };
-        // Fails if the call was given up this moment.
+        // Fails if the call was just cancelled.
         _ = entry.sender.send(Ok(Some(message)));
         end_denied(denied);
     }
 
-    /// Ends the calls that match.
+    /// Ends the matching calls.
     fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
         self.end(matches, |entry| Err(status(entry)));
     }
@@ -236,18 +235,18 @@ impl Shared {
         self.fail(|_, _| true, |_| status.clone());
     }
 
-    /// Starts the grace of the calls whose connection is lost, and ends it once the connection is
-    /// back: a handler may still be at work, and its answer arrives here. A reply that was lost
-    /// meanwhile costs its call the deadline; a call without one is ended after the grace, as nothing
-    /// else would end it.
+    /// Starts the grace period of calls whose connection is lost, and ends it once the connection
+    /// is back: a handler may still be running, and its answer will arrive. A call whose reply was
+    /// lost meanwhile ends at its deadline; a call without a deadline is ended after the grace
+    /// period, because nothing else would end it.
     fn connection_changed(&self, state: ConnectionState) {
         let now = Instant::now();
         let mut calls = self.calls();
-        // What was denied may be allowed now; if not, the server says so again.
+        // A denied subscription may be permitted now; otherwise, the server denies it again.
         calls.dead = None;
         calls.denials.clear();
         for (_, entry) in calls.waiting.iter_mut() {
-            // Replies go on arriving while the connection moves to another server.
+            // Replies still arrive while the connection moves to another server.
             let is_back = state.is_connected() || self.refusals.is_moving();
             if is_back && entry.deadline != Deadline::NONE {
                 entry.give_up = None;
@@ -258,7 +257,7 @@ impl Shared {
         calls.set_alarm();
     }
 
-    /// Ends what is due, and tells when something will be.
+    /// Ends the due calls, and returns when the next one is due.
     fn next_alarm(&self) -> Option<Instant> {
         let alarm = self.calls().alarm?;
         if alarm > Instant::now() {
@@ -268,7 +267,7 @@ impl Shared {
         self.calls().alarm
     }
 
-    /// Ends the calls whose deadline has passed, or whose connection was lost for too long.
+    /// Ends calls whose deadline has passed, or whose connection was lost for too long.
     fn give_up(&self) {
         let now = Instant::now();
         self.end(
@@ -300,7 +299,7 @@ impl Calls {
         Some(Arc::clone(&session.mailbox))
     }
 
-    /// Removes the calls that match.
+    /// Removes the matching calls.
     fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
         let waiting = self.waiting.iter();
         let slots: Vec<_> = waiting
@@ -312,7 +311,7 @@ impl Calls {
     }
 
     /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
-    /// was denied; nearly always there are no denials.
+    /// was denied; usually there are no denials.
     fn take_denied(&mut self) -> Vec<Entry> {
         if self.denials.is_empty() {
             return Vec::new();
@@ -342,15 +341,16 @@ async fn read(
     mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
-    // Also if the task is dropped, with its runtime: callers on others have no timers of their own.
+    // Also if the task is dropped with its runtime, because callers on other runtimes have no
+    // timers of their own.
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
     let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<Instant> = None;
     loop {
-        // Looked at for each row of replies, as tokio lets nothing else have its turn while they come
-        // without an end.
+        // Checked for each batch of replies, because tokio runs no other branch while they arrive
+        // continuously.
         let at = shared
             .next_alarm()
             .into_iter()
@@ -367,14 +367,14 @@ async fn read(
             message = inbox.next() => match message {
                 Some(message) => {
                     shared.deliver(message);
-                    // They come in rows. Its turn ends by tokio's own limit.
+                    // Replies come in batches. tokio's coop budget ends the loop.
                     while let Some(Some(message)) = inbox.next().now_or_never() {
                         shared.deliver(message);
                     }
                 }
                 None => return,
             },
-            // It has to be set anew, even to the same time.
+            // It has to be reset, even to the same time.
             () = &mut alarm, if armed.is_some() => {
                 armed = None;
                 if inbox.try_again().await {
@@ -389,7 +389,7 @@ async fn read(
                     }
                 }
                 Ok(event) => shared.on_event(&event),
-                // What was missed can only be denials; those calls end at their deadlines.
+                // Only denials can be missed; those calls end at their deadlines.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
             },
@@ -404,7 +404,7 @@ async fn read(
                     epoch = state.epoch;
                     inbox.reconnected();
                     shared.each_session(|session| {
-                        // Others were begun since, and have lost nothing.
+                        // Newer sessions have lost nothing.
                         if session.epoch < epoch {
                             session.mailbox.reconnected(epoch);
                         }
@@ -415,7 +415,7 @@ async fn read(
     }
 }
 
-/// When it ends, so do all calls.
+/// Ends all calls when dropped.
 struct Reading(Arc<Shared>);
 
 impl Deref for Reading {

@@ -16,12 +16,13 @@ use crate::{
     },
 };
 
-/// What the inboxes of sessions begin with, behind the prefix of all.
+/// Prefix of the inboxes of sessions, after the common prefix.
 pub(crate) const SESSION: &str = "s.";
 
 impl Shared {
-    /// Tells a service that goes on with a session of this client that it is over. Nobody else has such a
-    /// packet answered: it proves to be the service's, as the secret can be derived again.
+    /// Notifies a service that continues an ended session of this client. Packets of other senders
+    /// are not answered: a packet proves that it comes from the service, because the secret can be
+    /// derived again.
     pub(crate) fn answer(&self, number: Option<u64>, message: Message) {
         let is_ours = |number: &u64| (1..=self.calls().last_session).contains(number);
         let (Some(number), Some(service)) = (number.filter(is_ours), message.reply) else {
@@ -37,25 +38,25 @@ impl Shared {
     }
 }
 
-/// A session, whose packets arrive under `<prefix>s.`.
+/// A session, whose packets arrive below `<prefix>s.`.
 #[derive(Debug)]
 pub(crate) struct SessionEntry {
-    /// The life of the connection in which it was registered.
+    /// The epoch in which it was registered.
     pub(crate) epoch: u64,
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
-/// The inbox of a session, given up when dropped.
+/// The inbox of a session, released when dropped.
 pub(crate) struct SessionInbox {
     replies: Arc<Replies>,
-    /// Never that of another session.
+    /// Never reused.
     number: u64,
     epoch: u64,
 }
 
 impl SessionInbox {
     pub(crate) fn register(replies: Arc<Replies>, mailbox: Arc<Mailbox>) -> Result<Self, Status> {
-        // Read before: a reconnect from here on is told.
+        // Read first, so that any later reconnect is reported.
         let epoch = replies.shared.state.borrow().epoch;
         let number = {
             let mut calls = replies.shared.calls();
@@ -80,12 +81,12 @@ impl SessionInbox {
         format!("{}{SESSION}{:x}", self.replies.shared.prefix, self.number)
     }
 
-    /// The life of the connection from which on the session is told of reconnects.
+    /// Returns the epoch after which reconnects are reported to the session.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The secret of the session.
+    /// Returns the secret of the session.
     pub(crate) fn secret(&self) -> Secret {
         self.replies.shared.secrets.of(self.number)
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Entry, Outcome, Replies, end_denied};
 use crate::{Deadline, Status};
 
-/// A call that waits for its reply. Dropping it gives the place up.
+/// A call that waits for its reply. Dropping it releases its slot.
 pub(crate) struct Waiting {
     replies: Arc<Replies>,
     slot: usize,
@@ -17,8 +17,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Takes a place, before a request of `size` bytes is sent, until the deadline. `grace` is how long
-    /// the connection may be lost meanwhile.
+    /// Registers a call before its request of `size` bytes is sent, until the deadline. `grace` is
+    /// how long the connection may be lost meanwhile.
     pub(crate) fn register(
         replies: Arc<Replies>,
         subject: &Subject,
@@ -27,14 +27,14 @@ impl Waiting {
         grace: Duration,
     ) -> Result<Self, Status> {
         let (sender, receiver) = oneshot::channel();
-        // Read before the request is sent: it belongs to this life of the connection, or to a
-        // later one, and then gives up too early rather than never.
+        // Read before the request is sent: the request belongs to this epoch or a later one, and
+        // then ends too early rather than never.
         let epoch = replies.shared.state.borrow().epoch;
         let mut is_earlier = false;
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
-                // Nothing is sent.
+                // Nothing was sent.
                 return Err(status.clone().not_started());
             }
             if let Some(end) = deadline.instant()
@@ -69,13 +69,13 @@ impl Waiting {
         })
     }
 
-    /// The reply subject of the request.
+    /// Returns the reply subject of the request.
     pub(crate) fn inbox(&self) -> String {
         let id = u64::from(self.generation) << 32 | self.slot as u64;
         let prefix = &self.replies.shared.prefix;
         let mut inbox = String::with_capacity(prefix.len() + 16);
         inbox.push_str(prefix);
-        // Each request has one, for which `format!` takes too long.
+        // Formatted by hand, because each request has one, and `format!` is too slow.
         let digits = 16 - (id | 1).leading_zeros() / 4;
         for place in (0..digits).rev() {
             let digit = (id >> (4 * place) & 0xf) as u8;
@@ -84,7 +84,7 @@ impl Waiting {
         inbox
     }
 
-    /// The reply; `None` if there is none at the deadline.
+    /// Waits for the reply; returns `None` if there is none before the deadline.
     pub(crate) async fn reply(mut self) -> Outcome {
         match (&mut self.receiver).await {
             Ok(reply) => reply,

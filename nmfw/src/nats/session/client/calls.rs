@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of a session, from callers to packets and back.
+//! [`Calls`]: the calls of a session on the client's side.
 
 use std::{
     sync::Weak,
@@ -15,8 +15,6 @@ use super::{
 };
 use crate::{
     Code, Metadata, Method, Status,
-    call::{body::chunk::Tally, response::Response},
-    escape::Escaped,
     nats::{
         session::{
             driver::{self, Flow, LaneCommand, Port, Side, Signals},
@@ -25,38 +23,43 @@ use crate::{
         transport::late,
     },
 };
+use nmfw_core::{
+    call::{body::chunk::Tally, response::Response},
+    escape::Escaped,
+};
 
-/// A session without a call for this long ends. The next call opens another.
+/// A session without calls for this long is closed. The next call opens another.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// How exact the pool is about time.
+/// Resolution of the pool's clock.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The calls under way on a session.
+/// The calls in flight on a session.
 pub(crate) struct Calls {
     pub(crate) pool: Weak<Pool>,
     pub(crate) handle: Weak<Handle>,
     pub(crate) calls: StreamMap<StreamId, Call>,
-    /// What ACCEPT said, until a further packet shows that the service can be heard at all: the
-    /// NATS server may pass on one answer only.
+    /// The content of ACCEPT, until a further packet proves that the service can be received: an
+    /// account mapping may pass only one answer.
     accepted: Option<Opened>,
-    /// As callers know it.
+    /// The state that callers see.
     pub(crate) doubt: Doubt,
-    /// The life of the connection that the session is in, and the last one in which the service was heard.
+    /// The connection's current epoch for the session, and the last one in which the service was
+    /// heard.
     pub(crate) epoch: u64,
     pub(crate) heard_in: u64,
-    /// Nobody makes further calls.
+    /// Whether callers make no further calls.
     is_abandoned: bool,
     has_gone_away: bool,
     /// Whether a call was answered.
     was_of_use: bool,
-    /// When to look for unary calls whose deadlines have passed. Not later than the first of them
-    /// is due; earlier, if that one has ended since.
+    /// When to look for unary calls whose deadlines have passed. At or before the first due time;
+    /// earlier if that call has ended meanwhile.
     late_at: Option<Instant>,
     next_tick: Instant,
     /// Since when there has been no call.
     idle_since: Option<Instant>,
-    /// Why the session ended.
+    /// The error with which the session ended.
     failure: Option<Status>,
 }
 
@@ -100,24 +103,24 @@ impl Calls {
                 };
                 self.calls.insert(stream, Call::Unary(call));
             }
-            // Fails if the call was given up this moment.
+            // Fails if the call was just cancelled.
             Err(status) => _ = sender.send(Err(status)),
         }
     }
 
-    /// Tells the callers to look for another session.
+    /// Removes the session from the pool, so that callers choose another one.
     pub(crate) fn leave(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.left(&self.handle, self.was_of_use, self.failure.take());
         }
     }
 
-    /// The session could not even begin.
+    /// Records that the session could not be opened.
     pub(crate) fn fail(&mut self, status: Status) {
         self.failure.get_or_insert(status);
     }
 
-    /// Tells the pool what time it is, so that calls need not ask.
+    /// Updates the pool's clock, so that calls need not read it.
     fn tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         if let Some(pool) = self.pool.upgrade() {
@@ -125,7 +128,7 @@ impl Calls {
         }
     }
 
-    /// Lets callers use the session.
+    /// Makes the session available to callers.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
             log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
@@ -152,14 +155,14 @@ impl Calls {
         }
     }
 
-    /// Ends a call with more than one answer, where there is to be one.
+    /// Ends a call that received more than one answer where one is expected.
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
         let status = Status::internal("the answer has more than one message");
         session.reset(stream, &status);
         self.finish(session, stream, Err(status));
     }
 
-    /// Ends the calls that nobody waits for any more, at the service too.
+    /// Resets dropped calls at the service.
     fn reset_abandoned(&mut self, session: &mut Session) {
         self.calls.retain(|stream, call| {
             let Call::Unary(call) = call else {
@@ -196,12 +199,12 @@ impl Calls {
                     self.finish(session, stream, Err(gave_up()));
                 }
             }
-            // Callers have none.
+            // Callers send no headers.
             Flow::Headers(_) => {}
         }
     }
 
-    /// A caller's own error ends its call; having said all does not.
+    /// Handles the end of a caller's messages: an error ends its call.
     fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
         match ended {
             driver::Ended::No | driver::Ended::Said => {}
@@ -220,11 +223,11 @@ fn unheard() -> Status {
     .not_started()
 }
 
-/// Calls are there still only if the session's task is dropped, with its runtime.
+/// Calls are left only if the session's task is dropped with its runtime.
 impl Drop for Calls {
     fn drop(&mut self) {
         for call in self.calls.values() {
-            // Who waits for a unary call sees it by itself.
+            // A waiting unary call detects this by itself.
             if let Call::Uploading { port, .. } | Call::Streaming(port) = call {
                 let status = Status::unavailable("the session's task has ended");
                 port.lane.finish(Err(status));
@@ -237,7 +240,7 @@ fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
 
-/// Starts a call, with whether it has a single answer, and what is known of its requests.
+/// Starts a call.
 fn begin(
     session: &mut Session,
     (head, is_single): (CallHead, bool),
@@ -263,7 +266,7 @@ impl Side for Calls {
 
     fn on_command(&mut self, session: &mut Session, command: Command) {
         match command {
-            // Given up before it began.
+            // Cancelled before it started.
             Command::Unary { sender, .. } if sender.is_closed() => {}
             Command::Unary {
                 method,
@@ -309,7 +312,8 @@ impl Side for Calls {
             Event::Message { stream, message } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
-                    // It is taken when the call is over. What more there were would have no bound.
+                    // Counted as taken only when the call is over; otherwise, further answers would
+                    // be unbounded.
                     Some(Call::Unary(call)) => {
                         let tally = Tally::of(message.len());
                         if call.body.is_none() {
@@ -403,13 +407,12 @@ impl Side for Calls {
         }
         let idle_since = *self.idle_since.get_or_insert(now);
         if now >= idle_since + MAX_IDLE && !self.is_abandoned {
-            // Who has chosen it this moment is told that it is over, and goes elsewhere.
+            // Callers that have just chosen this session are refused, and choose another one.
             self.was_of_use = true;
             self.leave();
             self.is_abandoned = true;
         }
-        // The service ends the session by itself once it has gone away and has all
-        // acknowledgements.
+        // After GOAWAY, the service closes the session itself once it has all acknowledgements.
         if self.is_abandoned && !self.has_gone_away {
             session.close(None);
         }
@@ -424,8 +427,8 @@ impl Side for Calls {
         self.late_at
     }
 
-    /// Ends the unary calls whose deadlines have passed, at the service too: all in one go, which
-    /// takes no timer for each.
+    /// Ends the unary calls whose deadlines have passed, at the service too. One pass for all calls
+    /// saves a timer for each.
     fn on_deadline(&mut self, session: &mut Session, now: Instant) {
         self.late_at = None;
         let mut overdue = Vec::new();
@@ -442,7 +445,7 @@ impl Side for Calls {
         }
         if !overdue.is_empty() {
             session.suspect(now);
-            // Before their callers know, who may call again at once.
+            // Before the callers wake, because they may call again at once.
             self.see_to_doubt(session, now);
         }
         for (stream, status) in overdue {

@@ -1,4 +1,4 @@
-//! [`Command`]: what callers tell the task of a session.
+//! [`Command`]: commands from callers to the task of a session.
 
 use std::sync::Arc;
 
@@ -7,32 +7,32 @@ use tokio::sync::oneshot;
 
 use crate::{
     Method, Status,
-    call::response::Response,
     nats::session::{
         driver::{self, Lane, LaneCommand},
         protocol::CallHead,
     },
 };
+use nmfw_core::call::response::Response;
 
 pub(crate) type Mailbox = driver::Mailbox<Command>;
 pub(crate) type Outgoing = driver::Outgoing<Command>;
 
-/// Each is read once, in its order.
+/// Commands are processed once, in order.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A call with one message each way.
+    /// A call with one message in each direction.
     Unary {
         method: Method,
         head: CallHead,
         body: Bytes,
         sender: oneshot::Sender<Result<Response, Status>>,
     },
-    /// A call that streams; with its only request, if it has one only.
+    /// A call that streams, with its request if that is a single one.
     Begin {
         head: CallHead,
         lane: Arc<Lane>,
         body: Option<Bytes>,
-        /// There is one answer.
+        /// Whether there is a single answer.
         is_single: bool,
     },
     Lane(LaneCommand),
@@ -45,11 +45,11 @@ impl From<LaneCommand> for Command {
 }
 
 impl Command {
-    /// The session ended before it was read.
+    /// Refuses the command, because the session ended before it was processed.
     pub(crate) fn refuse(self) {
         let status = Status::unavailable("the session is over").not_started();
         match self {
-            // Fails if the call was given up.
+            // Fails if the call was cancelled.
             Self::Unary { sender, .. } => _ = sender.send(Err(status)),
             Self::Begin { lane, .. } => lane.finish(Err(status)),
             Self::Lane(_) => {}

@@ -1,18 +1,18 @@
-//! What becomes of calls when the service of a session seems to be gone.
+//! Handling of calls when the service of a session seems to be gone.
 
 use std::time::{Duration, Instant};
 
 use super::{calls::Calls, under_way::Call};
 use crate::nats::session::protocol::{Doubt, Session};
 
-/// A service without a subscription for this long is likely to be gone. After less, it may be the
-/// broker that has restarted.
+/// A service without a subscription for this long is probably gone. A shorter absence may be a
+/// restart of the broker.
 const MAX_DOUBT: Duration = Duration::from_secs(2);
 
 impl Calls {
-    /// Sees to a service that seems to be gone, or does not any more. Further calls take other
-    /// sessions if there are any and, after a while, at any rate. Those under way may still be
-    /// answered, until it is gone for good or for too long.
+    /// Updates the session's state when the service seems to be gone, or is heard again. New calls
+    /// use other sessions if there are any and, after a while, in any case. Calls in flight may
+    /// still be answered until the service is considered dead.
     pub(crate) fn see_to_doubt(&mut self, session: &mut Session, now: Instant) {
         let doubt = session.doubt(now);
         if doubt != self.doubt {
@@ -31,7 +31,7 @@ impl Calls {
         }
     }
 
-    /// Lets callers use the session again once the service is heard after a reconnect.
+    /// Makes the session available again once the service is heard after a reconnect.
     pub(crate) fn see_to_reconnect(&mut self, session: &Session) {
         if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
             return;
@@ -45,8 +45,8 @@ impl Calls {
         }
     }
 
-    /// Ends the calls that do not wait for a service to come back: those with one message each way,
-    /// and those of which it has not heard.
+    /// Ends the calls that do not wait for a service to come back: those with one message in each
+    /// direction, and those that the service has not acknowledged.
     fn give_up_calls(&mut self, session: &mut Session) {
         let lost = self
             .calls

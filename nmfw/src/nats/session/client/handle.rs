@@ -1,4 +1,4 @@
-//! [`Handle`]: a session as callers see it, and a call on it.
+//! [`Handle`]: a session as seen by callers, and calls on it.
 
 use std::{
     ops::Deref,
@@ -22,36 +22,36 @@ use super::{
 };
 use crate::{
     Metadata, Method, Status,
-    call::{
-        body::{Messages, chunk::Chunk},
-        per_method::PerMethod,
-        request::{Encoding, Request},
-        response::Response,
-    },
     nats::session::{
         client::source::{Sent, Source},
         driver::{Incoming, Lane, trailers},
         protocol::{CallHead, Doubt, Opened},
     },
 };
+use nmfw_core::call::{
+    body::{Messages, chunk::Chunk},
+    per_method::PerMethod,
+    request::{Encoding, Request},
+    response::Response,
+};
 
-/// A session. When the last is dropped, the session ends.
+/// A session. It ends when the last handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) mailbox: Arc<Mailbox>,
     calls: AtomicUsize,
-    /// A [`Doubt`].
+    /// The discriminant of a [`Doubt`].
     doubt: AtomicU8,
-    /// The life of the connection in which the service was heard: see [`Self::is_absent`].
+    /// The epoch of the connection in which the service was last heard: see [`Self::is_absent`].
     heard_in: AtomicU64,
     service: OnceLock<Facts>,
 }
 
-/// What the service said of itself.
+/// The service's properties from ACCEPT.
 #[derive(Debug)]
 struct Facts {
     instance: String,
-    /// Sorted; empty if all may be called.
+    /// Sorted; empty if all methods may be called.
     methods: Vec<SmolStr>,
     max_calls: usize,
     serves: PerMethod<bool>,
@@ -82,11 +82,11 @@ impl Handle {
             max_calls: max_streams,
             serves: PerMethod::default(),
         };
-        // It happens once.
+        // Called once.
         _ = self.service.set(facts);
     }
 
-    /// Calls under way.
+    /// Returns the number of calls in flight.
     pub(crate) fn load(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
@@ -95,37 +95,39 @@ impl Handle {
         self.doubt.store(doubt as u8, Ordering::Relaxed);
     }
 
-    /// Whether the service may be gone.
+    /// Returns whether the service may be gone.
     pub(crate) fn is_doubtful(&self) -> bool {
         self.doubt.load(Ordering::Relaxed) != Doubt::No as u8
     }
 
-    /// The service was heard in this life of the connection.
+    /// Records that the service was heard in this epoch of the connection.
     pub(crate) fn heard_in(&self, epoch: u64) {
         self.heard_in.store(epoch, Ordering::Relaxed);
     }
 
-    /// Whether the service is known to have no connection to NATS, or was not heard in this life of the
-    /// client's: it may have given the session up while the client was away.
+    /// Returns whether the service is known to be disconnected from NATS, or was not heard in this
+    /// epoch of the client's connection: it may have closed the session while the client was
+    /// disconnected.
     pub(crate) fn is_absent(&self, epoch: u64) -> bool {
         self.doubt.load(Ordering::Relaxed) >= Doubt::Vanished as u8
             || self.heard_in.load(Ordering::Relaxed) != epoch
     }
 
-    /// Whether the service was not heard in this life of the client's connection, nor is known to have none
-    /// itself.
+    /// Returns whether the service was not heard in this epoch of the client's connection, and is
+    /// not known to be disconnected itself.
     pub(crate) fn is_unheard(&self, epoch: u64) -> bool {
         self.heard_in.load(Ordering::Relaxed) != epoch
             && self.doubt.load(Ordering::Relaxed) < Doubt::Vanished as u8
     }
 
-    /// Whether the session has room for a further call.
+    /// Returns whether the session has room for another call.
     pub(crate) fn has_room(&self) -> bool {
         let max = self.service.get().map_or(0, |facts| facts.max_calls);
         self.load() < max
     }
 
-    /// Whether the service takes calls of the method this way: other calls take base mode.
+    /// Returns whether the service accepts calls of the method in this session; other calls use
+    /// base mode.
     pub(crate) fn serves(&self, method: Method) -> bool {
         let Some(facts) = self.service.get() else {
             return false;
@@ -139,15 +141,15 @@ impl Handle {
         })
     }
 
-    /// Whether both are with the same instance.
+    /// Returns whether both sessions are with the same instance.
     pub(crate) fn is_with_instance_of(&self, other: &Self) -> bool {
         let (own, other) = (self.service.get(), other.service.get());
         own.zip(other)
             .is_some_and(|(own, other)| own.instance == other.instance)
     }
 
-    /// Makes a call. Dropping the future, and the stream that it gives, gives the call up, at the
-    /// service too.
+    /// Makes a call. Dropping the future, or the resulting stream, cancels the call at the service
+    /// too.
     pub(crate) async fn call(
         self: &Arc<Self>,
         request: &Request,
@@ -157,12 +159,12 @@ impl Handle {
             Sent::Message(body) if !request.method().streams() => {
                 self.unary(request, body.clone()).await
             }
-            // In a box: unary calls have no room for it.
+            // Boxed, so that unary calls need no space for it.
             _ => Box::pin(self.streaming(request, sent)).await,
         }
     }
 
-    /// The session's task sees to the deadline. What waits is little, as many do at a time.
+    /// Makes a unary call. The session task enforces the deadline, which keeps this future small.
     fn unary<'a>(
         &'a self,
         request: &Request,
@@ -206,7 +208,7 @@ impl Handle {
                 let sending = tokio::spawn(async move {
                     tokio::select! {
                         () = sending.send(&outgoing) => {}
-                        // Nobody may be looking at the answers, where it is seen as well.
+                        // The answers may not be polled, where the deadline is enforced as well.
                         () = deadline.passed() => {}
                     }
                 });
@@ -256,7 +258,7 @@ fn is_over() -> Status {
     Status::unavailable("the session is over").not_started()
 }
 
-/// Waits for a call that streams: for its end if it has one answer, else for its beginning.
+/// Waits for a streaming call: for its end if it has a single answer, otherwise for its start.
 async fn finish(
     method: Method,
     mut incoming: Incoming<Command>,
@@ -281,7 +283,7 @@ async fn finish(
     Ok(Response::streaming(messages, metadata))
 }
 
-/// The answers of a call, and what goes on as long as they are wanted.
+/// The answers of a call, and the task that sends its requests.
 struct Answers {
     incoming: Incoming<Command>,
     _sending: Option<AbortOnDropHandle<()>>,
@@ -322,7 +324,7 @@ impl Drop for Handle {
     }
 }
 
-/// A call under way, which counts for the choice among sessions; one that streams keeps its own.
+/// A call in flight, counted for the choice among sessions; a streaming call owns its handle.
 #[derive(Debug)]
 struct Busy<H: Deref<Target = Handle>>(H);
 
@@ -343,7 +345,7 @@ impl<H: Deref<Target = Handle>> Drop for Busy<H> {
 struct Waiting<'a> {
     busy: Busy<&'a Handle>,
     receiver: oneshot::Receiver<Result<Response, Status>>,
-    /// There is nothing to give up: it is answered, or was never taken.
+    /// Whether there is nothing to cancel: the call was answered or refused.
     is_over: bool,
 }
 
@@ -356,7 +358,7 @@ impl Future for Waiting<'_> {
         }
         let outcome = ready!(self.receiver.poll_unpin(cx));
         self.is_over = true;
-        // The session's task answers all calls, unless the runtime it is on is shutting down.
+        // The session's task completes all calls, unless its runtime is shutting down.
         Poll::Ready(
             outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended"))),
         )
@@ -366,7 +368,7 @@ impl Future for Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            // The session looks for those whose receivers are closed.
+            // The session looks for closed receivers.
             self.receiver.close();
             self.busy.0.mailbox.gave_up();
         }

@@ -1,4 +1,4 @@
-//! Calls over sessions: which session a call takes, and when one is opened.
+//! Calls over sessions: choosing a session for a call, and opening sessions.
 
 mod calls;
 mod command;
@@ -34,27 +34,28 @@ use crate::{
     nats::{connection::replies::SessionInbox, headers, subject},
 };
 
-/// How long to wait for the last packet of a session to be sent.
+/// Time limit for sending the last packet of a session.
 const MAX_FLUSH: Duration = Duration::from_secs(1);
 
-/// The sessions of a channel and its clones. They end with it.
+/// The sessions of a channel and its clones, which end with it.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    /// Of the service that was called first, and nearly always the only one. Each call looks here.
+    /// The pool of the first called service, which is nearly always the only one. Each call looks
+    /// here first.
     first: OnceLock<Arc<Pool>>,
-    /// One for each other service that was called, as a channel can be used for several, and for
-    /// each method that has sessions of its own.
+    /// Pools of other called services, because a channel can be shared by several, and of methods
+    /// with sessions of their own.
     others: RwLock<Vec<Arc<Pool>>>,
-    /// A service had an answer that base mode could not carry: there may be more.
+    /// Whether a service had an answer that base mode could not carry: more are likely.
     are_preferred: AtomicBool,
 }
 
-/// What the sessions of a pool are for.
+/// The scope of a pool's sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Scope {
     base: String,
-    /// All methods of the service, or a single one: for a client that may call no other, or a
-    /// method that has its own queue group.
+    /// `None` for all methods of the service; otherwise a single method, for a client that may call
+    /// no others, or a method with its own queue group.
     method: Option<&'static str>,
 }
 
@@ -63,7 +64,7 @@ impl Scope {
         self.base == base && self.method == method
     }
 
-    /// Where sessions are opened.
+    /// Returns the subject on which sessions are opened.
     fn open(&self) -> String {
         match self.method {
             None => subject::open(&self.base),
@@ -73,7 +74,7 @@ impl Scope {
 }
 
 impl Sessions {
-    /// From now on calls take sessions, even if they could do without.
+    /// Makes all later calls use sessions.
     pub(crate) fn prefer(&self) {
         self.are_preferred.store(true, Ordering::Relaxed);
     }
@@ -82,8 +83,8 @@ impl Sessions {
         self.are_preferred.load(Ordering::Relaxed)
     }
 
-    /// The session that a call takes, if there is one. If not, one is opened for those that come
-    /// later, unless that has just failed. `avoid` has just refused the call.
+    /// Returns a session for a call, if there is one. Otherwise, one is opened for later calls,
+    /// unless that has just failed. `avoid` has just refused the call.
     pub(crate) fn pick(
         &self,
         connection: &Connection,
@@ -97,8 +98,8 @@ impl Sessions {
         }
     }
 
-    /// The session for a call that has found no instance otherwise: its own one has no connection to
-    /// NATS, and may come back.
+    /// Returns the session for a call that found no other instance: its service is disconnected
+    /// from NATS, but may come back.
     pub(crate) fn last_resort(
         &self,
         connection: &Connection,
@@ -108,10 +109,10 @@ impl Sessions {
         self.pool(connection, base, None).last_resort(method)
     }
 
-    /// The session for a call that cannot be made without one. Waits while one is opened.
+    /// Returns a session for a call that requires one, waiting while it is opened.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Returns the reason why there is none.
     pub(crate) async fn wait(
         &self,
         connection: &Connection,
@@ -131,9 +132,11 @@ impl Sessions {
             Ok(handle) => return Ok(handle),
             Err(status) => status,
         };
-        // The service as a whole has none for this method or this client. The method may.
+        // Service-wide sessions are not available for this method or client. The method's own may
+        // be.
         own.wait(method, avoid).await.map_err(|own| {
-            // Who may open sessions has the reason there; to who may not, the method's is news.
+            // If service-wide sessions are denied, the per-method error is the one to report;
+            // otherwise the service-wide one.
             match status.code() {
                 Code::PermissionDenied => own,
                 _ => status,
@@ -141,7 +144,7 @@ impl Sessions {
         })
     }
 
-    /// The pool of the service that was called first, if that is the one.
+    /// Returns the pool of the first called service, if it matches.
     fn first(&self, connection: &Connection, base: &str) -> Option<&Arc<Pool>> {
         let first = self.first.get_or_init(|| {
             let base = base.to_owned();
@@ -174,8 +177,8 @@ impl Sessions {
     }
 }
 
-/// The task of a session, from its first packet to its last, or to the end of the runtime that it is
-/// on, which other callers may outlive.
+/// The task of a session, from its first packet to its last, or to the end of its runtime, which
+/// callers on other runtimes may outlive.
 struct Opening {
     pool: Weak<Pool>,
     connection: Connection,
@@ -202,7 +205,7 @@ impl Opening {
         self.calls.epoch = inbox.epoch();
         let own = Subject::from(inbox.subject());
         let open = Subject::from(self.scope.open());
-        // On a method's subject requests arrive too, and look alike.
+        // Requests arrive on a method's subject too, and look the same.
         let mark = self.scope.method.map(|_| {
             let mut mark = HeaderMap::new();
             mark.insert(headers::SESSION, "1");
@@ -213,8 +216,8 @@ impl Opening {
         driver::drive(&mut session, &self.mailbox, &mut carrier, &mut self.calls).await;
         drop(inbox);
         if self.pool.strong_count() == 0 {
-            // This may be the last that holds the connection, which then ends without sending what
-            // lies in its buffer: the goodbye.
+            // This may be the last clone of the connection, which would end without sending its
+            // buffered CLOSE.
             let flushed = self.connection.flush_within(MAX_FLUSH).await;
             flushed.map_err(|error| Status::unavailable(error.to_string()))?;
         }
@@ -224,7 +227,8 @@ impl Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        // In this order: who finds the mailbox closed finds no session to be told of either.
+        // Leave the pool before closing the mailbox, so that a bounced caller is not given this
+        // session again.
         self.calls.leave();
         for command in self.mailbox.close() {
             command.refuse();

@@ -1,4 +1,4 @@
-//! [`Source`]: what a stream of requests is taken from, over all attempts of a call.
+//! [`Source`]: a caller's request stream, over all attempts of a call.
 
 use std::{
     collections::VecDeque,
@@ -12,16 +12,14 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Outgoing;
-use crate::{
-    Status,
-    call::body::{Body, Messages, chunk::Chunk},
-};
+use crate::Status;
+use nmfw_core::call::body::{Body, Messages, chunk::Chunk};
 
-/// What of a stream of requests is kept to be sent again, to another instance, if none has started
-/// the call.
+/// Maximum size of requests that are kept for another instance in case that the first one has not
+/// started the call.
 const MAX_KEPT: u64 = 256 * 1024;
 
-/// What a call sends, over all attempts.
+/// The requests of a call, over all attempts.
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
     Message(Bytes),
@@ -38,7 +36,7 @@ impl From<Body> for Sent {
 }
 
 impl Sent {
-    /// Whether another attempt can send the same.
+    /// Returns whether another attempt can send the same requests.
     pub(crate) fn is_whole(&self) -> bool {
         match self {
             Self::Message(_) => true,
@@ -46,8 +44,8 @@ impl Sent {
         }
     }
 
-    /// The caller's own error, which gives the call up. Another attempt would not meet it again,
-    /// and take what came before it for all.
+    /// Returns the caller's own error, which cancels the call. Another attempt would not encounter
+    /// it again, and would take the preceding messages for the whole stream.
     pub(crate) fn failure(&self) -> Option<&Status> {
         match self {
             Self::Message(_) => None,
@@ -56,15 +54,14 @@ impl Sent {
     }
 }
 
-/// A caller's stream of requests. What was taken from it is kept until the call has begun, within
-/// bounds.
+/// A caller's request stream. Messages are kept until the call has started, up to a limit.
 #[derive(Debug)]
 pub(crate) struct Source {
     state: Mutex<State>,
     has_begun: AtomicBool,
-    /// What was sent first is not there any more.
+    /// Whether the first messages are no longer kept.
     is_lost: AtomicBool,
-    /// What the caller has ended the stream with, unless it was well.
+    /// The error with which the caller has ended the stream, if any.
     failure: OnceLock<Status>,
 }
 
@@ -90,12 +87,12 @@ impl Source {
         }
     }
 
-    /// The service has begun to answer: there is no other attempt.
+    /// Records that the service has started to answer, so that there will be no other attempt.
     pub(crate) fn begun(&self) {
         self.has_begun.store(true, Ordering::Relaxed);
     }
 
-    /// Sends all: what another attempt has sent first.
+    /// Sends all requests, starting with those of an earlier attempt.
     pub(crate) async fn send(&self, outgoing: &Outgoing) {
         // The other attempt has ended, or is about to.
         let mut state = self.state.lock().await;
@@ -155,8 +152,8 @@ mod tests {
             let sent = Sent::from(Body::Messages(Messages::new(messages)));
             assert!(sent.failure().is_none());
             let outgoing = Outgoing::new(Arc::default(), Arc::new(Mailbox::new(1)));
-            // On a busy machine the error can miss the message's batch, and waits for a session to
-            // take that; there is none.
+            // On a busy machine the error can miss the message's batch, and would wait for a
+            // session to take that; there is none here.
             let first = timeout(Duration::from_millis(50), source(&sent).send(&outgoing));
             if first.await.is_ok() {
                 break sent;

@@ -1,5 +1,5 @@
-//! Sessions over a pipe in place of NATS, with paused time: how long they last without calls, and how soon
-//! each side ends the calls of a peer that is gone.
+//! Tests of sessions over a pipe instead of NATS, with paused time: their lifetime without calls,
+//! and how soon each side ends the calls of a dead peer.
 
 use std::{
     sync::{
@@ -16,7 +16,6 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use super::{Handle, calls::Calls, command::Command};
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
-    call::{body::chunk::Tally, request::Encoding, response::Response},
     nats::session::{
         driver::{Mailbox, Packet, Publish, Side, Signals, drive, now},
         protocol::{
@@ -24,6 +23,7 @@ use crate::{
         },
     },
 };
+use nmfw_core::call::{body::chunk::Tally, request::Encoding, response::Response};
 
 const IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -31,13 +31,13 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 static SPEC: ServiceSpec =
     ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
 
-/// What becomes of packets.
+/// The state of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     Up,
-    /// They are lost.
+    /// Packets are lost.
     Cut,
-    /// They are lost, and the NATS server says that nobody has subscribed.
+    /// Packets are lost, and the NATS server reports "no responders".
     Unsubscribed,
 }
 
@@ -89,8 +89,8 @@ impl Publish for Pipe {
     }
 }
 
-/// A service that answers calls, or leaves them waiting. Its outcomes are those of calls that did not end
-/// by an answer.
+/// A service that answers calls, or leaves them pending. Its outcomes are those of calls without an
+/// answer.
 #[derive(Default)]
 struct Service {
     is_slow: bool,
@@ -126,7 +126,7 @@ impl Side for Service {
 /// Both sides of a session, each with its task.
 struct Pair {
     link: Arc<Mutex<Link>>,
-    /// Packets of both sides.
+    /// Number of packets of both sides.
     sent: Arc<AtomicUsize>,
     handle: Arc<Handle>,
     client: JoinHandle<()>,
@@ -218,7 +218,7 @@ impl Pair {
         receiver.await.unwrap()
     }
 
-    /// Has the link fail while a call is in flight. Returns how the call ends, and when.
+    /// Breaks the link during a call. Returns the outcome of the call, and its time.
     async fn call_over(&self, link: Link) -> (Status, Duration) {
         let failing = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -264,13 +264,13 @@ async fn a_service_that_is_silent_is_dead_after_half_a_minute() {
     assert!(after > dead - HEARTBEAT && after <= dead, "{after:?}");
     pair.client.await.unwrap();
 
-    // The service knows as soon that its client is gone, and ends the call.
+    // The service detects the loss of its client equally soon, and ends the call.
     pair.service.await.unwrap();
     let outcomes = pair.outcomes.lock().unwrap();
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
 }
 
-/// Both sides ask in a heartbeat's time, and are told that there is nobody.
+/// Both sides ping after a heartbeat, and get "no responders".
 #[tokio::test(start_paused = true)]
 async fn a_peer_without_a_subscription_is_dead_sooner() {
     let pair = Pair::open(true).await;

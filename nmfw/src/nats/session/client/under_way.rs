@@ -1,4 +1,4 @@
-//! [`Call`]: what the task of a session keeps of a call that is under way.
+//! [`Call`]: the state of a call in the task of a session.
 
 use std::time::Instant;
 
@@ -7,14 +7,14 @@ use tokio::sync::oneshot;
 
 use crate::{
     Metadata, Method, Status,
-    call::{body::chunk::Tally, response::Response},
     nats::session::{
         driver::Port,
         protocol::{Session, StreamId},
     },
 };
+use nmfw_core::call::{body::chunk::Tally, response::Response};
 
-/// A call that was begun.
+/// A started call.
 pub(crate) enum Call {
     Unary(Unary),
     /// Requests stream, and there is one answer.
@@ -27,7 +27,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The session's end of its lane, if it has one.
+    /// Returns the session's end of the stream, if there is one.
     pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
         match self {
             Self::Unary(_) => None,
@@ -36,7 +36,7 @@ impl Call {
     }
 }
 
-/// A call with one message each way.
+/// A call with one message in each direction.
 pub(crate) struct Unary {
     pub(crate) method: Method,
     pub(crate) deadline: Option<Instant>,
@@ -46,7 +46,7 @@ pub(crate) struct Unary {
 }
 
 impl Unary {
-    /// Lets the session know that its answer, if it has come, is taken.
+    /// Reports the answer, if it has arrived, as taken.
     pub(crate) fn give_back(&self, session: &mut Session, stream: StreamId) {
         if let Some(body) = &self.body {
             session.consume(stream, Tally::of(body.len()));
@@ -63,7 +63,7 @@ impl Unary {
             (Ok(_), None) => Err(Status::internal("the answer has no message")),
             (Err(status), _) => Err(status),
         };
-        // Fails if the call was given up this moment.
+        // Fails if the call was just cancelled.
         _ = self.sender.send(outcome);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Answers`]: what packets of sessions that this side does not know are answered with.
+//! [`Answers`]: answers to packets of unknown sessions.
 
 use std::{
     pin::pin,
@@ -11,26 +11,26 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{task::unconstrained, time::Instant};
 
-use crate::{
+use nmfw_core::{
     observe::metrics,
     token_bucket::{Bucket, Pace},
 };
 
-/// The limit for an instance of a service, or for a connection of a client: enough for all sessions when a
-/// connection comes back, and little for a peer that asks all the time.
+/// The rate limit per service instance or client connection: enough for all sessions after a
+/// reconnect, and little for a peer that sends continuously.
 const PACE: Pace = Pace {
     interval: Some(Duration::from_millis(1)),
     burst: 1000,
 };
 
-/// Answers at a limited rate. What is too much is dropped and counted: peers that are there ask again.
+/// Sends answers at a limited rate. Excess answers are dropped and counted; live peers ask again.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     bucket: Mutex<Bucket>,
 }
 
 impl Answers {
-    /// Publishes an answer, unless there are too many, or the connection takes nothing at this moment: the
+    /// Publishes an answer, unless the rate limit is exceeded or the connection is not ready: the
     /// task that reads packets does not wait for it.
     pub(crate) fn send(&self, client: &Client, to: Subject, answer: Bytes) {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ impl Answers {
         drop(bucket);
         if is_taken {
             let publishing = pin!(client.publish(to, answer));
-            // Not to wait because the reader has done enough for a turn.
+            // Unconstrained, so that the reader's coop budget does not delay it.
             if let Some(Ok(())) = unconstrained(publishing).now_or_never() {
                 return;
             }

@@ -1,4 +1,4 @@
-//! [`Mailbox`]: what waits for the task of a session.
+//! [`Mailbox`]: the input queue of a session's task.
 
 use std::{
     mem,
@@ -14,28 +14,28 @@ use tokio::sync::Notify;
 
 use crate::Status;
 
-/// Packets without a number that may wait beside the numbered ones: acknowledgements and signs of
-/// life, of which an honest peer sends few.
+/// Maximum number of queued bare packets: acknowledgements and liveness checks, of which a correct
+/// peer sends few.
 const MAX_BARE: usize = 64;
 
-/// Bytes of packets that may wait: more than two of the largest usual windows, as packets that are sent
-/// again may lie beside the first ones.
+/// Maximum size of queued packets: more than two of the largest usual windows, because resent
+/// packets may be queued beside the originals.
 const MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Subjects that may be denied at a time. Those of a session are few.
+/// Maximum number of denied subjects at a time. A session has few.
 const MAX_DENIED: usize = 64;
 
-/// Filled by those who must not wait, readers of subscriptions and callers; emptied by the task of
-/// the session, all at once.
+/// Filled by readers of subscriptions and by callers, which must not wait, and drained by the
+/// session's task in batches.
 ///
-/// It is bounded: packets by what the window allows, commands by the calls that are under way, each
-/// of which has few at a time: its beginning, a batch of messages, a word about what was taken.
+/// It is bounded: packets by the window, and commands by the number of calls in flight, each of
+/// which queues only a few: its start, a batch of messages, and a notification of taken messages.
 #[derive(Debug)]
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
-    /// What applications have taken of streams that are over, of which the session's task is to know
-    /// when it wakes up for something else.
+    /// Messages that applications have taken from ended streams, which the session's task processes
+    /// when it wakes for another reason.
     untold: AtomicU64,
     /// See [`Self::is_full`].
     is_full: AtomicBool,
@@ -45,15 +45,15 @@ pub(crate) struct Mailbox<C> {
 struct Contents<C> {
     batch: Batch<C>,
     max_packets: usize,
-    /// Bytes of the packets in the batch.
+    /// Size of the packets in the batch.
     bytes: usize,
-    /// The bell was rung since the batch was taken.
+    /// Whether the task was woken since it took the batch.
     is_rung: bool,
-    /// The session is over: nobody reads any more.
+    /// Whether the session has ended, so that the queue is no longer read.
     is_over: bool,
 }
 
-/// What was there at a time.
+/// The content of the queue at one point in time.
 #[derive(Debug)]
 pub(crate) struct Batch<C> {
     pub(crate) packets: Vec<Packet>,
@@ -61,20 +61,20 @@ pub(crate) struct Batch<C> {
     pub(crate) signals: Signals,
 }
 
-/// What is said once, however often.
+/// Signals that are queued at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
-    /// A caller has given its call up.
+    /// Whether a caller has cancelled its call.
     pub(crate) gave_up: bool,
-    /// No new calls are wanted; the session may end when the present ones have.
+    /// Whether new calls are unwanted, so that the session may end after the current ones.
     pub(crate) drain: bool,
-    /// The connection was lost and is back: its present life.
+    /// The current epoch of the connection after a reconnect.
     pub(crate) reconnected: Option<u64>,
-    /// Subjects to which the NATS server does not let this side publish, each once.
+    /// Distinct subjects to which the NATS server does not let this side publish.
     pub(crate) denied: Vec<(String, Status)>,
-    /// Packets that were dropped, as too many waited.
+    /// Number of packets that were dropped because the queue was full.
     pub(crate) dropped: u64,
-    /// Why the session is to end at once.
+    /// The error with which to end the session at once.
     pub(crate) failure: Option<Status>,
 }
 
@@ -107,19 +107,19 @@ impl<C> Default for Batch<C> {
 }
 
 impl<C> Contents<C> {
-    /// Whether the bell is to be rung: once for each batch.
+    /// Returns whether the task has to be woken: once per batch.
     fn rings(&mut self) -> bool {
         !mem::replace(&mut self.is_rung, true)
     }
 }
 
-/// Those that are sent again may lie beside the first ones.
+/// Resent packets may be queued beside the originals.
 fn max_packets(packet_window: u32) -> usize {
     2 * packet_window as usize + MAX_BARE
 }
 
 impl<C> Mailbox<C> {
-    /// For a session with this window of packets.
+    /// Creates a mailbox for a session with this packet window.
     pub(crate) fn new(packet_window: u32) -> Self {
         Self {
             contents: Mutex::new(Contents {
@@ -135,7 +135,7 @@ impl<C> Mailbox<C> {
         }
     }
 
-    /// The session lets the peer have more packets on their way.
+    /// Allows for a larger packet window.
     pub(crate) fn widen(&self, packet_window: u32) {
         self.contents().max_packets = max_packets(packet_window);
     }
@@ -144,8 +144,8 @@ impl<C> Mailbox<C> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A packet has come. More than the window allows, or more bytes than [`MAX_BYTES`], are dropped: they
-    /// need not be the peer's.
+    /// Queues a packet. Packets beyond the window or [`MAX_BYTES`] are dropped, because they may
+    /// not come from the peer.
     pub(crate) fn packet(&self, packet: Packet) {
         let rings = {
             let mut contents = self.contents();
@@ -165,7 +165,7 @@ impl<C> Mailbox<C> {
         self.ring(rings);
     }
 
-    /// Gives the command back if the session is over.
+    /// Queues a command; returns it if the session has ended.
     pub(crate) fn command(&self, command: C) -> Result<(), C> {
         let rings = {
             let mut contents = self.contents();
@@ -179,12 +179,12 @@ impl<C> Mailbox<C> {
         Ok(())
     }
 
-    /// So much of a stream that is over was taken.
+    /// Adds taken messages of an ended stream.
     pub(crate) fn untold(&self, cost: u64) {
         self.untold.fetch_add(cost, Ordering::Relaxed);
     }
 
-    /// Whether the session has much to send that its peer does not take.
+    /// Returns whether the session has much to send that its peer does not accept.
     pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
@@ -195,7 +195,7 @@ impl<C> Mailbox<C> {
         }
     }
 
-    /// What was taken since the last time.
+    /// Returns the messages taken since the last call.
     pub(crate) fn take_untold(&self) -> u64 {
         match self.untold.load(Ordering::Relaxed) {
             0 => 0,
@@ -203,7 +203,7 @@ impl<C> Mailbox<C> {
         }
     }
 
-    /// How much waits.
+    /// Returns the length of the queue.
     pub(crate) fn len(&self) -> usize {
         let contents = self.contents();
         contents.batch.packets.len() + contents.batch.commands.len()
@@ -218,7 +218,7 @@ impl<C> Mailbox<C> {
         self.ring(rings);
     }
 
-    /// Outside of the lock, which the task of the session wants at once.
+    /// Wakes the task, outside of the lock, which the task acquires at once.
     fn ring(&self, rings: bool) {
         if rings {
             self.bell.notify_one();
@@ -237,9 +237,9 @@ impl<C> Mailbox<C> {
         self.signal(|signals| signals.reconnected = Some(epoch));
     }
 
-    /// The NATS server does not let this side publish to the subject. If that is where the packets
-    /// go, it ends the session. All of them are kept: OPEN is not sent again, so that its denial
-    /// comes once, and those of other calls on the connection may come with it.
+    /// Records that the NATS server does not let this side publish to the subject. If packets go
+    /// there, the session ends. All subjects are kept: OPEN is not resent, so its denial comes
+    /// once, possibly together with those of other calls on the connection.
     pub(crate) fn denied(&self, subject: &str, status: Status) {
         self.signal(|signals| {
             let denied = &signals.denied;
@@ -256,14 +256,14 @@ impl<C> Mailbox<C> {
         });
     }
 
-    /// Closes the box for good, and gives the commands that nobody has seen.
+    /// Closes the mailbox permanently, and returns the unprocessed commands.
     pub(crate) fn close(&self) -> Vec<C> {
         let mut contents = self.contents();
         contents.is_over = true;
         mem::take(&mut contents.batch).commands
     }
 
-    /// Takes all that is there, in exchange for an empty batch.
+    /// Takes the whole content, in exchange for an empty batch.
     pub(crate) fn take(&self, batch: &mut Batch<C>) {
         debug_assert!(batch.packets.is_empty() && batch.commands.is_empty());
         batch.signals = Signals::default();
@@ -273,7 +273,7 @@ impl<C> Mailbox<C> {
         mem::swap(&mut contents.batch, batch);
     }
 
-    /// Takes the commands alone. What else is there is seen to after [`Self::ring_again`].
+    /// Takes only the commands. The rest is processed after [`Self::ring_again`].
     pub(crate) fn take_commands(&self) -> Vec<C> {
         let mut contents = self.contents();
         contents.is_rung = false;
@@ -284,7 +284,7 @@ impl<C> Mailbox<C> {
         self.bell.notify_one();
     }
 
-    /// Comes back when something may be there.
+    /// Completes when the queue may have content.
     pub(crate) async fn rung(&self) {
         self.bell.notified().await;
     }
@@ -294,7 +294,7 @@ impl<C> Mailbox<C> {
 mod tests {
     use super::*;
 
-    /// They need not be the peer's, so that the session does not end for them.
+    /// They may not come from the peer, so they do not end the session.
     #[test]
     fn packets_beyond_the_window_are_dropped() {
         let mailbox = Mailbox::<()>::new(8);

@@ -1,5 +1,5 @@
-//! What carries a session over NATS: one task for each, which owns the [`Session`], feeds it with
-//! what lies in its [`Mailbox`], and publishes what it has to say.
+//! The driver of sessions over NATS: one task per session, which owns the [`Session`], feeds it
+//! from its [`Mailbox`], and publishes its packets.
 
 mod answers;
 mod mailbox;
@@ -19,33 +19,32 @@ pub(crate) use self::{
 };
 use self::{mailbox::Batch, timer::Alarm};
 use super::protocol::{Config, Event, Session, Site, Transmit};
-use crate::{
-    Connection, Status, log_limit::LogLimit, nats::unary::stream_ack::StreamAck, observe::metrics,
-};
+use crate::{Connection, Status, nats::unary::stream_ack::StreamAck};
+use nmfw_core::{log_limit::LogLimit, observe::metrics};
 
-/// What mappings may add to a packet on its way.
+/// Size that account mappings may add to a packet.
 const PACKET_RESERVE: usize = 1024;
 
-/// Larger packets are of no use: the longest frame that cannot be split, a STATUS, fits into this. Packets
-/// are kept until they are acknowledged.
+/// Maximum packet size. Larger packets have no benefit: the longest frame that cannot be split, a
+/// STATUS, fits into this, and packets are kept until they are acknowledged.
 const MAX_PACKET: usize = 160 * 1024;
 
-/// How often the task of a session lets the others go first while more and more waits for it: a
-/// runtime polls a few dozen tasks in such a turn. The packet grows with the load, and its cost for
-/// the broker and the peer is shared by all that is in it.
+/// How often the session's task yields while its queue keeps growing: a runtime polls a few dozen
+/// tasks in each turn. Packets then grow with the load, and more messages share their cost for the
+/// broker and the peer.
 const MAX_TURNS: usize = 8;
 
-/// Below this there is no room for sessions beside the reserve.
+/// Below this, a packet has no room beside the reserve.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 
-/// Warnings of streams that capture packets.
+/// Rate limit for warnings about streams that capture packets.
 static CAPTURED: LogLimit = LogLimit::new();
 
-/// Lines about packets that do not prove to come from the peer, or are too many.
+/// Rate limit for log lines about packets that are unproven or exceed the limits.
 static UNPROVEN: LogLimit = LogLimit::new();
 static OVERFLOW: LogLimit = LogLimit::new();
 
-/// The settings of sessions on a connection; `None` if its server takes too little for them.
+/// Returns the settings of sessions on a connection; `None` if its server's limit is too small.
 pub(crate) fn config(connection: &Connection) -> Option<Config> {
     let max_payload = connection.max_payload();
     (max_payload >= MIN_PAYLOAD).then(|| Config {
@@ -55,74 +54,75 @@ pub(crate) fn config(connection: &Connection) -> Option<Config> {
     })
 }
 
-/// The NATS server that the connection is with.
+/// Returns the NATS server of the connection.
 fn site(connection: &Connection) -> Site {
     connection.server_info().map_or_else(Site::default, |info| {
         Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
     })
 }
 
-/// The way of a session's packets to the peer.
+/// Publishes a session's packets to the peer.
 pub(crate) trait Publish: Send {
-    /// Publishes a packet. Returns whether it was taken; if not, trying further ones is of no use now.
+    /// Publishes a packet. Returns whether it was accepted; if not, further packets would not be
+    /// either at present.
     ///
     /// # Errors
-    /// The session cannot go on.
+    /// Fails if the session cannot continue.
     fn publish(&mut self, transmit: Transmit) -> impl Future<Output = Result<bool, Status>> + Send;
 
-    /// Takes the peer's subject from a packet of the peer.
+    /// Records the peer's subject from one of its packets.
     ///
     /// # Errors
-    /// The subject cannot be the peer's, so that the session cannot begin.
+    /// Fails if the subject cannot be the peer's, so that the session cannot be opened.
     fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status>;
 
-    /// The subject that packets are published to.
+    /// Returns the subject that packets are published to.
     fn peer(&self) -> Subject;
 
-    /// The NATS server that takes the packets.
+    /// Returns the NATS server that receives the packets.
     fn site(&self) -> Site;
 
-    /// Whether packets take a mapping between accounts, which ends with the connection.
+    /// Returns whether packets use a mapping between accounts, which ends with the connection.
     fn is_mapped(&self) -> bool;
 }
 
-/// Returns the time by tokio's clock, which tests pause.
+/// Returns the time of tokio's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// What a side of a session does with what happens.
+/// The application's side of a session.
 pub(crate) trait Side {
-    /// What the application tells the session.
+    /// Commands from the application.
     type Command: Send;
 
     fn on_command(&mut self, session: &mut Session, command: Self::Command);
 
     fn on_event(&mut self, session: &mut Session, event: Event);
 
-    /// Comes after all commands and packets that were there, and before anything is sent.
+    /// Called after all pending commands and packets, before packets are sent.
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
 
-    /// When [`Self::settle`] has to come again, unless something happens before.
+    /// Returns when [`Self::settle`] has to be called again, unless something happens earlier.
     fn alarm(&self) -> Option<Instant> {
         None
     }
 
-    /// The first deadline that this side sees to: that cannot wait, even while the connection takes
-    /// nothing.
+    /// Returns the first deadline of this side, which is enforced even while the connection is not
+    /// ready.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// It has passed. The next one is later.
+    /// Handles a passed deadline. The next one is later.
     fn on_deadline(&mut self, _session: &mut Session, _now: Instant) {}
 
-    /// Whether others are likely to have something to send at this moment, too.
+    /// Returns whether other tasks are likely to have messages to send now.
     fn is_busy(&self) -> bool;
 }
 
-/// Carries a session until it is over. All that is ready is taken in before anything is sent, so
-/// that many calls go into few packets.
+/// Runs a session until it ends. All pending input is processed before anything is sent, so that
+/// many calls share few packets.
 pub(crate) async fn drive<S: Side>(
     session: &mut Session,
     mailbox: &Mailbox<S::Command>,
@@ -140,11 +140,12 @@ pub(crate) async fn drive<S: Side>(
             if packet.is_no_responders {
                 session.handle_no_responders(now);
             } else if let Some(ack) = StreamAck::read(&packet.payload) {
-                // Of a stream that captures the peer's subject. The peer's own packets come besides.
+                // For a stream that captures the peer's subject. The peer's own packets arrive as
+                // well.
                 ack.warn(&carrier.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&carrier.peer()));
             } else if session.handle_packet(now, &packet.payload) {
-                // The peer's subject is learnt from a packet that proves to be the peer's.
+                // The peer's subject is taken only from a packet with a valid proof.
                 if let Err(status) = carrier.learn(packet.reply) {
                     session.close(Some(status));
                 }
@@ -170,7 +171,7 @@ pub(crate) async fn drive<S: Side>(
             session.set_site(carrier.site());
             session.handle_reconnect(now);
             if carrier.is_mapped() {
-                // Which the server would not say.
+                // The server would not report it.
                 session.handle_no_responders(now);
             }
         }
@@ -215,7 +216,7 @@ pub(crate) async fn drive<S: Side>(
     }
 }
 
-/// Who was woken together with this task gets its turn, and into the same packet.
+/// Yields to tasks that were woken together with this one, so that their messages share the packet.
 async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
     let mut waiting = 0;
     for _ in 0..MAX_TURNS {
@@ -228,7 +229,7 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
     }
 }
 
-/// Publishes what a session that is over has to say.
+/// Publishes the last packets of an ended session.
 pub(crate) async fn farewell(session: &mut Session, carrier: &mut impl Publish) {
     while let Some(transmit) = session.poll_transmit(now()) {
         if let Err(status) = carrier.publish(transmit).await {
@@ -237,7 +238,7 @@ pub(crate) async fn farewell(session: &mut Session, carrier: &mut impl Publish) 
     }
 }
 
-/// Tells the side what happened; whether anything did.
+/// Passes events to the side; returns whether there were any.
 fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
     let mut any = false;
     while let Some(event) = session.poll_event() {
@@ -267,7 +268,7 @@ async fn transmit<S: Side>(
                 biased;
                 taken = &mut publish => break taken?,
                 () = deadline => side.on_deadline(session, now()),
-                // Calls that begin meanwhile have deadlines, too.
+                // Calls that start meanwhile have deadlines, too.
                 () = mailbox.rung() => {
                     is_held_up = true;
                     for command in mailbox.take_commands() {

@@ -6,8 +6,6 @@ use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 
 use crate::{
     Connection, Status,
-    call::deadline::within,
-    escape::Escaped,
     nats::{
         reply_subject::{self, MAPPED},
         session::{
@@ -16,26 +14,27 @@ use crate::{
         },
     },
 };
+use nmfw_core::{call::deadline::within, escape::Escaped};
 
-/// How long a packet may take to get into the connection's buffer. It takes longer only while the
-/// connection is lost; then it is left out, as the session sends it again.
+/// Time limit for passing a packet to the connection's buffer. It is reached only while the
+/// connection is lost; the packet is then dropped, because the session resends it.
 const MAX_SEND: Duration = Duration::from_secs(10);
 
 pub(crate) struct Carrier {
     connection: Connection,
-    /// Where packets for this side arrive.
+    /// The subject on which this side receives packets.
     own: Subject,
-    /// Where the session is opened, then the peer's own subject.
+    /// The subject on which the session is opened, later that of the peer.
     peer: Subject,
     is_known: bool,
-    /// The peer has been told where packets for this side arrive.
+    /// Whether the peer knows the subject of this side.
     is_introduced: bool,
-    /// What marks OPEN where requests arrive too.
+    /// The header that distinguishes OPEN from requests on the same subject.
     mark: Option<HeaderMap>,
 }
 
 impl Carrier {
-    /// Of a client, which knows only where to open the session.
+    /// Creates a publisher for a client, which knows only the subject for opening the session.
     pub(crate) fn to_open(
         connection: Connection,
         own: Subject,
@@ -52,7 +51,7 @@ impl Carrier {
         }
     }
 
-    /// Of a service, which was told.
+    /// Creates a publisher for a service, which knows the peer's subject.
     pub(crate) fn to_peer(connection: Connection, own: Subject, peer: Subject) -> Self {
         Self {
             connection,
@@ -78,8 +77,7 @@ impl Publish for Carrier {
         self.is_known && self.peer.starts_with(MAPPED)
     }
 
-    /// Takes the peer's subject from its first packet. Later ones are of signs of life, and say the
-    /// same.
+    /// Records the peer's subject from its first packet. Later reply subjects are the same.
     fn learn(&mut self, reply: Option<Subject>) -> Result<(), Status> {
         if let Some(reply) = reply
             && !self.is_known
@@ -103,8 +101,8 @@ impl Publish for Carrier {
         }
         let client = self.connection.client();
         let (peer, packet) = (self.peer.clone(), transmit.packet);
-        // The NATS server does not say of a mapped subject that nobody listens, and the mapping is gone
-        // after an answer, which a reply subject would ask for.
+        // For a mapped subject, the NATS server does not report "no responders", and the mapping
+        // ends after an answer, which a reply subject would request.
         let with_reply = transmit.with_reply && !(self.is_introduced && peer.starts_with(MAPPED));
         let publish = async {
             if let Some(mark) = &self.mark {
@@ -128,7 +126,7 @@ impl Publish for Carrier {
             Some(Err(error)) => {
                 let text = format!("a packet was not sent: {error}");
                 Err(match error.kind() {
-                    // The server takes less than when the session was opened.
+                    // The server's limit is smaller than when the session was opened.
                     PublishErrorKind::MaxPayloadExceeded => Status::unavailable(text),
                     PublishErrorKind::InvalidSubject => Status::internal(text),
                     PublishErrorKind::Send => {

@@ -1,11 +1,11 @@
-//! [`Alarm`]: the timer of a session.
+//! The timer of a session.
 
 use std::{pin::Pin, time::Instant};
 
 use tokio::time::Sleep;
 
-/// A timer that is moved seldom: it may ring early, when what it was set for is no longer due.
-/// The times of a session move with every packet, and to move a timer is not free.
+/// A timer that is rarely reset: it may fire early, when its original time is no longer relevant.
+/// The times of a session change with every packet, and resetting a timer is not free.
 pub(crate) struct Alarm {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -19,7 +19,7 @@ impl Alarm {
         }
     }
 
-    /// Rings at this time, or at an earlier one that was asked for before.
+    /// Makes the timer fire at this time, or at an earlier time that was set before.
     pub(crate) fn set(&mut self, at: Option<Instant>) {
         if let Some(at) = at
             && self.armed.is_none_or(|armed| at < armed)
@@ -29,7 +29,7 @@ impl Alarm {
         }
     }
 
-    /// Comes back when it rings; never if it is not set.
+    /// Completes when the timer fires; never if it is not set.
     pub(crate) async fn rung(&mut self) {
         if self.armed.is_none() {
             return std::future::pending().await;

@@ -1,31 +1,31 @@
-//! Turns at assembling messages that are larger than the window of their stream.
+//! Turns for assembling messages that are larger than the window of their stream.
 //!
-//! What has arrived of such a message counts as taken, so that the peer can send the rest. Granted on
-//! all streams at once, that would let a peer fill the memory with one large message on each. So
-//! streams take turns.
+//! The parts of such a message count as taken on arrival, so that the peer can send the rest. If
+//! all streams were granted that at once, a peer could fill the memory with one large message on
+//! each. Streams therefore take turns.
 //!
-//! A turn of a stream that carries many messages would last until the application has taken the
-//! message, which may be never. It ends when the message is whole, as long as the session's streams
-//! together [owe](Turns::owed) no more than [`Session::most_owed`]; only beyond that the turn lasts
+//! A turn of a stream with many messages would last until the application has taken the message,
+//! which may never happen. It therefore ends when the message is complete, as long as the session's
+//! streams together [owe](Turns::owed) at most [`Session::most_owed`]; beyond that, the turn lasts
 //! until enough was taken.
 //!
-//! Most messages need no turn: as long as there is room, the window of their stream is
-//! [widened](super::receiving::Receiving::widen) step by step, so that many messages of medium size come
-//! at a time. Streams that wait for a turn get that too, once there is room.
+//! Most messages need no turn: while there is room, the window of their stream is
+//! [widened](super::receiving::Receiving::widen) step by step, so that many messages of medium size
+//! can arrive concurrently. This also applies to streams that wait for a turn, once there is room.
 //!
-//! A stream on which the peer sends a single message, as the request or the answer of a unary call,
-//! has turns apart from those: the driver takes that message as soon as it is whole, so that such
-//! turns never wait for an application.
+//! A stream with a single message from the peer, the request or response of a unary call, has
+//! separate turns: the driver takes that message as soon as it is complete, so that these turns
+//! never wait for an application.
 
 use std::collections::VecDeque;
 
 use super::{Session, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
 
-/// How many streams at the front of a row are looked at for one whose window can grow: those whose windows
-/// are as wide as they may be wait for their turns among them.
+/// Number of streams at the front of a queue that are checked for a window that can grow; streams
+/// with the widest window wait among them for their turns.
 const LOOKED_AT: usize = 16;
 
-/// What a stream has to do with turns.
+/// The state of a stream with respect to turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assembly {
     No,
@@ -33,18 +33,18 @@ pub(super) enum Assembly {
     Waits,
     /// It has its turn.
     Holds,
-    /// It has its turn still, for a message that is whole by now and was not taken.
+    /// It still has its turn, for a complete message that was not taken.
     Repays,
-    /// The same, but its turn is over. The next message does not get one before this one is taken.
+    /// Its turn is over, but the message was not taken. The next message gets no turn before that.
     Owes,
 }
 
-/// The streams that wait for turns, those that have one, and those that owe.
+/// The streams that wait for turns, have one, or owe.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// Streams that carry a single message. The first has its turn.
+    /// Streams with a single message. The first has its turn.
     single: VecDeque<u64>,
-    /// All others. The first has its turn.
+    /// All other streams. The first has its turn.
     many: VecDeque<u64>,
     /// Bytes granted beyond windows for messages that were not taken yet, on streams whose turns
     /// are over.
@@ -60,7 +60,7 @@ impl Turns {
         }
     }
 
-    /// Lets the first stream of a row have its turn, if there is room for the largest message.
+    /// Starts the turn of the first stream in a queue, if there is room for the largest message.
     fn begin(
         &mut self,
         streams: &mut StreamMap<u64, Stream>,
@@ -71,7 +71,7 @@ impl Turns {
         let receiving = first.and_then(|id| Some(&mut streams.get_mut(&id)?.receiving));
         let waits = receiving.filter(|receiving| receiving.assembly == Assembly::Waits);
         let Some(receiving) = waits else {
-            // Somebody has the turn, if anybody is there.
+            // A stream has the turn if the queue is not empty.
             budget.set_turn(is_single, first.is_some());
             return None;
         };
@@ -84,13 +84,13 @@ impl Turns {
         first
     }
 
-    /// By how much windows of such streams may grow for messages under way.
+    /// Returns by how much windows of such streams may grow for unfinished messages.
     fn room(&self, budget: &Budget, is_single: bool) -> u64 {
         budget.room_for_growth(is_single && self.many.is_empty())
     }
 
-    /// Lets streams that wait behind the first one have wider windows instead of a turn, as far as there
-    /// is room again. Returns the stream that has got one.
+    /// Widens the windows of streams behind the first instead of giving them a turn, as far as
+    /// there is room again. Returns a stream whose window was widened.
     fn widen(
         &mut self,
         streams: &mut StreamMap<u64, Stream>,
@@ -105,7 +105,7 @@ impl Turns {
             let grown = receiving.widen((base, room));
             if grown > 0 {
                 budget.grow(grown);
-                // Unless little is left of it, too.
+                // Unless its message is nearly complete.
                 if !receiving.needs_assembly() {
                     receiving.assembly = Assembly::No;
                     row.remove(place);
@@ -116,7 +116,7 @@ impl Turns {
         None
     }
 
-    /// Whether streams wait although nobody has the turn.
+    /// Returns whether streams wait although no stream has the turn.
     fn wait_for_room(&self, budget: &Budget) -> bool {
         !self.many.is_empty() && !budget.has_turn(false)
             || !self.single.is_empty() && !budget.has_turn(true)
@@ -124,12 +124,12 @@ impl Turns {
 }
 
 impl Session {
-    /// What streams may owe together before turns last until messages are taken.
+    /// Returns how much streams may owe together before turns last until messages are taken.
     pub(super) fn most_owed(&self) -> u64 {
         MAX_GROWTH * self.hello.stream_window
     }
 
-    /// Puts a stream into the row of those with a large message, if it has one.
+    /// Queues a stream with a large message.
     pub(super) fn ask_for_assembly(&mut self, id: u64) {
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.receiving.assembly == Assembly::No
@@ -140,7 +140,8 @@ impl Session {
             let grown = stream.receiving.widen((self.hello.stream_window, room));
             if grown > 0 {
                 self.budget.grow(grown);
-                // Unless little is left of it, too: no further part may come that asks again.
+                // Unless its message is nearly complete as well, when no further part would ask
+                // again.
                 if !stream.receiving.needs_assembly() {
                     return;
                 }
@@ -151,7 +152,7 @@ impl Session {
         }
     }
 
-    /// Ends whatever a stream has to do with turns.
+    /// Removes a stream from all turns.
     pub(super) fn release_assembly(&mut self, id: u64) {
         if let Some(stream) = self.streams.get_mut(&id) {
             let receiving = &mut stream.receiving;
@@ -162,7 +163,7 @@ impl Session {
         }
     }
 
-    /// The same, for a stream that is gone: with what it had and owed.
+    /// Removes an ended stream from all turns, including what it owed.
     pub(super) fn forget_turn(
         &mut self,
         id: u64,
@@ -182,14 +183,14 @@ impl Session {
         }
     }
 
-    /// A message that came in parts is whole.
+    /// Handles the completion of a message that came in parts.
     pub(super) fn assembled(&mut self, id: u64) {
         let Some(stream) = self.streams.get(&id) else {
             return;
         };
         let receiving = &stream.receiving;
         match receiving.assembly {
-            // It came to its end without a turn, or within the window.
+            // It was completed without a turn, or within the window.
             Assembly::Waits => self.release_assembly(id),
             Assembly::Repays if receiving.debt() == 0 => self.release_assembly(id),
             Assembly::Repays => self.end_turn(receiving.is_single),
@@ -197,7 +198,7 @@ impl Session {
         }
     }
 
-    /// The application has taken something of a stream that owed so much before.
+    /// Handles messages taken from a stream that owed `before`.
     pub(super) fn repaid(&mut self, id: u64, before: u64) {
         let Some(stream) = self.streams.get(&id) else {
             return;
@@ -209,7 +210,7 @@ impl Session {
         }
         if debt == 0 {
             self.release_assembly(id);
-            // The next message may have begun, and waits like those of other streams.
+            // The next message may have started, and waits like those of other streams.
             self.ask_for_assembly(id);
         }
         self.end_turns();
@@ -222,7 +223,7 @@ impl Session {
         }
     }
 
-    /// Ends the turn of a stream whose message is whole, if what it owes is not too much.
+    /// Ends the turn of a stream whose message is complete, if it does not owe too much.
     fn end_turn(&mut self, is_single: bool) {
         let most = self.most_owed();
         if let Some(&id) = self.turns.row(is_single).front()
@@ -247,7 +248,7 @@ impl Session {
         }
     }
 
-    /// Gives turns, or wider windows, for which there was no room.
+    /// Gives turns, or widens windows, for which there was no room before.
     pub(super) fn give_turns(&mut self) {
         if self.turns.wait_for_room(&self.budget) {
             for is_single in [true, false] {
@@ -292,8 +293,8 @@ use crate::nats::session::protocol::State;
 
 #[cfg(any(test, fuzzing))]
 impl Session {
-    /// Checks that turns are what streams say, and that what the peer may send beyond windows has a
-    /// bound.
+    /// Checks that the turns match the streams' states, and that the bytes that the peer may send
+    /// beyond windows are bounded.
     pub(super) fn check_turns(&self) {
         let mut owed = 0;
         let mut beyond = 0;
@@ -322,7 +323,7 @@ impl Session {
             }
         }
         let Turns { single, many, .. } = &self.turns;
-        // Nobody has a turn only if there is no room for it.
+        // No stream has a turn only if there is no room for it.
         for (is_single, row) in [(false, many), (true, single)] {
             let has_turn = self.budget.has_turn(is_single);
             assert_eq!(holders[usize::from(is_single)], usize::from(has_turn));

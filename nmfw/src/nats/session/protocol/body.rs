@@ -1,4 +1,4 @@
-//! What stands in the bodies of CALL, HEADERS, STATUS, RESET and CLOSE.
+//! Encoding of the bodies of CALL, HEADERS, STATUS, RESET and CLOSE.
 
 use std::{
     collections::HashMap,
@@ -13,33 +13,29 @@ use prost_types::Any;
 use smol_str::SmolStr;
 
 use super::frame::Token;
-use crate::call::body::wire::{
+use crate::{Code, Metadata, MetadataError, MetadataValue, Status};
+use nmfw_core::call::body::wire::{
     Malformed, NUMBER_LIMIT, Reader, bytes_len, put_bytes, put_bytes_field, put_field, put_varint,
     utf8,
 };
-use crate::{
-    Code, Metadata, MetadataError, MetadataValue, Status,
-    call::request::Encoding,
-    call::{metadata::MAX_VALUES, trace_context::TraceContext},
-};
+use nmfw_core::call::{metadata::MAX_VALUES, request::Encoding, trace_context::TraceContext};
 
-/// A call that may go on for longer than this has no limit worth a timer, and the sum with any
-/// time stays in range.
+/// A call with a longer timeout is treated as unlimited; this also keeps sums of times in range.
 const MAX_TIME_LEFT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How many details a status may have, which is as many as its metadata may have values: each takes
-/// more memory than its bytes on the wire.
+/// Maximum number of details in a status, equal to the maximum number of metadata values: each
+/// takes more memory than its bytes on the wire.
 const MAX_ENTRIES: usize = MAX_VALUES;
 
-/// The longest body of STATUS and RESET: metadata as much as there may be, and as much again for details
-/// and message. What ends a stream may be kept until the application asks for it.
+/// Maximum length of the body of STATUS and RESET: the maximum metadata, and the same size again
+/// for details and message. The end of a stream may be kept until the application asks for it.
 const MAX_STATUS: usize = 2 * Metadata::MAX_SIZE;
 
-/// Everything of a call but its messages.
+/// A call without its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallHead {
     pub(crate) method: SmolStr,
-    /// `None`: the method's own time-out.
+    /// `None` for the method's own timeout.
     pub(crate) deadline: Option<Instant>,
     pub(crate) encoding: Encoding,
     /// The version of the calling service.
@@ -57,16 +53,16 @@ mod call_field {
 }
 
 impl CallHead {
-    /// About the memory that it takes.
+    /// Returns its approximate memory usage.
     pub(super) fn cost(&self) -> u64 {
         let state = |trace: &Arc<TraceContext>| trace.tracestate().map_or(0, str::len);
         let trace = self.trace.as_ref().map_or(0, |trace| 128 + state(trace));
         (size_of::<Self>() + self.metadata.size() + trace) as u64
     }
 
-    /// How many bytes [`Self::put`] appends.
+    /// Returns the number of bytes that [`Self::put`] appends.
     pub(super) fn len(&self) -> usize {
-        // Ids of fields take one byte.
+        // Field ids take one byte.
         let field = |len| 1 + bytes_len(len);
         let mut len = bytes_len(self.method.len());
         if self.encoding == Encoding::Json {
@@ -85,8 +81,7 @@ impl CallHead {
         len
     }
 
-    /// Appends all of the body but the time left, which stands first and is known only when it is
-    /// sent.
+    /// Appends the body except the time left, which comes first and is known only when it is sent.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.method.as_bytes());
         if self.encoding == Encoding::Json {
@@ -105,28 +100,29 @@ impl CallHead {
     }
 }
 
-/// The time left as CALL says it: 0 for no limit, else milliseconds, rounded up, and one more.
+/// Returns the time left as encoded in CALL: 0 for no limit, otherwise milliseconds, rounded up,
+/// plus one.
 pub(super) fn time_left(deadline: Option<Instant>, now: Instant) -> u64 {
     deadline.map_or(0, |at| {
         let left = at.saturating_duration_since(now).min(MAX_TIME_LEFT);
-        // At most thirty days of milliseconds.
+        // At most thirty days in milliseconds.
         left.as_nanos().div_ceil(1_000_000) as u64 + 1
     })
 }
 
-/// The methods that are served.
+/// The served methods.
 pub(crate) type Methods = HashMap<SmolStr, MethodEntry, RandomState>;
 
-/// A method that is served.
+/// A served method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MethodEntry {
-    /// Its place in the list of methods.
+    /// Its index in the list of methods.
     pub(crate) index: usize,
-    /// Its requests have one message, which the driver takes as soon as it comes.
+    /// Whether its requests have one message, which the driver takes on arrival.
     pub(crate) is_single: bool,
 }
 
-/// The body of a CALL as it was read.
+/// The decoded body of a CALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call<'a> {
     pub(super) time_left: Option<Duration>,
@@ -134,9 +130,9 @@ pub(super) struct Call<'a> {
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
     pub(super) metadata: RawMetadata<'a>,
-    /// The windows of its stream are small at first.
+    /// Whether the windows of its stream are small at first.
     pub(super) is_narrow: bool,
-    /// Not looked into: what cannot be used is as if it had not come.
+    /// Not validated; an invalid trace context is ignored.
     traceparent: &'a [u8],
     tracestate: &'a [u8],
 }
@@ -172,10 +168,10 @@ impl<'a> Call<'a> {
         Self { is_narrow, ..self }
     }
 
-    /// Why a call that can be read cannot be served is for its caller to know.
+    /// Converts a readable call to its head and method. The error, for a call that cannot be
+    /// served, is for its caller.
     ///
-    /// Gives the method among those that are served, too. `last` is the version that the
-    /// last call came from: so nothing is copied that is there already.
+    /// `last` is the version of the previous call, which is shared to avoid a copy.
     pub(super) fn into_head(
         self,
         methods: &Methods,
@@ -199,7 +195,7 @@ impl<'a> Call<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            let version = crate::call::method::client_version(version)
+            let version = nmfw_core::call::method::client_version(version)
                 .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
             *last = Some(SmolStr::from(version));
         }
@@ -230,7 +226,7 @@ impl CallHead {
 
 #[cfg(any(test, fuzzing))]
 impl Call<'_> {
-    /// As a service that has the method sees it.
+    /// Converts to a head as for a service that has the method.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
         let entry = MethodEntry {
             index: 0,
@@ -242,7 +238,7 @@ impl Call<'_> {
     }
 }
 
-/// Metadata whose framing was checked and whose rules were not.
+/// Metadata with a validated framing, whose rules were not checked yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawMetadata<'a>(Reader<'a>);
 
@@ -269,7 +265,7 @@ impl<'a> RawMetadata<'a> {
         std::iter::from_fn(move || Some((rest.str().ok()?, rest.bytes().ok()?)))
     }
 
-    /// Refuses all if one entry breaks the rules, as a service does with a request.
+    /// Decodes the metadata; fails if any entry breaks the rules, as for a request at a service.
     pub(super) fn decode(self) -> Result<Metadata, Status> {
         // Before anything is copied.
         if self.0.rest().len() > Metadata::MAX_SIZE {
@@ -291,7 +287,7 @@ impl<'a> RawMetadata<'a> {
         Ok(metadata)
     }
 
-    /// Skips what breaks the rules, as a client does with a reply.
+    /// Decodes the metadata and skips entries that break the rules, as for a reply at a client.
     pub(super) fn decode_lossy(self) -> Metadata {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
@@ -318,7 +314,7 @@ fn is_binary(name: &str) -> bool {
         .is_some_and(|end| end.eq_ignore_ascii_case(b"-bin"))
 }
 
-/// Appends names and values one after the other, to the end of the field or frame.
+/// Appends names and values, to the end of the field or frame.
 pub(super) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     for (name, value) in metadata.iter() {
         put_bytes(out, name.as_bytes());
@@ -355,9 +351,9 @@ mod status_field {
     pub(super) const TOKEN: u64 = 4;
 }
 
-/// The body of STATUS, RESET and CLOSE for an error; never longer than `limit`, which is at least
-/// a few hundred bytes, nor than [`MAX_STATUS`]: details and metadata are left out if they do not fit,
-/// and the message is cut.
+/// Encodes the body of STATUS, RESET and CLOSE for an error, never longer than `limit`, which is at
+/// least a few hundred bytes, nor than [`MAX_STATUS`]: details and metadata are left out if they do
+/// not fit, and the message is cut.
 pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     let limit = limit.min(MAX_STATUS);
     let mut out = Vec::new();
@@ -386,14 +382,15 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     out.into()
 }
 
-/// The body of CLOSE that answers PING of a session which is not known.
+/// Encodes the body of a CLOSE that answers the PING of an unknown session.
 pub(super) fn encode_status_with_token(status: &Status, limit: usize, token: &Token) -> Vec<u8> {
     let mut out = Vec::from(encode_status(status, limit));
     put_bytes_field(&mut out, status_field::TOKEN, token);
     out
 }
 
-/// The body of a STATUS of code OK; `None` if the trailers do not fit or are too many.
+/// Encodes the body of a STATUS with code OK; returns `None` if the trailers do not fit or are too
+/// many.
 pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
     let mut out = Vec::new();
     put_varint(&mut out, 0);
@@ -402,7 +399,7 @@ pub(super) fn encode_ok(trailers: &Metadata, limit: usize) -> Option<Bytes> {
     fits.then(|| out.into())
 }
 
-/// At most `limit` bytes of a text, cut between characters.
+/// Returns at most `limit` bytes of a text, cut between characters.
 fn cut(text: &str, limit: usize) -> &str {
     let mut end = limit.min(text.len());
     while !text.is_char_boundary(end) {
@@ -411,7 +408,7 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
-/// The body of a STATUS, RESET or CLOSE as it was read.
+/// The decoded body of a STATUS, RESET or CLOSE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusBody<'a> {
     code: u64,
@@ -419,7 +416,7 @@ pub(super) struct StatusBody<'a> {
     message: &'a str,
     details: &'a [u8],
     metadata: RawMetadata<'a>,
-    /// Of CLOSE: that of the PING which it answers.
+    /// In CLOSE: the token of the PING that it answers.
     token: Option<Token>,
 }
 
@@ -456,12 +453,12 @@ impl<'a> StatusBody<'a> {
         self.token
     }
 
-    /// Without what no sender of this version adds.
+    /// Removes contents that no sender of this version adds.
     pub(super) fn bounded(self) -> Self {
         self.shortened(MAX_STATUS)
     }
 
-    /// Without details and metadata, and with less of the message, if it is longer than this.
+    /// Removes details and metadata, and cuts the message, if the body is longer than `limit`.
     pub(super) fn shortened(self, limit: usize) -> Self {
         let len = self.message.len() + self.details.len() + self.metadata.0.rest().len();
         if len <= limit {
@@ -475,8 +472,8 @@ impl<'a> StatusBody<'a> {
         }
     }
 
-    /// The end of a stream: trailers or an error. An error that bears the code OK is one all the same,
-    /// or a stream that was cut would look whole.
+    /// Converts to the end of a stream: trailers or an error. An error with the code OK is still an
+    /// error; otherwise, a truncated stream would look complete.
     pub(super) fn into_end(self) -> Result<Metadata, Status> {
         let is_error = self.not_started || !self.message.is_empty() || !self.details.is_empty();
         if self.code != 0 || !is_error {
@@ -488,7 +485,7 @@ impl<'a> StatusBody<'a> {
         Err(status)
     }
 
-    /// Trailers or an error. A number that gRPC does not define is UNKNOWN.
+    /// Converts to trailers or an error. A number that gRPC does not define is UNKNOWN.
     pub(super) fn into_outcome(self) -> Result<Metadata, Status> {
         let metadata = self.metadata.decode_lossy();
         if self.code == 0 {

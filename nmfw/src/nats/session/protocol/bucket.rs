@@ -1,20 +1,20 @@
-//! [`Bucket`]: what a peer may cost, by what it earns and as time goes by.
+//! [`Bucket`]: bounds the work that a peer may cause.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of tokens. Each use takes some, what is of use to this side adds some, and so does time.
-/// What takes more than there is leaves a debt, which is repaid before the next use.
+/// A token bucket. Each use takes tokens; useful work and time add some. A use may take more than
+/// there is, which leaves a debt to be repaid before the next use.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     level: i64,
     most: i64,
     per_second: i64,
-    /// When time last added something; `None` until the first look at the clock.
+    /// When time last added tokens; `None` until the clock is first read.
     filled_at: Option<Instant>,
 }
 
 impl Bucket {
-    /// A bucket with `level` tokens, which holds `most` at any time.
+    /// Creates a bucket with `level` tokens and a capacity of `most`.
     pub(super) const fn new(level: i64, most: i64, per_second: i64) -> Self {
         Self {
             level,
@@ -24,7 +24,7 @@ impl Bucket {
         }
     }
 
-    /// Adds what time has added since the last look. Fractions of a token are kept.
+    /// Adds the tokens for the elapsed time. Fractions of a token are kept.
     fn refill(&mut self, now: Instant) {
         let since = *self.filled_at.get_or_insert(now);
         let micros = now.saturating_duration_since(since).as_micros();
@@ -41,7 +41,7 @@ impl Bucket {
         self.level = self.level.saturating_add(tokens).min(self.most);
     }
 
-    /// Whether a use is allowed, whatever it takes.
+    /// Returns whether a use is permitted, whatever it takes.
     pub(super) fn has_any(&mut self, now: Instant) -> bool {
         if self.level <= 0 {
             self.refill(now);
@@ -54,7 +54,7 @@ impl Bucket {
         self.level = self.level.saturating_sub(tokens);
     }
 
-    /// When [`Self::has_any`] becomes true by time alone; `None` if it is.
+    /// Returns when [`Self::has_any`] becomes true by time alone; `None` if it already is.
     pub(super) fn ready_at(&self) -> Option<Instant> {
         let debt = (self.level <= 0).then_some(1 - self.level)?;
         let micros = debt.saturating_mul(1_000_000) / self.per_second + 1;

@@ -1,97 +1,99 @@
-//! [`Budget`]: what a session keeps for its peer, counted in one place.
+//! [`Budget`]: accounts for the memory that a session holds for its peer.
 //!
-//! What the peer can make this side keep is shared out beforehand, so that nothing of it ever waits for
-//! something else to be taken:
+//! Memory that the peer can make this side use is partitioned in advance, so that none of it ever
+//! waits for other memory to be released:
 //!
-//! - the first windows of streams. Of these a few are wide and the others narrow, which the client says
-//!   when it begins a call. A window for the whole session, as HTTP/2 has for a connection, would be used up
-//!   by streams that are not read, and all others would wait behind them;
-//! - what streams owe, see [`super::assembly`];
-//! - heads of calls whose message has not come;
-//! - packets that wait for their acknowledgements, whose window is small enough;
+//! - the first windows of streams. A few are wide and the others narrow, as chosen by the client
+//!   when it starts a call. A window for the whole session, like HTTP/2's for a connection, would
+//!   be used up by streams that are not read, and block all others;
+//! - the bytes that streams owe, see [`super::assembly`];
+//! - heads of calls whose message has not arrived;
+//! - unacknowledged packets, whose window is small enough;
 //! - a turn at assembling for calls with a single message.
 //!
-//! The rest is for whoever comes first: windows that grow, the turn at assembling for other streams, and
-//! what a service has to send. While no stream wants that turn, windows of calls with a single message
-//! also grow into its room, which they soon give back. Without room a window does not grow, a stream is full, an answer ends with
-//! an error. Ends of streams may also use what is for turns: a peer that takes them gives it back. While it
-//! takes something they may even use what turns hold.
+//! The rest is shared: windows that grow, the turn at assembling for other streams, and a service's
+//! outgoing messages. While no stream wants that turn, windows of calls with a single message may
+//! also grow into its room, which they soon release. Without room, a window does not grow, a stream
+//! is full, and an answer ends with an error. Ends of streams may also use the room for turns,
+//! because a peer that accepts them releases it. While the peer makes progress, they may even use
+//! room that turns occupy.
 //!
-//! A client's own requests are its application's, and do not count. They could not either: if each side
-//! received only as long as it has room beside what it sends, both would wait for each other.
+//! A client's own requests belong to its application and are not counted. They could not be: if
+//! each side received only as much as fits beside its outgoing messages, both could wait for each
+//! other.
 
 use std::time::{Duration, Instant};
 
 use super::{Config, receiving::MAX_GROWTH, stream::Stream};
 use crate::Status;
 
-/// A peer that has taken nothing for this long, while answers wait that are half of what may, begins no
-/// further calls.
+/// A peer that has accepted nothing for this long, while answers occupy half of their limit, cannot
+/// start further calls.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// A peer that has taken nothing for this long since an answer had no room ends its session.
+/// A peer that has accepted nothing for this long since an answer had no room loses its session.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// Bytes that are kept for the peer.
+/// The memory held for the peer, in bytes.
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
-    /// What a client has to send is its application's own. Nor may what it can receive wait for that, or
-    /// each side would wait for the other.
+    /// Outgoing messages of a client belong to its application, and receiving must not wait for
+    /// them, or each side could wait for the other.
     is_server: bool,
-    /// Heads of calls whose message has not come.
+    /// Heads of calls whose message has not arrived.
     heads: u64,
-    /// What waits in streams to be sent: messages, metadata and statuses, and heads of calls.
+    /// Pending outgoing data of streams: messages, metadata, statuses and heads of calls.
     outgoing: u64,
-    /// The part of it on streams that have nothing more to say, such as answers: no backpressure holds
-    /// that back.
+    /// The part of it on streams that are complete, such as answers, which back-pressure cannot
+    /// limit.
     answers: u64,
-    /// By how much windows have grown.
+    /// Total growth of windows.
     grown: u64,
-    /// Whether a stream has a turn at assembling: among those that carry many messages, and those that
-    /// carry one.
+    /// Whether a stream has a turn at assembling: among streams with many messages, and among those
+    /// with one.
     has_turn: [bool; 2],
-    /// What the application has not taken of streams that are over. Less than nothing while it has taken
-    /// something of a stream that is not over yet, without telling the stream.
+    /// Messages of ended streams that the application has not taken. Negative while it has taken
+    /// messages of a stream that has not ended, but not reported them to the stream.
     left: i64,
     /// When the peer last acknowledged a packet or granted credit.
     taken_at: Instant,
-    /// The time of the last look at the clock.
+    /// The time of the last reading of the clock.
     clock: Instant,
-    /// An answer had no room, and the peer has taken nothing since.
+    /// Whether an answer had no room, and the peer has accepted nothing since.
     has_refused: bool,
 }
 
-/// What may be kept, in bytes.
+/// The limits in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// All of it.
+    /// The total.
     #[cfg(any(test, fuzzing))]
     most: u64,
-    /// All but what has bounds of its own: heads, packets and the first windows of streams.
+    /// The total without separately bounded parts: heads, packets and the first windows of streams.
     shared: u64,
     heads: u64,
-    /// Streams that have something to send already get no more beyond this.
+    /// Beyond this, streams with pending outgoing data accept no more.
     soft_outgoing: u64,
-    /// By how much windows grow, all together. Those of calls with a single message may also use the turn
-    /// of streams that carry many.
+    /// Maximum total growth of windows. Those of calls with a single message may also use the turn
+    /// of streams with many messages.
     grown: u64,
-    /// What may be left of streams that are over, beside what is shared.
+    /// Maximum size of unread messages of ended streams, in addition to the shared part.
     left: u64,
-    /// The largest message with a window, which a turn at assembling may take.
+    /// The largest message with a window, the maximum for a turn at assembling.
     message: u64,
 }
 
 impl Budget {
-    /// The budget of a session with these settings. It is raised to what two messages of the largest size
-    /// need beside all else.
+    /// Creates the budget of a session with these settings. It is raised if two messages of the
+    /// maximum size do not fit beside the rest.
     pub(super) fn new(config: &Config, is_server: bool, now: Instant) -> Self {
         let message = config.max_message as u64 + config.first_window(false);
         let wide = u64::from(config.wide_streams());
         let narrow = u64::from(config.max_streams.max(1)) - wide;
         let windows = wide * config.first_window(false) + narrow * config.first_window(true);
         let owed = MAX_GROWTH * config.first_window(false);
-        // Heads, packets that wait for their acknowledgements, and a little for streams that are over.
+        // Heads, unacknowledged packets, and a small part for ended streams.
         let apart = config.memory / 8;
         let others = windows + owed + apart;
         let least = 2 * message + config.memory / 64 * 7;
@@ -120,20 +122,21 @@ impl Budget {
         }
     }
 
-    /// What is shared and in use, but for what waits to be sent.
+    /// Returns the shared memory in use, without outgoing data.
     fn incoming(&self) -> u64 {
         let turns = self.has_turn.iter().map(|has| u64::from(*has)).sum::<u64>();
         turns * self.limits.message + self.grown + self.much_left()
     }
 
-    /// What is left of streams that are over, beyond what has room apart.
+    /// Returns the unread messages of ended streams beyond their separate part.
     fn much_left(&self) -> u64 {
         let left = u64::try_from(self.left).unwrap_or(0);
         left.saturating_sub(self.limits.left)
     }
 
-    /// What may wait to be sent. Only ends of streams use what a single message from the peer may need: an
-    /// honest peer takes them at once, and others may be paused for good.
+    /// Returns the limit of outgoing data. Only ends of streams may use the room for a single
+    /// message from the peer: a correct peer accepts them at once, whereas other streams may be
+    /// paused indefinitely.
     fn most_outgoing(&self, is_end: bool) -> u64 {
         let kept_free = !is_end && !self.has_turn[usize::from(true)];
         let kept_free = if kept_free { self.limits.message } else { 0 };
@@ -141,9 +144,9 @@ impl Budget {
         self.limits.shared.saturating_sub(others)
     }
 
-    /// What may wait to be sent with the ends of streams. A turn counts as the largest message, of which
-    /// mostly little is there: a peer that takes its answers may have that room for them, and that of
-    /// windows which have grown into it.
+    /// Returns the limit of outgoing data including ends of streams. A turn counts as the largest
+    /// message, of which little may have arrived: a peer that accepts its answers may use that room
+    /// for them, and the room of windows that have grown into it.
     fn most_ends(&self) -> u64 {
         if self.is_stalled(self.clock) {
             return self.most_outgoing(true);
@@ -152,35 +155,35 @@ impl Budget {
         self.limits.shared.saturating_sub(grown + self.much_left())
     }
 
-    /// What windows, or what else is not for a single message, may still take.
+    /// Returns the room for windows, and for everything that is not a single message.
     fn room(&self) -> u64 {
         self.most_outgoing(false).saturating_sub(self.waiting())
     }
 
-    /// What waits to be sent, of a service.
+    /// Returns the size of a service's outgoing data.
     fn waiting(&self) -> u64 {
         if self.is_server { self.outgoing } else { 0 }
     }
 
-    /// By how much a window may grow. With `also_turn` it may use what is for the turn of streams with many
-    /// messages: that has to wait then until the window is used no more.
+    /// Returns by how much a window may grow. With `also_turn`, it may use the room of the turn for
+    /// streams with many messages, which then has to wait until the window is no longer used.
     pub(super) fn room_for_growth(&self, also_turn: bool) -> u64 {
         let turn = if also_turn { self.limits.message } else { 0 };
         let most = self.limits.grown + turn;
         self.room().min(most.saturating_sub(self.grown))
     }
 
-    /// A window has grown.
+    /// Records the growth of a window.
     pub(super) fn grow(&mut self, grown: u64) {
         self.grown += grown;
     }
 
-    /// A window that has grown is used no more.
+    /// Records that a grown window is no longer used.
     pub(super) fn settle(&mut self, grown: u64) {
         self.grown -= grown;
     }
 
-    /// Whether a stream may assemble the largest message.
+    /// Returns whether a stream may assemble the largest message.
     pub(super) fn has_room_for_turn(&self, is_single: bool) -> bool {
         let most = match is_single {
             true => self.most_outgoing(true),
@@ -189,7 +192,7 @@ impl Budget {
         most.saturating_sub(self.waiting()) >= self.limits.message
     }
 
-    /// Whether a stream has the turn among those of its kind.
+    /// Returns whether a stream has the turn among those of its kind.
     pub(super) fn has_turn(&self, is_single: bool) -> bool {
         self.has_turn[usize::from(is_single)]
     }
@@ -198,16 +201,16 @@ impl Budget {
         self.has_turn[usize::from(is_single)] = has_turn;
     }
 
-    /// The application has taken so much of streams that are over, or will be before this side is told
-    /// of all of it.
+    /// Records that the application has taken messages of ended streams, or of streams that will
+    /// have ended before they are all reported.
     pub(super) fn on_left_taken(&mut self, cost: u64) {
         self.left -= cost.cast_signed();
     }
 
-    /// Checks that a stream may begin, with this window.
+    /// Checks that a stream with this window may start.
     ///
     /// # Errors
-    /// If too much of streams that are over is left to the application.
+    /// Fails if the application has left too many messages of ended streams unread.
     pub(super) fn check_unread(&self, window: u64) -> Result<(), Status> {
         if self.much_left() == 0 || self.room() >= window {
             return Ok(());
@@ -218,10 +221,10 @@ impl Budget {
         )))
     }
 
-    /// Counts the head of a call that waits for its message.
+    /// Adds the head of a call that waits for its message.
     ///
     /// # Errors
-    /// If too many wait.
+    /// Fails if there are too many.
     pub(super) fn add_head(&mut self, cost: u64) -> Result<(), Status> {
         if self.heads + cost > self.limits.heads {
             return Err(Status::resource_exhausted(format!(
@@ -234,12 +237,12 @@ impl Budget {
         Ok(())
     }
 
-    /// The head of a call is the application's, or gone.
+    /// Removes the head of a call, which was passed to the application or dropped.
     pub(super) fn remove_head(&mut self, cost: u64) {
         self.heads -= cost;
     }
 
-    /// Lets a stream get or lose what it has to send, and counts that.
+    /// Applies a change to a stream's outgoing data, and accounts for it.
     pub(super) fn change<T>(
         &mut self,
         stream: &mut Stream,
@@ -253,7 +256,7 @@ impl Budget {
         outcome
     }
 
-    /// A stream is gone, with whatever it had to send.
+    /// Removes an ended stream with its outgoing data.
     pub(super) fn forget(&mut self, stream: &Stream) {
         self.outgoing -= stream.sending.held();
         self.answers -= stream.sending.last_words();
@@ -262,8 +265,8 @@ impl Budget {
         self.left += stream.receiving.unread().cast_signed();
     }
 
-    /// Whether so many bytes more may wait to be sent, on a stream on which so many do already. What does
-    /// not end its stream can wait elsewhere for less.
+    /// Returns whether `cost` more bytes may be queued on a stream that already has `own`. Data
+    /// that does not end its stream has a lower limit, because it can wait elsewhere.
     pub(super) fn has_room(&self, cost: u64, own: u64, is_end: bool) -> bool {
         let most = match is_end {
             true => self.most_ends(),
@@ -273,37 +276,37 @@ impl Budget {
         !is_over && (own == 0 || !self.is_soft_full())
     }
 
-    /// Whether so much waits that streams which have something to send already get no more.
+    /// Returns whether streams with pending outgoing data should accept no more.
     pub(super) fn is_soft_full(&self) -> bool {
         self.outgoing > self.limits.soft_outgoing
     }
 
-    /// Whether streams that had nothing to send and found no room may try again.
+    /// Returns whether streams without outgoing data that found no room may try again.
     pub(super) fn has_room_again(&self) -> bool {
         self.outgoing <= self.most_outgoing(false) / 2
     }
 
-    /// Whether what waits leaves room for short ends only.
+    /// Returns whether there is room only for short ends.
     pub(super) fn is_full(&self) -> bool {
         self.outgoing > self.most_ends()
     }
 
-    /// Returns the error of an answer that has no room, and remembers that.
+    /// Returns the error of an answer without room, and records it.
     pub(super) fn refuse_answer(&mut self) -> Status {
         self.has_refused = true;
         self.untaken("the caller takes none of its answers")
     }
 
-    /// The peer has acknowledged a packet, or granted credit.
+    /// Records that the peer has acknowledged a packet or granted credit.
     pub(super) fn on_taken(&mut self, now: Instant) {
         self.taken_at = now;
         self.has_refused = false;
     }
 
-    /// Checks that a call of the peer may begin.
+    /// Checks that a call of the peer may start.
     ///
     /// # Errors
-    /// If it takes none of its answers.
+    /// Fails if the peer accepts none of its answers.
     pub(super) fn check_answers(&self, now: Instant) -> Result<(), Status> {
         match self.answers > self.most_outgoing(true) / 2 && self.is_stalled(now) {
             true => Err(self.untaken("the caller takes none of its answers")),
@@ -311,10 +314,10 @@ impl Budget {
         }
     }
 
-    /// Checks that a call of this side may begin.
+    /// Checks that a call of this side may start.
     ///
     /// # Errors
-    /// If the peer takes none.
+    /// Fails if the peer accepts none of the requests.
     pub(super) fn check_requests(&self) -> Result<(), Status> {
         match self.outgoing > self.most_outgoing(true) && self.is_stalled(self.clock) {
             true => Err(self.untaken("the instance takes no requests")),
@@ -335,19 +338,19 @@ impl Budget {
         self.has_refused.then(|| self.taken_at + GONE_AFTER)
     }
 
-    /// Notes what time it is, and says why the session has to end, if it has.
+    /// Updates the clock, and returns the error if the session has to end.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Status> {
         self.clock = now;
         let is_gone = self.gone_at().is_some_and(|at| now >= at);
         is_gone.then(|| self.untaken("the caller takes none of its answers"))
     }
 
-    /// When [`Self::handle_timeout`] may have something to say.
+    /// Returns when [`Self::handle_timeout`] has to be called next.
     pub(super) fn timeout(&self) -> Option<Instant> {
         self.gone_at()
     }
 
-    /// Nothing is kept any more.
+    /// Resets the budget, because nothing is held any more.
     pub(super) fn clear(&mut self) {
         self.heads = 0;
         self.outgoing = 0;
@@ -389,7 +392,7 @@ impl Budget {
         self.left
     }
 
-    /// The bytes that may be kept at most, but for packets.
+    /// Returns the maximum number of bytes held, without packets.
     pub(super) fn most(&self) -> u64 {
         self.limits.most
     }

@@ -1,36 +1,38 @@
-//! [`Buffers`]: the memory of large packets that were acknowledged, for those to come.
+//! [`Buffers`]: reuses the memory of large acknowledged packets.
 //!
-//! An allocator gives large blocks back to the system once they are free, and gets them anew page by
-//! page: for a packet of 64 KiB that takes longer than to fill it. While much is sent, packets that
-//! were acknowledged leave as much memory as the next ones need.
+//! An allocator returns large free blocks to the system and obtains new ones page by page, which
+//! for a packet of 64 KiB takes longer than filling it. While much is sent, acknowledged packets
+//! release about as much memory as the next ones need.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-/// For less an allocator has memory at hand.
+/// Smaller buffers are cheap to allocate.
 const LARGE: usize = 16 * 1024;
 
-/// What is kept is looked through after so many packets, or so much time. What was not needed since the
-/// last time is freed.
+/// Buffers are reviewed after this number of packets, or a period of time. Those that were not
+/// needed since the last review are freed.
 const ROUND: usize = 256;
 const ROUND_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// Those to be taken next last.
+    /// The next ones to use are last.
     spare: Vec<Vec<u8>>,
-    /// How large packets become. All spare buffers have room for that, so that each is of use for any.
+    /// The usual maximum size of packets. All spare buffers have this capacity, so that each fits
+    /// any packet.
     full: usize,
-    /// Packets in this round, and how many spare buffers there were at any time of it.
+    /// Number of packets in this round, and the minimum number of spare buffers.
     packets: usize,
     least: usize,
-    /// When the round ends. Only while there is anything to free.
+    /// When the round ends, if there are buffers to free.
     ends_at: Option<Instant>,
 }
 
 impl Buffers {
-    /// An empty buffer for a packet of about so many bytes, which seldom becomes larger than `full`.
+    /// Returns an empty buffer for a packet of about `expected` bytes, which is rarely larger than
+    /// `full`.
     pub(super) fn take(&mut self, expected: usize, full: usize) -> Vec<u8> {
         self.full = full;
         self.packets += 1;
@@ -45,8 +47,8 @@ impl Buffers {
         spare.unwrap_or_else(|| Vec::with_capacity(full))
     }
 
-    /// Keeps the memory of a packet, unless somebody else still has the packet. At most `most` are
-    /// kept, and none that is much larger than packets usually are.
+    /// Keeps the memory of a packet, unless the packet is still shared. At most `most` buffers are
+    /// kept, and none that is much larger than usual.
     pub(super) fn give(&mut self, packet: Bytes, most: usize) {
         if packet.len() < LARGE || self.spare.len() >= most {
             return;
@@ -60,7 +62,7 @@ impl Buffers {
         }
     }
 
-    /// Tells what time it is.
+    /// Updates the clock.
     pub(super) fn handle_time(&mut self, now: Instant) {
         if self.spare.is_empty() {
             self.ends_at = None;
@@ -80,7 +82,7 @@ impl Buffers {
 
 #[cfg(any(test, fuzzing))]
 impl Buffers {
-    /// The memory of all that are spare.
+    /// Returns the total size of the spare buffers.
     pub(super) fn bytes(&self) -> u64 {
         self.spare
             .iter()
@@ -139,7 +141,7 @@ mod tests {
             buffers.give(packet, 4);
         }
         assert_eq!(buffers.spare.len(), 4);
-        // Nor what is of no use for most packets, or much too large.
+        // Buffers that are too small for most packets, or much too large, are not kept.
         let mut buffers = Buffers::default();
         packet(&mut buffers);
         for (len, capacity) in [(LARGE - 1, FULL), (LARGE, FULL - 1), (FULL, 2 * FULL + 1)] {
@@ -163,13 +165,13 @@ mod tests {
         }
         buffers.free_unused();
         assert_eq!(buffers.spare.len(), 10, "all were needed");
-        // From now on there is one at a time.
+        // From now on, one packet at a time is in flight.
         for _ in 0..2 * ROUND {
             let packet = packet(&mut buffers);
             buffers.give(packet, 64);
         }
         assert_eq!(buffers.spare.len(), 1);
-        // And then small ones only.
+        // Then only small ones.
         for _ in 0..2 * ROUND {
             buffers.take(100, FULL);
         }

@@ -1,4 +1,4 @@
-//! What a side of a session is set to, and what both agree on.
+//! The settings of a side of a session, and the negotiated values.
 
 use std::time::Duration;
 
@@ -8,58 +8,59 @@ use super::{
     proof::PROOF_LEN,
     site::Site,
 };
-use crate::call::body::MAX_MESSAGE;
+use nmfw_core::call::body::MAX_MESSAGE;
 
-/// A packet is closed at this size even if a larger one were allowed: more gains nothing, and
-/// smaller packets let streams take turns. A message of 64 KiB fits into one.
+/// A packet is closed at this size even if a larger one is permitted: larger packets gain nothing,
+/// and smaller ones let streams take turns. A message of 64 KiB fits.
 const TARGET_PACKET: usize = 65 * 1024;
 
-/// What each stream may bring before the application has taken any: see [`Config::stream_window`].
+/// Default window of a stream: see [`Config::stream_window`].
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What a session keeps for its peer: see [`Config::memory`].
+/// Default memory limit of a session: see [`Config::memory`].
 pub(super) const MEMORY: u64 = 64 * 1024 * 1024;
 
 /// Settings of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Numbered packets that may be on their way in each direction. It bounds what is kept for
-    /// sending again, and what the NATS subscription has to hold: twice this, as packets that are
-    /// sent again may wait there beside the first ones.
+    /// Maximum number of numbered packets in flight in each direction. It bounds the packets kept
+    /// for resending, and the capacity that the NATS subscription needs: twice this, because resent
+    /// packets may be queued beside the originals.
     pub(crate) packet_window: u32,
-    /// Bytes that each stream may bring before the application has taken any. A stream whose
-    /// application keeps up may bring sixteen times as much, if it has few others beside it, else four
-    /// times: see [`super::receiving`].
+    /// Bytes that each stream may receive before the application has taken any. If the application
+    /// keeps up, a stream may receive sixteen times as much with few other streams beside it,
+    /// otherwise four times: see [`super::receiving`].
     pub(crate) stream_window: u32,
-    /// Largest packet in bytes: the NATS server's `max_payload` less what mappings may add.
+    /// Maximum packet size in bytes: the NATS server's `max_payload` minus the size that mappings
+    /// may add.
     pub(crate) max_packet: usize,
-    /// Largest whole message in bytes that this side takes.
+    /// Maximum size of a whole message in bytes that this side accepts.
     pub(crate) max_message: usize,
-    /// Streams that may be open at a time; a service's setting. Of a client, how many it opens at most.
+    /// Maximum number of open streams; set by a service. For a client, the maximum that it opens.
     pub(crate) max_streams: u32,
-    /// How many of them may be wide: those bring a whole window before the application has taken any,
-    /// others [`NARROW_WINDOW`] only.
+    /// Maximum number of wide streams, which may receive a whole window before the application has
+    /// taken any; others start with [`NARROW_WINDOW`].
     pub(crate) wide_streams: u32,
-    /// Bytes of messages that a stream buffers before it says that it is full.
+    /// Size of the messages that a stream buffers before it is full.
     pub(crate) send_buffer: usize,
-    /// Bytes that the session keeps for its peer at most, of all kinds: see [`super::budget`].
+    /// Maximum memory that the session holds for its peer: see [`super::budget`].
     pub(crate) memory: u64,
-    /// A side that hears nothing for this long sends a PING.
+    /// Silence after which a side sends a PING.
     pub(crate) heartbeat: Duration,
-    /// A peer that is not heard of for this long is dead.
+    /// Silence after which a peer is considered dead.
     pub(crate) dead_after: Duration,
-    /// A peer whose subject has no subscriber for this long is dead. Not at once, as the broker
-    /// may have restarted and the peer may be on its way back.
+    /// How long a peer's subject may have no subscriber before the peer is considered dead. Not
+    /// immediately, because after a restart of the broker the peer may be reconnecting.
     pub(crate) vanished_after: Duration,
-    /// A client with calls under way that hears nothing for this long, or for four round trips, sends
-    /// a PING. If all that it hears is the answer, the next one takes twice as long.
+    /// Silence after which a client with calls in flight sends a PING, or four round trips. If it
+    /// hears only the answer, the next interval doubles.
     pub(crate) ask_after: Duration,
-    /// A peer nearby whose subject has no subscriber for this long is gone for the calls under way
-    /// that have a single answer.
+    /// How long a nearby peer's subject may have no subscriber before the calls in flight with a
+    /// single answer are ended.
     pub(crate) gone_after: Duration,
-    /// Time for the handshake.
+    /// Time limit of the handshake.
     pub(crate) open_timeout: Duration,
-    /// An acknowledgement waits this long for a packet that takes it along.
+    /// How long an acknowledgement waits for a packet that can carry it.
     pub(crate) ack_delay: Duration,
     /// Packets that are not acknowledged for this long make the sender ask. Later ones wait
     /// twice as long each, up to `heartbeat`.

@@ -6,10 +6,8 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::body::CallHead;
-use crate::{
-    Metadata, Status,
-    call::body::chunk::{Chunk, Row},
-};
+use crate::{Metadata, Status};
+use nmfw_core::call::body::chunk::{Chunk, Row};
 
 /// A call of a session. Numbers ascend and are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use super::{
     body::{Call, RawMetadata, StatusBody},
     handshake::Hello,
 };
-use crate::call::body::chunk::{Row, Tally};
-use crate::call::body::wire::{Malformed, Reader, put_varint, varint_len};
+use nmfw_core::call::body::chunk::{Row, Tally};
+use nmfw_core::call::body::wire::{Malformed, Reader, put_varint, varint_len};
 
 /// What PING carries and CLOSE may echo.
 pub(super) type Token = [u8; 16];

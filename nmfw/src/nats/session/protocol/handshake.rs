@@ -5,7 +5,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{proof::Secret, site::Site};
-use crate::call::body::wire::{
+use nmfw_core::call::body::wire::{
     Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8,
 };
 

@@ -65,7 +65,8 @@ pub(crate) use self::{
     site::Site,
     stream_map::StreamMap,
 };
-use crate::{Metadata, Status, observe::metrics::Counts};
+use crate::{Metadata, Status};
+use nmfw_core::observe::metrics::Counts;
 
 /// One side of a session.
 #[derive(Debug)]

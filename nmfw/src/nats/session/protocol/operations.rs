@@ -12,10 +12,8 @@ use super::{
     handshake::NARROW_WINDOW,
     stream::Stream,
 };
-use crate::{
-    Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
-};
+use crate::{Metadata, Status};
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 /// The longest status for a peer that takes nothing.
 const SHORT_END: usize = 512;
@@ -54,7 +52,7 @@ impl Session {
         }
         self.budget.check_requests().map_err(Status::not_started)?;
         let len = head.len();
-        if len + crate::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+        if len + nmfw_core::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
             return Err(self.too_large("metadata", len).not_started());
         }
         let is_narrow = self.wide >= self.wide_limit;

@@ -7,7 +7,7 @@ use super::{
     frame::{Header, MAX_PACKET_HEADER},
     proof::{Keys, PROOF_LEN},
 };
-use crate::call::body::wire::varint_len;
+use nmfw_core::call::body::wire::varint_len;
 
 #[derive(Debug)]
 pub(super) struct Packet {

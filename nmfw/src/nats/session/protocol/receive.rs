@@ -16,12 +16,10 @@ use super::{
     sending::MIN_PART,
     stream::cost,
 };
-use crate::{
-    Metadata, Status,
-    call::body::{
-        chunk::{Row, SMALL, Tally},
-        wire::Malformed,
-    },
+use crate::{Metadata, Status};
+use nmfw_core::call::body::{
+    chunk::{Row, SMALL, Tally},
+    wire::Malformed,
 };
 
 /// What is kept of the status of CLOSE. It is for people to read.

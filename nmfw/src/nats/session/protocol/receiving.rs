@@ -7,8 +7,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{assembly::Assembly, stream::cost};
-use crate::call::body::chunk::Tally;
-use crate::call::body::wire::Malformed;
+use nmfw_core::call::body::chunk::Tally;
+use nmfw_core::call::body::wire::Malformed;
 
 /// How many times as large a window may become, by doublings: enough for 80 MB/s where the way to the
 /// peer and back takes 50 ms, at the default window.

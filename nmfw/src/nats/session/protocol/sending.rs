@@ -9,7 +9,7 @@ use super::{
     frame::{flag, frame_len, kind, put_frame, put_frame_header},
     packet::Packet,
 };
-use crate::call::body::{
+use nmfw_core::call::body::{
     chunk::{Chunk, MESSAGE_COST, Row, Tally},
     wire::{put_varint, varint_len},
 };

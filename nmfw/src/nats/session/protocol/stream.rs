@@ -19,7 +19,7 @@ use super::{
     receiving::Receiving,
     sending::{Sending, Turn},
 };
-use crate::call::body::{chunk::MESSAGE_COST, wire::varint_len};
+use nmfw_core::call::body::{chunk::MESSAGE_COST, wire::varint_len};
 
 /// What a frame of a message costs.
 pub(super) fn cost(part: usize, more: bool) -> u64 {

@@ -14,7 +14,7 @@ use super::{
     sending::Turn,
 };
 use crate::Status;
-use crate::call::body::wire::varint_len;
+use nmfw_core::call::body::wire::varint_len;
 
 impl Session {
     /// The next packet. It is not to be called without need: what comes to be sent until then

@@ -16,8 +16,6 @@ use super::{
 };
 use crate::{
     Deadline, Metadata, Status,
-    call::{body::Body, origin::Origin, response::Response},
-    escape::Escaped,
     nats::{
         context::NatsCall,
         session::{
@@ -25,6 +23,10 @@ use crate::{
             protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
         },
     },
+};
+use nmfw_core::{
+    call::{body::Body, origin::Origin, response::Response},
+    escape::Escaped,
     service::stalled::Stall,
 };
 

@@ -31,8 +31,10 @@ use super::{
 };
 use crate::{
     Connection, Status,
-    escape::Escaped,
     nats::{client_id::client_of, reply_subject, subject},
+};
+use nmfw_core::{
+    escape::Escaped,
     observe::metrics,
     service::{
         client_id::ClientId,

@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
+use nmfw_core::{
     service::client_id::ClientId,
     token_bucket::{Bucket, Pace},
 };

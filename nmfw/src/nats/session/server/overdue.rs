@@ -10,8 +10,8 @@ use crate::{
         driver::{self, Port},
         protocol::{Session, StreamId},
     },
-    service::stalled::Stall,
 };
+use nmfw_core::service::stalled::Stall;
 
 /// How long a call without any deadline waits for its message.
 const MAX_ARRIVAL: Duration = Duration::from_secs(60);

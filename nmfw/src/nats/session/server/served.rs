@@ -5,11 +5,8 @@ use std::sync::Arc;
 use async_nats::Subject;
 
 use super::task::Task;
-use crate::{
-    Status,
-    nats::session::driver::Port,
-    service::{instance::Endpoint, workers::Assignment},
-};
+use crate::{Status, nats::session::driver::Port};
+use nmfw_core::service::{instance::Endpoint, workers::Assignment};
 
 /// A method that sessions serve.
 #[derive(Clone, Debug)]

@@ -11,16 +11,18 @@ use super::{
 };
 use crate::{
     Deadline, Status,
+    nats::session::{
+        driver::{Incoming, Lane, Port},
+        protocol::{CallHead, Session, StreamId},
+    },
+};
+use nmfw_core::{
     call::{
         body::{
             Body, Messages,
             chunk::{Chunk, Tally},
         },
         request::{Encoding, Request},
-    },
-    nats::session::{
-        driver::{Incoming, Lane, Port},
-        protocol::{CallHead, Session, StreamId},
     },
     service::{
         admission::Admitted,

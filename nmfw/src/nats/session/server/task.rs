@@ -7,11 +7,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{calls::Command, served::Served};
 use crate::{
     Deadline, Status,
-    call::{body::Body, origin::Origin, response::Response},
     nats::session::{
         driver::{Lane, Mailbox, Outgoing},
         protocol::StreamId,
     },
+};
+use nmfw_core::{
+    call::{body::Body, origin::Origin, response::Response},
     service::{
         client_id::ClientId,
         execute::Work,

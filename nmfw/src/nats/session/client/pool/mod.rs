@@ -1,9 +1,9 @@
-//! [`Pool`]: the sessions with the instances of a service.
+//! [`Pool`]: the sessions with instances of a service.
 //!
-//! NATS gives an OPEN to any instance. So a further session is with another instance only by
-//! chance, and is closed again if it is not; time and again it is tried, as instances come and go.
-//! Nor is it any instance where there are regions: then it is a near one, if there is any, and
-//! sessions with others do not outlive that for long.
+//! NATS delivers an OPEN to any instance. A further session is with another instance only by
+//! chance, and is closed again if it is not; attempts are repeated, because instances come and go.
+//! With regions, the instance is a nearby one if there is any, and sessions with distant ones are
+//! soon closed after it appears.
 
 #[cfg(test)]
 mod tests;
@@ -22,39 +22,39 @@ use tokio::{sync::watch, time::Instant};
 use super::{Handle, Opening, Scope, calls::Calls};
 use crate::{Connection, Method, Status, nats::session::driver};
 
-/// The pause after an attempt to open a session that was of no use; each further one is twice as
-/// long, up to [`MAX_PAUSE`], and all are cut by chance. Meanwhile calls take base mode, or the
-/// sessions that there are.
+/// The initial delay after an unsuccessful attempt to open a session, which doubles up to
+/// [`MAX_PAUSE`] and is randomised. Meanwhile, calls use base mode or existing sessions.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// The same while there are sessions, and the attempt was to find another instance. Chance decides,
-/// so that a dozen attempts in a minute find one of two almost certainly.
+/// The maximum delay while there are sessions and attempts look for another instance. The outcome
+/// is random, so a dozen attempts in a minute find one of two instances almost certainly.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(8);
 
-/// Sessions that a pool has when its calls are few: one instance may stop, or be slow.
+/// Number of sessions of a pool with little load, in case an instance stops or is slow.
 const FEW: usize = 2;
 
-/// Sessions that a pool has at most, unless they have no room for calls.
+/// Maximum number of sessions of a pool, unless they have no room for calls.
 const MANY: usize = 8;
 
-/// When each session has this many calls, a further one is opened.
+/// When each session has this many calls, another one is opened.
 const LOADED: usize = 64;
 
-/// Another session takes a session's place at some age up to this, so that a new instance gets its
-/// share of work within that time, and not all sessions are replaced at once.
+/// Maximum age at which a session is replaced. Ages are randomised, so that a new instance gets its
+/// share of work within this time, and sessions are not all replaced at once.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// An old session is given up when NATS has given so many OPENs in a row, for each session that there
-/// is, to other instances. Chance does that to one of two in 256, and NATS does it always to an
-/// instance in another region, or behind a leaf node, once there is a nearer one again.
+/// An old session is closed when this many consecutive OPENs per session went to other instances.
+/// By chance, this happens to one of two instances once in 256 times; it always happens to an
+/// instance in another region or behind a leaf node once a nearer one is back.
 const PASSED_OVER: usize = 4;
 
-/// How long a call that needs a session waits, after a reconnect of the client, for the service of one that
-/// there is to be heard. It takes a round trip; after this, another is opened.
+/// How long a call that requires a session waits, after a reconnect of the client, until the
+/// service of an existing one is heard. That takes a round trip; afterwards, another session is
+/// opened.
 const MAX_UNHEARD: Duration = Duration::from_millis(250);
 
-/// How often a session with another instance is tried for, one after the other, when a call needs one.
+/// Number of sequential attempts to open a session with another instance when a call requires one.
 const MAX_TRIES: usize = 8;
 
 #[derive(Debug)]
@@ -62,10 +62,9 @@ pub(crate) struct Pool {
     scope: Scope,
     connection: Connection,
     state: watch::Sender<State>,
-    /// The sessions of the state that are open. Each call looks at them, on any thread, for which a
-    /// lock is too much.
+    /// The open sessions of the state, for lock-free access by calls on any thread.
     open: ArcSwap<Vec<Arc<Handle>>>,
-    /// What time makes of the state, as of the last tick: calls do not look at the clock.
+    /// Whether an attempt is due, as of the last tick: calls do not read the clock.
     may_try: AtomicBool,
     is_any_old: AtomicBool,
 }
@@ -74,19 +73,19 @@ pub(crate) struct Pool {
 struct State {
     open: Vec<Member>,
     opening: Option<Arc<Handle>>,
-    /// When to try again, if the last attempt was of no use.
+    /// When to retry after an unsuccessful attempt.
     retry: Option<Instant>,
     failures: u32,
-    /// Why the last attempt failed.
+    /// The error of the last attempt.
     failure: Option<Status>,
 }
 
 #[derive(Debug)]
 struct Member {
     handle: Arc<Handle>,
-    /// When another is to take its place.
+    /// When the session is to be replaced.
     until: Instant,
-    /// Sessions that were opened with other instances since one was with this.
+    /// Number of sessions opened with other instances since one was opened with this one.
     passed_over: usize,
 }
 
@@ -102,10 +101,10 @@ impl Member {
     }
 }
 
-/// What to do about a call.
+/// The decision about a call.
 struct Choice {
     handle: Option<Arc<Handle>>,
-    /// Another session is wanted.
+    /// Whether another session should be opened.
     wants_more: bool,
 }
 
@@ -121,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// Sessions tell the time, now and then.
+    /// Called by session tasks; refreshes cached flags so that calls need not read the clock.
     pub(crate) fn tick(&self, now: std::time::Instant) {
         let now = Instant::from_std(now);
         let state = self.state.borrow();
@@ -135,8 +134,8 @@ impl Pool {
         &self.scope
     }
 
-    /// The session that a call takes, if there is one; opens another in the background where that
-    /// is of use.
+    /// Returns a session for a call, if there is one; opens another in the background if that is
+    /// useful.
     pub(crate) fn pick(
         self: &Arc<Self>,
         method: Method,
@@ -144,7 +143,7 @@ impl Pool {
     ) -> Option<Arc<Handle>> {
         let choice = self.choose(method, avoid);
         let wants = match choice.handle {
-            // Nobody tells the time where there is no session.
+            // Without a session, the cached flags are not refreshed.
             None => choice.wants_more,
             Some(_) => {
                 let is_any_old = self.is_any_old.load(Ordering::Relaxed);
@@ -157,7 +156,7 @@ impl Pool {
         choice.handle
     }
 
-    /// The same, among the sessions that there are.
+    /// Returns an open session for a call, without opening another.
     pub(crate) fn pick_open(
         &self,
         method: Method,
@@ -166,8 +165,8 @@ impl Pool {
         self.choose(method, avoid).handle
     }
 
-    /// The session of a call that has none to take otherwise: its service has no connection to NATS,
-    /// and may come back.
+    /// Returns the session of a call without an alternative: its service is disconnected from NATS,
+    /// but may come back.
     pub(crate) fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
         choose(&self.open.load(), method, None, None).handle
     }
@@ -177,12 +176,12 @@ impl Pool {
         choose(&self.open.load(), method, avoid, Some(epoch))
     }
 
-    /// The service of a session was heard after a reconnect: calls may wait for that.
+    /// Wakes calls that wait for a service to be heard after a reconnect.
     pub(crate) fn heard(&self) {
         self.change(|state| !state.open.is_empty());
     }
 
-    /// Waits a moment for a session whose service was not heard since the connection came back.
+    /// Waits briefly for a session whose service was not heard since the reconnect.
     async fn heard_soon(&self, method: Method, avoid: Option<&Arc<Handle>>) {
         let is_settled = |state: &State| {
             let epoch = self.connection.epoch();
@@ -195,7 +194,7 @@ impl Pool {
         _ = tokio::time::timeout(MAX_UNHEARD, settled).await;
     }
 
-    /// All changes go this way, so that what calls see is the same.
+    /// All changes pass this function, to keep the copy for calls up to date.
     fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
@@ -207,7 +206,7 @@ impl Pool {
         })
     }
 
-    /// The session that a call takes which cannot be made without one.
+    /// Returns a session for a call that requires one.
     pub(crate) async fn wait(
         self: &Arc<Self>,
         method: Method,
@@ -228,7 +227,7 @@ impl Pool {
         if let Some(handle) = self.choose(method, avoid).handle {
             return Ok(handle);
         }
-        // Who has refused the call is not asked again if another can be found.
+        // An instance that has refused the call is not tried again if another one can be found.
         let tries = if avoid.is_some() { MAX_TRIES } else { 1 };
         for _ in 0..tries {
             self.open(true);
@@ -254,7 +253,7 @@ impl Pool {
         let open = self.scope.open();
         let status = failure.unwrap_or_else(|| {
             if state.open.is_empty() {
-                // It was opened and has gone away again in the same moment.
+                // The session was opened and closed at the same time.
                 Status::unavailable("the session was closed at once")
             } else if state.open.iter().any(|m| m.handle.serves(method)) {
                 Status::resource_exhausted("all sessions have as many calls as they may")
@@ -266,12 +265,12 @@ impl Pool {
         Err(Status::new(status.code(), text).not_started())
     }
 
-    /// Opens a session in the background, unless one is being opened, or it is too early to try
-    /// again and the need is not urgent.
+    /// Opens a session in the background, unless one is being opened, or unless a retry is not due
+    /// and the need is not urgent.
     fn open(self: &Arc<Self>, is_urgent: bool) {
         let may =
             |state: &State| state.opening.is_none() && (is_urgent || state.may_try(Instant::now()));
-        // The writer's lock is taken only where it is needed.
+        // The write lock is taken only if necessary.
         if !may(&self.state.borrow()) {
             self.may_try.store(false, Ordering::Relaxed);
             return;
@@ -291,7 +290,7 @@ impl Pool {
         if is_ours {
             let mailbox = Arc::clone(&handle.mailbox);
             let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
-            // It ends when the handle is dropped, which this pool holds.
+            // The session ends when the pool drops its handle.
             drop(handle);
             let opening = Opening {
                 pool: Arc::downgrade(self),
@@ -313,9 +312,9 @@ impl Pool {
         });
     }
 
-    /// The handshake is done.
+    /// Records a completed handshake.
     pub(crate) fn opened(&self, handle: &Arc<Handle>) {
-        // Dropped outside, as that rings the session.
+        // Dropped outside of the lock, because that wakes the session.
         let mut left = Vec::new();
         let epoch = self.connection.epoch();
         self.change(|state| {
@@ -330,10 +329,11 @@ impl Pool {
         self.may_try.store(true, Ordering::Relaxed);
     }
 
-    /// The session takes no more calls. If it has never been of use, the next has to wait.
+    /// Removes a session that accepts no more calls. If it was never useful, the next attempt is
+    /// delayed.
     pub(crate) fn left(&self, handle: &Weak<Handle>, was_of_use: bool, failure: Option<Status>) {
         let is = |other: &Arc<Handle>| Weak::as_ptr(handle) == Arc::as_ptr(other);
-        // Dropped outside, as that rings the session.
+        // Dropped outside of the lock, because that wakes the session.
         let mut left = None;
         self.change(|state| {
             if let Some(index) = state.open.iter().position(|member| is(&member.handle)) {
@@ -356,14 +356,14 @@ impl Pool {
 }
 
 impl State {
-    /// Whether it is not too early to try again.
+    /// Returns whether a retry is due.
     fn may_try(&self, now: Instant) -> bool {
         self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
     }
 
-    /// Takes a session in that was opened. Gives back those that are not needed: this one if it is
-    /// with an instance that has one, and that whose place it takes, or that is far away.
-    /// One of the same instance that is not heard any more gives its place to the new one.
+    /// Adds an opened session. Returns sessions that are not needed: this one if its instance
+    /// already has a session, or the one that it replaces, or a distant one. A session with the
+    /// same instance that is no longer heard is replaced by the new one.
     fn admit(&mut self, handle: Arc<Handle>, epoch: u64) -> Vec<Arc<Handle>> {
         let now = Instant::now();
         let mut same = None;
@@ -400,14 +400,14 @@ impl State {
             return Vec::new();
         };
         if self.open.len() <= FEW {
-            // Its place is not needed.
+            // It is not replaced.
             self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
             return Vec::new();
         }
         vec![self.open.swap_remove(old).handle]
     }
 
-    /// Takes a session out that is old and that NATS would not open any more.
+    /// Removes an old session that NATS would no longer open.
     fn give_up(&mut self, now: Instant) -> Option<Arc<Handle>> {
         let enough = PASSED_OVER * self.open.len();
         let is_far = |member: &Member| member.until <= now && member.passed_over >= enough;
@@ -428,8 +428,8 @@ impl State {
     }
 }
 
-/// The less loaded of two that are picked by chance, in this life of the connection. One whose service is
-/// [absent](Handle::is_absent) is chosen as a last resort only, which has no epoch.
+/// Chooses the less loaded of two random sessions in this epoch of the connection. A session whose
+/// service is [absent](Handle::is_absent) is chosen only as a last resort, without an epoch.
 fn choose(
     open: &[Arc<Handle>],
     method: Method,
@@ -445,7 +445,7 @@ fn choose(
     };
     // A service that may be gone is better than none.
     let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
-    // Nothing to choose, as with most services.
+    // The usual case, without a choice.
     if let [only] = open
         && sure(only)
     {
@@ -474,7 +474,7 @@ fn choose(
         }
     };
     let Some(chosen) = chosen else {
-        // A method that the service does not serve in sessions will not be served by another.
+        // If one session does not serve the method, another will not either.
         let wants_more = open.is_empty() || open.iter().any(|handle| handle.serves(method));
         return Choice {
             handle: None,

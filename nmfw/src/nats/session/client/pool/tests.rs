@@ -1,9 +1,9 @@
-//! Which sessions are kept.
+//! Tests of which sessions are kept.
 
 use super::*;
 use crate::nats::session::protocol::Opened;
 
-/// The life of the connection.
+/// The epoch of the connection.
 const EPOCH: u64 = 1;
 
 fn session(instance: &str) -> Arc<Handle> {
@@ -29,7 +29,7 @@ fn grow_old(state: &mut State) {
     }
 }
 
-/// With a near instance and a far one, as they are after the near one was away.
+/// Returns a state with sessions to a near and a far instance, as after an absence of the near one.
 fn near_and_far() -> (State, [Arc<Handle>; 2]) {
     let both = ["near", "far"].map(session);
     let mut state = State::default();
@@ -83,8 +83,8 @@ fn the_only_one_is_kept() {
     assert!(is_open(&state, &only));
 }
 
-/// Calls leave a session in doubt for one that is not, and one whose service has no connection to NATS
-/// for anything else.
+/// Calls prefer other sessions to one in doubt, and to one whose service is disconnected they
+/// prefer anything else.
 #[test]
 fn sessions_in_doubt_are_left() {
     use crate::{MethodSpec, ServiceSpec, nats::session::protocol::Doubt};
@@ -112,7 +112,7 @@ fn sessions_in_doubt_are_left() {
         let (handle, wants_more) = chosen(alone, false);
         assert!(wants_more);
         match doubt {
-            // It may be that everything is silent.
+            // Possibly everything is silent.
             Doubt::Silent => assert!(is(&handle, doubtful)),
             _ => assert!(handle.is_none()),
         }
@@ -128,7 +128,8 @@ fn sessions_in_doubt_are_left() {
     assert!(is(&choice.handle, sure));
 }
 
-/// Both are with the same instance, which has given the first up while the client was away.
+/// Both sessions are with the same instance, which has closed the first while the client was
+/// disconnected.
 #[test]
 fn a_session_that_is_not_heard_after_a_reconnect_is_replaced() {
     let mut state = State::default();

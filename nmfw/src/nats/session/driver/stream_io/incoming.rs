@@ -1,4 +1,4 @@
-//! [`Incoming`]: the application's end of a lane, for what comes.
+//! [`Incoming`]: the application's end of a stream, for received messages.
 
 use std::{
     collections::VecDeque,
@@ -14,20 +14,21 @@ use futures_util::Stream;
 use super::{Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
     nats::session::{driver::Mailbox, protocol::STREAM_WINDOW},
 };
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
-/// What was taken is told to the session when it comes to this, or when the application waits for
-/// more. A session grants no smaller steps, and of a message that others wait for it is told at once.
+/// Taken messages are reported to the session in steps of this size, or when the application waits
+/// for more. The session grants no smaller steps, but is notified at once of a message that blocks
+/// others.
 const CREDIT_STEP: u64 = STREAM_WINDOW as u64 / 2;
 
-/// The application's end of a lane, for what comes. Dropping it tells the session.
+/// The application's end of a stream, for received messages. Dropping it notifies the session.
 #[derive(Debug)]
 pub(crate) struct Incoming<C: From<LaneCommand>> {
     lane: Arc<Lane>,
     mailbox: Arc<Mailbox<C>>,
-    /// Taken from the lane, all that was there at once.
+    /// Messages taken from the shared queue in one batch.
     chunks: VecDeque<Chunk>,
     taken: Tally,
     is_over: bool,
@@ -48,10 +49,10 @@ impl<C: From<LaneCommand>> Incoming<C> {
         Arc::clone(&self.lane)
     }
 
-    /// Waits until the service has begun to answer, and gives the metadata that went ahead.
+    /// Waits until the service has started to answer, and returns the metadata before the messages.
     ///
     /// # Errors
-    /// If the call is over before, with an error.
+    /// Fails if the call ends with an error before that.
     pub(crate) async fn headers(&mut self) -> Result<Metadata, Status> {
         poll_fn(|cx| {
             let mut inbox = lock(&self.lane.inbox);
@@ -78,8 +79,8 @@ impl<C: From<LaneCommand>> Incoming<C> {
         .await
     }
 
-    /// A row counts as taken when it is handed over: so up to a packet more than the window can be
-    /// here.
+    /// Returns the next chunk. A row counts as taken when it is returned, so up to a packet more
+    /// than the window can be held here.
     fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Chunk, Status>>> {
         if let Some(chunk) = self.chunks.pop_front() {
             self.taken.add(chunk.tally());
@@ -115,7 +116,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
         }
     }
 
-    /// Tells the session what was taken.
+    /// Reports taken messages to the session.
     fn tell(&mut self) {
         let taken = mem::take(&mut self.taken);
         let was_told = {
@@ -131,7 +132,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
     fn command(&self) {
         let lane = Arc::clone(&self.lane);
         let flow = Flow::Taken;
-        // Fails if the session is over, where nothing is to be told.
+        // Fails if the session has ended, when no report is needed.
         _ = self.mailbox.command(LaneCommand { lane, flow }.into());
     }
 }
@@ -156,8 +157,8 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
             inbox.taken.add(left);
             inbox.taken.add(self.taken);
             inbox.chunks = VecDeque::new();
-            // A caller may have said all while the call goes on. What nobody has taken of it can be
-            // a large message, for which those of other streams wait.
+            // A caller may have sent everything while the call continues. The rest can be a large
+            // message for which messages of other streams wait.
             if inbox.outcome.is_some() && left.messages == 0 {
                 if !inbox.is_told {
                     self.mailbox.untold(inbox.taken.cost);
@@ -169,7 +170,7 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
     }
 }
 
-/// The trailers of a stream that has ended well.
+/// Returns the trailers of a stream that ended without an error.
 pub(crate) fn trailers(lane: Arc<Lane>) -> impl FnOnce() -> Metadata + Send {
     move || match lock(&lane.inbox).outcome.take() {
         Some(Ok(trailers)) => trailers,

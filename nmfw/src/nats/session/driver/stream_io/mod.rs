@@ -1,9 +1,9 @@
-//! [`Lane`]: the messages of one call between the application, which polls and waits, and the task
-//! of its session, which does neither.
+//! The messages of one call between the application, which polls and waits, and the task of its
+//! session, which does neither.
 //!
-//! Towards the application messages lie in a queue that the stream's window bounds: credit for them
-//! goes to the peer when the application has taken them. Towards the session one batch is on its
-//! way at a time; the next is asked of the application when the session has taken it.
+//! Received messages are kept in a queue that is bounded by the stream's window: the peer gets
+//! credit when the application has taken them. Messages to be sent are passed in one batch at a
+//! time; the application is asked for the next one when the session has taken it.
 
 mod incoming;
 mod outgoing;
@@ -23,13 +23,13 @@ pub(crate) use self::{
 };
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Chunk, Tally},
     nats::session::protocol::{Session, StreamId},
 };
+use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
-    /// Set when the session has begun the stream.
+    /// Set when the session has started the stream.
     stream: OnceLock<StreamId>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
@@ -40,37 +40,37 @@ pub(crate) struct Lane {
 struct Inbox {
     chunks: VecDeque<Chunk>,
     headers: Option<Metadata>,
-    /// The end, with trailers if it is good.
+    /// The end of the stream, with trailers if it is not an error.
     outcome: Option<Result<Metadata, Status>>,
     waker: Option<Waker>,
-    /// What the application has taken since the peer got credit for it.
+    /// Messages that the application has taken since the peer last got credit.
     taken: Tally,
-    /// The session has been told to look at `taken`.
+    /// Whether the session was notified of `taken`.
     is_told: bool,
-    /// Nobody takes any more.
+    /// Whether the application has dropped its end.
     is_dropped: bool,
-    /// Chunks that have come.
+    /// Number of received chunks.
     received: u64,
 }
 
 /// From the application to the session.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// A batch is on its way: since when, or since the peer has last taken anything meanwhile.
+    /// While a batch is pending: the time when it was passed, or of the peer's last progress.
     busy_since: Option<Instant>,
-    /// Batches that were given to the session.
+    /// Number of batches passed to the session.
     batches: u64,
-    /// The peer wants no more.
+    /// Whether the peer wants no more messages.
     is_over: bool,
     waker: Option<Waker>,
 }
 
-/// What the application says on a lane.
+/// A command of the application for a stream.
 #[derive(Debug)]
 pub(crate) enum Flow {
     Headers(Metadata),
     Batch(Batch),
-    /// Look at what was taken, and whether anybody takes.
+    /// Check which messages were taken, and whether the application has dropped its end.
     Taken,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Batch {
     end: Option<Result<Metadata, Status>>,
 }
 
-/// A side's command for a lane.
+/// A side's command for a stream.
 #[derive(Debug)]
 pub(crate) struct LaneCommand {
     pub(crate) lane: Arc<Lane>,
@@ -98,7 +98,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// Keeps the waker of who polls.
+/// Stores the waker of the polling task.
 fn park(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {
         Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -112,12 +112,12 @@ impl Lane {
         self.stream.get().copied()
     }
 
-    /// Begins; a lane is of one stream.
+    /// Starts the stream.
     pub(crate) fn begin(&self, stream: StreamId) {
         _ = self.stream.set(stream);
     }
 
-    /// Lets the session know what was taken of a stream that is over.
+    /// Reports messages taken of an ended stream to the session.
     pub(crate) fn release(&self, session: &mut Session, stream: StreamId) {
         let taken = {
             let mut inbox = lock(&self.inbox);
@@ -136,14 +136,14 @@ impl Lane {
         wake(waker);
     }
 
-    /// The stream has ended, or the peer has said its last. What has come before is still there.
+    /// Ends the received side. Messages that arrived before can still be read.
     pub(crate) fn finish_inbox(&self, outcome: Result<Metadata, Status>) {
         self.put(|inbox| {
             inbox.outcome.get_or_insert(outcome);
         });
     }
 
-    /// The application need send no more.
+    /// Records that the application need not send more.
     pub(crate) fn finish_outbox(&self) {
         let waker = {
             let mut outbox = lock(&self.outbox);
@@ -153,31 +153,31 @@ impl Lane {
         wake(waker);
     }
 
-    /// The stream is over in both directions.
+    /// Ends the stream in both directions.
     pub(crate) fn finish(&self, outcome: Result<Metadata, Status>) {
         self.finish_inbox(outcome);
         self.finish_outbox();
     }
 
-    /// Since when the peer has taken nothing of what the application wants to send, if that is so.
+    /// Returns since when the peer has accepted none of the pending messages, if there are any.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         lock(&self.outbox).busy_since
     }
 
-    /// A number that grows with all that either side says.
+    /// Returns a number that increases with every message in either direction.
     pub(crate) fn progress(&self) -> u64 {
         let received = lock(&self.inbox).received;
         received + lock(&self.outbox).batches
     }
 
-    /// A batch goes to the session, which may have no room for all of it.
+    /// Records a batch passed to the session, which may not have room for all of it.
     fn batch_given(&self, now: Instant) {
         let mut outbox = lock(&self.outbox);
         outbox.busy_since = Some(now);
         outbox.batches += 1;
     }
 
-    /// The peer has taken something of a batch.
+    /// Records that the peer has accepted part of a batch.
     fn goes_on(&self, now: Instant) {
         if let Some(since) = &mut lock(&self.outbox).busy_since {
             *since = now;

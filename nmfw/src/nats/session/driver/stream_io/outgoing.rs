@@ -1,4 +1,4 @@
-//! [`Outgoing`]: the application's end of a lane, for what goes.
+//! [`Outgoing`]: the application's end of a stream, for sent messages.
 
 use std::{
     collections::VecDeque,
@@ -15,17 +15,17 @@ use futures_util::Stream;
 use super::{Batch, Flow, Lane, LaneCommand, lock, park};
 use crate::{
     Metadata, Status,
-    call::body::{Messages, chunk::Chunk, encode::MAX_WAIT},
     nats::session::driver::{self, Mailbox},
 };
+use nmfw_core::call::body::{Messages, chunk::Chunk, encode::MAX_WAIT};
 
-/// A batch that the application gives the session is closed at this size: a row is one by itself.
+/// Size at which a batch for the session is closed; a row is a batch by itself.
 const BATCH: u64 = 128 * 1024;
 
-/// The same while the peer takes little of what the session has to send.
+/// The same while the peer accepts little of what the session has to send.
 const SMALL_BATCH: u64 = 4 * 1024;
 
-/// The application's end of a lane, for what goes.
+/// The application's end of a stream, for sent messages.
 #[derive(Debug)]
 pub(crate) struct Outgoing<C: From<LaneCommand>> {
     lane: Arc<Lane>,
@@ -37,14 +37,14 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         Self { lane, mailbox }
     }
 
-    /// Sends metadata ahead of the messages.
+    /// Sends metadata before the messages.
     pub(crate) fn headers(&self, metadata: Metadata) {
         self.command(Flow::Headers(metadata));
     }
 
-    /// Sends all messages, and the end. Comes back before if the peer wants no more.
+    /// Sends all messages and the end. Returns early if the peer wants no more.
     ///
-    /// `seen` gets to know each message on its way, and the error that ends them.
+    /// `seen` is called with each message, and with the error that ends them.
     pub(crate) async fn send_all(
         &self,
         messages: &mut Messages,
@@ -65,7 +65,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         }
     }
 
-    /// Sends these messages, with more to follow. Says whether the peer wants them.
+    /// Sends these messages, with more to follow. Returns whether the peer wants them.
     pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
         self.lane.batch_given(driver::now());
         let end = None;
@@ -79,8 +79,8 @@ impl<C: From<LaneCommand>> Outgoing<C> {
             .is_ok()
     }
 
-    /// All that is ready, up to the size of a batch, and when it was ready; `None` if the peer wants no
-    /// more.
+    /// Collects the ready messages up to the size of a batch, with the time; returns `None` if the
+    /// peer wants no more.
     async fn batch(
         &self,
         messages: &mut Messages,
@@ -100,7 +100,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                     Poll::Ready(Some(Ok(chunk))) => {
                         size += chunk.tally().cost;
                         seen(Ok(&chunk));
-                        // It is full, or has taken its time.
+                        // The batch is full, or has taken its time.
                         let is_row = matches!(chunk, Chunk::Row(_));
                         batch.chunks.push_back(chunk);
                         if is_row || began.elapsed() > MAX_WAIT {
@@ -132,7 +132,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         .await
     }
 
-    /// Whether the next batch is wanted; `false` if none ever is.
+    /// Completes when the next batch is wanted; `false` if none ever is.
     fn poll_free(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut outbox = lock(&self.lane.outbox);
         if outbox.is_over {

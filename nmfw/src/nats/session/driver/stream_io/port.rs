@@ -1,36 +1,36 @@
-//! [`Port`]: the session's end of a lane.
+//! [`Port`]: the session's end of a stream.
 
 use std::{mem, sync::Arc, time::Instant};
 
 use super::{Batch, Lane, lock};
 use crate::{
     Metadata, Status,
-    call::body::chunk::Chunk,
     nats::session::protocol::{SendError, Session, StreamId},
 };
+use nmfw_core::call::body::chunk::Chunk;
 
-/// The session's end of a lane.
+/// The session's end of a stream.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) lane: Arc<Lane>,
-    /// What the session has no room for yet.
+    /// Messages that the session has no room for yet.
     waiting: Batch,
-    /// What had been sent on the stream when it was looked at last.
+    /// Number of bytes sent on the stream at the last check.
     sent: u64,
 }
 
-/// How a stream that this side has ended went.
+/// How this side's messages ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
     No,
-    /// All has been given to the session; a service's call is over.
+    /// All were passed to the session; for a service, the call has ended.
     Said,
     /// With the application's own error.
     Failed,
-    /// What the application said cannot be sent.
+    /// A message of the application cannot be sent.
     Refused {
         status: Status,
-        /// It had said all.
+        /// Whether the application had sent everything.
         was_done: bool,
     },
 }
@@ -44,12 +44,12 @@ impl Port {
         }
     }
 
-    /// Whether the session has no room for what the application wants to send.
+    /// Returns whether the session has no room for pending messages.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.chunks.is_empty()
     }
 
-    /// Looks whether the peer has taken anything since the last time.
+    /// Checks whether the peer has accepted anything since the last call.
     pub(crate) fn look(&mut self, session: &Session, stream: StreamId, now: Instant) {
         let sent = session.sent(stream);
         if mem::replace(&mut self.sent, sent) != sent {
@@ -61,7 +61,8 @@ impl Port {
         self.lane.put(|inbox| inbox.headers = Some(metadata));
     }
 
-    /// Messages have come; the session gets them back as taken if nobody wants them.
+    /// Queues received messages; if the application has dropped its end, they are reported as
+    /// taken.
     pub(crate) fn on_chunk(&self, session: &mut Session, stream: StreamId, chunk: Chunk) {
         let tally = chunk.tally();
         let mut is_dropped = false;
@@ -77,9 +78,9 @@ impl Port {
         }
     }
 
-    /// Gives the peer credit for what was taken.
+    /// Grants the peer credit for taken messages.
     ///
-    /// Says whether the application wants no more.
+    /// Returns whether the application has dropped its end.
     pub(crate) fn on_taken(&self, session: &mut Session, stream: StreamId) -> bool {
         let (taken, is_dropped) = {
             let mut inbox = lock(&self.lane.inbox);
@@ -92,8 +93,8 @@ impl Port {
         is_dropped
     }
 
-    /// A batch has come from the application. There is one at a time; only the last may come
-    /// before another has gone, when the deadline has passed.
+    /// Accepts a batch from the application. There is one at a time; only the last may arrive
+    /// before another is sent, after the deadline.
     pub(crate) fn on_batch(
         &mut self,
         session: &mut Session,
@@ -109,12 +110,12 @@ impl Port {
         self.push(session, stream)
     }
 
-    /// Gives the session what it has room for.
+    /// Passes as much to the session as it has room for.
     pub(crate) fn push(&mut self, session: &mut Session, stream: StreamId) -> Ended {
         let Batch { chunks, end } = &mut self.waiting;
         let was_empty = chunks.is_empty() && end.is_none();
         while let Some(chunk) = chunks.pop_front() {
-            // An end without trailers goes with the last message.
+            // An end without trailers is sent with the last message.
             let is_last =
                 chunks.is_empty() && matches!(end, Some(Ok(trailers)) if trailers.is_empty());
             match session.send(stream, chunk, is_last) {
@@ -162,7 +163,7 @@ impl Port {
         }
     }
 
-    /// Ends the stream, as what the application says cannot be sent.
+    /// Ends the stream, because a message of the application cannot be sent.
     pub(crate) fn fail(
         &mut self,
         session: &mut Session,

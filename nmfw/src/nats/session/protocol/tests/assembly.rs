@@ -8,10 +8,8 @@ use super::{
     network::{CLIENT, METHOD, Network, SERVER, UNARY, head},
     scenarios::call,
 };
-use crate::{
-    call::body::chunk::Tally,
-    nats::session::protocol::{Config, Event, StreamId},
-};
+use crate::nats::session::protocol::{Config, Event, StreamId};
+use nmfw_core::call::body::chunk::Tally;
 
 /// The issue that this came from: messages that fit into a window, on a stream that nobody reads.
 const UNREAD: usize = 200 * 1024;

@@ -72,10 +72,8 @@ mod tests {
         },
         *,
     };
-    use crate::{
-        Code, Metadata, Status,
-        call::body::{chunk::Tally, wire::put_varint},
-    };
+    use crate::{Code, Metadata, Status};
+    use nmfw_core::call::body::{chunk::Tally, wire::put_varint};
 
     fn packet(seq: u64, frames: &[u8]) -> Bytes {
         let mut out = Vec::new();
@@ -177,9 +175,9 @@ mod tests {
         body.extend_from_slice(&head(UNARY).encode());
         // Field 3, 900,000 bytes of metadata.
         let mut metadata = Vec::new();
-        crate::call::body::wire::put_bytes(&mut metadata, b"a");
-        crate::call::body::wire::put_bytes(&mut metadata, &vec![b'x'; 900_000]);
-        crate::call::body::wire::put_bytes_field(&mut body, 3, &metadata);
+        nmfw_core::call::body::wire::put_bytes(&mut metadata, b"a");
+        nmfw_core::call::body::wire::put_bytes(&mut metadata, &vec![b'x'; 900_000]);
+        nmfw_core::call::body::wire::put_bytes_field(&mut body, 3, &metadata);
         put_frame(&mut frames, 1, kind::CALL, &body);
         let now = network.now;
         let server = &mut network.sides[SERVER];

@@ -13,14 +13,6 @@ use smol_str::SmolStr;
 use super::network::SECRET;
 use crate::{
     Code, Metadata, Status,
-    call::{
-        body::{
-            chunk::Row,
-            wire::{Malformed, Reader, put_bytes_field, put_varint},
-        },
-        request::Encoding,
-        trace_context::TraceContext,
-    },
     nats::session::protocol::{
         body::{
             CallHead, RawMetadata, StatusBody, encode_ok, encode_status, encode_status_with_token,
@@ -31,6 +23,14 @@ use crate::{
         proof::Keys,
         site::Site,
     },
+};
+use nmfw_core::call::{
+    body::{
+        chunk::Row,
+        wire::{Malformed, Reader, put_bytes_field, put_varint},
+    },
+    request::Encoding,
+    trace_context::TraceContext,
 };
 
 const TOKEN: &Token = b"fedcba9876543210";
@@ -552,7 +552,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        let sent_version = version.as_deref().and_then(crate::call::method::client_version);
+        let sent_version = version.as_deref().and_then(nmfw_core::call::method::client_version);
         sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::network::{CLIENT, METHOD, Network, SERVER, UNARY, check, head};
-use crate::call::body::wire::{put_bytes, put_varint};
 use crate::{
     Metadata, Status,
-    call::body::chunk::Tally,
     nats::session::protocol::{
         Config, Event, Session, StreamId,
         body::encode_status,
         frame::{Header, flag, kind, put_frame, put_number_frame},
     },
 };
+use nmfw_core::call::body::chunk::Tally;
+use nmfw_core::call::body::wire::{put_bytes, put_varint};
 
 #[derive(Clone, Debug)]
 enum Frame {

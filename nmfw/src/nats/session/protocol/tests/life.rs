@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::network::{CLIENT, METHOD, Network, SERVER, UNARY, Weather, head};
 use crate::{
     Code, Status,
-    call::body::chunk::Tally,
     nats::session::protocol::{Config, Doubt, Event, Site, StreamId},
 };
+use nmfw_core::call::body::chunk::Tally;
 
 /// How soon a call with a single answer ends after its instance was killed.
 const SOON: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::network::{CLIENT, Dice, Fault, MAX_ROW, METHOD, Network, SERVER, UNARY, Weather, head};
 use crate::{
     Code, Metadata, Status,
-    call::body::chunk::{Chunk, Row, Tally},
     nats::session::protocol::{Config, Event, SendError, StreamId, receiving::MAX_GROWTH},
 };
+use nmfw_core::call::body::chunk::{Chunk, Row, Tally};
 
 /// What applications do, and what happens to them.
 #[derive(Clone, Debug)]

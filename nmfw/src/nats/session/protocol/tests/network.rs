@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use crate::{
     Metadata, Status,
-    call::request::Encoding,
     nats::session::protocol::{
         CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State, Transmit,
         answer_of_client, answer_of_service,
     },
 };
+use nmfw_core::call::request::Encoding;
 
 /// The sides, as indices.
 pub(super) const CLIENT: usize = 0;

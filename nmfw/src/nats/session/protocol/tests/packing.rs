@@ -8,13 +8,11 @@ use super::{
     network::{CLIENT, Network, SERVER},
     scenarios::call,
 };
-use crate::{
-    call::body::chunk::Tally,
-    nats::session::protocol::{
-        Config, Event, StreamId,
-        frame::{Body, Frame, Header},
-    },
+use crate::nats::session::protocol::{
+    Config, Event, StreamId,
+    frame::{Body, Frame, Header},
 };
+use nmfw_core::call::body::chunk::Tally;
 
 const KIB: usize = 1024;
 

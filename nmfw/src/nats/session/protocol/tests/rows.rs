@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     Code,
-    call::body::chunk::{Row, Tally},
     nats::session::protocol::{Config, Event, SendError, StreamId},
 };
+use nmfw_core::call::body::chunk::{Row, Tally};
 
 /// What has come of a stream of requests, and what it cost.
 fn arrived(network: &mut Network) -> (Vec<Bytes>, Tally) {

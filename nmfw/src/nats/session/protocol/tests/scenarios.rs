@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::network::{CLIENT, METHOD, Network, SECRET, SERVER, Weather, head};
 use crate::{
     Code, Metadata, Status,
-    call::body::chunk::Tally,
     nats::session::protocol::{CallHead, Config, Event, SendError, Session, StreamId},
 };
+use nmfw_core::call::body::chunk::Tally;
 
 fn network() -> Network {
     Network::both(Config::default())

@@ -6,10 +6,8 @@ use super::{
     network::{CLIENT, Network, SERVER},
     scenarios::call,
 };
-use crate::{
-    call::body::chunk::Tally,
-    nats::session::protocol::{Config, Event, STREAM_WINDOW},
-};
+use crate::nats::session::protocol::{Config, Event, STREAM_WINDOW};
+use nmfw_core::call::body::chunk::Tally;
 
 /// Sends much on one of so many streams, all of which is taken: what it may bring in the end.
 fn window(streams: usize) -> u64 {

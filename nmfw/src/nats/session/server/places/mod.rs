@@ -27,9 +27,8 @@ use super::calls::Command;
 use crate::{
     Status,
     nats::session::driver::{self, Mailbox},
-    observe::metrics,
-    service::client_id::ClientId,
 };
+use nmfw_core::{observe::metrics, service::client_id::ClientId};
 
 /// Packets that a session may have on their way to this side: enough for a gigabyte a second where
 /// the way takes a millisecond. And when there are many sessions.

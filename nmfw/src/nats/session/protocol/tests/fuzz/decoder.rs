@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::call::body::wire::put_varint;
 use crate::{
     Metadata, Status,
-    call::body::chunk::{Row, Tally},
     nats::session::protocol::{
         body::{StatusBody, encode_ok, encode_status, put_metadata, time_left},
         frame::{Body, Frame, Header, Token, flag, kind, put_frame, put_number_frame, put_ping},
         handshake::Hello,
     },
 };
+use nmfw_core::call::body::chunk::{Row, Tally};
+use nmfw_core::call::body::wire::put_varint;
 
 /// More than any frame is long, and room to subtract from.
 const NO_LIMIT: usize = usize::MAX;

@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 
 use super::input::Input;
-use crate::call::body::wire::put_varint;
 use crate::{
     Code, Metadata, Status,
-    call::body::chunk::{Row, Tally},
     nats::session::protocol::{
         Config, Event, SendError, StreamId,
         body::encode_status,
@@ -17,6 +15,8 @@ use crate::{
         tests::network::{CLIENT, METHOD, Network, SERVER, Weather, head},
     },
 };
+use nmfw_core::call::body::chunk::{Row, Tally};
+use nmfw_core::call::body::wire::put_varint;
 
 const MAX_STEPS: usize = 200;
 

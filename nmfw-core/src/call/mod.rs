@@ -1,0 +1,17 @@
+//! The model of a call, independent of its transport.
+
+pub mod address;
+pub mod attempt;
+pub mod body;
+pub(crate) mod context;
+pub mod deadline;
+pub(crate) mod extensions;
+pub mod metadata;
+pub mod method;
+pub mod origin;
+pub mod per_method;
+pub mod request;
+pub mod response;
+pub(crate) mod status;
+pub mod trace_context;
+pub mod transport;

@@ -1,0 +1,188 @@
+//! Conversions from common errors for `?`, and from the boxed errors of tower's layers.
+//!
+//! The text of an error is sent to the caller only if it describes a value that was parsed. Other
+//! texts can reveal internals of the service: see [`Status`].
+
+use std::{error::Error as StdError, io};
+
+use tokio::task::JoinError;
+
+use super::{Code, Status};
+
+/// Errors whose text is sent to the caller.
+macro_rules! shown {
+    ($($error:ty => $constructor:ident;)*) => {
+        $(impl From<$error> for Status {
+            fn from(error: $error) -> Self {
+                Self::$constructor(error.to_string()).with_source(error)
+            }
+        })*
+    };
+}
+
+/// Errors whose text goes to the log only.
+macro_rules! hidden {
+    ($($error:ty => $constructor:ident($text:literal);)*) => {
+        $(impl From<$error> for Status {
+            fn from(error: $error) -> Self {
+                Self::$constructor($text).with_source(error)
+            }
+        })*
+    };
+}
+
+shown! {
+    std::num::ParseIntError => invalid_argument;
+    std::num::ParseFloatError => invalid_argument;
+    std::num::TryFromIntError => out_of_range;
+    std::str::ParseBoolError => invalid_argument;
+    std::str::Utf8Error => invalid_argument;
+    std::string::FromUtf8Error => invalid_argument;
+    prost::UnknownEnumValue => invalid_argument;
+    crate::call::metadata::MetadataError => invalid_argument;
+}
+
+hidden! {
+    tokio::time::error::Elapsed => deadline_exceeded("a timeout has passed");
+    tokio::sync::AcquireError => unavailable("a semaphore is closed");
+    // Handlers decode messages from stores or peers; requests are decoded before.
+    prost::DecodeError => internal("a message could not be decoded");
+    prost::EncodeError => internal("a message could not be encoded");
+}
+
+/// The kind of the error determines the code and the message. The source keeps paths, addresses and
+/// texts of the operating system.
+impl From<io::Error> for Status {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{
+            AddrInUse, AddrNotAvailable, AlreadyExists, BrokenPipe, ConnectionAborted,
+            ConnectionRefused, ConnectionReset, Interrupted, InvalidData, InvalidInput,
+            NotConnected, NotFound, PermissionDenied, TimedOut, UnexpectedEof, WouldBlock,
+        };
+        let kind = error.kind();
+        let code = match kind {
+            NotFound => Code::NotFound,
+            PermissionDenied => Code::PermissionDenied,
+            AlreadyExists => Code::AlreadyExists,
+            TimedOut => Code::DeadlineExceeded,
+            InvalidInput => Code::InvalidArgument,
+            InvalidData | UnexpectedEof => Code::DataLoss,
+            Interrupted | WouldBlock => Code::Aborted,
+            AddrInUse | AddrNotAvailable | BrokenPipe | ConnectionAborted | ConnectionRefused
+            | ConnectionReset | NotConnected => Code::Unavailable,
+            // Kinds without a code of their own have names such as "other error".
+            _ => return Self::unknown("an input/output error").with_source(error),
+        };
+        Self::new(code, kind.to_string()).with_source(error)
+    }
+}
+
+/// The text of a panic stays in the source.
+impl From<JoinError> for Status {
+    fn from(error: JoinError) -> Self {
+        let status = match error.is_cancelled() {
+            true => Self::cancelled("a task was cancelled"),
+            false => Self::internal("a task panicked"),
+        };
+        status.with_source(error)
+    }
+}
+
+/// For `Box<dyn Error + Send + Sync>`, the error type of most tower layers. A `Status` inside is
+/// returned unchanged, and I/O and task errors are converted as by their own conversions.
+impl From<Box<dyn StdError + Send + Sync>> for Status {
+    fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(status) => return *status,
+            Err(error) => error,
+        };
+        let error = match error.downcast::<io::Error>() {
+            Ok(error) => return Self::from(*error),
+            Err(error) => error,
+        };
+        let error = match error.downcast::<JoinError>() {
+            Ok(error) => return Self::from(*error),
+            Err(error) => error,
+        };
+        if error.is::<tower::timeout::error::Elapsed>() {
+            return Self::deadline_exceeded("a timeout layer's time is over").with_source(error);
+        }
+        if error.is::<tower::load_shed::error::Overloaded>() {
+            // The layer comes before the handler, which therefore has not seen the call.
+            return Self::resource_exhausted("overloaded")
+                .with_source(error)
+                .not_started();
+        }
+        Self::unknown("an error without a status").with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(status: &Status) -> String {
+        crate::error::causes(status).join(": ")
+    }
+
+    #[test]
+    fn a_boxed_status_comes_out_as_it_went_in() {
+        let boxed: Box<dyn StdError + Send + Sync> = Box::new(Status::aborted("x").not_started());
+        let status = Status::from(boxed);
+        assert_eq!(status.code(), Code::Aborted);
+        assert!(status.is_not_started());
+    }
+
+    #[test]
+    fn io_errors_map_by_kind_and_keep_their_text_to_themselves() {
+        let secret = "/srv/payroll/2026.db";
+        for (kind, code, text) in [
+            (io::ErrorKind::NotFound, Code::NotFound, "entity not found"),
+            (
+                io::ErrorKind::ConnectionRefused,
+                Code::Unavailable,
+                "connection refused",
+            ),
+            (io::ErrorKind::Other, Code::Unknown, "an input/output error"),
+        ] {
+            let error = || io::Error::new(kind, secret);
+            let boxed: Box<dyn StdError + Send + Sync> = Box::new(error());
+            for status in [Status::from(error()), Status::from(boxed)] {
+                assert_eq!((status.code(), status.message()), (code, text));
+                assert!(sources(&status).contains(secret), "{status:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_keeps_its_text_to_itself() {
+        let secret = "the key is 4711";
+        let panicked = async || {
+            let task = tokio::spawn(async move { panic!("{secret}") });
+            task.await.unwrap_err()
+        };
+        let boxed: Box<dyn StdError + Send + Sync> = Box::new(panicked().await);
+        for status in [Status::from(panicked().await), Status::from(boxed)] {
+            assert_eq!(status.code(), Code::Internal);
+            assert_eq!(status.message(), "a task panicked");
+            assert!(sources(&status).contains(secret), "{status:?}");
+        }
+        let pending = tokio::spawn(std::future::pending::<()>());
+        pending.abort();
+        let status = Status::from(pending.await.unwrap_err());
+        assert_eq!(status.code(), Code::Cancelled);
+    }
+
+    #[test]
+    fn texts_of_libraries_stay_in_the_source() {
+        let secret = "user=admin password=x";
+        let boxed: Box<dyn StdError + Send + Sync> = secret.into();
+        let status = Status::from(boxed);
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(!status.to_string().contains(secret), "{status}");
+        assert!(sources(&status).contains(secret), "{status:?}");
+        // A parse error concerns the sender of the value.
+        let status = Status::from("x".parse::<u8>().unwrap_err());
+        assert!(status.message().contains("invalid digit"), "{status}");
+    }
+}

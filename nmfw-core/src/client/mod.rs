@@ -1,0 +1,21 @@
+//! Clients: [`Channel`], on which generated clients are built, and [`Call`], which their methods
+//! return.
+
+mod call;
+mod channel;
+pub(crate) mod generated;
+mod requests;
+
+pub use self::{
+    call::{Answer, Call},
+    channel::Channel,
+    requests::Requests,
+};
+pub use crate::call::transport::{IntoTransport, Transport};
+pub use crate::layer::{
+    circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, CircuitOpen},
+    hedge::{Hedge, HedgeLayer},
+    rate_limit::{RateLimit, RateLimitLayer},
+    retry::{Retry, RetryLayer},
+    retry_budget::RetryBudget,
+};

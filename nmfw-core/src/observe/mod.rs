@@ -1,0 +1,4 @@
+//! Metrics and spans of calls.
+
+pub mod metrics;
+pub mod trace;

@@ -1,4 +1,0 @@
-//! Metrics and spans of calls.
-
-pub mod metrics;
-pub(crate) mod trace;
