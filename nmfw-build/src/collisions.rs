@@ -9,9 +9,9 @@ use prost_reflect::{
 
 use crate::error::{Place, Problem};
 use crate::location::place;
-use crate::model::Settings;
 use crate::names;
 use crate::options;
+use crate::settings::Settings;
 use crate::well_known;
 
 /// The Rust types of a build, by the module they are in.

@@ -13,12 +13,13 @@ use crate::emit::Target;
 use crate::error::Error;
 use crate::extern_path;
 use crate::generator;
-use crate::model::Settings;
 use crate::names;
 use crate::options;
-use crate::output::{self, OutDir};
+use crate::output;
+use crate::package::OutDir;
 use crate::protos::Protos;
 use crate::services;
+use crate::settings::Settings;
 use crate::source;
 
 impl Builder {
@@ -144,9 +145,13 @@ impl Builder {
         self.config
             .prost_path(format!("{seam}::prost"))
             .prost_types_path(format!("{seam}::prost_types"))
-            // Messages need their names to serve as details of a status.
-            .enable_type_names()
-            .type_name_domain(["."], "type.googleapis.com");
+            .disable_comments(&self.settings.without_comments);
+        if self.type_names {
+            self.config.enable_type_names();
+        }
+        if !self.settings.strip_enum_prefix {
+            self.config.retain_enum_prefix();
+        }
         Ok(Target {
             runtime,
             // Names, shapes and comments come from the `.proto`, and a program need not use all

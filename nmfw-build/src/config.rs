@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::Settings;
 use crate::permissions::PermissionFiles;
+use crate::settings::Settings;
 
 /// Settings of the generated code. Created by [`configure`](crate::configure).
 ///
@@ -283,10 +283,16 @@ impl Builder {
         self
     }
 
-    /// Sets the path of the `nmfw` crate, if it is renamed or re-exported by another crate.
+    /// Sets the path of the crate that generated code uses: `nmfw` under another name, or
+    /// `nmfw-core` for a crate of messages, traits and clients that does not depend on NATS.
     ///
     /// The default is `::nmfw`. The path begins with `::` or `crate::`, because generated code is
-    /// in nested modules.
+    /// in nested modules. The crate's `include_protos!` includes the code.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().runtime_path("::nmfw_core");
+    /// # let _ = builder;
+    /// ```
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
         self.settings.runtime_path = path.into();
         self

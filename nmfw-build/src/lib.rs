@@ -29,6 +29,7 @@ mod nesting;
 mod option_place;
 mod options;
 mod output;
+mod package;
 mod permissions;
 mod protoc;
 mod protos;
@@ -36,6 +37,7 @@ mod reason;
 mod references;
 mod service_names;
 mod services;
+mod settings;
 mod source;
 mod well_known;
 

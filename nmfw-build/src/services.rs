@@ -3,9 +3,10 @@
 use crate::check;
 use crate::collisions;
 use crate::error::{Error, Kind};
-use crate::model::{self, Service, Settings};
+use crate::model::{self, Service};
 use crate::protos::Protos;
 use crate::service_names;
+use crate::settings::Settings;
 use crate::well_known;
 
 /// Reads all services of the pool and gives them their Rust names.

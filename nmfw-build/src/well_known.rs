@@ -6,7 +6,7 @@ use prost_types::descriptor_proto::ExtensionRange;
 
 use crate::error::{Place, Problem};
 use crate::location;
-use crate::model::Settings;
+use crate::settings::Settings;
 
 const PACKAGE: &str = "google.protobuf";
 /// The folder of these files.
