@@ -43,6 +43,7 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
         let text = format!("{method} is not served here");
+        // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };
     if let Some(body) = request.body() {
