@@ -46,7 +46,7 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// ```
 /// use std::time::Duration;
-/// use nmfw::{Channel, client::HedgeLayer};
+/// use nmfw::{Channel, NatsChannel, client::HedgeLayer};
 ///
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
