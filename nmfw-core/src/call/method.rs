@@ -378,7 +378,7 @@ impl MethodSpec {
         self
     }
 
-    /// Lets every instance get every request.
+    /// Delivers each request to every instance.
     #[must_use]
     pub const fn without_queue_group(mut self) -> Self {
         self.options.queue_group = Some(QueueGroup::None);

@@ -48,7 +48,7 @@ pub(crate) struct Calls {
     /// heard.
     pub(crate) epoch: u64,
     pub(crate) heard_in: u64,
-    /// Whether callers make no further calls.
+    /// Whether all callers are gone, so that no further calls come.
     is_abandoned: bool,
     has_gone_away: bool,
     /// Whether a call was answered.
