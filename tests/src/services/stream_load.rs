@@ -223,7 +223,7 @@ impl Total {
     }
 }
 
-/// Returns items until `over`, and their total.
+/// Returns items until `over` is set, and their total.
 fn endless(
     over: watch::Receiver<bool>,
     moved: Option<Arc<AtomicU64>>,
@@ -247,7 +247,7 @@ fn endless(
     (items, sent)
 }
 
-/// Yields to other tasks from time to time, until `over`.
+/// Pauses after every tenth item, unless `over` is set.
 async fn pace(number: u64, over: &watch::Receiver<bool>) {
     if number % 10 == 9 && !*over.borrow() {
         tokio::time::sleep(Duration::from_millis(1)).await;
