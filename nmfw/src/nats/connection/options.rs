@@ -234,8 +234,10 @@ impl ConnectOptions {
     /// subject tokens without wildcards.
     ///
     /// The default is `_INBOX.<user>` if the connection logs in with a user name of ASCII letters,
-    /// digits, `-` and `_`, and `_INBOX` otherwise. The permission `_INBOX.>` covers both;
-    /// `_INBOX.<user>.>` keeps other users from reading the answers.
+    /// digits, `-` and `_`. With a user JWT whose permissions allow inboxes with a single prefix, such as
+    /// `_INBOX.ann.>`, it is that prefix. Otherwise it is `_INBOX`: permissions of an nkey, or of the
+    /// signing key of a JWT, are known to the NATS server only. The permission `_INBOX.>` covers all of
+    /// them; `_INBOX.<user>.>` keeps other users from reading the answers.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = Some(prefix.into());
         self
