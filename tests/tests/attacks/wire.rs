@@ -27,7 +27,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Message {
     pub(crate) subject: String,
     pub(crate) reply: Option<String>,
-    /// Length of the headers in front of `body`.
+    /// Length of the headers at the start of `bytes`; 0 without headers.
     pub(crate) header_len: usize,
     pub(crate) bytes: Vec<u8>,
 }
