@@ -671,9 +671,7 @@ fn values_of_an_enum_have_to_differ_in_rust() {
     }
     let alias = "enum E { option allow_alias = true; E_A = 0; A = 0; E_B = 1; }";
     let kept = "enum E { E_A = 0; A = 1; }";
-    let keep = configure().prost_config(|config| {
-        config.retain_enum_prefix();
-    });
+    let keep = configure().strip_enum_prefix(false);
     for (builder, source) in [(configure(), alias), (keep, kept)] {
         let source = format!("syntax = \"proto3\"; package a; {source}");
         let fine = compile_with(builder, &[("a.proto", &source)]);

@@ -36,7 +36,7 @@ pub use self::{
         context::Context,
         deadline::Deadline,
         metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
-        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
+        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodName, MethodSpec, ServiceSpec},
         status::{Code, Status, UnknownCode},
         trace_context::{TraceContext, TraceContextError},
     },

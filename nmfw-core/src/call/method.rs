@@ -523,6 +523,76 @@ impl From<Method> for String {
     }
 }
 
+/// How settings name a method: by a constant of generated code, such as `CalcServer::ADD`, or by a text
+/// from a configuration.
+///
+/// A constant that does not exist does not compile. A text is the name in the `.proto`, `Add`, alone or
+/// in full, `calc.Calc.Add`, and is checked by the code that it is given to.
+#[derive(Clone)]
+pub struct MethodName(Name);
+
+#[derive(Clone)]
+enum Name {
+    Method(Method),
+    Text(String),
+}
+
+impl MethodName {
+    /// Returns whether the name is that of a method.
+    pub(crate) fn is(&self, method: Method) -> bool {
+        match &self.0 {
+            Name::Method(named) => named.is_the_same_as(method),
+            Name::Text(text) => text == method.name() || *text == method.full_name(),
+        }
+    }
+
+    /// Returns whether the method is known to exist, because it was not named by a text.
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self.0, Name::Method(_))
+    }
+}
+
+impl From<Method> for MethodName {
+    fn from(method: Method) -> Self {
+        Self(Name::Method(method))
+    }
+}
+
+impl From<&str> for MethodName {
+    fn from(text: &str) -> Self {
+        Self(Name::Text(text.to_owned()))
+    }
+}
+
+impl From<String> for MethodName {
+    fn from(text: String) -> Self {
+        Self(Name::Text(text))
+    }
+}
+
+impl From<&String> for MethodName {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// The same as `Display`, in quotation marks.
+impl fmt::Debug for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
+}
+
+/// The text, or the full name of the method.
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Name::Method(method) => fmt::Display::fmt(method, f),
+            Name::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 /// The full name in the `.proto`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

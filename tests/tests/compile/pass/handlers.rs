@@ -76,7 +76,7 @@ fn response(result: f32) -> CalcResponse {
 fn serve(nats: nmfw::Connection, handler: Stateful) -> Server {
     let handler = Arc::new(handler);
     let service: Service = CalcServer::from_arc(Arc::clone(&handler));
-    Server::new(nats).add_service(service.only(["Add"]))
+    Server::new(nats).add_service(service.only([CalcServer::ADD]))
 }
 
 fn main() {

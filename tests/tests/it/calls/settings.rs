@@ -8,7 +8,9 @@ use nmfw::{
     server::Service,
 };
 use nmfw_tests::{
-    TestBroker, on_both_brokers,
+    TestBroker,
+    calc::CalcServer,
+    on_both_brokers,
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 
@@ -21,10 +23,13 @@ on_both_brokers! {
     async fn wrong_settings(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let long = "n".repeat(2000);
-        let wrong: [(Set, &str); 13] = [
+        let wrong: [(Set, &str); 15] = [
             (|s, _| s.only(Vec::<String>::new()), "names no method"),
             (|s, _| s.only(["Ecoh"]), "\"Ecoh\""),
             (|s, _| s.method("Ecoh", |limits| limits), "\"Ecoh\""),
+            // Methods of another service.
+            (|s, _| s.only([CalcServer::ADD]), "\"calc.Calc.Add\""),
+            (|s, _| s.method(CalcServer::ADD, |limits| limits), "\"calc.Calc.Add\""),
             (|s, _| s.concurrency(0), "from 1 to"),
             (|s, _| s.concurrency(usize::MAX), "from 1 to"),
             (|s, _| s.timeout(Duration::ZERO), "time-out"),
@@ -65,6 +70,15 @@ on_both_brokers! {
         };
         let subjects = served(both().only(["Echo"]).only(["nmfw.puppet.Puppet.Sleep"])).await;
         assert_eq!(subjects, ["nmfw.nmfw.puppet.Echo", "nmfw.nmfw.puppet.Sleep", "other.Sleep"]);
+        let (echo, sleep) = (PuppetServer::ECHO, PuppetClient::SLEEP);
+        assert_eq!(served(both().only([echo, sleep])).await, subjects);
+        let limited = puppet().only([echo, sleep]).only(["nmfw.puppet.Puppet.Fail"]);
+        // The settings of a method do not depend on the name used.
+        let limited = limited
+            .method(echo, |limits| limits.queue_group("a"))
+            .method("nmfw.puppet.Puppet.Echo", |limits| limits.concurrency(2));
+        let subjects = served(Server::new(&nats).add_service(limited)).await;
+        assert_eq!(subjects.len(), 3, "{subjects:?}");
         // A service without methods is not served.
         assert_eq!(served(both().only(["Echo"])).await, ["nmfw.nmfw.puppet.Echo"]);
 
