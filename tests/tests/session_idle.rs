@@ -65,11 +65,15 @@ async fn a_thousand_idle_clients_cost_little() {
         })
         .await;
     let open = open.elapsed();
-    assert_eq!(
-        tasks(),
-        before.1 + 2 * CLIENTS,
-        "a task on each side of each session"
-    );
+    // What is left is a task on each side of each session, and a few for the service as a whole.
+    let both = before.1 + 2 * CLIENTS;
+    eventually(LIMIT / 3, || async {
+        match tasks() {
+            now if (both..both + 10).contains(&now) => Ok(()),
+            now => Err(format!("{now} tasks, and {} before", before.1)),
+        }
+    })
+    .await;
     let cost = resident().saturating_sub(before.0) / CLIENTS;
     let (begin, said) = (Instant::now(), messages(&nats));
 
@@ -95,7 +99,7 @@ async fn a_thousand_idle_clients_cost_little() {
     drop(clients);
     eventually(LIMIT, || async {
         match tasks() {
-            now if now <= before.1 - CLIENTS => Ok(()),
+            now if now < before.1 => Ok(()),
             now => Err(format!("{now} tasks are left of {}", before.1)),
         }
     })
