@@ -1,4 +1,4 @@
-//! Where items stand in their `.proto`.
+//! The positions of items in their `.proto`.
 
 use prost_reflect::FileDescriptor;
 use prost_types::source_code_info::Location;

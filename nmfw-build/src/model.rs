@@ -86,7 +86,7 @@ pub(crate) struct MethodKind {
     pub(crate) streams_responses: bool,
 }
 
-/// Reads all services of the pool, with what is wrong with their options.
+/// Reads all services of the pool, and reports errors in their options.
 ///
 /// Services of a file that is only imported, and whose code is elsewhere, are left out. A file that
 /// is compiled keeps its services even if its code is elsewhere, because the crate with its

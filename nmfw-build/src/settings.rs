@@ -1,4 +1,4 @@
-//! The settings of a build that are about the code of services and messages.
+//! The settings of a build for the code of services and messages.
 
 use crate::docs;
 
@@ -11,7 +11,7 @@ pub(crate) struct Settings {
     pub(crate) service_version: String,
     /// The path of the runtime, such as `::nmfw`.
     pub(crate) runtime_path: String,
-    /// Protobuf paths whose code is elsewhere, with its Rust paths.
+    /// Protobuf paths whose code is in another crate or module, with its Rust paths.
     pub(crate) extern_paths: Vec<(String, String)>,
     /// Protobuf paths of services, with the Rust names that the build script chose for them.
     pub(crate) service_names: Vec<(String, String)>,

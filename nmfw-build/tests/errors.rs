@@ -488,7 +488,7 @@ fn an_option_is_reported_at_its_own_line() {
         assert_contains(&report, &[&place]);
         assert!(report.starts_with("1 problem"), "{report}");
     }
-    // A set has no source, so the statement is the place.
+    // A descriptor set has no source text, so the error points to the whole statement.
     let dir = tempfile::tempdir().unwrap();
     let body = "option (nmfw.service) = {\n  name: \"orders\"\n};";
     fs::write(dir.path().join("orders.proto"), orders(body)).unwrap();

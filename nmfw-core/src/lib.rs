@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all others, which use its macro.
+// Comes first, because the other modules use its macro.
 #[doc(hidden)]
 #[macro_use]
 pub mod log_limit;

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all other modules, which use its macro.
+// Comes first, because the other modules use its macro.
 #[macro_use]
 extern crate nmfw_core;
 

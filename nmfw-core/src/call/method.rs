@@ -378,7 +378,7 @@ impl MethodSpec {
         self
     }
 
-    /// Lets every instance get every request.
+    /// Delivers each request to every instance.
     #[must_use]
     pub const fn without_queue_group(mut self) -> Self {
         self.options.queue_group = Some(QueueGroup::None);
@@ -523,11 +523,11 @@ impl From<Method> for String {
     }
 }
 
-/// How settings name a method: by a constant of generated code, such as `CalcServer::ADD`, or by a text
-/// from a configuration.
+/// A method named in settings: by a constant of generated code, such as `CalcServer::ADD`, or by a
+/// text, for example from a configuration.
 ///
-/// A constant that does not exist does not compile. A text is the name in the `.proto`, `Add`, alone or
-/// in full, `calc.Calc.Add`, and is checked by the code that it is given to.
+/// The compiler checks constants. A text is the name in the `.proto`, `Add`, or the full name,
+/// `calc.Calc.Add`, and is checked by the function that receives it.
 #[derive(Clone)]
 pub struct MethodName(Name);
 

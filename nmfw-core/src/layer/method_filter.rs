@@ -153,7 +153,7 @@ mod tests {
             &["calc.Other.A"],
             &[""],
         ] {
-            // Whichever method is called, and each time.
+            // For each method, and every time.
             for method in [add, SPEC.method(0), add] {
                 let text = include(names, method).unwrap_err();
                 let wrong = format!("{:?}", names[names.len() - 1]);

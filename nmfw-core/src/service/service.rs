@@ -156,8 +156,8 @@ impl Service {
     }
 
     /// Serves only some methods, given as constants such as `CalcServer::ADD` or named as in the
-    /// `.proto`, so that functions of one service can be deployed and scaled separately. Calls of the other methods go to instances that serve them.
-    /// Repeated calls add methods.
+    /// `.proto`, so that functions of one service can be deployed and scaled separately. Calls of
+    /// the other methods go to instances that serve them. Repeated calls add methods.
     pub fn only<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()

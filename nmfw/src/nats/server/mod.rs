@@ -121,10 +121,10 @@ impl Server {
         self.grace
     }
 
-    /// Serves only some methods of all services: constants such as `CalcServer::ADD`, or texts, `Add`,
-    /// or `calc.Calc.Add` if several services have a method of that name. Use it in processes whose methods are selected by a
-    /// command line or a configuration; [`Service::only`] is for a single service and applies as
-    /// well.
+    /// Serves only some methods of all services: constants such as `CalcServer::ADD`, or texts:
+    /// `Add`, or `calc.Calc.Add` if several services have a method of that name. Use it in
+    /// processes whose methods are selected by a command line or a configuration; [`Service::only`]
+    /// is for a single service and applies as well.
     ///
     /// The other methods are neither subscribed to nor listed in discovery, so their requests go to
     /// instances that serve them. A service without any selected method is not served. A name that

@@ -1,5 +1,4 @@
-//! Handlers of every shape: state, borrows over an await, futures that are returned, errors that
-//! convert.
+//! Handlers of every shape: state, borrows over an await, returned futures, errors that convert.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Settings that cannot work are errors when the server starts, and say what is wrong.
+//! Invalid settings are errors when the server starts, and the error says what is wrong.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use nmfw_tests::{
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 
-/// Sets something, with a text of 2,000 characters at hand.
+/// Changes a setting; the text has 2,000 characters.
 type Set = fn(Service, &str) -> Service;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -73,19 +73,19 @@ on_both_brokers! {
         let (echo, sleep) = (PuppetServer::ECHO, PuppetClient::SLEEP);
         assert_eq!(served(both().only([echo, sleep])).await, subjects);
         let limited = puppet().only([echo, sleep]).only(["nmfw.puppet.Puppet.Fail"]);
-        // By whatever name, the settings of a method are the same ones.
+        // The settings of a method do not depend on the name used.
         let limited = limited
             .method(echo, |limits| limits.queue_group("a"))
             .method("nmfw.puppet.Puppet.Echo", |limits| limits.concurrency(2));
         let subjects = served(Server::new(&nats).add_service(limited)).await;
         assert_eq!(subjects.len(), 3, "{subjects:?}");
-        // A service that is left without a method is not served.
+        // A service without methods is not served.
         assert_eq!(served(both().only(["Echo"])).await, ["nmfw.nmfw.puppet.Echo"]);
 
         for (server, text) in [
             (both().only(["Echo", "Ecoh"]), "\"Ecoh\" to serve; there are: nmfw.puppet.Puppet.Echo,"),
             (both().only(Vec::<String>::new()), "no method is named"),
-            // What the service itself leaves out is not there.
+            // Methods that the service itself excludes do not exist.
             (
                 Server::new(&nats).add_service(puppet().only(["Fail", "Sleep"])).only(["Echo"]),
                 "\"Echo\" to serve; there are: Sleep, Fail",
