@@ -1,4 +1,4 @@
-//! Tests that are run on request only, by words in the environment variable `NMFW_TEST`.
+//! Tests that run only on request, selected by words in the environment variable `NMFW_TEST`.
 //!
 //! | word | tests |
 //! |---|---|
@@ -9,7 +9,7 @@
 
 use std::env;
 
-/// Returns whether `NMFW_TEST` has this word, alone or between commas.
+/// Whether `NMFW_TEST` contains this word, alone or in a list separated by commas.
 #[must_use]
 pub fn chosen(word: &str) -> bool {
     has(&env::var("NMFW_TEST").unwrap_or_default(), word)

@@ -1,4 +1,4 @@
-//! Clients of a service in the same process: everything but NATS.
+//! Clients of a service in the same process, without NATS.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ async fn wrong_settings_are_a_status() {
     client.wait_ready(Duration::ZERO).await.unwrap_err();
 }
 
-/// Code that sets up a channel need not know which kind it has.
+/// Code that configures a channel need not know its kind.
 #[tokio::test]
 async fn settings_for_nats_change_nothing() {
     let channel = Channel::local(PuppetServer::new(Strings::default()))
