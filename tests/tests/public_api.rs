@@ -5,7 +5,7 @@
 //! rustdoc knows of a crate, in a format that changes with Rust releases: with a toolchain that writes another one,
 //! it says so and compares nothing.
 
-#![cfg(unix)]
+#![cfg(all(test, unix))]
 
 use std::{
     collections::HashSet, env, fs, os::unix::fs::PermissionsExt, path::Path, process::Command,

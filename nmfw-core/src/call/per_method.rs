@@ -1,4 +1,4 @@
-//! [`PerMethod`]: a value that is computed once per method of a service. [`EachMethod`]: mutable state per method.
+//! [`PerMethod`]: a value that is computed once per method of a service. `EachMethod`: mutable state per method.
 
 use std::{
     collections::HashMap,

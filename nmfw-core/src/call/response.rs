@@ -47,7 +47,7 @@ impl Response {
     }
 
     /// Returns the encoded message; `None` if the service sends a
-    /// [stream](Method::streams_responses) of messages, which has only begun.
+    /// [stream](crate::Method::streams_responses) of messages, which has only begun.
     ///
     /// It may share a larger buffer: copy data that is kept for longer than the call.
     #[must_use]

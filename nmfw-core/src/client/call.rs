@@ -58,7 +58,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 ///
 /// Dropping the call, its future or the resulting stream cancels the call. A handler that has
 /// started is then dropped too if either side streams or if the channel is
-/// [multiplexed](Channel::multiplexed); otherwise, over NATS, it runs until its deadline.
+/// multiplexed; otherwise, over NATS, it runs until its deadline.
 ///
 /// # Errors
 /// Every error is a [`Status`]: the handler's own, or one of these:

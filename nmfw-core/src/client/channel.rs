@@ -33,7 +33,7 @@ use crate::{
 
 /// A connection to a service, over NATS or in the same process, with the settings of its calls.
 ///
-/// Generated clients are made from a channel, or from a [`Connection`] for the defaults. Clones are
+/// Generated clients are made from a channel, or from a `Connection` for the defaults. Clones are
 /// cheap. A setting applies to the channel on which it is called, not to its clones.
 ///
 /// ```no_run
@@ -159,7 +159,7 @@ impl Channel {
     /// metadata and timeout, and its layers, metrics and spans apply.
     ///
     /// # Errors
-    /// See [`Call`].
+    /// See [`Call`](super::Call).
     pub async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let (now, method) = (Instant::now(), request.method());
         if request.deadline() == Deadline::NONE

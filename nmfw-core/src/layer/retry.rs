@@ -45,7 +45,7 @@ use crate::{
 ///
 /// Even without this layer, a call that no instance has started is resent to another one, and so is
 /// an idempotent call whose session is with an instance that is gone: see
-/// [`Channel::max_attempts`](crate::Channel::max_attempts). This layer is for other calls, which an
+/// `max_attempts` of the NATS settings. This layer is for other calls, which an
 /// instance has started or may have started.
 ///
 /// - Only methods that the `.proto` declares `IDEMPOTENT` or `NO_SIDE_EFFECTS` are retried after
@@ -54,7 +54,7 @@ use crate::{
 /// - A [budget](Self::budget) for all calls of the channel keeps retries from amplifying an
 ///   overload.
 /// - The deadline covers all attempts: no attempt begins after it.
-/// - Calls that a [`CircuitBreakerLayer`](super::CircuitBreakerLayer) below this layer refuses are
+/// - Calls that a [`CircuitBreakerLayer`](crate::client::CircuitBreakerLayer) below this layer refuses are
 ///   not retried.
 ///
 /// `nmfw_client_retries_total` counts the retries.

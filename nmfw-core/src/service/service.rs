@@ -131,7 +131,7 @@ impl Service {
     }
 
     /// Sets the subject to which the methods' names are appended, for example in place of
-    /// `nmfw.calc`. Clients need to set it too: [`Channel::subject`](crate::Channel::subject).
+    /// `nmfw.calc`. Clients need to set it too: `Channel::subject`.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
@@ -180,7 +180,7 @@ impl Service {
     }
 
     /// Sets the number of concurrent handlers per method. The default is
-    /// [`DEFAULT_CONCURRENCY`](super::DEFAULT_CONCURRENCY).
+    /// [`DEFAULT_CONCURRENCY`](crate::server::DEFAULT_CONCURRENCY).
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.limits.concurrency = Some(limit);
         self
@@ -197,7 +197,7 @@ impl Service {
 
     /// Sets the maximum size of the queued requests per method, in base mode and sessions together.
     /// Further requests are refused as for [`queue`](Self::queue). The default is
-    /// [`DEFAULT_QUEUE_BYTES`](super::DEFAULT_QUEUE_BYTES), 32 MiB. A larger request is never
+    /// [`DEFAULT_QUEUE_BYTES`](crate::server::DEFAULT_QUEUE_BYTES), 32 MiB. A larger request is never
     /// queued, but runs if a slot is free.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.limits.queue_bytes = Some(bytes);

@@ -33,7 +33,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Runs a complete `main` of a service: parses the command line and executes it.
 ///
 /// Name, version and description are those of the service, or of the first of several. Invalid
-/// arguments end it with status 2; see the [module](self#exit-status) for other statuses.
+/// arguments end it with status 2; see the [module](crate::cli#exit-status) for other statuses.
 ///
 /// ```no_run
 /// # use nmfw::server::Service;

@@ -50,7 +50,7 @@ impl Run {
     /// Serves until SIGINT or SIGTERM, and returns the exit status.
     ///
     /// Sets up logging, connects, serves and drains; errors are printed. See the
-    /// [module](super#exit-status) for the exit statuses.
+    /// [module](crate::cli#exit-status) for the exit statuses.
     ///
     /// The process always ends: if handlers had to be dropped, it exits within 5 seconds after this
     /// function has returned, even if one of them blocks its thread, and at once on a third signal.

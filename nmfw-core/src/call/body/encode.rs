@@ -1,4 +1,4 @@
-//! [`encode`]: converts a stream of messages to the chunks of a session.
+//! `encode`: converts a stream of messages to the chunks of a session.
 
 use std::{
     any::Any,

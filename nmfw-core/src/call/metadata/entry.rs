@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{MetadataError, VALUE_COST, error::Problem};
 
-/// A value of [`Metadata`]. The set of variants is final.
+/// A value of [`Metadata`](crate::Metadata). The set of variants is final.
 #[derive(Clone, PartialEq, Eq)]
 pub enum MetadataValue {
     /// The value of a plain key.
@@ -35,7 +35,7 @@ impl MetadataValue {
     }
 }
 
-/// A key with one value that satisfies the rules of [`Metadata`].
+/// A key with one value that satisfies the rules of [`Metadata`](crate::Metadata).
 #[derive(Clone, PartialEq, Eq)]
 pub struct MetadataEntry {
     pub(super) key: Box<str>,
@@ -46,7 +46,7 @@ impl MetadataEntry {
     /// Creates an entry with a plain key.
     ///
     /// # Errors
-    /// Fails if the key or the value breaks the rules of [`Metadata`], or if the key ends in
+    /// Fails if the key or the value breaks the rules of [`Metadata`](crate::Metadata), or if the key ends in
     /// `-bin`.
     pub fn text(key: impl AsRef<str>, value: impl Into<String>) -> Result<Self, MetadataError> {
         let (key, value) = (key.as_ref(), value.into());
@@ -69,7 +69,7 @@ impl MetadataEntry {
     /// Creates an entry with a `-bin` key.
     ///
     /// # Errors
-    /// Fails if the key breaks the rules of [`Metadata`] or does not end in `-bin`.
+    /// Fails if the key breaks the rules of [`Metadata`](crate::Metadata) or does not end in `-bin`.
     pub fn binary(key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Self, MetadataError> {
         let (key, value) = (key.as_ref(), value.into());
         check_key(key)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An error for a key or value that [`Metadata`] does not accept.
+/// An error for a key or value that [`Metadata`](crate::Metadata) does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataError {
     key: String,

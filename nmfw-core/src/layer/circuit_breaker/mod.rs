@@ -62,7 +62,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - While it is *open*, calls fail at once with `UNAVAILABLE`, marked as [not
 ///   started](Status::is_not_started). The message gives the reason and the remaining time;
 ///   [`CircuitOpen::of`] distinguishes it from errors of a service. A
-///   [`RetryLayer`](super::RetryLayer) does not retry such calls.
+///   [`RetryLayer`](crate::client::RetryLayer) does not retry such calls.
 /// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are
 ///   made. If all of them succeed, it closes; if one fails, it opens again, for twice as long.
 ///

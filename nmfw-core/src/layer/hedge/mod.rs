@@ -63,8 +63,8 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///   While another attempt is in flight, an attempt that ends with `UNAVAILABLE`,
 ///   `RESOURCE_EXHAUSTED` or [not started](Status::is_not_started) does not end the call. Before
 ///   the second attempt, every failure ends the call: retries are the task of a
-///   [`RetryLayer`](super::RetryLayer).
-/// - The remaining attempts are then cancelled: on a [multiplexed](crate::Channel::multiplexed)
+///   [`RetryLayer`](crate::client::RetryLayer).
+/// - The remaining attempts are then cancelled: on a multiplexed
 ///   channel, their handlers are dropped; otherwise, they run until their deadline.
 /// - The [budget](Self::budget) is shared by all calls of the channel, so that a service that is
 ///   slow as a whole does not get twice the load.
