@@ -187,7 +187,7 @@ impl Context {
     }
 
     /// Completes when the server starts its shutdown. Handlers may then continue for the [grace
-    /// period](crate::Server::grace). Use this for handlers that would run longer, such as infinite
+    /// period](https://docs.rs/nmfw/latest/nmfw/struct.Server.html#method.grace). Use this for handlers that would run longer, such as infinite
     /// streams, to end them cleanly instead of with `UNAVAILABLE`. It never completes for a local
     /// call.
     ///
@@ -245,7 +245,7 @@ impl Context {
 
     /// Returns the trace context that the caller sent. Calls made with
     /// [`Call::context`](crate::client::Call::context) belong to the same trace; see
-    /// [`tracing`](crate::tracing).
+    /// [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html).
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.0.head.trace.as_deref()

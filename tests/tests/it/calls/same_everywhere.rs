@@ -1,6 +1,7 @@
 //! A call ends the same way whatever carries it: each row is a case, each column a transport.
 
 mod outcome;
+mod pipe;
 mod service;
 
 use std::{future::ready, time::Duration};
@@ -19,6 +20,7 @@ use nmfw_tests::{
 
 use self::{
     outcome::Outcome,
+    pipe::Pipe,
     service::{LeftByClient, MAX_SIZE, service},
 };
 
@@ -513,6 +515,7 @@ on_both_brokers! {
             ("local", Channel::local(service())),
             ("base mode", Channel::new(nats)),
             ("session", session),
+            ("pipe", Channel::new(Pipe::to(service()))),
         ];
         compare(unary_rows(), &channels).await;
     }
@@ -524,6 +527,7 @@ on_both_brokers! {
         let channels = [
             ("local", Channel::local(service())),
             ("session", Channel::new(nats)),
+            ("pipe", Channel::new(Pipe::to(service()))),
         ];
         compare(stream_rows(), &channels).await;
     }
