@@ -1,4 +1,4 @@
-//! Generates the services that the tests serve and call.
+//! Generates the services for the tests.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
             ],
             &["../proto"],
         )?;
-    // Once more to the same folder: packages that use each other.
+    // A second run to the same folder, with packages that use each other.
     nmfw_build::compile_protos(
         &[
             "proto/options/shop.proto",
@@ -35,7 +35,8 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     Ok(())
 }
 
-/// Generates messages that nest deeper than rustc follows them by default: a chain of 70, and a ring of 40 in lists.
+/// Generates messages that nest deeper than rustc's default limit: a chain of 70, and a cycle of 40
+/// in lists.
 fn deep_messages(folder: &Path) -> Result<(), Box<dyn error::Error>> {
     let mut source = "syntax = \"proto3\";\npackage deep;\n".to_owned();
     for n in 0..70 {
@@ -59,7 +60,7 @@ fn deep_messages(folder: &Path) -> Result<(), Box<dyn error::Error>> {
     Ok(())
 }
 
-/// Generates the same files with one setting after the other, each in a folder of its own.
+/// Generates the same files with different settings, each in a separate folder.
 fn builder_options() -> Result<(), Error> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let generate = |folder: &str, change: fn(Builder) -> Builder| {

@@ -2,10 +2,7 @@
 //!
 //! Each folder of `tests/accepted` is one build. `nmfw-tests` gives the same files to protoc.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +19,7 @@ fn cases() -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The files of a case, with those that other files import first.
+/// Returns the files of a case, in an order in which imports come first.
 fn protos(case: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(case).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -31,7 +28,7 @@ fn protos(case: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A builder that asks no protoc, should there be one.
+/// Returns a builder that does not use protoc, even if it is installed.
 fn builder(out: &Path) -> Builder {
     configure()
         .service_version("0.1.0")
@@ -74,7 +71,7 @@ fn file<'a>(files: &'a [FileDescriptorProto], name: &str) -> &'a FileDescriptorP
 }
 
 fn assert_lines(code: &str, expected: &[&str]) {
-    // Without line ends, since the formatter chooses them.
+    // Without line breaks, which depend on the formatter.
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
     for line in expected {
         assert!(code.contains(line), "no {line} in {code}");
@@ -122,7 +119,7 @@ fn names_are_looked_up_in_what_is_imported() {
     assert_eq!(user.service[0].method[0].input_type(), ".near.Thing");
     assert_lines(&code[Path::new("outer.rs")], &["super::near::Thing"]);
 
-    // What one sees through public imports is no import of its own.
+    // Files that are visible through public imports are not imports of the file itself.
     let (_, files) = generate("public_import_chain");
     assert_eq!(file(&files, "case.proto").dependency, ["c.proto"]);
     assert_eq!(
@@ -172,7 +169,7 @@ fn editions_keep_their_meaning() {
             "packed = \"false\"",
         ],
     );
-    // The set has the file as it was written, and not what was made of it.
+    // The set contains the file as written, not as adapted.
     let case = file(&files, "case.proto");
     assert_eq!(case.syntax(), "editions");
     let q = &case.message_type[0];
@@ -182,7 +179,7 @@ fn editions_keep_their_meaning() {
             .all(|field| field.label() != Label::Required && !field.proto3_optional())
     );
     assert_eq!(q.reserved_name, ["gone", "away"]);
-    // Columns are those of the source, in which there is no label.
+    // Columns refer to the source, which has no label.
     let info = case.source_code_info.as_ref().unwrap();
     let name = info
         .location
@@ -241,7 +238,7 @@ fn json_names_stay_what_they_are() {
     assert_eq!(names("case.proto"), ["ab", "aB"]);
     assert_eq!(names("legacy.proto"), ["a1", "a1"]);
     assert_eq!(file(&files, "case.proto").syntax(), "proto3");
-    // Proto3, in which a number does not know that it is set.
+    // Proto3, in which a number has no presence.
     assert_lines(
         &code[Path::new("json.rs")],
         &["#[prost(int32, tag = \"1\")] pub ab: i32"],

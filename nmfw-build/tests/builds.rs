@@ -1,9 +1,6 @@
-//! What is written, when, and from which kinds of input.
+//! Tests of which files are written, when, and from which kinds of input.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,7 +37,7 @@ fn read(dir: &Path) -> BTreeMap<PathBuf, String> {
         .collect()
 }
 
-/// An encoded set with the services that have all options.
+/// Writes an encoded set with the services that have all options, and returns its path.
 fn configured_set(dir: &Path) -> PathBuf {
     let set = dir.join("configured.bin");
     builder(&dir.join("direct"))
@@ -167,7 +164,7 @@ fn a_set_without_source_information_is_generated_without_docs() {
         .unwrap();
     assert!(code.contains("pub trait Everything:"), "{code}");
     assert!(code.contains("pub struct Request {"), "{code}");
-    // Only what is made here has docs.
+    // Only generated items have docs.
     assert_eq!(code.find("///"), code.find("/// Static facts"), "{code}");
 }
 
@@ -242,7 +239,7 @@ fn a_project_may_have_its_own_copy_of_the_options() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("nmfw")).unwrap();
     let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/nmfw/options.proto");
-    // Another version, in which a timeout is not there and something else is.
+    // Another version, without a timeout and with an additional option.
     let older = fs::read_to_string(copy)
         .unwrap()
         .replace("Duration timeout", "Duration older_timeout");
@@ -326,7 +323,7 @@ fn names_of_services_can_be_chosen() {
     ] {
         assert!(code.contains(part), "no {part} in {code}");
     }
-    // Names that are not generated are in nobody's way.
+    // Names that are not generated cannot conflict.
     builder(dir.path())
         .build_client(false)
         .compile_protos(&[&proto], &[dir.path()])
@@ -347,7 +344,7 @@ fn a_proto_may_be_named_below_its_include() {
     assert!(dir.path().join("calc.rs").is_file());
 }
 
-/// Runs a test again the way cargo runs a build script, and returns what it prints.
+/// Runs a test again as cargo runs a build script, and returns its output.
 fn as_build_script(test: &str, out: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
@@ -368,7 +365,7 @@ fn a_build_script_may_generate_several_times() {
         let generate = |proto: &str| nmfw_build::compile_protos(&[proto], &[protos()]);
         generate("acme/billing/v1/refunds.proto").unwrap();
         generate("calc.proto").unwrap();
-        // With another file of the package as well, and then without.
+        // With another file of the package, and then without it.
         generate("acme/billing/v1/invoices.proto").unwrap();
         // To the same folder, by its name.
         configure()
@@ -426,9 +423,9 @@ fn cargo_is_told_which_files_were_read() {
         .iter()
         .map(|name| protos().join(name).display().to_string())
         .collect();
-    // Neither Google's files nor the options: those are not on disk.
+    // Google's files and the options are not included, because they are not on disk.
     assert_eq!(read, expected, "{printed}");
-    // The default folder is cargo's, and so is the default version: the tests have that of this crate.
+    // The default folder is cargo's, and the default version is this crate's.
     let code = fs::read_to_string(dir.path().join("acme.billing.v1.rs")).unwrap();
     assert!(
         code.contains(concat!(

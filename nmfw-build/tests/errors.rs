@@ -1,9 +1,6 @@
-//! What users see when a `.proto`, an option or a setting is wrong.
+//! Tests of the reports for invalid `.proto` files, options and settings.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::error::Error as _;
 use std::fs;
@@ -30,7 +27,7 @@ fn report(files: &[(&str, &str)]) -> String {
     format!("{error:?}")
 }
 
-/// A file with a service `shop.Orders` that has this body, in line 5.
+/// Returns a file with a service `shop.Orders` with this body, in line 5.
 fn orders(body: &str) -> String {
     format!(
         "syntax = \"proto3\";\npackage shop;\nimport \"nmfw/options.proto\";\nservice Orders {{\n{body}\n}}\nmessage M {{}}\nmessage N {{}}\n"
@@ -491,7 +488,7 @@ fn an_option_is_reported_at_its_own_line() {
         assert_contains(&report, &[&place]);
         assert!(report.starts_with("1 problem"), "{report}");
     }
-    // A set has no source: then the statement is the place.
+    // A set has no source, so the statement is the place.
     let dir = tempfile::tempdir().unwrap();
     let body = "option (nmfw.service) = {\n  name: \"orders\"\n};";
     fs::write(dir.path().join("orders.proto"), orders(body)).unwrap();
@@ -502,7 +499,7 @@ fn an_option_is_reported_at_its_own_line() {
         .compile_protos(&["orders.proto"], &[dir.path()])
         .unwrap();
     let mut bytes = fs::read(set).unwrap();
-    // A valid name becomes another one of its length that is not.
+    // A valid name is replaced by an invalid one of the same length.
     let at = bytes
         .windows(8)
         .position(|part| part == b"\x0a\x06orders")
@@ -537,7 +534,7 @@ error: the edition 2999 is not supported
 
 #[test]
 fn places_in_files_of_editions_are_those_of_the_author() {
-    // The parser gets another source, with labels, quotes and no edition.
+    // The parser gets modified source, with labels and quotes and without an edition.
     for (line, expected) in [
         (
             "message A { string a = 1; Missing b = 2; }",
@@ -612,7 +609,7 @@ fn settings_are_checked() {
 
 #[test]
 fn names_are_not_too_long() {
-    // `nmfw.shop.orders.` and the method: 1024 bytes are fine, one more is not.
+    // `nmfw.shop.orders.` and the method: 1024 bytes are accepted, one more is not.
     let fits = "M".repeat(1024 - "nmfw.shop.orders.".len());
     let rpc = |name: &str| orders(&format!("rpc {name}(M) returns (M);"));
     let fine = compile_with(configure(), &[("orders.proto", &rpc(&fits))]);
@@ -665,7 +662,7 @@ fn values_of_an_enum_have_to_differ_in_rust() {
             "the values `E_A` and `E_a` of `a.E` would both be `A` in Rust",
         ),
     ] {
-        // Proto2: the first value need not be zero there.
+        // Proto2: the first value need not be zero.
         let source = format!("syntax = \"proto2\"; package a; enum E {{ {values} }}");
         assert_contains(
             &report(&[("a.proto", &source)]),
@@ -706,7 +703,7 @@ fn extern_paths_have_to_stay_what_they_are() {
         (".a", "::types_1::a"),
         (".a", "crate::gen"),
         (".a.A", "crate::types::A"),
-        // Nothing is in it, and the path of a type is left alone.
+        // Nothing is below it, and the path of a type is not changed.
         (".a.C", "super::main_::C"),
         (".b", "crate::main_::b"),
     ] {
@@ -721,7 +718,7 @@ fn a_byte_order_mark_is_no_error() {
     let source = "\u{feff}syntax = \"proto3\"; import \"b.proto\"; message A { b.B b = 1; }";
     let fine = compile_with(configure(), &[("a.proto", source), ("b.proto", imported)]);
     assert!(fine.is_ok(), "{fine:?}");
-    // The mark takes no column.
+    // The mark occupies no column.
     assert_contains(
         &report(&[("a.proto", "\u{feff}mesage A {}")]),
         &["--> a.proto:1:1", "1 | mesage A {}"],
@@ -775,7 +772,8 @@ fn messages_and_fields_have_to_differ_in_rust() {
         );
         assert!(!report.contains("in service"), "{report}");
     }
-    // Optional fields are oneofs on the wire, map entries are messages: neither is in the way of anything.
+    // Optional fields are oneofs on the wire, and map entries are messages: neither conflicts with
+    // anything.
     let fine = "syntax = \"proto3\"; package a; message M { optional int32 x = 1; map<string, int32> y = 2; }";
     let fine = compile_with(configure(), &[("a.proto", fine)]);
     assert!(fine.is_ok(), "{fine:?}");

@@ -2,10 +2,7 @@
 //!
 //! `NMFW_BLESS=1 cargo test -p nmfw-build --test golden` writes the files anew; look at what changed before committing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,7 +68,7 @@ fn generate(protos: &[&str], builder: nmfw_build::Builder) -> BTreeMap<String, S
         .collect()
 }
 
-/// Code without its layout, which is the formatter's.
+/// Returns the code without its layout, which depends on the formatter.
 fn squeezed(code: &str) -> String {
     let code: String = code.split_whitespace().collect();
     code.replace(",)", ")").replace(",>", ">")
@@ -186,7 +183,7 @@ fn messages_from_elsewhere_are_not_generated() {
         !code.contains("struct Invoice ") && !files.contains_key("acme.common"),
         "{files:?}"
     );
-    // The service of the file that was asked for is there, that of the file it imports is not.
+    // The service of the compiled file is generated, that of the imported file is not.
     assert!(
         code.contains("request: ::acme_billing::v1::GetRequest"),
         "{code}"
@@ -210,7 +207,7 @@ fn the_prefix_of_subjects_can_be_chosen() {
     assert!(bare.contains(".with_subject(\"calc\")"));
 }
 
-/// A service with this many methods, and names that are not short.
+/// Returns a service with this many methods, and names of typical length.
 fn service_with(methods: usize, requests: &str, responses: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let rpcs: String = (0..methods)
@@ -234,7 +231,7 @@ fn service_with(methods: usize, requests: &str, responses: &str) -> String {
     fs::read_to_string(dir.path().join("budget.of_lines.v1.rs")).unwrap()
 }
 
-/// The number of tokens of the code of services: everything from the first static on. The formatter chooses the lines.
+/// Returns the number of tokens in the code of services, from the first static on.
 fn service_tokens(code: &str) -> usize {
     fn count(code: TokenStream) -> usize {
         code.into_iter()
@@ -259,7 +256,7 @@ fn the_code_of_a_service_is_small() {
         let kind = format!("({requests}) returns ({responses})");
         let [two, seven] =
             [2, 7].map(|methods| service_tokens(&service_with(methods, requests, responses)));
-        // Facts, trait, two constants, server, client and the client's trait.
+        // Spec, trait, two constants, server, client and the client's trait.
         let method = (seven - two) / 5;
         assert!(method <= 420, "a method {kind} costs {method} tokens");
         let service = two - 2 * method;

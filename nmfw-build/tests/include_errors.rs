@@ -1,9 +1,6 @@
-//! Reports of missing files and include folders.
+//! Tests of the reports about missing files and include folders.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +10,7 @@ use tempfile::TempDir;
 
 const CALC: &str = "syntax = \"proto3\"; package acme; message Sum {}";
 
-/// A folder with these files.
+/// Creates a folder with these files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, source) in files {
@@ -24,7 +21,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-/// The report of a build of `proto` with these include folders, with the folder's path taken out.
+/// Returns the report for a build of `proto` with these include folders, without the folder's path.
 fn report(dir: &Path, proto: &str, includes: &[&str]) -> String {
     let includes: Vec<_> = includes.iter().map(|name| dir.join(name)).collect();
     let error = configure()
@@ -46,7 +43,7 @@ fn a_typo_in_the_name_of_a_file_shows_what_is_near() {
   = help: there is `proto/acme/calc.proto`
 "
     );
-    // In another folder than where it is.
+    // In another folder than its own.
     assert_eq!(
         report(dir.path(), "proto/calc.proto", &["proto"]),
         "error: there is no file `calc.proto`
@@ -100,7 +97,7 @@ fn an_include_folder_that_is_not_there_is_named() {
   = help: the include folder `file` is no folder
 "
     );
-    // It is in nobody's way where everything is found without it, as for protoc.
+    // It does not matter if everything is found without it, as in protoc.
     configure()
         .out_dir(dir.path().join("out"))
         .compile_protos(

@@ -1,12 +1,9 @@
-//! The files with NATS permissions. Whether a nats-server and a running service agree with them is tested where there are
-//! some: in the workspace's integration tests.
+//! Tests of the files with NATS permissions. The workspace's integration tests check them with
+//! nats-server and running services.
 //!
 //! `NMFW_BLESS=1 cargo test -p nmfw-build --test permissions` writes the recorded files anew.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -84,7 +81,7 @@ fn a_folder_is_enough() {
         "calc.service.nsc.sh",
     ];
     assert_eq!(names(&files), expected);
-    // Nobody of another account calls it.
+    // There are no callers in other accounts.
     assert!(files.values().all(|text| !text.contains("_R_")));
 }
 

@@ -1,10 +1,6 @@
-//! The use of protoc for files that cannot be parsed here. The protoc of these tests is a shell script.
+//! Tests of falling back to protoc, which is a shell script in these tests.
 
-#![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![cfg(all(test, unix))]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +13,7 @@ use tempfile::TempDir;
 /// Source that no version of the parser accepts.
 const UNKNOWN: &str = "syntax = \"proto3\"; package a; frobnicate {}\n";
 
-/// A folder with a file, and a protoc that gives a set made of another one.
+/// A folder with a file, and a protoc that returns a set made from another file.
 struct Place {
     dir: TempDir,
 }
@@ -44,7 +40,7 @@ impl Place {
         path
     }
 
-    /// A protoc that notes its arguments and writes the set of a file that compiles.
+    /// Writes a protoc that records its arguments and writes the set of a valid file.
     fn protoc(&self, name: &str) -> PathBuf {
         let set = self.path("prepared.bin");
         fs::create_dir_all(self.path("prepared")).unwrap();
@@ -115,7 +111,7 @@ fn the_error_is_that_of_the_parser() {
         place.compile(configure().protoc(&refuses)).unwrap_err()
     );
     assert_contains(&report, &["but found 'frobnicate'", "--> a.proto:1:31"]);
-    // What protoc says about an error that was found here already is noise.
+    // Output of protoc about an error that was already reported is noise.
     assert!(!report.contains("no, too"), "{report}");
 
     let missing = place.path("missing");
@@ -166,7 +162,7 @@ fn protoc_is_named_where_it_would_help() {
             refuses.display()
         )],
     );
-    // It would not help with an error of the author.
+    // protoc would not help with an error of the author.
     let place = Place::new("syntax = \"proto3\"; message A { Missing b = 1; }");
     let report = place.in_environment(&[("PATH", &none)], "report");
     assert_contains(&report, &["name 'Missing' is not defined"]);
@@ -184,20 +180,20 @@ fn protoc_is_found_by_the_environment() {
         place.in_environment(&[("PATH", Path::new(&path))], "report"),
         "compiled"
     );
-    // `PROTOC` wins over `PATH`.
+    // `PROTOC` takes precedence over `PATH`.
     let other = place.script("other", "exit 1");
     let report = place.in_environment(&[("PATH", Path::new(&path)), ("PROTOC", &other)], "report");
     assert_contains(&report, &["but found 'frobnicate'"]);
     let variables: [(&str, &Path); 2] = [("PATH", &system), ("PROTOC", &protoc)];
     assert_eq!(place.in_environment(&variables, "report"), "compiled");
-    // The builder wins over both.
+    // The builder takes precedence over both.
     let variables: [(&str, &Path); 2] = [("PATH", Path::new(&path)), ("PROTOC", &protoc)];
     let report = place.in_environment(&variables, "choose");
     assert_contains(&report, &["but found 'frobnicate'"]);
 }
 
 impl Place {
-    /// Compiles in a process that has these variables, and returns what came of it.
+    /// Compiles in a process with these variables, and returns the outcome.
     fn in_environment(&self, variables: &[(&str, &Path)], what: &str) -> String {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -214,7 +210,8 @@ impl Place {
     }
 }
 
-/// Not a test: [`Place::in_environment`] runs it, since the environment is that of the process.
+/// Not a test by itself: [`Place::in_environment`] runs it, because environment variables are
+/// global.
 #[test]
 fn compiles_in_a_process() {
     let Some(dir) = std::env::var_os("NMFW_TEST_PLACE").map(PathBuf::from) else {

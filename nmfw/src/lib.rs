@@ -19,7 +19,6 @@ mod metrics_http;
 mod nats;
 mod signal;
 
-pub use async_nats;
 #[cfg(feature = "embedded")]
 pub use nmfw_broker as embedded;
 #[doc(hidden)]
@@ -34,6 +33,7 @@ pub use nmfw_core::{
 
 pub use self::{
     nats::{
+        async_nats,
         channel::NatsChannel,
         connection::{
             ConnectOptions, Connection, ConnectionEvent, ConnectionEvents, ConnectionState,

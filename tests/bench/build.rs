@@ -1,5 +1,5 @@
-//! Generates the same service twice: for nmfw and for tonic, both with bodies as `Bytes`. And one of
-//! very many methods, for nmfw.
+//! Generates the same service twice, for nmfw and for tonic, both with bodies as `Bytes`, and a
+//! service with many methods for nmfw.
 
 use std::{
     error::Error,
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Methods of the service that has many.
+/// Number of methods of the large service.
 const METHODS: usize = if cfg!(feature = "thousand-methods") {
     1000
 } else {
@@ -58,9 +58,9 @@ fn wide(dir: &Path) -> Result<(), Box<dyn Error>> {
     nmfw_build::configure()
         .out_dir(dir)
         .bytes(["."])
-        // Calls name their method by themselves, and a client of so many takes long to compile.
+        // The client would take long to compile, and calls do not need it.
         .build_client(false)
-        // As descriptors: cargo would be told to look at the file, find it new, and do it all again.
+        // From descriptors: cargo would otherwise watch the generated file, and rebuild each time.
         .compile_fds(protox::compile([file], [dir])?)?;
     Ok(())
 }

@@ -66,7 +66,13 @@ pub fn once(
         .doing("create a scratch directory")?;
     fill(scratch.path())?;
     let filled = scratch.keep();
-    fs::rename(&filled, &place).doing(format_args!("move {} into place", filled.display()))?;
+    if let Err(error) = fs::rename(&filled, &place) {
+        _ = fs::remove_dir_all(&filled);
+        // `.ci/deploy-lint` fills some of the same directories, and knows no lock.
+        if !place.is_dir() {
+            return Err(error).doing(format_args!("move {} into place", filled.display()));
+        }
+    }
     Ok(place)
 }
 
@@ -74,7 +80,7 @@ pub fn once(
 ///
 /// # Errors
 ///
-/// That it could not start, did not end in time (it is killed then), or ended with an error; the
+/// Fails if it could not start, did not end in time (it is killed then), or ended with an error; the
 /// text holds the command and the end of its output.
 pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     let (status, text) = output(command, limit)?;
@@ -91,7 +97,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
 ///
 /// # Errors
 ///
-/// That it could not start, or did not end in time (it is killed then).
+/// Fails if it could not start, or did not end in time (it is killed then).
 pub fn output(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String), Failure> {
     let told = told(command);
     // A file, not a pipe: nobody has to read while this waits with a limit.

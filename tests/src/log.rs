@@ -22,7 +22,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// That the process has another subscriber.
+    /// Fails if the process has another subscriber.
     pub fn start() -> Result<Self, Failure> {
         static SHARED: Mutex<Option<Log>> = Mutex::new(None);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -96,7 +96,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// As [`success`](Self::success), or that it is not such JSON.
+    /// See [`success`](Self::success), or that it is not such JSON.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
         let output = self.success()?;
         serde_json::from_str(&output.stdout)
@@ -149,7 +149,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// That it never did, with what it printed instead.
+    /// Fails if it never did, with what it printed instead.
     pub async fn start(mut command: Command, ready: &str) -> Result<Self, Failure> {
         let told = told(&command);
         let log = NamedTempFile::new().doing("create a log file")?;
@@ -186,7 +186,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// That it did not leave in time; it is killed then.
+    /// Fails if it did not leave in time; it is killed then.
     pub async fn stop(mut self) -> Result<ExitStatus, Failure> {
         if let Some(pid) = self
             .child

@@ -13,7 +13,7 @@ use crate::failure::{Doing, Failure};
 ///
 /// # Errors
 ///
-/// That nothing came back within `limit`.
+/// Fails if nothing came back within `limit`.
 pub async fn round_trip(client: &Client, limit: Duration) -> Result<(), Failure> {
     let inbox = client.new_inbox();
     let mut echoes = client.subscribe(inbox.clone()).await.doing("subscribe")?;

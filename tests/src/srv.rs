@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// That there were more or fewer.
+/// Fails if there were more or fewer.
 pub async fn collect(
     client: &Client,
     subject: &str,
@@ -64,7 +64,7 @@ pub async fn collect(
 ///
 /// # Errors
 ///
-/// As [`collect`], or that one is no JSON.
+/// See [`collect`], or that one is no JSON.
 pub async fn ask(client: &Client, subject: &str, count: usize) -> Result<Vec<Value>, Failure> {
     let answers = collect(client, subject, count).await?;
     let parse = |answer: Message| {
@@ -78,7 +78,7 @@ pub async fn ask(client: &Client, subject: &str, count: usize) -> Result<Vec<Val
 ///
 /// # Errors
 ///
-/// As [`ask`].
+/// See [`ask`].
 pub async fn ask_one(client: &Client, subject: &str) -> Result<Value, Failure> {
     Ok(ask(client, subject, 1).await?.remove(0))
 }
@@ -87,7 +87,7 @@ pub async fn ask_one(client: &Client, subject: &str) -> Result<Value, Failure> {
 ///
 /// # Errors
 ///
-/// That there is none.
+/// Fails if there is none.
 pub fn endpoint<'a>(answer: &'a Value, name: &str) -> Result<&'a Value, Failure> {
     let endpoints = answer["endpoints"].as_array().into_iter().flatten();
     let mut named = endpoints.filter(|endpoint| endpoint["name"] == name);

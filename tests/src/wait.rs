@@ -53,7 +53,7 @@ impl<T, E: Display> Look for Result<T, E> {
 ///
 /// # Panics
 ///
-/// After `limit`, with the caller's place and the reason the last look gave.
+/// Panics after `limit`, with the caller's place and the reason the last look gave.
 #[track_caller]
 pub fn eventually<F, Fut>(
     limit: Duration,

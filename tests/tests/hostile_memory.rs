@@ -2,7 +2,7 @@
 //! client. The only test of its process, as it measures all of it: the service, the client, and the broker
 //! where that is embedded.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
 //! What peers make services and clients log: little, however much they send, and nothing of theirs that acts
 //! on a terminal.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},

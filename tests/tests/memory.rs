@@ -1,6 +1,6 @@
 //! What calls leave behind: nothing. The only test of its process, as it measures all of it.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::time::Duration;
 

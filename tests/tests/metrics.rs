@@ -1,7 +1,7 @@
 //! What is counted, read as Prometheus would read it. The recorder is of the whole process, so that
 //! the parts come one after the other.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
 //! Five times as many calls as a service can run: those that it takes keep their latency, the others
 //! are refused at once, nothing piles up, and nothing is lost.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-#![allow(clippy::print_stdout, reason = "figures")]
+#![cfg(test)]
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,7 @@
 //! Hedges, circuit breakers and rate limits of clients: what services see of them, and what is counted.
 //! Figures are of the whole process, so that tests that look at the same come one after the other.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{
     sync::{

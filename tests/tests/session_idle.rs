@@ -1,8 +1,9 @@
 //! What a thousand clients cost that have nothing to say. The only test of its process, as it
 //! measures all of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![cfg(test)]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},

@@ -1,7 +1,7 @@
 //! What streams hold and what they leave behind. The only tests of their process, one after the
 //! other, as they measure all of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{
     pin::Pin,

@@ -1,7 +1,8 @@
 //! Spans of calls, as OpenTelemetry's exporters get them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![cfg(test)]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{sync::OnceLock, time::Duration};
 
 use async_nats::HeaderMap;

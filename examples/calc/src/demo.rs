@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a demo is for looking at")]
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{error::Error, time::Duration};
 
 use nmfw::{Connection, Server, embedded::Broker};

@@ -1,6 +1,6 @@
 //! Runs the commands as from a shell.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(test)]
 
 use std::process::{Command, Output};
 

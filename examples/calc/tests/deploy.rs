@@ -1,7 +1,7 @@
 //! Tests the files in `deploy/` with a real NATS server: its users have the permissions for their
 //! work, and no others.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{
     fs,

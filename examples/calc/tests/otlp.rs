@@ -1,6 +1,6 @@
 //! Tests that an OpenTelemetry collector receives the calculator's traces.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{process::Output, time::Duration};
 

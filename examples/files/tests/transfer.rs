@@ -1,7 +1,7 @@
 //! Transfers a large file through a NATS server that accepts only small messages and is killed
 //! repeatedly.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::{
     path::Path,

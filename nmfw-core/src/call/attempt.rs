@@ -41,6 +41,7 @@ impl Spent {
     pub fn status() -> Status {
         let text = "not sent again: too few calls of the channel have succeeded";
         Status::resource_exhausted(text)
+            // Not started: this attempt is not made; earlier ones are for the layer to consider.
             .not_started()
             .with_source(Self)
     }

@@ -110,6 +110,7 @@ impl<A> Call<A> {
     pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
             self.invalid
+                // Not started: no call is made with this metadata.
                 .get_or_insert(Status::from(error).not_started());
         }
         self

@@ -121,6 +121,7 @@ impl Channel {
                 }
                 None => {
                     let text = format!("`{setting}` is not a setting of this channel's transport");
+                    // Not started: no call is made with these settings.
                     let status = Status::invalid_argument(text).not_started();
                     settings.invalid.get_or_insert(status);
                 }
@@ -142,6 +143,7 @@ impl Channel {
             if let Err(error) = settings.metadata.append(key, value) {
                 settings
                     .invalid
+                    // Not started: no call is made with these settings.
                     .get_or_insert(Status::from(error).not_started());
             }
         })
@@ -252,6 +254,7 @@ impl Channel {
         let deadline = request.deadline();
         if deadline.instant().is_some_and(|at| at <= now) {
             let text = format!("no time was left to call {method}");
+            // Not started: the call is not handed to a transport.
             return count.response(Err(Status::deadline_exceeded(text).not_started()));
         }
         count.request(&mut request.head.body);
@@ -342,6 +345,7 @@ fn innermost(transport: &Arc<dyn Transport>) -> BoxService {
 /// Makes a call after all layers, which may have added metadata.
 async fn carry(transport: &dyn Transport, request: Request) -> Result<Response, Status> {
     if let Err(error) = request.metadata().check_size() {
+        // Not started: the call is not handed to a transport.
         return Err(Status::from(error).not_started());
     }
     transport.call(request).await

@@ -114,6 +114,7 @@ impl Named {
             }
             None => format!("{layer}: methods() names no method; without it, all are meant"),
         };
+        // Not started: the layer passes no call on.
         Status::invalid_argument(text).not_started()
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::{task::unconstrained, time::Instant};
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     call_guard::{self, Count, Watched},
     causes,
     client_id::ClientId,
+    entered::Entered,
     instance::{Endpoint, Instance},
     stalled::{Stalling, Stream, StreamPlace},
 };
@@ -222,6 +223,7 @@ impl Instance {
         if deadline.instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to completion.
             let status = Status::deadline_exceeded(format!("no time was left for {method}"));
+            // Not started: the handler is called below.
             let status = status.not_started();
             endpoint.stats.refuse(&status);
             return Err(status);
@@ -240,7 +242,12 @@ impl Instance {
         });
         let work = match self.layers.get() {
             None => self.handlers.call(request),
-            Some(layered) => tower::ServiceExt::oneshot(layered.clone(), request).boxed(),
+            Some(layered) => {
+                let entered = Entered::default();
+                entered.follow(&mut request);
+                let work = tower::ServiceExt::oneshot(layered.clone(), request);
+                work.map_err(move |status| entered.unmark(status)).boxed()
+            }
         };
         Ok(Begun {
             method,

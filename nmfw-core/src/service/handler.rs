@@ -14,7 +14,7 @@ use futures_util::{
 use prost::Message;
 use tower::service_fn;
 
-use super::{call_guard, service::Service};
+use super::{call_guard, entered::Entered, service::Service};
 use crate::{
     Context, Deadline, Metadata, Method, ServiceSpec, Status, Streaming,
     call::{
@@ -101,6 +101,7 @@ impl Handlers {
     /// Returns the innermost service below all layers, which may have made the deadline earlier.
     pub(crate) fn into_service(self) -> BoxService {
         BoxService::new(service_fn(move |request: Request| {
+            Entered::note(&request);
             let (method, deadline) = (request.method(), request.deadline());
             let call = self.call(request);
             match deadline.instant() {

@@ -76,6 +76,7 @@ fn prepare<'a>(
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
         let text = format!("{method} is not served here");
+        // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };
     let size = request.body().map_or(0, bytes::Bytes::len);

@@ -4,6 +4,7 @@ pub mod admission;
 pub(crate) mod call_guard;
 mod causes;
 pub mod client_id;
+mod entered;
 pub mod execute;
 mod fair_queue;
 pub mod gauges;

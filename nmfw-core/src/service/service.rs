@@ -116,6 +116,7 @@ impl Service {
             instance.map(Arc::new).map_err(|error| {
                 Status::failed_precondition(error.to_string())
                     .with_source(error)
+                    // Not started: the service was not set up.
                     .not_started()
             })
         };

@@ -1,4 +1,4 @@
-//! The recorder of a process that has none of its own.
+//! The default recorder of a process.
 
 use std::{sync::OnceLock, thread, time::Duration};
 
@@ -6,16 +6,17 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use nmfw_core::observe::metrics::names;
 
-/// Upper bounds of times in seconds: from a call on this machine to a long stream.
+/// Bucket bounds in seconds: from a local call to a long stream.
 const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0,
 ];
 
-/// How often the recorder puts its samples together, whether somebody scrapes or not.
+/// Interval at which the recorder aggregates its samples, even without scrapes.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// The process's recorder, installed by the first who asks; `None` if the program has another one.
+/// Returns the process's recorder, which the first call installs; `None` if the program has another
+/// one.
 pub(crate) fn installed() -> Option<&'static PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     let recorder = RECORDER.get_or_init(|| match install() {
@@ -35,7 +36,7 @@ fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let recorder = builder.install_recorder()?;
     let kept = recorder.clone();
-    // For as long as the process, which the recorder is of: until then it keeps each sample.
+    // Runs as long as the process, because the recorder would otherwise keep every sample.
     let upkeep = thread::Builder::new().name("nmfw-metrics".to_owned());
     let started = upkeep.spawn(move || {
         loop {

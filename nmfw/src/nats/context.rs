@@ -31,10 +31,6 @@ pub trait NatsContext {
 
     /// Returns the server's connection, for calls to other services.
     fn connection(&self) -> Option<&Connection>;
-
-    /// Returns the NATS client of the server's connection, for JetStream, key-value buckets and
-    /// other features of NATS.
-    fn nats(&self) -> Option<&async_nats::Client>;
 }
 
 impl NatsContext for Context {
@@ -48,9 +44,5 @@ impl NatsContext for Context {
 
     fn connection(&self) -> Option<&Connection> {
         Some(&self.extension::<NatsCall>()?.connection)
-    }
-
-    fn nats(&self) -> Option<&async_nats::Client> {
-        self.connection().map(Connection::client)
     }
 }

@@ -1,5 +1,6 @@
 //! The NATS implementation of connections, transports and servers.
 
+pub mod async_nats;
 pub(crate) mod channel;
 mod client_id;
 pub(crate) mod connection;

@@ -1,14 +1,14 @@
-//! Every pattern of a subject or name: build and validate.
+//! Construction of subjects.
 
 pub(crate) use nmfw_core::call::address::{check_subject, method};
 
-/// Where a service is asked how it is.
+/// Returns the subject of health checks.
 pub(crate) fn health(base: &str) -> String {
     format!("{base}._health")
 }
 
-/// The three subjects on which one verb of ADR-32 is answered: for everybody, for the services of
-/// a name, for one instance.
+/// Returns the three subjects of an ADR-32 verb: for all services, for services of a name, and for
+/// one instance.
 pub(crate) fn discovery(verb: &str, name: &str, id: &str) -> [String; 3] {
     [
         format!("$SRV.{verb}"),
@@ -17,23 +17,23 @@ pub(crate) fn discovery(verb: &str, name: &str, id: &str) -> [String; 3] {
     ]
 }
 
-/// The subject on which all instances of a service of a name answer one verb.
+/// Returns the subject on which all instances with a service's name answer a verb.
 pub(crate) fn discovery_of(verb: &str, name: &str) -> String {
     format!("$SRV.{verb}.{name}")
 }
 
-/// The subject on which sessions with a service are opened.
+/// Returns the subject on which sessions with a service are opened.
 pub(crate) fn open(base: &str) -> String {
     format!("{base}._open")
 }
 
-/// A subject below an instance's own, for its round trips through the server and its sessions.
+/// Returns a subject below an instance's own, for its round trips and its sessions.
 pub(crate) fn instance(base: &str, id: &str, what: &str) -> String {
     format!("{base}._i.{id}.{what}")
 }
 
-/// Where packets of an instance's sessions arrive that were opened on a method's subject. A
-/// permission for those of one method is none for others.
+/// Returns the subject of packets for an instance's sessions that were opened on a method's
+/// subject. A permission for one method does not include others.
 pub(crate) fn method_session(base: &str, method: &str, id: &str, session: &str) -> String {
     format!("{base}._m.{method}.{id}.{session}")
 }

@@ -1,4 +1,4 @@
-//! Calls over NATS: which way they take, and how often they are sent.
+//! [`NatsTransport`]: calls over NATS, in base mode or sessions, and resending.
 
 use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -31,19 +31,19 @@ use nmfw_core::{
     observe::{metrics::CallMetrics, trace::Attempts},
 };
 
-/// The pause before the first repetition; each further one is twice as long, up to
-/// [`MAX_PAUSE`], and all are cut by chance so that callers do not come back together.
+/// The initial backoff between sends of a call, which doubles up to [`MAX_PAUSE`] and is
+/// randomised, so that callers do not return in step.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a call waits for a connection that is being moved to another server.
 const MAX_MOVE: Duration = Duration::from_secs(5);
 
-/// A refusal that comes within this time is an answer; after it, it is that none came.
+/// A refusal within this time comes from an instance; later ones are timeouts.
 const SOON: Duration = Duration::from_millis(500);
 
-/// Carries calls over NATS, with settings of its own: what a [`Channel`](crate::Channel) on a
-/// [`Connection`] is made from.
+/// Carries calls over NATS: the transport of a [`Channel`](crate::Channel) on a [`Connection`],
+/// with its settings.
 ///
 /// ```no_run
 /// use nmfw::{Channel, NatsTransport};
@@ -57,21 +57,21 @@ const SOON: Duration = Duration::from_millis(500);
 pub struct NatsTransport {
     pub(crate) connection: Connection,
     subject: Option<String>,
-    /// Where requests for the methods go.
+    /// The subjects of the methods.
     subjects: PerMethod<Subject>,
     max_attempts: u32,
     send_budgets: Arc<SendBudgets>,
     pub(crate) reconnect_grace: Duration,
     pub(crate) go_compatible: bool,
-    /// Whether calls with one message each way share sessions too.
+    /// Whether calls with one message in each direction share sessions too.
     is_multiplexed: bool,
     pub(crate) sessions: Arc<Sessions>,
-    /// What was set wrongly. Every call reports it.
+    /// The error of an invalid setting, which every call reports.
     invalid: Option<Status>,
 }
 
 impl NatsTransport {
-    /// A transport on a connection, with the default settings.
+    /// Creates a transport on a connection, with the default settings.
     pub fn new(connection: impl Into<Connection>) -> Self {
         Self {
             connection: connection.into(),
@@ -87,12 +87,13 @@ impl NatsTransport {
         }
     }
 
-    /// Sets the subject that the methods' names are appended to, for a service that was given
-    /// another one than the `.proto` says: see [`Service::subject`](crate::server::Service::subject).
+    /// Sets the subject to which the methods' names are appended, for a service with another one
+    /// than in the `.proto`: see [`Service::subject`](crate::server::Service::subject).
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         let subject = subject.into();
         if let Err(why) = subject::check_subject(&subject) {
             let text = format!("the subject {subject:?} cannot be used: {why}");
+            // Not started: no call is made with these settings.
             let status = Status::invalid_argument(text).not_started();
             self.invalid.get_or_insert(status);
             return self;
@@ -102,70 +103,71 @@ impl NatsTransport {
         self
     }
 
-    /// Sets how often a call is sent, at most, while instances answer that they have not started
-    /// it: because they are full, or stopping. That is safe for all methods. Calls that have an
-    /// instance that is gone, in a session, are sent again as well if the `.proto` calls their method
+    /// Sets the maximum number of sends of a call while instances answer that they have not started
+    /// it, because they are full or stopping. This is safe for all methods. In a session, calls to
+    /// an instance that is gone are resent as well if the `.proto` declares their method
     /// `IDEMPOTENT` or `NO_SIDE_EFFECTS`; others end with `UNAVAILABLE`. The default is 5; 1
-    /// never repeats.
+    /// disables resends.
     ///
-    /// So that neither an overload nor a broken service multiplies calls, a channel and its clones have a
-    /// budget with each service, of 1,000 sends at first, which each further send lessens by one, and each
-    /// call that an instance takes raises by four, to 10,000 at most, of which those that full instances turn
-    /// away get 1,000. Layers that retry or hedge spend from it, too. While it is spent, calls are sent once.
+    /// So that neither an overload nor a broken service multiplies calls, a channel and its clones
+    /// have a budget for each service. It starts with 1,000 sends; each resend costs one, and each
+    /// accepted call adds four, up to 10,000. Resends to full instances can use at most 1,000 of
+    /// it. Layers that retry or hedge spend from it, too. While it is used up, calls are sent once.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
         self
     }
 
-    /// Sets how long calls wait for a lost connection to NATS to come back, those that begin meanwhile
-    /// and those under way. After it they end with `UNAVAILABLE`, and with the NATS server's words if
-    /// it has said why it lets nobody in. The default is one second.
+    /// Sets how long calls wait for a lost connection to NATS, both new calls and those in flight.
+    /// They then end with `UNAVAILABLE`, including the NATS server's reason if it refuses the
+    /// connection. The default is one second.
     ///
-    /// Time with a connection does not count. Once it is back, a call under way waits for its answer
-    /// until its deadline: its handler may still be at work. If request or answer were lost with the
-    /// old connection, the call ends with `DEADLINE_EXCEEDED`; calls that take sessions are sent again.
+    /// Connected time does not count. After a reconnect, a call in flight waits for its answer
+    /// until its deadline, because its handler may still be running. If the request or answer was
+    /// lost with the old connection, the call ends with `DEADLINE_EXCEEDED`; calls in sessions are
+    /// resent.
     pub fn reconnect_grace(mut self, grace: Duration) -> Self {
         self.reconnect_grace = grace;
         self
     }
 
     /// Also sends the headers that only services made with Go nmfw read: its framework version and
-    /// the client's version. Such services work without; their logs then do not name the client.
+    /// the client's version. Such services work without them, but their logs then do not name the
+    /// client.
     pub fn go_compatible(mut self) -> Self {
         self.go_compatible = true;
         self
     }
 
-    /// Lets calls with one message each way share sessions with instances of the service, as calls
-    /// that stream do: many of them in one NATS message, which raises the throughput when there are
-    /// many at a time. Besides, a handler whose caller gives up is dropped at once, calls under
-    /// way outlive a connection that is lost and comes back, until their deadlines, and those with an
-    /// instance that was killed end with `UNAVAILABLE` within a second, where without this they wait
-    /// for their deadlines.
+    /// Lets calls with one message in each direction share sessions with instances, like calls that
+    /// stream: one NATS message then carries many of them, which increases throughput under
+    /// concurrency. In addition, a handler whose caller cancels is dropped at once, calls in flight
+    /// survive a reconnect until their deadlines, and those with a killed instance end with
+    /// `UNAVAILABLE` within a second instead of waiting for their deadlines.
     ///
-    /// Without it such calls take a session only if a message is larger than the NATS server's
-    /// `max_payload`: requests up to what the service takes, which is 16 MiB unless it says otherwise, and answers
-    /// up to 16 MiB. It is a choice because sessions are with a few instances, where
-    /// without them NATS gives each call to any of all that there are, one as likely as the other.
+    /// Otherwise, such calls use a session only if a message is larger than the NATS server's
+    /// `max_payload`: requests up to the service's limit, 16 MiB by default, and answers up to 16
+    /// MiB. This is opt-in because sessions exist with only a few instances, whereas NATS
+    /// distributes other calls evenly over all of them.
     ///
-    /// Sessions are opened in the background when the first call is made. That call does not wait
-    /// for it, nor do others: they are made as without this, and so are all calls to a service that
-    /// has no sessions, or where this connection may not publish to `<subject>._open`; it is tried
-    /// again from time to time.
+    /// Sessions are opened in the background when the first call is made. Calls do not wait for
+    /// that: until a session is open, and for a service without sessions or a connection that may
+    /// not publish to `<subject>._open`, they are made as without this setting. Opening is retried
+    /// from time to time.
     ///
-    /// A channel and its clones keep sessions with two instances, with up to eight when there are
-    /// many calls, and each call takes the less loaded of two. Within a minute another instance takes
-    /// the place of one of them, if there is another. Of several regions, or where there are leaf
-    /// nodes, these are instances nearby as long as there are any; sessions with others are given up
-    /// within two minutes after one nearby is back. A call that an instance does not start, because
-    /// it is full or stopping, is sent to another; see [`max_attempts`](Self::max_attempts). Sessions
-    /// that nobody uses for a minute are closed.
+    /// A channel and its clones keep sessions with two instances, or up to eight if there are many
+    /// calls, and each call uses the less loaded of two. Within a minute, another instance replaces
+    /// one of them, if there is another. With several regions or leaf nodes, these are nearby
+    /// instances if there are any; sessions with distant ones are closed within two minutes after a
+    /// nearby one is back. A call that an instance does not start, because it is full or stopping,
+    /// is sent to another; see [`max_attempts`](Self::max_attempts). Sessions without calls for a
+    /// minute are closed.
     pub fn multiplexed(mut self) -> Self {
         self.is_multiplexed = true;
         self
     }
 
-    /// What a service's methods' names are appended to.
+    /// Returns the subject to which a service's methods' names are appended.
     pub(crate) fn base(&self, service: &'static ServiceSpec) -> &str {
         self.subject.as_deref().unwrap_or(service.base_subject())
     }
@@ -178,9 +180,9 @@ impl NatsTransport {
 
     /// Makes a call.
     ///
-    /// Nearly all with one message each way go a short way: a session is there, or the connection
-    /// takes the request at once, and an instance takes the call. They have no room in their futures
-    /// for the rest, which is in boxes.
+    /// Nearly all calls with one message in each direction take a fast path: a session exists, or
+    /// the connection accepts the request at once, and an instance accepts the call. Their futures
+    /// have no space for the slow path, which is boxed.
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         if let Some(status) = &self.invalid {
             return Err(status.clone());
@@ -213,8 +215,8 @@ impl NatsTransport {
         }
     }
 
-    /// The session for a call with one message each way, if such calls take sessions and it need not
-    /// wait for one.
+    /// Returns a session for a call with one message in each direction, if such calls use sessions
+    /// and one is available without waiting.
     fn session_at_hand(&self, request: &Request) -> Option<Arc<Handle>> {
         if !self.is_multiplexed
             || !self.connection.is_connected()
@@ -227,7 +229,7 @@ impl NatsTransport {
         self.sessions.pick(&self.connection, base, method, None)
     }
 
-    /// A call that streams.
+    /// Makes a call that streams.
     async fn stream(&self, mut request: Request) -> Result<Response, Status> {
         let (method, deadline) = (request.method(), request.deadline());
         let sent = Sent::from(request.take_body());
@@ -253,10 +255,10 @@ impl NatsTransport {
         })
     }
 
-    /// Sends the call until an instance takes it. One may have been asked already.
+    /// Sends the call until an instance accepts it. It may have been sent once already.
     ///
-    /// Answers are waited for without a timer: who gives them out sees to deadlines too, for all
-    /// calls together. Whatever else is waited for is limited where it is.
+    /// No timer per call: `Replies` expires all calls with one timer. Other waits have their own
+    /// limits.
     async fn attempts(
         &self,
         request: Request,
@@ -267,12 +269,12 @@ impl NatsTransport {
         let mut longest = FIRST_PAUSE;
         let mut attempts = Attempts(1);
         let parallel = request.extensions().get_shared::<Parallel>();
-        // Where another attempt is under way already, or the last one was refused.
+        // Where another attempt is in flight, or the last one was refused.
         let mut avoid = parallel.as_ref().and_then(|parallel| parallel.taken());
         let (mut last_resort, mut has_resorted) = (None, false);
         let mut may_have_started = false;
         let honest = |status: Status, may_have_started| match may_have_started {
-            // The mark is of the last attempt, and is taken for the call.
+            // The mark applies to the last attempt only, but would be taken for the whole call.
             true => status.started(),
             false => status,
         };
@@ -311,8 +313,8 @@ impl NatsTransport {
                     self.send_budgets.ended(service, Err(&status));
                     return Err(honest(status, may_have_started));
                 }
-                // A repetition cannot help where nobody listens; who waits for a service to come
-                // has `wait_ready`. But one may be on its way back, with its sessions.
+                // Resending cannot help without instances; use `wait_ready` to wait for a service.
+                // But one may be reconnecting, with its sessions.
                 Err(Refusal::Nobody(status)) => {
                     if !has_resorted {
                         has_resorted = true;
@@ -342,8 +344,8 @@ impl NatsTransport {
                 return Err(failure.clone());
             }
             let pause = longest.mul_f64(rand::random_range(0.5..1.0));
-            // Without time for a repetition the refusal is the better answer: it says what is wrong
-            // and that nothing was started, which a passed deadline does not.
+            // Without time for another attempt, the refusal is the better answer: it gives the
+            // reason and says that nothing was started, which a passed deadline does not.
             let left = deadline.time_left();
             let is_late = left.is_some_and(|left| left <= pause);
             if attempts.0 >= self.max_attempts || is_late || !sent.is_whole() {
@@ -360,15 +362,15 @@ impl NatsTransport {
                 debug, method = %request.method(), %status, attempt = attempts.0, "sending again"
             );
             CallMetrics::of(request.method()).redispatched();
-            // In a box, like all that few calls need.
+            // Boxed, like everything that few calls need.
             Box::pin(tokio::time::sleep(pause)).await;
             longest = (longest * 2).min(MAX_PAUSE);
             attempts.0 += 1;
         }
     }
 
-    /// The session with a service that has no connection to NATS, for a call that no instance took in
-    /// base mode: the service may be on its way back.
+    /// Returns the session with a service that is disconnected from NATS, for a call without an
+    /// instance in base mode: the service may be reconnecting.
     fn last_resort(&self, method: Method) -> Option<Arc<Handle>> {
         if !self.is_multiplexed {
             return None;
@@ -377,7 +379,7 @@ impl NatsTransport {
         self.sessions.last_resort(&self.connection, base, method)
     }
 
-    /// The session for a call, if it takes one; it may be known already.
+    /// Returns the session for a call, if it uses one.
     async fn session(
         &self,
         request: &Request,
@@ -401,7 +403,7 @@ impl NatsTransport {
             }
         }
         if request.extensions().get::<Parallel>().is_some() {
-            // It would do better elsewhere, but not so much that sessions are opened for it.
+            // A different instance would be better, but is not worth opening sessions for.
             avoid = None;
         }
         let wait = self.wait_for_session(request, avoid);
@@ -409,7 +411,7 @@ impl NatsTransport {
         outcome.unwrap_or_else(|| Err(Refusal::Final(late(method))))
     }
 
-    /// The session for a call that needs one, or does better with one.
+    /// Returns a session for a call that requires or prefers one, waiting for it.
     async fn wait_for_session(
         &self,
         request: &Request,
@@ -420,14 +422,15 @@ impl NatsTransport {
         let base = self.base(method.service());
         let outcome = match self.wait_for_connection().await {
             Ok(()) => match self.sessions.wait(connection, base, method, avoid).await {
-                // Without a session base mode does what it can.
+                // Without a session, the call falls back to base mode.
                 Err(_) if !method.streams() => return Ok(None),
                 outcome => outcome,
             },
             Err(lost) => Err(lost),
         };
         outcome.map(Some).map_err(|status| {
-            // Another instance may take a session. What took its time would again.
+            // Another instance may accept a session. An attempt that timed out would time out
+            // again.
             if begin.elapsed() < SOON {
                 Refusal::of(status, method)
             } else {
@@ -436,8 +439,8 @@ impl NatsTransport {
         })
     }
 
-    /// Request or answer were too large for base mode. What may be repeated is; what may not is at
-    /// least answered the next time.
+    /// Repeats a call whose request or answer was too large for base mode, if that is safe;
+    /// otherwise, later calls use a session.
     async fn again_in_session(
         &self,
         request: &Request,
@@ -445,7 +448,7 @@ impl NatsTransport {
         status: Status,
     ) -> Result<Response, Status> {
         if !status.is_not_started() {
-            // More such answers are to be expected.
+            // More such answers are likely.
             self.sessions.prefer();
         }
         let (connection, method) = (&self.connection, request.method());
@@ -478,8 +481,10 @@ impl NatsTransport {
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
             outcome.map_err(Refusal::Final)?;
             if session.is_absent(self.connection.epoch()) {
-                // It was chosen in a former life of the connection, and may have been given up since.
+                // It was chosen in an earlier epoch of the connection, and may have been closed
+                // since.
                 let text = "the instance was not heard since the connection came back";
+                // Not started: the session was not given the call.
                 let status = Status::unavailable(text).not_started();
                 return Err(Refusal::Elsewhere(status));
             }
@@ -488,12 +493,13 @@ impl NatsTransport {
         outcome.map_err(|status| Refusal::of(status, request.method()))
     }
 
-    /// A call that begins while the connection is lost waits a little for it.
+    /// Waits briefly for a lost connection, before a call starts.
     pub(crate) async fn wait_for_connection(&self) -> Result<(), Status> {
         if self.connection.is_connected() {
             return Ok(());
         }
-        // A connection that moves to another server is away for a moment, whatever the grace is.
+        // A connection that moves to another server is down only briefly, whatever the grace
+        // period.
         let grace = match self.connection.refusals().is_moving() {
             true => self.reconnect_grace.max(MAX_MOVE),
             false => self.reconnect_grace,
@@ -505,6 +511,7 @@ impl NatsTransport {
             Ok(_) => "the connection to NATS is closed",
             Err(_) => "there is no connection to NATS",
         };
+        // Not started: the call waits for the connection, and is not sent.
         Err(Status::unavailable(self.connection.because(lost)).not_started())
     }
 }
@@ -544,26 +551,27 @@ impl IntoTransport for &Connection {
     }
 }
 
-/// What a call ends with at its deadline.
+/// Returns the error of a call at its deadline.
 pub(crate) fn late(method: Method) -> Status {
     Status::deadline_exceeded(format!("{method} did not end in time"))
 }
 
-/// Why an attempt gave no answer.
+/// The reason why an attempt gave no answer.
 #[derive(Clone)]
 pub(crate) enum Refusal {
-    /// Not started by the instance that got it, or ended with it and safe to repeat: another may.
+    /// Not started by the instance that received it, or ended with it and safe to repeat: another
+    /// instance may accept it.
     Elsewhere(Status),
-    /// No instance takes calls in base mode.
+    /// No instance accepts calls in base mode.
     Nobody(Status),
-    /// No repetition is safe, or none would help.
+    /// Resending is not safe, or would not help.
     Final(Status),
-    /// The request or, if it was started, its answer is too large for base mode.
+    /// The request, or the answer if it was started, is too large for base mode.
     TooLarge(Status),
 }
 
 impl Refusal {
-    /// What it means that a call of a method ended with a status.
+    /// Returns the meaning of a status for a call of a method.
     pub(crate) fn of(status: Status, method: Method) -> Self {
         let is_safe = match method.idempotency() {
             Idempotency::Unknown => status.is_not_started(),

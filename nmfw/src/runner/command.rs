@@ -1,4 +1,4 @@
-//! [`Command`]: the subcommands that a tool of a service has.
+//! [`Command`]: the subcommands of a service's tool.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -6,29 +6,28 @@ use clap::{FromArgMatches, Subcommand};
 
 use super::{IntoServices, Permissions, Run};
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/command.md")]
 #[derive(Clone, Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
     /// Run the service until SIGINT or SIGTERM
+    /// Any number of instances share the requests, on this machine and on others, without knowing
+    /// each other.
     ///
-    /// Any number of instances share the requests, on this machine and on others; they need not know
-    /// of each other.
-    ///
-    /// At the first signal it takes no more requests, and those under way may come to their end
-    /// while the grace period lasts. A second signal ends it at once.
+    /// After the first signal the service accepts no more requests, and completes those in flight
+    /// within the grace period. A second signal ends it at once.
     Run(Run),
 
     /// Print the NATS permissions that a user needs
     ///
-    /// They are the least that is enough for an instance of the service, for its clients, or for some
-    /// of its methods; also what one account exports to another. It connects to nothing.
+    /// Prints the least permissions for an instance of the service, for its clients, or for some of
+    /// its methods, and exports from one account to another. Needs no connection.
     Permissions(Permissions),
 }
 
 impl Command {
-    /// Does what the command says with these services.
+    /// Executes the command with these services.
     pub async fn execute(self, services: impl IntoServices) -> ExitCode {
         match self {
             Self::Run(run) => run.serve(services).await,
@@ -37,7 +36,7 @@ impl Command {
     }
 }
 
-/// Reads a command line for a tool that has these subcommands.
+/// Parses a command line for a tool with these subcommands.
 pub(super) fn parse(
     tool: clap::Command,
     args: impl IntoIterator<Item = OsString>,

@@ -1,4 +1,4 @@
-//! [`Connect`]: where NATS is, as a command line and the environment say it.
+//! [`Connect`]: the connection arguments, from the command line and the environment.
 
 use std::{fmt, num::NonZeroUsize};
 
@@ -6,23 +6,23 @@ use clap::Args;
 
 use crate::{ConnectOptions, Connection, Error};
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/connect.md")]
 #[derive(Clone, Default, Args)]
 #[group(id = "nmfw::cli::Connect")]
 pub struct Connect {
-    // Not clap's `env`, for which a variable would be in conflict with the other flag.
+    // Not clap's `env`, with which a variable would conflict with the other flag.
     #[arg(
         long,
         value_name = "NAME",
         conflicts_with = "server",
         help_heading = "Connection",
-        help = "Connect as this context of the nats command says [env: CONTEXT]",
+        help = "Connect with this context of the nats command [env: CONTEXT]",
         long_help = "\
-Connect as this context of the nats command says, which holds servers and credentials: a name that \
-`nats context ls` shows, or the path of a file that ends in .json.
+Connect with this context of the nats command, which contains servers and credentials: a name \
+from `nats context ls`, or the path of a file that ends in .json.
 
-Without --context and --server it is the first of these that is set: $CONTEXT, $NATS_CONTEXT, \
+Without --context and --server, the first of these that is set is used: $CONTEXT, $NATS_CONTEXT, \
 $NATS_URL, the context that `nats context select` has selected, nats://localhost:4222.
 
 [env: CONTEXT]"
@@ -33,20 +33,20 @@ $NATS_URL, the context that `nats context select` has selected, nats://localhost
         long,
         value_name = "URL",
         help_heading = "Connection",
-        help = "Connect to these NATS servers, with commas between [env: NATS_URL]",
+        help = "Connect to these NATS servers, separated by commas [env: NATS_URL]",
         long_help = "\
-Connect to one of these NATS servers, with commas between: host, host:4222, \
-nats://user:password@host, tls://host. Other users of the machine can see a command line, so a \
-password is better kept in a context, or in the variable.
+Connect to one of these NATS servers, separated by commas: host, host:4222, \
+nats://user:password@host, tls://host. Other users of the machine can see a command line, so keep \
+a password in a context or in the variable instead.
 
 [env: NATS_URL]"
     )]
     server: Option<String>,
 
-    /// Give up after so many attempts in a row to reconnect
+    /// Exit after this number of failed reconnect attempts in a row
     ///
-    /// It then ends with an error. With -1, as without, it never gives up, as NATS servers come
-    /// back.
+    /// The service then ends with an error. With -1, the default, it retries forever, because NATS
+    /// servers come back.
     #[arg(
         long,
         value_name = "N",
@@ -59,13 +59,13 @@ password is better kept in a context, or in the variable.
     max_recon: Option<Attempts>,
 }
 
-/// How many attempts to reconnect; `None` for no end.
+/// The maximum number of reconnect attempts; `None` for no limit.
 #[derive(Clone, Copy, Debug)]
 struct Attempts(Option<NonZeroUsize>);
 
 fn attempts(text: &str) -> Result<Attempts, &'static str> {
     match text {
-        // A variable that is set to nothing is as good as one that is not set.
+        // An empty variable counts as unset.
         "" | "-1" => Ok(Attempts(None)),
         _ => text
             .parse()
@@ -75,8 +75,8 @@ fn attempts(text: &str) -> Result<Attempts, &'static str> {
 }
 
 impl Connect {
-    /// To these servers, whatever command line and environment say: for a program that brings its
-    /// own, such as the embedded broker.
+    /// Connects to these servers, whatever the command line and the environment contain, for a
+    /// program with its own broker, such as the embedded one.
     #[must_use]
     pub fn to(servers: impl Into<String>) -> Self {
         Self {
@@ -88,15 +88,15 @@ impl Connect {
     /// Connects.
     ///
     /// # Errors
-    /// Those of [`ConnectOptions::connect`] and [`ConnectOptions::connect_context`].
+    /// See [`ConnectOptions::connect`] and [`ConnectOptions::connect_context`].
     pub async fn connect(&self) -> Result<Connection, Error> {
         self.connect_with(ConnectOptions::new()).await
     }
 
-    /// Connects with options for what the arguments leave open.
+    /// Connects with options for settings without an argument.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect).
+    /// See [`connect`](Self::connect).
     pub async fn connect_with(&self, mut options: ConnectOptions) -> Result<Connection, Error> {
         if let Some(Attempts(attempts)) = self.max_recon {
             options = options.max_reconnects(attempts.map(NonZeroUsize::get));
@@ -114,7 +114,7 @@ impl Connect {
     }
 }
 
-/// Without the servers, whose URLs can hold passwords.
+/// Formats without the servers, whose URLs can contain passwords.
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")

@@ -1,4 +1,4 @@
-//! How a tool ends: exit statuses, and the error that it shows.
+//! Exit statuses, and the error output of a tool.
 
 use std::{
     error::Error,
@@ -10,13 +10,13 @@ use super::log;
 use crate::server::Ending;
 use nmfw_core::error::causes;
 
-/// The exit status when the grace period ended with requests under way.
+/// The exit status if the grace period ended with requests in flight.
 pub const EXIT_GRACE_ENDED: u8 = 3;
 
-/// The exit status when a second signal ended the service with requests under way.
+/// The exit status if a second signal aborted requests in flight.
 pub const EXIT_FORCED: u8 = 4;
 
-/// The exit status of a service that was told to stop.
+/// Returns the exit status of a service that was told to stop.
 pub(super) const fn status(ending: Ending) -> u8 {
     match ending {
         Ending::Drained => 0,
@@ -25,7 +25,7 @@ pub(super) const fn status(ending: Ending) -> u8 {
     }
 }
 
-/// Shows an error with its causes on standard error, and gives the exit status for it, 1.
+/// Prints an error with its causes on standard error, and returns the exit status for it, 1.
 ///
 /// ```no_run
 /// # async fn call() -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
@@ -40,7 +40,7 @@ pub(super) const fn status(ending: Ending) -> u8 {
 /// }
 /// ```
 ///
-/// It is a line of the log where the log is in JSON, so that everything there is.
+/// With a JSON log, the error is a log line, so that all output is JSON.
 pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
     let causes = causes(error);
     if log::is_json() && tracing::enabled!(tracing::Level::ERROR) {
@@ -51,7 +51,7 @@ pub fn failure(error: &(dyn Error + 'static)) -> ExitCode {
         for cause in causes {
             text.push_str(&format!("  caused by: {cause}\n"));
         }
-        // Nobody is left to be told if this fails.
+        // There is nothing to do if this fails.
         _ = io::stderr().write_all(text.as_bytes());
     }
     ExitCode::FAILURE

@@ -1,10 +1,10 @@
-//! What a tool says of itself.
+//! The help and version texts of a tool.
 
 use super::exit::{EXIT_FORCED, EXIT_GRACE_ENDED};
 use crate::{Method, ServiceSpec};
 use nmfw_core::service::service::Service;
 
-/// The version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
+/// Returns the version of a service and that of nmfw, for `--version`: `0.0.2 (nmfw 0.1.0)`.
 ///
 /// ```
 /// # static CALC_SPEC: nmfw::ServiceSpec = nmfw::ServiceSpec::new("calc", "Calc").with_version("0.0.2");
@@ -25,7 +25,7 @@ fn with_nmfw(version: &str) -> String {
     format!("{version} (nmfw {})", env!("CARGO_PKG_VERSION"))
 }
 
-/// A tool of services, without subcommands yet.
+/// Creates the command of a tool, without subcommands.
 pub(super) fn tool(services: &[Service]) -> clap::Command {
     let first = services.first();
     let name = first.map_or("nmfw", Service::shown_name).to_owned();
@@ -47,7 +47,8 @@ pub(super) fn tool(services: &[Service]) -> clap::Command {
     tool.after_help(methods)
 }
 
-/// Ends the help of `run` with what needs its full name, which is known only when it is shown.
+/// Appends text to the help of `run` that needs its full name, which is known only when it is
+/// displayed.
 pub(super) fn finish(command: clap::Command) -> clap::Command {
     if command.get_after_long_help().is_some() {
         return command;
@@ -58,11 +59,11 @@ pub(super) fn finish(command: clap::Command) -> clap::Command {
     let examples = [
         ("Serve on this machine's NATS server:", ""),
         (
-            "Serve where a context of the nats command says, and log in JSON:",
+            "Serve with a context of the nats command, and log in JSON:",
             " --context production --log json",
         ),
         (
-            "Serve two methods only, and leave the others to other instances:",
+            "Serve only two methods, and leave the others to other instances:",
             " --server nats-a.example.net,nats-b.example.net --methods Add,Average",
         ),
     ];
@@ -74,11 +75,11 @@ pub(super) fn finish(command: clap::Command) -> clap::Command {
     }
     text.push_str(&format!(
         "\n{header}Exit status:{header:#}
-  {literal}0{literal:#}  After a signal, all requests under way came to their end
-  {literal}1{literal:#}  It could not start, or the connection is gone for good
-  {literal}2{literal:#}  The command line is wrong
-  {literal}{EXIT_GRACE_ENDED}{literal:#}  The grace period ended with requests under way
-  {literal}{EXIT_FORCED}{literal:#}  A second signal ended requests under way"
+  {literal}0{literal:#}  All requests in flight completed after a signal
+  {literal}1{literal:#}  The service could not start, or its connection was closed permanently
+  {literal}2{literal:#}  The command line is invalid
+  {literal}{EXIT_GRACE_ENDED}{literal:#}  The grace period ended with requests in flight
+  {literal}{EXIT_FORCED}{literal:#}  A second signal aborted requests in flight"
     ));
     command.after_long_help(text)
 }

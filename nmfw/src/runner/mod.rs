@@ -1,4 +1,4 @@
-//! The service as a command-line tool: `nmfw::cli`.
+//! Command-line tools for services: `nmfw::cli`.
 
 mod command;
 mod connect;
@@ -27,13 +27,13 @@ pub use self::{
     services::IntoServices,
 };
 
-/// An error of whatever sort, as `?` makes it.
+/// Any error, for `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The whole `main` of a service: reads the command line and does what it says.
+/// Runs a complete `main` of a service: parses the command line and executes it.
 ///
-/// Name, version and description are those of the service, or of the first of several. Wrong
-/// arguments end it with a status of 2; for the others see the [module](self#exit-status).
+/// Name, version and description are those of the service, or of the first of several. Invalid
+/// arguments end it with status 2; see the [module](self#exit-status) for other statuses.
 ///
 /// ```no_run
 /// # use nmfw::server::Service;
@@ -51,7 +51,7 @@ pub async fn run(services: impl IntoServices) -> ExitCode {
     match command::parse(help::tool(&services), std::env::args_os()) {
         Ok(command) => command.execute(services).await,
         Err(error) => {
-            // Nobody is left to be told if this fails.
+            // There is nothing to do if this fails.
             _ = error.print();
             u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
         }

@@ -1,4 +1,4 @@
-//! [`Permissions`]: the NATS permissions that users need, printed.
+//! [`Permissions`]: prints the NATS permissions of users.
 
 use std::{io::Write, process::ExitCode};
 
@@ -7,19 +7,19 @@ use clap::{Args, ValueEnum};
 use super::{BoxError, IntoServices, failure};
 use crate::permissions::{Format, Query, Role, ServiceFacts, What};
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/permissions.md")]
 #[derive(Clone, Debug, Args)]
 #[group(id = "nmfw::cli::Permissions")]
 pub struct Permissions {
-    /// Whose permissions, or which side of the border between accounts
+    /// The role of the user, or the side of an export between accounts
     #[arg(long, value_enum, value_name = "ROLE")]
     role: Of,
 
-    /// Only these methods, with commas between, or the option several times
+    /// Only these methods, separated by commas or repeated options
     ///
-    /// They are named as in the .proto: Add, or calc.Calc.Add where several services have an Add.
-    /// Without it they are all methods.
+    /// Methods are named as in the .proto: Add, or calc.Calc.Add if several services have an Add.
+    /// The default is all methods.
     #[arg(
         long = "method",
         alias = "methods",
@@ -28,31 +28,31 @@ pub struct Permissions {
     )]
     methods: Vec<String>,
 
-    /// Which language to print them in
+    /// The output format
     #[arg(long, value_enum, default_value_t = Language::NatsConf)]
     format: Language,
 
-    /// The account that the user, the exports or the imports are of; nsc needs it
+    /// The account of the user, the exports or the imports; required for nsc
     #[arg(long, value_name = "NAME", help_heading = "Accounts")]
     account: Option<String>,
 
-    /// The user's name; nsc needs it
+    /// The name of the user; required for nsc
     #[arg(long, value_name = "NAME", help_heading = "Accounts")]
     user: Option<String>,
 
-    /// For a user of calls that go across accounts
+    /// For calls between accounts
     #[arg(long, help_heading = "Accounts")]
     across_accounts: bool,
 
-    /// Imports: the account that exports
+    /// For imports: the exporting account
     #[arg(long, value_name = "NAME", help_heading = "Accounts")]
     from_account: Option<String>,
 
-    /// Imports: the subject that the service gets in the account that imports
+    /// For imports: the subject of the service in the importing account
     #[arg(long, value_name = "SUBJECT", help_heading = "Accounts")]
     to: Option<String>,
 
-    /// Exports: for these accounts alone, with commas between
+    /// For exports: only to these accounts, separated by commas
     #[arg(
         long,
         value_name = "A,B",
@@ -61,11 +61,11 @@ pub struct Permissions {
     )]
     only_for: Vec<String>,
 
-    /// The user's inboxes begin with this, not with _INBOX
+    /// Prefix of the user's inboxes, in place of _INBOX
     #[arg(long, value_name = "PREFIX", help_heading = "Inboxes")]
     inbox_prefix: Option<String>,
 
-    /// A service: the inboxes of its callers begin with these, with commas between
+    /// For a service: prefixes of its callers' inboxes, separated by commas
     #[arg(
         long = "callers-inbox-prefix",
         value_name = "A,B",
@@ -74,23 +74,23 @@ pub struct Permissions {
     )]
     callers_inbox_prefixes: Vec<String>,
 
-    /// A client: it may wait for the service, too
+    /// For a client: also permit waiting for the service
     #[arg(long)]
     wait_ready: bool,
 }
 
-/// What the permissions are of.
+/// The subject of the permissions.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Of {
     /// An instance of the service
     Service,
-    /// Who calls it
+    /// A client of the service
     Client,
-    /// Who looks at it with `nats micro`
+    /// An observer that uses `nats micro`
     Observer,
-    /// The service's account lets other accounts call it
+    /// The exports of the service's account
     Export,
-    /// Another account calls it
+    /// The imports of a calling account
     Import,
 }
 
@@ -124,8 +124,8 @@ impl From<Language> for Format {
 }
 
 impl Permissions {
-    /// Prints them for these services, with what was set for them, and tells the exit status. Connects
-    /// to nothing.
+    /// Prints the permissions for these services with their settings, and returns the exit status.
+    /// Needs no connection.
     pub fn print(self, services: impl IntoServices) -> ExitCode {
         match self.try_print(services) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! [`Port`]: where metrics and probes are answered, and what has asked for it.
+//! [`Port`]: the port for metrics and probes, and its origin.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
@@ -6,8 +6,8 @@ use super::variable;
 
 const ID: &str = "port";
 
-/// The port of a command line, or of the environment. Written by hand, as what clap derives does not
-/// know which of both it was.
+/// The port from the command line or the environment. Written by hand, because clap's derived code
+/// does not tell which of the two it was.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Port {
     /// 0 for none.
@@ -16,7 +16,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The port to listen on, if there is one. One that a variable has opened is logged with its name:
+    /// Returns the port to listen on, if any. If a variable has set it, its name is logged, because
     /// the platform may have set it for another purpose.
     pub(super) fn open(self) -> Option<u16> {
         let Self { number, variable } = self;
@@ -40,7 +40,7 @@ fn counting() -> &'static str {
 
 fn number(text: &str) -> Result<u16, &'static str> {
     match text {
-        // A variable that is set to nothing is as good as one that is not set.
+        // An empty variable counts as unset.
         "" => Ok(0),
         _ => text
             .parse()
@@ -57,12 +57,12 @@ impl Args for Port {
             .env(counting())
             .hide_env(true)
             .help_heading("Service")
-            .help("Answer Prometheus and probes by HTTP on this port [env: NMFW_PORT, PORT]")
+            .help("Serve metrics and probes over HTTP on this port [env: NMFW_PORT, PORT]")
             .long_help(
-                "Answer Prometheus and probes by HTTP on this port\n\nThere are /metrics, /healthz and \
-                 /readyz, on all addresses of the machine, for whoever gets there. Without it, or with \
-                 0, it does not listen. Platforms may set $PORT for purposes of their own; $NMFW_PORT \
-                 goes before it, and with 0 keeps the port closed.\n\n[env: NMFW_PORT, PORT]",
+                "Serve metrics and probes over HTTP on this port\n\nThe paths are /metrics, /healthz and \
+                 /readyz, on all addresses of the machine, without authentication. By default, and \
+                 with 0, no port is opened. Some platforms set $PORT for other purposes; $NMFW_PORT \
+                 takes precedence, and 0 keeps the port closed.\n\n[env: NMFW_PORT, PORT]",
             );
         command.arg(arg)
     }

@@ -1,4 +1,4 @@
-//! [`Run`]: serving, as a command line says it.
+//! [`Run`]: serves according to a command line.
 
 use std::{net::Ipv4Addr, process::ExitCode};
 
@@ -14,21 +14,21 @@ use crate::{
     server::{Ending, Running},
 };
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/run.md")]
 #[derive(Clone, Debug, Default, Args)]
 #[group(id = "nmfw::cli::Run")]
 #[command(defer(help::finish))]
 #[non_exhaustive]
 pub struct Run {
-    /// Where NATS is.
+    /// The connection.
     #[command(flatten)]
     pub connect: Connect,
 
-    /// Serve only these methods, with commas between
+    /// Serve only these methods, separated by commas
     ///
-    /// They are named as in the .proto: Add, or calc.Calc.Add where several services have an Add.
-    /// Requests for the others go to the instances that serve those.
+    /// Methods are named as in the .proto: Add, or calc.Calc.Add if several services have an Add.
+    /// Requests for other methods go to instances that serve them.
     #[arg(
         long,
         value_name = "A,B",
@@ -37,23 +37,23 @@ pub struct Run {
     )]
     pub methods: Option<Vec<String>>,
 
-    /// Where metrics and probes are answered.
+    /// The port for metrics and probes.
     #[command(flatten)]
     port: Port,
 
-    /// How to log.
+    /// The logging arguments.
     #[command(flatten)]
     pub log: Log,
 }
 
 impl Run {
-    /// Serves until SIGINT or SIGTERM, and tells the exit status.
+    /// Serves until SIGINT or SIGTERM, and returns the exit status.
     ///
-    /// Sets up logging, connects, serves, and drains; what goes wrong is shown. See the
+    /// Sets up logging, connects, serves and drains; errors are printed. See the
     /// [module](super#exit-status) for the exit statuses.
     ///
-    /// It always ends: when handlers had to be dropped, the process is ended within 5 seconds after
-    /// this has returned, even if one of them blocks its thread, and at once by a third signal.
+    /// The process always ends: if handlers had to be dropped, it exits within 5 seconds after this
+    /// function has returned, even if one of them blocks its thread, and at once on a third signal.
     pub async fn serve(self, services: impl IntoServices) -> ExitCode {
         let services = services.into_services();
         process::serves(&services);
@@ -61,7 +61,7 @@ impl Run {
         self.serve_with(add).await
     }
 
-    /// Serves what `add` makes of a server that has a connection and no services yet.
+    /// Serves the server that `add` returns, given one with a connection and no services.
     ///
     /// ```no_run
     /// # fn calc(_: &nmfw::Connection, _: String) -> nmfw::server::Service { unimplemented!() }
@@ -77,7 +77,7 @@ impl Run {
     /// # }
     /// ```
     ///
-    /// Logging is set up before, and a signal ends it at once.
+    /// Logging is set up before, and a signal aborts it.
     pub async fn serve_with(
         self,
         add: impl AsyncFnOnce(Server) -> Result<Server, BoxError>,
@@ -88,8 +88,8 @@ impl Run {
         }
     }
 
-    /// A server with the methods and the port that the command line says, for who has a connection
-    /// already.
+    /// Returns a server with the methods and the port of the command line, for programs that
+    /// already have a connection.
     pub fn server(&self, connection: Connection) -> Server {
         let mut server = Server::new(connection);
         if let Some(port) = self.port.open() {
@@ -129,7 +129,7 @@ impl Run {
         };
         let server = tokio::select! {
             biased;
-            // Nothing has begun.
+            // Nothing has started.
             Some(()) = requests.next() => return Ok(Ending::Drained),
             server = ready => server?,
         };

@@ -1,10 +1,10 @@
-//! [`IntoServices`]: what a tool serves, and what it calls that.
+//! [`IntoServices`]: the services of a tool, and their names.
 
 use nmfw_core::service::service::Service;
 
-/// Anything that is served: a [`Service`], or several in a list.
+/// One or several services: a [`Service`], or a list of them.
 pub trait IntoServices {
-    /// The services, in order.
+    /// Returns the services, in order.
     fn into_services(self) -> Vec<Service>;
 }
 

@@ -1,7 +1,7 @@
-//! The process's signals, and the certainty that it ends.
+//! Signals, and the guarantee that the process ends.
 //!
-//! They are listened for on a thread of its own: a handler that blocks its thread can keep tokio
-//! from all that it waits for, signals and timers included.
+//! Signals are handled on a separate thread, because a handler that blocks its thread can keep
+//! tokio from processing anything, including signals and timers.
 
 use std::{io, thread, time::Duration};
 
@@ -18,32 +18,32 @@ use tokio::{
 use super::exit::{EXIT_FORCED, EXIT_GRACE_ENDED};
 use crate::{Shutdown, nats::server::DEFAULT_GRACE, shutdown_signal};
 
-/// What a server may take beyond its grace period to talk with the NATS server.
+/// Time limit for communication with the NATS server beyond the grace period.
 const MAX_DRAIN: Duration = Duration::from_secs(30);
 
-/// The same once it is told to end at once.
+/// The same after a forced stop.
 const MAX_FORCED: Duration = Duration::from_secs(10);
 
-/// How long a program may go on once handlers were dropped. Those that block their threads cannot be
-/// dropped, and tokio waits for them.
+/// How long a program may continue after handlers were dropped. Handlers that block their threads
+/// cannot be dropped, and tokio waits for them.
 const MAX_FAREWELL: Duration = Duration::from_secs(5);
 
-/// Whoever listens; nobody does any more when it is dropped.
+/// The signal listener, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Signals {
     tell: UnboundedSender<Told>,
 }
 
-/// What the listener has to know.
+/// A message to the listener.
 #[derive(Debug)]
 enum Told {
     Grace(Duration),
-    /// The process should be over now.
+    /// The process should have ended by now.
     Over(u8),
 }
 
 impl Signals {
-    /// Listens, and gives a stream with an item for each signal.
+    /// Starts listening, and returns a stream with an item per signal.
     pub(super) fn listen() -> io::Result<(Self, BoxStream<'static, ()>)> {
         let (tell, told) = unbounded_channel();
         let (signal, mut signals) = unbounded_channel();
@@ -59,13 +59,14 @@ impl Signals {
         Ok((Self { tell }, signals.boxed()))
     }
 
-    /// How long handlers may go on after the first signal.
+    /// Sets how long handlers may continue after the first signal.
     pub(super) fn grace(&self, grace: Duration) {
-        // The thread is there as long as this is.
+        // The thread lives as long as this.
         _ = self.tell.send(Told::Grace(grace));
     }
 
-    /// All has been done, and what is left cannot be ended in any other way than with the process.
+    /// Requests the end of the process, because the remaining handlers cannot be ended in any other
+    /// way.
     pub(super) fn over(self, status: u8) {
         _ = self.tell.send(Told::Over(status));
     }
@@ -78,7 +79,7 @@ async fn listen(
 ) {
     let mut grace = DEFAULT_GRACE;
     let mut count = 0;
-    // When to end the process if it is still there, and with which status.
+    // When to end the process if it still runs, and with which status.
     let mut end: Option<(Instant, u8)> = None;
     let mut is_over = false;
     loop {
@@ -102,7 +103,7 @@ async fn listen(
                     2 if !is_over => Some((now + MAX_FORCED, EXIT_FORCED)),
                     _ => leave(EXIT_FORCED, "told once more to stop: the process is ended as it is"),
                 };
-                // Fails when the server has ended, and with it the need to tell it.
+                // Fails if the server has ended.
                 _ = signal.send(());
             }
             message = told.recv(), if !is_over => match message {

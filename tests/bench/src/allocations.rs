@@ -1,5 +1,5 @@
-//! Counts allocations, when told to. Otherwise all that it costs is a look at a flag that never
-//! changes, so that figures of time stay what they are with the system's allocator.
+//! Counts allocations on request. Otherwise, the cost is the check of a constant flag, so timings
+//! are comparable with those of the system's allocator.
 
 #![allow(unsafe_code, reason = "an allocator cannot be had without")]
 
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often this process has allocated, or grown what it had, while this ran.
+/// Returns the number of allocations and reallocations of this process during `run`.
 pub(crate) fn counted<T>(run: impl FnOnce() -> T) -> (T, u64) {
     let before = COUNT.load(Ordering::Relaxed);
     IS_COUNTING.store(true, Ordering::Relaxed);
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn counts_while_it_runs() {
-        // Other tests may run beside it.
+        // Other tests may run concurrently.
         let (boxes, count) = counted(|| (0..100).map(Box::new).collect::<Vec<_>>());
         assert!(count >= 101, "{count} for {}", boxes.len());
     }

@@ -1,4 +1,4 @@
-//! Costs that a run is held against: written by one run, kept in a file, compared with by later ones.
+//! Baselines: costs that one run writes to a file, and later runs are compared with.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const HEADER: &str = "work,peer,callers,measure,value";
 
-/// What was measured before, in the file's order.
+/// The recorded costs, in the file's order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Baseline {
     lines: Vec<Line>,
@@ -28,37 +28,36 @@ struct Line {
     value: f64,
 }
 
-/// How a line compares with what was measured now.
+/// The comparison of a line with the current run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Same,
     More,
-    /// No failure, but the file should say so.
+    /// Not a failure, but the file should be updated.
     Less,
-    /// Not measured any more. It would never fail again.
+    /// Not measured any more, so it could never fail again.
     Gone,
     /// Measured, but not in the file.
     New,
 }
 
-/// All lines beside what was measured.
+/// All lines with the measured values.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     lines: Vec<(Line, Option<f64>, Verdict)>,
 }
 
-/// How far a value may be from the file's, as a part of that. Without a network between, counts
-/// repeat to a few thousandths, but inlining can change with code that is not called. They do as long
-/// as no call allocates more than a kilobyte at a time: then they depend on how the heap lies, which
-/// the length of the program's path decides, too. Else they depend
-/// on how many messages one read brings, too; runs beside other work have differed by a twentieth at
-/// most.
+/// Returns the relative tolerance of a value. Without a network, counts are reproducible to a few
+/// thousandths, but inlining can change with unrelated code. This holds as long as no call
+/// allocates more than a kilobyte at a time; such allocations depend on the heap layout, and so on
+/// the length of the program's path. With a network, counts also depend on the number of messages
+/// per read; runs on a busy machine have differed by at most a twentieth.
 pub(crate) fn tolerance(peer: Peer) -> f64 {
     if peer.is_local() { 0.05 } else { 0.1 }
 }
 
 impl Baseline {
-    /// What a run has measured.
+    /// Returns the costs that a run has measured.
     pub(crate) fn of(results: &Results) -> Self {
         Self {
             lines: results.costs.iter().map(Line::of).collect(),
@@ -91,7 +90,7 @@ impl Baseline {
         out
     }
 
-    /// Leaves only this work and these peers; with none, all.
+    /// Keeps only this work and these peers; empty lists keep all.
     pub(crate) fn narrow(&mut self, works: &[Work], peers: &[Peer]) {
         self.lines.retain(|line| {
             (works.is_empty() || works.contains(&line.work))
@@ -99,7 +98,7 @@ impl Baseline {
         });
     }
 
-    /// Whether a case by a peer is in it.
+    /// Returns whether it contains a case of a peer.
     pub(crate) fn has(&self, case: &Case, peer: Peer) -> bool {
         self.lines
             .iter()
@@ -127,7 +126,7 @@ impl Baseline {
     }
 }
 
-/// As exact as tolerances need it.
+/// Formats a value with the precision that the tolerances need.
 fn number(value: f64) -> String {
     let digits = if value < 1000.0 { 2 } else { 0 };
     format!("{value:.digits$}")
@@ -181,7 +180,7 @@ impl Line {
 }
 
 impl Comparison {
-    /// Whether something costs more, or is not known to cost the same.
+    /// Returns whether a cost has increased, or cannot be compared.
     pub(crate) fn has_failed(&self) -> bool {
         self.lines.is_empty()
             || self.has(Verdict::More)
@@ -189,7 +188,7 @@ impl Comparison {
             || self.has(Verdict::New)
     }
 
-    /// Whether something costs so much less that the file should be written anew.
+    /// Returns whether a cost has decreased so much that the file should be updated.
     pub(crate) fn has_improved(&self) -> bool {
         self.has(Verdict::Less)
     }
@@ -198,7 +197,7 @@ impl Comparison {
         self.lines.iter().any(|line| line.2 == verdict)
     }
 
-    /// As a table in plain text.
+    /// Formats the comparison as a plain-text table.
     pub(crate) fn render(&self) -> String {
         let mut out = format!(
             "{:<12} {:>7}  {:<20} {:>9} {:>9} {:>8} {:>8}\n",

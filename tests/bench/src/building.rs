@@ -1,5 +1,5 @@
-//! What a hello-world service costs before it runs: a package of its own beside the workspace, with
-//! the versions of the workspace's lock file, built from nothing.
+//! Measures the build of a hello-world service: a separate package with the versions of the
+//! workspace's lock file, built from scratch.
 
 use std::{
     collections::HashSet,
@@ -17,30 +17,30 @@ use crate::{peer::Peer, process::children_cpu_seconds, results::Cost, work::Case
 
 const PROTO: &str = include_str!("../hello/hello.proto");
 
-/// A build of everything, on a machine that does something else too.
+/// Time limit for a full build on a busy machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 
-/// Downloads.
+/// Time limit for downloads.
 const FETCH_LIMIT: Duration = Duration::from_secs(300);
 
-/// A package, and where cargo is to build it: both gone when dropped.
+/// A package and its target directory, both removed when dropped.
 #[derive(Debug)]
 struct Package {
     dir: TempDir,
 }
 
-/// What came of a build.
+/// The result of a build.
 #[derive(Debug)]
 struct Built {
     seconds: f64,
-    /// Of all cores together, which is steadier beside other work.
+    /// CPU time of all cores, which is less sensitive to other load.
     cpu_seconds: f64,
-    /// Compiled ones, those for the build script among them.
+    /// Number of compiled crates, including those for the build script.
     crates: usize,
     program: PathBuf,
 }
 
-/// Builds a peer's service: debug, release, and the latter once more without symbols.
+/// Builds a peer's service in debug and release mode, and in release mode without symbols.
 pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
     let package = Package::write(peer)?;
     package.fetch()?;
@@ -109,7 +109,7 @@ impl Package {
         Ok(Self { dir })
     }
 
-    /// Cargo, without what would make a build anything but cold, or its output anything but here.
+    /// Returns a cargo command, isolated from settings that would reuse or redirect build output.
     fn cargo(&self, args: &[&str]) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
@@ -121,7 +121,7 @@ impl Package {
         cargo
     }
 
-    /// Has all crates in cargo's cache, so that no download is timed.
+    /// Fetches all crates into cargo's cache, so that downloads are not timed.
     fn fetch(&self) -> Result<(), Failure> {
         if self.tree("normal,build").is_ok() {
             return Ok(());
@@ -130,13 +130,13 @@ impl Package {
         fetched.doing("fetch crates").map(drop)
     }
 
-    /// What it needs, one crate a line, as far as it is in the cache.
+    /// Returns the dependencies, one crate per line, as far as they are cached.
     fn tree(&self, edges: &str) -> Result<String, Failure> {
         let args = ["tree", "--offline", "--quiet", "--prefix=none", "--edges"];
         install::run(self.cargo(&args).arg(edges), FETCH_LIMIT)
     }
 
-    /// How many crates are in the program, itself among them.
+    /// Returns the number of crates linked into the program, including its own.
     fn linked(&self) -> Result<usize, Failure> {
         Ok(crates_of_tree(&self.tree("normal,no-proc-macro")?))
     }
@@ -159,7 +159,7 @@ impl Package {
     }
 }
 
-/// With the paths of this checkout.
+/// Returns the manifest with the paths of this checkout.
 fn manifest(workspace: &Path) -> Result<String, Failure> {
     let path = |name: &str| {
         let path = workspace.join(name);
@@ -170,7 +170,7 @@ fn manifest(workspace: &Path) -> Result<String, Failure> {
         .replace("\"NMFW-BUILD\"", &path("nmfw-build")?))
 }
 
-/// Each crate of `cargo tree` once: it repeats some, and says so behind their versions.
+/// Counts each crate of `cargo tree` once, because it repeats and marks some.
 fn crates_of_tree(text: &str) -> usize {
     let crates = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -179,7 +179,7 @@ fn crates_of_tree(text: &str) -> usize {
     crates.collect::<HashSet<_>>().len()
 }
 
-/// The number of crates and the program in what cargo says as JSON.
+/// Returns the number of crates and the program from cargo's JSON output.
 fn built(text: &str) -> (usize, Option<PathBuf>) {
     let mut crates = HashSet::new();
     let mut program = None;

@@ -10,8 +10,8 @@ use crate::{
     work::Work,
 };
 
-/// Measures nmfw beside raw NATS, other RPC on NATS, and direct gRPC, in turns on one machine, and
-/// writes results.csv, costs.csv, results.md and charts.
+/// Benchmarks nmfw against raw NATS, other RPC frameworks on NATS, and direct gRPC, in alternating
+/// rounds on one machine, and writes results.csv, costs.csv, results.md and charts.
 #[derive(Debug, Parser)]
 #[command(name = "nmfw-bench", args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -21,11 +21,11 @@ pub(crate) struct Cli {
     pub(crate) suite: Suite,
 }
 
-/// What the suite is told.
+/// The arguments of the suite.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Suite {
-    /// Unary calls of 16 B by 1, 128 and 1024 callers, of the peers in Rust, in under three minutes.
-    /// With --only or --peers: those, with their fewest cases
+    /// Unary calls of 16 B by 1, 128 and 1024 callers, for the peers in Rust, in under three
+    /// minutes. With --only or --peers: the smallest set of their cases
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -37,29 +37,29 @@ pub(crate) struct Suite {
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub(crate) peers: Vec<Peer>,
 
-    /// Where the results go [default: bench/ in cargo's target directory]
+    /// The output folder [default: bench/ in cargo's target directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Compare instructions of nmfw with those in this file, and fail if they are more.
-    /// With --only or --peers: costs of those
+    /// Compare instructions of nmfw with this file, and fail if they have increased. With --only or
+    /// --peers: compare costs of those
     #[arg(long, value_name = "FILE", conflicts_with = "quick")]
     pub(crate) check: Option<PathBuf>,
 
-    /// Write this file anew, with what --check will compare with
+    /// Write this file, for later use with --check
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "check"])]
     pub(crate) bless: Option<PathBuf>,
 
-    /// How often everything is measured, in turns
+    /// Number of rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
 
-    /// How long each measurement takes, in milliseconds
+    /// Duration of each measurement in milliseconds
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(10..))]
     pub(crate) millis: u64,
 }
 
-/// What a process that the suite starts does.
+/// The role of a process that the suite starts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Serves
@@ -68,36 +68,36 @@ pub(crate) enum Role {
     /// Calls
     #[command(hide = true)]
     Call(Worker),
-    /// Is the embedded broker
+    /// Runs the embedded broker
     #[command(hide = true)]
     Broker,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    /// As whom
+    /// The peer
     pub(crate) peer: Peer,
-    /// The broker's URL; for a client, what its server said
+    /// The broker's URL; for a client, the address of its server
     pub(crate) address: String,
-    /// How many clients, each with a connection
+    /// Number of clients, each with a connection
     #[arg(long, default_value_t = 1)]
     pub(crate) clients: usize,
-    /// Runs on one thread, and counts allocations
+    /// Run on one thread, and count allocations
     #[arg(long)]
     pub(crate) counting: bool,
-    /// Who listens to `tracing`
+    /// The receiver of `tracing` and metrics
     #[arg(long, default_value_t)]
     pub(crate) listener: Listener,
-    /// What a server has many of
+    /// The kind of items that a server has many of
     #[arg(long)]
     pub(crate) many: Option<Many>,
-    /// How many of those
+    /// Number of these items
     #[arg(long, default_value_t = 1)]
     pub(crate) count: usize,
 }
 
 impl Suite {
-    /// The work to measure, in its order.
+    /// Returns the work to measure, in order.
     pub(crate) fn works(&self) -> Vec<Work> {
         let all = if self.quick {
             &[Work::Unary]
@@ -127,7 +127,7 @@ impl Suite {
     }
 }
 
-/// All, or those of every that are wanted.
+/// Returns all items, or the wanted ones of `every`.
 fn pick<T: Copy + PartialEq>(all: &[T], every: &[T], wanted: &[T]) -> Vec<T> {
     if wanted.is_empty() {
         return all.to_vec();

@@ -1,5 +1,5 @@
-//! What is counted instead of timed in rounds: allocations, memory, instructions, and the time to a
-//! first answer. Each peer has its turn alone, with a broker of its own.
+//! Measures counts instead of times: allocations, memory, instructions, and the time to a first
+//! answer. Each peer runs alone, with a separate broker.
 
 use std::{
     fs,
@@ -22,22 +22,22 @@ use crate::{
     work::{Case, Work},
 };
 
-/// How long a peer works before allocations are counted: sessions open meanwhile.
+/// Warm-up before allocations are counted, in which sessions are opened.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// How many calls are made under callgrind before it matters, and then the fewer and the more. What
-/// starting, ending and connecting take is in both, and so not in their difference.
+/// Number of calls under callgrind for warm-up, and for the shorter and the longer run. Costs of
+/// startup, shutdown and connecting are in both runs, and so cancel out.
 const WARM_UP_CALLS: u64 = 256;
 const FEWER_CALLS: u64 = 1_280;
 const MORE_CALLS: u64 = 6_400;
 
-/// How long what idles is left alone before its memory is looked at.
+/// Settling time of idle items before memory is measured.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
-/// How many calls are counted where allocations are.
+/// Number of calls for counting allocations.
 const COUNTED_CALLS: u64 = 12_800;
 
-/// How long a server may take to say what it counted.
+/// Time limit for a server's report.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Measures a case that is counted.
@@ -66,8 +66,8 @@ pub(crate) async fn costs(
     costs
 }
 
-/// Time from the start of a server until it serves, and from the start of a client until it has its
-/// first answer.
+/// Measures the time from the start of a server until it serves, and from the start of a client
+/// until its first answer.
 async fn startup(
     case: &Case,
     launcher: &Launcher,
@@ -108,7 +108,7 @@ async fn startup(
     Ok(costs.collect())
 }
 
-/// Instructions a call, by callgrind, which are nearly the same each time.
+/// Measures instructions per call with callgrind, which are nearly reproducible.
 async fn instructions(case: &Case, launcher: &Launcher) -> Result<Vec<Cost>, Failure> {
     if install::in_path("valgrind").is_none() {
         return Err(Failure::new("there is no valgrind in PATH"));
@@ -131,7 +131,7 @@ async fn instructions(case: &Case, launcher: &Launcher) -> Result<Vec<Cost>, Fai
     Ok(costs.collect())
 }
 
-/// Instructions of all of a client and a server that make so many calls.
+/// Returns the instructions of a client and a server for this number of calls.
 async fn collected(
     case: &Case,
     launcher: &Launcher,
@@ -159,13 +159,13 @@ async fn collected(
     Ok([read("call"), read("serve")])
 }
 
-/// What callgrind says at the end: `==42== Collected : 123456`.
+/// Parses the last line of callgrind's output: `==42== Collected : 123456`.
 fn instructions_of(log: &str) -> Option<u64> {
     let (_, count) = log.rsplit_once("Collected :")?;
     count.split_whitespace().next()?.parse().ok()
 }
 
-/// Allocations a call, of client and server, on one thread each.
+/// Measures allocations per call, of client and server, on one thread each.
 async fn allocations(case: &Case, party: &mut Party) -> Result<Vec<Cost>, Failure> {
     party.client.run(case.job().lasting(WARM_UP)).await?;
     for server in &mut party.servers {
@@ -202,10 +202,10 @@ async fn allocations(case: &Case, party: &mut Party) -> Result<Vec<Cost>, Failur
     Ok(costs)
 }
 
-/// Memory that idle clients, sessions or streams take, of client, server and broker.
+/// Measures the memory of idle clients, sessions or streams, in client, server and broker.
 async fn memory(case: &Case, party: &mut Party, broker: &Running) -> Result<Vec<Cost>, Failure> {
     let job = case.job();
-    // One first: what is there once is not counted.
+    // One item first, because one-time allocations are not counted.
     let mut one = job;
     one.callers = 1;
     if party.client.run(one).await?.done == 0 {

@@ -1,4 +1,4 @@
-//! Doing a [`Job`] with clients of any peer.
+//! Executes a [`Job`] with clients of any peer.
 
 use std::{
     sync::Arc,
@@ -15,17 +15,17 @@ use crate::{
     protocol::{Job, Outcome, What},
 };
 
-/// After an error a caller waits, so that a server that is gone does not make a million of them.
+/// Delay after an error, to bound the number of errors if a server is gone.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Clients, and what idles until the process ends.
+/// Clients, and idle items that are kept until the process ends.
 pub(crate) struct Driver<C> {
     address: String,
     clients: Vec<C>,
     idle: Vec<Held>,
 }
 
-/// When a caller stops.
+/// When callers stop.
 #[derive(Clone, Copy, Debug)]
 enum End {
     At(Instant),
@@ -56,7 +56,7 @@ impl<C: Client> Driver<C> {
         }
     }
 
-    /// Each caller makes a call after the other.
+    /// Makes sequential calls with each caller.
     async fn calls(&self, how: How, job: Job) -> Result<Outcome, Failure> {
         let meter = Arc::new(Meter::new().doing("make histograms")?);
         let body = Bytes::from(vec![7; job.payload]);

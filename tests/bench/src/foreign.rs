@@ -1,5 +1,5 @@
-//! Peers in other languages. What is published is built or installed once, below cargo's target
-//! directory; other peers come ready built.
+//! Peers in other languages. Published ones are built or installed once, below cargo's target
+//! directory; others are used as prebuilt programs.
 
 use std::{
     env, fs,
@@ -14,14 +14,14 @@ use crate::{launch::Launcher, peer::Peer};
 
 const NATS_PY: &str = "2.16.0";
 
-/// A first build fetches modules.
+/// Time limit of a build, which may fetch modules.
 const BUILD_LIMIT: Duration = Duration::from_secs(300);
 
 fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The peers in Go, whose program takes the peer's name.
+/// Returns the peers in Go, whose program takes the peer's name as an argument.
 pub(crate) fn go(peer: Peer) -> Result<Launcher, Failure> {
     let program = match peer {
         Peer::Nrpc => ready_built("NRPC_GO_BIN")?,
@@ -31,7 +31,7 @@ pub(crate) fn go(peer: Peer) -> Result<Launcher, Failure> {
     Ok(Launcher::foreign(peer, program, Vec::new(), Vec::new()))
 }
 
-/// Builds the program of the peers whose modules are published.
+/// Builds the program of the peers with published modules.
 fn built() -> Result<PathBuf, Failure> {
     let go = install::in_path("go").ok_or_else(|| Failure::new("there is no go in PATH"))?;
     let dir = install::target_dir().join("tools").join("bench-go");
@@ -44,7 +44,7 @@ fn built() -> Result<PathBuf, Failure> {
     Ok(program)
 }
 
-/// Returns the program `bench` in the folder that a variable names. `README.md` says how to build it.
+/// Returns the program `bench` in the folder named by a variable. `README.md` says how to build it.
 fn ready_built(variable: &str) -> Result<PathBuf, Failure> {
     let folder = env::var_os(variable).ok_or_else(|| {
         Failure::new(format!("{variable} names no folder with a program `bench`"))
@@ -58,11 +58,11 @@ fn ready_built(variable: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-/// nats-py.
+/// Returns the launcher of nats-py.
 pub(crate) fn python(peer: Peer) -> Result<Launcher, Failure> {
     let python = install::in_path("python3");
     let python = python.ok_or_else(|| Failure::new("there is no python3 in PATH"))?;
-    // The same place and version as the tests have.
+    // The same folder and version as for the tests.
     let packages = install::once(&format!("nats-py-{NATS_PY}"), |scratch| {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--target"])

@@ -1,4 +1,5 @@
-//! How costs grow with what a process has many of: services, instances, methods, sessions.
+//! Measures how costs grow with the number of services, instances, methods or sessions in a
+//! process.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +18,16 @@ use crate::{
     work::Case,
 };
 
-/// How many there are of each.
+/// The numbers of items.
 pub(crate) const COUNTS: [usize; 4] = [1, 10, 100, 1000];
 
-/// How many callers make calls where it is measured how many are made, and the one whose calls are
-/// measured for how long they take.
+/// Numbers of callers for measuring throughput and latency.
 const CALLERS: [usize; 2] = [128, 1];
 
-/// How long callers call before they are measured.
+/// Warm-up before measurements.
 const WARM_UP: Duration = Duration::from_millis(150);
 
-/// Starts what there is many of, looks at memory, and has one client make calls.
+/// Starts the items, measures memory, and makes calls with one client.
 pub(crate) async fn costs(
     case: &Case,
     launcher: &Launcher,
@@ -52,7 +52,7 @@ pub(crate) async fn costs(
 
     let servers = [server];
     let mut client = Party::client(launcher, case.setup, &broker, &servers).await?;
-    // The client that makes the calls has a session, too.
+    // The calling client also has a session.
     run(&mut client, case.job().lasting(WARM_UP)).await?;
     if many == Many::Sessions && count > 1 {
         let mut job = case.job();
@@ -100,7 +100,7 @@ pub(crate) async fn costs(
     Ok(costs)
 }
 
-/// A server, and how many milliseconds one takes to serve.
+/// Starts a server, and returns it with the startup time per item in milliseconds.
 async fn server(
     case: &Case,
     launcher: &Launcher,
@@ -119,7 +119,7 @@ async fn server(
     }
 }
 
-/// Resident memory in KiB.
+/// Returns the resident memory in KiB.
 fn memory(pids: impl IntoIterator<Item = u32>) -> Option<f64> {
     let pids: Vec<u32> = pids.into_iter().collect();
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
@@ -127,7 +127,7 @@ fn memory(pids: impl IntoIterator<Item = u32>) -> Option<f64> {
     (!pids.is_empty()).then_some(memory)
 }
 
-/// Does a job without any error.
+/// Executes a job, which must have no errors.
 async fn run(client: &mut Process, job: Job) -> Result<Outcome, Failure> {
     let outcome = client.run(job).await?;
     match outcome.error {

@@ -1,10 +1,10 @@
-//! The machine, as far as figures depend on it.
+//! Properties of the machine that the results depend on.
 
 use std::{fs, thread, time::SystemTime};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// What is said of it beside the results.
+/// The machine's description in the results.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) date: String,
@@ -34,7 +34,7 @@ impl Host {
     }
 }
 
-/// The load averages of 1, 5 and 15 minutes.
+/// Returns the load averages of 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let three: Vec<&str> = text.split_whitespace().take(3).collect();

@@ -1,4 +1,4 @@
-//! How a peer's processes are started, or why they cannot be.
+//! Starts a peer's processes, or reports why that is impossible.
 
 use std::path::{Path, PathBuf};
 
@@ -11,29 +11,29 @@ use crate::{
     setup::{Listener, Setup},
 };
 
-/// A program that takes `serve` and `call` as this one does.
+/// A program with the subcommands `serve` and `call` of this one.
 #[derive(Clone, Debug)]
 pub(crate) struct Launcher {
     pub(crate) peer: Peer,
     program: PathBuf,
-    /// What comes before the role.
+    /// Arguments before the role.
     first: Vec<PathBuf>,
-    /// What it finds in the environment.
+    /// Environment variables.
     variables: Vec<(&'static str, PathBuf)>,
-    /// Where callgrind logs, if it is run by that.
+    /// The folder of callgrind's logs, if it is used.
     callgrind: Option<PathBuf>,
 }
 
-/// What a process is.
+/// The kind of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Server,
-    /// With so many clients, each with a connection.
+    /// This number of clients, each with a connection.
     Clients(usize),
 }
 
 impl Launcher {
-    /// This very program.
+    /// Returns the launcher of this program.
     pub(crate) fn own(peer: Peer) -> Result<Self, Failure> {
         let program = std::env::current_exe();
         Ok(Self {
@@ -60,7 +60,7 @@ impl Launcher {
         }
     }
 
-    /// Installs what a peer needs. The error says why it is not run.
+    /// Installs a peer's requirements. The error is the reason for skipping the peer.
     pub(crate) fn of(peer: Peer) -> Result<Self, Failure> {
         match peer {
             peer if peer.is_rust() => Self::own(peer),
@@ -69,7 +69,7 @@ impl Launcher {
         }
     }
 
-    /// The same, run by callgrind, which logs to a file named as the role.
+    /// Returns the launcher under callgrind, which logs to a file named after the role.
     pub(crate) fn under_callgrind(&self, logs: &Path) -> Self {
         Self {
             callgrind: Some(logs.to_owned()),
@@ -98,7 +98,7 @@ impl Launcher {
         if let Part::Clients(count) = part {
             command.arg("--clients").arg(count.to_string());
         }
-        // What is not said can be left out by peers that do not know it.
+        // Optional arguments are omitted for peers that do not support them.
         if setup.counting {
             command.arg("--counting");
         }

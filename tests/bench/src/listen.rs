@@ -1,4 +1,4 @@
-//! Listening to what nmfw tells of itself, at the costs that this has.
+//! Installs receivers for nmfw's traces and metrics, to measure their cost.
 
 use std::{io, thread, time::Duration};
 
@@ -10,9 +10,9 @@ use tracing_subscriber::{
 
 use crate::setup::Listener;
 
-/// Has this process listen for as long as it runs.
+/// Installs a receiver for the lifetime of this process.
 pub(crate) fn listen(tracing: Listener) -> Result<(), Failure> {
-    // As many programs have it: what is less than INFO is not even looked at.
+    // A common setup: levels below INFO are disabled.
     let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
     let listens = match tracing {
         Listener::Off => return Ok(()),
@@ -29,7 +29,7 @@ pub(crate) fn listen(tracing: Listener) -> Result<(), Failure> {
     listens.doing("listen to tracing")
 }
 
-/// As `Server::metrics` has it, for a process of clients too.
+/// Installs a recorder like that of `Server::metrics`, for client processes too.
 fn record() -> Result<(), Failure> {
     let seconds = [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0];
     let recorder = PrometheusBuilder::new()

@@ -1,7 +1,7 @@
-//! Measures nmfw beside raw NATS, other RPC on NATS, and direct gRPC; see the README.
+//! Benchmarks nmfw against raw NATS, other RPC frameworks on NATS, and direct gRPC; see the README.
 //!
-//! The suite ([`suite`]) starts a broker, and a server and a client of each peer, all in processes
-//! of their own ([`process`], [`worker`]), and has the clients do the same work in turns.
+//! The suite ([`suite`]) starts a broker, and a server and a client of each peer, all in separate
+//! processes ([`process`], [`worker`]), and lets the clients do the same work in alternation.
 
 mod allocations;
 mod baseline;

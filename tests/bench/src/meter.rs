@@ -1,4 +1,4 @@
-//! Measuring the calls of many tasks at a time.
+//! Measures the calls of many concurrent tasks.
 
 use std::{
     cell::Cell,
@@ -14,13 +14,13 @@ use hdrhistogram::Histogram;
 
 use crate::protocol::Outcome;
 
-/// Latencies are told apart to a thousandth, from 0.1 us on.
+/// Precision of latencies: a thousandth, from 0.1 us.
 const DIGITS: u8 = 3;
 const LOWEST_NANOS: u64 = 100;
 const HIGHEST_NANOS: u64 = 120_000_000_000;
 
-/// Latencies of a work, collected in one histogram a thread, so that its lock is always free and
-/// its cache lines stay where they are.
+/// Latencies of a work, in one histogram per thread, so that its lock is uncontended and its cache
+/// lines are not shared.
 #[derive(Debug)]
 pub(crate) struct Meter {
     shards: Vec<Mutex<Shard>>,
@@ -69,7 +69,7 @@ impl Meter {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call was answered.
+    /// Records an answered call.
     pub(crate) fn answered(&self, began: Instant, ended: Instant) {
         let nanos = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
         let mut shard = self.shard();
@@ -78,7 +78,7 @@ impl Meter {
         shard.last = Some(ended);
     }
 
-    /// So many messages have arrived till now.
+    /// Records received messages.
     pub(crate) fn arrived(&self, count: u64) {
         let mut shard = self.shard();
         shard.done += count;
@@ -91,7 +91,7 @@ impl Meter {
         shard.error.get_or_insert(error);
     }
 
-    /// What came of it all, from `began` to the last answer.
+    /// Returns the outcome, from `began` to the last answer.
     pub(crate) fn outcome(&self, began: Instant) -> Outcome {
         let mut outcome = Outcome::default();
         let mut all: Option<Histogram<u32>> = None;
@@ -103,7 +103,7 @@ impl Meter {
             outcome.error = outcome.error.or_else(|| shard.error.clone());
             last = last.max(shard.last.unwrap_or(began));
             match &mut all {
-                // All have the same bounds, so that adding cannot fail.
+                // All histograms have the same bounds, so adding cannot fail.
                 Some(all) => drop(all.add(&shard.latencies)),
                 None => all = Some(shard.latencies.clone()),
             }
@@ -122,12 +122,12 @@ impl Meter {
     }
 }
 
-/// Says when a work is over, cheaply enough to be asked for every message of a stream.
+/// Reports whether a work is over, cheaply enough to be checked for every message of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Over(Arc<AtomicBool>);
 
 impl Over {
-    /// A thread of its own sets it: no runtime's timers can be late because tasks are busy.
+    /// Set by a separate thread, because a runtime's timers may be late when its tasks are busy.
     pub(crate) fn after(time: Duration) -> Self {
         let over = Self(Arc::default());
         let flag = Arc::clone(&over.0);

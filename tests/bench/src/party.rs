@@ -1,4 +1,4 @@
-//! The processes that take part: a broker, and a peer's servers and clients.
+//! The processes of a setup: a broker, and a peer's servers and clients.
 
 use nmfw_tests::{Failure, NatsServer, failure::Doing};
 use tokio::process::Command;
@@ -25,7 +25,7 @@ pub(crate) enum Running {
 }
 
 impl Party {
-    /// Starts the servers, one after the other, and then the clients.
+    /// Starts the servers, one by one, and then the clients.
     pub(crate) async fn start(
         launcher: &Launcher,
         setup: Setup,
@@ -78,7 +78,7 @@ impl Party {
     }
 
     pub(crate) async fn stop(self) {
-        // The client first: a server that goes before makes it complain.
+        // The client first, because it would report errors if its server stopped before.
         self.client.stop().await;
         for server in self.servers {
             server.stop().await;

@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The peers of the benchmark.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use crate::protocol::What;
 use crate::setup::{Broker, Listener, Many};
 use crate::work::{Case, Work};
 
-/// A way to make calls.
+/// An implementation of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
     /// nmfw, multiplexed
     Nmfw,
-    /// nmfw in base mode: a NATS message a call
+    /// nmfw in base mode: one NATS message per call
     NmfwBase,
     /// nmfw without NATS, in one process
     NmfwLocal,
@@ -27,7 +27,7 @@ pub(crate) enum Peer {
     Tonic,
     /// `micro` of nats.go
     GoMicro,
-    /// The Go project that nmfw began as
+    /// The Go project that nmfw is based on
     GoNmfw,
     /// nRPC, in Go
     Nrpc,
@@ -40,7 +40,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// All that are written in Rust, which need nothing that is not here.
+    /// The peers written in Rust, which have no further requirements.
     pub(crate) const RUST: [Self; 7] = [
         Self::Nmfw,
         Self::NmfwBase,
@@ -51,37 +51,37 @@ impl Peer {
         Self::Tonic,
     ];
 
-    /// This project's own.
+    /// The peers of this project.
     pub(crate) const NMFW: [Self; 3] = [Self::Nmfw, Self::NmfwBase, Self::NmfwLocal];
 
     pub(crate) fn is_rust(self) -> bool {
         Self::RUST.contains(&self)
     }
 
-    /// Whether calls pass no broker.
+    /// Returns whether calls use no broker.
     pub(crate) fn is_direct(self) -> bool {
         matches!(self, Self::NmfwLocal | Self::Tonic | Self::GrpcGo)
     }
 
-    /// Whether the client's process is the server, too.
+    /// Returns whether client and server share a process.
     pub(crate) fn is_local(self) -> bool {
         self == Self::NmfwLocal
     }
 
-    /// Whether requests may be larger than the broker's `max_payload`, and are held back where
-    /// there are too many bytes under way.
+    /// Returns whether requests may exceed the broker's `max_payload`, and are delayed while too
+    /// many bytes are in flight.
     fn has_flow_control(self) -> bool {
         self.is_direct() || self == Self::Nmfw
     }
 
-    /// Whether this peer can do that, or why not.
+    /// Returns whether this peer supports a case, or the reason why not.
     pub(crate) fn can(self, case: &Case) -> Result<(), &'static str> {
         use What::{
             Chat, Deadline, Download, IdleClients, IdleSessions, IdleStreams, Metadata, Upload,
         };
-        /// Of nats-server, as it comes.
+        /// The default of nats-server.
         const MAX_PAYLOAD: usize = 1024 * 1024;
-        /// Half of what nats-server keeps for a connection before it cuts it off.
+        /// Half of nats-server's buffer for a connection, beyond which it closes the connection.
         const MAX_UNDER_WAY: usize = 32 * 1024 * 1024;
         if let Some(can) = self.can_special(case) {
             return can;
@@ -115,7 +115,7 @@ impl Peer {
             return Err("it passes no broker");
         }
         if !self.has_flow_control() {
-            // Only a body without anything around it fits exactly.
+            // Only a bare body fits exactly.
             let bare = matches!(self, Self::Raw | Self::AsyncNatsService | Self::NatsPy);
             if case.payload > MAX_PAYLOAD || case.payload == MAX_PAYLOAD && !bare {
                 return Err("with what is around it, it is over the NATS server's max_payload");
@@ -132,7 +132,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Work that only few peers are made for, and whether this one is.
+    /// Handles work that only a few peers support: returns whether this one does.
     fn can_special(self, case: &Case) -> Option<Result<(), &'static str>> {
         if case.work == Work::Building {
             return Some(match self {

@@ -1,4 +1,4 @@
-//! The processes of a setup: started, talked with, looked at, and ended.
+//! The processes of a setup: starting, controlling, measuring and stopping them.
 
 use std::{
     fs,
@@ -15,13 +15,13 @@ use tokio::{
 
 use crate::protocol::{Job, Outcome, READY};
 
-/// How long a process may take to be ready.
+/// Time limit for a process to become ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a job may take, beyond its own time.
+/// Time limit for a job, beyond its own duration.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a process may take to end by itself. Under callgrind it is slow.
+/// Time limit for a process to exit by itself, which is slow under callgrind.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// A server, a client or a broker. Killed when dropped.
@@ -31,12 +31,12 @@ pub(crate) struct Process {
     child: OwnedChild,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
-    /// What it said beside `ready`: where it can be reached.
+    /// The address that it reported with `ready`.
     pub(crate) address: String,
 }
 
 impl Process {
-    /// Starts it and waits until it is ready.
+    /// Starts the process and waits until it is ready.
     pub(crate) async fn start(mut command: Command, name: String) -> Result<Self, Failure> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = OwnedChild::spawn(&mut command).doing(format_args!("start {name}"))?;
@@ -57,7 +57,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Has a client do something.
+    /// Executes a job in a client.
     pub(crate) async fn run(&mut self, job: Job) -> Result<Outcome, Failure> {
         let text = serde_json::to_string(&job).doing("write JSON")?;
         self.say(&text).await?;
@@ -65,7 +65,7 @@ impl Process {
         self.outcome(limit).await
     }
 
-    /// Reads what a job or a server's counting came to.
+    /// Reads the outcome of a job, or of a server's counting.
     pub(crate) async fn outcome(&mut self, limit: Duration) -> Result<Outcome, Failure> {
         let line = self.line(limit).await?;
         serde_json::from_str(&line).doing(format_args!("read {line:?} of {}", self.name))
@@ -95,7 +95,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Has it end, by force if it does not.
+    /// Stops the process, by force if necessary.
     pub(crate) async fn stop(mut self) -> Option<ExitStatus> {
         self.input = None;
         match timeout(STOP_LIMIT, self.child.wait()).await {
@@ -108,7 +108,7 @@ impl Process {
     }
 }
 
-/// Seconds of CPU that processes have used, all their threads together.
+/// Returns the CPU seconds of processes, over all their threads.
 pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     pids.iter()
         .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok())
@@ -117,26 +117,25 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
         .sum()
 }
 
-/// Seconds of CPU that processes have used which this one has started, which have ended, and all that
-/// they had started and waited for.
+/// Returns the CPU seconds of this process's ended children and their descendants.
 pub(crate) fn children_cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     cpu_ticks(&stat, OF_CHILDREN).map_or(0.0, seconds)
 }
 
-/// Where user and system time are in a line of `/proc/<pid>/stat`, counted from behind the name.
+/// Index of user and system time in a line of `/proc/<pid>/stat`, counted after the name.
 const OWN: usize = 11;
 const OF_CHILDREN: usize = 13;
 
-/// User and system time of a line of `/proc/<pid>/stat`. The name in it may hold anything, so the
-/// fields are counted from the parenthesis behind it.
+/// Returns user and system time from a line of `/proc/<pid>/stat`. The name may contain any
+/// characters, so fields are counted from the closing parenthesis.
 fn cpu_ticks(stat: &str, first: usize) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(first);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(user + system)
 }
 
-/// Seconds that all cores of this machine were busy since it started.
+/// Returns the busy time of all cores since the machine started.
 pub(crate) fn busy_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     stat.lines()
@@ -145,7 +144,7 @@ pub(crate) fn busy_seconds() -> f64 {
         .map_or(0.0, seconds)
 }
 
-/// All but idling and waiting for disks, of the first line of `/proc/stat`.
+/// Returns all ticks except idle and I/O wait from the first line of `/proc/stat`.
 fn busy_ticks(line: &str) -> Option<u64> {
     let fields: Vec<u64> = line
         .split_whitespace()
@@ -167,7 +166,7 @@ fn seconds(ticks: u64) -> f64 {
     ticks / per_second
 }
 
-/// Resident memory of processes in bytes.
+/// Returns the resident memory of processes in bytes.
 pub(crate) fn resident(pids: &[u32]) -> u64 {
     pids.iter()
         .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/statm")).ok())

@@ -1,22 +1,22 @@
-//! What the suite and the processes it starts say to each other, a line at a time: a server or a
-//! client says `ready`, a client then gets [`Job`]s and answers each with an [`Outcome`], both as
-//! JSON. Processes end when their input does. Peers in other languages speak it too.
+//! The line-based protocol between the suite and its processes: a server or a client prints
+//! `ready`; a client then receives [`Job`]s and answers each with an [`Outcome`], both as JSON.
+//! Processes end when their input does. Peers in other languages implement it too.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a client is told to do.
+/// The task of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) what: What,
-    /// How many calls or streams are under way at a time.
+    /// Number of concurrent calls or streams.
     pub(crate) callers: usize,
-    /// Bytes of a message's body.
+    /// Size of a message's body.
     pub(crate) payload: usize,
-    /// How long to go on, unless `calls` says when to end.
+    /// Duration, unless `calls` determines the end.
     pub(crate) millis: u64,
-    /// How many calls to make in all; 0 for as many as there is time for.
+    /// Total number of calls; 0 for no limit.
     pub(crate) calls: u64,
 }
 
@@ -27,29 +27,29 @@ pub(crate) enum What {
     Unary,
     /// Unary, to a handler that sleeps for 10 milliseconds.
     Sleep,
-    /// Unary, with a time-out set for the call.
+    /// Unary, with a timeout set for the call.
     Deadline,
     /// Unary, with three entries of metadata.
     Metadata,
     Download,
     Upload,
     Chat,
-    /// Opens that many more clients and keeps them.
+    /// Opens this number of additional clients and keeps them.
     IdleClients,
-    /// The same, and has each make a call.
+    /// The same, with one call per client.
     IdleSessions,
-    /// Opens that many streams of one client and keeps them.
+    /// Opens this number of streams of one client and keeps them.
     IdleStreams,
 }
 
-/// What came of it.
+/// The outcome of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Outcome {
-    /// Calls that were answered, or messages that arrived.
+    /// Number of answered calls, or of received messages.
     pub(crate) done: u64,
     pub(crate) seconds: f64,
-    /// None where single messages have no latency.
+    /// `None` if single messages have no latency.
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
     pub(crate) errors: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Outcome {
 }
 
 impl Job {
-    /// The same work, as long as this.
+    /// Returns the same job with another duration.
     pub(crate) fn lasting(self, time: Duration) -> Self {
         Self {
             millis: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
@@ -71,7 +71,7 @@ impl Job {
 }
 
 impl Outcome {
-    /// Calls or messages a second.
+    /// Returns the calls or messages per second.
     pub(crate) fn per_second(&self) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let done = self.done as f64;
@@ -83,11 +83,11 @@ impl Outcome {
     }
 }
 
-/// What a server or client says once it can be used.
+/// Printed by a server or client when it is ready.
 pub(crate) const READY: &str = "ready";
-/// Has a server that runs on one thread count allocations, until [`REPORT`].
+/// Makes a single-threaded server count allocations until [`REPORT`].
 pub(crate) const COUNT: &str = "count";
-/// Has it say how many there were, as an [`Outcome`].
+/// Makes it report the number, as an [`Outcome`].
 pub(crate) const REPORT: &str = "report";
 
 #[cfg(test)]

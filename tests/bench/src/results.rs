@@ -1,4 +1,4 @@
-//! What was measured, and what was not.
+//! Measured and skipped results.
 
 use nmfw_tests::Failure;
 
@@ -9,28 +9,28 @@ use crate::{
     work::{Case, Work},
 };
 
-/// All of a run.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) costs: Vec<Cost>,
-    /// What would have been costs.
+    /// Skipped costs.
     pub(crate) skipped: Vec<Skipped>,
 }
 
-/// A case as done by a peer.
+/// A case of a peer.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) case: Case,
     pub(crate) peer: Peer,
-    /// One for each round, in their order: None where it failed.
+    /// One sample per round, in order; `None` for a failed round.
     pub(crate) samples: Vec<Option<Sample>>,
     pub(crate) errors: u64,
-    /// Why it was not run, or what went wrong.
+    /// The reason why it was skipped, or its error.
     pub(crate) note: Option<String>,
 }
 
-/// What a call, a client, a session or a stream costs, other than time.
+/// A cost of a call, a client, a session or a stream other than time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) case: Case,
@@ -49,7 +49,7 @@ pub(crate) struct Skipped {
 }
 
 impl Row {
-    /// Whether it is measured in the rounds to come: not what cannot be, and nothing that broke.
+    /// Returns whether it is measured in later rounds: it is supported and has not failed.
     pub(crate) fn runs(&self) -> bool {
         self.note.is_none() || self.errors > 0 && !self.samples.is_empty()
     }
@@ -68,7 +68,7 @@ impl Row {
         }
     }
 
-    /// Its processes are gone or do not answer: there is nothing to measure any more.
+    /// Records that its processes are gone or do not answer, so that it is not measured any more.
     pub(crate) fn fail(&mut self, failure: &Failure) {
         self.samples.clear();
         self.note = Some(failure.to_string());
@@ -86,13 +86,13 @@ impl Row {
             .collect()
     }
 
-    /// How many times as many a second as another.
+    /// Returns the throughput relative to another row.
     pub(crate) fn rate_to(&self, other: &Self) -> Option<f64> {
         let rate = |sample: &Sample| Some(sample.per_second);
         ratio(&self.field(rate), &other.field(rate))
     }
 
-    /// How many times as long as another takes.
+    /// Returns the latency relative to another row.
     pub(crate) fn p50_to(&self, other: &Self) -> Option<f64> {
         let p50 = |sample: &Sample| sample.p50_us;
         ratio(&self.field(p50), &other.field(p50))
@@ -100,13 +100,13 @@ impl Row {
 }
 
 impl Results {
-    /// By work, in this order, as they were measured by setup.
+    /// Sorts by work, in this order; rows were measured by setup.
     pub(crate) fn sort(&mut self, works: &[Work]) {
         let place = |case: &Case| works.iter().position(|work| *work == case.work);
         self.rows.sort_by_key(|row| place(&row.case));
     }
 
-    /// The cases that were measured, each once, in their order.
+    /// Returns the measured cases, each once, in order.
     pub(crate) fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for row in &self.rows {

@@ -1,4 +1,4 @@
-//! What has to run for a work.
+//! The processes of a work.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) broker: Broker,
-    /// Servers, each a process.
+    /// Number of servers, each in a separate process.
     pub(crate) instances: usize,
-    /// Clients of the one process of clients, each with a connection.
+    /// Number of clients in the client process, each with a connection.
     pub(crate) clients: usize,
-    /// Client and server run on one thread each, and count allocations.
+    /// Whether client and server run on one thread each, and count allocations.
     pub(crate) counting: bool,
     pub(crate) listener: Listener,
-    /// What there is many of, and how many.
+    /// The kind of items that there are many of, and their number.
     pub(crate) many: Option<(Many, usize)>,
 }
 
@@ -25,24 +25,24 @@ pub(crate) enum Broker {
     Embedded,
 }
 
-/// Who takes what client and server tell of themselves, by `tracing` and `metrics`.
+/// The receiver of the traces and metrics of client and server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listener {
     /// Nobody
     #[default]
     Off,
-    /// A registry that keeps spans of INFO and above, of which nothing is made
+    /// A registry that enables spans of INFO and above, and discards them
     Spans,
-    /// The same, with a line of text a span, which nobody reads
+    /// The same, with a discarded line of text per span
     Lines,
     /// A recorder of metrics for Prometheus, and no subscriber
     Metrics,
 }
 
-/// What a process has many of where it is measured how costs grow.
+/// The kind of items that a process has many of when growth is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Many {
-    /// Services of a server, each under a subject of its own
+    /// Services of a server, each under a separate subject
     Services,
     /// Instances of one service in one process
     Instances,
@@ -53,7 +53,7 @@ pub(crate) enum Many {
 }
 
 impl Setup {
-    /// One of each.
+    /// The minimal setup.
     pub(crate) const PLAIN: Self = Self {
         broker: Broker::NatsServer,
         instances: 1,
@@ -63,8 +63,8 @@ impl Setup {
         many: None,
     };
 
-    /// What cases have in common that are measured in the same rounds, with the same broker: all but
-    /// tracing, which is to be held against none.
+    /// Returns the common setup of cases in the same rounds with the same broker: everything except
+    /// tracing, which is compared with none.
     pub(crate) fn without_listener(self) -> Self {
         Self {
             listener: Listener::Off,

@@ -1,18 +1,18 @@
-//! From rounds to figures.
+//! Statistics over rounds.
 
 use serde::Serialize;
 
-/// What one round measured.
+/// The measurements of one round.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) per_second: f64,
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
-    /// Microseconds of CPU a call.
+    /// CPU time per call in microseconds.
     pub(crate) client_us: f64,
     pub(crate) server_us: f64,
     pub(crate) broker_us: f64,
-    /// Cores that others kept busy meanwhile.
+    /// Number of cores used by other processes.
     pub(crate) others: f64,
 }
 
@@ -26,12 +26,13 @@ pub(crate) struct Summary {
     pub(crate) server_us: f64,
     pub(crate) broker_us: f64,
     pub(crate) rounds: usize,
-    /// How far the rounds lie apart: largest less smallest `per_second`, as a part of the median.
+    /// Spread of the rounds: the difference between the largest and smallest `per_second`, divided
+    /// by the median.
     pub(crate) spread: f64,
 }
 
 impl Summary {
-    /// None if there was no round.
+    /// Returns `None` without rounds.
     pub(crate) fn of(samples: &[Sample]) -> Option<Self> {
         let all = |field: fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(field).collect() };
         let known = |field: fn(&Sample) -> Option<f64>| -> Option<f64> {
@@ -51,7 +52,7 @@ impl Summary {
     }
 }
 
-/// The middle one, or the mean of the middle two.
+/// Returns the middle value, or the mean of the two middle values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -63,7 +64,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// Largest less smallest, as a part of the median; 0 if that is 0.
+/// Returns the range divided by the median; 0 if that is 0.
 pub(crate) fn spread(values: &[f64]) -> Option<f64> {
     let middle = median(values)?;
     let largest = values.iter().copied().fold(f64::MIN, f64::max);
@@ -75,8 +76,8 @@ pub(crate) fn spread(values: &[f64]) -> Option<f64> {
     })
 }
 
-/// The median of the ratios of rounds that both have. What disturbs one round disturbs both sides
-/// of its ratio, so that this is steadier than a ratio of medians.
+/// Returns the median of the per-round ratios. A disturbance affects both sides of a round, so this
+/// is more stable than a ratio of medians.
 pub(crate) fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<f64> {
     let ratios: Vec<f64> = of
         .iter()
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn ratios_are_within_rounds() {
-        // Twice as fast in each round, though the machine was slow in the second.
+        // Twice as fast in each round, although the machine was slow in the second.
         let of = [Some(200.0), Some(20.0), Some(240.0), None];
         let to = [Some(100.0), Some(10.0), Some(120.0), Some(1.0)];
         near(ratio(&of, &to), 2.0);

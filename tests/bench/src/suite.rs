@@ -1,4 +1,4 @@
-//! Runs the plan: every case by every peer, in turns, round after round.
+//! Runs the plan: every case of every peer, in alternating rounds.
 
 use std::{
     fs,
@@ -26,13 +26,13 @@ use crate::{
     work::Case,
 };
 
-/// How long a peer does a work before it is measured: caches fill, sessions open.
+/// Warm-up of a peer before it is measured, in which caches fill and sessions open.
 const WARM_UP: Duration = Duration::from_millis(150);
 
-/// How many times as long a round takes that is done again, as nothing came of it.
+/// Factor by which a repeated round is longer, after one without results.
 const LONGER: u64 = 10;
 
-/// Measures and writes it all.
+/// Runs the suite and writes the results.
 pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
     let out = match &suite.out {
         Some(out) => out.clone(),
@@ -89,7 +89,7 @@ fn read_baseline(file: &Path) -> Result<Baseline, Failure> {
     Baseline::parse(&text).doing(format_args!("read {}", file.display()))
 }
 
-/// Fails if something costs more than it did.
+/// Fails if a cost has increased.
 fn check(baseline: &Baseline, results: &Results) -> Result<(), Failure> {
     let compared = baseline.compare(&Baseline::of(results));
     tell(&compared.render());
@@ -105,7 +105,7 @@ fn check(baseline: &Baseline, results: &Results) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes what later runs are compared with.
+/// Writes the baseline for later runs.
 fn bless(file: &Path, results: &Results) -> Result<(), Failure> {
     tell_skipped(results);
     if results.costs.is_empty() || !results.skipped.is_empty() {
@@ -124,7 +124,7 @@ fn tell_skipped(results: &Results) {
 
 struct Run<'a> {
     suite: &'a Suite,
-    /// If there is one, only what is in it is measured.
+    /// If set, only its cases are measured.
     baseline: Option<&'a Baseline>,
     launchers: Vec<(Peer, Result<Launcher, String>)>,
     results: Results,
@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
         Ok(self.results)
     }
 
-    /// Why a peer does not do this, if it does not.
+    /// Returns the reason why a peer does not run this case, if any.
     fn reason(&self, peer: Peer, case: &Case) -> Option<String> {
         let (_, launcher) = self.launchers.iter().find(|(each, _)| *each == peer)?;
         match (launcher, peer.can(case)) {
@@ -188,10 +188,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All cases of setups that have the same turns.
+    /// Runs all cases of compatible setups.
     async fn rounds(&mut self, cases: &[Case]) -> Result<(), Failure> {
         let peers: Vec<Peer> = self.launchers.iter().map(|(peer, _)| *peer).collect();
-        // Each with a broker, as servers of one peer would share their calls on the same.
+        // One broker per setup, because servers of one peer on the same broker would share calls.
         let mut brokers: Vec<(Setup, Running)> = Vec::new();
         for case in cases {
             if !brokers.iter().any(|(setup, _)| *setup == case.setup) {
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         let was = self.done;
         for round in 0..self.suite.rounds as usize {
             for case in cases {
-                // Nobody always comes after the same one.
+                // Rotate the order, so that no peer always follows the same one.
                 let turn = round % parties.len().max(1);
                 parties.rotate_left(turn);
                 for party in parties.iter_mut().filter(|party| party.setup == case.setup) {
@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
         let job = case.job().lasting(Duration::from_millis(millis));
         let mut outcome = party.client.run(job).await?;
         if outcome.done == 0 && outcome.error.is_none() {
-            // A machine can stand still for as long as a short round takes.
+            // A machine can stall for as long as a short round.
             before = look();
             let job = case.job().lasting(Duration::from_millis(millis * LONGER));
             outcome = party.client.run(job).await?;
@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
         Ok((Some(sample), outcome))
     }
 
-    /// A case of which not the time is measured, once, each peer by itself.
+    /// Measures a counted case once, each peer separately.
     async fn count(&mut self, case: Case) -> Result<(), Failure> {
         let peers: Vec<Peer> = self.launchers.iter().map(|(peer, _)| *peer).collect();
         for peer in peers {
@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
 
     fn progress(&self, what: &str) {
         if stderr().is_terminal() {
-            // Over the line before.
+            // Overwrites the previous line.
             let _ = write!(stderr(), "\r\x1b[2K[{}/{}] {what}", self.done, self.all);
         } else {
             tell(&format!("[{}/{}] {what}", self.done, self.all));
@@ -362,6 +362,6 @@ fn tell(line: &str) {
     } else {
         ""
     };
-    // Nobody has to read it.
+    // Fails if the output is closed, which is ignored.
     let _ = writeln!(stderr(), "{end}{line}");
 }

@@ -1,4 +1,4 @@
-//! What is measured: each work is some cases, and each case is run by every peer that can.
+//! The works: each consists of cases, and each case runs on every peer that supports it.
 
 use clap::ValueEnum;
 
@@ -16,23 +16,23 @@ pub(crate) enum Work {
     /// Calls to a handler that sleeps for 10 ms
     #[value(name = "unary-sleep-10ms")]
     UnarySleep,
-    /// Calls with a time-out of their own
+    /// Calls with their own timeout
     UnaryDeadline,
     /// Calls with three entries of metadata
     UnaryMetadata,
-    /// Calls by 128 callers to which no `tracing` subscriber listens
+    /// Calls by 128 callers without a `tracing` subscriber
     UnaryTracingOff,
     /// The same with a registry that keeps spans, in client and server
     UnaryTracingSpans,
-    /// The same with a line of text a span, which is thrown away
+    /// The same with a discarded line of text per span
     UnaryTracingLines,
-    /// The same with no subscriber and all metrics, in client and server
+    /// The same without a subscriber and with all metrics, in client and server
     UnaryMetrics,
     /// Messages from the server
     ServerStreaming,
     /// Messages to the server
     ClientStreaming,
-    /// Messages there and back
+    /// Messages in both directions
     BidiStreaming,
     /// Calls to 4 instances
     #[value(name = "unary-4-instances")]
@@ -62,7 +62,7 @@ pub(crate) enum Work {
     Building,
 }
 
-/// One thing to measure.
+/// A single measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) work: Work,
@@ -76,7 +76,7 @@ const SMALL: usize = 16;
 const KIB: usize = 1024;
 
 impl Work {
-    /// All of it.
+    /// All works.
     pub(crate) const ALL: &[Self] = &[
         Self::Unary,
         Self::UnarySleep,
@@ -102,7 +102,7 @@ impl Work {
         Self::Building,
     ];
 
-    /// Whether it is timed in rounds, and not counted.
+    /// Returns whether it is timed in rounds instead of counted.
     pub(crate) fn is_timed(self) -> bool {
         use Work::{Allocations, Building, Growth, Instructions, Memory, Startup};
         !matches!(
@@ -111,13 +111,13 @@ impl Work {
         )
     }
 
-    /// The name, as on the command line and in the results.
+    /// Returns the name on the command line and in the results.
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The cases of this work, with `quick` only the most telling ones.
+    /// Returns the cases of this work; with `quick`, only the most significant ones.
     pub(crate) fn cases(self, quick: bool) -> Vec<Case> {
         let many: &[usize] = if quick { &[128] } else { &[1, 128, 1024] };
         let streams: &[usize] = if quick { &[1] } else { &[1, 16] };
@@ -203,7 +203,7 @@ impl Work {
 }
 
 impl Case {
-    /// Without a length.
+    /// Returns the job, without a duration.
     pub(crate) fn job(&self) -> Job {
         Job {
             what: self.what,
@@ -214,7 +214,7 @@ impl Case {
         }
     }
 
-    /// As in `unary, 128 callers, 64 KiB`.
+    /// Formats like `unary, 128 callers, 64 KiB`.
     pub(crate) fn title(&self) -> String {
         let what = match (self.what, self.callers) {
             (What::IdleClients, count) => format!("{count} idle clients"),
@@ -244,7 +244,7 @@ impl Case {
     }
 }
 
-/// As in `64 KiB`.
+/// Formats like `64 KiB`.
 pub(crate) fn size(bytes: usize) -> String {
     match bytes {
         0..KIB => format!("{bytes} B"),

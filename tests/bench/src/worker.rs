@@ -1,5 +1,5 @@
 //! The processes that the suite starts: a server, a client, the embedded broker. See
-//! [`protocol`](crate::protocol) for what they hear and say.
+//! [`protocol`](crate::protocol) for their protocol.
 
 use std::io::{Write as _, stdout};
 
@@ -46,7 +46,7 @@ pub(crate) fn serve(worker: &Worker) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Does what it is told as clients of a peer until the input ends.
+/// Executes jobs as clients of a peer until the input ends.
 pub(crate) fn call(worker: &Worker) -> Result<(), Failure> {
     match worker.peer {
         Peer::Nmfw => call_as::<MultiplexedClient>(worker),
@@ -87,7 +87,7 @@ fn call_as<C: Client>(worker: &Worker) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Is a broker until the input ends.
+/// Runs a broker until the input ends.
 pub(crate) fn broker() -> Result<(), Failure> {
     let runtime = Runtime::new().doing("start a runtime")?;
     let broker = runtime
@@ -118,7 +118,7 @@ fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     say(serde_json::to_string(value).doing("write JSON")?)
 }
 
-/// Lines from the suite. An error is an end: the suite is gone.
+/// Lines from the suite. An error counts as the end.
 struct Input(Option<Lines<BufReader<Stdin>>>);
 
 impl Input {

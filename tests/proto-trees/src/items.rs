@@ -1,4 +1,5 @@
-//! The messages, enums and methods of a tree: those that descriptors define, and those that generated code has.
+//! The messages, enums and methods of a tree, as defined by descriptors and as found in generated
+//! code.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -8,14 +9,14 @@ use std::path::Path;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-/// The package whose messages are those of prost-types: no generator writes them.
+/// The package whose messages come from prost-types and are not generated.
 const WELL_KNOWN: &str = "google.protobuf";
 
 #[derive(Debug, Default)]
 pub struct Items {
     /// Full names.
     pub messages: BTreeSet<String>,
-    /// Generated enums do not bear their full name, so they are only counted.
+    /// Generated enums do not contain their full names, so they are only counted.
     pub enums: usize,
     /// Full names.
     pub services: BTreeSet<String>,
@@ -61,7 +62,7 @@ impl Items {
         self.messages.insert(name);
     }
 
-    /// Reads the items that the Rust files in a folder have.
+    /// Reads the items in a folder's Rust files.
     pub fn of_code(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let mut items = Self::default();
         for entry in fs::read_dir(folder)? {
@@ -74,7 +75,7 @@ impl Items {
     }
 
     fn add_code(&mut self, tokens: &[String]) {
-        // The service that the tokens belong to, and the method of a tonic client.
+        // The current service, and the current method of a tonic client.
         let mut service = String::new();
         let mut method = None;
         for at in 0..tokens.len() {
@@ -106,7 +107,7 @@ impl Items {
         }
     }
 
-    /// Returns what other items lack, and what they have beyond these.
+    /// Returns the items that `other` lacks, and those that it has in addition.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let sets = [
             (&self.messages, &other.messages),
@@ -134,7 +135,7 @@ fn join(scope: &str, name: &str) -> String {
     }
 }
 
-/// Lists the tokens of code. A group is its opening delimiter and its tokens.
+/// Lists the tokens of code. A group becomes its opening delimiter and its tokens.
 fn flatten(code: TokenStream, tokens: &mut Vec<String>) {
     for token in code {
         if let TokenTree::Group(group) = token {
@@ -151,7 +152,7 @@ fn flatten(code: TokenStream, tokens: &mut Vec<String>) {
     }
 }
 
-/// Whether tokens begin with those of `pattern`, which spaces separate.
+/// Returns whether tokens start with those of `pattern`, which are separated by spaces.
 fn starts(tokens: &[String], pattern: &str) -> bool {
     let mut tokens = tokens.iter();
     pattern

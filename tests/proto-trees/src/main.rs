@@ -23,7 +23,7 @@ mod items;
 
 use items::Items;
 
-/// The file that includes the code of all packages. No package may be called so.
+/// The file that includes the code of all packages. A package must not have this name.
 const INCLUDE_FILE: &str = "whole_tree.rs";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Has a generator write into an empty folder, and reads what it has written.
+/// Runs a generator in an empty folder, and reads its output.
 fn generate(
     out: &Path,
     generator: impl FnOnce(&Path) -> Result<(), String>,
@@ -79,7 +79,7 @@ fn generate(
         fs::remove_dir_all(out)?;
     }
     fs::create_dir_all(out)?;
-    // prost-build panics over some names.
+    // prost-build panics on some names.
     let generated = catch_unwind(AssertUnwindSafe(|| generator(out)))
         .unwrap_or_else(|_| Err("it panics".to_owned()));
     if let Err(error) = generated {
@@ -88,7 +88,7 @@ fn generate(
     Ok(Ok(Items::of_code(out)?))
 }
 
-/// Says what fails, what is missing and what should not be there. Empty if all is as expected.
+/// Returns failures, and missing and unexpected items. Empty if everything is as expected.
 fn differences(expected: &Items, generated: Result<Items, String>) -> Vec<Value> {
     match generated {
         Ok(generated) => expected.differences(&generated),

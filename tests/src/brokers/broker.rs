@@ -68,7 +68,7 @@ impl TestBroker {
     ///
     /// # Errors
     ///
-    /// That it could not start, and why.
+    /// Fails if it could not start, with the reason.
     pub async fn start(kind: Kind, options: Options) -> Result<Self, Failure> {
         let (port, state) = match kind {
             Kind::Embedded => {
@@ -99,7 +99,7 @@ impl TestBroker {
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     pub async fn another(&self, options: Options) -> Result<Self, Failure> {
         Self::start(self.kind, options).await
     }
@@ -126,7 +126,7 @@ impl TestBroker {
     ///
     /// # Errors
     ///
-    /// That the server process could not be killed.
+    /// Fails if the server process could not be killed.
     pub async fn stop(&mut self) -> Result<(), Failure> {
         match &mut self.state {
             // Kept, with its log: the test may still fail.
@@ -143,7 +143,7 @@ impl TestBroker {
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.stop().await?;
         if let State::NatsServer(server) = &mut self.state {

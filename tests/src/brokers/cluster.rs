@@ -20,7 +20,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::start`].
+    /// See [`NatsServer::start`].
     pub async fn start(nodes: usize) -> Result<Self, Failure> {
         Self::start_with(nodes, "").await
     }
@@ -29,7 +29,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::start`].
+    /// See [`NatsServer::start`].
     pub async fn start_with(nodes: usize, more: &str) -> Result<Self, Failure> {
         let ports = (0..nodes)
             .map(|_| free_port())
@@ -72,7 +72,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::lame_duck`].
+    /// See [`NatsServer::lame_duck`].
     pub fn lame_duck(&self, node: usize) -> Result<(), Failure> {
         self.nodes[node].lame_duck()
     }
@@ -92,7 +92,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::restart`].
+    /// See [`NatsServer::restart`].
     pub async fn bounce(&mut self, node: usize) -> Result<(), Failure> {
         self.nodes[node].restart().await?;
         self.is_whole().await;
@@ -103,7 +103,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If that does not come to be.
+    /// Panics if that does not come to be.
     pub async fn is_whole(&self) {
         for node in &self.nodes {
             eventually(LIMIT, || async {

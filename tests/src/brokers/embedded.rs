@@ -16,7 +16,7 @@ use crate::free_port;
 ///
 /// # Errors
 ///
-/// That it could not start.
+/// Fails if it could not start.
 pub async fn start(port: Option<u16>, max_payload: Option<usize>) -> Result<Broker, Failure> {
     let mut taken = None;
     for _ in 0..5 {

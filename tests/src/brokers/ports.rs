@@ -22,7 +22,7 @@ const LOWEST: u16 = 10_240;
 ///
 /// # Errors
 ///
-/// That no port is free.
+/// Fails if no port is free.
 pub fn free_port() -> Result<u16, Failure> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = highest() - LOWEST;

@@ -1,6 +1,7 @@
 //! Servers as `docs/operations.md` configures them, on this machine: regions that gateways connect,
 //! and a server at the edge.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::try_join_all;
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// That there is none.
+/// Fails if there is none.
 fn block(end: &str) -> Result<&'static str, Failure> {
     let find = || {
         let (_, rest) = DOCUMENT.split_once(&format!("{end}\n"))?;
@@ -43,7 +44,7 @@ impl Regions {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::start`].
+    /// See [`NatsServer::start`].
     pub async fn start() -> Result<Self, Failure> {
         Self::with("", "").await
     }
@@ -52,7 +53,7 @@ impl Regions {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::start`].
+    /// See [`NatsServer::start`].
     pub async fn with(further: &str, login: &str) -> Result<Self, Failure> {
         let mut ports = BTreeMap::new();
         for host in ["eu-1", "eu-2", "us-1", "us-2"] {
@@ -132,7 +133,7 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// As [`NatsServer::start`].
+    /// See [`NatsServer::start`].
     pub async fn start(hub: &str, edge: &str, login: &str) -> Result<Self, Failure> {
         let port = free_port()?;
         // The hub tells its leaf nodes its own address, and they would go past the proxy.

@@ -81,7 +81,7 @@ impl NatsServerBuilder {
     ///
     /// # Errors
     ///
-    /// That there is no `nats-server` (and what to do), or that it did not come up (with its log).
+    /// Fails if there is no `nats-server` (and what to do), or that it did not come up (with its log).
     pub async fn start(self) -> Result<NatsServer, Failure> {
         let program = tokio::task::spawn_blocking(nats_server::program)
             .await
@@ -135,7 +135,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// As [`NatsServerBuilder::start`].
+    /// See [`NatsServerBuilder::start`].
     pub async fn start() -> Result<Self, Failure> {
         Self::builder().start().await
     }
@@ -173,7 +173,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// As [`NatsServerBuilder::start`].
+    /// See [`NatsServerBuilder::start`].
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.kill()?;
         self.spawn().await
@@ -183,7 +183,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the process could not be killed.
+    /// Fails if the process could not be killed.
     pub fn kill(&mut self) -> Result<(), Failure> {
         if let Some(mut child) = self.child.take() {
             child.kill().doing("kill nats-server")?;
@@ -196,7 +196,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the server does not run, or did not leave in time.
+    /// Fails if the server does not run, or did not leave in time.
     pub async fn terminate(&mut self) -> Result<(), Failure> {
         self.signal(Signal::TERM)?;
         self.gone().await.map(drop)
@@ -207,7 +207,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the server does not run.
+    /// Fails if the server does not run.
     pub fn lame_duck(&self) -> Result<(), Failure> {
         self.signal(Signal::USR2).map(drop)
     }
@@ -217,7 +217,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the server does not run, or does not stop.
+    /// Fails if the server does not run, or does not stop.
     pub async fn freeze(&self) -> Result<(), Failure> {
         let pid = self.signal(Signal::STOP)?;
         // The signal is on its way when `kill` returns, and a thread may answer one more request.
@@ -241,7 +241,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the server does not run.
+    /// Fails if the server does not run.
     pub fn thaw(&self) -> Result<(), Failure> {
         self.signal(Signal::CONT).map(drop)
     }
@@ -250,7 +250,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn configure(&self, config: impl AsRef<str>) -> Result<(), Failure> {
         let path = self.log.dir().join("server.conf");
         let text = format!("{}{}\n", self.own_config, config.as_ref());
@@ -262,7 +262,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// That the server does not run, or refuses the configuration.
+    /// Fails if the server does not run, or refuses the configuration.
     pub async fn reload(&self, config: impl AsRef<str>) -> Result<(), Failure> {
         self.configure(config)?;
         let logged = self.log.text().len();

@@ -23,7 +23,7 @@ pub fn subject(method: &str) -> String {
 ///
 /// # Panics
 ///
-/// If async-nats does not take a name or value.
+/// Panics if async-nats does not take a name or value.
 #[must_use]
 pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -40,7 +40,7 @@ pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 ///
 /// # Errors
 ///
-/// That there was none.
+/// Fails if there was none.
 pub async fn request(
     client: &async_nats::Client,
     method: &str,
@@ -84,7 +84,7 @@ impl RawPeer {
     ///
     /// # Errors
     ///
-    /// That the broker does not answer.
+    /// Fails if the broker does not answer.
     pub async fn connect(port: u16) -> Result<Self, Failure> {
         let stream = TcpStream::connect(("127.0.0.1", port))
             .await
@@ -102,7 +102,7 @@ impl RawPeer {
     ///
     /// # Errors
     ///
-    /// That the connection is gone.
+    /// Fails if the connection is gone.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stream.write_all(bytes).await.doing("send")
     }
@@ -111,7 +111,7 @@ impl RawPeer {
     ///
     /// # Errors
     ///
-    /// That the broker refused it.
+    /// Fails if the broker refused it.
     pub async fn publish(
         &mut self,
         subject: &str,

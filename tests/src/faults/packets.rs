@@ -156,7 +156,7 @@ impl RawSession {
     ///
     /// # Errors
     ///
-    /// That there is no ACCEPT.
+    /// Fails if there is no ACCEPT.
     pub async fn open(client: &Client, base: &str) -> Result<Self, Failure> {
         let inbox = client.new_inbox();
         let packets = client.subscribe(inbox.clone()).await.doing("subscribe")?;
@@ -183,7 +183,7 @@ impl RawSession {
     ///
     /// # Errors
     ///
-    /// That the connection is closed.
+    /// Fails if the connection is closed.
     pub async fn send(&self, packet: impl Into<Vec<u8>>) -> Result<(), Failure> {
         let packet = self.seal.seal(packet).into();
         let sent = self.client.publish(self.service.clone(), packet).await;
@@ -194,7 +194,7 @@ impl RawSession {
     ///
     /// # Errors
     ///
-    /// That none comes.
+    /// Fails if none comes.
     pub async fn next(&mut self) -> Result<Message, Failure> {
         let next = timeout(LIMIT, self.packets.next()).await;
         let next = next.doing("wait for a packet")?;
@@ -205,7 +205,7 @@ impl RawSession {
     ///
     /// # Errors
     ///
-    /// That it does not.
+    /// Fails if it does not.
     pub async fn closed(&mut self) -> Result<Vec<u8>, Failure> {
         loop {
             let message = self.next().await?;

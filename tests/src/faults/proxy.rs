@@ -70,7 +70,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// That it cannot listen.
+    /// Fails if it cannot listen.
     pub async fn start(server_port: u16) -> Result<Self, Failure> {
         let port = crate::free_port()?;
         let listener = TcpListener::bind(("127.0.0.1", port))

@@ -20,7 +20,7 @@ pub struct GoNmfw {
 ///
 /// # Errors
 ///
-/// That the variable is unset, or that one is missing there.
+/// Fails if the variable is unset, or that one is missing there.
 pub fn go_nmfw() -> Result<GoNmfw, NotAvailable> {
     asked_for()?;
     let directory = std::env::var_os("NMFW_GO_BIN")
@@ -54,7 +54,7 @@ impl GoNmfw {
     ///
     /// # Errors
     ///
-    /// That it never did, with its log.
+    /// Fails if it never did, with its log.
     pub async fn serve(&self, url: &str) -> Result<GoService, Failure> {
         let context = context(url)?;
         let mut command = command(
@@ -73,7 +73,7 @@ impl GoNmfw {
     ///
     /// # Errors
     ///
-    /// That it could not start or did not end. A call that failed is an [`Output`].
+    /// Fails if it could not start or did not end. A call that failed is an [`Output`].
     pub async fn call(&self, url: &str, args: &[&str]) -> Result<Output, Failure> {
         let context = context(url)?;
         let mut command = command(&self.directory.join("client"), ["--context", "test"]);
@@ -93,7 +93,7 @@ impl GoService {
     ///
     /// # Errors
     ///
-    /// That it did not.
+    /// Fails if it did not.
     pub async fn stop(self) -> Result<(), Failure> {
         self.running.stop().await.map(drop)
     }

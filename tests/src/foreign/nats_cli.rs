@@ -27,7 +27,7 @@ pub struct NatsCli {
 ///
 /// # Errors
 ///
-/// That there is none and no Go, or that the build failed.
+/// Fails if there is none and no Go, or that the build failed.
 pub async fn nats_cli() -> Result<NatsCli, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(NatsCli {
@@ -94,7 +94,7 @@ impl NatsCli {
     ///
     /// # Errors
     ///
-    /// That it could not start or did not end. A command that failed is an [`Output`].
+    /// Fails if it could not start or did not end. A command that failed is an [`Output`].
     pub async fn run(&self, url: &str, args: &[&str]) -> Result<Output, Failure> {
         let home = tempfile::tempdir().doing("create a configuration directory")?;
         let mut command = command(&self.program, ["--no-context", "--server", url]);

@@ -26,7 +26,7 @@ pub struct Node {
 ///
 /// # Errors
 ///
-/// That there is no Node or npm, or that the installation failed.
+/// Fails if there is no Node or npm, or that the installation failed.
 pub async fn node() -> Result<Node, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Node {
@@ -62,7 +62,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// That it could not start or did not end. A script that failed is an [`Output`].
+    /// Fails if it could not start or did not end. A script that failed is an [`Output`].
     pub async fn run(&self, name: &str, args: &[&str]) -> Result<Output, Failure> {
         let mut command = command(Path::new("node"), [script(name)]);
         command

@@ -28,7 +28,7 @@ pub struct Nsc {
 ///
 /// # Errors
 ///
-/// That there is none and no Go, or that the build failed.
+/// Fails if there is none and no Go, or that the build failed.
 pub async fn nsc() -> Result<Nsc, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     let program = found_once(&FOUND, find).await?;
@@ -81,7 +81,7 @@ impl Nsc {
     ///
     /// # Errors
     ///
-    /// That one of them failed, with all that was printed.
+    /// Fails if one of them failed, with all that was printed.
     pub async fn sh(&self, script: &str) -> Result<Output, Failure> {
         let bin = self.home.path().join("bin");
         fs::create_dir_all(&bin).doing("create a folder for nsc")?;

@@ -25,7 +25,7 @@ pub struct Programs {
 ///
 /// # Errors
 ///
-/// That there are none and `apt-get` cannot get them.
+/// Fails if there are none and `apt-get` cannot get them.
 pub async fn programs() -> Result<Programs, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     asked_for()?;

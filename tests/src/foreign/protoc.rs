@@ -26,7 +26,7 @@ pub struct Protoc {
 ///
 /// # Errors
 ///
-/// That there is no Python, or that the installation failed.
+/// Fails if there is no Python, or that the installation failed.
 pub fn protoc() -> Result<Protoc, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     asked_for()?;

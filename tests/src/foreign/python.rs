@@ -24,7 +24,7 @@ pub struct Python {
 ///
 /// # Errors
 ///
-/// That there is no Python, or that the installation failed.
+/// Fails if there is no Python, or that the installation failed.
 pub async fn python() -> Result<Python, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Python {
@@ -58,7 +58,7 @@ impl Python {
     ///
     /// # Errors
     ///
-    /// That it could not start or did not end. A script that failed is an [`Output`].
+    /// Fails if it could not start or did not end. A script that failed is an [`Output`].
     pub async fn run(&self, name: &str, args: &[&str]) -> Result<Output, Failure> {
         run(self.command(name, args)).await
     }
@@ -67,7 +67,7 @@ impl Python {
     ///
     /// # Errors
     ///
-    /// That it never did, with what it printed instead.
+    /// Fails if it never did, with what it printed instead.
     pub async fn start(&self, name: &str, args: &[&str], ready: &str) -> Result<Running, Failure> {
         Running::start(self.command(name, args), ready).await
     }

@@ -28,7 +28,7 @@ pub struct Rotel {
 ///
 /// # Errors
 ///
-/// That there is no Python, that the installation failed, or that the program does not run here.
+/// Fails if there is no Python, that the installation failed, or that the program does not run here.
 pub async fn rotel() -> Result<Rotel, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Rotel {
@@ -87,7 +87,7 @@ impl Rotel {
     ///
     /// # Errors
     ///
-    /// That it never did.
+    /// Fails if it never did.
     pub async fn start(&self) -> Result<Collector, Failure> {
         let directory = tempfile::tempdir().doing("create a directory for a collector")?;
         let (port, http) = (free_port()?, free_port()?);

@@ -122,7 +122,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not start.
+    /// Fails if it does not start.
     pub async fn start(program: impl AsRef<Path>, orders: &Orders) -> Result<Self, Failure> {
         let text = serde_json::to_string(orders).doing("write orders")?;
         let mut command = Command::new(program.as_ref());
@@ -148,7 +148,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That the process has ended or does not answer.
+    /// Fails if the process has ended or does not answer.
     pub async fn order<T: DeserializeOwned>(&mut self, order: &Order) -> Result<T, Failure> {
         let mut line = serde_json::to_string(order).doing("write an order")?;
         line.push('\n');
@@ -168,7 +168,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That the system does not say so.
+    /// Fails if the system does not say so.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.try_wait().doing("look after a process")
     }
@@ -177,7 +177,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not.
+    /// Fails if it does not.
     pub async fn exit(&mut self) -> Result<ExitStatus, Failure> {
         let exit = timeout(LIMIT, self.child.wait()).await;
         exit.doing("wait for a process")?
@@ -188,7 +188,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it has ended.
+    /// Fails if it has ended.
     pub fn resident(&self) -> Result<u64, Failure> {
         let id = self.child.id();
         let id = id.ok_or_else(|| Failure::new("the process has ended"))?;
@@ -199,7 +199,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn log(&self) -> Result<Vec<u8>, Failure> {
         fs::read(&self.log).doing("read a log")
     }

@@ -51,7 +51,7 @@ fn response(operation: &str, result: f32) -> CalcResponse {
 ///
 /// # Errors
 ///
-/// If connecting or starting fails.
+/// Fails if connecting or starting fails.
 pub async fn serve(url: &str) -> Result<Running, nmfw::Error> {
     let nats = nmfw::connect(url).await?;
     Server::new(nats)
@@ -64,7 +64,7 @@ pub async fn serve(url: &str) -> Result<Running, nmfw::Error> {
 ///
 /// # Errors
 ///
-/// If connecting fails.
+/// Fails if connecting fails.
 pub async fn client(url: &str) -> Result<CalcClient, nmfw::Error> {
     Ok(CalcClient::new(nmfw::connect(url).await?))
 }

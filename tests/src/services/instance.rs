@@ -78,7 +78,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it does not start.
+    /// Fails if it does not start.
     pub async fn start(program: impl AsRef<Path>, orders: &Orders) -> Result<Self, Failure> {
         let orders_text = serde_json::to_string(orders).doing("write orders")?;
         let mut command = Command::new(program.as_ref());
@@ -101,7 +101,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it says nothing.
+    /// Fails if it says nothing.
     pub async fn report(&mut self) -> Result<Report, Failure> {
         let line = timeout(LIMIT, self.reports.next_line());
         let line = line.await.doing("wait for an instance to say something")?;
@@ -114,7 +114,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it does not run.
+    /// Fails if it does not run.
     pub fn terminate(&self) -> Result<(), Failure> {
         let pid = self.id()?;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
@@ -126,7 +126,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it could not be killed.
+    /// Fails if it could not be killed.
     pub async fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill().await.doing("kill an instance")
     }
@@ -135,7 +135,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That the system does not say so.
+    /// Fails if the system does not say so.
     pub async fn exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Failure> {
         match timeout(limit, self.child.wait()).await {
             Ok(exit) => exit.map(Some).doing("wait for an instance"),
@@ -147,7 +147,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That the system does not say so.
+    /// Fails if the system does not say so.
     pub fn resident(&self) -> Result<u64, Failure> {
         resident(&self.id()?.to_string())
     }
@@ -161,7 +161,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That the journal cannot be read.
+    /// Fails if the journal cannot be read.
     pub fn add_runs(&self, runs: &mut HashMap<String, u32>) -> Result<(), Failure> {
         for id in self.journal()?.lines() {
             *runs.entry(id.to_owned()).or_default() += 1;
@@ -173,7 +173,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That the journal cannot be read.
+    /// Fails if the journal cannot be read.
     pub fn has_run(&self, prefix: &str) -> Result<usize, Failure> {
         let journal = self.journal()?;
         Ok(journal.lines().filter(|id| id.starts_with(prefix)).count())
@@ -188,7 +188,7 @@ impl Instance {
 ///
 /// # Errors
 ///
-/// That the system does not say so.
+/// Fails if the system does not say so.
 pub fn resident(process: &str) -> Result<u64, Failure> {
     let path = format!("/proc/{process}/statm");
     let statm = fs::read_to_string(&path).doing(format_args!("read {path}"))?;

@@ -96,7 +96,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// That there is no session.
+    /// Fails if there is no session.
     pub async fn all(
         nats: &Connection,
         spec: &'static ServiceSpec,
@@ -120,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// Returns the errors of the call.
     pub async fn count(
         &self,
         text: &str,

@@ -56,7 +56,7 @@ impl Kind {
 ///
 /// # Errors
 ///
-/// That there is none.
+/// Fails if there is none.
 pub async fn connect(urls: impl IntoServers) -> Result<Connection, nmfw::Error> {
     let options = ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20));
     options.retain_servers_order().connect(urls).await
@@ -76,7 +76,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it cannot.
+    /// Fails if it cannot.
     pub async fn start(url: String) -> Result<Self, nmfw::Error> {
         let (strings, flows) = (Strings::default(), Flows::default());
         let puppet = PuppetServer::new(strings.clone()).subject(puppet_subject(SUBJECT));
@@ -101,7 +101,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// That it does not.
+    /// Fails if it does not.
     pub async fn stop(self) -> Result<(), Failure> {
         self.running.stop();
         let ended = timeout(LIMIT, self.running.join()).await;
@@ -127,7 +127,7 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// That it does not connect.
+    /// Fails if it does not connect.
     pub async fn new(kind: Kind, urls: impl IntoServers) -> Result<Self, nmfw::Error> {
         let channel = Channel::new(connect(urls).await?);
         let channel = match kind {
@@ -266,7 +266,7 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// That calls do not end.
+    /// Fails if calls do not end.
     pub async fn stop(self) -> Result<Vec<Failed>, Failure> {
         self.over.store(true, Ordering::Relaxed);
         let failed = timeout(LIMIT, self.callers.join_all()).await;

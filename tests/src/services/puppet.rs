@@ -102,7 +102,7 @@ impl Puppet for Strings {
 ///
 /// # Errors
 ///
-/// If connecting or starting fails.
+/// Fails if connecting or starting fails.
 pub async fn serve(url: &str, strings: &Strings) -> Result<Running, nmfw::Error> {
     let nats = nmfw::connect(url).await?;
     Server::new(nats)
@@ -115,7 +115,7 @@ pub async fn serve(url: &str, strings: &Strings) -> Result<Running, nmfw::Error>
 ///
 /// # Errors
 ///
-/// If connecting fails.
+/// Fails if connecting fails.
 pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
     Ok(PuppetClient::new(nmfw::connect(url).await?))
 }
@@ -123,7 +123,7 @@ pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
 /// What an instance says of `Sleep` in STATS: requests and errors.
 ///
 /// # Errors
-/// If none answers, or not with these.
+/// Fails if none answers, or not with these.
 pub async fn sleep_stats(url: &str) -> Result<(u64, u64), Failure> {
     let sleep = stats_of_sleep(url).await?;
     both(&sleep, "num_requests", "num_errors")
@@ -132,7 +132,7 @@ pub async fn sleep_stats(url: &str) -> Result<(u64, u64), Failure> {
 /// How many calls of `Sleep` run, and how many wait, as an instance says in STATS.
 ///
 /// # Errors
-/// If none answers, or not with these.
+/// Fails if none answers, or not with these.
 pub async fn sleep_load(url: &str) -> Result<(u64, u64), Failure> {
     let sleep = stats_of_sleep(url).await?;
     both(&sleep["data"], "running", "waiting")

@@ -26,7 +26,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// If connecting or starting fails.
+    /// Fails if connecting or starting fails.
     pub async fn serve(self, url: &str) -> Result<Running, nmfw::Error> {
         let nats = nmfw::connect(url).await?;
         let service = PuppetServer::new(self).subject(SUBJECT).name("relay");

@@ -170,7 +170,7 @@ impl StreamLoad {
     ///
     /// # Panics
     ///
-    /// After `limit`, or if a stream failed.
+    /// Panics after `limit`, or if a stream failed.
     pub async fn goes_on(&mut self, limit: Duration) {
         let now = |moved: &Arc<AtomicU64>| moved.load(Ordering::Relaxed);
         let before: Vec<_> = self.moved.iter().map(now).collect();
@@ -198,7 +198,7 @@ impl StreamLoad {
     ///
     /// # Panics
     ///
-    /// After `limit`, or if a stream failed or did not carry what it was given.
+    /// Panics after `limit`, or if a stream failed or did not carry what it was given.
     pub async fn finish(self, limit: Duration) {
         let (calls, late) = (self.calls, self.late);
         self.over.send_replace(true);

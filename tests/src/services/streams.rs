@@ -209,7 +209,7 @@ pub fn items(from: u64, to: u64, size: u32) -> impl Stream<Item = Item> + Send +
 /// Serves it on a connection of its own, with the defaults.
 ///
 /// # Errors
-/// If connecting or starting fails.
+/// Fails if connecting or starting fails.
 pub async fn serve(url: &str, flows: &Flows) -> Result<Running, nmfw::Error> {
     let nats = nmfw::connect(url).await?;
     Server::new(nats)
@@ -221,7 +221,7 @@ pub async fn serve(url: &str, flows: &Flows) -> Result<Running, nmfw::Error> {
 /// A client with a connection of its own.
 ///
 /// # Errors
-/// If connecting fails.
+/// Fails if connecting fails.
 pub async fn client(url: &str) -> Result<StreamsClient, nmfw::Error> {
     Ok(StreamsClient::new(Channel::new(nmfw::connect(url).await?)))
 }

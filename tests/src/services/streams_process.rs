@@ -54,7 +54,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not start.
+    /// Fails if it does not start.
     pub fn serve(program: impl AsRef<Path>, url: &str, subject: &str) -> Result<Self, Failure> {
         Self::start(program.as_ref(), &["serve", url, subject])
     }
@@ -63,7 +63,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not start.
+    /// Fails if it does not start.
     pub fn call(
         program: impl AsRef<Path>,
         url: &str,
@@ -101,7 +101,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not say so.
+    /// Fails if it does not say so.
     pub fn counts(&mut self) -> Result<Counts, Failure> {
         writeln!(self.input).doing("ask the service")?;
         let line = self.output.recv_timeout(LIMIT).doing("hear the service")?;
@@ -112,7 +112,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That the system does not say so.
+    /// Fails if the system does not say so.
     pub fn resident(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/statm", self.child.id());
         let statm = std::fs::read_to_string(&path).doing(format_args!("read {path}"))?;
@@ -125,7 +125,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it could not be killed.
+    /// Fails if it could not be killed.
     pub fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill().doing("kill a process")?;
         self.child
@@ -138,7 +138,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not run.
+    /// Fails if it does not run.
     pub fn freeze(&self) -> Result<(), Failure> {
         self.signal(Signal::STOP, "freeze a process")
     }
@@ -147,7 +147,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// That it does not run.
+    /// Fails if it does not run.
     pub fn thaw(&self) -> Result<(), Failure> {
         self.signal(Signal::CONT, "thaw a process")
     }

@@ -3,12 +3,7 @@
 //! A test gets a program of its own, beside this one, only if it measures its process (its memory, its
 //! log, its recorder of metrics or spans) or needs an attribute of the whole crate.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "tests, with helpers that .clippy.toml does not know as such"
-)]
+#![cfg(test)]
 
 mod brokers;
 mod calls;

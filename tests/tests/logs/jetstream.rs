@@ -1,5 +1,6 @@
 //! Streams of JetStream, and other strangers, on the subjects of a service.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::time::Duration;
 
 use futures_util::StreamExt;

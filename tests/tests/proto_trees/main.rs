@@ -2,7 +2,7 @@
 //!
 //! The test fetches packages and takes minutes, so it is run with `NMFW_TEST=trees` only.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use std::io::Write as _;
 use std::path::Path;

@@ -4,7 +4,7 @@
 //!
 //! This compiles all dependencies once more, and so is run with `NMFW_TEST=all` only.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 mod folder;
 mod page;

@@ -108,9 +108,10 @@ impl From<Box<dyn StdError + Send + Sync>> for Status {
             return Self::deadline_exceeded("a timeout layer's time is over").with_source(error);
         }
         if error.is::<tower::load_shed::error::Overloaded>() {
-            // The layer comes before the handler, which therefore has not seen the call.
             return Self::resource_exhausted("overloaded")
                 .with_source(error)
+                // Not started: the layer sheds load in place of the call behind it. A service removes
+                // the mark if the handler was called before.
                 .not_started();
         }
         Self::unknown("an error without a status").with_source(error)

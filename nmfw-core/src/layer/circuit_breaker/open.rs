@@ -83,6 +83,7 @@ impl StdError for CircuitOpen {}
 impl From<CircuitOpen> for Status {
     fn from(open: CircuitOpen) -> Self {
         Self::unavailable(open.text.clone())
+            // Not started: the layer does not pass the call on.
             .not_started()
             .with_source(open)
     }

@@ -293,6 +293,7 @@ impl Shared {
         let text = format!(
             "{method} was not called: no more than {calls} calls in {per:?} are made here, {why}"
         );
+        // Not started: the layer does not pass the call on.
         Status::resource_exhausted(text).not_started()
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted of a method that is called.
+//! Metrics of called methods.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
     call::{body::Body, response::Response},
 };
 
-/// A method's counters, as the recorder has them that was installed at its first call.
+/// The counters of a method, from the recorder that was installed at its first call.
 pub struct CallMetrics {
     labels: Labels,
     requests: ByCode,
@@ -30,13 +30,13 @@ pub struct CallMetrics {
 }
 
 impl CallMetrics {
-    /// Those of a method, whatever channel it is called through.
+    /// Returns the metrics of a method, shared by all channels.
     pub fn of(method: Method) -> &'static Self {
         type All = HashMap<(usize, usize), &'static CallMetrics>;
         static ALL: Mutex<Option<All>> = Mutex::new(None);
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         let all = all.get_or_insert_default();
-        // Methods are part of the program, so that their number is bounded.
+        // Methods are part of the program, so their number is bounded.
         all.entry(method.id())
             .or_insert_with(|| Box::leak(Box::new(Self::new(method))))
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for CallMetrics {
     }
 }
 
-/// A call under way. It is counted once: when it ends or, if it is dropped before, as cancelled.
+/// A call in flight. It is counted once: when it ends or, if dropped before, as cancelled.
 #[derive(Debug)]
 pub(crate) struct CallCount {
     metrics: &'static CallMetrics,
@@ -97,7 +97,7 @@ impl CallCount {
         }
     }
 
-    /// Counts what is sent.
+    /// Counts the request.
     pub(crate) fn request(&self, body: &mut Body) {
         let metrics = self.metrics;
         match body {
@@ -107,7 +107,7 @@ impl CallCount {
         }
     }
 
-    /// Counts what has come of it. A stream of answers takes this along to its end.
+    /// Counts the response. A response stream keeps the counter until its end.
     pub(crate) fn response(
         mut self,
         outcome: Result<Response, Status>,
@@ -123,7 +123,7 @@ impl CallCount {
         };
         messages.wrap_with(|mut messages| {
             stream::poll_fn(move |cx| {
-                // All of it, which is counted when the stream is dropped.
+                // All messages, which are counted when the stream is dropped.
                 let count = &mut self;
                 let item = ready!(messages.poll_next_unpin(cx));
                 match &item {
@@ -138,7 +138,7 @@ impl CallCount {
     }
 }
 
-/// The time since then, which is looked at only where somebody records it.
+/// An elapsed time, computed only if it is recorded.
 struct Since(Instant);
 
 impl IntoF64 for Since {

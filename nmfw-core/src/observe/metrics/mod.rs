@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::{Code, call::body::chunk::Chunk};
 
-/// Whose figures they are: the labels `service` and `function` of the original.
+/// The labels `service` and `function`, as in Go nmfw.
 #[derive(Clone)]
 struct Labels([Label; 2]);
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Labels {
     }
 }
 
-/// A counter for each code, which is there once there is something to count.
+/// A counter per code, created on first use.
 struct ByCode {
     name: &'static str,
     labels: Labels,

@@ -1,9 +1,9 @@
-//! The names of all metrics, and what they mean. The documentation has the same table, which a test
-//! compares.
+//! The names and descriptions of all metrics. A test compares them with the table in the
+//! documentation.
 
 use metrics::Unit;
 
-/// What a metric is to Prometheus.
+/// The type of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Counter,
@@ -34,7 +34,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    // The first three are those of the original, whose dashboards and alerts they are for.
+    // The first three are those of Go nmfw, for its dashboards and alerts.
     HANDLER_RUNTIME = "nmfw_handler_runtime", Histogram in Seconds,
         "Time from the start of a handler to its response, or to the end of its stream";
     HANDLER_ERRORS = "nmfw_handler_errors", Counter,
@@ -119,7 +119,7 @@ metrics! {
         "Messages that were dropped for a forbidden reply subject";
 }
 
-/// Tells the recorder what they are.
+/// Describes the metrics to the recorder.
 pub(crate) fn describe() {
     for metric in ALL {
         let (name, help) = (metric.name, metric.help);
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(rows, ALL.len());
     }
 
-    /// The conventions of Prometheus hold for all but the names that the original gave.
+    /// All names except those of Go nmfw follow the conventions of Prometheus.
     #[test]
     fn names_follow_the_conventions() {
         for metric in ALL.iter().skip(3) {

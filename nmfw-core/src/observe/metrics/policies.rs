@@ -1,11 +1,11 @@
-//! What is counted of the layers that hold calls back or send them twice.
+//! Metrics of the client policies.
 
 use metrics::{Counter, Gauge};
 
 use super::{Labels, names};
 use crate::Method;
 
-/// Of a method that a hedge layer has seen.
+/// Metrics of a method with a hedge layer.
 pub(crate) struct HedgeMetrics {
     hedges: Counter,
     wins: Counter,
@@ -29,7 +29,7 @@ impl HedgeMetrics {
     }
 }
 
-/// Of a circuit. Several of a method add up, so that each takes away what it has added.
+/// Metrics of a circuit. Several circuits of a method add up, so each subtracts what it has added.
 pub(crate) struct CircuitMetrics {
     open: Gauge,
     openings: Counter,
@@ -46,18 +46,18 @@ impl CircuitMetrics {
         }
     }
 
-    /// It was closed before.
+    /// Records that a closed circuit has opened.
     pub(crate) fn opened(&self) {
         self.open.increment(1.0);
         self.openings.increment(1);
     }
 
-    /// A probe has failed.
+    /// Records that a half-open circuit has opened again.
     pub(crate) fn opened_again(&self) {
         self.openings.increment(1);
     }
 
-    /// It was not, before.
+    /// Records that a circuit has closed.
     pub(crate) fn closed(&self) {
         self.open.decrement(1.0);
     }
@@ -67,7 +67,7 @@ impl CircuitMetrics {
     }
 }
 
-/// Of a method that a rate limit layer has seen.
+/// Metrics of a method with a rate limit layer.
 pub(crate) struct RateLimitMetrics {
     waits: Counter,
     refusals: Counter,

@@ -1,11 +1,11 @@
-//! What is counted of sessions and connections, whatever they are for.
+//! Metrics of sessions and connections.
 
 use metrics::{Counter, Gauge};
 
 use super::names;
 
-/// Describes all metrics, and has those of the process at zero from the beginning, so that what happens
-/// first is an increase.
+/// Describes all metrics, and initialises those of the process at zero, so that the first event is
+/// an increase.
 pub fn register() {
     names::describe();
     for is_server in [false, true] {
@@ -19,7 +19,7 @@ pub fn register() {
     _ = refused_replies();
 }
 
-/// Of all sessions of one side.
+/// Metrics of all sessions on one side.
 struct SessionMetrics {
     open: Gauge,
     window_stalls: Counter,
@@ -39,18 +39,18 @@ impl SessionMetrics {
     }
 }
 
-/// What has happened, for who measures.
+/// Counters of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Times that a stream had something to send and no credit for it.
+    /// Number of times that a stream had data to send and no credit.
     pub window_stalls: u64,
-    /// Packets that were sent again.
+    /// Number of resent packets.
     pub retransmissions: u64,
-    /// Packets that were dropped, as they did not prove to come from the peer, or too many waited.
+    /// Number of packets dropped for an invalid proof or a full queue.
     pub dropped: u64,
 }
 
-/// A session that counts, for the recorder that there is when it opens.
+/// A counted session, on the recorder that is installed when it opens.
 pub struct OpenSession(SessionMetrics);
 
 impl OpenSession {
@@ -60,7 +60,7 @@ impl OpenSession {
         Self(metrics)
     }
 
-    /// What has happened since the last time.
+    /// Adds the counters since the last call.
     pub fn add(&self, counts: Counts) {
         let Counts {
             window_stalls,
@@ -91,37 +91,37 @@ impl std::fmt::Debug for OpenSession {
     }
 }
 
-/// Counts that a connection is back.
+/// Counts a reconnect.
 pub fn reconnected() {
     reconnects().increment(1);
 }
 
-/// Counts that a message was lost on its way to a subscription.
+/// Counts a message that was lost on its way to a subscription.
 pub fn message_dropped() {
     dropped().increment(1);
 }
 
-/// Counts that a message was dropped for its reply subject.
+/// Counts a message that was dropped for its reply subject.
 pub fn reply_subject_refused() {
     refused_replies().increment(1);
 }
 
-/// Counts that a session was not opened, for want of room.
+/// Counts a session that was refused for lack of room.
 pub fn session_refused() {
     sessions_refused().increment(1);
 }
 
-/// Counts that a session was ended for others to have its place.
+/// Counts a session that was closed to make room for another.
 pub fn session_evicted() {
     sessions_evicted().increment(1);
 }
 
-/// Counts that a packet of a session that is not known got no answer.
+/// Counts an unanswered packet of an unknown session.
 pub fn answer_dropped() {
     dropped_answers().increment(1);
 }
 
-// Seldom needed, and so asked for each time: the recorder may be younger than the connection.
+// Looked up on each use, which is rare: the recorder may be newer than the connection.
 fn reconnects() -> Counter {
     metrics::counter!(names::RECONNECTS)
 }

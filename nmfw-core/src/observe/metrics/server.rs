@@ -1,4 +1,4 @@
-//! What is counted of a method that is served.
+//! Metrics of served methods.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use metrics::{Counter, Gauge, Histogram};
 use super::{ByCode, Labels, Traffic, names};
 use crate::{Code, Status, call::body::chunk::Chunk};
 
-/// A method's counters, as the recorder has them that was installed when the server was made.
+/// The counters of a method, from the recorder that was installed when the server was created.
 pub struct MethodMetrics {
     labels: Labels,
     requests: ByCode,
@@ -22,7 +22,7 @@ pub struct MethodMetrics {
 }
 
 impl MethodMetrics {
-    /// Those that count errors are there from the beginning, so that a first error is an increase.
+    /// Error counters exist from the beginning, so that the first error is an increase.
     pub(crate) fn new(service: &str, function: &'static str) -> Self {
         crate::observe::metrics::register();
         let labels = Labels::new(service, function);
@@ -48,7 +48,7 @@ impl MethodMetrics {
         }
     }
 
-    /// A handler has ended.
+    /// Counts a handler that has ended.
     pub(crate) fn ended(&self, outcome: Result<(), &Status>, time: Duration) {
         self.runtime.record(time);
         match outcome {
@@ -60,7 +60,7 @@ impl MethodMetrics {
         }
     }
 
-    /// A call has ended that no handler has seen.
+    /// Counts a call that no handler has seen.
     pub(crate) fn refused(&self, status: &Status) {
         self.requests.count(status.code());
         self.errors.increment(1);
@@ -69,27 +69,27 @@ impl MethodMetrics {
         }
     }
 
-    /// A call has lost its place in the queue to one of another client.
+    /// Counts a queued call that another client's call has displaced.
     pub(crate) fn displaced(&self) {
         self.displaced.increment(1);
     }
 
-    /// A stream was ended, as it did not go on while others had no place.
+    /// Counts a stalled stream that was ended for another call.
     pub fn stalled(&self) {
         self.stalled.increment(1);
     }
 
-    /// An answer could not be sent.
+    /// Counts an answer that could not be sent.
     pub(crate) fn unsent(&self) {
         self.errors.increment(1);
     }
 
-    /// A request that is one message.
+    /// Counts a request with a single message.
     pub(crate) fn received(&self, bytes: usize) {
         self.received.message(bytes);
     }
 
-    /// An answer that is one message.
+    /// Counts an answer with a single message.
     pub fn sent(&self, bytes: usize) {
         self.sent.message(bytes);
     }
@@ -113,7 +113,7 @@ impl fmt::Debug for MethodMetrics {
     }
 }
 
-/// How busy a method is. Several instances in a process add up.
+/// The load of a method. Several instances in a process add up.
 pub(crate) struct Gauges {
     in_flight: Part,
     queue: Part,
@@ -149,7 +149,7 @@ impl Drop for Gauges {
     }
 }
 
-/// What one of several adds to a gauge.
+/// The contribution of one instance to a gauge.
 struct Part {
     gauge: Gauge,
     value: f64,

@@ -1,7 +1,7 @@
-//! The spans of calls: [`CallSpan`], which is told how its call ends, and what counts its messages.
+//! The spans of calls: [`CallSpan`], which records the end of its call and counts its messages.
 //!
-//! Whoever makes one has asked before whether anybody listens. A span that is switched off, as by a
-//! filter, does nothing at all.
+//! Callers check first whether a subscriber is interested. A disabled span, as by a filter, does
+//! nothing at all.
 
 use std::{
     fmt,
@@ -25,17 +25,17 @@ use crate::{
     escape::Escaped,
 };
 
-/// The targets of the spans, so that a filter can let them through whatever it makes of events.
+/// The targets of the spans, so that a filter can enable them independently of events.
 pub const SERVER: &str = "nmfw::call";
 const CLIENT: &str = "nmfw::client_call";
 
-/// Whether anybody listens to spans of calls: one load of an atomic.
+/// Returns whether a subscriber is interested in spans of calls, with one atomic load.
 #[inline]
 pub(crate) fn is_listened_to() -> bool {
     tracing::Level::INFO <= LevelFilter::current()
 }
 
-/// `<package>.<Service>/<Method>`, as the conventions for RPC have it.
+/// `<package>.<Service>/<Method>`, as in the conventions for RPC.
 struct RpcMethod(Method);
 
 impl fmt::Display for RpcMethod {
@@ -44,7 +44,7 @@ impl fmt::Display for RpcMethod {
     }
 }
 
-/// A span of either side: all of it but the name, the kind, and what only one side knows.
+/// Creates a span of either side, with the common fields.
 macro_rules! call_span {
     ($target:expr, $name:literal, $kind:literal, $method:expr, $($more:tt)*) => {
         tracing::info_span!(
@@ -65,7 +65,7 @@ macro_rules! call_span {
     };
 }
 
-/// What of a message is shown as the description of a span, in bytes.
+/// Maximum length of a message in the description of a span, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ enum Side {
     Server,
 }
 
-/// How spans name an instance of a service.
+/// The identity of a service's instance in spans.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity<'a> {
     pub(crate) address: &'a str,
@@ -83,21 +83,21 @@ pub(crate) struct Identity<'a> {
     pub(crate) id: &'a str,
 }
 
-/// The span of a call, from its begin to its end.
+/// The span of a call, from its start to its end.
 #[derive(Debug)]
 pub struct CallSpan {
     span: Span,
     side: Side,
-    /// Of the messages that come from the caller, if they are a stream.
+    /// Number of messages from the caller, if they are a stream.
     requests: Option<Arc<AtomicU64>>,
-    /// How many messages came from the service, if they are a stream.
+    /// Number of messages from the service, if they are a stream.
     responses: Option<u64>,
     is_over: bool,
 }
 
 impl CallSpan {
-    /// Of a call that is made to a service of that base subject. It is a child of the span that the
-    /// caller is in, or else of that of the handler on whose behalf the call is.
+    /// Creates the span of a call to a service with that base subject. It is a child of the current
+    /// span, or else of the span of the handler on whose behalf the call is made.
     pub(crate) fn client(method: Method, base: Option<&str>, handler: Option<&Span>) -> Self {
         let make = || {
             call_span!(
@@ -116,8 +116,8 @@ impl CallSpan {
         Self::new(span, Side::Client, method)
     }
 
-    /// Of a call that came with this trace context, to an instance of a service of that base
-    /// subject and that id. It is a child of the span that it is made in if it came with none.
+    /// Creates the span of a call with this trace context, to an instance of a service with that
+    /// base subject and id. Without a trace context, it is a child of the current span.
     pub(crate) fn server(
         method: Method,
         instance: &Identity<'_>,
@@ -153,7 +153,7 @@ impl CallSpan {
         }
     }
 
-    /// What a call that is made in this span goes with, if it is OpenTelemetry's.
+    /// Returns the trace context for calls made in this span, if it is an OpenTelemetry span.
     pub(crate) fn trace_context(&self) -> Option<Arc<TraceContext>> {
         #[cfg(feature = "otel")]
         return crate::observe::trace::otel::trace_context(&self.span);
@@ -169,7 +169,7 @@ impl CallSpan {
         self.span.enter()
     }
 
-    /// Counts the messages of a caller that streams as they are taken, in the span.
+    /// Counts the messages of a streaming caller as they are read, inside the span.
     pub(crate) fn count_requests(&self, body: &mut Body) {
         if let (Some(count), Body::Messages(messages)) = (&self.requests, body) {
             let (count, span) = (Arc::clone(count), self.span.clone());
@@ -181,7 +181,7 @@ impl CallSpan {
         }
     }
 
-    /// A part of a stream of answers, or its end, has passed.
+    /// Counts an item of a response stream, or its end.
     pub(crate) fn answer(&mut self, item: Option<&Result<Chunk, Status>>) {
         match item {
             Some(Ok(chunk)) => {
@@ -194,7 +194,7 @@ impl CallSpan {
         }
     }
 
-    /// Notes how the call has ended, the first time, and lets go of the span.
+    /// Records the end of the call, once, and closes the span.
     pub(crate) fn end(&mut self, outcome: Result<(), &Status>) {
         if !self.is_over {
             let outcome = outcome.map_err(|status| (status.code(), status.message()));
@@ -230,7 +230,7 @@ impl CallSpan {
     }
 }
 
-/// Nobody waits for the call any more.
+/// The call was cancelled.
 impl Drop for CallSpan {
     fn drop(&mut self) {
         if !self.is_over {
@@ -239,8 +239,8 @@ impl Drop for CallSpan {
     }
 }
 
-/// Other errors of a service are what its caller asked for, and no failure of its own: so the
-/// conventions say for gRPC, which has the same codes.
+/// Other errors are caused by the caller and are not failures of the service, as in the conventions
+/// for gRPC, which has the same codes.
 pub(crate) fn is_fault_of_service(code: Code) -> bool {
     matches!(
         code,
@@ -255,18 +255,19 @@ pub(crate) fn is_fault_of_service(code: Code) -> bool {
 
 /// How often a call was sent, which its span is told when that is known.
 #[derive(Debug)]
+/// The number of sends of a call, recorded in its span.
 pub struct Attempts(pub u32);
 
 impl Drop for Attempts {
     fn drop(&mut self) {
         if self.0 > 1 {
-            // The call's own span, unless a layer has one of its own within.
+            // The call's own span, unless a layer has created an inner one.
             Span::current().record("nmfw.resends", self.0 - 1);
         }
     }
 }
 
-/// What a caller sends.
+/// The messages of a caller.
 struct Counted {
     messages: Messages,
     count: Arc<AtomicU64>,
@@ -288,7 +289,7 @@ impl Stream for Counted {
     }
 }
 
-/// What a caller gets: the call goes on to the end of it.
+/// The messages for a caller: the call lasts until their end.
 pub(crate) struct Received {
     messages: Messages,
     call: CallSpan,

@@ -1,4 +1,4 @@
-//! From the spans of `tracing-opentelemetry` to what goes over the wire, and back.
+//! Conversion between spans of `tracing-opentelemetry` and the wire format.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -11,19 +11,19 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::call::trace_context::TraceContext;
 
-/// Makes a span that has just been made a child of the span that made the call.
+/// Makes a new span a child of the caller's span.
 pub(super) fn set_parent(span: &Span, trace: &TraceContext) {
     if span.is_disabled() {
         return;
     }
     if let Some(parent) = span_context(trace) {
-        // Fails if the subscriber is not OpenTelemetry's, which then wants no parent.
+        // Fails if the subscriber is not OpenTelemetry's, which then needs no parent.
         _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
 
-/// That of a span which has not been entered or, where a filter keeps it from OpenTelemetry, of the
-/// one around it; `None` if neither is OpenTelemetry's.
+/// Returns the trace context of a span that was not entered yet or, if a filter hides it from
+/// OpenTelemetry, of the enclosing one; `None` if neither is an OpenTelemetry span.
 pub(super) fn trace_context(span: &Span) -> Option<Arc<TraceContext>> {
     of(&span.context()).or_else(|| of(&Span::current().context()))
 }
@@ -55,7 +55,7 @@ fn span_context(trace: &TraceContext) -> Option<SpanContext> {
     Some(SpanContext::new(
         trace_id,
         span_id,
-        // Others mean nothing yet, and must not be passed on.
+        // Other flags are undefined, and must not be forwarded.
         TraceFlags::new(flags) & TraceFlags::SAMPLED,
         true,
         state.and_then(Result::ok).unwrap_or_default(),

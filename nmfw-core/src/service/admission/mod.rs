@@ -270,6 +270,7 @@ impl Admission {
                 "busy: {limit} calls are running, and requests of no more than {bytes} bytes may wait"
             ),
         };
+        // Not started: the call was not admitted.
         Status::resource_exhausted(text).not_started()
     }
 }
@@ -295,6 +296,7 @@ impl Ticket {
     ) -> Result<Permit, Status> {
         let late = || {
             Status::deadline_exceeded("the deadline passed while the call waited for its turn")
+                // Not started: the call still waits.
                 .not_started()
         };
         tokio::select! {
@@ -308,6 +310,7 @@ impl Ticket {
                     displaced();
                     let text = "busy: the call waited for its turn, and made room for a client that \
                                 has fewer calls waiting";
+                    // Not started: the call still waits.
                     Err(Status::resource_exhausted(text).not_started())
                 }
                 // Unreachable in practice: the admission outlives the ticket and sends before
@@ -331,6 +334,7 @@ impl Drop for Ticket {
 }
 
 fn stopping() -> Status {
+    // Not started: the call was not admitted, or still waits.
     Status::unavailable("this instance is stopping").not_started()
 }
 

@@ -191,6 +191,7 @@ impl Checks {
         // Details are for the operator: callers get only the name.
         let name = failed.next().map_or("health", String::as_str);
         let text = format!("this instance is not ready: its check {name:?} fails");
+        // Not started: the check is asked before the handler is called.
         Some(Status::unavailable(text).not_started())
     }
 

@@ -107,7 +107,7 @@ pub async fn connect_env() -> Result<Connection, Error> {
 /// A connection to NATS. Clones are cheap and share the connection.
 ///
 /// The connection is closed by [`close`](Self::close), or when the last clone of it and of its
-/// [`client`](Self::client) is dropped.
+/// [`client`](crate::async_nats::ConnectionExt::client) is dropped.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -176,20 +176,13 @@ impl Connection {
         self.0.relocation.follow(fence)
     }
 
-    /// Wraps a connection that async-nats made.
-    ///
-    /// Prefer [`connect`]: async-nats reports events only to a callback that is set when
-    /// connecting, so such a connection has no events. A denied subject then shows as a timeout,
-    /// [`state`](Self::state) does not change when the connection is lost, and the connection does
-    /// not move when its server is about to shut down.
-    pub fn from_client(client: async_nats::Client) -> Self {
+    pub(crate) fn of_client(client: async_nats::Client) -> Self {
         let hub = EventHub::new("a connection made by async-nats".to_owned());
         hub.attach(&client);
         Self::new(client, hub, None)
     }
 
-    /// Returns the async-nats client, for other uses of NATS.
-    pub fn client(&self) -> &async_nats::Client {
+    pub(crate) fn client(&self) -> &async_nats::Client {
         &self.0.client
     }
 
@@ -304,11 +297,6 @@ impl Connection {
     /// Returns the prefix of reply subjects: `_INBOX` by default.
     pub fn inbox_prefix(&self) -> &str {
         &self.0.inbox_prefix
-    }
-
-    /// Returns the latest INFO of the server; `None` before the first connect.
-    pub fn server_info(&self) -> Option<async_nats::ServerInfo> {
-        self.0.client.try_server_info()
     }
 
     /// Waits until everything published so far was passed to the operating system.

@@ -169,10 +169,7 @@ impl ConnectOptions {
         self.identity(Identity::JwtAndSeed(Secret::new(jwt), Secret::new(seed)))
     }
 
-    /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a hardware key.
-    ///
-    /// Needs the cargo feature `nkeys`; without it, connecting fails.
-    pub fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
+    pub(crate) fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<u8>, AuthError>> + Send + Sync + 'static,
@@ -181,11 +178,7 @@ impl ConnectOptions {
         self.identity(Identity::Jwt(Secret::new(jwt), sign))
     }
 
-    /// Calls `answer` for the credentials on every connect and reconnect. It receives the server's
-    /// nonce, and its result replaces all other credentials.
-    ///
-    /// An answer with a signature needs the cargo feature `nkeys`; without it, connecting fails.
-    pub fn auth_callback<F, Fut>(self, answer: F) -> Self
+    pub(crate) fn auth_callback<F, Fut>(self, answer: F) -> Self
     where
         F: Fn(Vec<u8>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<async_nats::Auth, AuthError>> + Send + Sync + 'static,
@@ -232,8 +225,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Uses a complete rustls configuration. Certificates from other methods are then ignored.
-    pub fn tls_client_config(mut self, config: async_nats::rustls::ClientConfig) -> Self {
+    pub(crate) fn tls_client_config(mut self, config: async_nats::rustls::ClientConfig) -> Self {
         self.tls.config = Some(Box::new(config));
         self
     }
@@ -292,10 +284,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Selects the server for every attempt to connect, including the first: `choose` receives all
-    /// known servers and the latest INFO. If it returns `None` or an unknown server, the default
-    /// selection applies.
-    pub fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
+    pub(crate) fn reconnect_to_server<F, Fut>(mut self, choose: F) -> Self
     where
         F: Fn(Vec<Server>, ServerInfo) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Option<ReconnectToServer>> + Send + Sync + 'static,
@@ -359,14 +348,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Changes the options of async-nats directly, for settings without a method here, such as
-    /// `request_timeout`. Called after all other settings.
-    ///
-    /// Three settings must not be changed: the event callback is replaced, because
-    /// [`Connection::events`] needs it; `no_echo` keeps servers from starting, because they confirm
-    /// their subscriptions with a message to themselves; and with `retry_on_initial_connect`,
-    /// connecting returns before there is a connection.
-    pub fn with_client_options(
+    pub(crate) fn with_client_options(
         mut self,
         change: impl Fn(async_nats::ConnectOptions) -> async_nats::ConnectOptions
         + Send

@@ -25,7 +25,7 @@ struct StreamNames {
 /// each attempt would cause an error in the server's log. Clients warn about such a stream in any
 /// case.
 pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) {
-    let info = connection.server_info();
+    let info = connection.client().try_server_info();
     if info.is_none_or(|info| !info.jetstream || info.auth_required) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Base mode: a call is one NATS request and one NATS reply.
+//! The client side of base mode: a call is one NATS request and one NATS reply.
 
 use std::{pin::pin, sync::Arc};
 
@@ -20,9 +20,10 @@ use crate::{
 use nmfw_core::call::{attempt::Parallel, request::Request, response::Response};
 
 impl NatsTransport {
-    /// Sends the request of a call with one message each way, if nothing is to be waited for: nearly
-    /// always, and then the call has no room in its future for what waiting takes. `None` if nothing
-    /// was sent, for whatever reason: [`Self::attempt_in_base_mode`] waits, or says why.
+    /// Sends the request of a call with one message in each direction, if that is possible without
+    /// waiting. This is the usual case, in which the call's future needs no space for waiting.
+    /// Returns `None` if nothing was sent, for any reason: [`Self::attempt_in_base_mode`] then
+    /// waits, or returns the reason.
     pub(crate) fn ask_at_once(&self, request: &Request, sent: &Sent) -> Option<Waiting> {
         let Sent::Message(body) = sent else {
             return None;
@@ -44,7 +45,7 @@ impl NatsTransport {
         let waiting = waiting.ok()?;
         let published = {
             let publishing = pin!(self.publish(&subject, &waiting, headers, body.clone()));
-            // Not to wait because the caller has done enough for a turn.
+            // Unconstrained, so that the caller's coop budget does not delay it.
             unconstrained(publishing).now_or_never()
         };
         published?.ok()?;
@@ -68,6 +69,7 @@ impl NatsTransport {
                 Status::resource_exhausted(format!(
                     "the request of {size} bytes is over the NATS server's max_payload of {max}"
                 ))
+                // Not started: the request is not sent.
                 .not_started(),
             ));
         }
@@ -78,7 +80,7 @@ impl NatsTransport {
         self.answer(waiting, request).await
     }
 
-    /// Waits for what comes of a request that was sent.
+    /// Waits for the outcome of a request that was sent.
     pub(crate) async fn answer(
         &self,
         waiting: Waiting,
@@ -93,6 +95,7 @@ impl NatsTransport {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.method_subject(request.method());
             let text = format!("nobody serves {subject}: no responders");
+            // Not started: the NATS server delivered the request to nobody.
             return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
         }
         if let Err(error) = headers::check_size(&message) {
@@ -117,8 +120,7 @@ impl NatsTransport {
         .to_headers()
     }
 
-    /// Sends a request and waits for its reply, however long. The reply can say that there are no
-    /// responders.
+    /// Sends a request and waits for its reply without a limit. The reply can be "no responders".
     pub(crate) async fn request(
         &self,
         subject: &Subject,
@@ -131,7 +133,7 @@ impl NatsTransport {
         reply.map_err(Refusal::Final)?.ok_or_else(late)
     }
 
-    /// Sends a request; `None` if the deadline passes before.
+    /// Sends a request; returns `None` if the deadline passes before.
     async fn ask(
         &self,
         subject: &Subject,
@@ -151,7 +153,7 @@ impl NatsTransport {
         sent.transpose().map_err(Refusal::Final)
     }
 
-    /// A place for the reply: there before the request is sent, gone when it is dropped.
+    /// Registers for the reply, before the request is sent. Dropping the result unregisters.
     fn register(
         &self,
         replies: &Arc<Replies>,
@@ -180,6 +182,7 @@ impl NatsTransport {
                 PublishErrorKind::InvalidSubject => Status::invalid_argument(text),
                 PublishErrorKind::Send => Status::unavailable(text),
             };
+            // Not started: the NATS client did not take the request.
             status.not_started().with_source(error)
         })
     }

@@ -1,7 +1,7 @@
-//! Base mode: a call is one NATS request and its answer one NATS reply. What Go nmfw, the `nats`
-//! command line and any other NATS client speak.
+//! Base mode: a call is one NATS request, and its answer one NATS reply. Go nmfw, the `nats`
+//! command line and all other NATS clients can use it.
 //!
-//! Everything here is pure: messages in, messages out.
+//! The encoding is pure: messages in, messages out.
 
 mod client;
 pub(crate) mod reply;
@@ -11,7 +11,7 @@ pub(crate) mod stream_ack;
 
 use async_nats::HeaderMap;
 
-/// The size of headers on the wire, which counts against `max_payload` as the body does.
+/// Returns the size of headers on the wire, which counts against `max_payload` like the body.
 fn wire_len(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return 0;
@@ -25,7 +25,7 @@ fn wire_len(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>()
 }
 
-/// The size of a message as `max_payload` counts it.
+/// Returns the size of a message as counted by `max_payload`.
 pub(crate) fn size(headers: Option<&HeaderMap>, body: &[u8]) -> usize {
     headers.map_or(0, wire_len) + body.len()
 }

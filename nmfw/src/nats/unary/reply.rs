@@ -1,8 +1,8 @@
-//! Replies of base mode, good ones and errors.
+//! Replies of base mode, both successful ones and errors.
 //!
 //! An error is written for three kinds of readers: ADR-32 clients (`Nats-Service-Error` and its
-//! code), `nmfw` clients (`Nmfw-Status`, which says that the number is a gRPC code), and whoever
-//! wants the details (the body, a `google.rpc.Status`).
+//! code), `nmfw` clients (`Nmfw-Status`, which marks the number as a gRPC code), and readers of
+//! details (the body, a `google.rpc.Status`).
 
 use std::time::Duration;
 
@@ -25,19 +25,20 @@ use nmfw_core::{
     escape::Escaped,
 };
 
-/// Longest `Nats-Service-Error` in bytes. The body carries the whole message.
+/// Maximum length of `Nats-Service-Error` in bytes. The body contains the whole message.
 const MAX_ERROR_HEADER: usize = 1024;
 
-/// What Go says of a time that is over. Services of Go nmfw go by `Nmfw-Deadline`, and so by clocks.
+/// Go's text for a passed deadline. Services of Go nmfw use `Nmfw-Deadline`, and so depend on
+/// clocks.
 const GO_DEADLINE: &str = "context deadline exceeded";
 
-/// The least time that has to be left for an error of a time that is over to be worth a word.
+/// Minimum remaining time for which such an error is worth a note.
 const MIN_LEFT: Duration = Duration::from_millis(100);
 
-/// Stands for an error whose text has no room. ADR-32 clients take an empty one for an answer.
+/// Replaces an error text without room. ADR-32 clients take an empty one for success.
 const NO_TEXT: &str = "?";
 
-/// Marks a status of an answer that a session could carry.
+/// Marks the status of an answer that a session could carry.
 const ANSWER_TOO_LARGE: &str = "answer-too-large";
 
 const NOT_STARTED: &str = "not-started";
@@ -53,14 +54,14 @@ struct RpcStatus {
     details: Vec<Any>,
 }
 
-/// Returns the reply for an outcome, and what it tells the caller. It is no larger than `max_payload`,
+/// Returns the reply for an outcome, and the outcome for the caller. It fits into `max_payload`,
 /// unless that is too small for any error.
 pub(crate) fn encode(
     outcome: Result<Response, Status>,
     max_payload: usize,
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
     let (status, mark) = match outcome {
-        // Of a layer: handlers are told so before.
+        // Set by a layer: handlers get an error earlier.
         Ok(response) => match response.metadata.check_size() {
             Err(error) => {
                 let text = format!("the answer cannot be sent: {error}");
@@ -80,7 +81,7 @@ pub(crate) fn encode(
     (Some(headers), body, Err(status))
 }
 
-/// Whether the handler has answered, and the answer is larger than a reply can be.
+/// Returns whether the handler has answered, and the answer is too large for a reply.
 pub(crate) fn is_answer_too_large(message: &Message) -> bool {
     let status = message
         .headers
@@ -112,8 +113,8 @@ fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap
     Ok((headers, body))
 }
 
-/// Writes an error with as much as fits: all of it; without details and metadata; without a body;
-/// with less of the message; and at the least in the headers that no reader can do without.
+/// Writes an error with as much content as fits: all of it; without details and metadata; without a
+/// body; with less of the message; and at least the headers that every reader needs.
 fn encode_error(
     status: &Status,
     mark: Option<&'static str>,
@@ -134,7 +135,7 @@ fn encode_error(
     if fits(&headers, &body) && status.metadata().check_size().is_ok() {
         return (headers, body.into());
     }
-    // Code and message still must.
+    // The code and the message must still fit.
     log_limited!(
         warn, %status, max_payload, "details and metadata of an error do not fit, left out"
     );
@@ -177,9 +178,9 @@ fn error_headers(
     headers
 }
 
-/// Never empty, on one line, and cut between characters to `max` bytes, or to the shortest that
-/// there is. It is not percent-encoded, as gRPC's message is: ADR-32 clients show it as it is, and
-/// ours read the message from the body.
+/// Formats a header that is never empty, on one line, and cut between characters to `max` bytes or
+/// the minimum. Unlike gRPC's message, it is not percent-encoded: ADR-32 clients display it
+/// unchanged, and nmfw clients read the message from the body.
 fn error_header(status: &Status, max: usize) -> String {
     let mut out = String::new();
     for c in status.message().chars() {
@@ -196,7 +197,7 @@ fn error_header(status: &Status, max: usize) -> String {
     }
 }
 
-/// Puts metadata into the headers of a reply, and its order where it has one.
+/// Adds metadata to the headers of a reply, and its order if necessary.
 fn insert_metadata(headers: &mut HeaderMap, metadata: &Metadata) {
     if let Some(order) = NmfwHeader::format_reply(metadata) {
         headers.insert(headers::NMFW, order);
@@ -204,7 +205,7 @@ fn insert_metadata(headers: &mut HeaderMap, metadata: &Metadata) {
     append_metadata(headers, metadata);
 }
 
-/// Returns what a reply to a call with this deadline means.
+/// Interprets a reply to a call with this deadline.
 pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, Status> {
     let Some(headers) = message.headers else {
         return Ok(Response::new(message.payload));
@@ -226,7 +227,8 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
                     );
                     break;
                 }
-                // A foreign service may send what is not metadata; its answer still counts.
+                // A foreign service may send headers that are not valid metadata; its answer still
+                // counts.
                 if let Err(error) = metadata.append_wire(name, value.as_str()) {
                     log_limited!(debug, %error, "skipped a header of a reply");
                 }
@@ -265,6 +267,7 @@ fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
     };
     let status = status.returned_by("the service");
     if fields.any(|field| field == NOT_STARTED) {
+        // Not started: the peer says so.
         status.not_started()
     } else {
         status
@@ -273,8 +276,8 @@ fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
 
 fn foreign_status(error: Option<&str>, error_code: Option<&str>, deadline: Deadline) -> Status {
     let error_code = error_code.unwrap_or_default();
-    // Go nmfw leaves the description as the error and sends its code in the other header; a
-    // handler's own error arrives as it was written.
+    // Go nmfw sends the description as the error and its code in the other header; a handler's own
+    // error arrives unchanged.
     let code = match error_code {
         "NO_IMPL" => Code::Unimplemented,
         "REQ_INVALID" => Code::InvalidArgument,
@@ -381,7 +384,7 @@ mod tests {
         assert!(got.details().is_empty());
     }
 
-    /// The least that `max_payload` can be for an error: an error of one character, and the status
+    /// Minimum of `max_payload` for an error: one character, and the status with its longest mark.
     /// with its longest mark.
     const LEAST: usize =
         12 + "Nats-Service-Error: ?\r\n".len() + "Nmfw-Status: 16;answer-too-large\r\n".len();

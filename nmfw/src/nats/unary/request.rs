@@ -14,22 +14,22 @@ use nmfw_core::call::{
     trace_context::TraceContext,
 };
 
-/// What a client puts beside the body.
+/// The client's data beside the body.
 pub(crate) struct Outgoing<'a> {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: &'a Metadata,
-    /// The version of the calling service, if it wants to be known by it.
+    /// The version of the calling service, if known.
     pub(crate) client_version: Option<&'a str>,
     pub(crate) trace: Option<&'a TraceContext>,
-    /// Adds the headers that only Go nmfw reads.
+    /// Whether to add the headers that only Go nmfw reads.
     pub(crate) go_compatible: bool,
 }
 
 impl Outgoing<'_> {
     pub(crate) fn to_headers(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
-        // None of these can hold a line break, on which async-nats would panic: a formatted time,
-        // a formatted number, and a version, a trace context and metadata that were checked.
+        // None of these can contain a line break, on which async-nats would panic: a formatted
+        // time, a formatted number, and a validated version, trace context and metadata.
         let left = self.deadline.time_left();
         map.insert(
             headers::NMFW,
@@ -55,7 +55,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// What a server reads beside the body.
+/// The data that a server reads beside the body.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) deadline: Deadline,
@@ -65,7 +65,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Reads the headers of a request to a method with a timeout of its own.
+    /// Reads the headers of a request; `timeout` is the method's own.
     pub(crate) fn from_headers(
         headers: Option<&HeaderMap>,
         method: Method,
@@ -79,7 +79,7 @@ impl Incoming {
         let mut metadata = Metadata::new();
         for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
             let name: &str = name.as_ref();
-            // Of the protocol's own headers the first value counts.
+            // Of the protocol's own headers, the first value counts.
             let first = values.first().map_or("", |value| value.as_str());
             if !is_reserved(name) {
                 for value in values {
@@ -94,12 +94,12 @@ impl Incoming {
             } else if name.eq_ignore_ascii_case("Content-Type") {
                 json |= is_json(first);
             } else if name.eq_ignore_ascii_case("traceparent") {
-                // Of more than one none can be trusted.
+                // Ignore duplicates.
                 traceparent = (values.len() == 1).then_some(first);
             } else if name.eq_ignore_ascii_case("tracestate") {
                 tracestate = Some(values);
             }
-            // Others that are reserved mean nothing to a server of this version.
+            // Other reserved headers have no meaning in this version.
         }
         let (relative, nmfw_version) = match nmfw {
             Some(nmfw) => {
@@ -121,7 +121,7 @@ impl Incoming {
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
-                // It may have come in parts.
+                // It may be split into several headers.
                 let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
@@ -130,7 +130,7 @@ impl Incoming {
     }
 }
 
-/// The version of a Go nmfw caller, which is any text.
+/// Converts the version of a Go nmfw caller, which is arbitrary text.
 fn foreign_version(text: &str) -> SmolStr {
     match client_version(text) {
         Some(version) => version.into(),
@@ -155,14 +155,15 @@ fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
                 headers::PROTOCOL
             ),
         )
+        // Not started: the request is refused before its handler is called.
         .not_started(),
     }
 }
 
 pub(crate) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
     for (key, value) in metadata.wire() {
-        // Keys and values were checked when they were put in, so that this cannot fail; if it
-        // ever did, an entry less is better than a panic.
+        // Keys and values were validated when they were added, so this cannot fail; if it ever did,
+        // dropping an entry is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
             log_limited!(error, key, "metadata key is not a header name");
             continue;
@@ -239,7 +240,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a service is built with and a caller may set, its peer reads.
+        /// Peers can read the output for any valid service and caller settings.
         #[test]
         fn what_is_written_is_read(
             millis in 1u64..u64::MAX,

@@ -1,4 +1,4 @@
-//! Requests of base mode: from a NATS message to a handler, and back.
+//! The server side of base mode: from a NATS message to a handler, and back.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -27,16 +27,16 @@ use nmfw_core::{
     },
 };
 
-/// How long an answer may take to get into the connection's buffer. It takes longer only while the
-/// connection is lost, and then nobody waits for it soon.
+/// Time limit for passing an answer to the connection's buffer. It is reached only while the
+/// connection is lost, when callers are unlikely to wait.
 const MAX_SEND: Duration = Duration::from_secs(10);
 
-/// What takes the requests of an instance in base mode.
+/// Receives an instance's requests in base mode.
 #[derive(Debug)]
 pub(crate) struct UnaryFront {
     pub(crate) instance: Arc<Instance>,
     connection: Connection,
-    /// The tasks that run handlers and answer.
+    /// The tasks that run handlers and send their answers.
     workers: Workers<Task>,
 }
 
@@ -50,12 +50,13 @@ impl UnaryFront {
     }
 }
 
-/// Takes a message that a method's subscription received. Does not wait, as it holds up the
-/// messages behind it, and answers each one: with what the handler says, or with why none ran.
+/// Handles a message of a method's subscription without waiting, because it delays the messages
+/// behind it. Each message is answered, by the handler or with an error.
 pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message: Message) {
     let instance = &front.instance;
     let Some(reply) = message.reply.clone() else {
-        // Nobody could be told how it went, so it is not run, as it may be a mistake. It counts.
+        // Without a reply subject the outcome has nowhere to go; count the request, but do not run
+        // the handler.
         endpoint.refuse(&Status::invalid_argument(
             "a request without a reply subject: nobody waits for the answer",
         ));
@@ -96,7 +97,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
     front.workers.start(task);
 }
 
-/// Answers without waiting, as long as the connection takes it; else a task waits.
+/// Sends an answer without waiting if the connection accepts it; otherwise a task waits.
 fn answer_now(
     front: &Arc<UnaryFront>,
     endpoint: &Arc<Endpoint>,
@@ -110,7 +111,7 @@ fn answer_now(
         ..
     } = &**front;
     let answer = Answer::new(connection, endpoint, reply, outcome);
-    // Not to wait because whoever reads has done enough for a turn.
+    // Unconstrained, so that the reader's coop budget does not delay it.
     let published = unconstrained(pin!(answer.clone().publish(connection))).now_or_never();
     match published {
         Some(published) => note(endpoint, answer.bytes, published),
@@ -124,7 +125,7 @@ fn answer_now(
     }
 }
 
-/// A handler at work on a request.
+/// A running handler of a request.
 #[derive(Debug)]
 struct Task {
     front: Arc<UnaryFront>,
@@ -160,6 +161,7 @@ fn read(
             "{} streams, which takes a session: a plain NATS request does not do",
             endpoint.method
         ))
+        // Not started: the request is refused before its handler is called.
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;
@@ -213,13 +215,13 @@ async fn answer(
     answer.send(connection, endpoint).await;
 }
 
-/// What is told to the caller.
+/// An answer to the caller.
 #[derive(Clone)]
 struct Answer {
     reply: Subject,
     headers: Option<HeaderMap>,
     body: Bytes,
-    /// Of a handler's answer, which are counted.
+    /// Counted size of a handler's answer.
     bytes: usize,
 }
 
@@ -230,7 +232,7 @@ impl Answer {
         reply: Subject,
         outcome: Result<Response, Status>,
     ) -> Self {
-        // Where every instance gets every request, one cannot say that none has started it.
+        // If every instance gets every request, one cannot claim that none has started it.
         let outcome = match endpoint.limits.queue_group {
             Some(_) => outcome,
             None => outcome.map_err(Status::started),
@@ -238,7 +240,8 @@ impl Answer {
         let started = outcome.is_ok();
         let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
         if let (true, Err(status)) = (started, &sent) {
-            // The handler was well; its answer turned out too large. Counted besides its success.
+            // The handler succeeded, but its answer is too large. This is counted in addition to
+            // the success.
             endpoint.stats.fail(status);
         }
         let is_answer = started && sent.is_ok();
@@ -277,7 +280,7 @@ impl Answer {
     }
 }
 
-/// Counts an answer of so many bytes, or says why it was not sent.
+/// Counts an answer, or logs why it was not sent.
 fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) {
     match published {
         Ok(()) => endpoint.stats.metrics.sent(bytes),

@@ -1,22 +1,22 @@
-//! [`StreamAck`]: what JetStream answers to a request that a stream has captured.
+//! [`StreamAck`]: JetStream's acknowledgement of a request that a stream has captured.
 
 use async_nats::Message;
 use serde::Deserialize;
 
 use nmfw_core::{escape::Escaped, log_limit::LogLimit};
 
-/// Longest acknowledgement in bytes: the name of a stream, a domain, and the text of an error.
+/// Maximum length of an acknowledgement in bytes: the name of a stream, a domain, and an error.
 const MAX_LEN: usize = 4096;
 
-/// What of the text of a warning is shown, in bytes.
+/// Maximum length of a warning's text, in bytes.
 const MAX_SHOWN: usize = 1024;
 
 /// An acknowledgement of JetStream: `{"stream":"ORDERS","seq":7}`.
 ///
 /// A stream whose subjects cover those of a service acknowledges each request on its reply subject,
-/// mostly before the service answers. Such a reply is skipped, as it is never an answer: read as
-/// protobuf, `{"s` begins a group of field 15, and in it a field of 115 bytes, behind which the group
-/// would have to end with a `|`.
+/// usually before the service answers. Such a reply is skipped, because it cannot be an answer:
+/// read as protobuf, `{"s` begins a group of field 15 containing a field of 115 bytes, after which
+/// the group would have to end with a `|`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamAck {
     pub(crate) stream: String,
@@ -25,14 +25,14 @@ pub(crate) struct StreamAck {
 #[derive(Deserialize)]
 struct Fields {
     stream: String,
-    /// 0 beside an error, as of a stream that is full.
+    /// 0 beside an error, as from a full stream.
     #[serde(rename = "seq")]
     _sequence: u64,
 }
 
 impl StreamAck {
     pub(crate) fn of(message: &Message) -> Option<Self> {
-        // Nearly all other replies are told by their first byte.
+        // Nearly all other replies differ in their first byte.
         let ack = Self::read(&message.payload)?;
         (message.status.is_none() && message.headers.is_none()).then_some(ack)
     }
@@ -47,7 +47,7 @@ impl StreamAck {
         })
     }
 
-    /// Says what the stream does, and what to do about it.
+    /// Describes the problem and its solution.
     pub(crate) fn describe(&self, subject: &str) -> String {
         format!(
             "a JetStream stream captures {subject}: its acknowledgement came first, and it hides \
@@ -56,7 +56,7 @@ impl StreamAck {
         )
     }
 
-    /// Warns of the stream, once in a while: what it captures, it stores.
+    /// Logs a warning about the stream, at a limited rate, because it stores what it captures.
     pub(crate) fn warn(&self, subject: &str, limit: &LogLimit) {
         if let Some(left_out) = limit.pass() {
             tracing::warn!(
@@ -103,7 +103,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The claim that lets an acknowledgement be skipped: it is no message of any type.
+        /// An acknowledgement may be skipped because it is not a valid message of any type.
         #[test]
         fn an_acknowledgement_is_no_message(stream in "[0-9A-Za-z_-]{1,255}", sequence: u64) {
             let payload = format!(r#"{{"stream":"{stream}","seq":{sequence}}}"#);

@@ -1,4 +1,4 @@
-//! What spans and log lines say, as JSON.
+//! Fields of spans and log lines, as JSON.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 
 use nmfw_core::error::causes;
 
-/// Names and values in the order in which they came, each name once.
+/// Names and values in order, each name once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fields(Vec<(&'static str, Value)>);
 
@@ -17,7 +17,7 @@ impl Fields {
         Self(Vec::new())
     }
 
-    /// Replaces what is there of that name.
+    /// Sets a value, replacing one of the same name.
     pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         let value = value.into();
         match self.0.iter_mut().find(|(there, _)| *there == name) {
@@ -53,7 +53,7 @@ impl Serialize for Fields {
     }
 }
 
-/// Numbers that JSON does not have, such as infinity, are null.
+/// Numbers without a JSON form, such as infinity, become null.
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.set(field.name(), value);

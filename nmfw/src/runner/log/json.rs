@@ -1,4 +1,4 @@
-//! Log lines as JSON: an object a line, with the fields of all spans in it.
+//! Log lines as JSON: one object per line, including the fields of all spans.
 
 use std::{
     io::{self, Write},
@@ -21,7 +21,7 @@ use tracing_subscriber::{
 use super::{fields::Fields, process};
 use nmfw_core::{call::deadline::format_rfc3339, escape::acts, observe::trace::CALL};
 
-/// Of the line itself. A field that is called so is found under `fields.` and its name.
+/// Names of the line's own fields. Other fields of the same name get the prefix `fields.`.
 const RESERVED: [(&str, &str); 4] = [
     ("time", "fields.time"),
     ("level", "fields.level"),
@@ -72,12 +72,13 @@ where
             return;
         }
         text.push(b'\n');
-        // In one piece, so that lines of several threads do not mix. If it fails nobody can be told.
+        // In one piece, so that lines of several threads do not mix. There is nothing to do if it
+        // fails.
         _ = self.0.make_writer_for(event.metadata()).write_all(&text);
     }
 }
 
-/// Escapes what would act on a terminal that shows the line, beyond what JSON demands.
+/// Escapes characters that would act on a terminal, beyond the requirements of JSON.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -110,7 +111,7 @@ where
     event.record(&mut own);
     let message = own.take("message");
 
-    // What is nearer to the event goes before what is farther.
+    // Fields closer to the event override outer ones.
     let mut fields = process::fields();
     for span in spans {
         if let Some(of_span) = span.extensions().get::<Fields>() {
@@ -143,7 +144,7 @@ fn level(metadata: &Metadata<'_>) -> &'static str {
     }
 }
 
-/// What the span of a call says, in the words of the original.
+/// Renames the fields of a call's span to those of Go nmfw.
 fn call(mut span: Fields) -> Fields {
     let mut fields = Fields::new();
     for (name, from) in [
@@ -156,7 +157,7 @@ fn call(mut span: Fields) -> Fields {
             fields.set(name, value);
         }
     }
-    // The method without the service, which is there already.
+    // The method without the service, which is a separate field.
     let method = fields
         .text("function")
         .and_then(|name| name.rsplit('/').next());
@@ -188,7 +189,7 @@ mod tests {
         }
     }
 
-    /// The lines that are logged meanwhile, without their times.
+    /// Returns the lines logged by `log`, without their times.
     fn lines(log: impl FnOnce()) -> Vec<Value> {
         let written = Written::default();
         let writer = written.clone();

@@ -1,4 +1,4 @@
-//! [`Log`]: where log lines go, and how they look.
+//! [`Log`]: the destination and format of log lines.
 
 mod fields;
 mod json;
@@ -28,20 +28,20 @@ use super::variable;
 use crate::{Error, ErrorKind};
 use nmfw_core::{escape::Escaped, observe::trace::CALL};
 
-/// Whether log lines are JSON, and so nothing else should be on standard error.
+/// Whether log lines are JSON, in which case standard error must contain nothing else.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn is_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
 
-// Included, as clap would take a comment here for the text of a help.
+// Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../../docs/cli/log.md")]
 #[derive(Clone, Debug, Default, Args)]
 #[group(id = "nmfw::cli::Log")]
 #[non_exhaustive]
 pub struct Log {
-    /// Whether details are logged, too.
+    /// Whether to log at level debug.
     #[arg(
         long,
         env = variable::counting("NMFW_DEBUG", "DEBUG"),
@@ -49,20 +49,21 @@ pub struct Log {
         action = ArgAction::SetTrue,
         value_parser = FalseyValueParser::new(),
         help_heading = "Logging",
-        help = "Log details, too [env: NMFW_DEBUG, DEBUG]",
+        help = "Log at level debug [env: NMFW_DEBUG, DEBUG]",
         long_help = "\
-Log details, too
+Log at level debug
 
-$RUST_LOG goes before it and can say more, for instance info,nmfw=trace. Without both it is \
-info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read, too.
+$RUST_LOG takes precedence and is more flexible, for instance info,nmfw=trace. The default is \
+info,async_nats=warn. $NMFW_DEBUG takes precedence over $DEBUG, which other programs also read.
 
 [env: NMFW_DEBUG, DEBUG]"
     )]
     pub debug: bool,
 
-    /// Log as json or pretty [default: pretty on a terminal, else json]
+    /// Log as json or pretty [default: pretty on a terminal, otherwise json]
     ///
-    /// json is an object a line, for programs; pretty is text, for people. Both go to standard error.
+    /// json is one object per line, for programs; pretty is text, for people. Both go to standard
+    /// error.
     #[arg(
         hide_possible_values = true,
         long = "log",
@@ -73,24 +74,24 @@ info,async_nats=warn. $NMFW_DEBUG goes before $DEBUG, which other programs read,
     pub format: Option<LogFormat>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// A JSON object a line, for programs
+    /// One JSON object per line, for programs
     Json,
     /// Text, for people
     Pretty,
 }
 
 impl Log {
-    /// Logs from now on as the arguments say. Does nothing if the program has a subscriber of
-    /// `tracing` already.
+    /// Sets up logging according to the arguments. Has no effect if the program already has a
+    /// `tracing` subscriber.
     ///
     /// With JSON, panics become log lines, too.
     ///
     /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if `$RUST_LOG` cannot be understood.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if `$RUST_LOG` is invalid.
     pub fn init(&self) -> Result<(), Error> {
         let filter = self.filter(env::var("RUST_LOG").ok().as_deref())?;
         let registry = tracing_subscriber::registry().with(filter);
@@ -112,7 +113,7 @@ impl Log {
                     .fmt_fields(one_line())
                     .with_writer(io::stderr)
                     .with_ansi(is_terminal && !no_color);
-                // It fails if there is a subscriber already, which is the program's own choice.
+                // Fails if there is already a subscriber, which is the program's choice.
                 _ = registry.with(pretty).try_init();
             }
         }
@@ -120,13 +121,14 @@ impl Log {
     }
 
     fn filter(&self, rust_log: Option<&str>) -> Result<EnvFilter, Error> {
-        // What async-nats says at `info` is logged by `nmfw`, too, but there within limits.
+        // `nmfw` also logs the `info` events of async-nats, within limits.
         let default = match self.debug {
             true => "debug,async_nats=warn",
             false => "info,async_nats=warn",
         };
         let directives = rust_log.filter(|text| !text.is_empty()).unwrap_or(default);
-        // What a handler logs says of which call it is, however few lines get through.
+        // Always includes the spans of calls, so that a handler's lines name their call at any
+        // level.
         EnvFilter::try_new(format!("{CALL}=info,{directives}")).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidConfig,
@@ -140,7 +142,7 @@ impl Log {
     }
 }
 
-/// Writes fields so that an event stays on its line and does nothing to the terminal, whatever is logged.
+/// Formats fields so that an event stays on one line and cannot act on the terminal.
 fn one_line() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
     let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
         let text = format!("{value:?}");
@@ -153,7 +155,7 @@ fn one_line() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
     format::debug_fn(field).delimited(" ")
 }
 
-/// What panics is a handler most times, and then the line says which.
+/// Logs panics. Most panics come from handlers; the span names the method.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();

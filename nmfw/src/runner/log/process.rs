@@ -1,4 +1,4 @@
-//! What every log line of a process says: which service it is, and which instance of it.
+//! Fields of every log line of a process: its service and instance.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -6,11 +6,11 @@ use super::fields::Fields;
 use crate::nats::server::handle::ServedService;
 use nmfw_core::service::service::Service;
 
-/// Empty unless the process serves exactly one service, as there is no telling which of several a
-/// line is about.
+/// Empty unless the process serves exactly one service; otherwise, it is unknown which one a line
+/// is about.
 static FIELDS: RwLock<Fields> = RwLock::new(Fields::new());
 
-/// The process is about to serve these.
+/// Records the services before they are served.
 pub(crate) fn serves(services: &[Service]) {
     let mut fields = Fields::new();
     if let [service] = services {
@@ -20,7 +20,7 @@ pub(crate) fn serves(services: &[Service]) {
     *FIELDS.write().unwrap_or_else(PoisonError::into_inner) = fields;
 }
 
-/// The process serves these.
+/// Records the running services.
 pub(crate) fn runs(services: &[ServedService]) {
     let mut fields = Fields::new();
     if let [service] = services {
@@ -38,7 +38,7 @@ pub(super) fn fields() -> Fields {
         .clone()
 }
 
-/// What to call the process: its service if that is known, else its program.
+/// Returns the name of the process: its service if known, otherwise its program.
 pub(crate) fn name() -> String {
     let service = fields().text("service").map(str::to_owned);
     let program = || {

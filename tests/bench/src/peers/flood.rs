@@ -1,5 +1,6 @@
-//! Plain publish and subscribe, as fast as it goes without loss: NATS drops what a subscriber does
-//! not take, so the sender stays a window ahead and the receiver says how far it is, rarely.
+//! Plain publish and subscribe, as fast as possible without loss. NATS drops messages that a
+//! subscriber does not read in time, so the sender stays at most a window ahead, and the receiver
+//! occasionally reports its progress.
 
 use async_nats::{Client, PublishError, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
@@ -7,10 +8,10 @@ use futures_util::StreamExt;
 
 use crate::meter::Over;
 
-/// Bytes under way at most: far less than what nats-server keeps for a slow connection.
+/// Maximum number of bytes in flight, far less than nats-server buffers for a slow connection.
 const WINDOW: usize = 4 * 1024 * 1024;
 
-/// Messages under way at most: some milliseconds' worth, so that those of many streams are gone soon
+/// Maximum number of messages in flight, worth some milliseconds, so that many streams drain soon
 /// after their end.
 const WINDOW_MESSAGES: usize = 4 * 1024;
 
@@ -45,8 +46,8 @@ fn window(size: usize) -> usize {
     (WINDOW / size.max(1)).clamp(2, WINDOW_MESSAGES)
 }
 
-/// Answers each request to download with messages to its reply subject. The first one is empty and
-/// says where the receiver's word is expected.
+/// Answers each download request with messages to its reply subject. The first one is empty and
+/// carries the subject for the receiver's reports.
 pub(super) async fn serve_downloads(nats: Client, mut requests: Subscriber) {
     while let Some(request) = requests.next().await {
         let nats = nats.clone();
@@ -60,7 +61,7 @@ pub(super) async fn serve_downloads(nats: Client, mut requests: Subscriber) {
             if let Ok(mut said) = nats.subscribe(credits.clone()).await {
                 let greeting = nats.publish_with_reply(to.clone(), credits, Bytes::new());
                 if greeting.await.is_ok() {
-                    // Ends when the receiver says so, or with the connection.
+                    // Ends at the receiver's request, or with the connection.
                     send(&nats, &to, &body, &mut said, || false).await.ok();
                 }
             }
@@ -83,7 +84,7 @@ pub(super) async fn download(
     receive(nats, &mut messages, &credits, size, || over.is_over()).await
 }
 
-/// Answers each request to upload with an empty message that says where to send.
+/// Answers each upload request with an empty message that carries the subject to send to.
 pub(super) async fn serve_uploads(nats: Client, mut requests: Subscriber) {
     while let Some(request) = requests.next().await {
         let nats = nats.clone();
@@ -120,7 +121,7 @@ pub(super) async fn upload(
     send(nats, &to, &body, &mut said, || over.is_over()).await
 }
 
-/// Sends until it is over or the receiver has enough, and says that it was all. Gives the number of
+/// Sends until it is over or the receiver has enough, and then marks the end. Returns the number of
 /// messages.
 async fn send(
     nats: &Client,
@@ -150,8 +151,8 @@ async fn send(
     Ok(sent)
 }
 
-/// Receives until the sender has said all, which it is told to do when it is over. Gives the number
-/// of messages.
+/// Receives until the sender marks the end, which it is asked to do when it is over. Returns the
+/// number of messages.
 async fn receive(
     nats: &Client,
     messages: &mut Subscriber,

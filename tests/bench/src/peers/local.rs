@@ -1,4 +1,4 @@
-//! nmfw without NATS: the service in the client's process.
+//! nmfw without NATS: the service runs in the client's process.
 
 use bytes::Bytes;
 use nmfw_tests::Failure;

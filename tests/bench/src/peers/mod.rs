@@ -1,4 +1,4 @@
-//! The peers that are written in Rust: for each a server, and a client that the same code drives.
+//! The peers in Rust: for each, a server, and a client that the common driver uses.
 
 mod async_nats_service;
 mod flood;
@@ -23,25 +23,25 @@ pub(crate) use self::{
     tonic::TonicClient,
 };
 
-/// How long a handler sleeps, where one does.
+/// How long a sleeping handler sleeps.
 pub(crate) const NAP: Duration = Duration::from_millis(10);
 
-/// The time-out of calls that have one of their own. Far more than they take: what is measured is what
-/// it costs to have one.
+/// The timeout of calls that set one. It is much longer than the calls, because only its cost is
+/// measured.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What calls with metadata carry.
+/// The metadata of calls with metadata.
 pub(crate) const METADATA: [(&str, &str); 3] = [
     ("tenant", "acme"),
     ("request-id", "0123456789abcdef"),
     ("client", "bench"),
 ];
 
-/// How a unary call is made.
+/// The variant of a unary call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Plain,
-    /// To the handler that sleeps.
+    /// To the sleeping handler.
     Sleep,
     /// With [`TIMEOUT`].
     Deadline,
@@ -49,17 +49,17 @@ pub(crate) enum How {
     Metadata,
 }
 
-/// Something that ends when it is dropped.
+/// A resource that is released when dropped.
 pub(crate) type Held = Box<dyn Any + Send>;
 
-/// A client of a peer, on a connection of its own.
+/// A client of a peer, on a separate connection.
 pub(crate) trait Client: Clone + Send + Sync + 'static {
     fn connect(address: &str) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// Gives the answer's body, which is the request's.
+    /// Returns the response's body, which equals the request's.
     fn unary(&self, how: How, body: Bytes) -> impl Future<Output = Result<Bytes, String>> + Send;
 
-    /// Takes messages of that size until it is over; gives their number.
+    /// Receives messages of that size until it is over; returns their number.
     fn download(
         &self,
         _size: usize,
@@ -68,7 +68,7 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
         async { Err("no streams".to_owned()) }
     }
 
-    /// Sends messages until it is over; gives the number of those that the server has got.
+    /// Sends messages until it is over; returns the number that the server has received.
     fn upload(
         &self,
         _body: Bytes,
@@ -77,18 +77,18 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
         async { Err("no streams".to_owned()) }
     }
 
-    /// Sends messages and takes what comes back until it is over; gives the number of the latter.
+    /// Sends messages and receives responses until it is over; returns the number of responses.
     fn chat(&self, _body: Bytes, _over: Over) -> impl Future<Output = Result<u64, String>> + Send {
         async { Err("no streams".to_owned()) }
     }
 
-    /// Opens a stream both ways, on which nothing happens.
+    /// Opens an idle stream in both directions.
     fn idle_stream(&self) -> impl Future<Output = Result<Held, String>> + Send {
         async { Err("no streams".to_owned()) }
     }
 }
 
-/// Serves as this peer. What it gives back serves until it is dropped, at the address.
+/// Serves as this peer. The result serves at the returned address until it is dropped.
 pub(crate) async fn serve(
     peer: Peer,
     url: &str,
@@ -103,7 +103,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// The subject that a peer's server listens on, so that no two share their calls.
+/// Returns the subject of a peer's server, so that peers do not share calls.
 fn subject(peer: Peer) -> String {
     format!("bench.{peer}")
 }

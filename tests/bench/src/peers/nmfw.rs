@@ -1,4 +1,4 @@
-//! nmfw over NATS, in both its modes.
+//! nmfw over NATS, in both modes.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,7 +18,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/nmfw/nmfw.bench.rs"));
 }
 
-/// The implementation that is served, also without NATS.
+/// The served implementation, also used without NATS.
 #[derive(Debug)]
 pub(super) struct Echo;
 
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     Ok((Box::new(running), url.to_owned()))
 }
 
-/// What is served. Clients call the first one.
+/// Returns the services. Clients call the first one.
 fn services(peer: Peer, many: Option<(Many, usize)>) -> Vec<Service> {
     let echo = || BenchServer::new(Echo).subject(subject(peer));
     match many {

@@ -111,7 +111,7 @@ pub(crate) struct HeadersClient {
 }
 
 impl HeadersClient {
-    /// The deadline is not worked out for each call: only what headers cost is measured.
+    /// The deadline is constant, because only the cost of headers is measured.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert("Nmfw", "1;t=5000;v=0.0.1");

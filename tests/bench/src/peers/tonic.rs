@@ -1,4 +1,4 @@
-//! gRPC by tonic, without a broker: one HTTP/2 connection over loopback, all settings as they come.
+//! gRPC by tonic, without a broker: one HTTP/2 connection over loopback, with default settings.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -83,7 +83,7 @@ pub(super) async fn serve() -> Result<(Held, String), Failure> {
     let server = Server::builder().add_service(BenchServer::new(Echo));
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        // As tonic's own listener does.
+        // Like tonic's own listener.
         let connections = TcpListenerStream::new(listener).inspect(|connection| {
             if let Ok(connection) = connection {
                 connection.set_nodelay(true).ok();
@@ -116,7 +116,7 @@ impl Client for TonicClient {
                 }
             }
         }
-        // A clone is how many callers share a connection: calls take `&mut self`.
+        // Callers share a connection by cloning the client, because calls take `&mut self`.
         let mut client = self.0.clone();
         let answer = if how == How::Sleep {
             client.sleep(request).await

@@ -1,4 +1,4 @@
-//! A service of many methods: `Echo`, which clients know, and others that nobody calls.
+//! A service with many methods: `Echo`, which clients call, and unused ones.
 
 use nmfw::{Context, Status, server::Service};
 
@@ -9,13 +9,14 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/wide/nmfw.bench.wide.rs"));
 }
 
-/// Gives back what it gets, whatever is called.
+/// Returns its request for every method.
 #[derive(Debug)]
 struct Echo;
 
 include!(concat!(env!("OUT_DIR"), "/wide/echo.rs"));
 
-/// With so many of its methods, `Echo` the last of them: to find that one is the most work.
+/// Returns a service with this number of methods. `Echo` is the last, which is the most expensive
+/// to find.
 pub(super) fn service(count: usize) -> Service {
     let others = (1..count).map(|number| format!("Other{number}"));
     WideServer::new(Echo).only(others.chain(["Echo".to_owned()]))

@@ -1,4 +1,4 @@
-//! Charts as SVG: a line a peer where the number of callers varies, else a bar a peer.
+//! Charts as SVG: one line per peer if the number of callers varies, otherwise one bar per peer.
 
 use std::{error::Error, path::Path};
 
@@ -16,7 +16,7 @@ const SIZE: (u32, u32) = (960, 560);
 /// A peer's points: callers and value.
 type Line = (Peer, Vec<(f64, f64)>);
 
-/// Draws what there is and gives the names of the files.
+/// Draws all charts and returns the names of the files.
 pub(super) fn draw(out: &Path, results: &Results) -> Result<Vec<String>, Failure> {
     let mut kinds: Vec<(Work, usize)> = Vec::new();
     for case in results.cases() {
@@ -59,7 +59,7 @@ pub(super) fn draw(out: &Path, results: &Results) -> Result<Vec<String>, Failure
     Ok(names)
 }
 
-/// The lines of the peers that have one.
+/// Returns the lines of the peers that have one.
 fn lines(
     results: &Results,
     cases: &[Case],
@@ -173,7 +173,7 @@ fn bars(path: &Path, title: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// As in `1.2 M`.
+/// Formats like `1.2 M`.
 fn short(value: f64) -> String {
     match value {
         1e6.. => format!("{:.1} M", value / 1e6),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::results::Results;
 
-/// A line for each work, number of callers, size and peer. What was not run has no figures and 0
+/// Formats one line per work, number of callers, size and peer. Skipped cases have no figures and 0
 /// rounds.
 pub(super) fn results(results: &Results) -> String {
     let mut out =
@@ -29,7 +29,7 @@ pub(super) fn results(results: &Results) -> String {
     out
 }
 
-/// What a call costs beside time: CPU of each process, allocations, memory.
+/// Formats the costs other than time: CPU time per process, allocations, memory.
 pub(super) fn costs(results: &Results) -> String {
     let mut out = String::from("work,peer,callers,payload,measure,unit,value\n");
     for row in &results.rows {

@@ -1,4 +1,4 @@
-//! How costs grow, a table for each that there is many of.
+//! Growth of costs, with one table per kind of item.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::{peer::Peer, results::Results, setup::Many};
 
-/// Titles of columns, and the measures that are in them.
+/// Column titles, with their measures.
 const COLUMNS: [(&str, &str); 8] = [
     ("server starts, ms", "startup_server"),
     ("clients start, ms", "startup_clients"),

@@ -1,4 +1,4 @@
-//! What it costs that somebody listens to tracing, or takes metrics.
+//! The cost of receiving traces or metrics.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::{
     work::Work,
 };
 
-/// How many calls are made for each that is made when nobody listens.
+/// Formats the number of calls relative to the case without a receiver.
 pub(super) fn table(out: &mut String, results: &Results) {
     let mut lines = String::new();
     for off in of(results, Work::UnaryTracingOff) {

@@ -11,7 +11,7 @@ use crate::{
     work::Case,
 };
 
-/// All of it as one text. The charts are names of files beside it.
+/// Formats the whole report. The charts are file names in the same folder.
 pub(super) fn render(run: &Run, results: &Results, charts: &[String]) -> String {
     let mut out = String::from("# Results\n\n");
     circumstances(&mut out, run, results);
@@ -134,7 +134,7 @@ fn table(out: &mut String, results: &Results, case: &Case) {
 }
 
 fn costs(out: &mut String, results: &Results) {
-    // What grows has tables of its own.
+    // Growth has separate tables.
     let costs = results.costs.iter();
     let mut costs = costs
         .filter(|cost| cost.case.setup.many.is_none())
@@ -154,7 +154,7 @@ fn costs(out: &mut String, results: &Results) {
     out.push('\n');
 }
 
-/// What was not run, and what had errors, each reason once a peer.
+/// Lists skipped cases and errors, each reason once per peer.
 fn not_run(out: &mut String, results: &Results) {
     let mut lines: Vec<(Peer, String, Vec<String>)> = Vec::new();
     let rows = results.rows.iter().filter_map(|row| {
@@ -187,7 +187,7 @@ fn not_run(out: &mut String, results: &Results) {
     out.push('\n');
 }
 
-/// As in `1,234,567`.
+/// Formats like `1,234,567`.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();

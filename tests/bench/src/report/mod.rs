@@ -1,4 +1,4 @@
-//! Writes what was measured: for programs, for people, and as charts.
+//! Writes the results as CSV, Markdown and charts.
 
 mod charts;
 mod csv;
@@ -13,7 +13,7 @@ use nmfw_tests::{Failure, failure::Doing};
 
 use crate::{host::Host, results::Results};
 
-/// The circumstances.
+/// The circumstances of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) host: Host,

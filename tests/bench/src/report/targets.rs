@@ -1,4 +1,4 @@
-//! What nmfw wants to reach, as ratios within a run.
+//! The targets of nmfw, as ratios within a run.
 
 use crate::{
     peer::Peer,
@@ -8,7 +8,7 @@ use crate::{
 
 const KIB_64: usize = 64 * 1024;
 
-/// One peer held against another.
+/// A comparison of two peers.
 #[derive(Clone, Copy, Debug)]
 struct Target {
     work: Work,
@@ -21,18 +21,18 @@ struct Target {
 
 #[derive(Clone, Copy, Debug)]
 enum Bound {
-    /// At least so many times as many a second.
+    /// At least this many times the throughput.
     Rate(f64),
-    /// The median takes at most so many times as long.
+    /// At most this many times the median latency.
     Latency(f64),
 }
 
-/// How it came out.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) what: String,
     pub(super) wanted: String,
-    /// None if one of them was not run.
+    /// `None` if one of them was not run.
     pub(super) ratio: Option<f64>,
     pub(super) is_met: bool,
 }
@@ -96,7 +96,7 @@ const TARGETS: [Target; 16] = [
     ),
 ];
 
-/// The targets whose work was measured.
+/// Returns the targets whose work was measured.
 pub(super) fn judge(results: &Results) -> Vec<Verdict> {
     let measured = results.cases();
     TARGETS
@@ -184,7 +184,7 @@ mod tests {
                     .is_some_and(|ratio| (ratio - 3.29).abs() < 1e-9)
         );
         assert_eq!(find("nmfw to tonic").ratio, None);
-        // No row of 1024 callers, nor of streams: nothing to judge.
+        // Without cases of 1024 callers or streams, those targets are not judged.
         assert_eq!(verdicts.len(), 10);
     }
 }

@@ -483,10 +483,9 @@ async fn requests_are_answered_and_unanswerable_ones_too() {
         }))
         .await;
 
-        let start = Instant::now();
+        // A request that is not answered would time out.
         let error = client.request("nobody", "".into()).await.unwrap_err();
         assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
-        assert!(start.elapsed() < Duration::from_secs(1));
         answering.abort();
     }
 }

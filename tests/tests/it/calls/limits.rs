@@ -1,6 +1,7 @@
 //! Limits of the NATS server and of its accounts: each is an error with the server's own words, soon.
 //! On a real nats-server, as the embedded broker has none.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -42,7 +42,33 @@ async fn send_token(mut request: Request, next: Next) -> Result<Response, Status
     next.run(request).await
 }
 
+/// Sheds load, though the handler has run.
+async fn too_late(request: Request, next: Next) -> Result<Response, Status> {
+    next.run(request).await?;
+    Err(Status::resource_exhausted("no room for the answer").not_started())
+}
+
 on_both_brokers! {
+    /// A client would have the handler run again.
+    async fn a_layer_cannot_mark_a_call_that_ran(broker: TestBroker) {
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let strings = Strings::default();
+        let service = || PuppetServer::new(strings.clone()).layer(middleware::from_fn(too_late));
+        let _server = Server::new(nats.clone()).add_service(service()).start().await.unwrap();
+        let channel = Channel::new(&nats);
+        for client in [
+            PuppetClient::new(channel.clone()),
+            PuppetClient::new(channel.multiplexed()),
+            PuppetClient::new(Channel::local(service())),
+        ] {
+            let before = strings.started();
+            let status = client.sleep(SleepRequest::default()).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            assert!(!status.is_not_started(), "{status}");
+            assert_eq!(strings.started(), before + 1, "it ran again");
+        }
+    }
+
     async fn a_check_on_the_server_and_what_passes_it_on_the_client(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let strings = Strings::default();

@@ -1,5 +1,6 @@
 //! Requests that wait for their turn: how many bytes they may have together, in base mode and in sessions.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     sync::{
         Arc,

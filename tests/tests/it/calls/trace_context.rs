@@ -1,5 +1,6 @@
 //! Trace contexts where nobody listens to `tracing`: they pass through.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{
     sync::{Arc, Mutex},
     time::Duration,

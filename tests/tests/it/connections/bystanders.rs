@@ -1,5 +1,6 @@
 //! Others on the same server, who read along or get in the way, change nothing.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
 
 use nmfw_tests::calc::{self, AddRequest, CalcClient};

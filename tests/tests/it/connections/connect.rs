@@ -1,5 +1,7 @@
 //! Connecting to a real nats-server: logins, TLS, events, and servers that are not there.
 
+use nmfw::async_nats::ConnectOptionsExt as _;
+use nmfw::async_nats::ConnectionExt as _;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

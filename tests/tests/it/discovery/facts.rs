@@ -1,6 +1,7 @@
 //! Facts of services, set in the `.proto` or at run time: whatever is accepted there works in every
 //! call, and is found in discovery as it was set.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::fmt::Write as _;
 
 use nmfw::{

@@ -1,5 +1,6 @@
 //! Servers that freeze, leave or die while others take over: what only real nats-servers do.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! A server of a cluster that is about to shut down: nothing is lost, neither short calls nor long ones.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

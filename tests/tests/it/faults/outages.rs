@@ -1,6 +1,7 @@
 //! Connections that are away for longer than a session lasts: calls that begin once they are back do well,
 //! of every kind and soon, and streams that the other side has given up end then.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};

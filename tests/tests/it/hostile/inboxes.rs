@@ -2,6 +2,7 @@
 //! permissions of all clients have), and who may publish to them. Nobody but the peer can send into a
 //! session, end it, or lead it elsewhere.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};

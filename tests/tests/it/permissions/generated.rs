@@ -1,6 +1,7 @@
 //! Users with exactly the generated permissions, on a real nats-server: they can do all that they
 //! are for. What they cannot do is in `generated_refused.rs`.
 
+use nmfw::async_nats::ConnectionExt as _;
 use std::{collections::BTreeMap, path::Path};
 
 use nmfw::{

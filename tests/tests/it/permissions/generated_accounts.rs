@@ -1,6 +1,7 @@
 //! A service in one account, its callers in others, with exactly the generated exports, imports and
 //! permissions: in nats-server's configuration, and by `nsc`.
 
+use nmfw::async_nats::ConnectionExt as _;
 use nmfw::{
     Channel, Code, ConnectOptions, NatsChannel as _,
     permissions::{Export, Permissions},

@@ -1,6 +1,7 @@
 //! Users with exactly the generated permissions, on a real nats-server: what they are not for is
 //! refused, and soon.
 
+use nmfw::async_nats::ConnectionExt as _;
 use nmfw::{Connection, ConnectionEvent, ConnectionEvents, ErrorKind, permissions::Permissions};
 use nmfw_tests::{
     calc::{CALC_SPEC, CalcServer, Calculator},

@@ -177,12 +177,11 @@ on_both_brokers! {
             .map(|_| tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send()))
             .collect();
         eventually(LIMIT, || async { strings.started() == started + 50 }).await;
-        let begin = Instant::now();
         for call in &calls {
             call.abort();
         }
+        // Without a cancellation the handlers would sleep for longer than this.
         eventually(LIMIT, || async { strings.dropped() == 51 }).await;
-        assert!(begin.elapsed() < Duration::from_secs(5), "that was no cancellation");
         on_session(&client).await;
     }
 
@@ -236,7 +235,7 @@ on_both_brokers! {
         call.await.unwrap().unwrap();
         let begin = Instant::now();
         ended(running).await;
-        assert!(begin.elapsed() < Duration::from_secs(5), "the session held it up");
+        assert!(begin.elapsed() < LIMIT / 2, "the session held it up for its grace");
 
         let running = start(&broker.url(), &strings, LIMIT).await;
         on_session(&client).await;

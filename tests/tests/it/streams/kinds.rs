@@ -275,7 +275,7 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
         let begin = Instant::now();
         timeout(LIMIT, running.join()).await.unwrap().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(3), "it has waited for its grace");
+        assert!(begin.elapsed() < Duration::from_secs(9), "it has waited for its grace");
     }
 
     /// Closing a connection tells the services what is not wanted any more.
@@ -294,7 +294,7 @@ on_both_brokers! {
         nats.close(LIMIT).await.unwrap();
         assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
-        // Else it takes as long as a client may take to come back.
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        // Else it takes ten seconds, in which a client may come back.
+        assert!(begin.elapsed() < Duration::from_secs(9));
     }
 }

@@ -16,10 +16,10 @@ impl Shared {
             }
             ConnectionEvent::ReplyDenied { reply } => {
                 let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
-                // Reply subjects are unique, so exactly this call was denied, and the server does
-                // not deliver denied messages: the call cannot have started.
                 self.fail(
                     |slot, entry| id == Some((slot, entry.generation)),
+                    // Not started: no two calls have the same reply subject, so it is this call whose
+                    // request was denied, and the NATS server delivers no request that it has denied.
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
                 );
             }

@@ -34,7 +34,7 @@ impl Waiting {
         let (slot, generation) = {
             let mut calls = replies.shared.calls();
             if let Some(status) = &calls.dead {
-                // Nothing was sent.
+                // Not started: the request is not sent.
                 return Err(status.clone().not_started());
             }
             if let Some(end) = deadline.instant()

@@ -220,6 +220,7 @@ fn unheard() -> Status {
         "the service accepts the session, and then is not heard: if it is imported from another \
          account, its export needs `response_type: Stream`",
     )
+    // Not started: no call is made before the session is heard.
     .not_started()
 }
 
@@ -252,10 +253,12 @@ fn begin(
     };
     match session.send_message(stream, body, true) {
         Ok(()) => Ok(stream),
+        // Not started: the CALL waits beside its message, and was reset with it.
         Err(SendError::TooLarge(status)) => Err(status.not_started()),
         Err(SendError::Full(_) | SendError::Ended) => {
             let status = Status::internal("a new stream does not take a message");
             session.reset(stream, &status);
+            // Not started: the CALL waits beside its message, and was reset with it.
             Err(status.not_started())
         }
     }

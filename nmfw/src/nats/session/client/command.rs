@@ -47,6 +47,7 @@ impl From<LaneCommand> for Command {
 impl Command {
     /// Refuses the command, because the session ended before it was processed.
     pub(crate) fn refuse(self) {
+        // Not started: the session never read the command.
         let status = Status::unavailable("the session is over").not_started();
         match self {
             // Fails if the call was cancelled.

@@ -255,6 +255,7 @@ fn head_of(request: &Request) -> CallHead {
 }
 
 fn is_over() -> Status {
+    // Not started: the session did not take the command.
     Status::unavailable("the session is over").not_started()
 }
 

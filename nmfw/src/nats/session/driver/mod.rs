@@ -56,9 +56,12 @@ pub(crate) fn config(connection: &Connection) -> Option<Config> {
 
 /// Returns the NATS server of the connection.
 fn site(connection: &Connection) -> Site {
-    connection.server_info().map_or_else(Site::default, |info| {
-        Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
-    })
+    connection
+        .client()
+        .try_server_info()
+        .map_or_else(Site::default, |info| {
+            Site::new(&info.server_id, info.cluster.as_deref().unwrap_or_default())
+        })
 }
 
 /// Publishes a session's packets to the peer.

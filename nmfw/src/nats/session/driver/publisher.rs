@@ -85,6 +85,7 @@ impl Publish for Carrier {
             reply_subject::check_session(&reply, &self.peer).map_err(|why| {
                 let open = &self.peer;
                 let text = format!("the subject that the answer to OPEN at {open} names: {why}");
+                // Not started: the subject for packets is unknown, so no CALL has left.
                 Status::internal(text).not_started()
             })?;
             self.peer = reply;
@@ -97,6 +98,7 @@ impl Publish for Carrier {
     async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
         if self.is_introduced && !self.is_known {
             let text = "the answer to OPEN names no subject for packets";
+            // Not started: the subject for packets is unknown, so no CALL has left.
             return Err(Status::internal(text).not_started());
         }
         let client = self.connection.client();

@@ -499,6 +499,7 @@ impl<'a> StatusBody<'a> {
         let mut status = Status::new(code, self.message.to_owned()).with_details(details);
         *status.metadata_mut() = metadata;
         Err(if self.not_started {
+            // Not started: the peer says so.
             status.not_started()
         } else {
             status

@@ -53,7 +53,7 @@ pub(crate) struct Config {
     /// immediately, because after a restart of the broker the peer may be reconnecting.
     pub(crate) vanished_after: Duration,
     /// Silence after which a client with calls in flight sends a PING, or four round trips. If it
-    /// hears only the answer, the next interval doubles.
+    /// hears only the answers, later ones come after twice that time.
     pub(crate) ask_after: Duration,
     /// How long a nearby peer's subject may have no subscriber before the calls in flight with a
     /// single answer are ended.
@@ -62,10 +62,10 @@ pub(crate) struct Config {
     pub(crate) open_timeout: Duration,
     /// How long an acknowledgement waits for a packet that can carry it.
     pub(crate) ack_delay: Duration,
-    /// Packets that are not acknowledged for this long make the sender ask. Later ones wait
-    /// twice as long each, up to `heartbeat`.
+    /// Delay after which unacknowledged packets make the sender probe. It doubles for later probes,
+    /// up to `heartbeat`.
     pub(crate) probe_after: Duration,
-    /// Where this side is.
+    /// The NATS server of this side.
     pub(crate) site: Site,
 }
 
@@ -94,12 +94,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How many wide streams there are at most.
+    /// Returns the maximum number of wide streams.
     pub(super) fn wide_streams(&self) -> u32 {
         self.wide_streams.clamp(1, self.max_streams.max(1))
     }
 
-    /// Bytes that a stream may bring at first.
+    /// Returns the initial window of a stream in bytes.
     pub(super) fn first_window(&self, is_narrow: bool) -> u64 {
         let window = u64::from(self.stream_window).max(MIN_STREAM_WINDOW);
         if is_narrow {
@@ -109,7 +109,7 @@ impl Config {
         }
     }
 
-    /// What this side tells the other. Values that the peer would refuse are raised.
+    /// Returns the parameters for the peer. Values that the peer would refuse are raised.
     pub(super) fn hello(&self) -> Hello {
         Hello {
             packet_window: u64::from(self.packet_window).max(1),
@@ -127,25 +127,25 @@ impl Config {
     }
 }
 
-/// What both sides hold to.
+/// The negotiated parameters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Agreed {
-    /// Largest packet that both take.
+    /// Largest packet that both sides accept.
     pub(super) max_packet: usize,
     /// The size at which a packet is closed.
     pub(super) target: usize,
-    /// Largest message that the peer takes.
+    /// Largest message that the peer accepts.
     pub(super) max_message: usize,
-    /// Bytes that this side may send on a new stream.
+    /// Initial number of bytes that this side may send on a stream.
     pub(super) stream_window: u64,
-    /// Streams that may be open at a time.
+    /// Maximum number of open streams.
     pub(super) max_streams: usize,
-    /// When to send a PING.
+    /// Interval of PINGs.
     pub(super) heartbeat: Duration,
 }
 
 impl Agreed {
-    /// `max_streams` is the service's, on whichever side this is.
+    /// Combines the parameters; `max_streams` is the service's, on either side.
     pub(super) fn new(own: &Hello, peer: &Hello, max_streams: u64) -> Self {
         let smaller = |a: u64, b: u64| usize::try_from(a.min(b)).unwrap_or(usize::MAX);
         let max_packet = smaller(own.max_packet, peer.max_packet);
@@ -159,7 +159,7 @@ impl Agreed {
         }
     }
 
-    /// The longest body of a frame, which cannot be spread over packets.
+    /// Returns the maximum length of a frame's body, which cannot be split over packets.
     pub(super) fn max_body(&self) -> usize {
         self.max_packet - MAX_PACKET_HEADER - MAX_FRAME_HEADER - PROOF_LEN
     }

@@ -1,4 +1,4 @@
-//! What a session tells its driver, and what it refuses.
+//! Events of a session for its driver, and errors of sending.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::body::CallHead;
 use crate::{Metadata, Status};
 use nmfw_core::call::body::chunk::{Chunk, Row};
 
-/// A call of a session. Numbers ascend and are never used again.
+/// A call of a session. Numbers ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct StreamId(pub(super) u64);
 
@@ -19,12 +19,12 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// What happened. Events of a stream come in the order in which their causes were sent.
+/// An event. Events of a stream are in the order in which the peer sent their causes.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// The handshake is done.
+    /// The handshake is complete.
     Opened(Opened),
-    /// A service is called: the method at this place of those that the session was made with.
+    /// A call at the service, with the index of its method in the session's list.
     Call {
         stream: StreamId,
         method: usize,
@@ -35,43 +35,45 @@ pub(crate) enum Event {
         stream: StreamId,
         metadata: Metadata,
     },
-    /// A whole message. Once the application has taken it, [`super::Session::consume`] lets the
-    /// peer send more.
+    /// A whole message. Once the application has taken it, [`super::Session::consume`] grants the
+    /// peer more credit.
     Message { stream: StreamId, message: Bytes },
-    /// Several of them, for which the same holds.
+    /// Several messages, with the same rule.
     Row { stream: StreamId, row: Row },
-    /// The caller sends no more messages; the service may still.
+    /// The caller sends no more messages; the service still may.
     End { stream: StreamId },
-    /// The stream is over, in both directions. For a caller it is the outcome, with trailers if
-    /// it is good. For a service it is always an error: the caller or the session went away.
+    /// The stream has ended in both directions. For a caller, this is the outcome, with trailers if
+    /// it is not an error. For a service, it is always an error, because the caller or the session
+    /// is gone.
     ///
-    /// It comes exactly once for each stream, unless this side ended the stream itself.
+    /// It occurs exactly once per stream, unless this side ended the stream itself.
     Finished {
         stream: StreamId,
         outcome: Result<Metadata, Status>,
     },
-    /// A stream that was full takes messages again.
+    /// A stream that was full accepts messages again.
     Writable { stream: StreamId },
-    /// The service wants no more calls on this session. Those that it will not serve are finished
-    /// as not started, those under way go on.
+    /// The service wants no more calls on this session. Calls that it will not serve end as not
+    /// started; those in flight continue.
     GoAway,
-    /// After `go_away` every call is done and its outcome has arrived: nothing is lost by closing.
+    /// After `go_away`, all calls have ended and their outcomes were received: closing loses
+    /// nothing.
     Drained,
-    /// The session is over; it is the last event. `None` if a side closed it in good order.
+    /// The session has ended; this is the last event. `None` if a side closed it normally.
     Closed(Option<Status>),
 }
 
-/// What is known of the peer after the handshake.
+/// The peer's properties after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     /// The service's instance; empty on the service's side.
     pub(crate) instance: String,
-    /// What may be called; empty on the service's side, or if the service has too many methods
-    /// for the list to fit into a packet.
+    /// The methods that may be called; empty on the service's side, or if the list does not fit
+    /// into a packet.
     pub(crate) methods: Vec<SmolStr>,
-    /// Calls that may be open at a time.
+    /// Maximum number of open calls.
     pub(crate) max_streams: usize,
-    /// Largest message that may be sent.
+    /// Maximum size of a message.
     pub(crate) max_message: usize,
 }
 
@@ -79,20 +81,20 @@ pub(crate) struct Opened {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transmit {
     pub(crate) packet: Bytes,
-    /// Publish it with this side's own subject as the reply: the peer learns it in the handshake,
-    /// and later the NATS server answers there if the peer has no subscription any more.
+    /// Whether to publish it with this side's subject as the reply: the peer learns the subject in
+    /// the handshake, and later the NATS server reports "no responders" there if the peer has no
+    /// subscription.
     pub(crate) with_reply: bool,
 }
 
-/// Why a message was not taken.
+/// The reason why a message was not accepted.
 #[derive(Clone, Debug)]
 pub(crate) enum SendError {
-    /// The stream buffers enough already. Here it is back; try again after
+    /// The stream's buffer is full. Contains the message, to be sent again after
     /// [`Event::Writable`].
     Full(Chunk),
-    /// The stream takes no messages, or no more of them.
+    /// The stream accepts no messages, or no more of them.
     Ended,
-    /// The message is larger than a side takes. The stream has ended with this status, on both
-    /// sides.
+    /// The message exceeds a side's limit. The stream has ended with this status on both sides.
     TooLarge(Status),
 }

@@ -1,8 +1,7 @@
-//! Answers to packets of sessions that this side does not know, or does not know any more: the peer would
-//! go on in vain until it hears of that.
+//! Answers to packets of unknown or ended sessions, without which the peer would continue in vain.
 //!
-//! Neither answers an answer: a service answers PING, which CLOSE has none of, and a client answers no
-//! CLOSE. Whoever calls this limits how many answers there are.
+//! Answers are never answered: a service answers PING, which CLOSE does not contain, and a client
+//! answers no CLOSE. The caller of these functions limits the rate of answers.
 
 use bytes::Bytes;
 
@@ -15,9 +14,9 @@ use super::{
 };
 use crate::Status;
 
-/// Returns the answer of a service: CLOSE that echoes the token of PING. A service has no secret of a
-/// session that it does not know, but only those read the token that the client publishes to. `None` if
-/// the packet does not begin with PING of a client.
+/// Returns the answer of a service: a CLOSE that echoes the token of the PING. A service has no
+/// secret of an unknown session, but only a peer that can read the client's packets knows the
+/// token. Returns `None` if the packet does not begin with a client's PING.
 pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
     let (content, _) = packet.split_last_chunk::<PROOF_LEN>()?;
     let Body::Ping {
@@ -34,8 +33,8 @@ pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// Returns the answer of a client, whose secret of the session this is: CLOSE with a proof. `None` if the
-/// packet is not that of the session's service, or is CLOSE.
+/// Returns the answer of a client with the secret of the session: a CLOSE with a proof. Returns
+/// `None` if the packet does not come from the session's service, or is a CLOSE.
 pub(crate) fn answer_of_client(secret: Secret, packet: &[u8]) -> Option<Bytes> {
     let keys = Keys::new(secret, false);
     let content = keys.open(packet)?;

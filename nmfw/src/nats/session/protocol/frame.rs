@@ -1,6 +1,6 @@
-//! Packets and frames: their layout, and what is malformed whatever the state of the session.
+//! The layout of packets and frames, and checks that do not depend on the state of the session.
 //!
-//! Reading borrows from the packet and allocates nothing but the few names in OPEN and ACCEPT.
+//! Decoding borrows from the packet, and allocates only a few names in OPEN and ACCEPT.
 
 use super::{
     body::{Call, RawMetadata, StatusBody},
@@ -9,19 +9,19 @@ use super::{
 use nmfw_core::call::body::chunk::{Row, Tally};
 use nmfw_core::call::body::wire::{Malformed, Reader, put_varint, varint_len};
 
-/// What PING carries and CLOSE may echo.
+/// The content of a PING that a CLOSE may echo.
 pub(super) type Token = [u8; 16];
 
 /// The version of the layout, in the upper half of a packet's first byte.
 const VERSION: u8 = 1;
 
-/// Packet flag: the sender of this packet dropped what came after `ack` and wants it again.
+/// Packet flag: the sender has dropped the packets after `ack` and requests them again.
 const GO_BACK: u8 = 0x01;
 
-/// The longest header of a packet: first byte, seq, ack.
+/// Maximum length of a packet header: first byte, seq, ack.
 pub(super) const MAX_PACKET_HEADER: usize = 1 + 9 + 9;
 
-/// The longest header of a frame: stream, type and flags, length of a body.
+/// Maximum length of a frame header: stream, type and flags, length of the body.
 pub(super) const MAX_FRAME_HEADER: usize = 9 + 1 + 5;
 
 /// The type of a frame, in the lower five bits of its second part.
@@ -40,27 +40,27 @@ pub(super) mod kind {
     pub(in super::super) const CLOSE: u8 = 12;
     pub(in super::super) const END: u8 = 13;
     pub(in super::super) const ROW: u8 = 14;
-    /// Types from here on may be skipped by who does not know them.
+    /// Receivers skip unknown types from here on.
     pub(in super::super) const SKIPPABLE: u8 = 16;
     pub(in super::super) const MASK: u8 = 0x1f;
 }
 
-/// Flags of frames, in the upper three bits beside the type.
+/// Flags of frames, in the upper three bits of the type.
 pub(super) mod flag {
-    /// CALL: both sides have a small window on the stream at first.
+    /// CALL: both sides start with a small window on the stream.
     pub(in super::super) const NARROW: u8 = 0x20;
     /// MESSAGE: more parts of this message follow.
     pub(in super::super) const MORE: u8 = 0x20;
-    /// MESSAGE, ROW: the last of this direction.
+    /// MESSAGE, ROW: the last one in this direction.
     pub(in super::super) const END: u8 = 0x40;
     /// STATUS, RESET, CLOSE: no handler has seen the call.
     pub(in super::super) const NOT_STARTED: u8 = 0x20;
 }
 
-/// What stands before the frames of a packet.
+/// The header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    /// From 1 on for packets that are kept until acknowledged; 0 for bare ones, which are not.
+    /// From 1 for packets that are kept until acknowledged; 0 for bare ones, which are not.
     pub(super) seq: u64,
     /// The last numbered packet that arrived in order.
     pub(super) ack: u64,
@@ -68,7 +68,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// That of the handshake and of the end.
+    /// The header of packets of the handshake and the end.
     pub(super) const BARE: Self = Self {
         seq: 0,
         ack: 0,
@@ -81,7 +81,7 @@ impl Header {
         put_varint(out, self.ack);
     }
 
-    /// Reads a header; the frames are what remains.
+    /// Decodes a header; the frames are the rest of the packet.
     pub(super) fn decode(packet: &[u8]) -> Result<(Self, Frames<'_>), Malformed> {
         let mut reader = Reader::new(packet);
         let first = reader.u8()?;
@@ -105,7 +105,7 @@ impl Header {
     }
 }
 
-/// A frame as it was read.
+/// A decoded frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     /// Zero for frames of the session.
@@ -123,7 +123,7 @@ pub(super) enum Body<'a> {
         more: bool,
         end: bool,
     },
-    /// Whole messages.
+    /// Several whole messages.
     Row {
         row: &'a [u8],
         tally: Tally,
@@ -132,11 +132,12 @@ pub(super) enum Body<'a> {
     Headers(RawMetadata<'a>),
     Status(StatusBody<'a>),
     Reset(StatusBody<'a>),
-    /// On a stream bytes, absolute; on the session the number of packets.
+    /// On a stream, the absolute number of bytes; on the session, the number of packets.
     Window(u64),
     Ping {
         last_sent: u64,
-        /// Of a client's: what CLOSE of a service echoes that does not know the session.
+        /// In a client's PING: the token that a service which does not know the session echoes in
+        /// CLOSE.
         token: Option<Token>,
     },
     Pong {
@@ -149,7 +150,7 @@ pub(super) enum Body<'a> {
     End,
 }
 
-/// The frames of a packet. Ends after the first that is malformed.
+/// Iterates over the frames of a packet. Ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub(super) struct Frames<'a> {
     reader: Reader<'a>,
@@ -176,12 +177,12 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// How many frames of unknown types there were.
+    /// Returns the number of frames of unknown types.
     pub(super) fn skipped(&self) -> u32 {
         self.skipped
     }
 
-    /// One frame; `None` if it is of a type that may be skipped.
+    /// Decodes a frame; returns `None` if its type is skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
         let first = self.reader.u8()?;
@@ -236,8 +237,9 @@ impl<'a> Frames<'a> {
         Ok(Some(Frame { stream, body }))
     }
 
-    /// A frame of a stream in a bare packet would not be protected from loss and repetition; one
-    /// of the handshake or of liveness in a numbered packet would wait for what it is to repair.
+    /// Checks that the frame is allowed in this packet. A stream's frame in a bare packet would not
+    /// be protected from loss and repetition; a handshake or liveness frame in a numbered packet
+    /// would wait for the gap that it should repair.
     fn check_place(&self, kind: u8, stream: u64) -> Result<(), Malformed> {
         let (of_stream, numbered) = match kind {
             kind::CALL
@@ -247,7 +249,7 @@ impl<'a> Frames<'a> {
             | kind::STATUS
             | kind::RESET
             | kind::END => (true, true),
-            // Both the session and a stream have windows.
+            // Both sessions and streams have windows.
             kind::WINDOW => (stream > 0, true),
             kind::GO_AWAY => (false, true),
             _ => (false, false),
@@ -284,20 +286,20 @@ pub(super) fn put_frame(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, body
     out.extend_from_slice(body);
 }
 
-/// Appends all of a frame but its body.
+/// Appends a frame without its body.
 pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, len: usize) {
     put_varint(out, stream);
     out.push(kind_and_flags);
     put_varint(out, len as u64);
 }
 
-/// Appends a frame whose body is one number.
+/// Appends a frame whose body is a single number.
 pub(super) fn put_number_frame(out: &mut Vec<u8>, stream: u64, kind: u8, number: u64) {
     put_frame_header(out, stream, kind, varint_len(number));
     put_varint(out, number);
 }
 
-/// Appends PING, with the token of a client's.
+/// Appends a PING, with the token if it is a client's.
 pub(super) fn put_ping(out: &mut Vec<u8>, last_sent: u64, token: Option<&Token>) {
     let token = token.map_or(&[][..], |token| token);
     put_frame_header(out, 0, kind::PING, varint_len(last_sent) + token.len());
@@ -305,7 +307,7 @@ pub(super) fn put_ping(out: &mut Vec<u8>, last_sent: u64, token: Option<&Token>)
     out.extend_from_slice(token);
 }
 
-/// How much room a frame takes.
+/// Returns the length of a frame.
 pub(super) const fn frame_len(stream: u64, body: usize) -> usize {
     varint_len(stream) + 1 + varint_len(body as u64) + body
 }

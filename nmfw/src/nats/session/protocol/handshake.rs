@@ -1,4 +1,4 @@
-//! The bodies of OPEN and ACCEPT: what each side takes, and who it is.
+//! The bodies of OPEN and ACCEPT: the parameters and identity of each side.
 
 use std::time::Duration;
 
@@ -9,42 +9,42 @@ use nmfw_core::call::body::wire::{
     Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8,
 };
 
-/// The smallest packet that a peer may insist on: room for the head of a call.
+/// The smallest packet size that a peer may require, with room for the head of a call.
 pub(super) const MIN_PACKET: u64 = 1024;
 
-/// The smallest window of a stream: what is lost to rounding must leave room for progress.
+/// The smallest window of a stream, which has to permit progress despite rounding.
 pub(super) const MIN_STREAM_WINDOW: u64 = 4096;
 
-/// The window of a narrow stream, unless that of others is smaller still.
+/// The window of a narrow stream, unless that of wide streams is smaller.
 pub(super) const NARROW_WINDOW: u64 = 8192;
 
-/// A service has fewer methods than this; a list of more is made to waste memory.
+/// Maximum number of methods of a service; a longer list would only waste memory.
 const MAX_METHODS: usize = 4096;
 
-/// What one side of a session tells the other when it opens.
+/// The parameters of one side of a session, exchanged when it opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
-    /// Numbered packets that may be on their way to this side.
+    /// Maximum number of numbered packets in flight to this side.
     pub(super) packet_window: u64,
-    /// What each stream may send before it is granted more; see [`super::stream`].
+    /// Initial window of a wide stream in bytes; see [`super::stream`].
     pub(super) stream_window: u64,
     /// Largest packet in bytes.
     pub(super) max_packet: u64,
     /// Largest whole message in bytes.
     pub(super) max_message: u64,
-    /// A side that hears nothing for this long sends a PING.
+    /// Silence after which a side sends a PING.
     pub(super) heartbeat: Duration,
-    /// Streams that may be open at a time. Zero from a client, on which none can be opened.
+    /// Maximum number of open streams. Zero from a client, towards which none can be opened.
     pub(super) max_streams: u64,
-    /// How many of them may be wide. Zero if it is not said, as by a client.
+    /// Maximum number of wide streams. Zero if unspecified, as by a client.
     pub(super) wide_streams: u64,
     /// The service's instance; empty from a client.
     pub(super) instance: String,
-    /// What can be called in this session. Empty if the list is too long for a packet.
+    /// The methods of this session. Empty if the list does not fit into a packet.
     pub(super) methods: Vec<SmolStr>,
-    /// Where the service is; of nothing from a client.
+    /// The NATS server of the service; empty from a client.
     pub(super) site: Site,
-    /// From a client only: what both sides derive the keys of the session from.
+    /// From a client only: the secret from which both sides derive the keys of the session.
     pub(super) secret: Option<Secret>,
 }
 
@@ -110,7 +110,7 @@ impl Hello {
         out
     }
 
-    /// Reads OPEN, which has a secret.
+    /// Decodes an OPEN, which has a secret.
     pub(super) fn decode_open(body: Reader<'_>) -> Result<Self, Malformed> {
         let hello = Self::decode(body)?;
         if hello.secret.is_none() {
@@ -168,7 +168,7 @@ impl Hello {
         Ok(hello)
     }
 
-    /// Values with which a session would stand still. A field that is missing is zero.
+    /// Refuses values with which a session could not make progress. A missing field is zero.
     fn check(&self) -> Result<(), Malformed> {
         if self.packet_window < 1 {
             return Err(Malformed("no packet window"));

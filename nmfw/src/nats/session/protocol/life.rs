@@ -1,66 +1,67 @@
-//! Whether the peer is there.
+//! Detection of dead peers.
 //!
-//! A client with calls under way asks early when it hears nothing. What it may conclude from the
-//! answer depends on who gives it:
+//! A client with calls in flight pings early when it hears nothing. The conclusion depends on the
+//! source of the answer:
 //!
-//! - the peer: all is well, however long its handlers take;
-//! - nobody: the peer is in [doubt](Doubt::Silent). Everything on the way may be the cause, such as a
-//!   NATS server that is frozen, or a machine that is overloaded. So no call ends because of that;
-//! - the NATS server, with "no responders": the peer has lost its connection, as one that was killed
-//!   does at once. If this stays so for [`Config::gone_after`] it is [gone](Doubt::Gone) for calls
-//!   with a single answer. The session stays for [`Config::vanished_after`], as the peer may come
-//!   back, and streams with it. Of a peer that is not [near](super::Site::is_near) it is not known
-//!   whether it has lost its connection, or a link between NATS servers was cut that comes back.
+//! - the peer: it is alive, however long its handlers take;
+//! - none: the peer is [silent](Doubt::Silent). Any hop may be the cause, such as a frozen NATS
+//!   server or an overloaded machine, so no call ends because of this;
+//! - the NATS server, with "no responders": the peer has lost its connection, as a killed process
+//!   does at once. After [`Config::gone_after`], it is [gone](Doubt::Gone) for calls with a single
+//!   answer. The session and its streams stay for [`Config::vanished_after`], because the peer may
+//!   come back. For a peer that is not [near](super::Site::is_near), the cause may also be a cut
+//!   link between NATS servers that will be restored.
 //!
-//! After a reconnect of this side the peer is asked at once, and again until it is heard: if this side was
-//! away for long, the peer has given the session up, and answers with CLOSE. "no responders" says less
-//! then: it is likely that the NATS server has restarted, and that the peer comes back a moment later.
+//! After a reconnect of this side, it pings the peer at once and until it is heard: if this side
+//! was disconnected for long, the peer has closed the session and answers with CLOSE. "no
+//! responders" is less significant then, because the NATS server has probably restarted, and the
+//! peer will reconnect shortly.
 
 use std::time::{Duration, Instant};
 
 use super::Config;
 use crate::Status;
 
-/// See [`Life::is_quiet`]. A busy session hears acknowledgements all the time.
+/// See [`Life::is_quiet`]. A busy session receives acknowledgements all the time.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Round trips in which an answer comes, if one does.
+/// Number of round trips within which an answer arrives, if there is one.
 const ROUND_TRIPS: u32 = 4;
 
-/// A packet that is not acknowledged for this long, and a few round trips, makes a call that has
-/// passed its deadline suspicious.
+/// A packet that stays unacknowledged for this long plus a few round trips makes a call beyond its
+/// deadline suspicious.
 const MIN_OVERDUE: Duration = Duration::from_millis(30);
 
-/// How likely it is that the peer is not there.
+/// The likelihood that the peer is dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
     #[default]
     No,
     /// It does not answer.
     Silent,
-    /// Nobody subscribes to its subject.
+    /// Its subject has no subscriber.
     Vanished,
-    /// The same, for so long that calls with a single answer wait no longer.
+    /// Its subject has had no subscriber for so long that calls with a single answer end.
     Gone,
 }
 
 #[derive(Debug)]
 pub(super) struct Life {
     opened: Instant,
-    /// Whether a packet came after the handshake, and whether this side asks for one.
+    /// Whether a packet arrived after the handshake, and whether this side requests one.
     is_confirmed: bool,
     asks: bool,
     last_heard: Instant,
     last_ping: Instant,
     silence: Silence,
-    /// A PING was sent since something was heard that is not an answer to one.
+    /// Whether a PING was sent since the last packet that was not an answer to one.
     has_asked: bool,
-    /// When the PING was sent that the next PONG may answer.
+    /// The time of the PING that the next PONG may answer.
     awaited: Option<Instant>,
-    /// The time of a PING and its PONG, zero until it is known.
+    /// The time from a PING to its PONG; zero until it is known.
     round_trip: Duration,
     reconnected: Option<Instant>,
-    /// Nothing was heard since.
+    /// Whether nothing was heard since the last reconnect.
     is_unheard: bool,
     is_near: bool,
     heartbeat: Duration,
@@ -70,18 +71,18 @@ pub(super) struct Life {
     gone_after: Duration,
     open_timeout: Duration,
     probe_after: Duration,
-    /// What has answered in place of the peer.
+    /// The stream that has answered in place of the peer.
     captured: Option<String>,
 }
 
-/// What is known since the peer was heard.
+/// The state since the peer was last heard.
 #[derive(Debug, Default)]
 struct Silence {
-    /// When it was asked first.
+    /// When it was first pinged.
     asked: Option<Instant>,
-    /// A call has passed its deadline, and not even its packet was acknowledged.
+    /// Whether a call passed its deadline without even an acknowledgement of its packet.
     is_suspect: bool,
-    /// Since when nobody subscribes to its subject.
+    /// Since when its subject has had no subscriber.
     vanished: Option<Instant>,
     is_gone: bool,
 }
@@ -116,19 +117,19 @@ impl Life {
         self.heartbeat = heartbeat;
     }
 
-    /// Whether "no responders" means that the peer has no connection to NATS.
+    /// Sets whether "no responders" means that the peer is disconnected from NATS.
     pub(super) fn set_near(&mut self, is_near: bool) {
         self.is_near = is_near;
     }
 
-    /// A client has got ACCEPT, and waits for the next packet.
+    /// Records that a client has received ACCEPT, and waits for the next packet.
     pub(super) fn accepted(&mut self, now: Instant) {
         self.asks = true;
         self.last_ping = now;
     }
 
-    /// The first packet on the way of the session: before it, nothing tells a service that ACCEPT
-    /// arrived, nor a client that more than one answer does.
+    /// Records the first packet on the session's subjects. Before that, a service does not know
+    /// that ACCEPT arrived, nor a client that further packets will.
     pub(super) fn confirmed(&mut self) {
         self.is_confirmed = true;
     }
@@ -143,17 +144,17 @@ impl Life {
         self.is_unheard = false;
     }
 
-    /// A numbered packet has come, which is not an answer to a PING.
+    /// Records a numbered packet, which is not an answer to a PING.
     pub(super) fn heard_more(&mut self) {
         self.has_asked = false;
     }
 
-    /// Whether nothing was heard for a while, if nothing was to be heard either.
+    /// Returns whether nothing was heard for a while because nothing was to be expected.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.last_heard + QUIET
     }
 
-    /// A PING is sent.
+    /// Records a sent PING.
     pub(super) fn asked(&mut self, now: Instant) {
         self.last_ping = now;
         self.has_asked = true;
@@ -161,8 +162,8 @@ impl Life {
         self.awaited.get_or_insert(now);
     }
 
-    /// A PONG has come. It may answer a later PING than the first that waits for one; then the round
-    /// trip seems longer than it is, until the next.
+    /// Records a PONG. It may answer a later PING than the first pending one; the round trip is
+    /// then overestimated until the next.
     pub(super) fn on_pong(&mut self, now: Instant) {
         let Some(asked) = self.awaited.take() else {
             return;
@@ -175,7 +176,7 @@ impl Life {
         };
     }
 
-    /// This side's connection to NATS was lost and is back.
+    /// Records a reconnect of this side to NATS.
     pub(super) fn reconnected(&mut self, now: Instant) {
         self.reconnected = Some(now);
         self.is_unheard = true;
@@ -183,8 +184,8 @@ impl Life {
         self.last_ping = now;
     }
 
-    /// Whether nothing was heard since this side's connection to NATS was lost and came back. The peer may
-    /// have given the session up meanwhile.
+    /// Returns whether nothing was heard since this side's reconnect to NATS. The peer may have
+    /// closed the session meanwhile.
     pub(super) fn is_unheard(&self) -> bool {
         self.is_unheard
     }
@@ -193,7 +194,7 @@ impl Life {
         self.captured.get_or_insert(what);
     }
 
-    /// Nobody subscribes to the peer's subject.
+    /// Records that the peer's subject has no subscriber.
     pub(super) fn vanished(&mut self, now: Instant) {
         let since = *self.silence.vanished.get_or_insert(now);
         let is_long = now >= since + self.gone_after;
@@ -204,14 +205,14 @@ impl Life {
         self.silence.vanished
     }
 
-    /// Whether the connection of this side was not lost lately.
+    /// Returns whether this side's connection was stable recently.
     fn is_steady(&self, now: Instant) -> bool {
         self.reconnected
             .is_none_or(|at| now >= at + self.vanished_after)
     }
 
-    /// A call has passed its deadline, and its packet was not acknowledged in the
-    /// [time](Self::overdue) in which peers do so.
+    /// Records that a call has passed its deadline without an acknowledgement of its packet within
+    /// the [usual time](Self::overdue).
     pub(super) fn suspect(&mut self) {
         self.silence.is_suspect = true;
     }
@@ -220,7 +221,7 @@ impl Life {
         now.saturating_duration_since(self.last_heard)
     }
 
-    /// How long a peer that is there may take to acknowledge a packet.
+    /// Returns how long a live peer may take to acknowledge a packet.
     pub(super) fn overdue(&self, ack_delay: Duration) -> Duration {
         MIN_OVERDUE + ack_delay + self.round_trip * ROUND_TRIPS
     }
@@ -242,13 +243,13 @@ impl Life {
         }
     }
 
-    /// How long an answer may take.
+    /// Returns how long an answer may take.
     fn patience(&self) -> Duration {
         self.ask_after.max(self.round_trip * ROUND_TRIPS)
     }
 
-    /// Whether it is time for a PING, which is then taken for sent. `is_waiting` if there are calls
-    /// whose answers are waited for.
+    /// Returns whether a PING is due, which then counts as sent. `is_waiting` means that there are
+    /// calls that wait for answers.
     pub(super) fn is_ping_due(&mut self, now: Instant, is_waiting: bool) -> bool {
         let is_due = (self.is_confirmed || self.asks) && now >= self.ping_at(is_waiting);
         if is_due {
@@ -261,9 +262,9 @@ impl Life {
         self.last_heard.max(self.last_ping) + self.interval(is_waiting)
     }
 
-    /// Returns the time between two PINGs: shorter while the peer may be gone, to see it come back in
-    /// time, and never longer with calls that wait than without. Otherwise the end of such a call would
-    /// leave a PING that was due long ago.
+    /// Returns the interval between PINGs. It is shorter while the peer may be gone, to detect its
+    /// return in time, and never longer with waiting calls than without: otherwise, a PING could be
+    /// long overdue when such a call ends.
     fn interval(&self, is_waiting: bool) -> Duration {
         let is_vanished = self.silence.vanished.is_some();
         let longest = match !self.is_confirmed || is_vanished || self.is_unheard {
@@ -283,16 +284,18 @@ impl Life {
         interval.min(longest)
     }
 
-    /// Why the peer is taken for dead, if it is.
+    /// Returns the reason why the peer is considered dead, if it is.
     pub(super) fn death(&self, now: Instant) -> Option<Status> {
         if now < self.dead_at() {
             return None;
         }
         Some(match &self.captured {
             _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {
                 let text = format!("the session was not opened in time: {captured}");
+                // Not started: streams begin once the session is open.
                 Status::unavailable(text).not_started()
             }
         })
@@ -307,7 +310,7 @@ impl Life {
             .map_or(silent, |at| silent.min(at + self.vanished_after))
     }
 
-    /// When [`Self::death`] or [`Self::is_ping_due`] may have something to say.
+    /// Returns when [`Self::death`] or [`Self::is_ping_due`] have to be checked next.
     pub(super) fn timeout(&self, is_waiting: bool) -> Instant {
         if self.is_confirmed || self.asks {
             self.ping_at(is_waiting).min(self.dead_at())
@@ -317,8 +320,8 @@ impl Life {
     }
 }
 
-/// The source of the status of calls that end because the peer of their session is gone. It may have
-/// started them; those that may run twice are made again elsewhere.
+/// The source of the status of calls whose session's peer is gone. It may have started them;
+/// idempotent ones are retried on another instance.
 #[derive(Debug)]
 pub(crate) struct PeerGone;
 
@@ -327,7 +330,7 @@ impl PeerGone {
         Status::unavailable(message).with_source(Self)
     }
 
-    /// Whether a call has ended with it.
+    /// Returns whether a call ended for this reason.
     pub(crate) fn is_cause_of(status: &Status) -> bool {
         std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<Self>)
     }

@@ -1,9 +1,9 @@
-//! Reliability: numbered packets arrive once and in order, or are asked for again.
+//! Reliability: numbered packets arrive exactly once and in order, or are requested again.
 //!
-//! The sender keeps every numbered packet until it is acknowledged, and has no more of them than
-//! the window on their way. The receiver takes only the next one; what comes after a gap it drops
-//! and asks the sender to go back. So neither side ever sorts or holds back packets, which suits
-//! NATS, where packets are lost in rows (a reconnect, a full subscription) and never one by one.
+//! The sender keeps every numbered packet until it is acknowledged, and has at most a window of
+//! them in flight. The receiver accepts only the next one; after a gap, it drops packets and asks
+//! the sender to go back. Neither side sorts or buffers packets, which suits NATS, where packets
+//! are lost in sequences (a reconnect, a full subscription) rather than individually.
 
 use std::{
     collections::VecDeque,
@@ -14,22 +14,23 @@ use bytes::Bytes;
 
 use super::{bucket::Bucket, buffers::Buffers};
 
-/// Requests to go back are heeded once in this time: the rows of packets that one request sets off
-/// must not be had for the price of a few bytes each. The same request is then ignored, another one
-/// waits. Each time that the same request comes again, without an acknowledgement in between, the time
+/// Interval at which requests to go back are honoured, because a request of a few bytes must not
+/// trigger long sequences of packets. Within it, the same request is ignored, and a different one
+/// waits. For each repetition of a request without an acknowledgement in between, the interval
 /// doubles.
 const GO_BACK_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_GO_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes that may be sent again: for each one that was acknowledged so many; as many at once at first, which
-/// a receiver acknowledges in one go, and later enough for all packets of the largest usual window; and
-/// some with time, so that a session whose peer never got anything does not stand still.
+/// Budget of bytes that may be resent: a multiple of the acknowledged bytes; an initial amount,
+/// which a receiver acknowledges at once, and later enough for all packets of the largest usual
+/// window; and an amount per time, so that a session whose peer never received anything still makes
+/// progress.
 const RESENT_PER_ACKED: i64 = 2;
 const FIRST_RESENT: i64 = 1024 * 1024;
 const MOST_RESENT: i64 = 8 * 1024 * 1024;
 const RESENT_PER_SECOND: i64 = 64 * 1024;
 
-/// A wait that doubles each time it was in vain.
+/// A delay that doubles after each unsuccessful attempt.
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
     at: Instant,
@@ -44,12 +45,12 @@ impl Backoff {
         }
     }
 
-    /// How long it has been going on.
+    /// Returns the time since the first attempt.
     fn elapsed(&self, now: Instant) -> Duration {
         (now + self.wait).saturating_duration_since(self.at)
     }
 
-    /// Whether the time has come; if so, the next one is set.
+    /// Returns whether the delay is over; if so, schedules the next one.
     fn is_due(&mut self, now: Instant, max: Duration) -> bool {
         if now < self.at {
             return false;
@@ -62,28 +63,28 @@ impl Backoff {
 /// The packets of this side.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// Packets `acked + 1 ..`, as they were sent.
+    /// The packets from `acked + 1`, as they were sent.
     kept: VecDeque<Bytes>,
     acked: u64,
-    /// The next packet to send or to send again. In `acked + 1 ..= acked + kept.len() + 1`.
+    /// The next packet to send or resend, in `acked + 1 ..= acked + kept.len() + 1`.
     cursor: u64,
     window: u64,
     gone_back: Option<(u64, Instant)>,
     /// How long the same request to go back is ignored.
     go_back_wait: Duration,
-    /// Bytes that may be sent again.
+    /// The budget of bytes that may be resent.
     resends: Bucket,
-    /// When to heed the request that waits. The peer drops what else would be sent until then.
+    /// When to honour the pending request. The peer drops everything that is sent before.
     go_back_at: Option<Instant>,
-    /// Runs while packets wait for their acknowledgement: the last of a row may be lost, and
-    /// then nobody sees a gap.
+    /// Active while packets are unacknowledged: if the last of a sequence is lost, the receiver
+    /// sees no gap.
     probe: Option<Backoff>,
     first_probe: Duration,
     max_probe: Duration,
     buffers: Buffers,
 }
 
-/// The peer acknowledged what was never sent.
+/// An error: the peer acknowledged a packet that was never sent.
 #[derive(Debug)]
 pub(super) struct NeverSent;
 
@@ -105,7 +106,7 @@ impl Outbound {
         }
     }
 
-    /// For new packets, from acknowledged ones.
+    /// Returns the buffers for new packets, from acknowledged ones.
     pub(super) fn buffers(&mut self) -> &mut Buffers {
         &mut self.buffers
     }
@@ -122,20 +123,20 @@ impl Outbound {
         self.window = window;
     }
 
-    /// The number of the next new packet, if the window has room for one.
+    /// Returns the number of the next new packet, if the window has room for one.
     pub(super) fn next_seq(&self) -> Option<u64> {
         let has_room = (self.kept.len() as u64) < self.window;
-        // Behind those that are to be sent again.
+        // New packets come after resent ones.
         let is_next = self.go_back_at.is_none() && !self.is_behind();
         (has_room && is_next).then(|| self.last_sent() + 1)
     }
 
-    /// Whether packets are to be sent again.
+    /// Returns whether packets have to be resent.
     fn is_behind(&self) -> bool {
         self.cursor <= self.last_sent()
     }
 
-    /// Keeps a new packet, which is sent now.
+    /// Keeps a new packet that is sent now.
     pub(super) fn sent(&mut self, packet: Bytes, now: Instant) {
         self.kept.push_back(packet);
         self.cursor = self.last_sent() + 1;
@@ -144,7 +145,7 @@ impl Outbound {
         }
     }
 
-    /// The next packet to send again.
+    /// Returns the next packet to resend.
     pub(super) fn resend(&mut self, now: Instant) -> Option<Bytes> {
         if self.go_back_at.is_some_and(|at| at <= now) {
             self.go_back(now);
@@ -159,7 +160,7 @@ impl Outbound {
         Some(packet)
     }
 
-    /// Acknowledgements are cumulative: an old one says nothing new. Says whether this one does.
+    /// Handles a cumulative acknowledgement. Returns whether it acknowledges new packets.
     pub(super) fn on_ack(&mut self, ack: u64, now: Instant) -> Result<bool, NeverSent> {
         if ack > self.last_sent() {
             return Err(NeverSent);
@@ -167,7 +168,7 @@ impl Outbound {
         if ack <= self.acked {
             return Ok(false);
         }
-        // With those under way no more than the window.
+        // At most a window, including packets in flight.
         let most = usize::try_from(self.window).unwrap_or(usize::MAX);
         while self.acked < ack {
             if let Some(packet) = self.kept.pop_front() {
@@ -178,17 +179,17 @@ impl Outbound {
             self.acked += 1;
         }
         self.cursor = self.cursor.max(self.acked + 1);
-        // What was missing has come.
+        // The gap is closed.
         self.go_back_at = None;
         self.go_back_wait = GO_BACK_INTERVAL;
         self.probe = (!self.kept.is_empty()).then(|| Backoff::new(now, self.first_probe));
         Ok(true)
     }
 
-    /// The peer dropped everything after `ack`.
+    /// Handles a request of the peer, which has dropped everything after `ack`.
     pub(super) fn on_go_back(&mut self, ack: u64, now: Instant) {
         if ack != self.acked || self.kept.is_empty() {
-            return; // It is old, and what it asked for has arrived since.
+            return; // An outdated request, whose packets have arrived since.
         }
         match self.gone_back {
             Some((to, at)) if to == ack => {
@@ -210,8 +211,8 @@ impl Outbound {
         self.cursor = self.acked + 1;
     }
 
-    /// How long nothing was acknowledged, of packets that wait for it. Without an end once it was
-    /// asked for.
+    /// Returns how long nothing was acknowledged although packets are pending; unlimited once the
+    /// peer was probed.
     pub(super) fn unacked_for(&self, now: Instant) -> Option<Duration> {
         let probe = self.probe?;
         Some(if probe.wait > self.first_probe {
@@ -221,7 +222,7 @@ impl Outbound {
         })
     }
 
-    /// Whether it is time to ask the peer what it has.
+    /// Returns whether to probe the peer for what it has received.
     pub(super) fn is_probe_due(&mut self, now: Instant) -> bool {
         let max = self.max_probe;
         self.probe.as_mut().is_some_and(|p| p.is_due(now, max))
@@ -239,17 +240,17 @@ impl Outbound {
 /// The packets of the peer.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    /// The last one that arrived in order.
+    /// The last packet that arrived in order.
     received: u64,
-    /// The largest window that was ever granted; a smaller one later may not have been read yet.
+    /// The largest window that was ever granted; the peer may not know of a smaller one yet.
     window: u64,
-    /// How many the peer is likely to have on their way before it waits.
+    /// How many packets the peer is likely to send before it waits.
     pace: u64,
-    /// How many arrived since the last acknowledgement.
+    /// Number of packets since the last acknowledgement.
     unacked: u64,
     ack_at: Option<Instant>,
     ack_delay: Duration,
-    /// Runs while packets are missing.
+    /// Active while packets are missing.
     gap: Option<Backoff>,
     ask: bool,
     first_ask: Duration,
@@ -259,11 +260,11 @@ pub(super) struct Inbound {
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is the next one.
+    /// The next packet.
     Take,
-    /// It was taken before, or it came after a gap.
+    /// Already processed, or after a gap.
     Drop,
-    /// It is further ahead than the window allows.
+    /// Beyond the window.
     Violation,
 }
 
@@ -292,14 +293,14 @@ impl Inbound {
         self.window = self.window.max(window);
     }
 
-    /// A peer keeps as many packets as it takes, and no more than it was granted.
+    /// Sets the pace: a peer keeps as many packets as it accepts, up to the granted window.
     pub(super) fn set_pace(&mut self, packets: u64) {
         self.pace = packets;
     }
 
     pub(super) fn on_numbered(&mut self, seq: u64, now: Instant) -> Arrival {
         if seq <= self.received {
-            // Sent again: the sender may have missed the acknowledgement.
+            // A resent packet: the sender may have missed the acknowledgement.
             self.ack_at = Some(now);
             return Arrival::Drop;
         }
@@ -314,8 +315,8 @@ impl Inbound {
         self.gap = None;
         self.ask = false;
         self.unacked += 1;
-        // Every so many packets, so that the sender's window never runs empty for it, and else
-        // after a while, in which an answer may take the acknowledgement along.
+        // After a number of packets, so that the sender's window never runs empty, and otherwise
+        // after a delay, in which an answer may carry the acknowledgement.
         if self.unacked >= (self.pace / 4).clamp(1, 16) {
             self.ack_at = Some(now);
         } else if self.ack_at.is_none() {
@@ -324,8 +325,8 @@ impl Inbound {
         Arrival::Take
     }
 
-    /// The peer says what it sent last. It may do so because the network is back: then it has not
-    /// heard what was asked before, and the next time to ask may be far.
+    /// Handles the peer's statement of its last packet. The network may just have recovered:
+    /// earlier requests were then lost, and the next one may be far away.
     pub(super) fn on_last_sent(&mut self, last_sent: u64, now: Instant) {
         if last_sent <= self.received {
             return;
@@ -340,7 +341,7 @@ impl Inbound {
         }
     }
 
-    /// Asks once per gap, and again when no answer came.
+    /// Requests packets once per gap, and again if there is no response.
     fn missing(&mut self, now: Instant) {
         if self.gap.is_none() {
             self.gap = Some(Backoff::new(now, self.first_ask));
@@ -355,17 +356,18 @@ impl Inbound {
         }
     }
 
-    /// Whether to ask the peer to go back.
+    /// Returns whether to ask the peer to go back.
     pub(super) fn must_ask(&self) -> bool {
         self.ask
     }
 
-    /// Whether a packet must go out for this alone.
+    /// Returns whether an acknowledgement has to be sent in a packet of its own.
     pub(super) fn is_ack_due(&self, now: Instant) -> bool {
         self.ask || self.ack_at.is_some_and(|at| at <= now)
     }
 
-    /// What the header of the next packet says: the acknowledgement, and whether to go back.
+    /// Returns the content of the next packet's header: the acknowledgement, and whether to go
+    /// back.
     pub(super) fn take_ack(&mut self) -> (u64, bool) {
         self.unacked = 0;
         self.ack_at = None;
@@ -387,7 +389,7 @@ impl Inbound {
 
 #[cfg(any(test, fuzzing))]
 impl Outbound {
-    /// Bytes of packets that wait for their acknowledgements, and of spare buffers.
+    /// Returns the bytes of unacknowledged packets, and of spare buffers.
     pub(super) fn kept(&self) -> (u64, u64) {
         let kept = self.kept.iter().map(|packet| packet.len() as u64).sum();
         (kept, self.buffers.bytes())
@@ -482,10 +484,10 @@ mod tests {
         let first = FIRST_RESENT as usize / LEN;
         assert_eq!(resent(&mut out, now), first);
         assert_eq!(out.next_seq(), None, "others come first");
-        // Each that arrives pays for itself and one more.
+        // Each packet that arrives pays for itself and one more.
         out.on_ack(first as u64 / 2, now).unwrap();
         assert_eq!(resent(&mut out, now), first);
-        // Who says nothing gets a packet now and then.
+        // A silent peer occasionally gets a packet.
         for _ in 0..10 {
             let at = out.timeout().unwrap();
             assert!(at > now && at <= now + Duration::from_secs(1));
@@ -493,7 +495,7 @@ mod tests {
             now = at;
             assert!(resent(&mut out, now) <= 1);
         }
-        // And in the end all has come.
+        // In the end, everything has arrived.
         for acked in 20..=64 {
             out.on_ack(acked, now).unwrap();
             resent(&mut out, now);

@@ -1,15 +1,16 @@
 //! Sessions: an ordered, reliable, flow-controlled, multiplexed link between a client and one
-//! instance of a service, without I/O. Packets and the current time go in, packets and events come
-//! out; what goes over the wire is specified in `PROTOCOL.md`.
+//! instance of a service, without I/O. The inputs are packets and the current time, and the outputs
+//! are packets and events. `PROTOCOL.md` specifies the wire format.
 //!
-//! A driver owns a [`Session`] and the way to the peer. After whatever it tells the session, it
-//! takes what there is of [`Session::poll_transmit`] and [`Session::poll_event`], and sees to
-//! [`Session::handle_timeout`] at [`Session::poll_timeout`].
+//! A driver owns a [`Session`] and a path to the peer. After every call, it drains
+//! [`Session::poll_transmit`] and [`Session::poll_event`], and calls [`Session::handle_timeout`] at
+//! [`Session::poll_timeout`].
 //!
-//! Memory is bounded, whatever the peer sends, by [`Config::memory`], 64 MiB, and one message more, or, for
-//! a peer that takes its answers, three: see [`budget`] for how it is shared out. It takes a driver that empties the events after each packet, and
-//! says what the application has taken. What the peer has this side do is bounded too: packets that are
-//! sent again by what it acknowledges (see [`link`]), and work that is of no use by [`strain`].
+//! Memory is bounded, whatever the peer sends, by [`Config::memory`], 64 MiB, plus one message, or
+//! three for a peer that accepts its answers: see [`budget`] for the partition. This requires a
+//! driver that drains the events after each packet, and reports the messages that the application
+//! has taken. Work for the peer is bounded as well: resent packets by its acknowledgements (see
+//! [`link`]), and useless work by [`strain`].
 
 mod assembly;
 mod body;
@@ -72,53 +73,54 @@ use nmfw_core::observe::metrics::Counts;
 #[derive(Debug)]
 pub(crate) struct Session {
     config: Config,
-    /// What this side offers; of a service with instance and methods.
+    /// The parameters of this side; for a service, with instance and methods.
     hello: Hello,
-    /// Of a service, what it serves; sessions that serve the same share it.
+    /// For a service, the served methods, shared by sessions with the same ones.
     methods: Arc<Methods>,
     is_server: bool,
     state: State,
-    /// `None` of a service until OPEN has come.
+    /// `None` for a service before OPEN.
     keys: Option<Keys>,
     agreed: Agreed,
 
     streams: StreamMap<u64, Stream>,
-    /// How many of `streams` are wide, and how many may be.
+    /// Number of wide streams, and its maximum.
     wide: usize,
     wide_limit: usize,
-    /// The highest stream that was opened so far.
+    /// The highest stream opened so far.
     highest: u64,
-    /// Streams with something to send, in the order of their turns. Each is there at most once
+    /// Streams with data to send, in round-robin order. Each occurs at most once
     /// (`Stream::queued`).
     ready: VecDeque<u64>,
-    /// Streams that had nothing to send and found no room for it. Each is there at most once
+    /// Streams without data that found no room to add some. Each occurs at most once
     /// (`Stream::is_starved`).
     starved: VecDeque<u64>,
-    /// How many of `ready` are not in `streams` any more. They are looked for when they are more
-    /// than the others: to do so each time that a stream ends would be much work, for which peers
-    /// could ask with few bytes.
+    /// Number of entries of `ready` that are no longer in `streams`. They are purged when they
+    /// outnumber the others: purging at every end of a stream would be expensive, at little cost
+    /// for a hostile peer.
     stale: usize,
-    /// Bytes that the peer may still send on streams that are gone here.
+    /// Bytes that the peer may still send on streams that have ended here.
     late_credit: u64,
-    /// Who may assemble a large message.
+    /// The turns for assembling large messages.
     turns: Turns,
-    /// Of a client, the streams that have a single answer, for which a caller waits.
+    /// For a client, the number of streams with a single answer.
     waiting: usize,
-    /// What is kept for the peer.
+    /// The memory held for the peer.
     budget: Budget,
-    /// What the peer has this side do for nothing.
+    /// The useless work caused by the peer.
     strain: Strain,
 
     outbound: Outbound,
     inbound: Inbound,
-    /// Packets that this side takes; it has no more of its own either, as it must keep them.
+    /// Number of packets that this side accepts; it also sends no more, because it has to keep
+    /// them.
     own_window: u64,
     peer_window: u64,
     life: Life,
     due: Due,
-    /// The last stream that is served, once the service has said so.
+    /// The last served stream, after GOAWAY.
     going_away: Option<u64>,
-    /// The version that the last call came from.
+    /// The version of the last call.
     last_version: Option<SmolStr>,
     is_drained: bool,
     counts: Counts,
@@ -127,13 +129,13 @@ pub(crate) struct Session {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Until OPEN or ACCEPT has come.
+    /// Before OPEN or ACCEPT.
     Opening,
     Open,
     Closed,
 }
 
-/// What this side has to send that is not of a stream.
+/// Pending frames that do not belong to a stream.
 #[derive(Debug, Default)]
 struct Due {
     hello: bool,
@@ -145,7 +147,7 @@ struct Due {
 }
 
 impl Session {
-    /// The calling side. Its OPEN, with the secret, is there to transmit at once.
+    /// Creates the calling side. Its OPEN, with the secret, can be transmitted at once.
     pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
         let hello = Hello {
             secret: Some(secret),
@@ -156,7 +158,7 @@ impl Session {
         session
     }
 
-    /// The serving side, which waits for the packet with OPEN. It serves `methods` and no others:
+    /// Creates the serving side, which waits for the packet with OPEN. It serves only `methods`:
     /// all, or the one on whose subject OPEN arrived.
     pub(crate) fn server(
         config: Config,
@@ -216,7 +218,7 @@ impl Session {
         }
     }
 
-    /// The next thing that happened.
+    /// Returns the next event.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         if self.events.is_empty() && self.has_drained() {
             self.is_drained = true;
@@ -225,8 +227,8 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// When to call [`Self::handle_timeout`], unless something else happens before. Valid until
-    /// the session is told something or transmits something.
+    /// Returns when to call [`Self::handle_timeout`], unless something happens earlier. Valid until
+    /// the next call that changes or transmits something.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
@@ -240,7 +242,7 @@ impl Session {
         }
     }
 
-    /// Tells what time it is. Harmless at any time.
+    /// Updates the time. May be called at any time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.state == State::Closed {
             return;
@@ -252,16 +254,16 @@ impl Session {
             return self.fail(status);
         }
         if self.state == State::Open {
-            // Both are to be asked, as each sets its next time.
+            // Both have to be called, because each schedules its next time.
             let silent = self.life.is_ping_due(now, self.waiting > 0);
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
         }
     }
 
-    /// The connection to NATS was lost and is back: packets of both sides may be missing. The peer
-    /// is asked at once. A client without ACCEPT ends: OPEN or ACCEPT may be lost, and neither is sent
-    /// again.
+    /// Handles a reconnect to NATS: packets of both sides may be missing, so the peer is pinged at
+    /// once. A client without ACCEPT ends, because OPEN or ACCEPT may be lost, and neither is
+    /// resent.
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
         match self.state {
             State::Open => {
@@ -270,18 +272,19 @@ impl Session {
             }
             State::Opening if !self.is_server => {
                 let text = "the connection to NATS was lost while the session was being opened";
+                // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable(text).not_started());
             }
             State::Opening | State::Closed => {}
         }
     }
 
-    /// Whether nothing was heard of the peer since this side's connection was lost and came back.
+    /// Returns whether nothing was heard from the peer since this side's reconnect.
     pub(crate) fn is_unheard(&self) -> bool {
         self.life.is_unheard()
     }
 
-    /// This side is connected to this NATS server now.
+    /// Sets the NATS server that this side is connected to.
     pub(crate) fn set_site(&mut self, site: Site) {
         if site.cluster != self.config.site.cluster {
             self.life.set_near(false);
@@ -289,11 +292,12 @@ impl Session {
         self.config.site = site;
     }
 
-    /// A packet with a reply was answered with "no responders": nobody subscribes to the subject.
-    /// If that stays so for a peer, it is dead. If it was OPEN, there is no peer.
+    /// Handles "no responders" for a packet with a reply. If a peer has no subscriber for long, it
+    /// is considered dead. If the packet was OPEN, there is no peer.
     pub(crate) fn handle_no_responders(&mut self, now: Instant) {
         match self.state {
             State::Opening => {
+                // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable("no responders").not_started());
             }
             State::Open => self.life.vanished(now),
@@ -301,19 +305,19 @@ impl Session {
         }
     }
 
-    /// Something else has answered in place of the peer, which may answer besides.
+    /// Records that a stream has answered in place of the peer, which may still answer.
     pub(crate) fn handle_capture(&mut self, what: String) {
         self.life.captured(what);
     }
 
-    /// Since when nobody has subscribed to the peer's subject, as far as is known. It is asked again
-    /// all the time whether that is still so: it may be the broker that has restarted, and the peer
-    /// on its way back.
+    /// Returns since when the peer's subject has had no subscriber, as far as is known. This is
+    /// checked continually, because the broker may have restarted, and the peer may be
+    /// reconnecting.
     pub(crate) fn vanished_since(&self) -> Option<Instant> {
         self.life.vanished_since()
     }
 
-    /// How likely it is that the peer is not there.
+    /// Returns the likelihood that the peer is dead.
     pub(crate) fn doubt(&self, now: Instant) -> Doubt {
         match self.state {
             State::Open => self.life.doubt(now),
@@ -321,8 +325,8 @@ impl Session {
         }
     }
 
-    /// A call has passed its deadline without an answer. That is suspicious if nothing else was heard
-    /// meanwhile, not even an acknowledgement: then the peer is asked.
+    /// Records a call that has passed its deadline without an answer. If nothing else was heard
+    /// either, not even an acknowledgement, the peer is pinged.
     pub(crate) fn suspect(&mut self, now: Instant) {
         let overdue = self.life.overdue(self.config.ack_delay);
         let silent = match self.outbound.unacked_for(now) {
@@ -343,30 +347,31 @@ impl Session {
         self.state == State::Closed
     }
 
-    /// Whether a packet has come after the handshake. A client that opens streams before does not
-    /// know that it will hear of them.
+    /// Returns whether a packet arrived after the handshake. Before that, a client does not know
+    /// whether answers will reach it.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.life.is_confirmed()
     }
 
-    /// Streams that are not over, those that only wait to tell the peer so included.
+    /// Returns the number of streams that have not ended, including those that only wait to notify
+    /// the peer.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// So many packets were dropped before they came here, as too many waited. Those with a number will be
-    /// asked for.
+    /// Records packets that were dropped before they reached the session, because too many were
+    /// queued. Numbered ones will be requested again.
     pub(crate) fn count_dropped(&mut self, packets: u64) {
         self.counts.dropped += packets;
     }
 
-    /// What the messages have cost that were sent on a stream: it grows as the peer takes them.
+    /// Returns the cost of the messages sent on a stream, which increases as the peer accepts them.
     pub(crate) fn sent(&self, stream: StreamId) -> u64 {
         let stream = self.streams.get(&stream.0);
         stream.map_or(0, |stream| stream.sending.spent())
     }
 
-    /// What has happened since the last time.
+    /// Returns the counters since the last call.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
@@ -381,22 +386,22 @@ impl Session {
             && self.outbound.is_all_acked()
     }
 
-    /// Both sides have no more packets on their way than either takes.
+    /// Limits the windows to what both sides accept.
     fn fit_windows(&mut self) {
         let packets = self.own_window.min(self.peer_window);
         self.outbound.set_window(packets);
         self.inbound.set_pace(packets);
     }
 
-    /// Puts a stream into the row if it has something to send.
+    /// Queues a stream if it has data to send.
     fn wake(&mut self, id: u64) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.queue(id, &mut self.ready);
         }
     }
 
-    /// Forgets a stream, unless it is gone, and says whether this side has ended it. Everything that
-    /// holds its id is cleared here.
+    /// Removes a stream, if it exists, and returns whether this side has ended it. All references
+    /// to its id are cleared here.
     fn remove(&mut self, id: u64) -> Option<bool> {
         let stream = self.streams.get(&id)?;
         let (was_queued, was_ended_here) = (stream.queued, stream.ended_here);
@@ -425,7 +430,7 @@ impl Session {
         Some(was_ended_here)
     }
 
-    /// Forgets a stream and tells the application, unless it ended the stream itself.
+    /// Removes a stream and notifies the application, unless that ended the stream itself.
     fn finish_stream(&mut self, id: u64, outcome: Result<Metadata, Status>) {
         if self.remove(id) == Some(false) {
             let stream = StreamId(id);
@@ -433,20 +438,20 @@ impl Session {
         }
     }
 
-    /// Ends the session for a reason, which the peer is told.
+    /// Ends the session with an error, and notifies the peer.
     fn fail(&mut self, status: Status) {
         let farewell = self.farewell(Some(&status));
         self.over(Some(status));
         self.due.close = farewell;
     }
 
-    /// What tells the peer of the end. A client that has not heard from its service does not know
-    /// whom to tell.
+    /// Returns the packet that notifies the peer of the end. A client that has not heard from its
+    /// service does not know the peer's subject.
     fn farewell(&self, status: Option<&Status>) -> Option<Bytes> {
         (self.is_server || self.state == State::Open).then(|| self.close_packet(status))
     }
 
-    /// Ends everything; each stream exactly once.
+    /// Ends all streams, each exactly once.
     fn over(&mut self, status: Option<Status>) {
         self.state = State::Closed;
         self.due = Due::default();
@@ -457,10 +462,11 @@ impl Session {
         streams.sort_unstable_by_key(|(id, _)| *id);
         for (id, stream) in streams {
             if !stream.ended_here {
-                // What the peer never heard of it cannot have started.
+                // A call that the peer never received cannot have started.
                 let status = if stream.sending.is_known() {
                     each.clone()
                 } else {
+                    // Not started: the CALL was never written to a packet.
                     each.clone().not_started()
                 };
                 self.events.push_back(Event::Finished {

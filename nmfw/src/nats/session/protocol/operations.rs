@@ -1,4 +1,4 @@
-//! What the application does with streams.
+//! Operations of the application on streams.
 
 use std::mem;
 
@@ -15,10 +15,10 @@ use super::{
 use crate::{Metadata, Status};
 use nmfw_core::call::body::chunk::{Chunk, Tally};
 
-/// The longest status for a peer that takes nothing.
+/// Maximum length of a status for a peer that accepts nothing.
 const SHORT_END: usize = 512;
 
-/// The flag of STATUS, RESET and CLOSE for a status.
+/// Returns the flag of STATUS, RESET and CLOSE for a status.
 pub(super) fn not_started_flag(status: &Status) -> u8 {
     if status.is_not_started() {
         flag::NOT_STARTED
@@ -28,34 +28,40 @@ pub(super) fn not_started_flag(status: &Status) -> u8 {
 }
 
 impl Session {
-    /// Starts a call; on the calling side, once the session is open. One with a single answer is
-    /// `is_single`; the driver then has to take that answer as soon as it comes.
+    /// Starts a call on the calling side, once the session is open. A call with a single answer is
+    /// `is_single`; the driver then has to take that answer as soon as it arrives.
     ///
     /// # Errors
-    /// All of them are *not started*: the session is not open or not any more, it has as many
-    /// streams as it may, the peer takes nothing, or the metadata is larger than a packet.
+    /// All errors are *not started*: the session is not open, it has reached its maximum number of
+    /// streams, the peer accepts nothing, or the metadata exceeds a packet.
     pub(crate) fn open_call(
         &mut self,
         head: CallHead,
         is_single: bool,
     ) -> Result<StreamId, Status> {
         if self.is_server || self.state != State::Open {
+            // Not started: no CALL was queued.
             return Err(Status::unavailable("the session is not open").not_started());
         }
         if self.going_away.is_some() {
+            // Not started: no CALL was queued.
             return Err(Status::unavailable("the service takes no more calls").not_started());
         }
         if self.streams.len() >= self.agreed.max_streams {
             return Err(
+                // Not started: no CALL was queued.
                 Status::resource_exhausted("the session has as many calls as it may").not_started(),
             );
         }
+        // Not started: no CALL was queued.
         self.budget.check_requests().map_err(Status::not_started)?;
         let len = head.len();
         if len + nmfw_core::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+            // Not started: no CALL was queued.
             return Err(self.too_large("metadata", len).not_started());
         }
         let is_narrow = self.wide >= self.wide_limit;
+        // Not started: no CALL was queued.
         self.budget
             .check_unread(self.config.first_window(is_narrow))
             .map_err(Status::not_started)?;
@@ -85,8 +91,8 @@ impl Session {
         )
     }
 
-    /// Sends a message, the last one if `end`: then a caller has said all, and for a service the
-    /// call is over, well.
+    /// Sends a message, which is the last one with `end`: for a service, the call has then ended
+    /// successfully.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -102,8 +108,8 @@ impl Session {
     /// Sends one message or several, like [`Self::send_message`].
     ///
     /// # Errors
-    /// See [`SendError`]. Those of a row that come before one that is too large are sent, as if they
-    /// had come by themselves.
+    /// See [`SendError`]. Messages in a row before one that is too large are sent, as if they had
+    /// been sent separately.
     pub(crate) fn send(
         &mut self,
         stream: StreamId,
@@ -128,7 +134,7 @@ impl Session {
         let own = state.sending.buffered();
         let has_room = self.budget.has_room(cost, own, end);
         if own == 0 && !has_room && self.is_server {
-            // It is told when others have sent enough.
+            // It is woken when others have sent enough.
             if !mem::replace(&mut state.is_starved, true) {
                 self.starved.push_back(stream.0);
             }
@@ -148,7 +154,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a stream on which the application wants to send a message of so many bytes.
+    /// Ends a stream on which the application wants to send a message of `len` bytes.
     fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
         let status = Status::resource_exhausted(format!(
             "a message of {len} bytes is over the limit of {}",
@@ -162,8 +168,8 @@ impl Session {
         status
     }
 
-    /// Ends this side of a stream without a further message: a caller has said all, and for a
-    /// service the call is over, well.
+    /// Ends this side of a stream without a further message; for a service, the call has then ended
+    /// successfully.
     pub(crate) fn finish(&mut self, stream: StreamId) {
         let push = |state: &mut Stream| state.sending.push_end(kind::END, Bytes::new());
         if self.change(stream, push).is_some() {
@@ -171,10 +177,10 @@ impl Session {
         }
     }
 
-    /// Sends a service's metadata, before its messages.
+    /// Sends a service's metadata before its messages.
     ///
     /// # Errors
-    /// If it is larger than a packet, has too many values, or it is too late for it.
+    /// Fails if it exceeds a packet, has too many values, or is too late.
     pub(crate) fn send_headers(
         &mut self,
         stream: StreamId,
@@ -201,8 +207,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a call from the service's side, behind the messages that it has sent: well, with
-    /// trailers, or with an error. Trailers that do not fit into a packet are an error instead.
+    /// Ends a call on the service's side, after the messages that it has sent: successfully with
+    /// trailers, or with an error. Trailers that do not fit into a packet become an error.
     pub(crate) fn send_status(&mut self, stream: StreamId, outcome: Result<&Metadata, &Status>) {
         let limit = self.max_end();
         let too_large;
@@ -223,8 +229,8 @@ impl Session {
         }
     }
 
-    /// Ends a stream at once, in both directions. What waits to be sent is dropped; the peer
-    /// learns of it, if it has learnt of the stream.
+    /// Ends a stream at once in both directions. Pending data is dropped; the peer is notified if
+    /// it knows the stream.
     pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
         let body = encode_status(status, self.max_end());
         let Some(state) = self.streams.get_mut(&stream.0) else {
@@ -245,14 +251,14 @@ impl Session {
         }
     }
 
-    /// Whether the peer may have heard of a stream.
+    /// Returns whether the peer may know the stream.
     pub(crate) fn is_known(&self, stream: StreamId) -> bool {
         let state = self.streams.get(&stream.0);
         state.is_none_or(|state| state.sending.is_known())
     }
 
-    /// Ends a call whose peer is [gone](super::Doubt::Gone), with the status that is for its caller. If the
-    /// peer comes back after all, it learns of it.
+    /// Ends a call whose peer is [gone](super::Doubt::Gone), and returns the status for its caller.
+    /// If the peer comes back, it is notified.
     pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
         let is_known = self.is_known(stream);
         self.reset(stream, &Status::cancelled("the caller waits no longer"));
@@ -262,11 +268,12 @@ impl Session {
         if is_known {
             status
         } else {
+            // Not started: the CALL was never written to a packet, and the reset drops it.
             status.not_started()
         }
     }
 
-    /// Grants the peer more, as the application has taken so much.
+    /// Grants the peer more credit for messages that the application has taken.
     pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
         let streams = self.streams.len();
         if let Some(state) = self.streams.get_mut(&stream.0) {
@@ -287,7 +294,7 @@ impl Session {
         }
     }
 
-    /// The application has taken so much of streams of which it was told that they are over, or may be
+    /// Records messages that the application has taken from streams that have ended, or may end
     /// soon.
     pub(crate) fn release(&mut self, cost: u64) {
         if self.state != State::Closed {
@@ -295,19 +302,19 @@ impl Session {
         }
     }
 
-    /// Takes no more calls, as a service that is to stop. [`Event::Drained`] tells when nothing is
-    /// left.
+    /// Accepts no more calls, for a service that is about to stop. [`Event::Drained`] follows when
+    /// all have ended.
     pub(crate) fn go_away(&mut self) {
         if self.is_server && self.state == State::Open && self.going_away.is_none() {
             self.going_away = Some(self.highest);
             self.due.go_away = true;
-            // So that nobody waits for one who has gone without a word.
+            // Detects a client that is gone without notice.
             self.due.ping = true;
         }
     }
 
-    /// Lets the peer have more, or fewer, packets on their way: a driver of many sessions gives
-    /// more to those that are busy. A smaller window holds once the peer has learnt of it.
+    /// Changes the number of packets that the peer may have in flight: a driver of many sessions
+    /// gives more to busy ones. A smaller window applies once the peer knows of it.
     pub(crate) fn set_packet_window(&mut self, packets: u32) {
         if self.state == State::Open {
             let window = u64::from(packets).max(1);
@@ -318,8 +325,8 @@ impl Session {
         }
     }
 
-    /// Ends the session at once. Streams that are still open end with the status, or with
-    /// UNAVAILABLE, on both sides.
+    /// Ends the session at once. Open streams end with the status, or with UNAVAILABLE, on both
+    /// sides.
     pub(crate) fn close(&mut self, status: Option<Status>) {
         if self.state == State::Closed {
             return;
@@ -329,20 +336,21 @@ impl Session {
         self.due.close = farewell;
     }
 
-    /// Changes what a stream has to send, if this side may still send on it.
+    /// Changes a stream's outgoing data, if this side may still send on it.
     fn change<T>(&mut self, stream: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
         let state = self.streams.get_mut(&stream.0)?;
         let can_send = state.can_send();
         can_send.then(|| self.budget.change(state, change))
     }
 
-    /// Whether much waits to be sent. Applications should not be asked for more than they have to send
-    /// at once.
+    /// Returns whether much data is pending. Applications should then be asked only for data that
+    /// they have ready.
     pub(crate) fn is_full(&self) -> bool {
         self.budget.is_soft_full()
     }
 
-    /// How long the end of a stream may be. While the peer takes nothing it has no details.
+    /// Returns the maximum length of a stream's end. While the peer accepts nothing, it has no
+    /// details.
     fn max_end(&self) -> usize {
         let most = self.agreed.max_body();
         if self.budget.is_full() {
@@ -352,14 +360,14 @@ impl Session {
         }
     }
 
-    /// Ends a call for whose only answer there is no room, as the peer takes none.
+    /// Ends a call for whose only answer there is no room, because the peer accepts none.
     pub(crate) fn refuse_answer(&mut self, stream: StreamId) -> Status {
         let status = self.budget.refuse_answer();
         self.send_status(stream, Err(&status));
         status
     }
 
-    /// Lets streams go on that had nothing to send and found no room.
+    /// Wakes streams without data that had found no room.
     pub(super) fn feed_starved(&mut self) {
         if self.starved.is_empty() || !self.budget.has_room_again() {
             return;
@@ -380,7 +388,7 @@ impl Session {
             && self.is_server
             && let Some(state) = self.streams.get_mut(&stream.0)
         {
-            // The service has said its last: what the caller may still say is not wanted.
+            // The service has ended the call: further messages of the caller are not needed.
             if state.end_here(&mut self.budget) {
                 self.release_assembly(stream.0);
             }

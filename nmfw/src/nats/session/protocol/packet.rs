@@ -1,4 +1,4 @@
-//! A packet while it is written.
+//! A packet under construction.
 
 use bytes::Bytes;
 
@@ -18,9 +18,8 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A packet that is closed at the size `target`, but may have `max` for one frame alone, its proof
-    /// included.
-    /// `expected` is about how many bytes of frames there will be.
+    /// Creates a packet that is closed at the size `target`, but may reach `max` for a single
+    /// frame, including its proof. `expected` is the approximate size of its frames.
     pub(super) fn new(
         header: Header,
         expected: usize,
@@ -46,12 +45,12 @@ impl Packet {
         self.out.len()
     }
 
-    /// Whether it has no frame yet.
+    /// Returns whether it has no frames yet.
     pub(super) fn is_empty(&self) -> bool {
         self.out.len() == self.header
     }
 
-    /// Whether a frame fits that cannot be split.
+    /// Returns whether an unsplittable frame fits.
     pub(super) fn has_room(&self, frame: usize) -> bool {
         let limit = if self.is_empty() {
             self.max
@@ -61,12 +60,12 @@ impl Packet {
         self.out.len() + frame <= limit
     }
 
-    /// How long the body of a message's frame may be; `None` if not even an empty one fits.
+    /// Returns the maximum body length of a message frame; `None` if not even an empty one fits.
     pub(super) fn body_room(&self, stream: u64) -> Option<usize> {
         self.body_room_behind(self.out.len(), stream)
     }
 
-    /// The same of a packet without frames.
+    /// Returns the same for a packet without frames.
     pub(super) fn most_body_room(&self, stream: u64) -> Option<usize> {
         self.body_room_behind(self.header, stream)
     }
@@ -76,7 +75,7 @@ impl Packet {
         self.target.checked_sub(len + header)
     }
 
-    /// Seals the packet, once: it is kept, and sent again, as it is.
+    /// Seals the packet once; it is kept and resent unchanged.
     pub(super) fn finish(mut self, keys: Option<&Keys>) -> Bytes {
         if let Some(keys) = keys {
             keys.seal(&mut self.out);

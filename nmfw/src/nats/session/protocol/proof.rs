@@ -1,10 +1,10 @@
 //! Proofs that a packet comes from the peer of its session.
 //!
-//! NATS subjects are readable for anybody with a wide enough subscription, `_INBOX.>` for example, so
-//! that knowing a session's subjects proves nothing. The secret in OPEN does: only the service can
-//! subscribe to where OPEN is published. Every packet behind it ends with a keyed hash of all bytes
-//! before, HighwayHash with 64 bits, under a key for each direction, so that a packet is no use in the
-//! other direction or in another session.
+//! NATS subjects can be read by any peer with a broad enough subscription, such as `_INBOX.>`, so
+//! knowing a session's subjects proves nothing. Knowing the secret in OPEN does, because only the
+//! service can subscribe to the subject of OPEN. Every later packet ends with a keyed hash of all
+//! preceding bytes, HighwayHash with 64 bits. Each direction has its own key, so that a packet is
+//! useless in the other direction or in another session.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ pub(super) const PROOF_LEN: usize = 8;
 /// The length of a [`Secret`].
 pub(super) const SECRET_LEN: usize = 16;
 
-/// How many tokens are good at a time. After a reconnect there is a PING every half a second, so that an
-/// answer may take 4 s.
+/// Number of recent tokens that are valid. After a reconnect, there is a PING every half second, so
+/// an answer may take 4 s.
 pub(super) const RECENT_TOKENS: u64 = 8;
 
-/// The secret of a session, as its OPEN has it.
+/// The secret of a session, as in its OPEN.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Secret([u8; SECRET_LEN]);
 
@@ -35,7 +35,7 @@ impl Secret {
         &self.0
     }
 
-    /// A key for one purpose.
+    /// Derives a key for a purpose.
     fn key(self, purpose: &[u8]) -> Key {
         let (low, high) = self.0.split_at(SECRET_LEN / 2);
         let hasher = HighwayHasher::new(Key([number(low), number(high), 0, 0]));
@@ -43,23 +43,23 @@ impl Secret {
     }
 }
 
-/// Without the secret.
+/// Formats without the secret.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a secret")
     }
 }
 
-/// Derives the secrets of sessions from their numbers, so that none has to be kept.
+/// Derives the secrets of sessions from their numbers, so that none has to be stored.
 pub(crate) struct Secrets(Key);
 
 impl Secrets {
-    /// Secrets that nobody can guess.
+    /// Creates a source of unpredictable secrets.
     pub(crate) fn random() -> Self {
         Self(Key(rand::random()))
     }
 
-    /// Returns the secret of a session. The number is that of one session only.
+    /// Returns the secret of a session. A number must not be used for two sessions.
     pub(crate) fn of(&self, session: u64) -> Secret {
         let hash = HighwayHasher::new(Key(self.0.0)).hash128(&session.to_le_bytes());
         Secret(bytes(hash))
@@ -72,17 +72,17 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Seals packets and checks the proofs of the peer's.
+/// Seals packets and checks the proofs of the peer's packets.
 pub(super) struct Keys {
     own: HighwayHasher,
     peer: HighwayHasher,
     tokens: HighwayHasher,
-    /// How many tokens were made: each is derived from its number.
+    /// Number of tokens so far; each is derived from its number.
     count: u64,
 }
 
 impl Keys {
-    /// The keys of one side of a session.
+    /// Derives the keys of one side of a session.
     pub(super) fn new(secret: Secret, is_server: bool) -> Self {
         let client = HighwayHasher::new(secret.key(b"nmfw client"));
         let service = HighwayHasher::new(secret.key(b"nmfw service"));
@@ -99,26 +99,26 @@ impl Keys {
         }
     }
 
-    /// Appends the proof to a packet that is whole otherwise.
+    /// Appends the proof to a packet.
     pub(super) fn seal(&self, packet: &mut Vec<u8>) {
         let proof = self.own.clone().hash64(packet);
         packet.extend_from_slice(&proof.to_le_bytes());
     }
 
-    /// Returns a packet of the peer without its proof; `None` if that is wrong.
+    /// Returns a peer's packet without its proof; `None` if the proof is wrong.
     pub(super) fn open<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
         let (content, proof) = packet.split_last_chunk::<PROOF_LEN>()?;
         let expected = self.peer.clone().hash64(content);
         (u64::from_le_bytes(*proof) == expected).then_some(content)
     }
 
-    /// Returns a token that was not there before, and that nobody else can guess.
+    /// Returns a new, unpredictable token.
     pub(super) fn next_token(&mut self) -> Token {
         self.count += 1;
         self.token(self.count)
     }
 
-    /// Whether a token is one of the last [`RECENT_TOKENS`].
+    /// Returns whether a token is one of the last [`RECENT_TOKENS`].
     pub(super) fn is_recent(&self, token: &Token) -> bool {
         let oldest = self.count.saturating_sub(RECENT_TOKENS) + 1;
         (oldest..=self.count).any(|number| self.token(number) == *token)
@@ -129,7 +129,7 @@ impl Keys {
     }
 }
 
-/// Without the keys.
+/// Formats without the keys.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("keys")
@@ -147,7 +147,7 @@ fn bytes([low, high]: [u64; 2]) -> [u8; SECRET_LEN] {
 
 #[cfg(test)]
 impl Secret {
-    /// A key as its bytes.
+    /// Returns a key as bytes.
     pub(super) fn key_bytes(self, purpose: &[u8]) -> Vec<u8> {
         self.key(purpose)
             .0

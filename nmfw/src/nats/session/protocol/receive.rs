@@ -1,4 +1,4 @@
-//! Packets in.
+//! Processing of incoming packets.
 
 use std::time::Instant;
 
@@ -22,22 +22,22 @@ use nmfw_core::call::body::{
     wire::Malformed,
 };
 
-/// What is kept of the status of CLOSE. It is for people to read.
+/// Maximum length of the status of CLOSE that is kept. It is for people.
 const MAX_CLOSE: usize = 1024;
 
-/// Messages of at least this size stay where they are, in their packet, if that is mostly them.
+/// Messages of at least this size are not copied out of their packet, if they make up most of it.
 const LARGE: usize = 64 * 1024;
 
-/// A packet of this size at most is shared by the small messages that end their streams. Each holds it,
-/// and what the connection has read with it, until it is decoded: once for each stream, which may take as
-/// much at any rate. What waits for longer is copied by who has it wait.
+/// Maximum size of a packet that small messages at the end of their streams share. Each keeps it,
+/// and the connection's read buffer with it, alive until it is decoded: once per stream, which may
+/// use as much in any case. Code that queues a message must copy it.
 const SHARED: usize = 16 * 1024;
 
 impl Session {
-    /// Takes in what came from the peer. Whatever it is, it does no more than to end this session.
+    /// Processes a packet from the peer. Whatever its content, it can at most end this session.
     ///
-    /// Returns whether the packet has proved to be the peer's, or needed no proof. One that has not is
-    /// dropped as if it had never come.
+    /// Returns whether the packet had a valid proof, or needed none. Other packets are dropped
+    /// without an effect.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> bool {
         let outcome = match (self.state, &self.keys) {
             (State::Closed, _) => return true,
@@ -53,7 +53,7 @@ impl Session {
                     outcome => outcome.map(|_| ()),
                 },
             },
-            // No session opens without keys.
+            // A session does not open without keys.
             (State::Open, None) => return false,
         };
         if let Err(Malformed(what)) = outcome {
@@ -66,6 +66,7 @@ impl Session {
                 }
             };
             self.fail(if is_opening {
+                // Not started: streams begin once the session is open.
                 Status::unimplemented(text).not_started()
             } else {
                 Status::internal(text)
@@ -78,9 +79,9 @@ impl Session {
         true
     }
 
-    /// Takes what needs no proof, and says whether it was that: CLOSE that answers an OPEN which the
-    /// service could not read, and CLOSE with the token of one of the last PINGs, of a service that has
-    /// forgotten the session. A service takes nothing.
+    /// Processes packets without a proof, and returns whether it was one: a CLOSE that answers an
+    /// unreadable OPEN, or a CLOSE with the token of a recent PING from a service that has
+    /// forgotten the session. A service accepts none.
     fn handle_unproven(&mut self, packet: &[u8]) -> Result<bool, Malformed> {
         if self.is_server {
             return Ok(false);
@@ -101,13 +102,13 @@ impl Session {
                 }
                 Ok(is_answer)
             }
-            // Something that knows nothing of sessions answers OPEN.
+            // Something that does not know sessions has answered OPEN.
             Err(malformed) if is_opening => Err(malformed),
             Ok(_) | Err(_) => Ok(false),
         }
     }
 
-    /// Takes OPEN and nothing else. Numbered packets will be asked for.
+    /// Processes only OPEN. Numbered packets will be requested.
     fn handle_open(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
         if let Some(hello) = read_open(packet)? {
             self.keys = hello.secret.map(|secret| Keys::new(secret, true));
@@ -117,7 +118,7 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses to open a session: answers this OPEN with CLOSE, sealed if the OPEN can be read.
+    /// Refuses to open a session: answers this OPEN with CLOSE, sealed if the OPEN is readable.
     pub(crate) fn refuse(&mut self, open: &[u8], status: Status) {
         if let Ok(Some(hello)) = read_open(open) {
             self.keys = hello.secret.map(|secret| Keys::new(secret, true));
@@ -125,8 +126,8 @@ impl Session {
         self.close(Some(status));
     }
 
-    /// Takes only what opens the session, or refuses to. What else comes was overtaken by nothing
-    /// that matters: if it is numbered it will be asked for.
+    /// Processes only a packet that opens or refuses the session. Other packets can be dropped:
+    /// numbered ones will be requested.
     fn handle_accept(&mut self, now: Instant, packet: &[u8]) -> Result<(), Malformed> {
         let (header, frames) = Header::decode(packet)?;
         if header.seq > 0 {
@@ -136,7 +137,7 @@ impl Session {
             match frame?.body {
                 Body::Accept(hello) => {
                     self.due.hello = false;
-                    // Shows the service that its ACCEPT has arrived, and asks for a further packet.
+                    // Shows the service that its ACCEPT has arrived, and requests a further packet.
                     self.due.ping = true;
                     self.life.accepted(now);
                     self.open(now, hello);
@@ -155,7 +156,7 @@ impl Session {
         let max_streams = if self.is_server {
             self.hello.max_streams
         } else {
-            // Each that is open may bring a window.
+            // Each open stream may receive a window.
             peer.max_streams.min(self.config.max_streams.into())
         };
         self.agreed = Agreed::new(&self.hello, &peer, max_streams);
@@ -177,7 +178,7 @@ impl Session {
         }));
     }
 
-    /// Takes a packet of the peer; `content` is what stands before its proof.
+    /// Processes a packet of the peer; `content` is the packet without its proof.
     fn take_packet(
         &mut self,
         now: Instant,
@@ -264,14 +265,14 @@ impl Session {
                 }
                 Body::GoAway { highest } => self.on_go_away(highest)?,
                 Body::Close(status) => self.closed_by_peer(status),
-                // Said twice; the first counts, and this is no sign that ACCEPT arrived.
+                // A repetition: the first one counts, and this does not show that ACCEPT arrived.
                 Body::Open(_) | Body::Accept(_) => return Ok(()),
             }
             if self.state == State::Closed {
                 break;
             }
         }
-        // An acknowledgement, or frames of types that are skipped.
+        // An acknowledgement, or frames of skipped types.
         if is_empty || frames.skipped() > 0 {
             let count = frames.skipped().max(1);
             self.strain.on_nothings(count, now);
@@ -280,7 +281,8 @@ impl Session {
         Ok(())
     }
 
-    /// The stream of a frame; `None` if it is over on this side, of which the peer may not know.
+    /// Returns the stream of a frame; `None` if it has ended on this side, which the peer may not
+    /// know.
     fn stream(
         &mut self,
         id: u64,
@@ -305,7 +307,7 @@ impl Session {
         }
         self.highest = id;
         if self.going_away.is_some() {
-            // The client learns that it was not started from GOAWAY, which is on its way.
+            // The client learns from GOAWAY, which is in transit, that it was not started.
             self.late_credit += self.hello.stream_window;
             return Ok(());
         }
@@ -319,7 +321,7 @@ impl Session {
         let outcome = call.into_head(&self.methods, &mut self.last_version, now);
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
         let outcome = outcome.and_then(|(method, head)| {
-            // Others start at once, and so have it taken.
+            // Other calls start at once, so the application has it.
             let cost = if is_single { head.cost() } else { 0 };
             self.budget.check_answers(now)?;
             self.budget
@@ -343,6 +345,7 @@ impl Session {
             Err(status) => {
                 self.strain.on_useless_call(now);
                 self.streams.insert(id, state);
+                // Not started: the service refuses the CALL instead of handing it on.
                 self.reset(stream, &status.not_started());
             }
         }
@@ -398,7 +401,7 @@ impl Session {
                 return self.end_if(id, end);
             }
         };
-        // A message that is whole needs no grant: that comes when the application takes it.
+        // A complete message needs no grant, which follows when the application takes it.
         if message.is_none() {
             self.wake(id);
         }
@@ -431,7 +434,7 @@ impl Session {
         self.end_if(id, end)
     }
 
-    /// What follows the last message.
+    /// Handles the last message.
     fn end_if(&mut self, id: u64, end: bool) -> Result<(), Malformed> {
         if end {
             self.ended_by_peer(id);
@@ -445,7 +448,7 @@ impl Session {
             return Ok(());
         };
         stream.receiving.on_end()?;
-        // Its message never came.
+        // Its message never arrived.
         let is_useless = stream.head > 0;
         if is_useless {
             self.strain.on_useless_call(now);
@@ -481,7 +484,7 @@ impl Session {
         };
         stream.receiving.on_reset();
         let is_answered = stream.sending.has_begun();
-        // A service resets no more calls than its client makes.
+        // A service does not reset more calls than its client makes.
         if self.is_server && !is_answered {
             self.strain.on_reset(now);
         }
@@ -507,6 +510,7 @@ impl Session {
             .collect();
         refused.sort_unstable();
         for id in refused {
+            // Not started: the service ignores streams above the one that GOAWAY names.
             let status = Status::unavailable("the service takes no more calls").not_started();
             self.finish_stream(id, Err(status));
         }
@@ -514,8 +518,8 @@ impl Session {
         Ok(())
     }
 
-    /// A message on a stream that is over. An honest peer sends no more of them than it has
-    /// credit for.
+    /// Handles a message on an ended stream. A correct peer sends at most as many as it has credit
+    /// for.
     fn on_late(&mut self, cost: u64) -> Result<(), Malformed> {
         self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
             "more on streams that are over than their windows",
@@ -532,13 +536,13 @@ impl Session {
     }
 
     fn closed_by_peer(&mut self, status: StatusBody<'_>) {
-        // Each stream that is open gets a copy.
+        // Each open stream gets a copy.
         let status = status.shortened(MAX_CLOSE).into_outcome().err();
         self.over(status);
     }
 }
 
-/// Returns what OPEN in this packet says; `None` if it has none.
+/// Returns the OPEN in this packet; `None` if it has none.
 fn read_open(packet: &[u8]) -> Result<Option<Hello>, Malformed> {
     let (header, frames) = Header::decode(packet)?;
     if header.seq > 0 {
@@ -552,14 +556,15 @@ fn read_open(packet: &[u8]) -> Result<Option<Hello>, Malformed> {
     Ok(None)
 }
 
-/// Reads the first frame of a bare packet.
+/// Decodes the first frame of a bare packet.
 pub(super) fn first_frame(packet: &[u8]) -> Result<Option<Body<'_>>, Malformed> {
     let (header, mut frames) = Header::decode(packet)?;
     let first = frames.next().transpose()?;
     Ok(first.filter(|_| header.seq == 0).map(|frame| frame.body))
 }
 
-/// The last message of a stream, often its only one. What is decoded from it does not keep it.
+/// Returns the last message of a stream, often its only one. The decoded message does not keep the
+/// packet alive.
 fn last_of(packet: &Bytes, message: &[u8]) -> Bytes {
     if message.len() < SMALL && packet.len() <= SHARED {
         packet.slice_ref(message)
@@ -568,8 +573,8 @@ fn last_of(packet: &Bytes, message: &[u8]) -> Bytes {
     }
 }
 
-/// Messages are copied out of packets, so that one which the application keeps, or does not come to
-/// take, holds hardly more memory than what its stream paid for.
+/// Copies messages out of a packet, so that a message that the application keeps, or does not take,
+/// holds hardly more memory than its stream has paid for.
 fn taken_out(packet: &Bytes, messages: &[u8]) -> Bytes {
     if messages.len() >= LARGE && messages.len() >= packet.len() / 2 {
         packet.slice_ref(messages)

@@ -1,8 +1,7 @@
-//! The receiving half of a stream: what has come of an unfinished message, and what the peer may
-//! send.
+//! The receiving half of a stream: an unfinished message, and the credit of the peer.
 //!
-//! Its window grows while the application takes all that comes: then more on the way means fewer
-//! turns of waiting for each other, and hardly more memory. It never grows for one who is slow.
+//! The window grows while the application takes all messages: more data in flight then saves round
+//! trips, at hardly any memory. It never grows for a slow application.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,63 +9,63 @@ use super::{assembly::Assembly, stream::cost};
 use nmfw_core::call::body::chunk::Tally;
 use nmfw_core::call::body::wire::Malformed;
 
-/// How many times as large a window may become, by doublings: enough for 80 MB/s where the way to the
-/// peer and back takes 50 ms, at the default window.
+/// Maximum growth of a window by doubling: enough for 80 MB/s with a round trip of 50 ms, at the
+/// default window.
 pub(super) const MAX_GROWTH: u64 = 16;
 
-/// The same, of a stream that has many others beside it. Those that have grown further keep what they
-/// have: they were few.
+/// The same for a stream among many. Windows that have grown further while there were few streams
+/// keep their size.
 const MAX_GROWTH_OF_MANY: u64 = 4;
 
-/// The part of the room for growth that one step of [`Receiving::widen`] takes, as a divisor.
+/// Each step of [`Receiving::widen`] takes this fraction of the room for growth, as a divisor.
 const SHARES: u64 = 64;
 
-/// A session with more streams has many.
+/// Maximum number of streams that counts as few.
 const FEW_STREAMS: usize = 8;
 
-/// What became of a part of a message.
+/// The result of receiving a part of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It was the whole message, or all of several, or begins one that is not to be.
+    /// A whole message, all messages of a row, or the start of a surplus message.
     Whole,
-    /// It completed this message.
+    /// The part that completes this message.
     Last(Bytes),
-    /// It was added to what there is.
+    /// A part of an unfinished message.
     More,
-    /// The message is over the limit.
+    /// The message exceeds the limit.
     TooLarge,
     /// This side has ended the stream.
     Unwanted,
 }
 
-/// What the peer says on a stream.
+/// The received side of a stream.
 #[derive(Debug)]
 pub(super) struct Receiving {
     /// Whether it may assemble a message larger than its window.
     pub(super) assembly: Assembly,
-    /// What a narrow stream gets beside its window while it has its turn. Only one that carries a single
-    /// message: for others it would be owed until further messages are taken, which may wait for a turn.
+    /// The extra window of a narrow stream during its turn. Only for a stream with a single
+    /// message: others would owe it until further messages are taken, which may wait for a turn.
     pub(super) turn_window: u64,
-    /// The peer has a single message to send, which the driver takes as soon as it is whole.
+    /// Whether the peer sends a single message, which the driver takes as soon as it is complete.
     pub(super) is_single: bool,
     /// An unfinished message.
     partial: BytesMut,
     has_begun: bool,
-    /// The peer has ended it.
+    /// Whether the peer has ended its side.
     is_closed: bool,
-    /// This side has ended the stream: what still comes is not wanted, but counts.
+    /// Whether this side has ended the stream: later messages are dropped, but counted.
     is_unwanted: bool,
     window: u64,
     first_window: u64,
-    /// What will have arrived when a window grows next.
+    /// The amount of received data at which the window can grow next.
     grows_at: u64,
-    /// Cost of what has arrived.
+    /// Cost of all received data.
     received: u64,
-    /// Cost of what the application has taken.
+    /// Cost of the data that the application has taken.
     consumed: u64,
-    /// Cost of what it was not given.
+    /// Cost of the data that was dropped.
     dropped: u64,
-    /// What the peer was told that it may send in total. Never less than `received`.
+    /// The credit announced to the peer, in total. Never less than `received`.
     announced: u64,
 }
 
@@ -90,24 +89,24 @@ impl Receiving {
         }
     }
 
-    /// This side has ended the stream.
+    /// Ends the stream on this side.
     pub(super) fn end_here(&mut self) {
         self.is_unwanted = true;
         self.drop_partial();
     }
 
-    /// Forgets an unfinished message.
+    /// Drops an unfinished message.
     pub(super) fn drop_partial(&mut self) {
         let partial = std::mem::take(&mut self.partial);
         self.dropped += partial.len() as u64;
     }
 
-    /// Notes HEADERS; `false` if they are out of place.
+    /// Records HEADERS; returns false if they are out of place.
     pub(super) fn on_headers(&mut self) -> bool {
         !std::mem::replace(&mut self.has_begun, true) && !self.is_closed
     }
 
-    /// Takes in a part of a message, or a whole one.
+    /// Processes a part of a message, or a whole one.
     pub(super) fn on_part(
         &mut self,
         part: &[u8],
@@ -120,7 +119,7 @@ impl Receiving {
         let len = self.partial.len() + part.len();
         let is_too_large = len > max_message;
         if self.is_unwanted || is_too_large {
-            // Nobody gets it.
+            // Dropped.
             self.dropped += cost;
             return Ok(match self.is_unwanted {
                 true => Part::Unwanted,
@@ -145,13 +144,14 @@ impl Receiving {
         Ok(Part::Last(message.freeze()))
     }
 
-    /// Whether this part, of so many bytes, belongs to a message after the only one. It is given to the
-    /// application as it is, which ends the call: nothing would make room for the rest.
+    /// Returns whether this part of `part` bytes belongs to a message after the only one. It is
+    /// passed to the application unassembled, which ends the call: there would never be room for
+    /// the rest.
     fn is_surplus(&self, part: u64) -> bool {
         self.is_single && self.received - part > self.dropped + self.partial.len() as u64
     }
 
-    /// Takes in whole messages.
+    /// Processes whole messages.
     pub(super) fn on_row(
         &mut self,
         tally: Tally,
@@ -192,13 +192,13 @@ impl Receiving {
         Ok(())
     }
 
-    /// The peer sends nothing more, whatever is unfinished.
+    /// Records that the peer sends nothing more, even if a message is unfinished.
     pub(super) fn on_reset(&mut self) {
         self.is_closed = true;
     }
 
-    /// The application has taken messages. The session has so many streams, whose windows are `base`
-    /// unless they are narrow, and `room` for windows to grow. Returns how much this one has grown.
+    /// Records messages that the application has taken. `base` is the window of wide streams, and
+    /// `room` the room for growth. Returns how much this window has grown.
     pub(super) fn consume(
         &mut self,
         taken: Tally,
@@ -223,14 +223,15 @@ impl Receiving {
         0
     }
 
-    /// Widens the window for a message under way, if there is room: at once to a whole one (`base`) on a
-    /// stream that carries many messages, and in steps to [`MAX_GROWTH_OF_MANY`] of them on one that carries
-    /// a single message. Returns by how much.
+    /// Widens the window for an unfinished message, if there is room: at once to a whole window
+    /// (`base`) on a stream with many messages, and in steps up to [`MAX_GROWTH_OF_MANY`] windows
+    /// on a stream with a single message. Returns the growth.
     ///
-    /// The size of the message is unknown, so a step is a share of `room`: with much room one step is
-    /// enough, and as room gets short many messages of medium size still find some. A step doubles the
-    /// window at least, so that few are needed. It would not do where the application may take messages
-    /// when it likes, as many streams could hold a part of the room for good, and none of them enough.
+    /// The size of the message is unknown, so a step is a fraction of `room`: with much room, one
+    /// step is enough, and when room gets short, many messages of medium size still find some. A
+    /// step at least doubles the window, so that few are needed. Steps would be wrong if the
+    /// application takes messages at any time, because many streams could each hold a part of the
+    /// room indefinitely, and none enough.
     pub(super) fn widen(&mut self, (base, room): (u64, u64)) -> u64 {
         let (step, most) = match self.is_single {
             true => {
@@ -247,8 +248,8 @@ impl Receiving {
         grown
     }
 
-    /// Stops counting growth once the peer has ended its side and the application has taken all: the
-    /// window will not be used any more. Returns how much the window had grown.
+    /// Stops accounting for growth once the peer has ended its side and the application has taken
+    /// everything, because the window will not be used again. Returns how much it had grown.
     pub(super) fn settle(&mut self) -> u64 {
         let is_settled = self.is_closed && self.unread() == 0 && self.partial.is_empty();
         if !is_settled {
@@ -259,18 +260,18 @@ impl Receiving {
         grown
     }
 
-    /// How much the window has grown.
+    /// Returns how much the window has grown.
     pub(super) fn grown(&self) -> u64 {
         self.window - self.first_window
     }
 
-    /// What was given to the application, which has not taken it.
+    /// Returns the data that was passed to the application but not taken.
     pub(super) fn unread(&self) -> u64 {
         self.received - self.dropped - self.consumed - self.partial.len() as u64
     }
 
-    /// What the peer may send in total, as it should know by now. Small steps wait, unless a
-    /// message is under way that they may be needed for.
+    /// Returns the total credit to announce. Small steps are delayed, unless an unfinished message
+    /// may need them.
     pub(super) fn grant(&self) -> Option<u64> {
         if self.is_closed || self.is_unwanted {
             return None;
@@ -283,12 +284,12 @@ impl Receiving {
         (step > 0 && is_due).then_some(limit)
     }
 
-    /// The peer is told of a grant.
+    /// Records an announced grant.
     pub(super) fn granted(&mut self, limit: u64) {
         self.announced = limit;
     }
 
-    /// What counts as taken of an unfinished message.
+    /// Returns the part of an unfinished message that counts as taken.
     fn assembled(&self) -> u64 {
         if self.assembly == Assembly::Holds {
             self.partial.len() as u64 + self.turn_window
@@ -297,7 +298,7 @@ impl Receiving {
         }
     }
 
-    /// It has its turn. Windows are `base` unless they are narrow.
+    /// Starts its turn. `base` is the window of wide streams.
     pub(super) fn hold(&mut self, base: u64) {
         self.assembly = Assembly::Holds;
         if self.is_single {
@@ -305,17 +306,17 @@ impl Receiving {
         }
     }
 
-    /// Whether it may need more than its window for the message that is under way.
+    /// Returns whether it may need more than its window for the unfinished message.
     pub(super) fn needs_assembly(&self) -> bool {
         self.partial.len() as u64 > self.window / 2
     }
 
-    /// What was granted beyond the window, and not taken by the application yet.
+    /// Returns the bytes that were granted beyond the window and not taken yet.
     pub(super) fn debt(&self) -> u64 {
         self.announced.saturating_sub(self.consumed + self.window)
     }
 
-    /// What the peer may still send, not knowing that the stream is gone.
+    /// Returns what the peer may still send without knowing that the stream has ended.
     pub(super) fn late_credit(&self) -> u64 {
         if self.is_closed {
             0
@@ -327,7 +328,7 @@ impl Receiving {
 
 #[cfg(any(test, fuzzing))]
 impl Receiving {
-    /// Bytes held of what was received, without what the application was given.
+    /// Returns the received bytes held, without those passed to the application.
     pub(super) fn held(&self) -> u64 {
         self.partial.len() as u64
     }
@@ -350,7 +351,7 @@ impl Receiving {
 mod tests {
     use super::*;
 
-    /// Sends all that there is credit for, and takes a part of it: what the peer may send then.
+    /// Receives as much as there is credit for, and takes a part of it. Returns the new credit.
     fn round(receiving: &mut Receiving, streams: usize, taken: impl Fn(u64) -> u64) -> u64 {
         let credit = receiving.announced - receiving.received;
         let tally = |cost| Tally {

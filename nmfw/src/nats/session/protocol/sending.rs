@@ -1,4 +1,4 @@
-//! The sending half of a stream: what waits, and the credit for it.
+//! The sending half of a stream: its queue, and its credit.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -14,22 +14,21 @@ use nmfw_core::call::body::{
     wire::{put_varint, varint_len},
 };
 
-/// What a stream may write before the next has its turn. A message that fits into a packet is not split
-/// for that, nor to fill a packet: then a turn is a packet at most.
+/// Number of bytes that a stream may write before the next one's turn. A message that fits into a
+/// packet is not split for this, nor to fill a packet: a turn is then at most a packet.
 const QUANTUM: usize = 8 * 1024;
 
-/// A part is not smaller than this, unless it is the last: credit that trickles in must not turn
-/// a message into crumbs.
+/// Minimum size of a part, except for the last: credit in small steps must not fragment a message.
 pub(super) const MIN_PART: usize = 256;
 
-/// Something that waits to be sent.
+/// An item in the queue.
 #[derive(Debug)]
 enum Item {
-    /// A message, or what is left of it.
+    /// A message, or the rest of it.
     Message { rest: Bytes, end: bool },
-    /// Several messages, or those that are left of them.
+    /// Several messages, or the rest of them.
     Row { row: Row, end: bool },
-    /// A frame that costs nothing.
+    /// A frame without a cost.
     Frame { kind_and_flags: u8, body: Bytes },
 }
 
@@ -42,12 +41,11 @@ impl Item {
     }
 }
 
-/// What waits, in its order. Most streams have one message to say: that lies here itself, and takes
-/// no memory of its own.
+/// The queue. Most streams have a single message, which is stored inline without an allocation.
 #[derive(Debug, Default)]
 struct Items {
     first: Option<Item>,
-    /// Empty if there is no first.
+    /// Empty if there is no first item.
     others: VecDeque<Item>,
 }
 
@@ -81,35 +79,35 @@ impl Items {
 /// How a stream's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It has nothing to send, or no credit for it.
+    /// It has nothing to send, or no credit.
     Idle,
     /// It has written its share and has more.
     More,
-    /// The packet has no room for what is next.
+    /// The packet has no room for the next frame.
     Full,
-    /// It has written its last frame; nothing of it is needed any more.
+    /// It has written its last frame; its state is no longer needed.
     Done,
 }
 
-/// What one side has to say on a stream.
+/// The sending side of a stream.
 #[derive(Debug)]
 pub(super) struct Sending {
-    /// CALL, until it is sent.
+    /// The CALL, until it is sent.
     call: Option<CallHead>,
     is_narrow: bool,
     items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
-    /// Bytes of the frames in `items`, and what `call` takes.
+    /// Size of the frames in `items`, and of `call`.
     frames: u64,
-    /// Nothing can be added.
+    /// Whether nothing can be added.
     is_closed: bool,
     has_begun: bool,
-    /// Whether the peer may know of the stream: its CALL was sent, or came from there.
+    /// Whether the peer may know the stream, because its CALL was sent or received.
     is_known: bool,
-    /// Writing its end is the end of the stream: so it is for a service, and with RESET.
+    /// Whether writing its end ends the stream, as for a service and after RESET.
     end_is_last: bool,
-    /// Cost of what was sent, and what it may come to.
+    /// Cost of the sent data, and its limit.
     spent: u64,
     limit: u64,
 }
@@ -139,12 +137,12 @@ impl Sending {
         self.spent
     }
 
-    /// What all takes that waits.
+    /// Returns the memory of all queued data.
     pub(super) fn held(&self) -> u64 {
         self.buffered + self.frames
     }
 
-    /// What waits on a stream that gets no more to send.
+    /// Returns the queued data of a stream to which nothing can be added.
     pub(super) fn last_words(&self) -> u64 {
         if self.is_closed { self.held() } else { 0 }
     }
@@ -163,7 +161,7 @@ impl Sending {
         self.call = Some(head);
     }
 
-    /// Messages, with `end` the last ones.
+    /// Queues messages; with `end`, they are the last.
     pub(super) fn push(&mut self, chunk: Chunk, end: bool) {
         self.has_begun = true;
         self.buffered += chunk.tally().cost;
@@ -171,7 +169,7 @@ impl Sending {
         self.items.push(Item::new(chunk, end));
     }
 
-    /// HEADERS come once and before messages.
+    /// Queues HEADERS, which are sent once and before messages.
     pub(super) fn push_headers(&mut self, body: Bytes) -> bool {
         let is_first = !self.has_begun && !self.is_closed;
         if is_first {
@@ -181,13 +179,13 @@ impl Sending {
         is_first
     }
 
-    /// STATUS or END, behind what waits already.
+    /// Queues STATUS or END after the other items.
     pub(super) fn push_end(&mut self, kind_and_flags: u8, body: Bytes) {
         self.is_closed = true;
         self.push_frame(kind_and_flags, body);
     }
 
-    /// RESET, in place of what waits.
+    /// Queues RESET in place of all other items.
     pub(super) fn push_reset(&mut self, flags: u8, body: Bytes) {
         self.items = Items::default();
         self.buffered = 0;
@@ -205,20 +203,21 @@ impl Sending {
         });
     }
 
-    /// A part of a message of `rest` bytes that credit allows for; all of it if it may end.
+    /// Returns the size of a part of a message of `rest` bytes that credit permits; all of it if
+    /// the message may end.
     fn affordable(&self, rest: usize) -> Option<usize> {
         let credit = self.limit.saturating_sub(self.spent);
         if rest as u64 + MESSAGE_COST <= credit {
             return Some(rest);
         }
-        // At least a byte stays for the last part, which pays for the message.
+        // At least one byte stays for the last part, which pays for the message.
         let part = usize::try_from(credit)
             .unwrap_or(usize::MAX)
             .min(rest.saturating_sub(1));
         (part >= MIN_PART).then_some(part)
     }
 
-    /// Whether a turn would write anything.
+    /// Returns whether a turn would write anything.
     pub(super) fn is_ready(&self) -> bool {
         match self.items.front() {
             _ if self.call.is_some() => true,
@@ -231,7 +230,7 @@ impl Sending {
         }
     }
 
-    /// Writes what is next, up to a share if others wait; `start` is where the turn began.
+    /// Writes queued frames, up to a share if other streams wait; `start` is where the turn began.
     pub(super) fn write(
         &mut self,
         id: u64,
@@ -285,7 +284,7 @@ impl Sending {
         }
     }
 
-    /// Writes a message or a part of one. `None` if the turn can go on.
+    /// Writes a message or a part of one. Returns `None` if the turn can continue.
     fn write_message(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
         let Some(Item::Message { rest, .. }) = self.items.front() else {
             return None;
@@ -297,7 +296,8 @@ impl Sending {
         let Some(room) = out.body_room(id) else {
             return Some(Turn::Full);
         };
-        // Of one that comes in parts the peer has to copy each. For lack of credit it still does.
+        // The peer has to copy each part of a split message. Without enough credit, splitting is
+        // unavoidable.
         let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
         if part > room && (room < MIN_PART || stays_whole) {
             return Some(Turn::Full);
@@ -329,8 +329,8 @@ impl Sending {
         (end && self.end_is_last).then_some(Turn::Done)
     }
 
-    /// Writes as many messages of a row as there is credit, room and a share for. `None` if the turn
-    /// can go on.
+    /// Writes as many messages of a row as credit, room and share permit. Returns `None` if the
+    /// turn can continue.
     fn write_row(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
         let credit = self.limit.saturating_sub(self.spent);
         let Some(Item::Row { row, end }) = self.items.front_mut() else {
@@ -339,7 +339,7 @@ impl Sending {
         let Some(room) = out.body_room(id) else {
             return Some(Turn::Full);
         };
-        // A row is as long as it costs, but for what it costs as a whole.
+        // The cost of a row is its length, plus a fixed cost.
         let most = credit.min((room.min(share) as u64).saturating_add(MESSAGE_COST));
         let Tally { cost, .. } = row.tally();
         if cost <= most {
@@ -354,8 +354,8 @@ impl Sending {
         None
     }
 
-    /// Writes a part of the row that is next. If that is not even two messages, the first one goes by
-    /// itself from here on: then it can be sent in parts.
+    /// Writes a part of the next row. If that has fewer than two messages, the first one becomes a
+    /// separate message, which can be split.
     fn part(&mut self, id: u64, out: &mut Packet, most: u64) {
         let Some(Item::Row { mut row, end }) = self.items.pop() else {
             return;
@@ -388,12 +388,12 @@ impl Sending {
         self.buffered -= cost;
     }
 
-    /// Whether anything was said.
+    /// Returns whether anything was sent.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun || self.is_closed
     }
 
-    /// Whether it grants anything.
+    /// Updates the credit; returns whether it was raised.
     pub(super) fn on_window(&mut self, limit: u64) -> bool {
         let is_more = limit > self.limit;
         self.limit = self.limit.max(limit);

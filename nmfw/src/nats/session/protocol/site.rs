@@ -1,18 +1,18 @@
-//! [`Site`]: the NATS server that a side is connected to.
+//! [`Site`]: the NATS server of a side.
 
 use smol_str::SmolStr;
 
-/// Longer names are taken for none: they are kept for each session.
+/// Longer names are ignored, because they are kept per session.
 const MAX_NAME: usize = 256;
 
-/// The NATS server that a side is connected to. Of a service, the client learns it from ACCEPT.
+/// The NATS server of a side. The client receives the service's in ACCEPT.
 ///
-/// The server of the client says "no responders" both when the service has lost its connection and
-/// when a link between servers was cut, such as that of a leaf node. Only the first is likely to be
-/// for good, and it is what has happened where there is no such link.
+/// The client's server reports "no responders" both when the service has lost its connection and
+/// when a link between servers was cut, such as that of a leaf node. Only the former is likely to
+/// be permanent, and it is the only possible cause where there is no such link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Site {
-    /// The server's id; empty if it is not known.
+    /// The server's id; empty if unknown.
     pub(super) server: SmolStr,
     /// The name of its cluster; empty if it has none.
     pub(super) cluster: SmolStr,
@@ -30,7 +30,8 @@ impl Site {
         }
     }
 
-    /// Whether no link between clusters, nor one to a leaf node, lies between the two.
+    /// Returns whether the two sides are connected without a link between clusters or to a leaf
+    /// node.
     pub(super) fn is_near(&self, other: &Self) -> bool {
         let same = |a: &SmolStr, b: &SmolStr| !a.is_empty() && a == b;
         same(&self.server, &other.server) || same(&self.cluster, &other.cluster)
@@ -49,7 +50,7 @@ mod tests {
         assert!(near(("A", "eu"), ("B", "eu")));
         assert!(!near(("A", "eu"), ("B", "us")));
         assert!(!near(("A", ""), ("B", "")));
-        // A peer that does not say.
+        // The peer does not send its site.
         assert!(!near(("A", "eu"), ("", "")));
         assert!(!near(("", ""), ("", "")));
         let long = "x".repeat(MAX_NAME + 1);

@@ -1,8 +1,8 @@
-//! [`Strain`]: work that a peer causes and that is of no use to anybody.
+//! [`Strain`]: bounds useless work that a peer causes.
 //!
-//! A call that is reset before it was answered has had its handler start and stop for nothing, and a
-//! frame that says nothing is read all the same. A peer that sends many of them for each call that is
-//! answered, faster than any caller who gives up, ends its session. Servers of HTTP/2 defend themselves
+//! A call that is reset before it was answered has started and stopped its handler for nothing, and
+//! a frame without an effect still has to be decoded. A peer that sends many of them per answered
+//! call, faster than any caller that cancels calls, loses its session. HTTP/2 servers defend
 //! against *rapid resets* in the same way.
 
 use std::time::Instant;
@@ -10,20 +10,20 @@ use std::time::Instant;
 use super::bucket::Bucket;
 use crate::Status;
 
-/// What a frame or packet takes that says nothing.
+/// Cost of a frame or packet without an effect.
 const NOTHING: i64 = 1;
 
-/// What a call takes that was for nothing.
+/// Cost of a useless call.
 const CALL: i64 = 16;
 
-/// As many calls at once may be for nothing: those of a client whose thousands of callers give up at the
-/// same moment, several times over.
+/// Capacity, as a number of useless calls at once: several times those of a client whose thousands
+/// of callers cancel at the same moment.
 const MOST: i64 = 10_000 * CALL;
 
-/// And as many in each second, without any that is answered.
+/// The permitted rate of useless calls, without any that is answered.
 const PER_SECOND: i64 = 2_000 * CALL;
 
-/// What the peer has this side do for nothing.
+/// The useless work caused by the peer.
 #[derive(Debug)]
 pub(super) struct Strain {
     bucket: Bucket,
@@ -40,27 +40,27 @@ impl Default for Strain {
 }
 
 impl Strain {
-    /// A frame or packet that says nothing has come.
+    /// Records a frame or packet without an effect.
     pub(super) fn on_nothing(&mut self, now: Instant) {
         self.take(NOTHING, now);
     }
 
-    /// Several of them have come.
+    /// Records several frames or packets without an effect.
     pub(super) fn on_nothings(&mut self, count: u32, now: Instant) {
         self.take(NOTHING * i64::from(count), now);
     }
 
-    /// A call was reset that had not been answered.
+    /// Records a call that was reset before it was answered.
     pub(super) fn on_reset(&mut self, now: Instant) {
         self.take(CALL, now);
     }
 
-    /// A call has come that cannot be carried out, and will seem to be answered.
+    /// Records a call that cannot be executed, but will seem to be answered.
     pub(super) fn on_useless_call(&mut self, now: Instant) {
         self.take(2 * CALL, now);
     }
 
-    /// A call was answered.
+    /// Records an answered call.
     pub(super) fn on_answer(&mut self) {
         self.bucket.earn(CALL);
     }
@@ -70,7 +70,7 @@ impl Strain {
         self.is_over |= !self.bucket.has_any(now);
     }
 
-    /// Why the session has to end, if it has.
+    /// Returns the error with which the session has to end, if any.
     pub(super) fn excess(&self) -> Option<Status> {
         self.is_over.then(|| {
             Status::resource_exhausted(format!(

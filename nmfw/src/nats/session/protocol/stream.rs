@@ -1,12 +1,12 @@
-//! One call: what waits to be sent, what is being received, and the credit for both.
+//! A single call: its outgoing and incoming data, and the credit for both.
 //!
-//! Credit counts bytes from the beginning of the stream, so that a number says all there is to
-//! know. A message costs its length and [`MESSAGE_COST`]; its parts cost their lengths, and the
-//! last one the rest. A row costs its body and [`MESSAGE_COST`] once. Credit is granted for what
-//! the application has taken. So what a receiver holds is bounded by its window, empty messages
-//! included.
+//! Credit counts bytes from the start of the stream, so that a number is self-contained. A message
+//! costs its length and [`MESSAGE_COST`]; its parts cost their lengths, and the last one includes
+//! the fixed cost. A row costs its body and [`MESSAGE_COST`] once. Credit is granted for messages
+//! that the application has taken, so the memory of a receiver is bounded by its window, even for
+//! empty messages.
 //!
-//! A message may be larger than a window. What arrived of it then counts as taken, but on few
+//! A message may be larger than a window. Its received parts then count as taken, but only on a few
 //! streams at a time: see [`super::assembly`].
 
 use std::{collections::VecDeque, time::Instant};
@@ -21,7 +21,7 @@ use super::{
 };
 use nmfw_core::call::body::{chunk::MESSAGE_COST, wire::varint_len};
 
-/// What a frame of a message costs.
+/// Returns the cost of a message frame.
 pub(super) fn cost(part: usize, more: bool) -> u64 {
     part as u64 + if more { 0 } else { MESSAGE_COST }
 }
@@ -30,21 +30,21 @@ pub(super) fn cost(part: usize, more: bool) -> u64 {
 pub(super) struct Stream {
     /// Whether its windows are small at first.
     pub(super) is_narrow: bool,
-    /// Whether it is in the session's row of streams with something to send.
+    /// Whether it is in the session's queue of streams with data to send.
     pub(super) queued: bool,
-    /// This side ended it: the application wants to hear no more of it.
+    /// Whether this side ended it, so that the application gets no more events.
     pub(super) ended_here: bool,
     pub(super) wants_writable: bool,
-    /// It is among the session's streams that found no room.
+    /// Whether it is among the session's streams that found no room.
     pub(super) is_starved: bool,
-    /// Of a service, what its head takes in the [`Budget`] while its message has not come.
+    /// For a service, the cost of its head in the [`Budget`] while its message has not arrived.
     pub(super) head: u64,
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
 }
 
 impl Stream {
-    /// With what the peer may send at first, and what this side may.
+    /// Creates a stream with the initial credit of both sides.
     pub(super) fn new(
         is_server: bool,
         (is_single, is_narrow): (bool, bool),
@@ -62,8 +62,8 @@ impl Stream {
         }
     }
 
-    /// This side has ended the stream: what still comes is not wanted. Says whether it had, waited
-    /// for, or had not repaid a turn at assembling, which others get now.
+    /// Ends the stream on this side. Returns whether it held, waited for or had not repaid a turn
+    /// at assembling, which other streams get now.
     #[must_use]
     pub(super) fn end_here(&mut self, budget: &mut Budget) -> bool {
         self.ended_here = true;
@@ -72,17 +72,17 @@ impl Stream {
         self.receiving.assembly != Assembly::No
     }
 
-    /// Whether this side may still send on it.
+    /// Returns whether this side may still send on it.
     pub(super) fn can_send(&self) -> bool {
         !self.sending.is_closed() && !self.ended_here
     }
 
-    /// Whether a turn would write anything.
+    /// Returns whether a turn would write anything.
     pub(super) fn is_ready(&self) -> bool {
         self.receiving.grant().is_some() || self.sending.is_ready()
     }
 
-    /// Puts it into the row of streams with something to send, if it has.
+    /// Queues the stream if it has data to send.
     pub(super) fn queue(&mut self, id: u64, row: &mut VecDeque<u64>) {
         if !self.queued && self.is_ready() {
             self.queued = true;
@@ -90,7 +90,7 @@ impl Stream {
         }
     }
 
-    /// Writes what is next, up to a share if others wait.
+    /// Writes queued frames, up to a share if other streams wait.
     pub(super) fn write(&mut self, id: u64, out: &mut Packet, alone: bool, now: Instant) -> Turn {
         let start = out.len();
         if let Some(limit) = self.receiving.grant() {
@@ -103,7 +103,7 @@ impl Stream {
         self.sending.write(id, out, start, alone, now)
     }
 
-    /// What the peer may still send, not knowing that the stream is gone.
+    /// Returns what the peer may still send without knowing that the stream has ended.
     pub(super) fn late_credit(&self) -> u64 {
         if self.sending.is_known() {
             self.receiving.late_credit()

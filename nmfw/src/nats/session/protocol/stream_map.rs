@@ -1,4 +1,4 @@
-//! [`StreamMap`]: what is kept of each stream.
+//! [`StreamMap`]: the storage of streams.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,17 +8,18 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-/// A map whose values stay where they are, and take the place of those that were removed last: calls
-/// come and go by the hundred, and what they are kept in is in the processor's cache then. In a plain
-/// map each number has a place of its own.
+/// A map whose values do not move, and whose freed slots are reused in LIFO order: calls come and
+/// go by the hundred, and recently freed slots are still in the processor's cache. A plain map
+/// would use a different slot for each number.
 ///
-/// Peers choose the numbers only within bounds: they ascend, and are as many at a time as was agreed.
+/// Peers choose the numbers only within limits: they ascend, and their number at a time is
+/// negotiated.
 #[derive(Debug)]
 pub(crate) struct StreamMap<K, V> {
-    /// Where in `values` each is.
+    /// The slot of each value.
     places: HashMap<K, usize, RandomState>,
     values: Vec<Option<(K, V)>>,
-    /// Places without a value, the one to be taken next last.
+    /// Free slots, the next one to use last.
     vacant: Vec<usize>,
 }
 
@@ -55,7 +56,7 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
         Some(value)
     }
 
-    /// Adds a value, in place of the one that is there.
+    /// Inserts a value, replacing an existing one.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         match self.places.entry(key) {
             Entry::Occupied(known) => {
@@ -74,13 +75,13 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
         }
     }
 
-    /// Takes a value out.
+    /// Removes and returns a value.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let (_, value) = self.vacate(key)?.take()?;
         Some(value)
     }
 
-    /// Drops a value where it is: large ones are not moved for it.
+    /// Drops a value in place, because moving large values is expensive.
     pub(crate) fn forget(&mut self, key: &K) {
         if let Some(slot) = self.vacate(key) {
             *slot = None;
@@ -93,13 +94,13 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
         self.values.get_mut(place)
     }
 
-    /// In no order.
+    /// Iterates in arbitrary order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         let values = self.values.iter().flatten();
         values.map(|(key, value)| (*key, value))
     }
 
-    /// In no order.
+    /// Iterates in arbitrary order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut V)> {
         let values = self.values.iter_mut().flatten();
         values.map(|(key, value)| (*key, value))
@@ -109,7 +110,7 @@ impl<K: Copy + Eq + Hash, V> StreamMap<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// In no order.
+    /// Iterates in arbitrary order.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
         let Self { values, .. } = mem::take(self);
         values.into_iter().flatten()
@@ -169,7 +170,7 @@ mod tests {
                 prop_assert_eq!(map.is_empty(), model.is_empty());
                 prop_assert_eq!(map.get(&key), model.get(&key));
                 prop_assert_eq!(map.contains_key(&key), model.contains_key(&key));
-                // Each place is taken or vacant, and there are no more than were needed at a time.
+                // Each slot is used or free, and there are no more than were needed at a time.
                 prop_assert_eq!(map.places.len() + map.vacant.len(), map.values.len());
                 most = most.max(model.len());
                 prop_assert_eq!(map.values.len(), most);

@@ -1,4 +1,4 @@
-//! Packets out.
+//! Creation of outgoing packets.
 
 use std::time::Instant;
 
@@ -17,10 +17,10 @@ use crate::Status;
 use nmfw_core::call::body::wire::varint_len;
 
 impl Session {
-    /// The next packet. It is not to be called without need: what comes to be sent until then
-    /// goes into one packet.
+    /// Returns the next packet. Call it only when necessary, so that data accumulates in a single
+    /// packet.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        // Often enough: a peer that is there is heard of in each of its heartbeats.
+        // Often enough: a live peer is heard in each heartbeat.
         self.outbound.buffers().handle_time(now);
         self.feed_starved();
         self.give_turns();
@@ -42,7 +42,7 @@ impl Session {
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {
-            // Of a peer that has been silent, it is good to know soon whether it is there at all.
+            // If the peer was silent, find out soon whether it still exists.
             let with_reply = self.life.is_quiet(now);
             return Some(Transmit { packet, with_reply });
         }
@@ -70,8 +70,8 @@ impl Session {
         out.into()
     }
 
-    /// Appends the proof to a packet, if the session has its keys: a service that cannot read an OPEN
-    /// has none, and answers without.
+    /// Appends the proof to a packet, if the session has its keys. A service that cannot read an
+    /// OPEN has none, and answers without.
     fn seal(&self, packet: &mut Vec<u8>) {
         if let Some(keys) = &self.keys {
             keys.seal(packet);
@@ -85,7 +85,7 @@ impl Session {
         );
         let mut out = Vec::new();
         Header::BARE.put(&mut out);
-        // What any peer takes, as this may be the answer to an OPEN that was not understood.
+        // A size that any peer accepts, because this may answer an OPEN that was not understood.
         let body = match status {
             Some(status) => encode_status(status, MIN_PACKET as usize / 2),
             None => Bytes::from_static(&[0]),
@@ -95,7 +95,7 @@ impl Session {
         out.into()
     }
 
-    /// A packet of which nothing is kept: liveness and acknowledgements.
+    /// Creates a packet that is not kept, for liveness and acknowledgements.
     fn bare_packet(&mut self, now: Instant) -> Transmit {
         let (ack, go_back) = self.inbound.take_ack();
         let mut out = Vec::new();
@@ -123,7 +123,7 @@ impl Session {
         }
     }
 
-    /// A new packet with whatever is ready, if the window has room for it.
+    /// Creates a packet with all ready data, if the window has room for it.
     fn numbered_packet(&mut self, now: Instant) -> Option<Bytes> {
         if !self.has_frames() {
             return None;
@@ -142,8 +142,8 @@ impl Session {
         Some(packet)
     }
 
-    /// Whether a packet would not be empty. Streams that had a reason to be in the row and have it
-    /// no longer, such as a grant to a peer that has ended since, leave it here.
+    /// Returns whether a packet would have frames. Streams that no longer have data, such as a
+    /// grant to a peer that has ended since, are removed from the queue here.
     fn has_frames(&mut self) -> bool {
         if self.due.go_away || self.due.packet_window.is_some() {
             return true;
@@ -159,7 +159,7 @@ impl Session {
         false
     }
 
-    /// About how long the frames of the next packet are, which saves it from growing by and by.
+    /// Returns the approximate length of the next packet's frames, to avoid reallocations.
     fn expected_len(&self, enough: usize) -> usize {
         const SAMPLE: usize = 16;
         let mut len = 0;
@@ -185,7 +185,7 @@ impl Session {
         }
     }
 
-    /// Streams take turns, so that one with much to send does not hold up the others.
+    /// Writes streams in round-robin order, so that one with much data does not block the others.
     fn write_streams(&mut self, packet: &mut Packet, now: Instant) {
         while let Some(id) = self.ready.pop_front() {
             let alone = self.ready.is_empty();
@@ -212,7 +212,7 @@ impl Session {
                     self.counts.window_stalls += u64::from(is_stalled);
                 }
                 Turn::More => self.ready.push_back(id),
-                // Its place in the row stays if it got nothing, and so do CALLs in their order.
+                // A stream that wrote nothing keeps its position, and so CALLs stay in order.
                 Turn::Full if packet.len() == before => {
                     self.ready.push_front(id);
                     return;

@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of a session, from packets to handlers and back.
+//! [`Calls`]: the calls of a session on the service's side.
 
 use std::{
     sync::Arc,
@@ -30,22 +30,22 @@ use nmfw_core::{
     service::stalled::Stall,
 };
 
-/// A session with so many calls at a time is busy.
+/// A session with this many concurrent calls is busy.
 const BUSY: usize = 4;
 
-/// How long the client may take to acknowledge the last answers when the server stops.
+/// How long the client may take to acknowledge the last answers during shutdown.
 const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
 
-/// What a handler's task tells the session's.
+/// A command from a handler's task to the session's task.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// The answer of a handler that does not stream, or why it does not answer.
+    /// The answer of a handler that does not stream, or its error.
     Answer {
         stream: StreamId,
         outcome: Result<Response, Status>,
     },
     Lane(LaneCommand),
-    /// The call does not go on, and another one has got its place.
+    /// The call has stalled, and another one has got its slot.
     Stalled {
         stream: StreamId,
         why: Stall,
@@ -58,37 +58,37 @@ impl From<LaneCommand> for Command {
     }
 }
 
-/// The calls of a session. Those under way end when it is dropped.
+/// The calls of a session. Calls in flight end when it is dropped.
 pub(crate) struct Calls {
     pub(crate) place: Place,
     pub(crate) common: Arc<Common>,
     client: Subject,
     pub(crate) calls: StreamMap<StreamId, Call>,
-    /// The call that has come last, if it waits for its message: that is nearly always next.
+    /// The latest call, if it waits for its message, which nearly always arrives next.
     pub(crate) newest: Option<(StreamId, Arrived)>,
-    /// Set when the server stops.
+    /// Set during shutdown.
     is_draining: bool,
-    /// When to wait no longer for the client's acknowledgements.
+    /// When to stop waiting for the client's acknowledgements.
     end: Option<Instant>,
-    /// No call was under way when the server was told to stop.
+    /// Whether no call was in flight when the server was told to stop.
     was_idle: bool,
-    /// No call waits longer than until then for its message, or some time later.
+    /// A lower bound for the deadlines of calls that wait for their messages.
     pub(crate) arriving_until: Option<Instant>,
-    /// When to look whether callers take what waits for them, if anything does.
+    /// When to check whether callers read pending answers, if there are any.
     pub(crate) look_at: Option<Instant>,
 }
 
-/// A call whose message has not come.
+/// A call whose message has not arrived.
 pub(crate) struct Arrived {
-    /// Of the method among those served.
+    /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) head: CallHead,
-    /// It runs from the arrival of CALL, whatever is still to come.
+    /// It runs from the arrival of CALL, even while the message is incomplete.
     pub(crate) deadline: Deadline,
 }
 
 pub(crate) enum Call {
-    /// Its message has not come.
+    /// Its message has not arrived.
     Arriving(Box<Arriving>),
     Running(Running),
 }
@@ -125,7 +125,7 @@ impl Calls {
         }
     }
 
-    /// The caller has said all.
+    /// Handles the end of the caller's messages.
     fn on_end(&mut self, session: &mut Session, stream: StreamId) {
         match self.calls.get(&stream) {
             Some(Call::Arriving(_)) => {
@@ -151,7 +151,7 @@ impl Calls {
             ..
         })) = self.calls.get_mut(&stream)
         else {
-            // A handler may have left its requests to a task.
+            // A handler may have moved its requests into a task.
             if let Flow::Taken = flow {
                 lane.release(session, stream);
             }
@@ -169,12 +169,12 @@ impl Calls {
                 let ended = port.on_batch(session, stream, batch);
                 self.after(stream, index, ended);
             }
-            // A handler may want no more requests and still answer.
+            // A handler may drop its requests and still answer.
             Flow::Taken => _ = port.on_taken(session, stream),
         }
     }
 
-    /// Sees to a call that this side may have ended. The handler's own errors are counted.
+    /// Handles a call that this side may have ended. The handler's own errors are counted.
     fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
         match ended {
             Ended::No => return self.expect_taking(stream),
@@ -184,7 +184,7 @@ impl Calls {
                     return;
                 };
                 log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
-                // Of a handler that is still at work it is counted that its call has ended.
+                // For a handler that is still running, the end of its call is counted.
                 if was_done {
                     served.endpoint.stats.fail(&status);
                 }
@@ -208,7 +208,7 @@ impl Calls {
         self.deliver(session, stream, running.index, outcome);
     }
 
-    /// Sends what came of a handler that does not stream, of the method of this index.
+    /// Sends the outcome of a handler that does not stream; `index` is that of its method.
     pub(crate) fn deliver(
         &self,
         session: &mut Session,
@@ -225,8 +225,8 @@ impl Calls {
                 let bytes = response.body.message().map_or(0, Bytes::len);
                 match send(session, stream, response) {
                     Ok(()) => stats.metrics.sent(bytes),
-                    // The handler was well; its answer turned out too large. Counted besides its
-                    // success.
+                    // The handler succeeded, but its answer is too large. This is counted in
+                    // addition to the success.
                     Err(status) => stats.fail(&status),
                 }
             }
@@ -235,8 +235,10 @@ impl Calls {
     }
 }
 
+/// Sends a single answer.
+///
 /// # Errors
-/// If the answer is too large. The caller is told.
+/// Fails if the answer is too large. The caller gets an error.
 fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
@@ -251,7 +253,7 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
         return Err(status);
     }
     match session.send_message(stream, body, true) {
-        // The caller went away this moment.
+        // The caller has just cancelled the call.
         Ok(()) | Err(SendError::Ended) => Ok(()),
         Err(SendError::TooLarge(status)) => Err(status),
         Err(SendError::Full(_)) => Err(session.refuse_answer(stream)),
@@ -325,8 +327,7 @@ impl Side for Calls {
         }
         if self.is_draining && session.open_streams() == 0 {
             let end = *self.end.get_or_insert(now + MAX_LAST_ACKS);
-            // A client that may be on its way back, and has had its answers, can do without the
-            // goodbye.
+            // An idle client that has disconnected does not need CLOSE.
             if now >= end || (self.was_idle && session.vanished_since().is_some()) {
                 session.close(None);
             }

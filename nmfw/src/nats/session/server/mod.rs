@@ -1,4 +1,4 @@
-//! Sessions of an instance: who opens one, where its packets go, and the end of all.
+//! The sessions of an instance: opening them, routing their packets, and ending them.
 
 mod calls;
 mod opens;
@@ -43,17 +43,17 @@ use nmfw_core::{
     },
 };
 
-/// Sessions take at least messages of this size, about the largest of base mode, even if all methods take
-/// less: so the service itself says what it takes.
+/// Sessions accept at least messages of this size, about the largest of base mode, even if all
+/// methods have smaller limits, so that the service itself reports its limit.
 const MIN_LARGEST: usize = 1024 * 1024;
 
-/// The sessions of one instance.
+/// The sessions of an instance.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     instance: Arc<Instance>,
     connection: Connection,
-    /// What sessions serve that are opened for the service as a whole: the methods of its own queue
-    /// group. One that other instances share is called by way of sessions of its own.
+    /// The methods of service-wide sessions, which are those in the service's own queue group. A
+    /// method with another queue group has its own sessions.
     served: Arc<[Served]>,
     methods: Arc<Methods>,
     open: Mutex<Places>,
@@ -64,10 +64,10 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// `None` if the instance has none.
+    /// Returns `None` if the instance has no sessions.
     pub(crate) fn new(instance: &Arc<Instance>, connection: &Connection) -> Option<Arc<Self>> {
         let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
-        // Every instance is to get every call of a method without a group.
+        // Every instance should get every call of a method without a queue group.
         let mut groups = instance.endpoints.iter().filter_map(|e| group_of(e));
         groups.next()?;
         let served = instance.endpoints.iter().filter(|endpoint| {
@@ -87,7 +87,7 @@ impl Sessions {
         }))
     }
 
-    /// The queue group in which sessions for the service as a whole are opened, if there are any.
+    /// Returns the queue group in which service-wide sessions are opened, if there are any.
     pub(crate) fn queue_group(&self) -> Option<&str> {
         let group = self.instance.queue_group.as_deref();
         group.filter(|_| !self.served.is_empty())
@@ -97,17 +97,17 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an OPEN for the service as a whole.
+    /// Accepts an OPEN for a service-wide session.
     fn accept(self: &Arc<Self>, message: Message) {
         self.open_for(None, message);
     }
 
-    /// Takes an OPEN that came on a method's subject, for that method alone.
+    /// Accepts an OPEN on a method's subject, for a session of that method.
     pub(crate) fn accept_for(self: &Arc<Self>, endpoint: &Arc<Endpoint>, message: Message) {
         self.open_for(Some(endpoint), message);
     }
 
-    /// Does not wait; the answer comes from the task of the session.
+    /// Does not wait; the session's task sends the answer.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
             log_limited!(
@@ -133,6 +133,7 @@ impl Sessions {
             Some(_) => self.admit(endpoint, client_id),
             None => {
                 let text = "the NATS server's max_payload is too small for sessions";
+                // Not started: no session was opened.
                 Err(Status::unimplemented(text).not_started())
             }
         };
@@ -143,7 +144,7 @@ impl Sessions {
             config.max_message = sizes.fold(MIN_LARGEST, usize::max);
         }
         let id = self.instance.id.clone();
-        // Not before it is known that there is an answer.
+        // Created only once it is needed.
         let session = || Session::server(config, id, &methods, driver::now());
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
@@ -192,6 +193,7 @@ impl Sessions {
             && endpoint.limits.queue_group.is_none()
         {
             let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
         if let Some(refusal) = self.instance.lifecycle.checks.refusal() {
@@ -199,19 +201,22 @@ impl Sessions {
         }
         if !self.opens().take(client, tokio::time::Instant::now()) {
             let text = "too many sessions are asked for: try again later";
+            // Not started: no session was opened.
             return Err(Status::resource_exhausted(text).not_started());
         }
         let mut open = self.open();
         if open.is_draining {
+            // Not started: no session was opened.
             return Err(Status::unavailable("the server is stopping").not_started());
         }
         if endpoint.is_some() && open.is_denied {
             let text = "this instance may not subscribe to where sessions of single methods are";
+            // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
         let now = driver::now();
         let window = open.make_room(client, self.most(), now)?;
-        // Nobody guesses where the packets of somebody else's session go.
+        // Random, so that clients cannot guess each other's subjects.
         let mut id = rand::random();
         while open.sessions.contains_key(&id) {
             id = rand::random();
@@ -224,7 +229,7 @@ impl Sessions {
         };
         let granted = open.add(new, window, now);
         if self.instance.lifecycle.checks.refusal().is_some() {
-            // A check has failed since, and all sessions that were there were told.
+            // A check has failed meanwhile, when existing sessions were drained.
             granted.mailbox.drain();
         }
         Ok(Place {
@@ -242,8 +247,8 @@ impl Sessions {
         self.opens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Packets that all sessions together may have on their way. The subscription has to hold them, and
-    /// as many again that are sent twice.
+    /// Returns the maximum number of packets that all sessions may have in flight. The subscription
+    /// has to hold them, and as many resent ones.
     fn most(&self) -> usize {
         self.connection.subscription_capacity() / 2
     }
@@ -259,7 +264,7 @@ impl Sessions {
         .into()
     }
 
-    /// Gives a packet to its session.
+    /// Passes a packet to its session.
     fn deliver(&self, message: Message) {
         let id = message.subject.rsplit_once('.');
         let id = id.and_then(|(_, id)| u64::from_str_radix(id, 16).ok());
@@ -274,7 +279,7 @@ impl Sessions {
         }
     }
 
-    /// Tells a client that its session is over, of which it has not heard: it was away.
+    /// Notifies a client that was disconnected that its session has ended.
     fn answer(&self, message: Message) {
         let Some(client) = message.reply else {
             return;
@@ -308,7 +313,7 @@ impl Sessions {
         }
     }
 
-    /// Lets all sessions end, and opens no more.
+    /// Lets all sessions end, and accepts no more.
     fn drain(&self) {
         self.open().is_draining = true;
         self.each(Mailbox::drain);
@@ -329,11 +334,11 @@ fn methods(served: &[Served]) -> Arc<Methods> {
     Arc::new(methods.collect())
 }
 
-/// A place among the sessions, given up when dropped.
+/// A slot of a session, released when dropped.
 struct Place {
     sessions: Arc<Sessions>,
     id: u64,
-    /// Where its packets arrive.
+    /// The subject of its packets.
     subject: Subject,
     client: ClientId,
     granted: Granted,
@@ -342,7 +347,7 @@ struct Place {
 }
 
 impl Place {
-    /// Gets a small window made large, for a session that turns out to be busy.
+    /// Enlarges a small window, for a session that turns out to be busy.
     fn widen(&mut self) -> Option<u32> {
         if self.granted.window >= places::WINDOW {
             return None;
@@ -352,7 +357,7 @@ impl Place {
         Some(window)
     }
 
-    /// Notes what the session is used for, by which it is judged when others want its place.
+    /// Records the use of the session, which decides whether it makes room for others.
     fn note(&mut self, session: &Session, now: Instant) {
         if !self.is_confirmed && session.is_confirmed() {
             self.is_confirmed = true;
@@ -372,13 +377,13 @@ impl Drop for Place {
     }
 }
 
-/// The life of a session. Its calls end with it.
+/// Runs a session. Its calls end with it.
 async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
     log_limited!(debug, %subject, "a session is opened");
     let mut calls = Calls::new(place, served, carrier.peer());
     driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
-    // What handlers say now has nowhere to go.
+    // Later results of handlers have no destination.
     mailbox.close();
     log_limited!(debug, %subject, "a session has ended");
 }

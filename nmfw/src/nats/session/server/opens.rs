@@ -1,8 +1,8 @@
-//! [`Opens`]: how many sessions may be asked for in a time.
+//! [`Opens`]: rate limits for opening sessions.
 //!
-//! To open a session takes a service a task and some memory, and a peer one small message. So OPENs have
-//! a budget, large enough for all clients of an instance to come back at once. The answers to those
-//! beyond it have one, too; the rest is dropped and counted.
+//! Opening a session costs a service a task and memory, and a peer one small message. OPENs
+//! therefore have a rate limit, large enough for all clients of an instance to reconnect at once.
+//! Refusals have one as well; further OPENs are dropped and counted.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,45 +13,45 @@ use nmfw_core::{
     token_bucket::{Bucket, Pace},
 };
 
-/// All OPENs of an instance: 1,000 a second after the first 8,192.
+/// The limit for all OPENs of an instance: 1,000 a second after a burst of 8,192.
 const ALL: Pace = Pace {
     interval: Some(Duration::from_millis(1)),
     burst: 8192,
 };
 
-/// Those of one client, which may be a whole fleet with one inbox prefix: half of it.
+/// The limit for one client, which may be a whole fleet with one inbox prefix: half of the above.
 const CLIENT: Pace = Pace {
     interval: Some(Duration::from_millis(2)),
     burst: 4096,
 };
 
-/// Answers to OPENs that are refused, for whatever reason: 100 a second after the first 256.
+/// The limit for refusals, for any reason: 100 a second after a burst of 256.
 const REFUSALS: Pace = Pace {
     interval: Some(Duration::from_millis(10)),
     burst: 256,
 };
 
-/// Clients that have a budget of their own at a time. If more than that have used up some of theirs,
-/// others share one.
+/// Maximum number of clients with a separate limit. If more have used a part of theirs, the others
+/// share one.
 const MAX_CLIENTS: usize = 1024;
 
-/// How often they are looked through: OPENs under made-up names may be many.
+/// Interval of purges, because OPENs under made-up names may be many.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The budgets of one instance.
+/// The rate limits of an instance.
 #[derive(Debug, Default)]
 pub(crate) struct Opens {
     all: Bucket,
     clients: HashMap<ClientId, Bucket>,
-    /// When to look next which clients have all of their budget back.
+    /// When to purge clients whose limits are fully restored.
     next_look: Option<Instant>,
     others: Bucket,
     refusals: Bucket,
 }
 
 impl Opens {
-    /// Whether the client may open a session now; `false` if it, or all together, have used up their
-    /// budget.
+    /// Returns whether the client may open a session now; `false` if it, or all clients together,
+    /// have reached the limit.
     pub(crate) fn take(&mut self, client: ClientId, now: Instant) -> bool {
         if self.clients.len() >= MAX_CLIENTS && self.next_look.is_none_or(|at| at <= now) {
             self.next_look = Some(now + LOOK);
@@ -62,11 +62,11 @@ impl Opens {
             true => self.clients.entry(client).or_default(),
             false => &mut self.others,
         };
-        // In this order, so that the client that is over its budget takes nothing of the others'.
+        // In this order, so that a client beyond its limit takes nothing from the others.
         bucket.has_token(&CLIENT, now) && self.all.take(&ALL, now) && bucket.take(&CLIENT, now)
     }
 
-    /// Whether an OPEN that is refused gets an answer.
+    /// Returns whether a refused OPEN gets an answer.
     pub(crate) fn may_refuse(&mut self, now: Instant) -> bool {
         self.refusals.take(&REFUSALS, now)
     }
@@ -87,7 +87,7 @@ mod tests {
         let mut opens = Opens::default();
         let now = Instant::now();
         assert_eq!(count(&mut opens, 1, now), CLIENT.burst);
-        // A thousand others come back at once, with four sessions each.
+        // A thousand other clients reconnect at once, with four sessions each.
         for client in 2..=1024 {
             for _ in 0..4 {
                 assert!(opens.take(ClientId::numbered(client), now), "{client}");

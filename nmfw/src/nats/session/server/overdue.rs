@@ -1,5 +1,5 @@
-//! Calls of a session that do not go on: those whose messages do not come, and streams whose callers
-//! take nothing.
+//! Calls that make no progress: calls whose messages do not arrive, and streams whose callers do
+//! not read.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use crate::{
 };
 use nmfw_core::service::stalled::Stall;
 
-/// How long a call without any deadline waits for its message.
+/// How long a call without a deadline waits for its message.
 const MAX_ARRIVAL: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether callers take what waits for them.
+/// Interval of checks whether callers read pending answers.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// One that has to wait for its message.
+/// A call that waits for its message.
 pub(crate) struct Arriving {
     pub(crate) call: Arrived,
     until: Instant,
 }
 
 impl Calls {
-    /// Sees to what is due at this time.
+    /// Handles everything that is due.
     pub(crate) fn see_to_overdue(&mut self, session: &mut Session, now: Instant) {
         if self.arriving_until.is_some_and(|until| until <= now) {
             self.end_late(session, now);
@@ -36,7 +36,7 @@ impl Calls {
         }
     }
 
-    /// Puts the newest call among those that wait for their messages.
+    /// Adds the newest call to those that wait for their messages.
     pub(crate) fn put_aside(&mut self) {
         if let Some((stream, call)) = self.newest.take() {
             let until = match call.deadline.instant() {
@@ -50,7 +50,7 @@ impl Calls {
         }
     }
 
-    /// Ends calls whose messages have not come in time.
+    /// Ends calls whose messages have not arrived in time.
     fn end_late(&mut self, session: &mut Session, now: Instant) {
         self.arriving_until = None;
         let mut late = Vec::new();
@@ -73,6 +73,7 @@ impl Calls {
                 Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
                 None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
             };
+            // Not started: a handler of a single message begins with that message.
             let status = Status::deadline_exceeded(text).not_started();
             if let Some(served) = self.common.served.get(index) {
                 served.endpoint.refuse(&status);
@@ -81,7 +82,7 @@ impl Calls {
         }
     }
 
-    /// If something waits for a caller to take, it is looked at later whether it does.
+    /// Schedules a check if answers are pending.
     pub(crate) fn expect_taking(&mut self, stream: StreamId) {
         if self.look_at.is_none()
             && let Some(Call::Running(running)) = self.calls.get(&stream)
@@ -91,7 +92,7 @@ impl Calls {
         }
     }
 
-    /// Looks which callers take what waits for them.
+    /// Checks which callers read pending answers.
     fn look(&mut self, session: &Session, now: Instant) {
         self.look_at = None;
         for (stream, call) in self.calls.iter_mut() {
@@ -105,13 +106,13 @@ impl Calls {
         }
     }
 
-    /// Ends a call whose place among those that run another one has got.
+    /// Ends a call whose slot another one has got.
     pub(crate) fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
         let Some(Call::Running(running)) = self.calls.remove(&stream) else {
             return;
         };
         let status = why.status();
-        // At once, and not behind the messages that the caller does not take.
+        // At once, not after the messages that the caller does not read.
         session.reset(stream, &status);
         running.give_up(&status);
         if let Some(served) = self.common.served.get(running.index) {

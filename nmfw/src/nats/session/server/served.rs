@@ -1,4 +1,4 @@
-//! [`Served`] and [`Running`]: methods of a session, and calls under way.
+//! [`Served`] and [`Running`]: the methods of a session, and its calls in flight.
 
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ impl Served {
     }
 }
 
-/// A call whose handler runs, or streams.
+/// A call whose handler is running or streaming.
 pub(crate) struct Running {
-    /// Of the method among those served.
+    /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) handler: Assignment<Task>,
-    /// If either side streams.
+    /// Set if either side streams.
     pub(crate) port: Option<Port>,
 }
 
 impl Running {
-    /// The handler has ended. It may have left its requests to a task, which gets no more of them:
-    /// if the caller has not said all, that is not to look as if it had.
+    /// Handles the end of the handler. If it has moved its requests into a task, these must not
+    /// look complete unless the caller has sent everything.
     pub(crate) fn is_over(&self) {
         if let Some(port) = &self.port {
             let status =
@@ -48,7 +48,7 @@ impl Running {
         }
     }
 
-    /// Drops the handler of a call that nobody waits for.
+    /// Drops the handler of a cancelled call.
     pub(crate) fn give_up(&self, status: &Status) {
         self.handler.abort();
         if let Some(port) = &self.port {

@@ -1,4 +1,4 @@
-//! How calls of a session begin.
+//! The start of a session's calls.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use nmfw_core::{
 };
 
 impl Calls {
-    /// A call has come. A handler that takes a stream starts now, others with their message.
+    /// Handles a new call. A handler with a request stream starts now, others with their message.
     pub(crate) fn on_call(
         &mut self,
         session: &mut Session,
@@ -64,7 +64,7 @@ impl Calls {
         }
     }
 
-    /// Starts the handler, or says why not.
+    /// Starts the handler, or returns an error.
     fn start(
         &mut self,
         session: &mut Session,
@@ -138,7 +138,7 @@ impl Calls {
     }
 
     pub(crate) fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
-        // That of a unary call, which nearly all are.
+        // The message of a unary call, the usual case.
         if let Some((_, call)) = self.newest.take_if(|(newest, _)| *newest == stream) {
             session.consume(stream, Tally::of(message.len()));
             if let Err(status) = self.start(session, stream, call, message.into(), None) {
@@ -180,5 +180,6 @@ impl Calls {
 }
 
 fn unknown() -> Status {
+    // Not started: no handler was found.
     Status::unimplemented("the method is not served here").not_started()
 }

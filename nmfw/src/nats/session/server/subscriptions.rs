@@ -1,4 +1,4 @@
-//! The subscriptions of sessions, and what they wait for besides.
+//! The subscriptions of sessions.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::Sessions;
 use crate::{ConnectionEvent, Status, nats::server::intake::Intake};
 
-/// Where sessions are opened. As with requests, none that is on its way when the server stops
-/// stays without an answer.
+/// Reads the subscription for opening sessions. Like requests, no OPEN in transit during shutdown
+/// stays unanswered.
 pub(crate) async fn opening(
     sessions: Arc<Sessions>,
     mut intake: Intake,
@@ -30,15 +30,14 @@ pub(crate) async fn opening(
     while let Some(Some(message)) = fenced.run_until_cancelled(intake.rest()).await {
         sessions.accept(message);
     }
-    // What lies in the subscription's buffer, to its end, whatever tokio thinks of the length of this
-    // turn.
+    // Reads the rest of the subscription's buffer, regardless of tokio's coop budget.
     while let Some(Some(message)) = unconstrained(intake.rest()).now_or_never() {
         sessions.accept(message);
     }
 }
 
-/// Where packets of all sessions arrive. Never waits for anything but messages and news for all
-/// sessions; who started it ends it.
+/// Reads the packets of all sessions until aborted. Never waits for anything except messages and
+/// events of all sessions.
 pub(crate) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2]) {
     let mut subscriber = stream::select_all(subscribers);
     let mut events = sessions.connection.event_receiver();
@@ -74,15 +73,15 @@ pub(crate) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2
             event = events.recv() => match event {
                 Ok(ConnectionEvent::SubscribeDenied { subject, .. }) => sessions.denied(&subject),
                 Ok(ConnectionEvent::PayloadTooLarge { error }) => {
-                    // They would send the same packet again and again. Clients open others, with
-                    // smaller packets.
+                    // The sessions would resend the same packet repeatedly. Clients open others,
+                    // with smaller packets.
                     let text = format!(
                         "the NATS server closed the service's connection and says {error:?}"
                     );
                     let status = Status::unavailable(text);
                     sessions.each(|session| session.fail(status.clone()));
                 }
-                // Another one that was missed may be a denial, too; then OPENs meet a time-out.
+                // A missed event may be a denial, too; OPENs then time out.
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => {
                     return sessions.fail("the service's connection to NATS is closed");

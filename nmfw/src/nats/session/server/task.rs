@@ -1,4 +1,4 @@
-//! [`Task`]: a handler at work on a call of a session.
+//! [`Task`]: a running handler of a session's call.
 
 use std::{sync::Arc, time::Instant};
 
@@ -26,27 +26,26 @@ use nmfw_core::{
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) common: Arc<Common>,
-    /// Of the method among those served.
+    /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) stream: StreamId,
-    /// If either side streams.
+    /// Set if either side streams.
     pub(crate) lane: Option<Arc<Lane>>,
     pub(crate) work: Work,
     pub(crate) deadline: Deadline,
 }
 
-/// What all calls of a session have in common. They share one, as counters that many threads change
-/// are slow.
+/// Values shared by all calls of a session, because counters that many threads change are slow.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) instance: Arc<Instance>,
     pub(crate) mailbox: Arc<Mailbox<Command>>,
-    /// For the shares of clients.
+    /// For accounting clients' shares.
     pub(crate) client: ClientId,
     pub(crate) served: Arc<[Served]>,
-    /// Of the methods served.
+    /// One per served method.
     pub(crate) origins: Box<[Arc<Origin>]>,
-    /// The server waits for a session's handlers too.
+    /// Makes the server wait for a session's handlers too.
     pub(crate) _tracked: TaskTrackerToken,
 }
 
@@ -74,7 +73,7 @@ impl Job for Task {
             mailbox,
             stream: Some(stream),
         };
-        // A stream that does not go on keeps no place that others want.
+        // A stalled stream must not keep a slot that another call needs.
         let stalling = lane.as_ref().map(|lane| {
             let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(OnLane {
                 common: Arc::clone(&common),
@@ -83,8 +82,8 @@ impl Job for Task {
             }));
             call
         });
-        // The permit lasts until the session has the answer; how many of those a session can hold
-        // is bounded by its streams.
+        // The permit lasts until the session has the answer; the number of streams bounds the
+        // answers in a session.
         let (outcome, _permit) = instance.work(endpoint, work, stalling).await;
         match (outcome, lane) {
             (
@@ -100,15 +99,15 @@ impl Job for Task {
                     tokio::select! {
                         biased;
                         () = answers.send_all(&mut messages, |_| {}) => {}
-                        // While the client takes nothing nobody looks at the handler's stream,
-                        // which knows that it is late, and says so once it is looked at.
+                        // While the client reads nothing, the handler's stream is not polled; at
+                        // the deadline, it is polled once more and ends with an error.
                         () = deadline.passed() => answers.send_all(&mut messages, |_| {}).await,
                     }
                 };
-                // In a box, so that other calls have no room for it in their futures.
+                // Boxed, so that other calls need no space for it.
                 Box::pin(sending).await;
             }
-            // Fails if the session has ended: then nobody waits for the answer.
+            // Fails if the session has ended, and no caller waits.
             (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
         }
         unanswered.stream = None;
@@ -137,7 +136,7 @@ impl Stalling for OnLane {
 
     fn end(&self, why: Stall) {
         let stream = self.stream;
-        // Fails if the session is over, and the call with it.
+        // Fails if the session has ended, and with it the call.
         _ = self
             .common
             .mailbox
@@ -145,8 +144,8 @@ impl Stalling for OnLane {
     }
 }
 
-/// One that has not answered. If it ends by a panic where none is caught, as when something of the
-/// user's is dropped, it leaves nobody waiting.
+/// A call without an answer. If it ends by an uncaught panic, for instance in a user's `Drop`, its
+/// caller still gets an error.
 struct Unanswered<'a> {
     mailbox: &'a Mailbox<Command>,
     stream: Option<StreamId>,
@@ -156,7 +155,7 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(stream) = self.stream {
             let outcome = Err(Status::internal("the handler ended without an answer"));
-            // Of no effect if the task was ended because its call was.
+            // Has no effect if the task was aborted because its call ended.
             _ = self.mailbox.command(Command::Answer { stream, outcome });
         }
     }

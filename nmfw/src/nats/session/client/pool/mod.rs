@@ -220,6 +220,7 @@ impl Pool {
         {
             let state = self.state.borrow();
             if !state.open.is_empty() && !state.open.iter().any(|m| m.handle.serves(method)) {
+                // Not started: no session was found for the call.
                 return Err(not_served().not_started());
             }
         }
@@ -236,6 +237,7 @@ impl Pool {
                 state.opening.is_none() || self.choose(method, avoid).handle.is_some()
             });
             let Ok(state) = ready.await else {
+                // Not started: no session was found for the call.
                 return Err(Status::unavailable("the channel is gone").not_started());
             };
             if let Some(handle) = self.choose(method, avoid).handle {
@@ -262,6 +264,7 @@ impl Pool {
             }
         });
         let text = format!("cannot call {method}: {open}: {}", status.message());
+        // Not started: no session was found for the call.
         Err(Status::new(status.code(), text).not_started())
     }
 

@@ -1,4 +1,4 @@
-//! Messages larger than windows, and who waits for whom with them.
+//! Tests of messages larger than windows, and of the streams that wait because of them.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::{
 use crate::nats::session::protocol::{Config, Event, StreamId};
 use nmfw_core::call::body::chunk::Tally;
 
-/// The issue that this came from: messages that fit into a window, on a stream that nobody reads.
+/// From the original issue: messages that fit into a window, on a stream that is not read.
 const UNREAD: usize = 200 * 1024;
 
-/// Over every window.
+/// Larger than any window.
 const LARGE: usize = 5 << 20;
 
-/// Starts a unary call, with a request of this size.
+/// Starts a unary call with a request of this size.
 fn ask(network: &mut Network, request: usize) -> StreamId {
     let client = &mut network.sides[CLIENT];
     let id = client.open_call(head(UNARY), true).unwrap();
@@ -26,7 +26,7 @@ fn ask(network: &mut Network, request: usize) -> StreamId {
     id
 }
 
-/// Sends without end, while the other side takes nothing.
+/// Sends continuously while the other side reads nothing.
 fn fill(network: &mut Network, side: usize, stream: StreamId) {
     for _ in 0..20 {
         let message = Bytes::from(vec![2; UNREAD]);
@@ -36,7 +36,7 @@ fn fill(network: &mut Network, side: usize, stream: StreamId) {
     assert!(!network.take(1 - side).is_empty());
 }
 
-/// Answers unary calls with so much, for a while. The drivers take what comes at once.
+/// Answers unary calls with `answer` bytes for a while. The drivers take messages at once.
 fn serve(network: &mut Network, answer: usize) -> usize {
     let mut served = 0;
     for _ in 0..400 {
@@ -61,7 +61,7 @@ fn serve(network: &mut Network, answer: usize) -> usize {
     served
 }
 
-/// One, and so many that none of them is allowed to owe any more.
+/// One, and enough that none of them may owe any more.
 const UNREAD_STREAMS: [usize; 2] = [1, 40];
 
 #[test]
@@ -98,7 +98,8 @@ fn large_requests_do_not_wait_for_a_slow_handler_of_a_stream() {
     }
 }
 
-/// Nor does a stream that is read, unless those that are not hold more than a session may.
+/// A stream that is read does not wait for unread ones either, unless these hold more than a
+/// session may.
 #[test]
 fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
     for unread in [1, 8] {
@@ -123,12 +124,12 @@ fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
     }
 }
 
-/// However many streams are not read, what the peer can have this side hold has a bound.
+/// The memory that a peer can occupy is bounded, however many streams are not read.
 #[test]
 fn what_is_held_for_readers_has_a_bound() {
     let config = Config {
         max_message: LARGE,
-        // The sender is to have all of them at once.
+        // The sender should have all messages at once.
         memory: 1 << 30,
         ..Config::default()
     };
@@ -141,7 +142,7 @@ fn what_is_held_for_readers_has_a_bound() {
         server.send_message(*stream, message, false).unwrap();
     }
     network.run_ms(2000);
-    // One message came, and owes more than may be owed: its turn lasts.
+    // One message arrived, and owes more than the limit: its turn lasts.
     assert_eq!(network.take(CLIENT).len(), 1);
     let client = &network.sides[CLIENT];
     let owes = |debt: u64| debt > 0;
@@ -154,7 +155,7 @@ fn what_is_held_for_readers_has_a_bound() {
     assert!(matches!(debts[..], [debt] if debt <= LARGE as u64 && debt > client.most_owed()));
     let held: u64 = client.streams.values().map(|s| s.receiving.held()).sum();
     assert!(held <= 19 * window, "{held}");
-    // Each comes when the one before it was taken.
+    // Each message arrives when the previous one was taken.
     for _ in 1..20 {
         let owing = client_owing(&network);
         network.sides[CLIENT].consume(owing, Tally::of(LARGE));
@@ -169,7 +170,7 @@ fn client_owing(network: &Network) -> StreamId {
     StreamId(owing.unwrap().0)
 }
 
-/// What a stream owes is forgotten with it.
+/// An ended stream owes nothing.
 #[test]
 fn streams_that_end_owe_nothing() {
     for by in [CLIENT, SERVER] {
@@ -206,8 +207,8 @@ fn fill_once(network: &mut Network, stream: StreamId) {
     network.run_ms(20);
 }
 
-/// An old peer, which takes turns another way, is a sender like any other: it sends what it has
-/// credit for. This is the same for a call whose kind the two sides see differently.
+/// A peer of an older version with other rules for turns is a normal sender, which uses the credit
+/// it has. The same applies if the two sides disagree on the kind of a call.
 #[test]
 fn sides_need_not_agree_on_what_is_single() {
     let mut network = Network::both(Config::default());
@@ -238,8 +239,8 @@ fn sides_need_not_agree_on_what_is_single() {
     assert_eq!(answers.count(), 2);
 }
 
-/// The first part of a message that should not come reaches the application, which ends the call: the
-/// session would never assemble the rest.
+/// The first part of a surplus message reaches the application, which ends the call: the session
+/// would never assemble the rest.
 #[test]
 fn a_second_message_of_a_unary_call_is_seen_at_once() {
     let mut network = Network::both(Config::default());
@@ -262,8 +263,8 @@ fn a_second_message_of_a_unary_call_is_seen_at_once() {
     }
 }
 
-/// How long calls that begin at one moment take until all are answered, with messages of this size each
-/// way, where a packet takes 5 ms. The drivers take what comes at once.
+/// Returns the time until all of `calls` concurrent calls are answered, with messages of this size
+/// in both directions and a packet delay of 5 ms. The drivers take messages at once.
 fn time_of(calls: usize, size: usize) -> Duration {
     let mut network = Network::both(Config::default());
     network.latency = Duration::from_millis(5);
@@ -294,8 +295,8 @@ fn time_of(calls: usize, size: usize) -> Duration {
     network.now - begin
 }
 
-/// Messages of medium size are assembled many at a time: one turn after the other took 32 of 128 calls and
-/// then each for itself.
+/// Messages of medium size are assembled concurrently. With one turn after the other, 32 of 128
+/// calls were fast, and the rest ran sequentially.
 #[test]
 fn many_messages_of_medium_size_do_not_wait_for_turns() {
     for (calls, size, most) in [

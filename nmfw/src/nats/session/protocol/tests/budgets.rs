@@ -1,10 +1,10 @@
-//! What a session keeps for its peer: the harness adds up what is there and compares it with what the
-//! session has counted.
+//! Tests of the memory held for the peer: the harness adds up what exists and compares it with the
+//! session's accounting.
 
 use crate::nats::session::protocol::Session;
 
 impl Session {
-    /// Checks that what is counted is what is there, and within its bounds.
+    /// Checks that the accounting matches the actual memory and is within its limits.
     pub(in super::super) fn check_budget(&self) {
         let heads = self.streams.values().map(|stream| stream.head);
         assert_eq!(heads.sum::<u64>(), self.budget.heads());
@@ -20,7 +20,7 @@ impl Session {
         let wide = self.streams.values().filter(|stream| !stream.is_narrow);
         assert_eq!(wide.count(), self.wide);
         assert!(self.wide <= self.wide_limit);
-        // What a client sends is its application's own.
+        // A client's outgoing data belongs to its application.
         let outgoing = if self.is_server {
             self.budget.outgoing()
         } else {
@@ -33,9 +33,9 @@ impl Session {
         let partial = self.streams.values().map(|stream| stream.receiving.held());
         let left = u64::try_from(self.budget.left()).unwrap_or(0);
         let there = received.chain(partial).sum::<u64>() + left + outgoing + self.budget.heads();
-        // One message, and for each stream its end, go beyond.
+        // One message may exceed the limit, and the end of each stream.
         let ends = 1024 * self.streams.len() as u64;
-        // Answers that the peer takes may use what unfinished messages may.
+        // Answers that the peer accepts may use the room for unfinished messages.
         let turns = 2 * (self.hello.max_message + self.hello.stream_window);
         let most =
             self.budget.most() + self.agreed.max_message.min(25_000_000) as u64 + ends + turns;
@@ -46,7 +46,8 @@ impl Session {
         assert!(spare <= 2 * self.own_window.max(64) * packet);
     }
 
-    /// What was given to the application, which has not taken it, as this side has counted it.
+    /// Returns the messages that were passed to the application but not taken, as counted by this
+    /// side.
     pub(super) fn untaken(&self) -> i64 {
         let unread = self
             .streams
@@ -103,7 +104,7 @@ mod tests {
         head
     }
 
-    /// Of the calls that began, and of those refused, why.
+    /// Returns the number of started calls, and the errors of refused ones.
     fn outcomes(network: &mut Network) -> (usize, Vec<Status>) {
         network.run_ms(50);
         let mut begun = 0;
@@ -137,7 +138,7 @@ mod tests {
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert!(status.is_not_started(), "{status}");
         }
-        // Those with their messages make room for others.
+        // Calls whose messages arrive make room for others.
         for id in &ids[..10] {
             let message = Bytes::from_static(b"x");
             network.sides[0].send_message(*id, message, true).unwrap();
@@ -147,7 +148,7 @@ mod tests {
             open(&mut network, UNARY);
         }
         assert_eq!(outcomes(&mut network).0, 10);
-        // So do those that end without.
+        // So do calls that end without their message.
         for id in &ids[10..20] {
             network.sides[0].reset(*id, &Status::cancelled(""));
         }
@@ -159,21 +160,21 @@ mod tests {
             open(&mut network, UNARY);
         }
         assert_eq!(outcomes(&mut network).0, 20);
-        // Handlers that take streams have theirs at once.
+        // Handlers with request streams start at once.
         for _ in 0..100 {
             open(&mut network, METHOD);
         }
         assert_eq!(outcomes(&mut network).0, 100);
     }
 
-    /// 1,000 calls with 1 MB of metadata and no message held 1 GB.
+    /// 1,000 calls with 1 MB of metadata and no message used to hold 1 GB.
     #[test]
     fn metadata_of_a_peer_that_keeps_to_no_limit_is_refused() {
         let mut network = Network::both(Config::default());
         let mut frames = Vec::new();
         let mut body = vec![0];
         body.extend_from_slice(&head(UNARY).encode());
-        // Field 3, 900,000 bytes of metadata.
+        // Field 3 with 900,000 bytes of metadata.
         let mut metadata = Vec::new();
         nmfw_core::call::body::wire::put_bytes(&mut metadata, b"a");
         nmfw_core::call::body::wire::put_bytes(&mut metadata, &vec![b'x'; 900_000]);
@@ -209,11 +210,11 @@ mod tests {
         }
     }
 
-    /// A client that sends by hand.
+    /// A client that sends hand-made packets.
     struct Raw {
         network: Network,
         seq: u64,
-        /// The bytes that it has sent and got.
+        /// Number of bytes sent and received.
         sent: usize,
         got: usize,
         events: Vec<Event>,
@@ -286,7 +287,7 @@ mod tests {
             self.pump();
         }
 
-        /// The reason for which the service has ended the session.
+        /// Returns the error with which the service has ended the session.
         fn reason(&mut self) -> Option<Status> {
             self.events().into_iter().find_map(|event| match event {
                 Event::Closed(status) => Some(status.unwrap()),
@@ -295,7 +296,7 @@ mod tests {
         }
     }
 
-    /// Goes back for a whole window, with 24 kB/s and as fast as it can.
+    /// Requests resending a whole window, at 24 kB/s and as fast as possible.
     #[test]
     fn going_back_is_not_had_for_nothing() {
         for pause in [Duration::from_micros(160), Duration::from_millis(5)] {
@@ -313,12 +314,12 @@ mod tests {
             let begin = raw.network.now;
             while raw.network.now < begin + Duration::from_secs(20) && !raw.server().is_closed() {
                 raw.wait(pause);
-                // With what else it pays for, about 24 kB/s at the slower pace.
+                // With the other credits, about 24 kB/s at the slower rate.
                 for _ in 0..40 {
                     raw.send_bare(0, true);
                 }
             }
-            // What it may get at first, and what time adds.
+            // The initial amount, and the amount added by time.
             let most = (2 << 20) + 20 * 64 * 1024;
             assert!(raw.got < most, "{} bytes for {}", raw.got, raw.sent);
             assert!(
@@ -330,7 +331,7 @@ mod tests {
         }
     }
 
-    /// Each acknowledgement makes the next request a new one.
+    /// Each acknowledgement makes the next request a different one.
     #[test]
     fn going_back_with_each_acknowledgement_has_a_bound() {
         let mut raw = Raw::new();
@@ -377,7 +378,7 @@ mod tests {
         assert!((9_000..11_000).contains(&begun), "{begun} calls began");
     }
 
-    /// Thousands of callers that give up at once, again and again, and others that are answered.
+    /// Thousands of callers cancel at once, repeatedly, while others are answered.
     #[test]
     fn callers_that_give_up_end_no_session() {
         let mut raw = Raw::new();
@@ -389,7 +390,7 @@ mod tests {
             }
             raw.wait(Duration::from_millis(500));
         }
-        // Hedged calls: one of two is given up, at any speed.
+        // Hedged calls: one of two is cancelled, at any rate.
         for _ in 0..50_000 {
             stream += 2;
             let (answered, lost) = (stream - 1, stream);
@@ -400,7 +401,7 @@ mod tests {
             raw.send(&reset(lost));
             assert_eq!(raw.reason().map(|status| status.to_string()), None);
         }
-        // Those that had begun to be answered cost nothing.
+        // Calls whose answers had begun cost nothing.
         for _ in 0..50_000 {
             stream += 1;
             raw.send(&call(stream, &head(METHOD)));
@@ -414,7 +415,7 @@ mod tests {
         }
     }
 
-    /// Frames that are read, and say nothing.
+    /// Frames that are decoded without an effect.
     #[test]
     fn frames_that_say_nothing_end_the_session() {
         let number = |kind: u8, stream: u64, value: u8| {
@@ -452,14 +453,14 @@ mod tests {
                 raw.reason()
             });
             assert!(is_excess(&reason.unwrap()), "{kind}");
-            // However many ask in one packet, the answer is one.
+            // However many PINGs a packet contains, there is one answer.
             assert!(raw.got < raw.sent / 10, "{} for {}", raw.got, raw.sent);
         }
         for stream in [None, Some(7)] {
             let mut raw = Raw::new();
             let reason = (0..200_000).find_map(|i| {
                 match stream {
-                    // A packet that came before.
+                    // A repeated packet.
                     Some(seq) if i > 10 => raw.hear(&packet(seq, b"")),
                     Some(_) => raw.send(&reset(1).repeat(0)),
                     None => raw.send_bare(0, false),
@@ -470,7 +471,7 @@ mod tests {
         }
     }
 
-    /// Parts of a byte each, which take hardly any credit.
+    /// Parts of one byte each, which take hardly any credit.
     #[test]
     fn messages_in_crumbs_end_the_session() {
         let mut raw = Raw::new();
@@ -485,7 +486,7 @@ mod tests {
         assert!(is_excess(&reason.unwrap()));
     }
 
-    /// Calls that end without their message, and calls of nothing that is served.
+    /// Calls that end without their message, and calls of unknown methods.
     #[test]
     fn useless_calls_end_the_session() {
         for method in [UNARY, "None"] {
@@ -510,7 +511,7 @@ mod tests {
         }
     }
 
-    /// A service with these settings, with a stream open for each method in `methods`.
+    /// Creates a service with these settings, with an open stream for each method in `methods`.
     fn small(config: Config, methods: &[&str]) -> Raw {
         let mut raw = Raw::new();
         raw.network = Network::both(config);
@@ -526,7 +527,7 @@ mod tests {
         raw
     }
 
-    /// A peer that asks and takes nothing held 392 MB for 28 kB.
+    /// A peer that requested answers without reading them used to hold 392 MB for 28 kB.
     #[test]
     fn answers_that_are_not_taken_have_a_bound() {
         let mut raw = small(Config::default(), &[UNARY; 1000]);
@@ -549,20 +550,21 @@ mod tests {
         }
         assert!((850..1000).contains(&refused), "{refused} were refused");
         assert!(raw.server().budget.outgoing() <= most);
-        // Nor does it get any further call started, a moment later.
+        // A moment later, it cannot start further calls either.
         raw.wait(Duration::from_secs(2));
         raw.seq += 1;
         let frames = packet(raw.seq, &call(1001, &head(METHOD)));
         raw.hear(&frames);
         assert!(!raw.events().iter().any(|e| matches!(e, Event::Call { .. })));
-        // And then it is over.
+        // Then the session ends.
         raw.wait(Duration::from_secs(9));
         let reason = raw.reason().unwrap();
         assert_eq!(reason.code(), Code::ResourceExhausted);
         assert!(reason.message().contains("takes none"), "{reason}");
     }
 
-    /// A caller that is slow, and takes what comes, has no answer refused, and its session goes on.
+    /// For a caller that is slow but reads its answers, no answer is refused, and the session
+    /// continues.
     #[test]
     fn answers_that_are_taken_are_not_refused() {
         let mut network = Network::both(Config::default());
@@ -596,7 +598,7 @@ mod tests {
         }
     }
 
-    /// Streams whose caller pauses, for minutes, hold little, and others go on beside them.
+    /// Streams whose callers pause for minutes hold little memory, and others continue beside them.
     #[test]
     fn paused_streams_hold_up_no_others() {
         let mut network = Network::both(Config::default());
@@ -634,7 +636,7 @@ mod tests {
         }
     }
 
-    /// A stream that found no room, with nothing to send before, goes on when there is room.
+    /// A stream without data that found no room continues when there is room.
     #[test]
     fn streams_without_room_wait_for_it() {
         let mut raw = small(
@@ -647,7 +649,7 @@ mod tests {
             },
             &[METHOD; 12],
         );
-        // Over every window, so that most of it stays.
+        // Larger than any window, so that most of it stays.
         let message = Bytes::from(vec![0; 150_000]);
         let mut starved = vec![];
         for stream in 1..=12 {
@@ -661,7 +663,7 @@ mod tests {
             }
         }
         assert!(starved.len() > 8, "{starved:?}");
-        // One gives up, and the others hear of the room when those that have some do so too.
+        // One stream is cancelled, and the others find room when streams with data do so as well.
         raw.events();
         let full: Vec<_> = (1..=12).filter(|id| !starved.contains(id)).collect();
         raw.send(&reset(starved[0]));
@@ -697,7 +699,7 @@ mod tests {
         assert!(raw.server().budget.outgoing() < most);
     }
 
-    /// A service that takes nothing gets no further requests to hold.
+    /// A service that accepts nothing gets no further requests to hold.
     #[test]
     fn requests_that_are_not_taken_have_a_bound() {
         let mut network = Network::both(Config::default());
@@ -739,7 +741,8 @@ mod tests {
         assert!((200 << 20..240 << 20).contains(&most), "{most}");
     }
 
-    /// 1,024 streams with a window each held 256 MB, and large messages on some of them more.
+    /// 1,024 streams with a window each used to hold 256 MB, and large messages on some of them
+    /// more.
     #[test]
     fn unfinished_messages_have_a_bound() {
         let mut raw = Raw::new();
@@ -757,12 +760,12 @@ mod tests {
             let method = if stream % 2 == 0 { METHOD } else { UNARY };
             raw.send(&call(stream, &head(method)));
         }
-        // Each uses all that it is granted, over and over.
+        // Each stream repeatedly uses all of its credit.
         let mut rounds = 0;
         for _ in 0..60 {
             let mut sent = 0;
             for stream in 1..=1024 {
-                // Messages that are too large end theirs.
+                // Messages that are too large end their streams.
                 let Some(state) = raw.server().streams.get(&stream) else {
                     continue;
                 };
@@ -786,7 +789,7 @@ mod tests {
         assert!(!raw.server().is_closed());
     }
 
-    /// A client whose application reads nothing holds no more than that for any service.
+    /// A client whose application reads nothing holds no more than this for any service.
     #[test]
     fn what_a_client_has_not_read_has_a_bound() {
         let mut network = Network::both(Config::default());
@@ -809,15 +812,15 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.is_not_started(), "{status}");
         assert!(status.message().contains("have not been read"), "{status}");
-        // It goes on when the application has read some.
+        // It continues when the application has read some messages.
         let untaken = network.sides[0].untaken();
         assert!(untaken < 64 << 20);
         network.sides[0].release(untaken.unsigned_abs() / 2);
         network.sides[0].open_call(head(METHOD), false).unwrap();
     }
 
-    /// Two honest sides with much to do: streams that are paused, large uploads, a thousand callers at a
-    /// time. Nobody is refused or waits.
+    /// Two correct sides under load: paused streams, large uploads, a thousand concurrent callers.
+    /// No call is refused or delayed.
     #[test]
     fn honest_sides_with_much_to_do() {
         let mut network = Network::both(Config::default());
@@ -881,7 +884,7 @@ mod tests {
         panic!("{answered} of 900 were answered");
     }
 
-    /// What ends a stream may be kept by whoever does not ask for it.
+    /// The end of a stream may be held by an application that does not read it.
     #[test]
     fn the_end_of_a_stream_has_a_bound() {
         let mut network = Network::both(Config::default());

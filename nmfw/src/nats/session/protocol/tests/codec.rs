@@ -1,4 +1,4 @@
-//! The examples of `PROTOCOL.md`, and what readers make of bytes that no honest peer sends.
+//! Tests of the examples in `PROTOCOL.md`, and of decoding invalid bytes.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ const TOKEN: &Token = b"fedcba9876543210";
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// What the specification shows: a name, and the bytes in hexadecimal.
+/// Returns the examples of the specification: a name, and the bytes.
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = Vec::new();
     let mut example = |name, header: Header, write: &dyn Fn(&mut Vec<u8>)| {
@@ -228,7 +228,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The specification's table of examples: `| name | hex, with blanks | meaning |`.
+/// Checks the specification's table of examples: `| name | hex, with blanks | meaning |`.
 #[test]
 fn examples_of_the_specification() {
     let specification = include_str!("../../../../../PROTOCOL.md");
@@ -250,7 +250,7 @@ fn examples_of_the_specification() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// The content of an example.
+/// Returns the content of an example.
 fn content(name: &str) -> Vec<u8> {
     let all = examples();
     let (_, packet) = all.iter().find(|(n, _)| *n == name).unwrap();
@@ -334,7 +334,7 @@ fn what_was_written_is_read() {
     assert!(header.go_back && header.ack == 4);
 }
 
-/// Else a stream that was cut would look whole.
+/// Otherwise, a truncated stream would look complete.
 #[test]
 fn an_error_that_calls_itself_ok_is_one() {
     for (body, not_started) in [
@@ -423,7 +423,7 @@ fn metadata_that_breaks_the_rules() {
     assert_eq!(raw.decode_lossy().len(), 256);
 }
 
-/// What is wrong with a trace is no matter of the call.
+/// An invalid trace context does not affect the call.
 #[test]
 fn trace_contexts_that_cannot_be_used() {
     let trace = |traceparent: &[u8], tracestate: &[u8]| {
@@ -441,7 +441,7 @@ fn trace_contexts_that_cannot_be_used() {
     assert_eq!(lossy.tracestate(), None);
 }
 
-/// A service of another make may send one that is longer than those of ours.
+/// Another implementation of the service may send a longer one.
 #[test]
 fn a_long_version_is_no_reason_to_refuse_a_call() {
     for (version, expected) in [
@@ -458,7 +458,7 @@ fn a_long_version_is_no_reason_to_refuse_a_call() {
     }
 }
 
-/// What the readers would cut off is not written.
+/// Entries beyond the limits of decoders are not written.
 #[test]
 fn no_more_entries_than_are_read() {
     let mut many = Metadata::new();
@@ -558,7 +558,7 @@ proptest! {
             sent.encoding = Encoding::Json;
         }
         for (key, value) in entries {
-            // Whatever is taken has to arrive.
+            // Every accepted entry has to arrive.
             if sent.metadata.append(&key, value.clone()).is_err() {
                 _ = sent.metadata.append_bin(&key, value.into_bytes());
             }
@@ -572,7 +572,7 @@ proptest! {
     }
 }
 
-/// Reads everything that can be read of a packet.
+/// Decodes everything in a packet.
 fn consume(packet: &[u8]) {
     for frame in frames(packet).into_iter().flatten() {
         match frame.body {

@@ -1,4 +1,4 @@
-//! Sessions that one side does not know any more, and packets of others than the peer.
+//! Tests of sessions that one side has forgotten, and of packets from third parties.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Two sides with a stream.
+/// Creates two sides with a stream.
 fn network() -> Network {
     let mut network = Network::both(Config::default());
     network.sides[CLIENT]
@@ -27,7 +27,7 @@ fn network() -> Network {
     network
 }
 
-/// What one without the key sends to be taken for the peer.
+/// Returns packets that a third party without the key sends to impersonate the peer.
 fn forgeries(session: &Session) -> Vec<Vec<u8>> {
     let write = |header: Header, frames: &dyn Fn(&mut Vec<u8>)| {
         let mut out = Vec::new();
@@ -65,7 +65,7 @@ fn forgeries(session: &Session) -> Vec<Vec<u8>> {
     let seals = [
         Keys::new(others, session.is_server()),
         Keys::new(others, !session.is_server()),
-        // As the side itself seals its packets: somebody has seen one, and sends it back.
+        // Sealed by the side itself, as if a third party reflected its packets.
         Keys::new(SECRET, session.is_server()),
     ];
     let sealed = contents.iter().flat_map(|content| {
@@ -110,7 +110,7 @@ fn what_does_not_prove_to_be_the_peers_is_no_sign_of_life() {
     }
 }
 
-/// Nobody but the service can have read the OPEN.
+/// Only the service can have read the OPEN.
 #[test]
 fn an_answer_to_open_without_the_key_opens_nothing() {
     let mut network = Network::new([Config::default(), Config::default()], 1);
@@ -122,7 +122,7 @@ fn an_answer_to_open_without_the_key_opens_nothing() {
     assert!(service.handle_packet(now, &others.packet));
     let accept = service.poll_transmit(now).unwrap();
     assert!(!network.sides[CLIENT].handle_packet(now, &accept.packet));
-    // The one of its own service does.
+    // The answer of its own service does.
     assert!(network.sides[SERVER].handle_packet(now, &open.packet));
     let accept = network.sides[SERVER].poll_transmit(now).unwrap();
     assert!(network.sides[CLIENT].handle_packet(now, &accept.packet));
@@ -132,7 +132,7 @@ fn an_answer_to_open_without_the_key_opens_nothing() {
     ));
 }
 
-/// With a proof, so that its client knows who refuses.
+/// With a proof, so that the client knows the sender of the refusal.
 #[test]
 fn a_refusal_is_sealed() {
     let mut network = Network::new([Config::default(), Config::default()], 1);
@@ -151,7 +151,8 @@ fn a_refusal_is_sealed() {
     assert!(status.is_not_started());
 }
 
-/// How long it takes after a reconnect of one side until it knows that the other has forgotten.
+/// Checks the time from a reconnect of one side until it knows that the other has forgotten the
+/// session.
 fn ended_within(side: usize, limit: Duration) {
     let mut network = network();
     network.weather.is_cut = true;
@@ -200,7 +201,7 @@ fn a_peer_that_is_heard_after_a_reconnect_is_there() {
     assert_eq!(network.sides[CLIENT].doubt(network.now), Doubt::No);
 }
 
-/// If the first PING after a reconnect is lost, it is not the heartbeat that ends the wait.
+/// If the first PING after a reconnect is lost, the wait does not last until the heartbeat.
 #[test]
 fn a_peer_is_asked_until_it_is_heard() {
     for side in [CLIENT, SERVER] {
@@ -216,7 +217,7 @@ fn a_peer_is_asked_until_it_is_heard() {
     }
 }
 
-/// OPEN, or ACCEPT, may be lost with the connection, and is not sent again.
+/// OPEN or ACCEPT may be lost with the connection, and is not resent.
 #[test]
 fn a_session_that_is_opening_ends_with_the_connection() {
     let mut network = Network::new([Config::default(), Config::default()], 1);
@@ -236,7 +237,7 @@ fn close_with(token: &Token) -> Bytes {
     out.into()
 }
 
-/// Only tokens of the last PINGs are good: no other one, nor one that is older.
+/// Only the tokens of recent PINGs are valid, not arbitrary or older ones.
 #[test]
 fn a_session_is_given_up_by_who_has_read_one_of_the_last_pings() {
     for (answered, is_good) in [(0, false), (1, true), (RECENT_TOKENS as usize, true)] {
@@ -265,8 +266,8 @@ fn a_session_is_given_up_by_who_has_read_one_of_the_last_pings() {
     }
 }
 
-/// The answer to a PING comes when others were sent after it: a token of the last one only would never be
-/// good.
+/// With a long round trip, the answer to a PING arrives after others were sent, so accepting only
+/// the last token would fail.
 #[test]
 fn a_long_way_does_not_hide_that_a_session_is_forgotten() {
     let mut network = network();
@@ -281,7 +282,7 @@ fn a_long_way_does_not_hide_that_a_session_is_forgotten() {
     assert!(network.sides[CLIENT].is_closed());
 }
 
-/// A service takes CLOSE from nobody but its client.
+/// A service accepts CLOSE only from its client.
 #[test]
 fn no_token_ends_the_session_of_a_service() {
     let mut network = network();
@@ -312,7 +313,7 @@ fn answers_are_not_answered() {
     network.sides[SERVER].close(None);
     let close = network.sides[SERVER].poll_transmit(now).unwrap().packet;
     assert_eq!(answer_of_client(SECRET, &close), None);
-    // Nor what is not the service's.
+    // Packets of another service are not answered either.
     let others = Secrets::random().of(1);
     assert_eq!(answer_of_client(others, &ping), None);
     for packet in [&b""[..], b"x", &[0; 100]] {

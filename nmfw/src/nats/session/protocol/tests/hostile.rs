@@ -1,4 +1,4 @@
-//! A peer that sends valid frames in an order that no honest one would.
+//! Tests with a peer that sends valid frames in invalid orders.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use nmfw_core::call::body::wire::{put_bytes, put_varint};
 enum Frame {
     Call(u64, bool),
     Message(u64, usize, u8),
-    /// So many messages of so many bytes each.
+    /// A number of messages of a given size.
     Messages(u64, usize, usize, u8),
     Plain(u64, u8),
     Status(u64, u8, u8),
@@ -29,7 +29,7 @@ enum Frame {
 
 #[derive(Clone, Debug)]
 struct Packet {
-    /// Added to the number that is next; mostly zero.
+    /// Added to the next sequence number; usually zero.
     ahead: i64,
     ack: u64,
     go_back: bool,
@@ -42,7 +42,7 @@ enum Step {
     Bare(Packet),
     Bytes(Vec<u8>),
     Wait(u64),
-    /// The application does something of its own.
+    /// Performs an operation of the application.
     Act(u8, u64),
 }
 
@@ -170,7 +170,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
     }
 }
 
-/// Lets a session that is open hear what a peer says; everything it may do it does within bounds.
+/// Feeds a peer's packets to an open session, which has to stay within its limits.
 fn endure(side: usize, steps: &[Step]) {
     let config = Config {
         packet_window: 4,
@@ -247,7 +247,7 @@ proptest! {
     }
 }
 
-/// Frames that end a session although they are well formed.
+/// Returns well-formed frames that violate the protocol and so end a session.
 #[test]
 fn violations() {
     let numbered = |frames| Packet {
@@ -301,7 +301,7 @@ fn violations() {
                 Frame::Plain(1, kind::END),
             ]),
         ),
-        // More than the window.
+        // Beyond the window.
         (
             SERVER,
             numbered(vec![Frame::Call(1, true), Frame::Messages(1, 81, 101, 0)]),
@@ -352,7 +352,7 @@ fn violations() {
     }
 }
 
-/// Streams that are over cannot be used to keep a service busy beyond what they were granted.
+/// Ended streams cannot keep a service busy beyond the credit they had.
 #[test]
 fn late_messages_have_a_bound() {
     let network = Network::both(Config {
@@ -408,7 +408,7 @@ fn the_status_of_a_close_has_a_bound() {
     assert!(status.details().is_empty());
 }
 
-/// Answers to calls that wait to be sent do not make the end of others slow.
+/// Pending answers do not slow down the end of other calls.
 #[test]
 fn many_refused_calls_that_are_reset() {
     let network = Network::both(Config::default());
@@ -438,7 +438,7 @@ fn many_refused_calls_that_are_reset() {
     assert_eq!(session.open_streams(), 1023);
 }
 
-/// A packet ahead of a lost one shows that the handshake is done, too.
+/// A packet after a lost one also proves that the handshake is complete.
 #[test]
 fn a_packet_after_a_gap_is_a_sign_of_life() {
     let config = Config::default();
@@ -458,7 +458,7 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
     assert!(!service.is_closed());
 }
 
-/// A few bytes do not set off all that a side keeps, again and again.
+/// A few bytes cannot repeatedly trigger resending everything.
 #[test]
 fn going_back_packet_by_packet() {
     let mut network = Network::both(Config {

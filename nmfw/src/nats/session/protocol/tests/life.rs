@@ -1,4 +1,4 @@
-//! Peers that are gone, and peers that only seem to be.
+//! Tests of dead peers, and of peers that only seem dead.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::{
 };
 use nmfw_core::call::body::chunk::Tally;
 
-/// How soon a call with a single answer ends after its instance was killed.
+/// Time within which a call with a single answer ends after its instance was killed.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Both sides are at the same NATS server.
+/// Both sides use the same NATS server.
 fn near() -> Config {
     Config {
         site: Site::new("NA1", ""),
@@ -26,7 +26,7 @@ fn network() -> Network {
     Network::both(near())
 }
 
-/// Makes a call with a single answer, which does not come.
+/// Starts a call with a single answer, which never arrives.
 fn ask(network: &mut Network) -> StreamId {
     let client = &mut network.sides[CLIENT];
     let id = client.open_call(head(UNARY), true).unwrap();
@@ -35,7 +35,7 @@ fn ask(network: &mut Network) -> StreamId {
     id
 }
 
-/// Starts a call that streams, which the service knows of.
+/// Starts a streaming call that the service knows.
 fn stream(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT]
         .open_call(head(METHOD), false)
@@ -49,7 +49,7 @@ fn doubt(network: &Network) -> Doubt {
     network.sides[CLIENT].doubt(network.now)
 }
 
-/// How long it takes until the service is in this much doubt.
+/// Returns the time until the service is in at least this state of doubt.
 fn until(network: &mut Network, at_least: Doubt) -> Duration {
     let begin = network.now;
     while doubt(network) < at_least {
@@ -62,7 +62,7 @@ fn until(network: &mut Network, at_least: Doubt) -> Duration {
 
 #[test]
 fn a_killed_service_is_gone_within_a_second() {
-    // Whatever the client has done before.
+    // Regardless of the client's earlier activity.
     for before in (0..2000).step_by(37) {
         let mut network = network();
         ask(&mut network);
@@ -72,12 +72,12 @@ fn a_killed_service_is_gone_within_a_second() {
         let vanished = until(&mut network, Doubt::Vanished);
         let gone = vanished + until(&mut network, Doubt::Gone);
         assert!(gone < SOON, "{before}: it took {vanished:?} and {gone:?}");
-        // Long enough for one that comes back.
+        // Long enough for a service that comes back.
         assert!(gone >= vanished + Duration::from_millis(400));
     }
 }
 
-/// One that has answered up to its death is asked sooner than one that was silent all the time.
+/// A service that was active until its death is pinged sooner than one that was idle.
 #[test]
 fn a_killed_service_that_was_busy_is_in_doubt_sooner() {
     let mut network = network();
@@ -118,7 +118,7 @@ fn a_slow_handler_is_no_death() {
         answer[..],
         [Event::Message { .. }, Event::Finished { .. }]
     ));
-    // Nobody waits any more, and so nobody asks.
+    // Without waiting calls, there are no pings.
     let before = network.sent;
     network.run_ms(9000);
     assert_eq!(network.sent, before);
@@ -135,7 +135,7 @@ fn a_stream_that_is_silent_is_not_asked_early() {
     assert!(sent <= 12, "{sent} packets in a minute");
 }
 
-/// A service that loses its connection for a moment loses no call.
+/// A service that loses its connection briefly loses no call.
 #[test]
 fn a_service_that_comes_back_soon_is_not_gone() {
     for before in (0..1000).step_by(50) {
@@ -160,7 +160,7 @@ fn a_service_that_comes_back_soon_is_not_gone() {
     }
 }
 
-/// A NATS server that has restarted says that nobody is there until the service is.
+/// A restarted NATS server reports "no responders" until the service has reconnected.
 #[test]
 fn after_a_reconnect_of_its_own_a_client_is_patient() {
     let mut network = network();
@@ -185,8 +185,8 @@ fn after_a_reconnect_of_its_own_a_client_is_patient() {
     assert!(!network.sides[CLIENT].is_closed());
 }
 
-/// A NATS server that is frozen, a machine that is overloaded, a region that is cut off: nobody says
-/// that the service is gone, and so no call ends.
+/// A frozen NATS server, an overloaded machine or an isolated region sends no "no responders", so
+/// no call ends.
 #[test]
 fn silence_alone_ends_no_call() {
     let mut network = network();
@@ -202,13 +202,13 @@ fn silence_alone_ends_no_call() {
     network.weather = Weather::default();
     network.run_ms(600);
     assert_eq!(doubt(&network), Doubt::No);
-    // If it lasts, the session ends as ever.
+    // If it lasts, the session ends as usual.
     network.weather.is_cut = true;
     network.run_ms(31_000);
     assert!(network.sides[CLIENT].is_closed());
 }
 
-/// A link between NATS servers may have been cut, such as that of a leaf node, and come back.
+/// A link between NATS servers, such as that of a leaf node, may have been cut and may be restored.
 #[test]
 fn a_service_that_is_not_near_is_not_taken_for_gone() {
     let elsewhere = |server, cluster| Config {
@@ -248,7 +248,7 @@ fn a_service_that_is_not_near_is_not_taken_for_gone() {
             assert!(until(&mut network, Doubt::Gone) < SOON);
             continue;
         }
-        // New calls look elsewhere all the same.
+        // New calls use other sessions anyway.
         assert!(until(&mut network, Doubt::Vanished) < SOON);
         for _ in 0..9000 {
             network.run_ms(1);
@@ -260,12 +260,12 @@ fn a_service_that_is_not_near_is_not_taken_for_gone() {
     }
 }
 
-/// A way that takes long is measured, and is no reason for doubt.
+/// A long round trip is measured, and does not cause doubt.
 #[test]
 fn a_long_way_is_no_reason_for_doubt() {
     let mut network = network();
     network.latency = Duration::from_millis(300);
-    // The PING after the handshake may have been answered fast.
+    // The PING after the handshake may have been answered quickly.
     ask(&mut network);
     network.run_ms(3000);
     for _ in 0..20_000 {
@@ -274,8 +274,8 @@ fn a_long_way_is_no_reason_for_doubt() {
     }
 }
 
-/// A call that passes its deadline without a sign of life makes the next ones go elsewhere, however
-/// short deadlines are.
+/// A call that passes its deadline in silence makes later calls use other sessions, however short
+/// deadlines are.
 #[test]
 fn a_deadline_that_passes_in_silence_is_suspicious() {
     let mut network = network();
@@ -300,14 +300,14 @@ fn a_deadline_that_passes_in_silence_is_suspicious() {
 
 #[test]
 fn a_deadline_that_passes_is_not_suspicious_by_itself() {
-    // The call was acknowledged this moment.
+    // The call was just acknowledged.
     let mut network = network();
     ask(&mut network);
     network.run_ms(30);
     let now = network.now;
     network.sides[CLIENT].suspect(now);
     assert_eq!(doubt(&network), Doubt::No);
-    // Nothing was to be heard before the call.
+    // Nothing was to be expected before the call.
     network.run_ms(5000);
     network.take(SERVER);
     ask(&mut network);
@@ -315,7 +315,7 @@ fn a_deadline_that_passes_is_not_suspicious_by_itself() {
     let now = network.now;
     network.sides[CLIENT].suspect(now);
     assert_eq!(doubt(&network), Doubt::No);
-    // The handler is slow: the answer to the question says so.
+    // The handler is slow, as the answer to the PING shows.
     network.run_ms(200);
     let now = network.now;
     network.sides[CLIENT].suspect(now);
@@ -323,7 +323,8 @@ fn a_deadline_that_passes_is_not_suspicious_by_itself() {
     assert_eq!(doubt(&network), Doubt::No);
 }
 
-/// What the service cannot have started is told so, and if it comes back it learns what was given up.
+/// Calls that the service cannot have started are marked so, and if it comes back, it is notified
+/// of cancelled ones.
 #[test]
 fn calls_that_are_given_up() {
     let mut network = Network::both(Config {
@@ -349,7 +350,7 @@ fn calls_that_are_given_up() {
             &status
         ));
     }
-    // The stream goes on, if the service is back in time.
+    // The stream continues if the service is back in time.
     network.run_ms(5000);
     assert!(network.take(CLIENT).is_empty());
     network.is_gone[SERVER] = false;
@@ -372,7 +373,7 @@ fn calls_that_are_given_up() {
     network.sides[CLIENT].consume(streaming, tally);
 }
 
-/// Those of a service that does not come back end as ever.
+/// Streams of a service that does not come back end as usual.
 #[test]
 fn streams_of_a_service_that_is_gone_wait_longer() {
     let mut network = network();

@@ -1,4 +1,4 @@
-//! Tests of whole sessions, and what fuzzing shares with them.
+//! Tests of whole sessions, and helpers shared with fuzzing.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,

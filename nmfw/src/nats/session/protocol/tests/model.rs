@@ -1,6 +1,6 @@
-//! Two honest sides over a bad network, compared with a model: on each stream every message arrives
-//! once and in order, or the stream ends with a status, once; and it all comes to rest when the
-//! network is well again.
+//! Two correct sides over a faulty network, compared with a model: on each stream, every message
+//! arrives exactly once and in order, or the stream ends with one status; and everything settles
+//! when the network has recovered.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,10 +13,11 @@ use crate::{
 };
 use nmfw_core::call::body::chunk::{Chunk, Row, Tally};
 
-/// What applications do, and what happens to them.
+/// Actions of applications, and faults.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// With so much metadata. Of a call that is single the applications take messages at once.
+    /// With metadata of this size. For a single-answer call, the applications take messages at
+    /// once.
     Open {
         metadata: usize,
         is_single: bool,
@@ -26,7 +27,7 @@ pub(super) enum Action {
         side: usize,
         stream: u64,
         len: usize,
-        /// How many, each shorter than the one before; more than one go together.
+        /// Number of messages, each shorter than the one before; several are sent together.
         count: usize,
         end: bool,
     },
@@ -45,7 +46,7 @@ pub(super) enum Action {
         side: usize,
         stream: u64,
     },
-    /// The application takes so many messages.
+    /// The application takes a number of messages.
     Take {
         side: usize,
         stream: u64,
@@ -55,13 +56,13 @@ pub(super) enum Action {
         ms: u64,
     },
     Weather(Weather),
-    /// Befalls one of the packets that are on their way to a side.
+    /// A fault of one of the packets in transit to a side.
     Fault {
         to: usize,
         packet: u64,
         fault: Fault,
     },
-    /// Somebody without the key sends what is on its way, in the other direction or with changes.
+    /// A third party without the key sends a packet in transit, in the other direction or modified.
     Forge {
         packet: u64,
         to: usize,
@@ -70,7 +71,7 @@ pub(super) enum Action {
     Reconnect {
         side: usize,
     },
-    /// A side knows nothing of the session any more.
+    /// A side forgets the session.
     Forget {
         side: usize,
     },
@@ -84,17 +85,17 @@ pub(super) enum Action {
     GoAway,
 }
 
-/// One side's view of a stream, as its application has it.
+/// One side's view of a stream, as its application sees it.
 #[derive(Debug, Default)]
 struct View {
     is_single: bool,
     sent: Vec<Bytes>,
-    /// How this side ended: messages only, or the call (a service).
+    /// How this side ended: its messages only, or the call (for a service).
     ended: Option<Code>,
     was_reset: bool,
     sent_headers: bool,
     waits_for_room: bool,
-    /// How many messages came, and what those are that the application has not taken.
+    /// Number of received messages, and those that the application has not taken.
     got: usize,
     inbox: VecDeque<Tally>,
     got_headers: bool,
@@ -129,13 +130,13 @@ impl Model {
         }
     }
 
-    /// One of the streams that are not over for a side.
+    /// Picks one of a side's open streams.
     fn pick(&self, side: usize, which: u64) -> Option<StreamId> {
         let live: Vec<_> = self.live(side);
         (!live.is_empty()).then(|| live[(which % live.len() as u64) as usize])
     }
 
-    /// Streams with messages that a side's application has not taken, those that are over included.
+    /// Returns streams with messages that a side's application has not taken, including ended ones.
     fn holders(&self, side: usize) -> Vec<StreamId> {
         let views = self.views[side].iter();
         let holders = views.filter(|(_, view)| !view.inbox.is_empty());
@@ -256,7 +257,7 @@ impl Model {
             return;
         };
         let mut packet = packet.to_vec();
-        // What is for the other side proves nothing as it is.
+        // An unmodified packet for the other side has no valid proof here.
         if from == to || byte & 2 != 0 {
             let at = usize::from(byte >> 2) % packet.len();
             packet[at] ^= byte | 1;
@@ -337,7 +338,7 @@ impl Model {
         }
     }
 
-    /// Checks what the sessions have told since the last time.
+    /// Checks the events of the sessions since the last call.
     fn look(&mut self) {
         self.network.pump();
         for side in [CLIENT, SERVER] {
@@ -345,7 +346,7 @@ impl Model {
                 assert_eq!(self.closed[side], 0, "{event:?} after the end");
                 self.on_event(side, event);
             }
-            // What the session has counted is what the application holds.
+            // The session's accounting matches the application's.
             if self.closed[side] == 0 {
                 let views = self.views[side].values();
                 let held: u64 = views.flat_map(|view| &view.inbox).map(|t| t.cost).sum();
@@ -428,11 +429,12 @@ impl Model {
                 if side == SERVER {
                     assert_ne!(code, Code::Ok);
                 } else if not_started && code == Code::ResourceExhausted {
-                    // Only while applications hold what is over, or the other side has not been heard.
+                    // Only while applications hold messages of ended streams, or the other side has
+                    // not been heard.
                     let text = outcome_text.as_deref().unwrap_or_default();
                     assert!(text.contains("not been read") || text.contains("takes none"));
                 } else if !matches!(code, Code::Unavailable | Code::Aborted) {
-                    // Not from the session and not a reset: the service's last word, in full.
+                    // Neither from the session nor a reset: the service's complete status.
                     let sender = self.view(SERVER, stream);
                     assert_eq!((sender.ended, sender.sent.len()), (Some(code), got));
                 }
@@ -452,13 +454,13 @@ impl Model {
             }
             Event::Closed(status) => {
                 self.closed[side] += 1;
-                // Nobody breaks the protocol here.
+                // Neither side violates the protocol here.
                 assert_eq!(status.unwrap().code(), Code::Unavailable);
             }
         }
     }
 
-    /// The network gets well, and applications take everything: all that was sent arrives, though
+    /// Repairs the network and lets applications take everything: all sent messages arrive, though
     /// no stream ends.
     fn deliver(&mut self) {
         for _ in 0..100 {
@@ -477,7 +479,7 @@ impl Model {
         panic!("it does not arrive: {:#?}", self.network.sides);
     }
 
-    /// Whether what was sent to a side is there, on streams on which both listen.
+    /// Returns whether a side has received everything, on streams on which both sides are active.
     fn has_all(&self, side: usize) -> bool {
         let received = |id| self.views[side].get(id);
         self.views[1 - side].iter().all(|(id, sender)| {
@@ -489,7 +491,7 @@ impl Model {
         })
     }
 
-    /// The network gets well, and applications take and end everything.
+    /// Repairs the network, and lets applications take and end everything.
     pub(super) fn come_to_rest(&mut self) {
         self.network.weather = Weather::default();
         self.deliver();
@@ -505,12 +507,12 @@ impl Model {
                     }
                 }
             }
-            // What has ended here may still receive.
+            // Streams that have ended here may still receive.
             self.network.run_ms(500);
             self.look();
             let [client, server] = &self.network.sides;
             let is_live = !self.live(CLIENT).is_empty() || !self.live(SERVER).is_empty();
-            // If one side has died and its CLOSE was lost, the other finds out on its own.
+            // If one side has died and its CLOSE was lost, the other detects it on its own.
             let is_agreed = client.is_closed() == server.is_closed();
             if client.is_empty() && server.is_empty() && !is_live && is_agreed {
                 return self.check_rest();

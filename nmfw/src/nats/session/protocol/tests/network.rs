@@ -21,17 +21,17 @@ use nmfw_core::call::request::Encoding;
 pub(super) const CLIENT: usize = 0;
 pub(super) const SERVER: usize = 1;
 
-/// No row of messages is longer in these tests.
+/// Maximum size of a row in these tests.
 pub(super) const MAX_ROW: usize = 32_000;
 
-/// What is served: messages stream both ways, or there is one each way.
+/// The served methods: one with streams in both directions, one with a single message each.
 pub(super) const METHOD: &str = "Echo";
 pub(super) const UNARY: &str = "Ask";
 
 /// The secret of sessions in these tests.
 pub(super) const SECRET: Secret = Secret::new(*b"0123456789abcdef");
 
-/// A call without anything that it can do without.
+/// Creates a call without optional parts.
 pub(super) fn head(method: &str) -> CallHead {
     CallHead {
         method: method.into(),
@@ -43,7 +43,7 @@ pub(super) fn head(method: &str) -> CallHead {
     }
 }
 
-/// What the service serves.
+/// Returns the methods of the service.
 fn methods() -> Arc<Methods> {
     let methods = [(METHOD, false), (UNARY, true)].into_iter().enumerate();
     let methods = methods.map(|(index, (name, is_single))| {
@@ -53,12 +53,12 @@ fn methods() -> Arc<Methods> {
     Arc::new(methods.collect())
 }
 
-/// Small numbers at random, the same for the same seed.
+/// A generator of small random numbers, deterministic for a seed.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(super) fn roll(&mut self, limit: u64) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -73,17 +73,17 @@ impl Dice {
     }
 }
 
-/// How bad the network is.
+/// The faults of the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Weather {
     pub(super) loss: u64,
     pub(super) repetition: u64,
     pub(super) disorder: u64,
-    /// Nothing gets through.
+    /// Whether all packets are lost.
     pub(super) is_cut: bool,
 }
 
-/// What can happen to a packet.
+/// A fault of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Loss,
@@ -94,22 +94,22 @@ pub(super) enum Fault {
 pub(super) struct Network {
     pub(super) now: Instant,
     pub(super) sides: [Session; 2],
-    /// To each side, with the time of arrival.
+    /// The packets in transit to each side, with their time of arrival.
     wires: [VecDeque<(Instant, Transmit)>; 2],
-    /// Sides that know nothing of the session any more, as a process that has started anew.
+    /// Sides that have forgotten the session, like a restarted process.
     pub(super) has_forgotten: [bool; 2],
-    /// Sides that have lost their connections. Nothing arrives there, of which the NATS server tells
-    /// the other side.
+    /// Sides that have lost their connections. Packets to them are lost, and the NATS server
+    /// reports "no responders".
     pub(super) is_gone: [bool; 2],
-    /// When each side is told.
+    /// When each side receives the report.
     no_responders: [VecDeque<Instant>; 2],
     pub(super) latency: Duration,
     pub(super) weather: Weather,
     dice: Dice,
-    /// Packets that each side has sent, and their bytes.
+    /// Number of packets and bytes sent by each side.
     pub(super) sent: [usize; 2],
     pub(super) sent_bytes: [usize; 2],
-    /// What no one has looked at yet.
+    /// Events that were not processed yet.
     pub(super) events: [VecDeque<Event>; 2],
 }
 
@@ -136,7 +136,7 @@ impl Network {
         }
     }
 
-    /// With the handshake behind it.
+    /// Creates a network with a completed handshake.
     pub(super) fn open(configs: [Config; 2], seed: u64) -> Self {
         let mut network = Self::new(configs, seed);
         network.run(Duration::from_millis(200));
@@ -151,7 +151,7 @@ impl Network {
         Self::open([config.clone(), config], 1)
     }
 
-    /// Does what a driver does after each of its doings.
+    /// Does what a driver does after each call.
     pub(super) fn pump(&mut self) {
         for side in [CLIENT, SERVER] {
             self.sides[side].handle_timeout(self.now);
@@ -207,7 +207,7 @@ impl Network {
         wire.insert(place, (at, transmit));
     }
 
-    /// Lets something happen to one of the packets that are on their way to a side.
+    /// Applies a fault to one of the packets in transit to a side.
     pub(super) fn befall(&mut self, to: usize, packet: u64, fault: Fault) {
         let wire = &mut self.wires[to];
         if wire.is_empty() {
@@ -225,7 +225,7 @@ impl Network {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub(super) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         self.pump();
@@ -251,7 +251,8 @@ impl Network {
                         continue;
                     }
                     let is_taken = self.sides[side].handle_packet(self.now, &transmit.packet);
-                    // The answer of a peer that has forgotten may be to a PING that is not recent any more.
+                    // The answer of a peer that has forgotten the session may be to a PING that is
+                    // no longer recent.
                     assert!(is_taken || self.has_forgotten[1 - side]);
                 }
                 let told = &mut self.no_responders[side];
@@ -265,7 +266,7 @@ impl Network {
         self.now = until;
     }
 
-    /// Does what the reader of a subscription does with packets of sessions that it does not know.
+    /// Answers packets of unknown sessions, as the reader of a subscription does.
     fn answer(&mut self, side: usize, transmit: &Transmit) {
         let packet = &transmit.packet;
         let answer = match side {
@@ -279,7 +280,7 @@ impl Network {
         }
     }
 
-    /// Has a side forget the session, without a word.
+    /// Makes a side forget the session.
     pub(super) fn forget(&mut self, side: usize) {
         self.has_forgotten[side] = true;
         let session = &mut self.sides[side];
@@ -287,10 +288,11 @@ impl Network {
         while session.poll_transmit(self.now).is_some() {}
     }
 
-    /// Delivers a packet that the peer has not sent, and checks that it changes nothing.
+    /// Delivers a packet that the peer has not sent, and checks that it has no effect.
     ///
-    /// A service that has forgotten the session proves itself with the token of PING alone. Only the service
-    /// can read that token, but this forger reads packets on their way too, so it does not try.
+    /// A service that has forgotten the session proves its identity only with the token of PING.
+    /// Only the service can read that token, but this forger also sees packets in transit, so it
+    /// does not try.
     pub(super) fn forge(&mut self, to: usize, packet: Bytes) {
         let session = &mut self.sides[to];
         if session.is_closed() || (to == CLIENT && self.has_forgotten[SERVER]) {
@@ -304,7 +306,7 @@ impl Network {
         assert!(session.events.is_empty() && session.poll_transmit(self.now).is_none());
     }
 
-    /// A packet that is on its way to a side, or nothing.
+    /// Returns a packet in transit to a side, if there is one.
     pub(super) fn on_its_way(&self, to: usize, packet: u64) -> Option<Bytes> {
         let wire = &self.wires[to];
         let index = (packet as usize).checked_rem(wire.len())?;
@@ -315,13 +317,13 @@ impl Network {
         self.run(Duration::from_millis(ms));
     }
 
-    /// What happened on a side since the last time.
+    /// Returns the events of a side since the last call.
     pub(super) fn take(&mut self, side: usize) -> Vec<Event> {
         self.events[side].drain(..).collect()
     }
 }
 
-/// The invariants of a session between any two of its doings.
+/// Checks the invariants of a session.
 pub(super) fn check(session: &Session) {
     let mut held = 0;
     for (id, stream) in session.streams.iter() {
@@ -331,8 +333,8 @@ pub(super) fn check(session: &Session) {
         assert_eq!(stream.queued, session.ready.contains(&id), "{id}");
         assert!(stream.queued || !stream.is_ready(), "{id} is forgotten");
         let one = session.agreed.max_message.max(MAX_ROW);
-        // What came before a message that is too large is taken beyond the buffer. Messages that had
-        // to leave their rows cost more by themselves.
+        // Messages before one that is too large are accepted beyond the buffer. Messages that had
+        // to leave their rows cost more individually.
         let buffer = session.config.send_buffer.max(one) + MAX_ROW + 64;
         assert!(stream.sending.buffered() <= buffer as u64);
         assert!(id <= session.highest);
@@ -361,7 +363,7 @@ pub(super) fn check(session: &Session) {
 }
 
 impl Session {
-    /// Seals a packet as the peer does. One of a session without keys stays as it is.
+    /// Seals a packet as the peer does. Without keys, it stays unchanged.
     pub(super) fn sealed(&self, packet: impl Into<Vec<u8>>) -> Bytes {
         let mut packet = packet.into();
         if let Some(keys) = &self.keys {
@@ -370,23 +372,23 @@ impl Session {
         packet.into()
     }
 
-    /// Takes a packet as if it were the peer's.
+    /// Processes a packet as if it were the peer's.
     pub(super) fn hear(&mut self, now: Instant, packet: impl Into<Vec<u8>>) {
         let packet = self.sealed(packet);
         assert!(self.handle_packet(now, &packet));
     }
 
-    /// The numbered packet of the peer that came last.
+    /// Returns the last numbered packet received.
     pub(super) fn received(&self) -> u64 {
         self.inbound.received()
     }
 
-    /// The numbered packet that went out last.
+    /// Returns the last numbered packet sent.
     pub(super) fn last_sent(&self) -> u64 {
         self.outbound.last_sent()
     }
 
-    /// Whether nothing is left of any stream or packet.
+    /// Returns whether no stream or packet is left.
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty()
             && self.ready.is_empty()

@@ -1,4 +1,4 @@
-//! How messages are put into packets.
+//! Tests of packing messages into packets.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use nmfw_core::call::body::chunk::Tally;
 
 const KIB: usize = 1024;
 
-/// A part of a message: of which stream, how long, and whether more follow.
+/// A part of a message: its stream, its length, and whether more follow.
 type Part = (StreamId, usize, bool);
 
-/// What parts of messages go in what packets.
+/// Returns the parts of messages in each packet.
 fn packets(network: &mut Network) -> Vec<Vec<Part>> {
     let now = network.now;
     let mut packets = Vec::new();
@@ -45,7 +45,7 @@ fn send(network: &mut Network, stream: StreamId, len: usize) {
         .unwrap();
 }
 
-/// Of a message in parts the peer has to copy each.
+/// The peer has to copy each part of a split message.
 #[test]
 fn no_message_is_split_that_fits_into_a_packet() {
     for (len, in_a_packet) in [(64 * KIB, 1), (40 * KIB, 1), (20 * KIB, 3)] {
@@ -82,7 +82,7 @@ fn what_is_larger_than_a_packet_fills_packets() {
     assert_eq!(third, &[(stream, rest, false)]);
 }
 
-/// Nobody waits for another's large message.
+/// No stream waits for another one's large message.
 #[test]
 fn streams_that_are_not_alone_take_turns() {
     let mut network = Network::both(Config::default());
@@ -94,7 +94,7 @@ fn streams_that_are_not_alone_take_turns() {
     assert_eq!(place, Some(1), "{first:?}");
     let (_, len, more) = first[0];
     assert!(len < 10 * KIB && more, "{first:?}");
-    // Beside what fits into a packet, too.
+    // Even beside a message that fits into a packet.
     send(&mut network, large, 60 * KIB);
     send(&mut network, large, 60 * KIB);
     send(&mut network, small, 10);
@@ -102,7 +102,7 @@ fn streams_that_are_not_alone_take_turns() {
     assert!(first.contains(&(small, 10, false)), "{first:?}");
 }
 
-/// As much as has been needed lately, and nothing in a session that is idle.
+/// As much as was needed recently, and nothing in an idle session.
 #[test]
 fn memory_of_packets_is_used_again_and_then_freed() {
     let mut network = Network::both(Config::default());

@@ -1,4 +1,4 @@
-//! Random calls over a random network.
+//! Tests of random calls over a random network.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Messages that go together, and what has to part them.
+//! Tests of messages that are sent together, and of splitting them.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use nmfw_core::call::body::chunk::{Row, Tally};
 
-/// What has come of a stream of requests, and what it cost.
+/// Returns the received messages of a request stream, and their cost.
 fn arrived(network: &mut Network) -> (Vec<Bytes>, Tally) {
     let (mut messages, mut tally) = (Vec::new(), Tally::default());
     for event in network.take(SERVER) {
@@ -56,7 +56,7 @@ fn a_row_is_parted_by_packets() {
         ..Config::default()
     });
     let id = call(&mut network);
-    // One of them does not fit into a packet by itself.
+    // One of them does not fit into a packet alone.
     let messages: Vec<_> = [5, 400, 300, 400, 0, 3000, 7, 990, 8, 9]
         .map(|len| Bytes::from(vec![len as u8; len]))
         .into();
@@ -86,7 +86,7 @@ fn a_row_is_parted_by_the_window() {
     assert_eq!(got, messages);
 }
 
-/// The messages before it are sent, as if they had come by themselves.
+/// The preceding messages are sent as if they had been separate.
 #[test]
 fn one_that_is_too_large_in_a_row_ends_the_stream_there() {
     let mut network = Network::both(Config {

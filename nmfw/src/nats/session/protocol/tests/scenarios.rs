@@ -1,4 +1,4 @@
-//! What a session does in one situation each.
+//! Tests of a session in specific situations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn network() -> Network {
     Network::both(Config::default())
 }
 
-/// Starts a call that the service knows of.
+/// Starts a call that the service knows.
 pub(super) fn call(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT]
         .open_call(head(METHOD), false)
@@ -35,7 +35,7 @@ fn send(network: &mut Network, side: usize, id: StreamId, text: &str, end: bool)
     network.sides[side].send_message(id, message, end).unwrap();
 }
 
-/// Events in short.
+/// Returns abbreviated events.
 pub(super) fn told(network: &mut Network, side: usize) -> Vec<String> {
     let events = network.take(side);
     let short = events.into_iter().map(|event| match event {
@@ -97,7 +97,7 @@ fn a_unary_call_is_one_packet_each_way() {
     network.run_ms(2);
     assert_eq!(told(&mut network, CLIENT), ["1 message pong", "1 OK 0"]);
     assert_eq!(network.sent, [before[0] + 1, before[1] + 1]);
-    // The last acknowledgement, which nothing took along.
+    // The last acknowledgement, which no other packet carried.
     network.run_ms(100);
     assert_eq!(network.sent, [before[0] + 2, before[1] + 1]);
     assert_empty(&network);
@@ -183,7 +183,7 @@ fn an_early_answer_ends_the_stream() {
     let mut network = network();
     let id = call(&mut network);
     send(&mut network, SERVER, id, "enough", true);
-    // What was said meanwhile is late, and ignored.
+    // Messages sent meanwhile are late, and ignored.
     send(&mut network, CLIENT, id, "and", false);
     network.run_ms(10);
     assert_eq!(told(&mut network, CLIENT), ["1 message enough", "1 OK 0"]);
@@ -205,7 +205,7 @@ fn resets_go_both_ways() {
     assert_eq!(told(&mut network, SERVER), ["1 CANCELLED"]);
     assert_eq!(told(&mut network, CLIENT), ["2 UNAVAILABLE not started"]);
     assert_empty(&network);
-    // One that was never sent leaves no trace at all.
+    // A stream that was never sent leaves no trace.
     let before = network.sent;
     let third = network.sides[CLIENT]
         .open_call(head(METHOD), false)
@@ -312,7 +312,7 @@ fn a_big_stream_does_not_starve_others() {
             .unwrap();
         send(&mut network, CLIENT, id, "small", true);
     }
-    // One packet that was on its way already, and the next.
+    // A packet that was already in transit, and the next.
     network.run_ms(4);
     let events = told(&mut network, SERVER);
     assert_eq!(events.len(), 30, "{events:?}");
@@ -339,7 +339,7 @@ fn messages_larger_than_windows_take_turns() {
             if let Event::Message { stream, message } = event {
                 assert!(message == big);
                 got += 1;
-                // Only now may the next one come.
+                // Only now may the next one arrive.
                 network.run_ms(500);
                 assert!(
                     network.events[SERVER]
@@ -358,8 +358,8 @@ fn messages_larger_than_windows_take_turns() {
     assert_empty(&network);
 }
 
-/// Grants come in steps of half a window. What is left below one must not stop a message that has
-/// begun, and is not so large yet that it is its stream's turn to assemble.
+/// Grants come in steps of half a window. The rest below a step must not block an unfinished
+/// message that is not large enough for a turn.
 #[test]
 fn a_message_does_not_wait_for_a_step_that_never_comes() {
     let mut network = Network::both(Config {
@@ -428,7 +428,7 @@ fn a_message_over_the_limit_ends_its_stream_alone() {
     call(&mut network);
 }
 
-/// A peer that does not hold to the limit, which it knows.
+/// A peer that ignores the limit, which it knows.
 #[test]
 fn a_message_over_the_limit_is_not_received() {
     let mut network = Network::both(Config {
@@ -519,7 +519,7 @@ fn a_silent_peer_is_dead_after_a_while() {
         network.run_ms(29_000);
         assert!(told(&mut network, CLIENT).is_empty());
         for _ in 0..64 {
-            // Fills the window, which nothing empties any more.
+            // Fills the window, which is not drained any more.
             network.sides[CLIENT].set_packet_window(64);
             network.pump();
         }
@@ -582,7 +582,7 @@ fn a_handshake_that_is_not_answered() {
         if side == CLIENT {
             network.weather.is_cut = true;
         } else {
-            // OPEN arrives and nothing after.
+            // OPEN arrives, but nothing after it.
             network.pump();
             network.weather.is_cut = true;
         }
@@ -737,7 +737,7 @@ fn an_open_that_is_not_understood_is_answered() {
     assert_eq!(client.poll_transmit(now), None);
 }
 
-/// Account mappings may let one answer through and no more.
+/// Account mappings may pass only one answer.
 #[test]
 fn a_service_that_is_not_heard_behind_its_accept_is_given_up() {
     let mut now = std::time::Instant::now();
@@ -795,7 +795,7 @@ fn nothing_is_left_of_100_000_streams() {
         network.run_ms(5);
         network.take(CLIENT);
         network.take(SERVER);
-        // The packets of a good while are all acknowledged by and by.
+        // All packets are eventually acknowledged.
         if opened % 10_000 == 0 {
             network.run_ms(100);
             assert_empty(&network);
@@ -806,7 +806,7 @@ fn nothing_is_left_of_100_000_streams() {
     }
 }
 
-/// They take no room but that of their headers.
+/// They take room only for their headers.
 #[test]
 fn empty_messages_end_with_the_packet() {
     let config = Config {
@@ -824,7 +824,7 @@ fn empty_messages_end_with_the_packet() {
     }
 }
 
-/// A stream that never runs out of large messages lets another one have its turn.
+/// A stream with an endless supply of large messages lets others have their turns.
 #[test]
 fn large_messages_without_end_do_not_starve_another() {
     for len in (70_000..200_000).step_by(9_999) {
@@ -857,7 +857,7 @@ fn large_messages_without_end_do_not_starve_another() {
     }
 }
 
-/// A stream that waits for its turn to assemble, and then does not need it, does not keep it.
+/// A stream that waits for a turn, and then does not need it, does not keep it.
 #[test]
 fn a_turn_to_assemble_is_not_kept_for_nothing() {
     let mut network = Network::both(Config {
@@ -874,15 +874,15 @@ fn a_turn_to_assemble_is_not_kept_for_nothing() {
         network.take(SERVER).len()
     };
     assert_eq!(send(&mut network, first, 50_000), 1);
-    // It is larger than half a window.
+    // Larger than half a window.
     assert_eq!(send(&mut network, second, 3500), 1);
     network.sides[SERVER].consume(second, Tally::of(3500));
     network.sides[SERVER].consume(first, Tally::of(50_000));
     assert_eq!(send(&mut network, third, 50_000), 1);
 }
 
-/// A side that takes few packets keeps few of its own, and must not wait for acknowledgements that
-/// come after as many as the other side takes.
+/// A side that accepts few packets keeps few of its own, and must not wait for acknowledgements
+/// that come only after as many packets as the other side accepts.
 #[test]
 fn a_narrow_sender_is_acknowledged_in_time() {
     let narrow = Config {
@@ -901,8 +901,8 @@ fn a_narrow_sender_is_acknowledged_in_time() {
     assert_eq!(network.take(SERVER).len(), 100);
 }
 
-/// What was asked for in vain while the network was away is asked for anew when it is back, and
-/// not at the next of the times that have become rare meanwhile.
+/// Packets that were requested in vain during an outage are requested again when it ends, not at
+/// the next scheduled time, which may be far away.
 #[test]
 fn a_gap_does_not_outlast_a_reconnect() {
     for back in [CLIENT, SERVER] {
@@ -915,7 +915,7 @@ fn a_gap_does_not_outlast_a_reconnect() {
         send(&mut network, CLIENT, id, "after", false);
         let now = network.now;
         network.pump();
-        // The packet is on its way; what is asked because of it is not heard.
+        // The packet is in transit; the request that it causes is lost.
         network.weather.is_cut = true;
         network.run_ms(6000);
         assert!(network.take(SERVER).is_empty());

@@ -1,4 +1,4 @@
-//! How windows grow with what the application takes.
+//! Tests of the growth of windows.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::nats::session::protocol::{Config, Event, STREAM_WINDOW};
 use nmfw_core::call::body::chunk::Tally;
 
-/// Sends much on one of so many streams, all of which is taken: what it may bring in the end.
+/// Sends much on one of `streams` streams, all of which is taken. Returns its final window.
 fn window(streams: usize) -> u64 {
     let mut network = Network::both(Config::default());
     let streams: Vec<_> = (0..streams).map(|_| call(&mut network)).collect();

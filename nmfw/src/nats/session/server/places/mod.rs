@@ -1,16 +1,16 @@
-//! [`Places`]: the sessions that are open, the share that each client has of them, and which one makes
-//! room for another.
+//! [`Places`]: the open sessions, each client's share of them, and the choice of one to close for another.
 //!
-//! What sessions take up is their packet windows: the subscription has to hold the packets of all of
-//! them. When a new session finds no room, it gets the place of another:
+//! Sessions occupy capacity by their packet windows, because the subscription has to hold the
+//! packets of all of them. A new session without room replaces another:
 //!
-//! 1. that of a session that is idle: first of a client that has more than its share, first one that
-//!    was never used, then the one that has been idle for longest. It is told in good order, so that
-//!    its client opens another one for its next call;
-//! 2. if none is idle, and a client has more than its share, sessions of that client are told to end
-//!    when their calls are over; those that are not over after a while are ended, and their calls.
+//! 1. an idle session: first of a client with more than its share, preferably one that was never
+//!    used, otherwise the one that has been idle longest. It is closed normally, so that its client
+//!    opens another one for its next call;
+//! 2. if none is idle and a client has more than its share, sessions of that client are asked to
+//!    end when their calls have ended; those that have not ended after a while are closed, together
+//!    with their calls.
 //!
-//! A client that has its share gets only places of its own.
+//! A client that has its share can only replace its own sessions.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,53 +30,56 @@ use crate::{
 };
 use nmfw_core::{observe::metrics, service::client_id::ClientId};
 
-/// Packets that a session may have on their way to this side: enough for a gigabyte a second where
-/// the way takes a millisecond. And when there are many sessions.
+/// Packet window of a session: enough for a gigabyte per second with a round trip of a millisecond.
+/// The second value applies when there are many sessions.
 pub(crate) const WINDOW: u32 = 64;
 pub(crate) const SMALL_WINDOW: u32 = 8;
 
-/// The part of the places that one client has for certain, and gets no more than while others ask.
+/// The fraction of the capacity, as a divisor, that each client is guaranteed, and limited to while
+/// others need it.
 const SHARE: usize = 4;
 
-/// Sessions whose client has not been heard of since ACCEPT: of the smallest ones, a quarter of the
-/// places, within these bounds. The oldest goes for a new one.
+/// Limits on sessions whose client has not been heard since ACCEPT: a quarter of the capacity in
+/// the smallest sessions, within these bounds. The oldest is closed for a new one.
 const HALF_OPEN: usize = 4;
 const MIN_HALF_OPEN: usize = 16;
 const MAX_HALF_OPEN: usize = 1024;
 
-/// The part of the places that may be given away while their sessions still say goodbye, which takes
-/// honest clients a round trip. Beyond that, idle sessions are ended at once, calls that are on their
-/// way to them included, and only those of clients with more than their share.
+/// The fraction of the capacity, as a divisor, that may be reassigned while its sessions are still
+/// closing, which takes correct clients a round trip. Beyond that, idle sessions are closed at
+/// once, even if calls are in transit to them, and only those of clients with more than their
+/// share.
 const LEAVING: usize = 2;
 
-/// A session that was never used is not idle before: its client may be about to use it.
+/// A session that was never used is not idle before this age, because its client may be about to
+/// use it.
 const MIN_AGE: Duration = Duration::from_millis(250);
 
-/// Time for the calls of a session that is told to end for its client's share.
+/// How long the calls of a session may continue that has to end for its client's share.
 const MAX_LEAVING: Duration = Duration::from_secs(10);
 
-/// The sessions of one instance.
+/// The sessions of an instance.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) sessions: HashMap<u64, Entry>,
-    /// Those that are not confirmed, in the order of their beginning.
+    /// Unconfirmed sessions, in the order in which they were opened.
     half_open: BTreeMap<u64, u64>,
-    /// What sessions hold, and what those have that leave and whose places are given away.
+    /// Capacity held by sessions, and by closing ones whose place is reassigned.
     window: usize,
     leaving: usize,
-    /// What each client's sessions hold.
+    /// Capacity held by each client's sessions.
     clients: HashMap<ClientId, usize>,
     next: u64,
     began: Instant,
     pub(crate) is_draining: bool,
-    /// The NATS server does not let packets of single methods' sessions arrive.
+    /// Whether the NATS server denies packets of single methods' sessions.
     pub(crate) is_denied: bool,
 }
 
-/// One session.
+/// A session.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Where its packets arrive.
+    /// The subject of its packets.
     pub(crate) subject: Subject,
     pub(crate) mailbox: Arc<Mailbox<Command>>,
     client: ClientId,
@@ -91,16 +94,16 @@ pub(crate) struct Entry {
 enum Stage {
     HalfOpen,
     Confirmed,
-    /// Told to end when its calls are over. Its place is its own until then.
+    /// Asked to end when its calls have ended. Until then, it keeps its place.
     Leaving(Instant),
-    /// Its place is given away.
+    /// Its place is reassigned.
     Evicted,
 }
 
-/// When a session was used last: written by its task, read for those that look for a place.
+/// When a session was last used: written by its task, read when another session needs a place.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    /// Milliseconds since `began`, and one; [`BUSY`] while calls are open, 0 before the first.
+    /// Milliseconds since `began`, plus one; [`BUSY`] while calls are open, 0 before the first.
     idle_since: AtomicU64,
     began: Instant,
 }
@@ -115,7 +118,7 @@ impl Usage {
         })
     }
 
-    /// Calls are open, or none any more.
+    /// Records whether calls are open.
     pub(crate) fn set(&self, is_busy: bool, now: Instant) {
         let value = match is_busy {
             true => BUSY,
@@ -124,7 +127,7 @@ impl Usage {
         self.idle_since.store(value, Ordering::Relaxed);
     }
 
-    /// `None` while it is busy.
+    /// Returns `None` while it is busy.
     fn idle_since(&self) -> Option<u64> {
         let since = self.idle_since.load(Ordering::Relaxed);
         (since != BUSY).then_some(since)
@@ -143,7 +146,7 @@ pub(crate) struct NewSession {
     pub(crate) subject: Subject,
 }
 
-/// What a new session gets.
+/// The resources of an admitted session.
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) window: u32,
@@ -168,10 +171,11 @@ impl Default for Places {
 }
 
 impl Places {
-    /// Makes room for a session, with the packet window that it gets, if all windows may come to `most`.
+    /// Makes room for a session and returns its packet window, if all windows together may reach
+    /// `most`.
     ///
     /// # Errors
-    /// That there is no room, and why.
+    /// Fails if there is no room, with the reason.
     pub(crate) fn make_room(
         &mut self,
         client: ClientId,
@@ -194,6 +198,7 @@ impl Places {
             }
         }
         let text = format!("{} sessions are open: no more", self.sessions.len());
+        // Not started: no session was opened for the call.
         Err(Status::resource_exhausted(text).not_started())
     }
 
@@ -228,7 +233,7 @@ impl Places {
         }
     }
 
-    /// The client has been heard of since ACCEPT.
+    /// Records that the client was heard after ACCEPT.
     pub(crate) fn confirm(&mut self, id: u64) {
         if let Some(entry) = self.sessions.get_mut(&id)
             && entry.stage == Stage::HalfOpen
@@ -238,9 +243,9 @@ impl Places {
         }
     }
 
-    /// Gets a small window made large, for a session that turns out to be busy. The last quarter is
-    /// left for those to come, and the second half, where there are several clients, for those that have
-    /// not got their share.
+    /// Enlarges a small window, for a session that turns out to be busy. The last quarter is
+    /// reserved for new sessions, and the second half, if there are several clients, for those
+    /// below their share.
     pub(crate) fn widen(&mut self, id: u64, most: usize) -> Option<u32> {
         let entry = self.sessions.get_mut(&id)?;
         let more = WINDOW.saturating_sub(entry.window);
@@ -260,7 +265,7 @@ impl Places {
         Some(WINDOW)
     }
 
-    /// The session has ended.
+    /// Removes an ended session.
     pub(crate) fn remove(&mut self, id: u64) {
         let Some(entry) = self.sessions.remove(&id) else {
             return;
@@ -287,9 +292,9 @@ impl Places {
         }
     }
 
-    /// The packet window of a further session, if all of them may come to `most`. The first half is
-    /// given away at large, the rest in small coins, so that there is room for thousands of
-    /// sessions, most of which are idle.
+    /// Returns the packet window of another session, if all windows together may reach `most`. The
+    /// first half of the capacity is assigned in large windows, the rest in small ones, so that
+    /// there is room for thousands of mostly idle sessions.
     fn next_window(&self, most: usize) -> Option<u32> {
         let window = if self.window < most / 2 {
             WINDOW
@@ -299,7 +304,7 @@ impl Places {
         (self.window + window as usize <= most).then_some(window)
     }
 
-    /// Takes the place of a session, and says whether one was taken.
+    /// Takes the place of a session; returns whether one was taken.
     fn evict(&mut self, newcomer: ClientId, most: usize, now: Instant) -> bool {
         let own = self.clients.get(&newcomer).copied().unwrap_or(0);
         let is_over_share = |held: usize| held > most / SHARE;
@@ -343,7 +348,7 @@ impl Places {
         if let Some((_, id)) = busy
             && let Some(entry) = self.sessions.get_mut(&id)
         {
-            // It takes no new calls; there is room once the present ones are over.
+            // It accepts no new calls; there is room once the current ones have ended.
             entry.stage = Stage::Leaving(now);
             entry.mailbox.drain();
             metrics::session_evicted();
@@ -351,7 +356,7 @@ impl Places {
         false
     }
 
-    /// Gives the place of an idle session away while it says goodbye.
+    /// Reassigns the place of an idle session while it closes.
     fn evict_idle(&mut self, id: u64, most: usize, is_over_share: bool) -> bool {
         let Some(entry) = self.sessions.get(&id) else {
             return false;
@@ -368,7 +373,7 @@ impl Places {
         true
     }
 
-    /// Ends a session at once, for others to have its place.
+    /// Closes a session at once, to make room for others.
     fn end(&mut self, id: u64, why: &'static str) {
         let Some(entry) = self.sessions.get(&id) else {
             return;

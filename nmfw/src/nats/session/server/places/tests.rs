@@ -70,7 +70,7 @@ impl Test {
         ids
     }
 
-    /// All sums are what they should be.
+    /// Checks that all sums are consistent.
     fn check(&self) {
         let Places {
             sessions,
@@ -141,7 +141,7 @@ fn a_client_that_fills_an_instance_makes_room_for_all_others() {
         test.busy(id, true);
         test.wait(Duration::from_millis(10));
     }
-    // It takes nothing of the others, and no more than one for one of its own.
+    // It takes nothing from the others, and at most one of its own for another.
     test.wait(Duration::from_secs(10));
     let before = test.evicted();
     test.open(1).unwrap();
@@ -158,7 +158,7 @@ fn busy_sessions_of_a_client_with_more_than_its_share_end_for_others() {
         test.busy(*id, true);
     }
     test.wait(Duration::from_secs(1));
-    // Told to end, oldest first, until the client has its share. Their calls go on meanwhile.
+    // Asked to end, oldest first, until the client is at its share. Their calls continue meanwhile.
     test.open(2).unwrap_err();
     assert!(matches!(
         test.places.sessions[&hog[0]].stage,
@@ -178,7 +178,7 @@ fn sessions_that_are_never_confirmed_take_no_places_of_others() {
         test.busy(*id, true);
     }
     for n in 0..1000 {
-        // A name of its own each time.
+        // A different name each time.
         let id = test.half_open(1000 + n).unwrap();
         assert!(test.places.half_open.len() <= MIN_HALF_OPEN);
         let evicted = test.evicted();
@@ -198,7 +198,7 @@ fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
         test.open(client).unwrap();
     }
     test.wait(Duration::from_secs(1));
-    // The first two hold half of all, and make room for sixteen small ones.
+    // The first two hold half of the capacity, and make room for sixteen small ones.
     for client in 20..36 {
         let id = test.open(client).unwrap();
         test.busy(id, true);
@@ -214,7 +214,7 @@ fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
 
 #[test]
 fn a_client_gets_large_windows_up_to_its_share_if_there_are_others() {
-    // 64 twice, and then 8. One more may be large: a quarter is left then.
+    // Twice 64, and then 8. One more may be large: a quarter is then left.
     let sessions_of = |clients: [u64; 3]| {
         let mut test = Test::new();
         let ids = clients.map(|client| test.open(client).unwrap());

@@ -1,4 +1,4 @@
-//! Any bytes as a packet: what can be read of it means the same when it is written again.
+//! Arbitrary bytes as a packet: decoded contents survive a round trip.
 
 use std::time::Instant;
 
@@ -15,10 +15,10 @@ use crate::{
 use nmfw_core::call::body::chunk::{Row, Tally};
 use nmfw_core::call::body::wire::put_varint;
 
-/// More than any frame is long, and room to subtract from.
+/// Larger than any frame, for subtraction without underflow.
 const NO_LIMIT: usize = usize::MAX;
 
-/// Reads a packet as a session does, and checks what came out.
+/// Decodes a packet as a session does, and checks the result.
 pub fn decoder(packet: &[u8]) {
     let now = Instant::now();
     let Ok((header, mut frames)) = Header::decode(packet) else {
@@ -46,13 +46,13 @@ pub fn decoder(packet: &[u8]) {
     assert!(frames.next().is_none(), "it goes on after an error");
 }
 
-/// What a session makes of a frame.
+/// The meaning of a frame for a session.
 #[derive(Debug, PartialEq)]
 enum Meaning {
     Hello(u8, Hello),
-    /// Time left, and the rest of the body.
+    /// The time left, and the rest of the body.
     Call(u64, Bytes),
-    /// One that can be read, and not served.
+    /// A call that can be decoded, but not served.
     BadCall,
     Message(u8, Bytes),
     Messages(u8, Bytes, Tally),
@@ -68,7 +68,7 @@ enum Outcome {
     Good(Metadata),
     Bad {
         status: String,
-        /// As it would go over the wire.
+        /// As encoded on the wire.
         body: Bytes,
         not_started: bool,
     },
@@ -157,7 +157,7 @@ impl Meaning {
             Self::BadCall => {
                 let mut body = Vec::new();
                 put_varint(&mut body, 0);
-                // No method, and an encoding that nobody knows.
+                // No method, and an unknown encoding.
                 body.extend_from_slice(&[0, 1, 1, 9]);
                 put_frame(out, stream, kind::CALL, &body);
             }

@@ -1,4 +1,4 @@
-//! Bytes as what two applications do with a session, and what the network does to its packets.
+//! Arbitrary bytes as actions of two applications, and faults of the network.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::nats::session::protocol::{
     },
 };
 
-/// More make no new situations, only longer runs.
+/// More actions create no new situations, only longer runs.
 const MAX_ACTIONS: usize = 200;
 
-/// Has both sides behave, compares what arrives with what was sent, and waits for the end of all.
+/// Runs both sides, compares received messages with sent ones, and waits until everything has
+/// ended.
 pub fn honest(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let configs = [config(&mut input), config(&mut input)];
@@ -44,7 +45,7 @@ fn config(input: &mut Input<'_>) -> Config {
 }
 
 fn action(input: &mut Input<'_>) -> Action {
-    // The first decision takes one byte, so that what is frequent has several values of it.
+    // The first decision takes one byte; frequent actions have several values.
     let kind = input.byte() % 64;
     let side = input.byte() as usize;
     let (side, stream) = (side & 1, side as u64 >> 1);

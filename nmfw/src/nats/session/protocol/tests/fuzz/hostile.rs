@@ -1,4 +1,4 @@
-//! Bytes as what a peer says that keeps to no rules, amid what an honest one says.
+//! Arbitrary bytes as packets of a peer that follows no rules, mixed with those of a correct one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,8 +24,8 @@ const MAX_MESSAGE: usize = 20_000;
 
 const WINDOW: usize = 8192;
 
-/// Whatever a side hears, it stays within its bounds and tells its application the truth about
-/// the ends of streams and of the session.
+/// Whatever a side receives, it stays within its limits, and reports the ends of streams and of the
+/// session correctly.
 pub fn hostile(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut scene = Scene::new(&mut input);
@@ -39,7 +39,7 @@ pub fn hostile(bytes: &[u8]) {
     scene.end();
 }
 
-/// What the application of a side knows.
+/// The view of a side's application.
 #[derive(Default)]
 struct Application {
     streams: BTreeMap<StreamId, View>,
@@ -48,7 +48,7 @@ struct Application {
 
 #[derive(Default)]
 struct View {
-    /// By this side, which is to hear no more of it then.
+    /// Ended by this side, which should report nothing more about it.
     is_ended: bool,
     is_finished: bool,
     /// Messages that were not taken yet.
@@ -108,12 +108,12 @@ impl Scene {
         }
     }
 
-    /// The application does something of its own.
+    /// Performs an operation of the application.
     fn act(&mut self, side: usize, input: &mut Input<'_>) {
         let session = &mut self.network.sides[side];
         let application = &mut self.applications[side];
         let stream = StreamId(1 + input.below(8));
-        // Streams that are over, or never were, are no business of any operation.
+        // Ended or unknown streams are not used in operations.
         let is_live = |view: &View| !view.is_ended && !view.is_finished;
         let view = application.streams.get_mut(&stream);
         let mut none = View::default();
@@ -162,7 +162,7 @@ impl Scene {
         }
     }
 
-    /// Hears what the sessions have to tell.
+    /// Processes the events of the sessions.
     fn look(&mut self) {
         self.network.pump();
         for side in [CLIENT, SERVER] {
@@ -178,7 +178,7 @@ impl Scene {
         }
     }
 
-    /// Nothing keeps a session that its side wants to end.
+    /// A session always ends when its side wants that.
     fn end(mut self) {
         self.network.weather = Weather::default();
         self.network.run(Duration::from_secs(40));
@@ -252,7 +252,7 @@ impl Application {
     }
 }
 
-/// A packet that can be read, mostly the one that is next.
+/// Builds a decodable packet, usually the next in sequence.
 fn packet(input: &mut Input<'_>, received: u64, last_sent: u64) -> Vec<u8> {
     let what = input.byte();
     let seq = match what & 15 {

@@ -1,6 +1,6 @@
-//! [`Input`]: decisions from bytes.
+//! [`Input`]: derives decisions from bytes.
 
-/// Gives numbers as long as there are bytes, then zeros.
+/// Yields numbers while there are bytes, then zeros.
 pub(super) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -20,7 +20,7 @@ impl<'a> Input<'a> {
         self.byte() & 1 != 0
     }
 
-    /// Below a limit, of no more bytes than that needs.
+    /// Returns a number below a limit, using as few bytes as possible.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         let bits = (limit - 1).checked_ilog2().map_or(0, |log| log + 1);
         self.number(bits.div_ceil(8) as usize) % limit

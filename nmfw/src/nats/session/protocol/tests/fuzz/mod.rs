@@ -1,7 +1,7 @@
-//! What is fuzzed: each function takes any bytes and panics if something is wrong.
+//! Fuzz targets: each function takes arbitrary bytes and panics if a property does not hold.
 //!
-//! `cargo fuzz` calls them by way of `fuzz/`; the tests here do it for a while on any toolchain,
-//! without guidance by coverage, from the same seeds.
+//! `cargo fuzz` calls them through `fuzz/`. The tests here run them for a while on any toolchain,
+//! from the same seeds but without coverage guidance.
 
 mod decoder;
 mod honest;

@@ -1,4 +1,4 @@
-//! The targets without a fuzzer: the seeds, and for a while what a few changes make of them.
+//! Runs the targets without a fuzzer, from the seeds and random mutations.
 
 use std::{
     env, fs, mem,
@@ -9,13 +9,13 @@ use std::{
 use super::{decoder, honest, hostile};
 use crate::nats::session::protocol::tests::network::Dice;
 
-/// How many seconds each target takes.
+/// The environment variable with the run time of each target in seconds.
 const SECONDS: &str = "NMFW_FUZZ_SECONDS";
 
-/// Inputs are cut at this length.
+/// Maximum length of an input.
 const MAX_LEN: usize = 1500;
 
-/// Runs a target with its seeds, and with what a few changes make of them.
+/// Runs a target with its seeds, and with mutations of them.
 pub(crate) fn run(name: &str, target: fn(&[u8])) {
     let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
@@ -25,7 +25,7 @@ pub(crate) fn run(name: &str, target: fn(&[u8])) {
         target(seed);
         mem::forget(on_panic);
     }
-    // Other inputs each time, if there is time for that.
+    // Different inputs each time, if a run time is given.
     let mut dice = Dice(if seconds.is_some() { rand::random() } else { 1 });
     let start = Instant::now();
     let mut runs = 0;
@@ -39,7 +39,7 @@ pub(crate) fn run(name: &str, target: fn(&[u8])) {
     println!("{name}: {} seeds and {runs} other inputs", seeds.len());
 }
 
-/// Shows the input that made a target panic.
+/// Prints the input that made a target panic.
 struct Input<'a>(&'a str, &'a [u8]);
 
 impl Drop for Input<'_> {
@@ -63,7 +63,7 @@ fn seeds(name: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Random bytes, or a seed with a few changes.
+/// Returns random bytes, or a mutated seed.
 fn change(dice: &mut Dice, seeds: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut input = Vec::new();
     if dice.roll(4) > 0 && !seeds.is_empty() {
