@@ -5,7 +5,10 @@ use std::{mem, sync::Arc};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::{body::Body, extensions::Extensions, origin::Origin, trace_context::TraceContext};
+use super::{
+    body::Body, extensions::Extensions, method::client_version, origin::Origin,
+    trace_context::TraceContext,
+};
 use crate::{Deadline, Metadata, Method};
 
 /// A call on its way to a handler, independent of the message type.
@@ -139,6 +142,12 @@ impl Request {
     /// Returns the body for modification.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.head.body
+    }
+
+    /// Sets the version of the calling service, for a front. A version that is not valid has no effect;
+    /// a long one is shortened: see [`Context::client_version`](crate::Context::client_version).
+    pub fn set_client_version(&mut self, version: &str) {
+        self.head.client_version = client_version(version).map(SmolStr::new);
     }
 
     /// Returns the encoding of the messages.

@@ -101,6 +101,15 @@ async fn say_ok(_: Request, _: Next) -> Result<Response, Status> {
     Err(Status::new(Code::Ok, "done"))
 }
 
+/// Settings that only NATS has.
+fn nats_rows() -> Vec<Row> {
+    vec![with_channel(
+        "",
+        |channel| channel.subject("a b"),
+        NotStarted(Code::InvalidArgument, "\"a b\""),
+    )]
+}
+
 fn unary_rows() -> Vec<Row> {
     const OK: &str = "the handler of nmfw.streams.Streams.Echo returned an error with the code OK, \
                       which means success: done";
@@ -156,11 +165,6 @@ fn unary_rows() -> Vec<Row> {
             "",
             |channel| channel.header("nmfw-x", "y"),
             NotStarted(Code::InvalidArgument, "reserved"),
-        ),
-        with_channel(
-            "",
-            |channel| channel.subject("a b"),
-            NotStarted(Code::InvalidArgument, "\"a b\""),
         ),
         unary(
             "",
@@ -518,6 +522,9 @@ on_both_brokers! {
             ("pipe", Channel::new(Pipe::to(service()))),
         ];
         compare(unary_rows(), &channels).await;
+        let over_nats = ["base mode", "session"];
+        let over_nats = channels.into_iter().filter(|(name, _)| over_nats.contains(name));
+        compare(nats_rows(), &over_nats.collect::<Vec<_>>()).await;
     }
 
     async fn streams(broker: TestBroker) {

@@ -13,7 +13,6 @@ use nmfw::{
     prost::bytes::Bytes,
     server::Service,
 };
-
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,16 +24,15 @@ enum Frame {
     End(Result<Metadata, Status>),
 }
 
-/// The first frame of a call, with its pipe.
 struct Call {
     method: &'static str,
+    version: &'static str,
     deadline: Deadline,
     metadata: Metadata,
     requests: mpsc::Receiver<Frame>,
     responses: mpsc::Sender<Frame>,
 }
 
-#[derive(Clone)]
 pub(crate) struct Pipe(mpsc::Sender<Call>);
 
 impl Pipe {
@@ -66,6 +64,7 @@ async fn serve(mut service: Service, call: Call) {
     let mut request = Request::new(method, body);
     *request.metadata_mut() = call.metadata;
     request.limit_deadline(call.deadline);
+    request.set_client_version(call.version);
     let answer = async {
         match tower::Service::call(&mut service, request).await {
             Ok(response) => {
@@ -117,10 +116,10 @@ fn receive(
 
 /// Ends at the deadline, with what the call then ends with.
 async fn late(method: Method, deadline: Deadline) -> Status {
-    match deadline.instant() {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => pending().await,
-    }
+    let Some(at) = deadline.instant() else {
+        return pending().await;
+    };
+    tokio::time::sleep_until(at).await;
     Status::deadline_exceeded(format!("{method} did not end in time"))
 }
 
@@ -132,6 +131,7 @@ impl Transport for Pipe {
             let (responses, mut frames) = mpsc::channel(WINDOW);
             let call = Call {
                 method: method.name(),
+                version: method.service().version(),
                 deadline,
                 metadata: request.metadata().clone(),
                 requests,
