@@ -8,9 +8,10 @@ use prost_reflect::{
 };
 
 use crate::error::{Place, Problem};
-use crate::model::{self, Settings};
+use crate::location::place;
 use crate::names;
 use crate::options;
+use crate::settings::Settings;
 use crate::well_known;
 
 /// The Rust types of a build, by the module they are in.
@@ -155,13 +156,5 @@ fn values(item: &EnumDescriptor, settings: &Settings, problems: &mut Vec<Problem
         } else {
             seen.insert(rust, value.name().to_owned());
         }
-    }
-}
-
-pub(crate) fn place(file: &FileDescriptor, path: &[i32]) -> Place {
-    Place {
-        file: file.name().to_owned(),
-        position: model::position(file, path),
-        ..Place::default()
     }
 }

@@ -1,25 +1,10 @@
 //! The builder: the settings of generation.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use prost::Message;
-use prost_types::FileDescriptorSet;
-use syn::parse_quote;
-
-use crate::descriptor_set;
-use crate::emit::Target;
-use crate::error::Error;
-use crate::extern_path;
-use crate::generator;
-use crate::model::{self, Settings};
-use crate::names;
-use crate::options;
-use crate::output::{self, OutDir};
 use crate::permissions::PermissionFiles;
-use crate::protos::Protos;
-use crate::source;
+use crate::settings::Settings;
 
 /// Settings of the generated code. Created by [`configure`](crate::configure).
 ///
@@ -37,24 +22,28 @@ use crate::source;
 /// ```
 #[must_use = "nothing is generated until one of the `compile` methods is called"]
 pub struct Builder {
-    config: prost_build::Config,
-    out_dir: Option<PathBuf>,
-    include_file: Option<PathBuf>,
-    file_descriptor_set_path: Option<PathBuf>,
-    permissions: Option<PermissionFiles>,
-    protoc: Option<PathBuf>,
-    settings: Settings,
+    pub(crate) config: prost_build::Config,
+    pub(crate) out_dir: Option<PathBuf>,
+    pub(crate) include_file: Option<PathBuf>,
+    pub(crate) file_descriptor_set_path: Option<PathBuf>,
+    pub(crate) permissions: Option<PermissionFiles>,
+    pub(crate) protoc: Option<PathBuf>,
+    pub(crate) type_names: bool,
+    pub(crate) settings: Settings,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
+        let mut config = prost_build::Config::new();
+        config.type_name_domain(["."], "type.googleapis.com");
         Self {
-            config: prost_build::Config::new(),
+            config,
             out_dir: None,
             include_file: None,
             file_descriptor_set_path: None,
             permissions: None,
             protoc: None,
+            type_names: true,
             settings: Settings {
                 client: true,
                 server: true,
@@ -65,6 +54,7 @@ impl Builder {
                 extern_paths: Vec::new(),
                 service_names: Vec::new(),
                 strip_enum_prefix: true,
+                without_comments: Vec::new(),
             },
         }
     }
@@ -208,23 +198,61 @@ impl Builder {
         self
     }
 
+    /// Boxes a field, for messages that would be too large otherwise. Fields by which a message contains
+    /// itself are boxed in any case.
+    pub fn boxed(mut self, path: impl AsRef<str>) -> Self {
+        self.config.boxed(path);
+        self
+    }
+
+    /// Omits `Debug` from messages, enums and oneofs, for your own implementation.
+    pub fn skip_debug<S: AsRef<str>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
+        self.config.skip_debug(paths);
+        self
+    }
+
+    /// Omits the comments of messages, fields, services and methods.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().disable_comments([".acme.Internal", ".acme.Calc.Add"]);
+    /// # let _ = builder;
+    /// ```
+    pub fn disable_comments<S: AsRef<str>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
+        let paths = paths.into_iter().map(|path| path.as_ref().to_owned());
+        self.settings.without_comments.extend(paths);
+        self
+    }
+
+    /// Sets whether the values of an enum lose its name: whether `LEVEL_HIGH` of `enum Level` is `High`
+    /// or `LevelHigh`. The default is true.
+    pub fn strip_enum_prefix(mut self, enable: bool) -> Self {
+        self.settings.strip_enum_prefix = enable;
+        self
+    }
+
+    /// Sets whether messages implement [`prost::Name`], which they need to be a detail of a status. The
+    /// default is true.
+    pub fn type_names(mut self, enable: bool) -> Self {
+        self.type_names = enable;
+        self
+    }
+
     /// Changes the underlying prost-build configuration, for settings without a method here.
     ///
     /// Its settings for the output folder, the include file, file names, formatting and `protoc`,
     /// and its service generator, have no effect.
     ///
+    /// To keep the prefixes of enum values, use [`strip_enum_prefix`](Self::strip_enum_prefix) instead
+    /// of `retain_enum_prefix`: the check for values of one name depends on it.
+    ///
     /// ```
     /// let builder = nmfw_build::configure().prost_config(|config| {
-    ///     config.boxed(".acme.Node.next");
-    ///     config.enable_type_names();
+    ///     config.type_name_domain([".acme"], "types.acme.com");
     /// });
     /// # let _ = builder;
     /// ```
     pub fn prost_config(mut self, change: impl FnOnce(&mut prost_build::Config)) -> Self {
         change(&mut self.config);
-        // prost-build has no getters for its settings, but its `Debug` output shows them.
-        let settings = format!("{:?}", self.config);
-        self.settings.strip_enum_prefix = !settings.contains("strip_enum_prefix: false");
         self
     }
 
@@ -255,10 +283,16 @@ impl Builder {
         self
     }
 
-    /// Sets the path of the `nmfw` crate, if it is renamed or re-exported by another crate.
+    /// Sets the path of the crate that generated code uses: `nmfw` under another name, or
+    /// `nmfw-core` for a crate of messages, traits and clients that does not depend on NATS.
     ///
     /// The default is `::nmfw`. The path begins with `::` or `crate::`, because generated code is
-    /// in nested modules.
+    /// in nested modules. The crate's `include_protos!` includes the code.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().runtime_path("::nmfw_core");
+    /// # let _ = builder;
+    /// ```
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
         self.settings.runtime_path = path.into();
         self
@@ -277,163 +311,6 @@ impl Builder {
     pub fn protoc(mut self, program: impl Into<PathBuf>) -> Self {
         self.protoc = Some(program.into());
         self
-    }
-
-    /// Generates code for the files and everything they import.
-    ///
-    /// nmfw-build parses the files itself, without `protoc`: proto2, proto3 and the editions 2023,
-    /// 2024 and 2026. Google's well-known files and `nmfw/options.proto` are always found. In a
-    /// build script, cargo reruns it when one of the files read changes. Files that cannot be
-    /// parsed here are passed to [`protoc`](Self::protoc), if it is installed.
-    ///
-    /// # Errors
-    /// Fails if a file is missing or does not compile, if a service or a setting is invalid, or if
-    /// the code cannot be written.
-    pub fn compile_protos(
-        self,
-        protos: &[impl AsRef<Path>],
-        includes: &[impl AsRef<Path>],
-    ) -> Result<(), Error> {
-        let protos: Vec<PathBuf> = protos.iter().map(|path| path.as_ref().to_owned()).collect();
-        let includes: Vec<PathBuf> = includes
-            .iter()
-            .map(|path| path.as_ref().to_owned())
-            .collect();
-        let protos = source::parse(&protos, &includes, self.protoc.as_deref())?;
-        self.compile(&protos)
-    }
-
-    /// Generates code from a decoded descriptor set.
-    ///
-    /// `prost_types` does not represent unknown options, so the options of `nmfw/options.proto` and
-    /// the features of editions are already lost here; use
-    /// [`compile_fds_bytes`](Self::compile_fds_bytes) or
-    /// [`compile_fds_file`](Self::compile_fds_file) for files that use them.
-    ///
-    /// # Errors
-    /// Fails like [`compile_protos`](Self::compile_protos), and if a file is of an edition or
-    /// imports `nmfw/options.proto`, whose features and options would otherwise be ignored
-    /// silently.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "as prost-build and tonic-build have it, for a set that is made for this call"
-    )]
-    pub fn compile_fds(self, set: FileDescriptorSet) -> Result<(), Error> {
-        for file in &set.file {
-            if file.syntax() == "editions" {
-                return Err(Error::config(format!(
-                    "`{}` is of an edition, and a decoded FileDescriptorSet has lost which one. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
-                    file.name(),
-                )));
-            }
-            if file.dependency.iter().any(|import| import == options::FILE) {
-                return Err(Error::config(format!(
-                    "`{}` uses `{}`, and a decoded FileDescriptorSet has lost its options. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
-                    file.name(),
-                    options::FILE,
-                )));
-            }
-        }
-        self.compile_fds_bytes(&set.encode_to_vec())
-    }
-
-    /// Generates code from an encoded `FileDescriptorSet`, as written by
-    /// `protoc --include_imports --include_source_info -o`.
-    ///
-    /// Without source information, the code has no comments and errors have no lines.
-    ///
-    /// # Errors
-    /// Fails like [`compile_protos`](Self::compile_protos), and if the set is damaged or lacks an
-    /// imported file.
-    pub fn compile_fds_bytes(self, set: &[u8]) -> Result<(), Error> {
-        self.compile(&descriptor_set::read(set)?)
-    }
-
-    /// Generates code from a file with an encoded `FileDescriptorSet`.
-    ///
-    /// # Errors
-    /// Fails like [`compile_fds_bytes`](Self::compile_fds_bytes), and if the file cannot be read.
-    pub fn compile_fds_file(self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        source::rerun_if_changed(path);
-        let set = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-        self.compile_fds_bytes(&set)
-    }
-
-    fn compile(mut self, protos: &Protos) -> Result<(), Error> {
-        let target = self.target()?;
-        self.check_settings()?;
-        extern_path::check(&protos.pool, &self.settings)?;
-        let dir = OutDir::find(self.out_dir.as_deref())?;
-        let services = model::build(protos, &self.settings)?;
-        let packages = generator::generate(
-            protos,
-            &mut self.config,
-            &services,
-            &self.settings,
-            &target,
-            &dir,
-        )?;
-        output::write(&dir, &packages, self.include_file.as_deref())?;
-        if let Some(path) = &self.file_descriptor_set_path {
-            output::write_if_changed(path, &protos.encoded_set())?;
-        }
-        if let Some(files) = &self.permissions {
-            files.write(&services)?;
-        }
-        Ok(())
-    }
-
-    fn target(&mut self) -> Result<Target, Error> {
-        let path = &self.settings.runtime_path;
-        let seam = format!("{path}::codegen::v1");
-        let runtime: Option<syn::Path> = syn::parse_str(&seam).ok();
-        let runtime = runtime
-            .filter(|parsed| {
-                let first = parsed.segments.first();
-                parsed.leading_colon.is_some() || first.is_some_and(|first| first.ident == "crate")
-            })
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "the runtime path `{path}` is no absolute path: it begins with `::` or `crate::`"
-                ))
-            })?;
-        self.config
-            .prost_path(format!("{seam}::prost"))
-            .prost_types_path(format!("{seam}::prost_types"))
-            // Messages need their names to serve as details of a status.
-            .enable_type_names()
-            .type_name_domain(["."], "type.googleapis.com");
-        Ok(Target {
-            runtime,
-            // Names, shapes and comments come from the `.proto`, and a program need not use all
-            // items. The attribute is on each item because an included file cannot begin with an
-            // inner attribute.
-            allow: parse_quote!(#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]),
-            client: self.settings.client,
-            server: self.settings.server,
-        })
-    }
-
-    fn check_settings(&self) -> Result<(), Error> {
-        let Settings {
-            subject_prefix,
-            service_version,
-            ..
-        } = &self.settings;
-        if !subject_prefix.is_empty()
-            && let Err(reason) = names::check_subject(subject_prefix)
-        {
-            return Err(Error::config(format!(
-                "the subject prefix {subject_prefix:?} {reason}"
-            )));
-        }
-        if let Err(reason) = semver::Version::parse(service_version) {
-            return Err(Error::config(format!(
-                "the service version {service_version:?} is no semantic version: {reason}"
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -3,8 +3,8 @@
 use prost_reflect::{DescriptorPool, EnumDescriptor, MessageDescriptor};
 
 use crate::error::Error;
-use crate::model::Settings;
 use crate::names;
+use crate::settings::Settings;
 
 /// Checks the path that prost-build derives from the Rust path of a package, or of a message with
 /// nested types.

@@ -14,29 +14,14 @@ use crate::debug;
 use crate::emit::{self, Target};
 use crate::error::Error;
 use crate::groups;
-use crate::model::{Service, Settings};
+use crate::model::Service;
 use crate::names;
 use crate::nesting::{self, Draft};
 use crate::options;
-use crate::output::OutDir;
+use crate::package::{OutDir, Package};
 use crate::protos::Protos;
 use crate::references::References;
-
-/// The code of one package.
-#[derive(Debug, Clone)]
-pub(crate) struct Package {
-    /// The path of its module, from the outermost one.
-    pub(crate) modules: Vec<String>,
-    /// The name in the `.proto`.
-    pub(crate) name: String,
-    /// The name of its file, without `.rs`.
-    pub(crate) file_stem: String,
-    pub(crate) code: String,
-    /// The `.proto` files that it was generated from.
-    pub(crate) files: BTreeSet<String>,
-    /// Whether the code of another package includes it.
-    pub(crate) nested: bool,
-}
+use crate::settings::Settings;
 
 /// Records prost-build's Rust types of requests and responses.
 ///

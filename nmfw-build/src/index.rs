@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::generator::Package;
-use crate::output::OutDir;
+use crate::package::{OutDir, Package};
 
 /// The file that `include_protos!()` includes. A package cannot have such a file, because its name
 /// has no dash.

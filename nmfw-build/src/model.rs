@@ -5,49 +5,16 @@ use std::collections::BTreeSet;
 
 use prost_reflect::{FileDescriptor, MethodDescriptor, ServiceDescriptor};
 use prost_types::method_options::IdempotencyLevel;
-use prost_types::source_code_info::Location;
 
-use crate::check;
-use crate::collisions;
 use crate::comments::{self, FILE_SERVICE, METHOD_OPTIONS, SERVICE_METHOD, SERVICE_OPTIONS};
 use crate::docs;
-use crate::error::{Error, Kind, Place, Problem};
+use crate::error::{Place, Problem};
+use crate::location;
 use crate::names;
 use crate::option_place::{self, OptionPath};
 use crate::options::{self, Common, Complaint};
 use crate::protos::Protos;
-use crate::service_names;
-use crate::well_known;
-
-/// The builder's settings for all services.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) client: bool,
-    pub(crate) server: bool,
-    pub(crate) subject_prefix: String,
-    pub(crate) service_version: String,
-    /// The path of the runtime, such as `::nmfw`.
-    pub(crate) runtime_path: String,
-    /// Protobuf paths whose code is elsewhere, with its Rust paths.
-    pub(crate) extern_paths: Vec<(String, String)>,
-    /// Protobuf paths of services, with the Rust names that the build script chose for them.
-    pub(crate) service_names: Vec<(String, String)>,
-    /// Whether the values of an enum lose its name as a prefix.
-    pub(crate) strip_enum_prefix: bool,
-}
-
-impl Settings {
-    /// Returns whether prost-build generates nothing for this item because another crate has it.
-    pub(crate) fn is_extern(&self, full_name: &str) -> bool {
-        self.extern_paths.iter().any(|(path, _)| {
-            let path = path.trim_start_matches('.');
-            path.is_empty()
-                || full_name
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    }
-}
+use crate::settings::Settings;
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -119,35 +86,23 @@ pub(crate) struct MethodKind {
     pub(crate) streams_responses: bool,
 }
 
-/// Reads all services of the pool.
+/// Reads all services of the pool, and reports errors in their options.
 ///
 /// Services of a file that is only imported, and whose code is elsewhere, are left out. A file that
 /// is compiled keeps its services even if its code is elsewhere, because the crate with its
 /// messages may not use nmfw.
-///
-/// # Errors
-/// Fails with all problems of all services at once.
-pub(crate) fn build(protos: &Protos, settings: &Settings) -> Result<Vec<Service>, Error> {
-    let pool = &protos.pool;
-    let mut problems = Vec::new();
-    let mut services: Vec<Service> = pool
-        .services()
-        .filter(|service| {
-            let only_imported = protos.imported.contains(service.parent_file().name());
-            !(only_imported && settings.is_extern(service.full_name()))
-        })
-        .map(|service| read_service(&service, protos, settings, &mut problems))
-        .collect();
-    let taken = collisions::types(pool, settings, &mut problems);
-    service_names::settle(&mut services, taken, settings, &mut problems)?;
-    check::services(&services, &mut problems);
-    well_known::unavailable(pool, settings, &mut problems);
-    if problems.is_empty() {
-        return Ok(services);
-    }
-    problems
-        .sort_by(|a, b| (&a.place.file, a.place.position).cmp(&(&b.place.file, b.place.position)));
-    Err(Kind::Problems(problems).into())
+pub(crate) fn read(
+    protos: &Protos,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) -> Vec<Service> {
+    let services = protos.pool.services().filter(|service| {
+        let only_imported = protos.imported.contains(service.parent_file().name());
+        !(only_imported && settings.is_extern(service.full_name()))
+    });
+    services
+        .map(|service| read_service(&service, protos, settings, problems))
+        .collect()
 }
 
 fn read_service(
@@ -160,7 +115,7 @@ fn read_service(
     let path = service_path(service);
     let place = Place {
         file: file.name().to_owned(),
-        position: position(&file, &path),
+        position: location::position(&file, &path),
         service: service.full_name().to_owned(),
         method: None,
     };
@@ -203,12 +158,14 @@ fn read_service(
             .options
             .as_ref()
             .is_some_and(prost_types::ServiceOptions::deprecated),
-        docs: docs::link(docs::markdown(&comment)),
+        docs: settings.docs(service.full_name(), &comment),
         methods: separate(
             service
                 .methods()
                 .zip(0..)
-                .map(|(method, index)| read_method(&method, protos, &path, index, &place, problems))
+                .map(|(method, index)| {
+                    read_method(&method, (protos, settings), &path, index, &place, problems)
+                })
                 .collect(),
         ),
         place,
@@ -233,7 +190,7 @@ fn separate(mut methods: Vec<Method>) -> Vec<Method> {
 
 fn read_method(
     method: &MethodDescriptor,
-    protos: &Protos,
+    (protos, settings): (&Protos, &Settings),
     service_path: &[i32],
     index: i32,
     service: &Place,
@@ -243,7 +200,7 @@ fn read_method(
     let mut path = service_path.to_vec();
     path.extend([SERVICE_METHOD, index]);
     let place = Place {
-        position: position(file, &path).or(service.position),
+        position: location::position(file, &path).or(service.position),
         method: Some(method.name().to_owned()),
         ..service.clone()
     };
@@ -270,7 +227,7 @@ fn read_method(
         }),
         options,
         deprecated: standard.is_some_and(prost_types::MethodOptions::deprecated),
-        docs: docs::link(docs::markdown(&comment(file, &path))),
+        docs: settings.docs(method.full_name(), &comment(file, &path)),
     }
 }
 
@@ -304,16 +261,8 @@ fn service_path(service: &ServiceDescriptor) -> Vec<i32> {
     vec![FILE_SERVICE, index]
 }
 
-fn location<'a>(file: &'a FileDescriptor, path: &[i32]) -> Option<&'a Location> {
-    let info = file.file_descriptor_proto().source_code_info.as_ref()?;
-    info.location.iter().find(|location| location.path == path)
-}
-
-pub(crate) fn position(file: &FileDescriptor, path: &[i32]) -> Option<(i32, i32)> {
-    let span = &location(file, path)?.span;
-    Some((span.first()?.checked_add(1)?, span.get(1)?.checked_add(1)?))
-}
-
 fn comment(file: &FileDescriptor, path: &[i32]) -> String {
-    location(file, path).map(comments::text).unwrap_or_default()
+    location::find(file, path)
+        .map(comments::text)
+        .unwrap_or_default()
 }

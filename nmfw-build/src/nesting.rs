@@ -7,7 +7,7 @@
 use syn::{Item, ItemMod, parse_quote};
 
 use crate::error::Error;
-use crate::output::OutDir;
+use crate::package::OutDir;
 
 /// The code of a package before it becomes text.
 pub(crate) struct Draft {

@@ -3,54 +3,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::Error;
-use crate::generator::Package;
 use crate::index;
-
-/// The output folder.
-pub(crate) enum OutDir {
-    /// The folder from cargo's `OUT_DIR`.
-    Cargo(PathBuf),
-    /// A folder that the user chose.
-    Chosen(PathBuf),
-}
-
-impl OutDir {
-    /// Finds the output folder.
-    ///
-    /// # Errors
-    /// Fails if no folder was chosen and cargo sets none.
-    pub(crate) fn find(chosen: Option<&Path>) -> Result<Self, Error> {
-        let cargo = std::env::var_os("OUT_DIR").map(PathBuf::from);
-        match (chosen, cargo) {
-            // The runtime's macros find this folder, even if it was chosen explicitly.
-            (Some(path), Some(dir)) if *path == dir => Ok(Self::Cargo(dir)),
-            (Some(path), _) => Ok(Self::Chosen(path.to_owned())),
-            (None, Some(dir)) => Ok(Self::Cargo(dir)),
-            (None, None) => Err(Error::config(
-                "there is no folder for the generated code: OUT_DIR is not set. Call this from a build script, or choose one with `out_dir`",
-            )),
-        }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::Cargo(path) | Self::Chosen(path) => path,
-        }
-    }
-
-    /// Returns the line that includes the file of a package in another generated file.
-    pub(crate) fn include(&self, file_stem: &str) -> String {
-        match self {
-            Self::Cargo(_) => {
-                format!("include!(concat!(env!(\"OUT_DIR\"), \"/{file_stem}.rs\"));")
-            }
-            Self::Chosen(_) => format!("include!(\"{file_stem}.rs\");"),
-        }
-    }
-}
+use crate::package::{OutDir, Package};
 
 /// Writes the file of each package, and the files that include all packages.
 ///

@@ -10,8 +10,8 @@ use std::fmt::Write;
 use prost_reflect::{DescriptorPool, FileDescriptor, Kind, MessageDescriptor};
 
 use crate::collisions;
-use crate::model::Settings;
 use crate::names;
+use crate::settings::Settings;
 
 /// Types of other packages, by the modules of the two packages.
 #[derive(Debug, Default)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::collisions::Types;
 use crate::error::{Error, Problem};
-use crate::model::{Names, Service, Settings};
+use crate::model::{Names, Service};
+use crate::settings::Settings;
 
 /// Settles the names of all services.
 ///

@@ -4,9 +4,9 @@ use prost_reflect::{DescriptorPool, FileDescriptor, Kind};
 use prost_types::FileDescriptorProto;
 use prost_types::descriptor_proto::ExtensionRange;
 
-use crate::collisions;
 use crate::error::{Place, Problem};
-use crate::model::{self, Settings};
+use crate::location;
+use crate::settings::Settings;
 
 const PACKAGE: &str = "google.protobuf";
 /// The folder of these files.
@@ -108,7 +108,7 @@ pub(crate) fn unavailable(pool: &DescriptorPool, settings: &Settings, problems: 
                 _ => continue,
             };
             if is_unavailable(&full_name) {
-                problems.push(problem(&full_name, collisions::place(&file, field.path())));
+                problems.push(problem(&full_name, location::place(&file, field.path())));
             }
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn unavailable(pool: &DescriptorPool, settings: &Settings, problems: 
                     let file = service.parent_file();
                     let place = Place {
                         file: file.name().to_owned(),
-                        position: model::position(&file, method.path()),
+                        position: location::position(&file, method.path()),
                         service: service.full_name().to_owned(),
                         method: Some(method.name().to_owned()),
                     };

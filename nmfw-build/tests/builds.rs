@@ -297,6 +297,68 @@ fn settings_of_prost_are_used() {
 }
 
 #[test]
+fn comments_names_and_prefixes_are_a_choice() {
+    let dir = tempfile::tempdir().unwrap();
+    let proto = dir.path().join("a.proto");
+    let source = "syntax = \"proto3\"; package a;
+        // Of the enum.
+        enum Level { LEVEL_LOW = 0; }
+        // Of the message.
+        message Node { Level level = 1; Leaf leaf = 2; }
+        message Leaf {}
+        // Of the service.
+        service Tree {
+          // Of a method.
+          rpc Grow(Node) returns (Node);
+          // Of another.
+          rpc Fell(Node) returns (Node);
+        }";
+    fs::write(&proto, source).unwrap();
+    let generate = |builder: Builder| {
+        builder.compile_protos(&[&proto], &[dir.path()]).unwrap();
+        read(dir.path()).remove(Path::new("a.rs")).unwrap()
+    };
+    let code = generate(builder(dir.path()));
+    for part in [
+        "Of the enum",
+        "Of the message",
+        "Of the service",
+        "Of a method",
+        "Low = 0",
+    ] {
+        assert!(code.contains(part), "no {part} in {code}");
+    }
+    assert!(code.contains("prost::Name for Node"), "{code}");
+
+    let code = generate(
+        builder(dir.path())
+            .disable_comments([".a.Node"])
+            .disable_comments(["Grow"])
+            .type_names(false)
+            .strip_enum_prefix(false)
+            .boxed(".a.Node.leaf")
+            .skip_debug([".a.Leaf"]),
+    );
+    for part in [
+        "Of the enum",
+        "Of the service",
+        "Of another",
+        "LevelLow = 0",
+        "boxed",
+        "skip_debug",
+    ] {
+        assert!(code.contains(part), "no {part} in {code}");
+    }
+    for part in ["Of the message", "Of a method", "prost::Name"] {
+        assert!(!code.contains(part), "{part} in {code}");
+    }
+    let code = generate(builder(dir.path()).disable_comments([".a"]));
+    assert!(!code.contains("// Of "), "{code}");
+    let code = generate(builder(dir.path()).disable_comments(["."]));
+    assert!(!code.contains("// Of "), "{code}");
+}
+
+#[test]
 fn names_of_services_can_be_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let proto = dir.path().join("a.proto");

@@ -488,7 +488,7 @@ fn an_option_is_reported_at_its_own_line() {
         assert_contains(&report, &[&place]);
         assert!(report.starts_with("1 problem"), "{report}");
     }
-    // A set has no source, so the statement is the place.
+    // A descriptor set has no source text, so the error points to the whole statement.
     let dir = tempfile::tempdir().unwrap();
     let body = "option (nmfw.service) = {\n  name: \"orders\"\n};";
     fs::write(dir.path().join("orders.proto"), orders(body)).unwrap();
@@ -671,9 +671,7 @@ fn values_of_an_enum_have_to_differ_in_rust() {
     }
     let alias = "enum E { option allow_alias = true; E_A = 0; A = 0; E_B = 1; }";
     let kept = "enum E { E_A = 0; A = 1; }";
-    let keep = configure().prost_config(|config| {
-        config.retain_enum_prefix();
-    });
+    let keep = configure().strip_enum_prefix(false);
     for (builder, source) in [(configure(), alias), (keep, kept)] {
         let source = format!("syntax = \"proto3\"; package a; {source}");
         let fine = compile_with(builder, &[("a.proto", &source)]);

@@ -1,6 +1,7 @@
 //! Tests of falling back to protoc, which is a shell script in these tests.
 
-#![cfg(all(test, unix))]
+#![cfg(test)]
+#![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

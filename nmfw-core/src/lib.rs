@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all others, which use its macro.
+// Comes first, because the other modules use its macro.
 #[doc(hidden)]
 #[macro_use]
 pub mod log_limit;
@@ -36,7 +36,7 @@ pub use self::{
         context::Context,
         deadline::Deadline,
         metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
-        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodSpec, ServiceSpec},
+        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodName, MethodSpec, ServiceSpec},
         status::{Code, Status, UnknownCode},
         trace_context::{TraceContext, TraceContextError},
     },

@@ -108,7 +108,7 @@ pub struct Query {
     pub account: Option<String>,
     /// The user; required for `nsc`.
     pub user: Option<String>,
-    /// The accounts that may import, see [`Export::only_for`]; any if empty.
+    /// The accounts that may import the service, see [`Export::only_for`]; any account if empty.
     pub only_for: Vec<String>,
     /// The exporting account; required for imports.
     pub from_account: Option<String>,

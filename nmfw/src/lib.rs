@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Before all other modules, which use its macro.
+// Comes first, because the other modules use its macro.
 #[macro_use]
 extern crate nmfw_core;
 
@@ -26,9 +26,9 @@ pub use nmfw_core::codegen;
 #[doc(inline)]
 pub use nmfw_core::{
     Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, Error, ErrorKind, Idempotency, Metadata,
-    MetadataEntry, MetadataError, MetadataValue, Method, MethodSpec, Result, ServiceSpec, Status,
-    Stream, Streaming, TraceContext, TraceContextError, UnknownCode, client, include_proto,
-    include_protos, metrics, middleware, prost, prost_types,
+    MetadataEntry, MetadataError, MetadataValue, Method, MethodName, MethodSpec, Result,
+    ServiceSpec, Status, Stream, Streaming, TraceContext, TraceContextError, UnknownCode, client,
+    include_proto, include_protos, metrics, middleware, prost, prost_types,
 };
 
 pub use self::{

@@ -1,14 +1,15 @@
-//! Tests that are run on request only, by words in the environment variable `NMFW_TEST`.
+//! Tests that run only on request, selected by words in the environment variable `NMFW_TEST`.
 //!
 //! | word | tests |
 //! |---|---|
 //! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch; and the README in an empty folder |
+//! | `api` | the public API of each crate; with `all`, too |
 //! | `attacks` | every attack of `docs/threat-model.md`, measured: an hour |
 //! | `trees` | code for all `.proto` files of public packages, which are fetched: minutes |
 
 use std::env;
 
-/// Returns whether `NMFW_TEST` has this word, alone or between commas.
+/// Whether `NMFW_TEST` contains this word, alone or in a list separated by commas.
 #[must_use]
 pub fn chosen(word: &str) -> bool {
     has(&env::var("NMFW_TEST").unwrap_or_default(), word)

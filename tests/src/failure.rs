@@ -1,20 +1,20 @@
-//! The one error type of the harness.
+//! The error type of the harness.
 
 use std::fmt;
 
-/// Why the harness could not do what a test asked for.
+/// An error of the harness, as opposed to a failed assertion of a test.
 ///
-/// `Debug` prints the text as it stands, so that `unwrap` in a test shows readable lines (logs
-/// among them) and not one escaped string.
+/// `Debug` prints the plain text, so that `unwrap` in a test shows readable lines, including logs,
+/// rather than one escaped string.
 pub struct Failure(String);
 
 impl Failure {
-    /// A failure with this text.
+    /// Creates a failure with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The same failure, with what was being done put in front.
+    /// Prefixes the failure with the operation that failed.
     #[must_use]
     pub fn while_doing(self, what: impl fmt::Display) -> Self {
         Self(format!("{what}: {}", self.0))
@@ -35,13 +35,13 @@ impl fmt::Debug for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Adds what was being done to any error.
+/// Adds the failed operation to any error.
 pub trait Doing<T> {
     /// Turns the error into a [`Failure`] that starts with `what`.
     ///
     /// # Errors
     ///
-    /// The original error, told as a [`Failure`].
+    /// Returns the original error as a [`Failure`].
     fn doing(self, what: impl fmt::Display) -> Result<T, Failure>;
 }
 

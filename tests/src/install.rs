@@ -1,4 +1,4 @@
-//! Programs that the tests need and fetch once, kept under the cargo target directory.
+//! Programs that the tests install once, kept below the cargo target directory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Doing, Failure};
 
-/// The cargo target directory of the running test.
+/// Returns the cargo target directory of the running test.
 ///
-/// Cargo does not tell a test at run time, but it marks the directory, and the test binary lies
-/// inside it.
+/// Cargo does not pass it to a test at run time, but it marks the directory, which contains the
+/// test binary.
 #[must_use]
 pub fn target_dir() -> PathBuf {
     std::env::current_exe()
@@ -33,16 +33,16 @@ pub fn in_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The directory `<target>/tools/<name>`, filled by `fill` the first time.
+/// Returns the directory `<target>/tools/<name>`, filled by `fill` the first time.
 ///
-/// Test processes may come here at once: one fills while the others wait for its file lock. `fill`
-/// gets an empty scratch directory, which is renamed into place only when it returned `Ok`, so a
-/// directory that exists is complete.
+/// If several test processes need it at once, one fills it while the others wait for its file lock.
+/// `fill` gets an empty scratch directory, which is renamed only after it returned `Ok`, so an
+/// existing directory is complete.
 ///
 /// # Errors
 ///
-/// What `fill` reports, or that the directories cannot be made. Nothing is left behind then, and
-/// the next call tries again.
+/// Returns the error of `fill`, or fails if the directories cannot be created. Nothing is left
+/// behind then, and the next call tries again.
 pub fn once(
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), Failure>,
@@ -68,7 +68,7 @@ pub fn once(
     let filled = scratch.keep();
     if let Err(error) = fs::rename(&filled, &place) {
         _ = fs::remove_dir_all(&filled);
-        // `.ci/deploy-lint` fills some of the same directories, and knows no lock.
+        // `.ci/deploy-lint` fills some of the same directories, without a lock.
         if !place.is_dir() {
             return Err(error).doing(format_args!("move {} into place", filled.display()));
         }
@@ -76,12 +76,12 @@ pub fn once(
     Ok(place)
 }
 
-/// Runs `command` to its end, at most `limit` long.
+/// Runs `command` to its end, within `limit`.
 ///
 /// # Errors
 ///
-/// Fails if it could not start, did not end in time (it is killed then), or ended with an error; the
-/// text holds the command and the end of its output.
+/// Fails if it cannot be started, does not end in time, in which case it is killed, or ends with an
+/// error; the text contains the command and the end of its output.
 pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     let (status, text) = output(command, limit)?;
     if status.success() {
@@ -93,14 +93,14 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     }
 }
 
-/// Runs `command` to its end, at most `limit` long, and returns all of its output.
+/// Runs `command` to its end, within `limit`, and returns all of its output.
 ///
 /// # Errors
 ///
-/// Fails if it could not start, or did not end in time (it is killed then).
+/// Fails if it cannot be started, or does not end in time, in which case it is killed.
 pub fn output(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String), Failure> {
     let told = told(command);
-    // A file, not a pipe: nobody has to read while this waits with a limit.
+    // A file rather than a pipe, so that no thread has to read it while this waits with a limit.
     let output = tempfile::NamedTempFile::new().doing("create an output file")?;
     let file = output.as_file();
     let mut child = command
@@ -132,7 +132,7 @@ pub fn output(command: &mut Command, limit: Duration) -> Result<(ExitStatus, Str
     }
 }
 
-/// The last `lines` lines of `text`.
+/// Returns the last `lines` lines of `text`.
 #[must_use]
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();

@@ -1,7 +1,7 @@
 //! Shared harness of the integration tests: real servers, both brokers, faults, foreign clients.
 //!
-//! It is test code, but of a kind that others build on: what can fail returns a [`Failure`] that
-//! says what to do, and what a test started is gone when the test is over, however it ended.
+//! Functions that can fail return a [`Failure`] with instructions, and everything that a test has
+//! started is stopped at the end of the test, even if it fails.
 
 pub mod brokers;
 pub mod chosen;
@@ -16,7 +16,7 @@ pub mod services;
 pub mod srv;
 pub mod wait;
 
-// The modules by their short names, which most tests use.
+// Re-exports of the modules that most tests use.
 pub use brokers::{
     broker, cluster, embedded, nats_server, permitted, ports, probe, regions, server, server_log,
 };

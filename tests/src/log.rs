@@ -1,4 +1,4 @@
-//! What a test's own process logs.
+//! The log of a test's own process.
 
 use std::{
     fmt::Write as _,
@@ -13,12 +13,12 @@ use tracing::{
 
 use crate::failure::{Doing, Failure};
 
-/// The lines that all threads have logged since the process's first log was started.
+/// The lines logged by all threads since the first log of the process was started.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Starts to listen. All logs of a process share its one subscriber.
+    /// Starts to record. All logs of a process share one subscriber.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the warnings and errors that contain a text: level, message, and fields.
+    /// Returns the warnings and errors that contain `text`: level, message, and fields.
     #[must_use]
     pub fn with(&self, text: &str) -> Vec<String> {
         let lines = self.lines();

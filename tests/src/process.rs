@@ -1,4 +1,4 @@
-//! Programs while they run, and what they print.
+//! Running programs, and their output.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,16 +16,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::failure::{Doing, Failure};
 
-/// How long a program may take for one command.
+/// The time that a program may take for one command.
 const RUN_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a service may take to come up, or to leave.
+/// The time that a service may take to start or to stop.
 const SERVICE_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the system may take to end a killed process.
+/// The time that the system may take to end a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// A child process that is killed when dropped, and gone then.
+/// A child process that is killed when dropped, and has ended then.
 #[derive(Debug)]
 pub struct OwnedChild(Child);
 
@@ -34,7 +34,7 @@ impl OwnedChild {
     ///
     /// # Errors
     ///
-    /// The command cannot be started.
+    /// Fails if the command cannot be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         command.spawn().map(Self)
     }
@@ -56,7 +56,7 @@ impl DerefMut for OwnedChild {
 
 impl Drop for OwnedChild {
     fn drop(&mut self) {
-        // An error says that the process has ended.
+        // An error means that the process has ended.
         _ = self.0.start_kill();
         let end = std::time::Instant::now() + KILL_LIMIT;
         while matches!(self.0.try_wait(), Ok(None)) && std::time::Instant::now() < end {
@@ -65,7 +65,7 @@ impl Drop for OwnedChild {
     }
 }
 
-/// What a program printed, and how it ended.
+/// The output of a program, and its exit status.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The exit status.
@@ -77,11 +77,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// The output, if the program ended well.
+    /// Returns the output, if the program succeeded.
     ///
     /// # Errors
     ///
-    /// The exit status and all that was printed.
+    /// Fails with the exit status and the whole output.
     pub fn success(self) -> Result<Self, Failure> {
         if self.status.success() {
             return Ok(self);
@@ -92,11 +92,11 @@ impl Output {
         )))
     }
 
-    /// The JSON on standard output of a program that ended well.
+    /// Parses the JSON on the standard output of a successful program.
     ///
     /// # Errors
     ///
-    /// See [`success`](Self::success), or that it is not such JSON.
+    /// See [`success`](Self::success); also fails if the output is not such JSON.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
         let output = self.success()?;
         serde_json::from_str(&output.stdout)
@@ -108,7 +108,7 @@ impl Output {
 ///
 /// # Errors
 ///
-/// The command does not start, or does not end within half a minute.
+/// Fails if the command does not start, or does not end within half a minute.
 pub async fn run(mut command: Command) -> Result<Output, Failure> {
     let told = told(&command);
     let [stdout, stderr] = [NamedTempFile::new(), NamedTempFile::new()];
@@ -145,11 +145,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command and waits until it printed `ready`.
+    /// Starts the command and waits until it prints `ready`.
     ///
     /// # Errors
     ///
-    /// Fails if it never did, with what it printed instead.
+    /// Fails if it does not, with its output.
     pub async fn start(mut command: Command, ready: &str) -> Result<Self, Failure> {
         let told = told(&command);
         let log = NamedTempFile::new().doing("create a log file")?;
@@ -176,17 +176,17 @@ impl Running {
         Ok(running)
     }
 
-    /// All it printed so far.
+    /// Returns its output so far.
     #[must_use]
     pub fn log(&self) -> String {
         text(&self.log)
     }
 
-    /// Asks it to leave (`SIGTERM`) and waits until it did.
+    /// Stops it with `SIGTERM` and waits for its end.
     ///
     /// # Errors
     ///
-    /// Fails if it did not leave in time; it is killed then.
+    /// Fails if it does not end in time, in which case it is killed.
     pub async fn stop(mut self) -> Result<ExitStatus, Failure> {
         if let Some(pid) = self
             .child
@@ -215,7 +215,7 @@ impl Drop for Running {
     }
 }
 
-/// A command with arguments, and without an input.
+/// Creates a command with arguments, and without input.
 pub(crate) fn command<A: AsRef<OsStr>>(
     program: &Path,
     args: impl IntoIterator<Item = A>,

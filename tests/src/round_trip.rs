@@ -1,4 +1,4 @@
-//! Knowing that the server has seen what a plain NATS client sent.
+//! Makes sure that the server has processed the messages of a plain NATS client.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use tokio::time::timeout;
 
 use crate::failure::{Doing, Failure};
 
-/// Sends a message to itself and awaits it: what the client sent before, subscriptions above all,
-/// has reached the server then. `flush` only says that it was written to the socket.
+/// Sends a message to itself and waits for it. Everything that the client sent before, in
+/// particular subscriptions, has then reached the server. `flush` only means that it was written to
+/// the socket.
 ///
 /// # Errors
 ///
-/// Fails if nothing came back within `limit`.
+/// Fails if the message does not return within `limit`.
 pub async fn round_trip(client: &Client, limit: Duration) -> Result<(), Failure> {
     let inbox = client.new_inbox();
     let mut echoes = client.subscribe(inbox.clone()).await.doing("subscribe")?;

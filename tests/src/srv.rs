@@ -1,4 +1,4 @@
-//! Asking ADR-32 discovery as any NATS client can, without nmfw.
+//! Queries ADR-32 discovery as any NATS client can, without nmfw.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio::time::timeout;
 
 use crate::failure::{Doing, Failure};
 
-/// How long answers may take.
+/// The time limit for answers.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long nothing more must come after the last answer.
+/// The time without further answers after the last one.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// All answers to a message with an empty body, which must be that many; 0 where the server must
-/// say at once that there are no responders.
+/// Returns all answers to a message with an empty body, of which there must be `count`; with 0, the
+/// server must report at once that there are no responders.
 ///
 /// # Errors
 ///
-/// Fails if there were more or fewer.
+/// Fails if there are more or fewer.
 pub async fn collect(
     client: &Client,
     subject: &str,
@@ -60,11 +60,11 @@ pub async fn collect(
     }
 }
 
-/// All answers to a question such as `$SRV.PING`, which must be that many.
+/// Returns all answers to a query such as `$SRV.PING`, of which there must be `count`.
 ///
 /// # Errors
 ///
-/// See [`collect`], or that one is no JSON.
+/// See [`collect`]; also fails if an answer is not JSON.
 pub async fn ask(client: &Client, subject: &str, count: usize) -> Result<Vec<Value>, Failure> {
     let answers = collect(client, subject, count).await?;
     let parse = |answer: Message| {
@@ -74,7 +74,7 @@ pub async fn ask(client: &Client, subject: &str, count: usize) -> Result<Vec<Val
     answers.into_iter().map(parse).collect()
 }
 
-/// The one answer to a question.
+/// Returns the only answer to a query.
 ///
 /// # Errors
 ///
@@ -83,11 +83,11 @@ pub async fn ask_one(client: &Client, subject: &str) -> Result<Value, Failure> {
     Ok(ask(client, subject, 1).await?.remove(0))
 }
 
-/// The endpoint of a name in an INFO or STATS answer.
+/// Returns the endpoint with this name in an INFO or STATS answer.
 ///
 /// # Errors
 ///
-/// Fails if there is none.
+/// Fails if there is no such endpoint.
 pub fn endpoint<'a>(answer: &'a Value, name: &str) -> Result<&'a Value, Failure> {
     let endpoints = answer["endpoints"].as_array().into_iter().flatten();
     let mut named = endpoints.filter(|endpoint| endpoint["name"] == name);

@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time.
+//! Waits for conditions, never for fixed times.
 
 use std::fmt::Display;
 use std::panic::Location;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// What one look at a condition may return: `bool`, `Option<T>` or `Result<T, E>`.
+/// The types that a check of a condition may return: `bool`, `Option<T>` or `Result<T, E>`.
 pub trait Look {
-    /// What [`eventually`] returns once the condition holds.
+    /// The return type of [`eventually`] once the condition holds.
     type Value;
 
-    /// The value, or why the condition does not hold yet.
+    /// Returns the value, or the reason why the condition does not hold yet.
     ///
     /// # Errors
     ///
-    /// The reason, shown when time runs out.
+    /// Returns the reason, which is shown when time runs out.
     fn look(self) -> Result<Self::Value, String>;
 }
 
@@ -47,13 +47,13 @@ impl<T, E: Display> Look for Result<T, E> {
     }
 }
 
-/// Looks until the condition holds and returns its value.
+/// Checks the condition repeatedly until it holds, and returns its value.
 ///
-/// A look that hangs is given up at the limit too.
+/// A check that hangs is also abandoned at the limit.
 ///
 /// # Panics
 ///
-/// Panics after `limit`, with the caller's place and the reason the last look gave.
+/// Panics after `limit`, with the caller's location and the reason from the last check.
 #[track_caller]
 pub fn eventually<F, Fut>(
     limit: Duration,

@@ -1,4 +1,4 @@
-//! Messages that nest deeper than rustc follows them by default, with the line that lets it go deeper.
+//! Messages nested deeper than rustc's default recursion limit, with the attribute that raises it.
 
 #![recursion_limit = "512"]
 

@@ -1,6 +1,6 @@
-//! What one client can have a service keep and send for it, with a session and the permissions of any
-//! client. The only test of its process, as it measures all of it: the service, the client, and the broker
-//! where that is embedded.
+//! Limits on the memory and the traffic that one client can cause in a service, with a session and
+//! the permissions of any client. The only test of its process, because it measures the whole
+//! process: the service, the client, and the embedded broker.
 
 #![cfg(test)]
 
@@ -18,7 +18,7 @@ use nmfw_tests::{
 const LIMIT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(200);
 
-/// What a session keeps for its peer.
+/// Limit for the memory of a session, for its peer.
 const MOST: u64 = 64;
 
 /// Flags of CALL and MSG.
@@ -26,14 +26,14 @@ const NARROW: u8 = 0x20;
 const MORE: u8 = 0x20;
 const LAST: u8 = 0x40;
 
-/// Resident memory of this process in MiB.
+/// Returns the resident memory of this process in MiB.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
     pages * 4096 / (1024 * 1024)
 }
 
-/// CALL with a value of metadata. Only the first few streams are wide.
+/// Encodes a CALL with one value of metadata. Only the first few streams are wide.
 fn call(stream: u64, method: &str, (name, value): (&str, &[u8])) -> Vec<u8> {
     let text = |bytes: &[u8]| [number(bytes.len() as u64), bytes.to_vec()].concat();
     let metadata = [text(name.as_bytes()), text(value)].concat();
@@ -53,7 +53,7 @@ struct Attacker {
     seq: u64,
     sent: usize,
     got: usize,
-    /// What the service has said when it ended the session.
+    /// The text of the service when it ended the session.
     last: String,
 }
 
@@ -83,7 +83,7 @@ impl Attacker {
         }
     }
 
-    /// Waits until the service has taken in what was sent; `false` if it has ended the session.
+    /// Waits until the service has processed all packets; `false` if it has ended the session.
     async fn heard(&mut self) -> bool {
         let ping = frame(0, kind::PING, &number(self.seq));
         self.publish(packet(0, 0, &[ping])).await;
@@ -94,7 +94,7 @@ impl Attacker {
                 self.last = String::from_utf8_lossy(&payload).into_owned();
                 return false;
             }
-            // In a packet without a number, maybe behind a PING.
+            // In a packet without a number, possibly after a PING.
             let is_pong = |frame: &[u8]| frame == [0, kind::PONG];
             if payload.get(1) == Some(&0) && payload.windows(2).any(is_pong) {
                 return true;
@@ -102,14 +102,14 @@ impl Attacker {
         }
     }
 
-    /// The text with which the service ends the session.
+    /// Returns the text with which the service ends the session.
     async fn closed(&mut self) -> String {
         let close = self.session.closed().await.unwrap();
         String::from_utf8_lossy(&close).into_owned()
     }
 }
 
-/// Others, whom no attack is to disturb.
+/// Checks that no attack disturbs other clients.
 async fn others_go_on(client: &StreamsClient) {
     let begin = Instant::now();
     for number in 0..20 {
@@ -129,7 +129,7 @@ async fn others_go_on(client: &StreamsClient) {
     assert!(begin.elapsed() < LIMIT / 2, "{:?}", begin.elapsed());
 }
 
-/// 1,000 calls with as much metadata as there may be, and no message.
+/// Begins 1,000 calls with the maximum of metadata, and without messages.
 async fn heads(attacker: &mut Attacker) {
     let metadata = vec![b'x'; 64 * 1024 - 100];
     for stream in 1..=1000 {
@@ -139,7 +139,7 @@ async fn heads(attacker: &mut Attacker) {
     assert!(attacker.heard().await);
 }
 
-/// As many streams as there may be, each with as much of a message as there is credit for.
+/// Opens the maximum of streams, each with as much of a message as there is credit for.
 async fn unfinished(attacker: &mut Attacker) {
     for stream in 1..=1000 {
         let call = call(stream, "Echo", ("a", b"b"));
@@ -155,7 +155,7 @@ async fn unfinished(attacker: &mut Attacker) {
     assert!(attacker.heard().await);
 }
 
-/// Asks for 400 MB, and acknowledges nothing.
+/// Requests 400 MB, and acknowledges nothing.
 async fn takes_nothing(attacker: &mut Attacker) {
     for stream in 1..=1000 {
         let call = call(stream, "Echo", ("grow", b"400000"));
@@ -180,7 +180,7 @@ async fn reads_no_stream(attacker: &mut Attacker) {
     assert!(attacker.heard().await);
 }
 
-/// Has the service keep what it can, and gives it all back when it ends.
+/// Makes the service hold as much memory as possible, which is freed when the session ends.
 async fn kept_memory_has_a_bound(broker: TestBroker) {
     let flows = Flows::default();
     let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -209,7 +209,7 @@ async fn kept_memory_has_a_bound(broker: TestBroker) {
             attacker.sent
         );
         if number == 2 {
-            // It has taken nothing since its answers had no room.
+            // The service ends the session because no packet was acknowledged.
             let text = attacker.closed().await;
             assert!(text.contains("takes none of its answers"), "{text}");
         } else {
@@ -222,8 +222,7 @@ async fn kept_memory_has_a_bound(broker: TestBroker) {
     others_go_on(&bystander).await;
 }
 
-/// Metadata beyond what a call may have ends the session that sends it, in a packet that is too large,
-/// or is refused.
+/// Excessive metadata is refused, or ends its session if its packet is too large.
 async fn large_metadata_is_refused(broker: TestBroker) {
     let flows = Flows::default();
     let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -248,7 +247,7 @@ async fn large_metadata_is_refused(broker: TestBroker) {
     attacker.send(&call_with(&vec![b'x'; 900_000])).await;
     let text = attacker.closed().await;
     assert!(text.contains("larger than agreed"), "{text}");
-    // An honest caller hears of it at once.
+    // An honest caller gets an error at once.
     let client = streams::client(&broker.url()).await.unwrap();
     let call = client.echo(Item::default());
     let values = (0..3).map(|i| (format!("a{i}"), "x".repeat(30_000)));
@@ -261,7 +260,7 @@ async fn large_metadata_is_refused(broker: TestBroker) {
     );
 }
 
-/// Asks for what it was sent again and again, with 24 kB/s and as fast as it can.
+/// Requests retransmissions again and again, with 24 kB/s and at full speed.
 async fn going_back_has_a_bound(broker: TestBroker) {
     let flows = Flows::default();
     let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -289,7 +288,7 @@ async fn going_back_has_a_bound(broker: TestBroker) {
             tokio::time::sleep(pause).await;
             is_closed = !attacker.heard().await;
         }
-        // What it gets once, and half as much as the rate allows for.
+        // The data itself, and half as much as the rate allows.
         let most = 20 * attacker.sent + (8 << 20);
         assert!(
             attacker.got < most,
@@ -333,7 +332,7 @@ async fn rapid_resets_end_the_session(broker: TestBroker) {
     others_go_on(&bystander).await;
 }
 
-// One test, as they measure the whole process.
+// A single test, because it measures the whole process.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_client_can_have_a_service_do() {
     for kind in Kind::BOTH {

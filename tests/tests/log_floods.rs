@@ -1,5 +1,5 @@
-//! What peers make services and clients log: little, however much they send, and nothing of theirs that acts
-//! on a terminal.
+//! The log lines that peers can cause in services and clients: few, however much the peers send,
+//! and without sequences that act on a terminal.
 
 #![cfg(test)]
 
@@ -22,13 +22,13 @@ use nmfw_tests::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What each attack may have logged, in bytes: a megabyte a minute is for all of them.
+/// Limit for the log of each attack, in bytes: a megabyte a minute is the limit for all.
 const MOST: usize = 100_000;
 
-/// Moves the cursor, rings the bell, ends the line, and turns what follows around.
+/// Moves the cursor, rings the bell, ends the line, and reverses the text that follows.
 const NASTY: &str = "gone\u{1b}[2J\u{7}\r\n\tERROR forged line \u{202e}\u{9b}31m";
 
-/// What the process has logged, as on a terminal.
+/// The log of the process.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -54,7 +54,7 @@ impl Logged {
         logged
     }
 
-    /// What has been logged since the last time. It is fit to be seen, and little.
+    /// Returns the log since the last check, after checking that it is short and harmless.
     fn check(&self, what: &str) -> String {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
@@ -78,7 +78,7 @@ impl Logged {
     }
 }
 
-/// The user of the service may publish to inboxes only, as generated permissions have it.
+/// The service's user may publish only to inboxes, as with generated permissions.
 const CONFIG: &str = r#"
     authorization { users: [
         { user: service, password: x, permissions: { publish: ["_INBOX.>"], subscribe: ">" } }
@@ -86,7 +86,7 @@ const CONFIG: &str = r#"
     ] }
 "#;
 
-/// One test, as the log is that of the process.
+/// A single test, because the log belongs to the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_make_few_lines_and_none_that_acts() {
     let logged = Logged::start();
@@ -108,10 +108,10 @@ async fn floods_make_few_lines_and_none_that_acts() {
 
     let settle = async |what: &str| {
         round_trip(plain, LIMIT).await.unwrap();
-        // One may be lost, as what floods the method fills its subscription.
+        // A call may be lost, because the flood fills the subscription of the method.
         let echo = || client.echo(Blob::default()).timeout(Duration::from_secs(2));
         eventually(LIMIT, || echo().send()).await;
-        // Events of the connection come a moment later.
+        // Events of the connection arrive a moment later.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let text = logged.check(what);
         println!("{what}: {} bytes logged", text.len());
@@ -185,7 +185,7 @@ async fn floods_make_few_lines_and_none_that_acts() {
     logged.check("the end");
     drop(drain);
 
-    // A foreign service, whose errors a layer logs as it repeats them.
+    // A foreign service, whose errors a layer logs when it repeats calls.
     let hostile = plain.clone();
     let mut requests = hostile.subscribe(subject("Echo")).await.unwrap();
     round_trip(&hostile, LIMIT).await.unwrap();

@@ -1,4 +1,5 @@
-//! What calls leave behind: nothing. The only test of its process, as it measures all of it.
+//! Calls leave no memory behind. The only test of its process, because it measures the whole
+//! process.
 
 #![cfg(test)]
 
@@ -13,14 +14,14 @@ use nmfw_tests::{TestBroker, round_trip};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Resident memory of this process in MiB.
+/// Returns the resident memory of this process in MiB.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
     pages * 4096 / (1024 * 1024)
 }
 
-/// Gives up so many calls: half of them dropped, half of them timed out.
+/// Abandons this many calls: half of them are dropped, half time out.
 async fn give_up(client: &PuppetClient, calls: usize) {
     const AT_A_TIME: usize = 1_000;
     for _ in 0..calls / AT_A_TIME {
@@ -41,9 +42,9 @@ async fn give_up(client: &PuppetClient, calls: usize) {
     }
 }
 
-/// async-nats's own requests keep an entry for each that timed out: 70 MB for 200,000.
+/// The requests of async-nats leave an entry for each that timed out: 70 MB for 200,000.
 async fn calls_given_up(broker: TestBroker) {
-    // Somebody who listens and never answers.
+    // A subscriber that never answers.
     let silent = async_nats::connect(broker.url()).await.unwrap();
     let mut requests = silent.subscribe(subject("Sleep")).await.unwrap();
     round_trip(&silent, TEST_LIMIT).await.unwrap();

@@ -1,5 +1,5 @@
-//! What is counted, read as Prometheus would read it. The recorder is of the whole process, so that
-//! the parts come one after the other.
+//! The metrics, read as by Prometheus. The recorder belongs to the whole process, so the parts run
+//! one after the other.
 
 #![cfg(test)]
 
@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Figures(PrometheusHandle);
 
 impl Figures {
-    /// The sum of all lines of this name that have these labels.
+    /// Returns the sum of all lines with this name and these labels.
     fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.0.render();
         let lines = text.lines().filter(|line| {
@@ -48,8 +48,8 @@ impl Figures {
     }
 }
 
-/// Services of names of their own for each broker, so that nothing adds up. Clients have the names of
-/// the `.proto`.
+/// Checks unary calls. The services have a different name for each broker, so that their counts
+/// stay separate. Clients use the names in the `.proto`.
 async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
     let name = format!("puppet-{}-{multiplexed}", broker.port());
     let own = format!("service=\"{name}\"");
@@ -90,7 +90,7 @@ async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
     };
     client.fail(failure).await.unwrap_err();
     let echo = [own.as_str(), "function=\"Echo\""];
-    // An answer is counted when it is on its way.
+    // A response is counted when it is sent.
     eventually(LIMIT, || async {
         figures.has("nmfw_server_sent_bytes_total", &echo, 3.0 * 102.0)
     })
@@ -115,7 +115,7 @@ async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
     let more = figures.sum("nmfw_client_sent_bytes_total", &[ours, "function=\"Echo\""]) - sent;
     assert!((more - 3.0 * 102.0).abs() < 1e-9, "{more} bytes");
 
-    // One sleeps, which is all that may.
+    // One call sleeps, which is the maximum.
     let sleep = [own.as_str(), "function=\"Sleep\""];
     let sleeper = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
     eventually(LIMIT, || async {
@@ -147,7 +147,7 @@ async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
     }
     figures.expect("nmfw_client_in_flight", &[ours], 1.0);
 
-    // Given up.
+    // Abandoned.
     let cancelled = ["function=\"Sleep\"", "code=\"CANCELLED\""];
     let before = figures.sum("nmfw_client_requests_total", &cancelled);
     sleeper.abort();
@@ -158,7 +158,7 @@ async fn unary(broker: &TestBroker, figures: &Figures, multiplexed: bool) {
     figures.expect("nmfw_client_requests_total", &cancelled, before + 1.0);
     running.force_stop();
     running.join().await.unwrap();
-    // What an instance added to a gauge goes with it.
+    // The contribution of an instance to a gauge is removed with it.
     eventually(LIMIT, || async {
         figures.has("nmfw_server_concurrency_limit", &[&own], 0.0)
     })
@@ -207,7 +207,7 @@ async fn streams(broker: &TestBroker, figures: &Figures) {
         );
     }
 
-    // One who takes nothing has the other side wait.
+    // A peer that reads nothing stalls the other side.
     let stalls = figures.sum("nmfw_session_window_stalls_total", &["side=\"server\""]);
     let endless = CountRequest {
         to: u64::MAX,
@@ -223,7 +223,7 @@ async fn streams(broker: &TestBroker, figures: &Figures) {
     running.join().await.unwrap();
 }
 
-/// What has not happened yet is there, too, so that the first time is an increase.
+/// Checks that metrics exist at 0 before the first event, so that the first event is an increase.
 async fn at_zero(figures: &Figures) {
     let broker = TestBroker::start(Kind::Embedded, Options::default())
         .await
@@ -268,7 +268,7 @@ async fn figures_tell_what_happens() {
         let body = |broker| all(broker, &figures);
         run("figures_tell_what_happens", kind, LONG, body).await;
     }
-    // Nothing is there that is not described.
+    // Every metric has a description.
     let text = figures.0.render();
     let count = |begin| text.lines().filter(|line| line.starts_with(begin)).count();
     assert_eq!(count("# TYPE nmfw_"), count("# HELP nmfw_"), "{text}");

@@ -1,5 +1,5 @@
-//! Five times as many calls as a service can run: those that it takes keep their latency, the others
-//! are refused at once, nothing piles up, and nothing is lost.
+//! Five times as many calls as a service can run: accepted calls keep their latency, the others are
+//! refused at once, no queue grows, and no call is lost.
 
 #![cfg(test)]
 
@@ -31,41 +31,41 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(120);
 
-/// The service: 50 calls a second, or 500 if all was built to be fast, so that it is the service that
-/// has too much to do, and not the machine.
+/// The service handles 50 calls a second, or 500 in an optimized build, so that the service is
+/// overloaded and not the machine.
 const CONCURRENCY: u32 = if cfg!(debug_assertions) { 5 } else { 10 };
 const MILLIS: u32 = if cfg!(debug_assertions) { 100 } else { 20 };
 const HANDLER: Duration = Duration::from_millis(MILLIS as u64);
 const CAPACITY: u32 = CONCURRENCY * 1000 / MILLIS;
 
-/// Calls a second that are made, whatever becomes of them.
+/// Calls per second, whatever their outcome.
 const OFFERED: u32 = 5 * CAPACITY;
 
-/// How long.
+/// The duration.
 const TIME: Duration = Duration::from_secs(2);
 
-/// Calls that overtax nobody.
+/// Number of calls without overload.
 const UNLOADED: usize = 15;
 
-/// How late an attempt may be on a machine that is busy with other things, too; and one in a hundred.
+/// The possible delay of an attempt on a busy machine; one in a hundred may take longer.
 const LATE: Duration = Duration::from_millis(50);
 const VERY_LATE: Duration = Duration::from_millis(500);
 
-/// Of a call with five attempts: up to 2, 4, 8 and 16 ms.
+/// The pauses of a call with five attempts: up to 2, 4, 8 and 16 ms.
 const PAUSES: Duration = Duration::from_millis(30);
 const ATTEMPTS: u32 = 5;
 
-/// The tests measure memory and times, and so come one after the other.
+/// The tests measure memory and times, so they run one after the other.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// What becomes of a call, and when.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Done,
     Refused,
 }
 
-/// Calls with their answers. Each call is in it: whatever is not one of the two ends the test.
+/// Calls and their outcomes. Any other outcome fails the test, so each call is included.
 #[derive(Default)]
 struct Answers {
     done: Vec<Duration>,
@@ -115,8 +115,8 @@ impl fmt::Display for Times {
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     multiplexed: bool,
-    /// The defaults of both sides: who is refused tries again, and as many calls wait as run. Else
-    /// neither.
+    /// Whether both sides use their defaults: refused calls are repeated, and as many calls wait as
+    /// run. Otherwise neither.
     defaults: bool,
 }
 
@@ -146,7 +146,7 @@ impl Callers {
         }
     }
 
-    /// A call with an id of its own.
+    /// Makes a call with its own id.
     fn call(&self) -> impl Future<Output = (Answer, Duration)> + Send + 'static {
         let id = self.sent.fetch_add(1, Ordering::Relaxed);
         let millis = MILLIS.into();
@@ -174,9 +174,8 @@ impl Callers {
         Times::of(&own)
     }
 
-    /// Makes as many calls as are due at each moment, and waits for none of them. Gives back their
-    /// answers, the most memory that the instance and this process had meanwhile, and when the last
-    /// call was made.
+    /// Makes calls at the offered rate, without waiting for them. Returns their outcomes, the
+    /// maximum memory of the instance and of this process meanwhile, and the time of the last call.
     async fn overload(&self, time: Duration, instance: &Instance) -> (Answers, Memory, Instant) {
         let mut answers = Answers::default();
         let mut most = Memory::now(instance);
@@ -204,10 +203,10 @@ impl Callers {
         (answers, most, end)
     }
 
-    /// How long after that moment calls were as fast as without load.
+    /// Returns the time from `end` until calls are as fast as without load.
     async fn recovery(&self, end: Instant, unloaded: Times, answers: &mut Answers) -> Duration {
         let (mut begin, mut quick) = (end.elapsed(), 0);
-        // Not once by chance.
+        // Several times, so that it is not by chance.
         while quick < 3 {
             let (answer, time) = self.call().await;
             answers.add((answer, time));
@@ -226,7 +225,7 @@ fn is_refusal(status: &Status) -> bool {
     status.code() == Code::ResourceExhausted && status.is_not_started()
 }
 
-/// Resident, in KiB.
+/// Resident memory, in KiB.
 #[derive(Clone, Copy)]
 struct Memory {
     service: u64,
@@ -257,7 +256,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// How often calls of this process were sent again.
+/// Returns how often calls of this process were sent again.
 fn redispatches() -> u64 {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     let install = || PrometheusBuilder::new().install_recorder().unwrap();
@@ -285,7 +284,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
 
     let mut others = Answers::default();
     let unloaded = callers.one_after_the_other(&mut others).await;
-    // Buffers and tasks that are kept are there after the first time.
+    // Buffers and tasks that are kept exist after the first run.
     let (first, ..) = callers.overload(TIME / 4, &instance).await;
     let before = Memory::now(&instance);
     let (answers, most, end) = callers.overload(TIME, &instance).await;
@@ -302,7 +301,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
         recovery.as_secs_f64() * 1e3,
     );
 
-    // What it can do it does, and it is too much.
+    // The service runs at capacity, and receives more.
     let capacity = f64::from(CAPACITY) * TIME.as_secs_f64();
     assert!(
         answers.done.len() as f64 > capacity * 0.6,
@@ -312,7 +311,8 @@ async fn overload(broker: &TestBroker, setting: Setting) {
         answers.refused.len() as f64 > capacity,
         "this was no overload"
     );
-    // Who waits waits for one handler at most, as the queue is as long as handlers are many.
+    // A waiting call waits for at most one handler, as the queue is as long as the number of
+    // handlers.
     let (turn, pauses, late) = match setting.defaults {
         true => (HANDLER, PAUSES, ATTEMPTS * LATE),
         false => (Duration::ZERO, Duration::ZERO, LATE),
@@ -344,7 +344,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
         "it took {recovery:?} to recover"
     );
 
-    // What the callers, the handlers and the service say agrees, to the last call.
+    // The counts of callers, handlers and service match exactly.
     let all = [&first, &answers, &others];
     let done = all
         .iter()
@@ -365,7 +365,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     );
     let sent_again = redispatches() - sent_again;
     let expected = (done + refused + sent_again, refused + sent_again);
-    // A call is counted once its answer is on its way.
+    // A call is counted once its response has been sent.
     eventually(LIMIT, || async {
         match puppet::sleep_stats(&broker.url()).await.unwrap() {
             stats if stats == expected => Ok(()),

@@ -1,5 +1,6 @@
-//! Hedges, circuit breakers and rate limits of clients: what services see of them, and what is counted.
-//! Figures are of the whole process, so that tests that look at the same come one after the other.
+//! Hedges, circuit breakers and rate limits of clients: their effect on services, and their
+//! metrics. The metrics belong to the whole process, so tests of the same metrics run one after the
+//! other.
 
 #![cfg(test)]
 
@@ -31,12 +32,13 @@ use tokio::sync::{Mutex, MutexGuard};
 const LIMIT: Duration = Duration::from_secs(20);
 const STALL: u64 = 40_000;
 
-/// Who looks at these figures has them to itself. The test of all layers opens no circuit.
+/// Held by tests of these metrics. The test of all layers opens no circuit.
 static HEDGES: Mutex<()> = Mutex::const_new(());
 static CIRCUITS: Mutex<()> = Mutex::const_new(());
 static LIMITS: Mutex<()> = Mutex::const_new(());
 
-/// A recorder that is there before the first call, and figures that no other test changes.
+/// Installs the recorder before the first call, and waits until no other test changes these
+/// metrics.
 async fn alone(figures: &'static Mutex<()>) -> MutexGuard<'static, ()> {
     recorder();
     figures.lock().await
@@ -51,7 +53,7 @@ const WELL: u8 = 0;
 const FAILS: u8 = 1;
 const STALLS: u8 = 2;
 
-/// A service whose `Echo` does as it was last told. Clones share everything.
+/// A service whose `Echo` behaves as last told. Clones share all state.
 #[derive(Clone, Default)]
 struct Moody {
     strings: Strings,
@@ -110,7 +112,7 @@ impl Puppet for Moody {
     }
 }
 
-/// What is counted of a method, since this was made.
+/// The metrics of a method since this was created.
 struct Figures {
     function: &'static str,
     before: Vec<(String, f64)>,
@@ -126,7 +128,7 @@ impl Figures {
         figures
     }
 
-    /// The end of each name, with the value.
+    /// Returns the end of each name, with the value.
     fn all(&self) -> Vec<(String, f64)> {
         let text = recorder().render();
         let labels = format!("{{service=\"nmfw-puppet\",function=\"{}\"}}", self.function);
@@ -151,7 +153,7 @@ async fn channel(url: &str) -> Channel {
     Channel::new(nmfw::connect(url).await.unwrap())
 }
 
-/// As many hedges as there are slow calls.
+/// Creates a layer that hedges every slow call.
 fn hedge() -> HedgeLayer {
     HedgeLayer::new()
         .after(Duration::from_millis(30))
@@ -174,7 +176,7 @@ on_both_brokers! {
             client.inspect(()).await.unwrap().reply.contains(".s.")
         })
         .await;
-        // A second session is with another instance by chance, for which there are many.
+        // The instance of a further session is chosen at random, so open many.
         let mut others = Vec::new();
         for _ in 0..5 {
             others.push(fast.serve(&broker.url()).await);
@@ -194,7 +196,7 @@ on_both_brokers! {
         let figures = Figures::of("Echo");
         slow.is(STALLS);
         let begun = fast.strings.started();
-        // The other one has much to do, so that by their load all attempts would go to the slow one.
+        // The other instance is busy, so that load alone would direct all attempts to the slow one.
         let calls = (0..40).map(|_| client.sleep(SleepRequest { millis: STALL }));
         let busy: Vec<_> = calls.map(|call| tokio::spawn(call.send())).collect();
         let over = || busy.iter().filter(|call| call.is_finished()).count();
@@ -204,7 +206,7 @@ on_both_brokers! {
         let begun = slow.strings.started();
         for nth in 0..30 {
             let text = format!("call {nth}");
-            // Long before the slow one has an answer, so that none is sent to it twice.
+            // Long before the slow instance answers, so no call is sent to it twice.
             let answer = client.echo(blob(&text)).timeout(LIMIT).await.unwrap();
             assert_eq!(answer, blob(&text));
         }
@@ -227,7 +229,8 @@ on_both_brokers! {
         let (slow, fast) = (Moody::default(), Moody::default());
         let _servers = [slow.serve(&broker.url()).await, fast.serve(&broker.url()).await];
         slow.is(STALLS);
-        // That chance sends all attempts of a call to one of two is out of the question.
+        // It is practically impossible that all attempts of a call go to one of two instances by
+        // chance.
         let layer = hedge().max_hedges(40);
         let client = PuppetClient::new(channel(&broker.url()).await.layer(layer));
         while slow.strings.started() < 3 {
@@ -286,7 +289,7 @@ on_both_brokers! {
         let seen = puppet.strings.started();
         for _ in 0..5 {
             let status = other.echo(Blob::default()).await.unwrap_err();
-            // The pause may be over on a machine that is very busy.
+            // On a very busy machine, the pause may be over.
             if CircuitOpen::of(&status).is_none_or(|open| open.retry_after() < Duration::from_millis(50)) {
                 break;
             }
@@ -316,7 +319,7 @@ on_both_brokers! {
             CircuitOpen::of(&puppet.echo(Blob::default()).await.unwrap_err()).is_some()
         })
         .await;
-        // Of a stream it counts that it was not opened.
+        // For a stream, the circuit breaker counts the failure to open it.
         eventually(LIMIT, || async {
             let status = streams.count(CountRequest::default()).await.map(drop).unwrap_err();
             CircuitOpen::of(&status).is_some_and(|open| open.method().name() == "Count")
@@ -329,7 +332,7 @@ on_both_brokers! {
             puppet.echo(Blob::default()).await.is_ok() && figures.get("circuits_open") == 0
         })
         .await;
-        // What a layer has added to the gauge it takes along.
+        // A layer removes its contribution to the gauge when dropped.
         service.is(FAILS);
         eventually(LIMIT, || async {
             _ = puppet.echo(Blob::default()).await;
@@ -379,7 +382,7 @@ on_both_brokers! {
         let channel = channel(&broker.url()).await.layer(middleware::from_fn(note)).layer(limit);
         let figures = Figures::of("Echo");
         let begin = Instant::now();
-        // All are there at once, in this order; clones of a channel have one limit.
+        // All calls begin at once, in this order; clones of a channel share one limit.
         let call = |nth: u8, timeout| {
             let client = PuppetClient::new(channel.clone());
             client.echo(Blob { data: vec![nth] }).timeout(timeout).send()
@@ -388,7 +391,7 @@ on_both_brokers! {
         let first = join_all((0..15).map(|nth| call(nth, LIMIT)));
         let given_up = tokio::time::timeout(moment, call(15, LIMIT));
         let rest = join_all((16..31).map(|nth| call(nth, LIMIT)));
-        // It would have its turn after 1.35 s, with less than half of its time left.
+        // Its turn would come after 1.35 s, with less than half of its time left.
         let late = async { (call(31, 2 * second).await.unwrap_err(), begin.elapsed()) };
         let (first, given_up, rest, (late, at)) = tokio::join!(first, given_up, rest, late);
         for answer in first.into_iter().chain(rest) {

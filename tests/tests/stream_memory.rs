@@ -1,5 +1,5 @@
-//! What streams hold and what they leave behind. The only tests of their process, one after the
-//! other, as they measure all of it.
+//! Memory that streams hold and leave behind. The only tests of their process, one after the other,
+//! because they measure the whole process.
 
 #![cfg(test)]
 
@@ -21,14 +21,14 @@ use tokio::{runtime::Handle, task::JoinSet};
 const LIMIT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(300);
 
-/// More than the windows and buffers of a stream come to, in items without padding, which take three
-/// bytes at least: what waits in the caller and in the service, and what is on its way between them.
+/// More than the windows and buffers of a stream hold, in items without padding, which take at
+/// least three bytes: buffered by the caller and the service, and in transit.
 const HELD: u64 = 3 * 256 * 1024 / 3;
 
-/// The same when the window has grown, as the caller took all that came between two pauses.
+/// The same with a grown window, because the caller read everything between two pauses.
 const MOST_HELD: u64 = 2 * HELD;
 
-/// Resident memory of this process in MiB.
+/// Returns the resident memory of this process in MiB.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -42,14 +42,14 @@ fn up_to(to: u64) -> CountRequest {
     }
 }
 
-/// One caller takes ten million messages and pauses all the time; others stream beside it.
+/// One caller reads ten million messages with pauses; others stream beside it.
 async fn slow_consumer(broker: TestBroker) {
     const MESSAGES: u64 = 10_000_000;
     let slow = Flows::default();
     let _running = streams::serve(&broker.url(), &slow).await.unwrap();
     let client = streams::client(&broker.url()).await.unwrap();
     let mut count = client.count(up_to(MESSAGES)).await.unwrap();
-    // Ten others of the same session go on at speed while nobody takes anything of the first.
+    // Ten other streams of the same session make progress while the first is not read.
     let before = resident();
     let begin = Instant::now();
     let mut others = JoinSet::new();
@@ -85,7 +85,7 @@ async fn slow_consumer(broker: TestBroker) {
     assert!(after < before + 50, "grew from {before} to {after} MiB");
 }
 
-/// Makes calls of every kind, and gives most of them up at one moment or another.
+/// Makes calls of every kind, and abandons most of them at various moments.
 async fn give_up(client: &StreamsClient, calls: usize) {
     const AT_A_TIME: usize = 500;
     for _ in 0..calls / AT_A_TIME {
@@ -104,7 +104,7 @@ async fn one(client: &StreamsClient, i: usize) {
         ..up_to(i as u64 % 5)
     };
     match i % 10 {
-        // To the end.
+        // To its end.
         0 => assert_eq!(client.echo(item(1, 9)).await.unwrap().number, 1),
         1 => {
             let count = client.count(up_to(10)).await.unwrap();
@@ -115,7 +115,7 @@ async fn one(client: &StreamsClient, i: usize) {
             let chat = client.chat(items(0, 10, 9)).await.unwrap();
             assert_eq!(Total::of(chat).await.unwrap().count, 10);
         }
-        // Given up behind some messages.
+        // Abandoned after some messages.
         4 | 5 => {
             let mut count = client.count(endless()).await.unwrap();
             for _ in 0..i % 5 {
@@ -127,7 +127,7 @@ async fn one(client: &StreamsClient, i: usize) {
             let mut chat = client.chat(silent).await.unwrap();
             chat.message().await.unwrap().unwrap();
         }
-        // Given up at any moment.
+        // Abandoned at any moment.
         n => {
             let silent = items(0, n as u64, 9).chain(stream::pending());
             let patience = Duration::from_micros(i as u64 * 20);
@@ -141,7 +141,7 @@ async fn one(client: &StreamsClient, i: usize) {
     }
 }
 
-/// The tasks of this process, once there are as few as there will be.
+/// Returns the number of tasks of this process, once it has fallen to `most`.
 async fn tasks(most: usize) -> usize {
     let metrics = Handle::current().metrics();
     eventually(LIMIT, || async {
@@ -165,8 +165,8 @@ async fn calls_given_up(broker: TestBroker) {
         eventually(LIMIT, || async { all() }).await;
     };
     settled().await;
-    // What the connection, the server and the sessions take. Those can be two more, as more were
-    // opened and have been closed again, or have not yet.
+    // The tasks of the connection, the server and the sessions. The sessions can differ by two,
+    // because further ones were opened, and may have been closed again.
     let before = (resident(), tasks(usize::MAX).await);
     let begin = flows.started();
     give_up(&client, 100_000).await;
@@ -178,7 +178,7 @@ async fn calls_given_up(broker: TestBroker) {
     assert!(after < before + 15, "grew from {before} to {after} MiB");
 }
 
-// One test, as they measure the whole process.
+// A single test, because it measures the whole process.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_held_beyond_the_window_or_left_behind() {
     for kind in Kind::BOTH {

@@ -1,5 +1,5 @@
-//! A subscriber of the process, which a program has set before nmfw's tool starts. The only test of its
-//! process, which has one subscriber.
+//! A subscriber that a program has set before nmfw's tool starts. The only test of its process,
+//! because a process has one subscriber.
 
 use nmfw::cli;
 use tracing::subscriber::NoSubscriber;

@@ -1,4 +1,4 @@
-//! Spans of calls, as OpenTelemetry's exporters get them.
+//! Spans of calls, as exported by OpenTelemetry.
 
 #![cfg(test)]
 
@@ -43,7 +43,7 @@ fn provider(exporter: InMemorySpanExporter) -> SdkTracerProvider {
         .build()
 }
 
-/// What was exported in this process; tests tell their own spans by their traces.
+/// Returns the spans exported in this process; tests identify their own by trace.
 fn exported() -> Vec<SpanData> {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     let exporter = EXPORTER.get_or_init(|| {
@@ -58,7 +58,7 @@ fn exported() -> Vec<SpanData> {
     exporter.get_finished_spans().unwrap()
 }
 
-/// Spans of one trace: those that were made in this one.
+/// A trace and the spans made in it.
 struct Trace {
     root: Span,
     id: TraceId,
@@ -79,17 +79,18 @@ impl Trace {
         Self { root, id, root_id }
     }
 
-    /// Makes a call in it.
+    /// Makes a call in this trace.
     async fn of<F: IntoFuture>(&self, call: F) -> F::Output {
         call.into_future().instrument(self.root.clone()).await
     }
 
-    /// Waits for so many spans of calls, which a service may end after its answer has come.
+    /// Waits for `N` spans of calls, because a service may end its span after the response has
+    /// arrived.
     async fn calls<const N: usize>(&self) -> [SpanData; N] {
         self.in_a_line(self.root_id, N).await.try_into().unwrap()
     }
 
-    /// Each of them the only child of the one before.
+    /// Checks that each span is the only child of the previous one.
     async fn in_a_line(&self, root: SpanId, count: usize) -> Vec<SpanData> {
         in_a_line(self.id, root, count).await
     }
@@ -129,7 +130,7 @@ fn attribute(span: &SpanData, key: &str) -> Option<String> {
     Some(value)
 }
 
-/// Those of its attributes that are among the keys.
+/// Checks the attributes with these keys.
 #[track_caller]
 fn assert_attributes(span: &SpanData, wanted: &[(&str, Option<&str>)]) {
     for (key, value) in wanted {
@@ -154,7 +155,7 @@ fn assert_call(span: &SpanData, kind: SpanKind, method: &str) {
     assert_eq!(span.parent_span_is_remote, kind == SpanKind::Server);
 }
 
-/// A channel that is multiplexed has a session before this returns.
+/// Creates a client; a multiplexed channel has a session when this returns.
 async fn open(channel: Channel) -> PuppetClient {
     let client = PuppetClient::new(channel);
     eventually(LIMIT, || async {
@@ -171,7 +172,7 @@ async fn open(channel: Channel) -> PuppetClient {
     client
 }
 
-/// A client of relays whose next is the puppet, both in base mode or both in sessions.
+/// Creates a client of a relay that calls the puppet, both in base mode or both in sessions.
 async fn chain(url: &str, is_multiplexed: bool) -> (PuppetClient, [Running; 2]) {
     let end = puppet::serve(url, &Strings::default()).await.unwrap();
     let [client, next] = [
@@ -203,7 +204,7 @@ fn fail(code: Code) -> FailRequest {
     }
 }
 
-/// A service that answers nothing, and tells what headers came.
+/// Subscribes as a service that does not answer, and returns the received headers.
 async fn headers_of_one_request(nats: &async_nats::Client) -> impl Future<Output = HeaderMap> {
     let subject = nmfw_tests::foreign_peer::subject("Echo");
     let mut requests = nats.subscribe(subject).await.unwrap();
@@ -255,7 +256,8 @@ on_both_brokers! {
         }
     }
 
-    /// A task that a handler has spawned is not in its span, but calls on its behalf.
+    /// A task spawned by a handler is not in its span, but its calls are made on behalf of the
+    /// handler's call.
     async fn calls_on_behalf_of_a_call_are_its_children(broker: TestBroker) {
         for is_multiplexed in [false, true] {
             let trace = Trace::start();
@@ -305,14 +307,14 @@ on_both_brokers! {
             let [sent, others @ ..] = trace.calls::<4>().await;
             assert_attributes(&sent, &[("error.type", Some("DEADLINE_EXCEEDED"))]);
             for span in others {
-                // Those behind may hear first that nobody waits for them any more.
+                // Downstream servers may notice first that their caller is gone.
                 let code = attribute(&span, "rpc.response.status_code").unwrap();
                 assert!(["DEADLINE_EXCEEDED", "CANCELLED"].contains(&&*code), "{code}");
             }
         }
     }
 
-    /// The caller's own span, at least: what becomes of the handler depends on the mode.
+    /// At least the caller's own span is recorded: the end of the handler depends on the mode.
     async fn calls_that_are_given_up_are_noted(broker: TestBroker) {
         let strings = Strings::default();
         let _running = puppet::serve(&broker.url(), &strings).await.unwrap();
@@ -332,7 +334,7 @@ on_both_brokers! {
         streams_count(&client, true).await;
     }
 
-    /// Both ways of a stream that is dropped in the middle, and one that fails.
+    /// Streams in both directions that are dropped early, and a stream that fails.
     async fn streams_that_end_early(broker: TestBroker) {
         let _running = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
         let client = streams::client(&broker.url()).await.unwrap();
@@ -360,7 +362,7 @@ on_both_brokers! {
         }
     }
 
-    /// One span, whatever it takes until an instance takes the call.
+    /// A call has one span, however many attempts it takes.
     async fn a_call_that_is_sent_again_has_one_span(broker: TestBroker) {
         let strings = Strings::default();
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -382,7 +384,7 @@ on_both_brokers! {
     }
 
     async fn a_traceparent_of_any_client_is_the_parent(broker: TestBroker) {
-        // No trace has two spans of that id, so that both brokers' tests have traces of their own.
+        // No trace has two spans of that id, so the tests of both brokers use different traces.
         let id = format!("{:032x}", u128::from_str_radix(TRACE, 16).unwrap() + u128::from(broker.port()));
         let traceparent = format!("00-{id}-{SPAN}-01");
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -396,7 +398,7 @@ on_both_brokers! {
         let id = TraceId::from_hex(&id).unwrap();
         let spans = in_a_line(id, SpanId::from_hex(SPAN).unwrap(), 2).await;
         assert_call(&spans[0], SpanKind::Server, "nmfw.puppet.Puppet/Echo");
-        // What the call of the handler went with.
+        // The trace context of the handler's call.
         let own = spans[1].span_context.span_id();
         assert_eq!(header(&seen, "traceparent"), format!("00-{id}-{own}-01"));
         assert_eq!(header(&seen, "tracestate"), "a=1,b=2");
@@ -425,10 +427,10 @@ on_both_brokers! {
     }
 }
 
-/// Calls of every kind that streams.
+/// Makes streaming calls of every kind.
 async fn streams_count(client: &StreamsClient, is_remote: bool) {
     let trace = Trace::start();
-    // Small ones, which go in rows, and large ones, which do not.
+    // Small messages, which are sent in batches, and large ones, which are not.
     let request = CountRequest {
         to: 1000,
         ..CountRequest::default()
@@ -480,7 +482,7 @@ async fn local_calls_have_both_spans() {
     streams_count(&StreamsClient::local(Flows::default()), false).await;
 }
 
-/// Where a filter keeps nmfw's own spans out, calls belong to the span that they are made in.
+/// If a filter disables nmfw's own spans, calls belong to the surrounding span.
 #[tokio::test]
 async fn spans_that_are_filtered_out_are_passed_over() {
     let exporter = InMemorySpanExporter::default();
@@ -490,7 +492,7 @@ async fn spans_that_are_filtered_out_are_passed_over() {
         .with_target("nmfw", LevelFilter::OFF);
     let spans = tracing_opentelemetry::layer().with_tracer(tracer);
     let subscriber = tracing_subscriber::registry().with(spans.with_filter(filter));
-    // All of the test is on this thread.
+    // The whole test runs on this thread.
     let _listening = tracing::subscriber::set_default(subscriber);
 
     let broker = nmfw::embedded::Broker::start().await.unwrap();

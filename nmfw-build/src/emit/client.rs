@@ -22,7 +22,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         "Waits until an instance of the service answers.",
         "",
         "# Errors",
-        "None answered within the timeout.",
+        "Fails if no instance answers within the timeout.",
     ]);
     let deprecated = item.deprecated();
     let local = target.server.then(|| {

@@ -117,7 +117,7 @@ impl EverythingClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -220,7 +220,7 @@ impl BroadcastClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,

@@ -150,7 +150,7 @@ impl MixedClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -245,7 +245,7 @@ impl OldClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,

@@ -322,7 +322,7 @@ impl AgentClient_ {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -424,7 +424,7 @@ impl AgentClient__ {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,

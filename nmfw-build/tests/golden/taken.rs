@@ -471,7 +471,7 @@ impl NamesClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -632,7 +632,7 @@ impl HClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -713,7 +713,7 @@ impl CloneClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,

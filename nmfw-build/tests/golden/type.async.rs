@@ -182,7 +182,7 @@ impl SelfClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,
@@ -320,7 +320,7 @@ impl MatchClient {
     /// Waits until an instance of the service answers.
     ///
     /// # Errors
-    /// None answered within the timeout.
+    /// Fails if no instance answers within the timeout.
     pub async fn wait_ready(
         &self,
         timeout: ::core::time::Duration,

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -108,16 +108,18 @@ impl Context {
         key: impl AsRef<str>,
         value: impl Into<String>,
     ) -> Result<(), MetadataError> {
-        self.response_metadata().insert(key, value)
+        self.update_response_metadata(|metadata| metadata.insert(key, value))
     }
 
-    /// Returns the response metadata for modification. Do not hold the guard across an `.await`.
-    pub fn response_metadata(&self) -> MutexGuard<'_, Metadata> {
-        // Poisoned only if a handler panicked during a change, which leaves the metadata usable.
-        self.0
-            .response_metadata
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Changes the response metadata.
+    ///
+    /// ```
+    /// # fn example(ctx: &nmfw::Context, metadata: &nmfw::Metadata) {
+    /// ctx.update_response_metadata(|response| response.merge(metadata));
+    /// # }
+    /// ```
+    pub fn update_response_metadata<T>(&self, change: impl FnOnce(&mut Metadata) -> T) -> T {
+        update(&self.0.response_metadata, change)
     }
 
     /// Sets a key of the trailers, which are sent at the end of a response stream, for values such
@@ -131,26 +133,22 @@ impl Context {
         key: impl AsRef<str>,
         value: impl Into<String>,
     ) -> Result<(), MetadataError> {
-        self.trailers().insert(key, value)
+        self.update_trailers(|trailers| trailers.insert(key, value))
     }
 
-    /// Returns the trailers for modification. Do not hold the guard across an `.await`.
-    pub fn trailers(&self) -> MutexGuard<'_, Metadata> {
-        // See `response_metadata`.
-        self.0
-            .trailers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Changes the trailers.
+    pub fn update_trailers<T>(&self, change: impl FnOnce(&mut Metadata) -> T) -> T {
+        update(&self.0.trailers, change)
     }
 
     pub(crate) fn take_response_metadata(&self) -> Metadata {
-        std::mem::take(&mut *self.response_metadata())
+        self.update_response_metadata(std::mem::take)
     }
 
     /// Returns all metadata that was not sent yet.
     pub(crate) fn take_trailers(&self) -> Metadata {
         let mut all = self.take_response_metadata();
-        all.merge(&std::mem::take(&mut *self.trailers()));
+        all.merge(&self.update_trailers(std::mem::take));
         all
     }
 
@@ -261,6 +259,11 @@ impl Context {
     pub fn span(&self) -> Span {
         self.0.span.clone().unwrap_or_else(Span::none)
     }
+}
+
+fn update<T>(metadata: &Mutex<Metadata>, change: impl FnOnce(&mut Metadata) -> T) -> T {
+    // Poisoned only if a handler panicked during a change, which leaves the metadata usable.
+    change(&mut metadata.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl fmt::Debug for Context {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use prost_types::{
-    FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+    FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
     method_options::IdempotencyLevel,
 };
 
@@ -78,7 +78,7 @@ fn method(method: &MethodDescriptorProto) -> MethodSpec {
         (true, true) => MethodSpec::streaming(name),
     };
     let options = method.options.as_ref();
-    match options.map(|options| options.idempotency_level()) {
+    match options.map(MethodOptions::idempotency_level) {
         Some(IdempotencyLevel::Idempotent) => spec.idempotent(),
         Some(IdempotencyLevel::NoSideEffects) => spec.no_side_effects(),
         Some(IdempotencyLevel::IdempotencyUnknown) | None => spec,

@@ -378,7 +378,7 @@ impl MethodSpec {
         self
     }
 
-    /// Lets every instance get every request.
+    /// Delivers each request to every instance.
     #[must_use]
     pub const fn without_queue_group(mut self) -> Self {
         self.options.queue_group = Some(QueueGroup::None);
@@ -520,6 +520,76 @@ impl Method {
 impl From<Method> for String {
     fn from(method: Method) -> Self {
         method.full_name()
+    }
+}
+
+/// A method named in settings: by a constant of generated code, such as `CalcServer::ADD`, or by a
+/// text, for example from a configuration.
+///
+/// The compiler checks constants. A text is the name in the `.proto`, `Add`, or the full name,
+/// `calc.Calc.Add`, and is checked by the function that receives it.
+#[derive(Clone)]
+pub struct MethodName(Name);
+
+#[derive(Clone)]
+enum Name {
+    Method(Method),
+    Text(String),
+}
+
+impl MethodName {
+    /// Returns whether the name is that of a method.
+    pub(crate) fn is(&self, method: Method) -> bool {
+        match &self.0 {
+            Name::Method(named) => named.is_the_same_as(method),
+            Name::Text(text) => text == method.name() || *text == method.full_name(),
+        }
+    }
+
+    /// Returns whether the method is known to exist, because it was not named by a text.
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self.0, Name::Method(_))
+    }
+}
+
+impl From<Method> for MethodName {
+    fn from(method: Method) -> Self {
+        Self(Name::Method(method))
+    }
+}
+
+impl From<&str> for MethodName {
+    fn from(text: &str) -> Self {
+        Self(Name::Text(text.to_owned()))
+    }
+}
+
+impl From<String> for MethodName {
+    fn from(text: String) -> Self {
+        Self(Name::Text(text))
+    }
+}
+
+impl From<&String> for MethodName {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// The same as `Display`, in quotation marks.
+impl fmt::Debug for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
+}
+
+/// The text, or the full name of the method.
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Name::Method(method) => fmt::Display::fmt(method, f),
+            Name::Text(text) => f.write_str(text),
+        }
     }
 }
 

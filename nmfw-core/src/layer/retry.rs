@@ -18,7 +18,7 @@ use super::{
     BoxService, circuit_breaker::CircuitOpen, method_filter::Methods, retry_budget::RetryBudget,
 };
 use crate::{
-    Code, Idempotency, Status,
+    Code, Idempotency, MethodName, Status,
     call::{
         attempt::{Resent, Spent},
         request::Request,
@@ -97,11 +97,12 @@ impl RetryLayer {
         self
     }
 
-    /// Retries only these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
-    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
-    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Retries only these methods: constants such as `CalcClient::ADD`, or texts with the name
+    /// in the `.proto`, `Add` or `calc.Calc.Add`. If a text is not a method of the service, all its
+    /// calls fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several retry layers can cover different methods.
-    pub fn methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.methods = Methods::named("RetryLayer", methods);
         self
     }

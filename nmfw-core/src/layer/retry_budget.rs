@@ -13,8 +13,8 @@ const MAX_PER_SECOND: u32 = 100_000;
 /// Maximum ratio that tower accepts.
 const MAX_RATIO: f64 = 1000.0;
 
-/// A limit on the retries of a [`RetryLayer`](super::RetryLayer::budget), or on the hedges of a
-/// [`HedgeLayer`](super::HedgeLayer::budget).
+/// A limit on the retries of a [`RetryLayer`](super::retry::RetryLayer::budget), or on the hedges of a
+/// [`HedgeLayer`](super::hedge::HedgeLayer::budget).
 ///
 /// ```
 /// use nmfw::client::{RetryBudget, RetryLayer};
@@ -50,8 +50,8 @@ impl RetryBudget {
     /// Sets the number of retries that each call adds: 0.2 is one for every five calls, 0 none. A
     /// [`RetryLayer`] counts successful calls, a [`HedgeLayer`] all calls.
     ///
-    /// [`RetryLayer`]: super::RetryLayer
-    /// [`HedgeLayer`]: super::HedgeLayer
+    /// [`RetryLayer`]: super::retry::RetryLayer
+    /// [`HedgeLayer`]: super::hedge::HedgeLayer
     pub const fn max_ratio(mut self, ratio: f64) -> Self {
         self.max_ratio = ratio;
         self

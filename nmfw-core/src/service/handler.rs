@@ -34,7 +34,7 @@ use crate::{
 /// A method of a user's service trait that returns one message, such as `Calc::add`. The lifetime
 /// is that of the borrow of the service, which lives as long as the future.
 pub trait UnaryFn<'a, T, Q, R>: Send + Sync {
-    /// What the method returns.
+    /// The future that the method returns.
     type Future: Future<Output = Result<R, Status>> + Send + 'a;
 
     /// Calls the method.
@@ -59,7 +59,7 @@ pub trait StreamingFn<'a, T, Q, R>: Send + Sync {
     /// The stream that the method returns.
     type Stream: Stream<Item = Result<R, Status>> + Send + 'static;
 
-    /// What the method returns.
+    /// The future that the method returns.
     type Future: Future<Output = Result<Self::Stream, Status>> + Send + 'a;
 
     /// Calls the method.

@@ -1,10 +1,10 @@
 //! Selection of the methods that a process serves.
 
 use super::service::Service;
-use crate::{Error, Method, error::ErrorKind};
+use crate::{Error, Method, MethodName, error::ErrorKind};
 
 /// Returns the services with only the named methods.
-pub fn select(services: Vec<Service>, names: &[String]) -> Result<Vec<Service>, Error> {
+pub fn select(services: Vec<Service>, names: &[MethodName]) -> Result<Vec<Service>, Error> {
     let methods = services
         .iter()
         .map(Service::served_methods)
@@ -15,7 +15,7 @@ pub fn select(services: Vec<Service>, names: &[String]) -> Result<Vec<Service>, 
             "no method is named to be served: name one, or do not limit them".to_owned(),
         ));
     }
-    let unknown = |name: &&String| !methods.iter().flatten().any(|method| is(*method, name));
+    let unknown = |name: &&MethodName| !methods.iter().flatten().any(|method| name.is(*method));
     if let Some(name) = names.iter().find(unknown) {
         let there: Vec<_> = methods
             .iter()
@@ -32,14 +32,10 @@ pub fn select(services: Vec<Service>, names: &[String]) -> Result<Vec<Service>, 
     }
     let limited = services.into_iter().zip(methods);
     let limited = limited.filter_map(|(mut service, methods)| {
-        let named = |method: &Method| names.iter().any(|name| is(*method, name));
+        let named = |method: &Method| names.iter().any(|name| name.is(*method));
         let only: Vec<_> = methods.into_iter().filter(named).collect();
-        service.only = Some(only.iter().map(|method| method.name().to_owned()).collect());
+        service.only = Some(only.iter().copied().map(MethodName::from).collect());
         (!only.is_empty()).then_some(service)
     });
     Ok(limited.collect())
-}
-
-fn is(method: Method, name: &str) -> bool {
-    name == method.name() || name == method.full_name()
 }

@@ -12,7 +12,7 @@ use super::{
     limits::Limits,
 };
 use crate::{
-    Error, Method, ServiceSpec, Status,
+    Error, Method, MethodName, ServiceSpec, Status,
     call::{address, method::QueueGroup},
     error::ErrorKind,
     layer::{CallLayer, Layers},
@@ -29,7 +29,7 @@ use crate::{
 /// # fn example(service: nmfw::server::Service, nats: nmfw::Connection) {
 /// let server = nmfw::Server::new(nats).add_service(
 ///     service
-///         .only(["Average"])                // this process serves one method of the service
+///         .only(["Average"])                // this process serves one method, CalcServer::AVERAGE
 ///         .concurrency(64)                  // 64 handlers at a time,
 ///         .queue(256)                       // 256 requests behind them
 ///         .metadata("region", "eu-1"),
@@ -51,7 +51,7 @@ pub struct Service {
     #[doc(hidden)]
     pub description: Option<String>,
     pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) only: Option<Vec<String>>,
+    pub(crate) only: Option<Vec<MethodName>>,
     pub(crate) limits: Limits,
     pub(crate) method_limits: BTreeMap<String, Limits>,
     own: Own,
@@ -159,10 +159,10 @@ impl Service {
         self
     }
 
-    /// Serves only some methods, named as in the `.proto`, so that functions of one service can be
-    /// deployed and scaled separately. Calls of the other methods go to instances that serve them.
-    /// Repeated calls add methods.
-    pub fn only<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+    /// Serves only some methods, given as constants such as `CalcServer::ADD` or named as in the
+    /// `.proto`, so that functions of one service can be deployed and scaled separately. Calls of
+    /// the other methods go to instances that serve them. Repeated calls add methods.
+    pub fn only<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()
             .extend(methods.into_iter().map(Into::into));
@@ -231,18 +231,34 @@ impl Service {
         self
     }
 
-    /// Overrides settings for one method, named as in the `.proto`.
+    /// Overrides settings for one method, given as a constant or named as in the `.proto`.
     ///
     /// ```no_run
+    /// # struct CalcServer;
+    /// # impl CalcServer {
+    /// #     const EXPRESSION: nmfw::Method = CALC_SPEC.method_named("Expression");
+    /// # }
+    /// # static CALC_SPEC: nmfw::ServiceSpec = nmfw::ServiceSpec::new("calc", "Calc")
+    /// #     .with_methods(&[nmfw::MethodSpec::unary("Expression")]);
     /// # fn example(service: nmfw::server::Service) -> nmfw::server::Service {
     /// service
     ///     .concurrency(256)
-    ///     .method("Expression", |limits| limits.concurrency(4).queue_group("slow"))
+    ///     .method(CalcServer::EXPRESSION, |limits| limits.concurrency(4).queue_group("slow"))
     /// # }
     /// ```
-    pub fn method(mut self, method: impl Into<String>, set: impl FnOnce(Limits) -> Limits) -> Self {
+    pub fn method(
+        mut self,
+        method: impl Into<MethodName>,
+        set: impl FnOnce(Limits) -> Limits,
+    ) -> Self {
         self.own = Own::default();
-        let limits = self.method_limits.entry(method.into()).or_default();
+        let name = method.into();
+        // A name that the service does not have is kept, to be reported at the start.
+        let name = match self.spec.methods().find(|method| name.is(*method)) {
+            Some(method) => method.name().to_owned(),
+            None => name.to_string(),
+        };
+        let limits = self.method_limits.entry(name).or_default();
         *limits = set(std::mem::take(limits));
         self
     }
@@ -265,10 +281,10 @@ impl Service {
 
     /// Returns the served methods, or the error of invalid settings.
     pub(crate) fn served_methods(&self) -> Result<Vec<Method>, Error> {
-        let known = |name: &str| self.spec.methods().any(|method| method.name() == name);
-        let named = self.only.iter().flatten().chain(self.method_limits.keys());
-        for name in named {
-            if !known(name) {
+        let limited = self.method_limits.keys().map(String::as_str);
+        let limited: Vec<_> = limited.map(MethodName::from).collect();
+        for name in self.only.iter().flatten().chain(&limited) {
+            if !self.spec.methods().any(|method| name.is(method)) {
                 let methods: Vec<_> = self.spec.methods().map(Method::name).collect();
                 return Err(self.invalid(format!(
                     "there is no method {name:?}; the service has: {}",
@@ -289,7 +305,7 @@ impl Service {
         let methods = self.spec.methods().filter(|method| {
             self.only
                 .as_ref()
-                .is_none_or(|only| only.iter().any(|name| name == method.name()))
+                .is_none_or(|only| only.iter().any(|name| name.is(*method)))
         });
         Ok(methods.collect())
     }

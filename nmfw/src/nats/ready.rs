@@ -124,7 +124,7 @@ async fn any_serves(
     found.unwrap_or(Ok(false))
 }
 
-/// What waiting ends with if the connection takes nothing any more.
+/// Returns the error if the connection accepts no more requests.
 fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Status {
     Status::unavailable("discovery cannot be asked").with_source(error)
 }

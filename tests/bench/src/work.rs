@@ -1,4 +1,4 @@
-//! The works: each consists of cases, and each case runs on every peer that supports it.
+//! The benchmarks: each consists of cases, and each case runs on every peer that supports it.
 
 use clap::ValueEnum;
 

@@ -1,4 +1,4 @@
-//! A service, or callers of it, for tests that attack them: `attacked <orders as JSON>`, see
+//! A service, or its callers, for tests that attack them: `attacked <orders as JSON>`, see
 //! `nmfw_tests::attacked`.
 
 use std::{
@@ -24,13 +24,14 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 
 type Error = Box<dyn std::error::Error>;
 
-/// Of each call to a hostile service.
+/// The deadline of each call to a hostile service.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Of each call to the honest service: how slow it may be is measured, and is no failure here.
+/// The deadline of each call to the honest service: its response times are measured, and do not
+/// fail the test here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Loops of each kind of call.
+/// Number of loops for each kind of call.
 const LOOPS: usize = 4;
 
 #[tokio::main]
@@ -61,11 +62,11 @@ fn say(what: &impl Serialize) -> Result<(), Error> {
     Ok(out.flush()?)
 }
 
-/// How often each call has run, by its number.
+/// The number of runs of each call, by the call's number.
 #[derive(Clone, Debug, Default)]
 struct Runs(Arc<Mutex<Vec<u8>>>);
 
-/// No caller makes more calls than this; other numbers are those of an attacker.
+/// No caller makes more calls than this; larger numbers come from an attacker.
 const MOST_CALLS: u64 = 1 << 28;
 
 impl Runs {
@@ -92,7 +93,7 @@ impl Runs {
     }
 }
 
-/// The streams, with a count of the runs of each numbered call.
+/// The streams service, counting the runs of each numbered call.
 #[derive(Clone, Debug, Default)]
 struct Counted {
     flows: Flows,
@@ -149,7 +150,7 @@ async fn serve(url: &str, monitor: u16, mut lines: Lines<BufReader<Stdin>>) -> R
     Ok(())
 }
 
-/// Times of calls, and what failed.
+/// The times of calls, and the failures.
 #[derive(Debug, Default)]
 struct Book {
     times: BTreeMap<&'static str, Vec<u32>>,
@@ -179,7 +180,7 @@ async fn call(
     mut lines: Lines<BufReader<Stdin>>,
 ) -> Result<(), Error> {
     let nats = nmfw::connect(url).await?;
-    // Sessions with the hostile service are on a connection with honest ones: they share its inbox.
+    // Sessions with the hostile service share a connection, and so an inbox, with honest ones.
     let channel = Channel::new(nats.clone());
     let callers = Callers {
         base: StreamsClient::new(channel.clone()),
@@ -234,7 +235,7 @@ impl Callers {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes calls of a kind to the honest service, one after the other.
+    /// Makes calls of one kind to the honest service, one after the other.
     async fn go_on(self, kind: &'static str) {
         loop {
             self.in_flight.fetch_add(1, Ordering::SeqCst);
@@ -260,7 +261,7 @@ impl Callers {
                     book.not_started.push(number);
                 }
             }
-            // So that calls that fail at once do not fill the machine.
+            // Keeps calls that fail at once from overloading the machine.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -313,7 +314,7 @@ impl Callers {
             let code = match outcome {
                 Ok(()) => "OK".to_owned(),
                 Err(status) => {
-                    // What a program does with an error.
+                    // Handles the error as a program would.
                     tracing::debug!(%status, "a call of the hostile service");
                     format!("{:?}", status.code())
                 }
@@ -345,7 +346,7 @@ impl Callers {
             "count" => {
                 let request = CountRequest::default();
                 let mut count = multiplexed.count(request).timeout(DEADLINE).await?;
-                // Reads one item, and then no more.
+                // Reads one item only.
                 count.message().await?;
                 tokio::time::sleep(DEADLINE / 2).await;
                 Ok(())

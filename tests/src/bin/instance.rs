@@ -28,12 +28,12 @@ async fn main() -> Result<(), Error> {
         .append(true)
         .open(&orders.journal)?;
     let journal = Arc::new(journal);
-    // It sees calls that were admitted, and only those.
+    // The layer sees exactly the calls that were admitted.
     let write_down = middleware::from_fn(move |request: Request, next: Next| {
         let journal = Arc::clone(&journal);
         async move {
             if let Some(id) = request.metadata().get(CALL_ID) {
-                // Whole or not at all: what was written outlives a kill.
+                // In one write, which outlives a kill.
                 (&*journal)
                     .write_all(format!("{id}\n").as_bytes())
                     .map_err(|error| Status::internal(error.to_string()))?;
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Error> {
         .start()
         .await?;
     let told = nmfw::shutdown_signal().recv();
-    // Polled once, so that the signal is listened for before anyone is told of the process.
+    // Polled once, so that the signal is handled before the process reports that it serves.
     let mut told = std::pin::pin!(told);
     tokio::select! {
         biased;

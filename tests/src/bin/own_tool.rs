@@ -1,5 +1,5 @@
-//! A tool with flags and subcommands of its own beside the runner's. Its service does what tests of
-//! the runner need: it logs, panics, hangs, blocks its thread.
+//! A tool with its own flags and subcommands in addition to the runner's. Its service does what
+//! tests of the runner need: it logs, panics, hangs, or blocks its thread.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -10,7 +10,7 @@ use nmfw_tests::calc::{
 };
 
 /// A tool
-// Not called `Cli`: a group of the runner's arguments must not be called so, too.
+// Not called `Cli`, because a group of the runner's arguments has that name.
 #[derive(Parser)]
 #[command(version = cli::version(&CALC_SPEC))]
 struct Run {

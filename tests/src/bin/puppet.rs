@@ -1,4 +1,4 @@
-//! The puppet as a process of its own, for tests that signal or kill it:
+//! The puppet as a separate process, for tests that signal or kill it:
 //! `puppet <url> [<grace in milliseconds>]`.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! A side of streams as a process of its own, for tests that signal or kill it:
+//! One side of streams as a separate process, for tests that signal or kill it:
 //! `streams serve <url> <subject>` or `streams call <url> <subject> <calls of each kind>`.
 //!
-//! The service answers each line on its standard input with what became of its calls.
+//! The service answers each line on its standard input with the counts of its calls.
 
 use std::{
     io::{BufRead, Write},
@@ -52,12 +52,12 @@ fn tell(flows: &Flows) {
             finished: flows.finished(),
             dropped: flows.dropped(),
         };
-        // Fails if nobody listens any more.
+        // Fails if the reader is gone.
         _ = serde_json::to_string(&counts).map(|line| writeln!(out, "{line}"));
     }
 }
 
-/// Calls that never end by themselves; the service holds as much of them as it may.
+/// Makes calls that never end by themselves; the service buffers as much of them as it may.
 async fn call(url: &str, subject: &str, calls: u64) -> Result<(), Error> {
     let channel = Channel::new(nmfw::connect(url).await?).subject(subject);
     let client = StreamsClient::new(channel);

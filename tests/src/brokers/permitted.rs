@@ -1,4 +1,4 @@
-//! Users with exactly the generated permissions, and what the tests of these do with them.
+//! Users with exactly the generated permissions, and helpers for testing these.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,26 +22,26 @@ use crate::{
     },
 };
 
-/// Longer than anything takes.
+/// Longer than any step.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// Far above the limit: what is denied must not look like a time-out.
+/// Far above the limit: a denial must not look like a timeout.
 pub const NEVER: Duration = Duration::from_secs(500);
 
-/// More bytes than the NATS server takes in one message.
+/// More bytes than one message may have.
 pub const LARGE: u32 = 3 << 20;
 
-/// The methods of the streams: one of each kind.
+/// The methods of the streams service: one of each kind.
 pub const METHODS: [&str; 4] = ["Echo", "Count", "Sum", "Chat"];
 
-/// A user in nats-server's configuration; its password is `x`.
+/// Returns a user for nats-server's configuration; its password is `x`.
 #[must_use]
 pub fn user(name: &str, rules: impl Into<Rules>) -> String {
     let rules = rules.into().nats_config();
     format!("{{ user: {name:?}, password: x\n{rules} }}\n")
 }
 
-/// A nats-server with these users and no others.
+/// Starts a nats-server with exactly these users.
 pub async fn server(users: &[String]) -> NatsServer {
     let users = users.concat();
     NatsServer::builder()
@@ -51,7 +51,7 @@ pub async fn server(users: &[String]) -> NatsServer {
         .unwrap()
 }
 
-/// A connection of a user.
+/// Connects as a user.
 pub async fn connect(server: &NatsServer, user: &str) -> Connection {
     nmfw::connect(format!("nats://{user}:x@127.0.0.1:{}", server.port()))
         .await
@@ -61,19 +61,19 @@ pub async fn connect(server: &NatsServer, user: &str) -> Connection {
 /// Starts a service.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// Fails if the service does not start.
 pub async fn start(nats: Connection, service: Service) -> Result<Running, nmfw::Error> {
     let starting = Server::new(nats).add_service(service).start();
     timeout(LIMIT, starting).await.expect("starting hangs")
 }
 
-/// Serves the streams.
+/// Serves the streams service.
 pub async fn serve(server: &NatsServer, user: &str) -> Running {
     let service = StreamsServer::new(Flows::default());
     start(connect(server, user).await, service).await.unwrap()
 }
 
-/// All denials in the server's log.
+/// Returns all denials in the server's log.
 #[must_use]
 pub fn violations(server: &NatsServer) -> Vec<String> {
     let log = server.log().text();
@@ -81,17 +81,17 @@ pub fn violations(server: &NatsServer) -> Vec<String> {
     violations.map(str::to_owned).collect()
 }
 
-/// Of who serves the streams.
+/// Returns the permissions of the streams service.
 pub fn service() -> Permissions {
     Permissions::service(&STREAMS_SPEC).unwrap()
 }
 
-/// Of who calls them.
+/// Returns the permissions of its clients.
 pub fn client() -> Permissions {
     Permissions::client(&STREAMS_SPEC).unwrap()
 }
 
-/// What counting to there asks for, and gives.
+/// Returns a request to count to `to`, and the expected total.
 #[must_use]
 pub fn counted(to: u64, size: u32) -> (CountRequest, Total) {
     let mut expected = Total::default();
@@ -106,10 +106,10 @@ pub fn counted(to: u64, size: u32) -> (CountRequest, Total) {
     (request, expected)
 }
 
-/// A call of a method, with messages so many and so large.
+/// Calls a method, with this number and size of messages.
 ///
 /// # Errors
-/// What the call ends with.
+/// Returns the error of the call.
 pub async fn call(client: &StreamsClient, method: &str, to: u64, size: u32) -> Result<(), Status> {
     let (request, expected) = counted(to, size);
     let total = match method {
@@ -128,7 +128,8 @@ pub async fn call(client: &StreamsClient, method: &str, to: u64, size: u32) -> R
     Ok(())
 }
 
-/// In base mode where that is possible, multiplexed, few messages and many, small and large.
+/// Checks calls in base mode where possible, and in sessions: with few and many messages, small and
+/// large.
 pub async fn works(client: &StreamsClient, method: &str) {
     for (to, size) in [(3, 1), (2_000, 1_000), (3, LARGE)] {
         timeout(LIMIT, call(client, method, to, size))
@@ -138,7 +139,7 @@ pub async fn works(client: &StreamsClient, method: &str) {
     }
 }
 
-/// Both kinds of clients on a connection.
+/// Creates both kinds of clients on a connection.
 #[must_use]
 pub fn clients(nats: &Connection) -> [StreamsClient; 2] {
     [
@@ -147,7 +148,7 @@ pub fn clients(nats: &Connection) -> [StreamsClient; 2] {
     ]
 }
 
-/// Denied, soon, with the subject in the text.
+/// Checks that the call is soon denied, with the subject in the text.
 pub async fn denied<T: Debug>(call: impl Future<Output = Result<T, Status>>, subject: &str) {
     let status = timeout(LIMIT, call)
         .await
@@ -157,7 +158,7 @@ pub async fn denied<T: Debug>(call: impl Future<Output = Result<T, Status>>, sub
     assert!(status.message().contains(subject), "{subject} in {status}");
 }
 
-/// Stops a service, which must not fail.
+/// Stops a service, which must succeed.
 pub async fn stop(running: Running) {
     running.stop();
     timeout(LIMIT, running.join())

@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::failure::Failure;
 
-/// Ports from here on are free for users.
+/// Ports below this one are reserved.
 const LOWEST: u16 = 10_240;
 
-/// A loopback port that nobody listens on now and that this process did not hand out before.
+/// Returns a loopback port that is not in use and that this process has not returned before.
 ///
-/// It lies below the range that the system takes for outgoing connections. Inside that range a
-/// client that keeps dialling a stopped server's port ends up connected to itself, and the server
-/// cannot have its port back.
+/// It is below the range that the system uses for outgoing connections. Inside that range, a client
+/// that keeps dialling a stopped server's port ends up connected to itself, and the server cannot
+/// get its port back.
 ///
-/// Whether a port is free is found out by connecting, not by listening: a process that starts on
-/// another thread holds a copy of the listening socket for a moment, and the port with it.
+/// The search connects rather than listens: a process that is starting on another thread briefly
+/// holds a copy of the listening socket, and the port with it.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ const LOWEST: u16 = 10_240;
 pub fn free_port() -> Result<u16, Failure> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = highest() - LOWEST;
-    // Every process starts somewhere else, so that parallel ones rarely want the same port.
+    // Each process starts at a different port, so that parallel ones rarely want the same.
     let start = u16::try_from(RandomState::new().hash_one(std::process::id()) % u64::from(span))
         .unwrap_or(0);
     let _ = NEXT.compare_exchange(0, start.max(1), Ordering::Relaxed, Ordering::Relaxed);
@@ -39,7 +39,7 @@ pub fn free_port() -> Result<u16, Failure> {
     Err(Failure::new("no free port on 127.0.0.1"))
 }
 
-/// Where the range for outgoing connections starts.
+/// Returns the start of the range for outgoing connections.
 fn highest() -> u16 {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()

@@ -1,4 +1,4 @@
-//! Asks a NATS server, in its own protocol, whether it serves.
+//! Checks over the NATS protocol whether a NATS server is ready.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use tokio::time::timeout;
 
 use crate::failure::{Doing, Failure};
 
-/// What a server says of itself in INFO.
+/// The fields of the server's INFO.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
-    /// The name it was started with.
+    /// The name that it was started with.
     #[serde(default)]
     pub server_name: String,
-    /// Clients must show credentials.
+    /// Whether clients must log in.
     #[serde(default)]
     pub auth_required: bool,
-    /// Clients must go on with TLS.
+    /// Whether clients must use TLS.
     #[serde(default)]
     pub tls_required: bool,
 }
 
-/// Connects to the loopback port, reads INFO and, where that needs no credentials and no TLS,
-/// awaits PONG.
+/// Connects to the loopback port, reads INFO and, if that needs neither login nor TLS, waits for
+/// PONG.
 ///
 /// # Errors
 ///
-/// What did not answer, or not within two seconds.
+/// Fails if the server does not answer within two seconds.
 pub async fn ask(port: u16) -> Result<Answer, Failure> {
     timeout(Duration::from_secs(2), talk(port))
         .await

@@ -1,4 +1,4 @@
-//! Servers as `docs/operations.md` configures them, on this machine: regions that gateways connect,
+//! Servers as configured in `docs/operations.md`, on this machine: regions connected by gateways,
 //! and a server at the edge.
 
 use nmfw::async_nats::ConnectionExt as _;
@@ -10,14 +10,14 @@ use crate::{Failure, NatsServer, Proxy, eventually, free_port};
 
 const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 
-/// How long servers may take to find each other.
+/// The time that servers may take to connect to each other.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The text of the first fenced block after a line that ends so.
+/// Returns the text of the first fenced block after a line that ends with `end`.
 ///
 /// # Errors
 ///
-/// Fails if there is none.
+/// Fails if there is no such block.
 fn block(end: &str) -> Result<&'static str, Failure> {
     let find = || {
         let (_, rest) = DOCUMENT.split_once(&format!("{end}\n"))?;
@@ -40,7 +40,8 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// Starts all servers, and waits until those of a region know each other, and each the other region.
+    /// Starts all servers, and waits until those of each region are connected, and the regions to
+    /// each other.
     ///
     /// # Errors
     ///
@@ -49,7 +50,8 @@ impl Regions {
         Self::with("", "").await
     }
 
-    /// The same with further configuration of all servers, and a login that they accept, as `user:password@`.
+    /// Like [`start`](Self::start), with additional configuration for all servers, and a login that
+    /// they accept, as `user:password@`.
     ///
     /// # Errors
     ///
@@ -116,27 +118,27 @@ impl Regions {
     }
 }
 
-/// A server, and another at the edge that is its leaf node.
+/// A hub, and a server at the edge that is its leaf node.
 #[derive(Debug)]
 pub struct Edge {
-    /// The server in the middle.
+    /// The server in the centre.
     pub hub: NatsServer,
     /// The server at the edge.
     pub edge: NatsServer,
-    /// The way from the edge to the hub.
+    /// The link from the edge to the hub.
     pub link: Proxy,
 }
 
 impl Edge {
-    /// Starts both servers, each with further configuration. The leaf node logs in as this, `user:password@`
-    /// or nothing.
+    /// Starts both servers, each with additional configuration. The leaf node logs in with `login`:
+    /// `user:password@` or nothing.
     ///
     /// # Errors
     ///
     /// See [`NatsServer::start`].
     pub async fn start(hub: &str, edge: &str, login: &str) -> Result<Self, Failure> {
         let port = free_port()?;
-        // The hub tells its leaf nodes its own address, and they would go past the proxy.
+        // The hub tells its leaf nodes its own address, so they would bypass the proxy.
         let listen = format!("listen: \"127.0.0.1:{port}\", no_advertise: true");
         let config = block("of the hub:")?.replace("listen: \"0.0.0.0:7422\"", &listen);
         let hub = NatsServer::builder()

@@ -15,13 +15,13 @@ use crate::ports::free_port;
 use crate::probe::{self, Answer};
 use crate::server_log::ServerLog;
 
-/// How long a server may take to answer after its start.
+/// The time that a server may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a server may take to leave once told to.
+/// The time that a server may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// A running `nats-server`: killed when dropped, its log shown when the test panics.
+/// A running `nats-server`: killed when dropped; its log is printed when the test panics.
 #[derive(Debug)]
 pub struct NatsServer {
     program: PathBuf,
@@ -29,13 +29,13 @@ pub struct NatsServer {
     name: String,
     port: u16,
     tls_first: bool,
-    /// The configuration that does not come from the test.
+    /// The part of the configuration that the test does not set.
     own_config: String,
     child: Option<Child>,
     log: ServerLog,
 }
 
-/// What a server is started with.
+/// The settings of a server.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct NatsServerBuilder {
@@ -46,32 +46,33 @@ pub struct NatsServerBuilder {
 }
 
 impl NatsServerBuilder {
-    /// This port and no other; without it a free one.
+    /// Sets the port. By default it is a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// More configuration, in the server's own language: accounts, permissions, `max_payload`,
-    /// TLS, websocket, leaf nodes, cluster. Takes ports from [`free_port`].
+    /// Adds configuration in the server's own language: accounts, permissions, `max_payload`, TLS,
+    /// websocket, leaf nodes, cluster. Use [`free_port`] for ports.
     pub fn config(mut self, text: impl AsRef<str>) -> Self {
         self.config.push_str(text.as_ref());
         self.config.push('\n');
         self
     }
 
-    /// Messages larger than this many bytes are refused by the server.
+    /// Sets the size in bytes above which the server refuses messages.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.config(format!("max_payload: {bytes}"))
     }
 
-    /// `JetStream`, stored in the server's own temporary directory, which lives through restarts.
+    /// Enables `JetStream`, stored in the server's temporary directory, which is kept over
+    /// restarts.
     pub fn jetstream(mut self) -> Self {
         self.jetstream = true;
         self
     }
 
-    /// Every protocol line in the log. For looking into one test, too much for all of them.
+    /// Logs every protocol line. Useful for a single test, too much for all of them.
     pub fn trace(mut self) -> Self {
         self.trace = true;
         self
@@ -81,14 +82,15 @@ impl NatsServerBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if there is no `nats-server` (and what to do), or that it did not come up (with its log).
+    /// Fails if there is no `nats-server`, with instructions, or if it does not start, with its
+    /// log.
     pub async fn start(self) -> Result<NatsServer, Failure> {
         let program = tokio::task::spawn_blocking(nats_server::program)
             .await
             .doing("look for nats-server")??;
         let log = ServerLog::new()?;
         let config = log.dir().join("server.conf");
-        // Another process can take a free port before the server does: then try another one.
+        // Another process can take a free port before the server does; then another port is tried.
         let attempts = if self.port.is_some() { 1 } else { 5 };
         let mut last = None;
         for _ in 0..attempts {
@@ -131,7 +133,7 @@ impl NatsServerBuilder {
 }
 
 impl NatsServer {
-    /// A server with nothing but defaults, on a free loopback port.
+    /// Starts a server with defaults, on a free loopback port.
     ///
     /// # Errors
     ///
@@ -140,30 +142,30 @@ impl NatsServer {
         Self::builder().start().await
     }
 
-    /// A server to be configured.
+    /// Returns a builder for a server.
     pub fn builder() -> NatsServerBuilder {
         NatsServerBuilder::default()
     }
 
-    /// `nats://127.0.0.1:<port>`.
+    /// Returns `nats://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The client port, the same after every restart.
+    /// Returns the client port, the same after every restart.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process id, `None` while the server is down.
+    /// Returns the process id; `None` while the server is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// The log, over all restarts. Remains readable when the server is gone.
+    /// Returns the log of all runs. It stays readable after the server has stopped.
     #[must_use]
     pub fn log(&self) -> &ServerLog {
         &self.log
@@ -179,7 +181,8 @@ impl NatsServer {
         self.spawn().await
     }
 
-    /// `SIGKILL`: connections break without a word. Returns when the process is gone.
+    /// Kills the server with `SIGKILL`: connections break without a message. Returns when the
+    /// process has ended.
     ///
     /// # Errors
     ///
@@ -192,18 +195,19 @@ impl NatsServer {
         Ok(())
     }
 
-    /// `SIGTERM`: an orderly shutdown. Returns when the process is gone.
+    /// Shuts the server down with `SIGTERM`. Returns when the process has ended.
     ///
     /// # Errors
     ///
-    /// Fails if the server does not run, or did not leave in time.
+    /// Fails if the server does not run, or does not stop in time.
     pub async fn terminate(&mut self) -> Result<(), Failure> {
         self.signal(Signal::TERM)?;
         self.gone().await.map(drop)
     }
 
-    /// `SIGUSR2`: lame-duck mode. The server says so to its clients, then asks them to leave one
-    /// by one over at least half a minute; this does not wait for that.
+    /// Starts lame-duck mode with `SIGUSR2`. The server announces it to its clients, then closes
+    /// their connections one by one over at least half a minute; this function does not wait for
+    /// that.
     ///
     /// # Errors
     ///
@@ -212,15 +216,15 @@ impl NatsServer {
         self.signal(Signal::USR2).map(drop)
     }
 
-    /// `SIGSTOP`: connections stay open and nothing answers, like a hung machine. Returns when all
-    /// its threads have stopped.
+    /// Stops the process with `SIGSTOP`: connections stay open without answers, as with a hung
+    /// machine. Returns when all its threads have stopped.
     ///
     /// # Errors
     ///
     /// Fails if the server does not run, or does not stop.
     pub async fn freeze(&self) -> Result<(), Failure> {
         let pid = self.signal(Signal::STOP)?;
-        // The signal is on its way when `kill` returns, and a thread may answer one more request.
+        // `kill` returns before the signal has arrived, and a thread may answer one more request.
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let end = Instant::now() + STOP_LIMIT;
         while waitid(WaitId::Pid(pid), stopped)
@@ -237,7 +241,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// `SIGCONT`: goes on after [`freeze`](Self::freeze).
+    /// Continues with `SIGCONT` after [`freeze`](Self::freeze).
     ///
     /// # Errors
     ///
@@ -246,7 +250,7 @@ impl NatsServer {
         self.signal(Signal::CONT).map(drop)
     }
 
-    /// Writes other configuration instead of that of [`NatsServerBuilder::config`], for the next start.
+    /// Replaces the configuration given to [`NatsServerBuilder::config`], for the next start.
     ///
     /// # Errors
     ///
@@ -257,8 +261,8 @@ impl NatsServer {
         fs::write(&path, text).doing(format_args!("write {}", path.display()))
     }
 
-    /// `SIGHUP` with other configuration, as of [`configure`](Self::configure). Returns when the server
-    /// has taken it.
+    /// Reloads the server with `SIGHUP` and another configuration, see
+    /// [`configure`](Self::configure). Returns when the server has applied it.
     ///
     /// # Errors
     ///
@@ -287,7 +291,7 @@ impl NatsServer {
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw)
             .ok_or_else(|| Failure::new("nats-server is down: nothing to signal"))?;
-        // Not waited for yet, so the id cannot belong to another process.
+        // The process has not been waited for, so the id cannot belong to another one.
         kill_process(pid, signal).doing(format_args!("signal {signal:?} to nats-server"))?;
         Ok(pid)
     }
@@ -345,7 +349,7 @@ impl NatsServer {
                 self.child = None;
                 return Err(Failure::new(format!("ended at once with {status}")));
             }
-            // With TLS first a plain probe gets nowhere; the server's own word has to do.
+            // A server that starts with TLS does not answer a plain probe; its log has to suffice.
             if self.tls_first {
                 if self.log.text_from(logged).contains("Server is ready") {
                     return Ok(());
@@ -376,8 +380,8 @@ impl Drop for NatsServer {
     }
 }
 
-/// A name that no other server has, not even one on the same port: by it a server that answers is
-/// known to be the one that was started.
+/// Returns a name that no other server has, not even one on the same port: it identifies the server
+/// that was started.
 fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!(

@@ -1,4 +1,4 @@
-//! What a server wrote, kept for the test that fails.
+//! The output of a server, kept for failing tests.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl ServerLog {
             .doing(format_args!("open {}", path.display()))
     }
 
-    /// All that the server wrote so far; empty if it cannot be read.
+    /// Returns the output so far; empty if it cannot be read.
     #[must_use]
     pub fn text(&self) -> String {
         fs::read(self.path())
@@ -49,12 +49,12 @@ impl ServerLog {
             .unwrap_or_default()
     }
 
-    /// The text without its first `start` bytes.
+    /// Returns the text without its first `start` bytes.
     pub(crate) fn text_from(&self, start: usize) -> String {
         self.text().get(start..).unwrap_or_default().to_owned()
     }
 
-    /// Prints the end of the log where a failing test shows its output.
+    /// Prints the end of the log into the output of the failing test.
     #[allow(
         clippy::print_stderr,
         reason = "the test runner shows it with the failed test"

@@ -1,4 +1,4 @@
-//! Peers that are not nmfw: a plain NATS client, and one that writes to its socket what it likes.
+//! Peers without nmfw: a plain NATS client, and a raw socket.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::puppet::PUPPET_SPEC;
 /// Longer than any answer takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The subject of a method of the puppet.
+/// Returns the subject of a method of the puppet.
 #[must_use]
 pub fn subject(method: &str) -> String {
     format!("{}.{method}", PUPPET_SPEC.base_subject())
 }
 
-/// Headers from pairs; a name can come several times.
+/// Creates headers from pairs; a name can be repeated.
 ///
 /// # Panics
 ///
-/// Panics if async-nats does not take a name or value.
+/// Panics if async-nats rejects a name or value.
 #[must_use]
 pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -36,11 +36,11 @@ pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     map
 }
 
-/// Sends a request to a method of the puppet with a plain client and gives the reply.
+/// Sends a request to a method of the puppet with a plain client, and returns the reply.
 ///
 /// # Errors
 ///
-/// Fails if there was none.
+/// Fails if no reply arrives.
 pub async fn request(
     client: &async_nats::Client,
     method: &str,
@@ -55,7 +55,7 @@ pub async fn request(
         .doing(format_args!("request {method}"))
 }
 
-/// What a reply says in its headers: `Nmfw-Status`, empty for an answer, and the error's text.
+/// Returns the status headers of a reply: `Nmfw-Status`, empty for a success, and the error's text.
 #[must_use]
 pub fn status_of(reply: &Message) -> (&str, &str) {
     let header = |name: &str| {
@@ -67,13 +67,13 @@ pub fn status_of(reply: &Message) -> (&str, &str) {
     (header("Nmfw-Status"), header("Nats-Service-Error"))
 }
 
-/// A puppet's message as bytes.
+/// Encodes a message of the puppet.
 #[must_use]
 pub fn bytes(message: &impl nmfw::prost::Message) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// A connection that sends any bytes.
+/// A connection that can send any bytes.
 #[derive(Debug)]
 pub struct RawPeer {
     stream: BufReader<TcpStream>,
@@ -98,7 +98,7 @@ impl RawPeer {
         Ok(peer)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl RawPeer {
         self.stream.write_all(bytes).await.doing("send")
     }
 
-    /// Publishes with header bytes of any kind. Returns when the broker has taken it.
+    /// Publishes a message with any header bytes. Returns when the broker has accepted it.
     ///
     /// # Errors
     ///
@@ -126,11 +126,12 @@ impl RawPeer {
         self.round_trip().await
     }
 
-    /// PING and PONG: the broker has read everything before. Skips messages.
+    /// Sends PING and waits for PONG, after which the broker has read everything before. Skips
+    /// messages.
     ///
     /// # Errors
     ///
-    /// The broker's `-ERR`, or that it does not answer.
+    /// Returns the broker's `-ERR`, or an error if it does not answer.
     pub async fn round_trip(&mut self) -> Result<(), Failure> {
         self.send(b"PING\r\n").await?;
         loop {

@@ -1,4 +1,4 @@
-//! Links that break, and peers that keep to no rules.
+//! Links that break, and peers that break the rules.
 
 pub mod foreign_peer;
 pub mod packets;

@@ -1,4 +1,4 @@
-//! Packets of sessions, written and read by hand: for peers that do what no honest one would.
+//! Packets of sessions, encoded and decoded by hand, for peers that break the rules.
 
 use std::{fmt, time::Duration};
 
@@ -12,11 +12,11 @@ use crate::failure::{Doing, Failure};
 /// Longer than any answer takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The types of frames that tests name.
+/// The types of frames used in tests.
 pub mod kind {
     /// Opens a session.
     pub const OPEN: u8 = 1;
-    /// The service's answer to it.
+    /// The service's answer to OPEN.
     pub const ACCEPT: u8 = 2;
     /// Begins a stream.
     pub const CALL: u8 = 3;
@@ -24,25 +24,25 @@ pub mod kind {
     pub const MSG: u8 = 4;
     /// Ends a stream at once.
     pub const RESET: u8 = 7;
-    /// Asks for a sign of life.
+    /// Requests a sign of life.
     pub const PING: u8 = 9;
-    /// Its answer.
+    /// The answer to PING.
     pub const PONG: u8 = 10;
     /// Ends a session.
     pub const CLOSE: u8 = 12;
 }
 
-/// OPEN as it stands in the protocol's examples: windows of 64 packets and of 256 KiB.
+/// The OPEN of the protocol's examples: windows of 64 packets and of 256 KiB.
 pub const OPEN: &[u8] = &[
     0x10, 0, 0, 0, 1, 0x29, 1, 1, 0x40, 2, 3, 0x80, 0x80, 0x10, 3, 3, 0x80, 0xf8, 0x3f, 4, 4, 0x80,
     0x80, 0x80, 0x20, 5, 2, 0x90, 0x4e, 11, 16, b'0', b'1', b'2', b'3', b'4', b'5', b'6', b'7',
     b'8', b'9', b'a', b'b', b'c', b'd', b'e', b'f',
 ];
 
-/// What both sides offer in OPEN, without the secret.
+/// The offer in OPEN, without the secret.
 pub const OFFER: &[u8] = OPEN.split_at(OPEN.len() - 18).0.split_at(6).1;
 
-/// The secret in an OPEN, whose last field it is.
+/// Returns the secret, which is the last field of an OPEN.
 #[must_use]
 pub fn secret_of(open: &[u8]) -> [u8; 16] {
     open.last_chunk().copied().unwrap_or_default()
@@ -53,13 +53,13 @@ pub fn secret_of(open: &[u8]) -> [u8; 16] {
 pub struct Seal(HighwayHasher);
 
 impl Seal {
-    /// Of the client of a session with this secret.
+    /// Creates the seal of the client in a session with this secret.
     #[must_use]
     pub fn client(secret: [u8; 16]) -> Self {
         Self::of(secret, b"nmfw client")
     }
 
-    /// Of the service.
+    /// Creates the seal of the service.
     #[must_use]
     pub fn service(secret: [u8; 16]) -> Self {
         Self::of(secret, b"nmfw service")
@@ -74,7 +74,7 @@ impl Seal {
         Self(HighwayHasher::new(Key(key)))
     }
 
-    /// Returns a packet with its proof.
+    /// Appends the proof to a packet.
     #[must_use]
     pub fn seal(&self, packet: impl Into<Vec<u8>>) -> Vec<u8> {
         let mut packet = packet.into();
@@ -90,7 +90,7 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// A number in groups of seven bits.
+/// Encodes a number in groups of seven bits.
 #[must_use]
 pub fn number(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
@@ -102,7 +102,7 @@ pub fn number(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// A frame; the type with its flags.
+/// Encodes a frame; `kind` includes the flags.
 #[must_use]
 pub fn frame(stream: u64, kind: u8, body: &[u8]) -> Vec<u8> {
     let mut out = number(stream);
@@ -112,7 +112,7 @@ pub fn frame(stream: u64, kind: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A packet of these frames.
+/// Encodes a packet with these frames.
 #[must_use]
 pub fn packet(seq: u64, ack: u64, frames: &[Vec<u8>]) -> Vec<u8> {
     let mut out = vec![0x10];
@@ -122,7 +122,7 @@ pub fn packet(seq: u64, ack: u64, frames: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// CALL of a method, with its own time-out.
+/// Encodes the CALL of a method, with the method's own timeout.
 #[must_use]
 pub fn call(stream: u64, method: &str) -> Vec<u8> {
     let mut body = number(0);
@@ -131,7 +131,7 @@ pub fn call(stream: u64, method: &str) -> Vec<u8> {
     frame(stream, kind::CALL, &body)
 }
 
-/// The type of the first frame of a packet; `None` if it has none.
+/// Returns the type of the first frame of a packet; `None` if it has none.
 #[must_use]
 pub fn first_kind(packet: &[u8]) -> Option<u8> {
     let mut rest = packet.iter().skip(1);
@@ -141,13 +141,13 @@ pub fn first_kind(packet: &[u8]) -> Option<u8> {
     rest.next().map(|kind| kind & 0x1f)
 }
 
-/// A client of sessions that does nothing by itself.
+/// A client of sessions that does nothing on its own.
 #[derive(Debug)]
 pub struct RawSession {
     client: Client,
     packets: Subscriber,
     seal: Seal,
-    /// Where the service takes the session's packets.
+    /// The service's subject for packets of the session.
     pub service: String,
 }
 
@@ -156,7 +156,7 @@ impl RawSession {
     ///
     /// # Errors
     ///
-    /// Fails if there is no ACCEPT.
+    /// Fails if no ACCEPT arrives.
     pub async fn open(client: &Client, base: &str) -> Result<Self, Failure> {
         let inbox = client.new_inbox();
         let packets = client.subscribe(inbox.clone()).await.doing("subscribe")?;
@@ -179,7 +179,7 @@ impl RawSession {
         }
     }
 
-    /// Sends anything, with a proof.
+    /// Sends a packet with its proof.
     ///
     /// # Errors
     ///
@@ -190,22 +190,22 @@ impl RawSession {
         sent.doing("send a packet")
     }
 
-    /// The next packet of the service.
+    /// Returns the next packet of the service.
     ///
     /// # Errors
     ///
-    /// Fails if none comes.
+    /// Fails if none arrives.
     pub async fn next(&mut self) -> Result<Message, Failure> {
         let next = timeout(LIMIT, self.packets.next()).await;
         let next = next.doing("wait for a packet")?;
         next.ok_or_else(|| Failure::new("the subscription has ended"))
     }
 
-    /// Waits until the service ends the session, and gives what it says.
+    /// Waits until the service ends the session, and returns the body of its CLOSE.
     ///
     /// # Errors
     ///
-    /// Fails if it does not.
+    /// Fails if the session does not end.
     pub async fn closed(&mut self) -> Result<Vec<u8>, Failure> {
         loop {
             let message = self.next().await?;

@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and a server, for faults on the way.
+//! A TCP proxy between a client and a server, for faults of the link.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::failure::{Doing, Failure};
 
-/// Chunks on their way in one direction. Bounds the memory; with a delay also the throughput, at
-/// 16 MiB per delay.
+/// Maximum number of chunks in transit in one direction. Bounds the memory, and with a delay the
+/// throughput, at 16 MiB per delay.
 const IN_FLIGHT: usize = 1024;
 const CHUNK: usize = 16 * 1024;
 
-/// The way that bytes go.
+/// The direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -55,8 +55,8 @@ struct Counts {
     open: AtomicUsize,
 }
 
-/// Forwards loopback connections to a server until told otherwise. Commands act on the open
-/// connections and on later ones. Dropping it cuts everything.
+/// Forwards loopback connections to a server. Commands apply to the open connections and to later
+/// ones. Dropping it cuts all connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -66,7 +66,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy on a free loopback port, in front of the server on `server_port`.
+    /// Starts a proxy on a free loopback port, for the server on `server_port`.
     ///
     /// # Errors
     ///
@@ -94,24 +94,24 @@ impl Proxy {
         })
     }
 
-    /// `nats://127.0.0.1:<port of the proxy>`.
+    /// Returns `nats://127.0.0.1:<port of the proxy>`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The proxy's own port.
+    /// Returns the proxy's own port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Closes the open connections, with what is still inside. New ones get through.
+    /// Closes the open connections and discards the data in transit. New connections are accepted.
     pub fn cut(&self) {
         self.conditions.send_modify(|now| now.generation += 1);
     }
 
-    /// Cuts, and closes every new connection at once until [`up`](Self::up).
+    /// Closes the open connections, and every new one at once, until [`up`](Self::up).
     pub fn down(&self) {
         self.conditions.send_modify(|now| {
             now.generation += 1;
@@ -119,40 +119,40 @@ impl Proxy {
         });
     }
 
-    /// Lets new connections through again.
+    /// Accepts new connections again.
     pub fn up(&self) {
         self.conditions.send_modify(|now| now.down = false);
     }
 
-    /// Holds the bytes of one direction back. The connection stays open, and its sender soon feels
-    /// a full socket.
+    /// Holds back the data of one direction. The connection stays open, and its sender soon finds
+    /// its socket full.
     pub fn stall(&self, direction: Direction) {
         self.set_stalled(direction, true);
     }
 
-    /// Lets the bytes of one direction go on; what was held back comes first.
+    /// Releases the data of one direction, beginning with the data held back.
     pub fn resume(&self, direction: Direction) {
         self.set_stalled(direction, false);
     }
 
-    /// Bytes take this long in each direction, whatever their number.
+    /// Delays data in each direction by this time, whatever its amount.
     pub fn delay(&self, delay: Duration) {
         self.conditions.send_modify(|now| now.delay = delay);
     }
 
-    /// At most this many bytes a second for a connection and direction; `None` lifts it.
+    /// Limits the bytes per second of each connection and direction; `None` removes the limit.
     pub fn throttle(&self, bytes_per_second: Option<u32>) {
         self.conditions
             .send_modify(|now| now.bytes_per_second = bytes_per_second);
     }
 
-    /// How many connections came so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open now.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
@@ -173,7 +173,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Counts a connection as open while it lives, however it ends.
+/// Counts a connection as open while it exists.
 struct Open(Arc<Counts>);
 
 impl Open {
@@ -223,7 +223,7 @@ async fn forward(
         server.set_nodelay(true)?;
         let (client_read, client_write) = client.into_split();
         let (server_read, server_write) = server.into_split();
-        // One side that breaks takes the other along; one that only ended does not.
+        // An error of one side ends the other too; the mere end of one side does not.
         tokio::try_join!(
             pump(
                 client_read,
@@ -276,7 +276,7 @@ async fn pump(
             while !rest.is_empty() {
                 flowing(&mut conditions, direction).await?;
                 let rate = conditions.borrow().bytes_per_second;
-                // Small slices, so that a slow connection trickles and does not jump.
+                // In small slices, so that a slow connection moves evenly.
                 let slice = rate.map_or(rest.len(), |rate| (rate as usize / 50).max(1));
                 let (now, later) = rest.split_at(slice.min(rest.len()));
                 if let Some(rate) = rate {

@@ -15,12 +15,12 @@ pub struct GoNmfw {
     directory: PathBuf,
 }
 
-/// The programs `service` and `client` in `$NMFW_GO_BIN`. They are built by hand, from Go nmfw's
-/// `example/service/calc` and `example/client/calc`.
+/// Finds the programs `service` and `client` in `$NMFW_GO_BIN`. They are built by hand, from Go
+/// nmfw's `example/service/calc` and `example/client/calc`.
 ///
 /// # Errors
 ///
-/// Fails if the variable is unset, or that one is missing there.
+/// Fails if the variable is unset, or if a program is missing there.
 pub fn go_nmfw() -> Result<GoNmfw, NotAvailable> {
     asked_for()?;
     let directory = std::env::var_os("NMFW_GO_BIN")
@@ -48,13 +48,13 @@ pub struct GoService {
 }
 
 impl GoNmfw {
-    /// Starts the service and waits until it says that it serves.
+    /// Starts the service and waits until it reports that it serves.
     ///
     /// Do not send it `$SRV.SCHEMA`: that ends it with a nil pointer dereference.
     ///
     /// # Errors
     ///
-    /// Fails if it never did, with its log.
+    /// Fails if it does not, with its log.
     pub async fn serve(&self, url: &str) -> Result<GoService, Failure> {
         let context = context(url)?;
         let mut command = command(
@@ -83,23 +83,23 @@ impl GoNmfw {
 }
 
 impl GoService {
-    /// Its log, JSON lines.
+    /// Returns its log of JSON lines.
     #[must_use]
     pub fn log(&self) -> String {
         self.running.log()
     }
 
-    /// Asks it to leave and waits until it did.
+    /// Stops the service and waits for its end.
     ///
     /// # Errors
     ///
-    /// Fails if it did not.
+    /// Fails if it does not end.
     pub async fn stop(self) -> Result<(), Failure> {
         self.running.stop().await.map(drop)
     }
 }
 
-/// A configuration home with the NATS context `test`: the programs take nothing else.
+/// Creates a configuration folder with the NATS context `test`, which the programs require.
 fn context(url: &str) -> Result<TempDir, Failure> {
     let home = tempfile::tempdir().doing("create a configuration directory")?;
     let contexts = home.path().join("nats/context");

@@ -1,8 +1,9 @@
 //! Clients, services and tools in other languages: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
 //! Prometheus, an OpenTelemetry collector, protoc.
 //!
-//! They are fetched and run with `NMFW_TEST=all` only, and even then a machine need not have them. A test
-//! that does without says so through [`or_not_run`], past the capture of test output.
+//! They are installed and run only with `NMFW_TEST=all`, and even then they may be missing on a
+//! machine. A test that does not run for that reason reports it through [`or_not_run`], past the
+//! capture of test output.
 
 mod go_nmfw;
 mod nats_cli;
@@ -32,10 +33,10 @@ pub use crate::process::{Output, Running};
 use crate::chosen;
 use crate::failure::Failure;
 
-/// A foreign tool cannot be had on this machine.
+/// The reason why a foreign tool is not available on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAvailable {
-    /// Why, and where it helps, what to set or install.
+    /// The reason and, where it helps, what to set or install.
     pub why: String,
 }
 
@@ -62,8 +63,8 @@ fn asked_for() -> Result<(), NotAvailable> {
     }
 }
 
-/// Returns the tool, or `None` after a line `NOT RUN: <test>: <why>` on stderr. Without `NMFW_TEST=all`
-/// one line stands for all tests of the process.
+/// Returns the tool, or `None` after printing a line `NOT RUN: <test>: <why>` to stderr. Without
+/// `NMFW_TEST=all`, a single line is printed for all tests of the process.
 ///
 /// ```no_run
 /// # async fn test() {
@@ -91,20 +92,20 @@ pub fn or_not_run<T>(test: &str, tool: Result<T, NotAvailable>) -> Option<T> {
 const LEFT_OUT: &str = "NOT RUN: tests with nats-py, nats.js, nats, nsc, Go nmfw, Prometheus, a collector \
                         or protoc, which NMFW_TEST=all runs\n";
 
-/// Writes past the test runner, which keeps what `eprintln!` writes to itself when the test passes. One
-/// write, so that parallel tests do not mix their lines.
+/// Writes past the test runner, which captures `eprintln!` of passing tests. In one write, so that
+/// parallel tests do not mix their lines.
 fn say(line: &str) {
     _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// A script in `tests/foreign`.
+/// Returns the path of a script in `tests/foreign`.
 fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("foreign")
         .join(name)
 }
 
-/// Looks for a tool once in a process, where blocking for an installation is fine.
+/// Finds a tool once per process, on a thread where blocking for an installation is allowed.
 async fn found_once(
     cell: &'static OnceLock<Result<PathBuf, NotAvailable>>,
     find: fn() -> Result<PathBuf, NotAvailable>,
@@ -115,7 +116,7 @@ async fn found_once(
         .map_err(|e| NotAvailable::new(format!("looking for it failed: {e}")))?
 }
 
-/// Turns what an installation reported into the reason for doing without.
+/// Converts the error of an installation into the reason why the tool is not available.
 fn not_installed(failure: &Failure) -> NotAvailable {
     NotAvailable::new(format!("installation failed: {failure}"))
 }

@@ -13,7 +13,7 @@ use crate::process::{Output, command, run};
 
 const VERSION: &str = "0.4.0";
 
-/// From this one on it checks service replies against their schema.
+/// Since this version it checks service replies against their schema.
 const OLDEST: (u32, u32) = (0, 4);
 
 /// The `nats` command line client.
@@ -22,12 +22,12 @@ pub struct NatsCli {
     program: PathBuf,
 }
 
-/// The `nats` CLI: `$NATS_CLI`, else from `PATH` if it is new enough, else built once by Go under
-/// the cargo target directory, which takes minutes.
+/// Finds the `nats` CLI: `$NATS_CLI`, or the one in `PATH` if it is new enough, or one that Go
+/// builds once below the cargo target directory, which takes minutes.
 ///
 /// # Errors
 ///
-/// Fails if there is none and no Go, or that the build failed.
+/// Fails if there is neither `nats` nor Go, or if the build fails.
 pub async fn nats_cli() -> Result<NatsCli, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(NatsCli {
@@ -62,8 +62,8 @@ fn find() -> Result<PathBuf, NotAvailable> {
         .map_err(|failure| not_installed(&failure))
 }
 
-/// Built as a dependency of an empty module: `go install` wants lists of versions that not every
-/// module proxy gives.
+/// Builds it as a dependency of an empty module, because `go install` needs lists of versions that
+/// not every module proxy provides.
 fn build(scratch: &Path) -> Result<(), Failure> {
     let module = tempfile::tempdir().doing("create a directory for the build")?;
     let requirement = format!("require github.com/nats-io/natscli v{VERSION}");
@@ -81,7 +81,7 @@ fn build(scratch: &Path) -> Result<(), Failure> {
     install::run(&mut go, Duration::from_secs(900)).map(drop)
 }
 
-/// Major and minor of `v0.4.0`; a development build has none.
+/// Parses the major and minor version of `v0.4.0`; a development build has none.
 fn version(program: &Path) -> Option<(u32, u32)> {
     let mut ask = StdCommand::new(program);
     let printed = install::run(ask.arg("--version"), Duration::from_secs(20)).ok()?;
@@ -90,7 +90,7 @@ fn version(program: &Path) -> Option<(u32, u32)> {
 }
 
 impl NatsCli {
-    /// Runs `nats` with these arguments against this server, whatever contexts the user has.
+    /// Runs `nats` with these arguments and this server, ignoring the user's contexts.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::install;
 use crate::process::{Output, command, run};
 
-/// The newest that npm calls the latest. The services package brings an older core of its own.
+/// The versions tagged latest on npm. The services package depends on an older core of its own.
 const PACKAGES: [&str; 2] = [
     "@nats-io/transport-node@3.4.0",
     "@nats-io/services@3.0.0-25",
@@ -22,11 +22,11 @@ pub struct Node {
     directory: PathBuf,
 }
 
-/// Node with nats.js, installed once from npm under the cargo target directory.
+/// Finds Node, and installs nats.js once from npm below the cargo target directory.
 ///
 /// # Errors
 ///
-/// Fails if there is no Node or npm, or that the installation failed.
+/// Fails if there is no Node or npm, or if the installation fails.
 pub async fn node() -> Result<Node, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Node {

@@ -1,4 +1,4 @@
-//! The `nsc` command, which keeps operators, accounts and users.
+//! The `nsc` command, which manages operators, accounts and users.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use crate::process::{Output, command, run};
 
 const VERSION: &str = "2.8.6";
 
-/// The `nsc` program, and a store of its own for its operator, accounts, users and keys.
+/// The `nsc` program, with its own store for operator, accounts, users and keys.
 #[derive(Debug)]
 pub struct Nsc {
     program: PathBuf,
     home: TempDir,
 }
 
-/// `nsc`: `$NSC`, else from `PATH`, else built once by Go under the cargo target directory, which
-/// takes a minute.
+/// Finds `nsc`: `$NSC`, or the one in `PATH`, or one that Go builds once below the cargo target
+/// directory, which takes a minute.
 ///
 /// # Errors
 ///
-/// Fails if there is none and no Go, or that the build failed.
+/// Fails if there is neither `nsc` nor Go, or if the build fails.
 pub async fn nsc() -> Result<Nsc, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     let program = found_once(&FOUND, find).await?;
@@ -57,8 +57,8 @@ fn find() -> Result<PathBuf, NotAvailable> {
         .map_err(|failure| not_installed(&failure))
 }
 
-/// Built as a dependency of an empty module: `go install` wants lists of versions that not every
-/// module proxy gives.
+/// Builds it as a dependency of an empty module, because `go install` needs lists of versions that
+/// not every module proxy provides.
 fn build(scratch: &Path) -> Result<(), Failure> {
     let module = tempfile::tempdir().doing("create a directory for the build")?;
     let requirement = format!("require github.com/nats-io/nsc/v2 v{VERSION}");
@@ -77,11 +77,11 @@ fn build(scratch: &Path) -> Result<(), Failure> {
 }
 
 impl Nsc {
-    /// Runs commands for `sh`, with `nsc` as a program among them.
+    /// Runs commands in `sh`, with `nsc` in `PATH`.
     ///
     /// # Errors
     ///
-    /// Fails if one of them failed, with all that was printed.
+    /// Fails if a command fails, with the whole output.
     pub async fn sh(&self, script: &str) -> Result<Output, Failure> {
         let bin = self.home.path().join("bin");
         fs::create_dir_all(&bin).doing("create a folder for nsc")?;
@@ -105,21 +105,21 @@ impl Nsc {
         run(command).await?.success()
     }
 
-    /// The configuration of a nats-server that knows the operator, and all accounts as they are.
+    /// Returns the configuration of a nats-server with the operator and all current accounts.
     ///
     /// # Errors
     ///
-    /// What `nsc` has against it.
+    /// Returns the error of `nsc`.
     pub async fn server_config(&self) -> Result<String, Failure> {
         let config = self.sh("nsc generate config --mem-resolver").await?;
         Ok(config.stdout)
     }
 
-    /// The file with a user's credentials.
+    /// Returns the file with a user's credentials.
     ///
     /// # Errors
     ///
-    /// What `nsc` has against it.
+    /// Returns the error of `nsc`.
     pub async fn credentials(&self, account: &str, user: &str) -> Result<PathBuf, Failure> {
         let path = self.home.path().join(format!("{account}-{user}.creds"));
         let file = path.display();
@@ -129,11 +129,11 @@ impl Nsc {
         Ok(path)
     }
 
-    /// What `nsc` says of a user.
+    /// Returns the description of a user by `nsc`.
     ///
     /// # Errors
     ///
-    /// What `nsc` has against it.
+    /// Returns the error of `nsc`.
     pub async fn user(&self, account: &str, user: &str) -> Result<Value, Failure> {
         let script = format!("nsc describe user --account {account} --name {user} --json");
         self.sh(&script).await?.json()

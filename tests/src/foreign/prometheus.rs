@@ -14,18 +14,18 @@ const FETCH: Duration = Duration::from_secs(120);
 /// The programs `prometheus` and `promtool`.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// The server, which scrapes.
+    /// The server, which scrapes metrics.
     pub prometheus: PathBuf,
-    /// The tool that checks what is scraped.
+    /// The tool that checks metrics.
     pub promtool: PathBuf,
 }
 
-/// Both programs: from `PATH`, else from Debian's package, which is unpacked once under the cargo
+/// Finds both programs: in `PATH`, or from Debian's package, which is unpacked once below the cargo
 /// target directory and not installed.
 ///
 /// # Errors
 ///
-/// Fails if there are none and `apt-get` cannot get them.
+/// Fails if they are missing and `apt-get` cannot download them.
 pub async fn programs() -> Result<Programs, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     asked_for()?;
@@ -62,7 +62,7 @@ fn unpack(directory: &Path) -> Result<(), Failure> {
         install::run(&mut download, FETCH)
     };
     if download().is_err() {
-        // It may only be that the lists of packages were never fetched.
+        // The lists of packages may never have been fetched.
         install::run(Command::new("apt-get").arg("update"), FETCH)?;
         download()?;
     }

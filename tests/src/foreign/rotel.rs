@@ -1,4 +1,4 @@
-//! Rotel, an OpenTelemetry collector, which shows what it got by OTLP.
+//! Rotel, an OpenTelemetry collector, which prints the spans received by OTLP.
 
 use std::path::PathBuf;
 use std::process::Command as StdCommand;
@@ -15,7 +15,7 @@ use crate::{eventually, free_port, install};
 
 const VERSION: &str = "0.0.1a15";
 
-/// How long it may take to listen.
+/// The time that it may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The collector's program.
@@ -24,11 +24,12 @@ pub struct Rotel {
     program: PathBuf,
 }
 
-/// Rotel, installed once from PyPI under the cargo target directory. It brings its program along.
+/// Installs Rotel once from PyPI below the cargo target directory. The package contains the
+/// program.
 ///
 /// # Errors
 ///
-/// Fails if there is no Python, that the installation failed, or that the program does not run here.
+/// Fails if there is no Python, if the installation fails, or if the program does not run here.
 pub async fn rotel() -> Result<Rotel, NotAvailable> {
     static FOUND: OnceLock<Result<PathBuf, NotAvailable>> = OnceLock::new();
     Ok(Rotel {
@@ -63,31 +64,31 @@ pub struct Collector {
     _directory: TempDir,
 }
 
-/// A span as the collector shows it.
+/// A span as printed by the collector.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CollectedSpan {
-    /// The `service.name` of who sent it.
+    /// The `service.name` of its sender.
     pub service: String,
-    /// In hexadecimal, as the other ids.
+    /// In hexadecimal, like the other ids.
     pub trace_id: String,
-    /// Its own.
+    /// The id of the span.
     pub id: String,
-    /// Empty if it begins the trace.
+    /// The id of its parent; empty for the root of a trace.
     pub parent_id: String,
     /// The name.
     pub name: String,
-    /// `SPAN_KIND_CLIENT`, say.
+    /// For instance `SPAN_KIND_CLIENT`.
     pub kind: String,
-    /// `STATUS_CODE_ERROR`, say.
+    /// For instance `STATUS_CODE_ERROR`.
     pub status: String,
 }
 
 impl Rotel {
-    /// Starts a collector that takes OTLP over gRPC, and waits until it does.
+    /// Starts a collector that receives OTLP over gRPC, and waits until it is ready.
     ///
     /// # Errors
     ///
-    /// Fails if it never did.
+    /// Fails if it does not become ready.
     pub async fn start(&self) -> Result<Collector, Failure> {
         let directory = tempfile::tempdir().doing("create a directory for a collector")?;
         let (port, http) = (free_port()?, free_port()?);
@@ -110,13 +111,13 @@ impl Rotel {
 }
 
 impl Collector {
-    /// For `$OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Returns the value for `$OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What has come so far.
+    /// Returns the spans received so far.
     #[must_use]
     pub fn spans(&self) -> Vec<CollectedSpan> {
         read_spans(&self.running.log())

@@ -1,5 +1,5 @@
-//! A service and its callers, each in a process of its own that a peer attacks: their orders, their
-//! reports, and a handle on such a process.
+//! A service and its callers, each in a process that a peer attacks: the orders to such a process,
+//! its reports, and a handle for it.
 
 use std::{
     collections::BTreeMap,
@@ -22,21 +22,21 @@ use crate::{
     process::OwnedChild,
 };
 
-/// Longer than a process that is starved of its processor takes to answer.
+/// Longer than a process with hardly any processor time takes to answer.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What a process is started with.
+/// The arguments of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
-    /// What it is.
+    /// The role of the process.
     pub role: Role,
-    /// Of the broker, with the login.
+    /// The URL of the broker, with the login.
     pub url: String,
-    /// The file that it logs to.
+    /// The path of its log.
     pub log: PathBuf,
 }
 
-/// What a process is.
+/// The role of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Role {
     /// Serves streams and the puppet.
@@ -44,7 +44,7 @@ pub enum Role {
         /// The port of `/metrics` and `/healthz`.
         monitor: u16,
     },
-    /// Calls that service, and possibly a hostile one.
+    /// Calls that service, and optionally a hostile one.
     Callers {
         /// The subject of the hostile service.
         hostile: Option<String>,
@@ -60,50 +60,52 @@ pub enum Order {
     Go,
     /// Callers: make no more calls, and wait for those in flight.
     Halt,
-    /// Callers: report, and begin to count anew.
+    /// Callers: report, and reset the counts.
     Report,
-    /// Callers: make this many calls of each kind at a time to the hostile service. Answered with [`Made`].
+    /// Callers: make this many concurrent calls of each kind to the hostile service. Answered with
+    /// [`Made`].
     CallHostile(usize),
-    /// Service: how often the calls of these numbers, and all calls, have run. Answered with [`Ran`].
+    /// Service: report how often the calls with these numbers, and all calls, have run. Answered
+    /// with [`Ran`].
     Ran(Vec<u64>),
-    /// Service: stop in good order and end the process. Answered with [`Ran`] once it has stopped.
+    /// Service: stop gracefully and end the process. Answered with [`Ran`] once it has stopped.
     Stop,
 }
 
 /// The calls of one kind.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
-    /// Calls that have succeeded.
+    /// Number of successful calls.
     pub good: u64,
     /// The 99th percentile of their times, in microseconds.
     pub p99: u64,
 }
 
-/// What callers have done since the last report.
+/// The calls of the callers since the last report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Made {
     /// The time since that report, in microseconds.
     pub micros: u64,
-    /// Calls to the honest service, by their kind.
+    /// Calls to the honest service, by kind.
     pub calls: BTreeMap<String, Calls>,
-    /// Calls to the honest service that failed, by their kind and what they ended with.
+    /// Failed calls to the honest service, by kind and error.
     pub failed: BTreeMap<String, u64>,
-    /// The numbers of those that were marked as not started.
+    /// The numbers of failed calls that were marked as not started.
     pub not_started: Vec<u64>,
-    /// Calls to the hostile service, by the code that they ended with.
+    /// Calls to the hostile service, by code.
     pub hostile: BTreeMap<String, u64>,
-    /// Of these, the longest beyond its deadline, in milliseconds.
+    /// The maximum time by which one of these exceeded its deadline, in milliseconds.
     pub latest: u64,
 }
 
-/// What a service has run.
+/// The runs of a service.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ran {
     /// Numbered calls.
     pub calls: u64,
-    /// Those that ran more than once.
+    /// Numbered calls that ran more than once.
     pub repeated: u64,
-    /// How often those ran that were asked for, together.
+    /// The total number of runs of the requested calls.
     pub asked: u64,
 }
 
@@ -117,8 +119,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one, and returns when it is ready. The program is `env!("CARGO_BIN_EXE_attacked")`,
-    /// which only tests know.
+    /// Starts a process, and returns when it is ready. The program is
+    /// `env!("CARGO_BIN_EXE_attacked")`, which is defined only in tests.
     ///
     /// # Errors
     ///
@@ -144,7 +146,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Gives an order and returns its answer.
+    /// Sends an order and returns its answer.
     ///
     /// # Errors
     ///
@@ -164,11 +166,11 @@ impl Process {
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
-    /// Returns how the process ended; `None` if it runs.
+    /// Returns the exit status; `None` while the process runs.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not say so.
+    /// Fails if the system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.try_wait().doing("look after a process")
     }
@@ -177,7 +179,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails if it does not.
+    /// Fails if it does not end.
     pub async fn exit(&mut self) -> Result<ExitStatus, Failure> {
         let exit = timeout(LIMIT, self.child.wait()).await;
         exit.doing("wait for a process")?
@@ -195,7 +197,7 @@ impl Process {
         Ok(resident(&id.to_string())? * 1024)
     }
 
-    /// Returns what it has logged.
+    /// Returns its log.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The calculator of the original, for what is compared with it.
+//! The calculator of Go nmfw, for comparisons.
 
 use nmfw::{Context, Server, Status, server::Running};
 
@@ -9,7 +9,7 @@ mod generated {
     nmfw::include_proto!("calc");
 }
 
-/// The implementation; knows one expression.
+/// The implementation; supports a single expression.
 #[derive(Clone, Copy, Debug)]
 pub struct Calculator;
 
@@ -47,7 +47,7 @@ fn response(operation: &str, result: f32) -> CalcResponse {
     }
 }
 
-/// Serves it on a connection of its own, with the defaults.
+/// Serves it on its own connection, with the defaults.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub async fn serve(url: &str) -> Result<Running, nmfw::Error> {
         .await
 }
 
-/// A client with a connection of its own.
+/// Creates a client with its own connection.
 ///
 /// # Errors
 ///

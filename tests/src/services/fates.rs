@@ -1,4 +1,4 @@
-//! What becomes of the handlers of a test's service.
+//! Counts how the handlers of a test's service ended.
 
 use std::sync::{
     Arc,
@@ -17,22 +17,22 @@ struct Counts {
 }
 
 impl Fates {
-    /// Those that have begun.
+    /// Returns the number of handlers that have begun.
     pub(crate) fn started(&self) -> u64 {
         self.0.started.load(Ordering::SeqCst)
     }
 
-    /// Those that have come to their end.
+    /// Returns the number of handlers that completed.
     pub(crate) fn finished(&self) -> u64 {
         self.0.finished.load(Ordering::SeqCst)
     }
 
-    /// Those that were dropped before.
+    /// Returns the number of handlers that were dropped before they completed.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::SeqCst)
     }
 
-    /// One begins.
+    /// Counts a handler as begun.
     pub(crate) fn enter(&self) -> Entered {
         self.0.started.fetch_add(1, Ordering::SeqCst);
         Entered(Arc::clone(&self.0), false)
@@ -43,7 +43,7 @@ impl Fates {
 pub(crate) struct Entered(Arc<Counts>, bool);
 
 impl Entered {
-    /// It has come to its end.
+    /// Counts the handler as completed.
     pub(crate) fn leave(&mut self) {
         self.1 = true;
     }

@@ -1,5 +1,5 @@
-//! An instance of the puppet and of the streams in a process of its own, which writes down the calls
-//! that it runs, and can be stopped as container runtimes do it.
+//! An instance of the puppet and of the streams service in its own process, which records the calls
+//! that it runs, and can be stopped as container runtimes do.
 
 use std::{
     collections::HashMap,
@@ -22,44 +22,44 @@ use crate::{
     process::OwnedChild,
 };
 
-/// The metadata by which a caller numbers its calls. It stays the same when a call is sent again.
+/// The metadata key with the id of a call. It stays the same when a call is sent again.
 pub const CALL_ID: &str = "call-id";
 
-/// An instance that has not said or done something by then does not.
+/// The time limit for each step of an instance.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What an instance is told.
+/// The arguments of an instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
-    /// Of the broker.
+    /// The URL of the broker.
     pub url: String,
-    /// The file that it writes the ids of calls into that it runs, each before its handler begins.
+    /// The file to which it writes the ids of its calls, each before its handler begins.
     pub journal: PathBuf,
-    /// For handlers when it stops.
+    /// The grace period of handlers when it stops.
     pub grace: Duration,
-    /// Whether the process stays when the server has ended, its connection open.
+    /// Whether the process, with its connection, stays when the server has ended.
     pub lingers: bool,
-    /// Handlers of each method at a time, else the default.
+    /// Maximum number of concurrent handlers per method; otherwise the default.
     pub concurrency: Option<usize>,
-    /// Calls of each method that may wait, else the default.
+    /// Maximum number of waiting calls per method; otherwise the default.
     pub queue: Option<usize>,
 }
 
-/// What an instance says on its standard output, a line of JSON each.
+/// The reports of an instance on its standard output, one line of JSON each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It can be called.
+    /// It accepts calls.
     Serving,
-    /// It was told to stop, with these handlers under way.
+    /// It was told to stop while these handlers were running.
     Stopping {
-        /// Of calls with one message each way.
+        /// Handlers of calls with one message each way.
         unary: u64,
-        /// Of streams.
+        /// Handlers of streams.
         streams: u64,
     },
     /// Its server has ended.
     Stopped {
-        /// Handlers, streams among them, that did not come to their end.
+        /// Number of handlers, including those of streams, that did not complete.
         dropped: u64,
     },
 }
@@ -73,8 +73,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts one, and comes back when it serves. The program is `env!("CARGO_BIN_EXE_instance")`,
-    /// which only tests know.
+    /// Starts a process, and returns when it serves. The program is
+    /// `env!("CARGO_BIN_EXE_instance")`, which is defined only in tests.
     ///
     /// # Errors
     ///
@@ -97,11 +97,11 @@ impl Instance {
         }
     }
 
-    /// What it says next.
+    /// Returns its next report.
     ///
     /// # Errors
     ///
-    /// Fails if it says nothing.
+    /// Fails if there is none.
     pub async fn report(&mut self) -> Result<Report, Failure> {
         let line = timeout(LIMIT, self.reports.next_line());
         let line = line.await.doing("wait for an instance to say something")?;
@@ -110,7 +110,7 @@ impl Instance {
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
-    /// `SIGTERM`.
+    /// Sends `SIGTERM`.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Instance {
         kill_process(pid, Signal::TERM).doing("terminate an instance")
     }
 
-    /// `SIGKILL`. Comes back when it is gone.
+    /// Sends `SIGKILL`. Returns when the process has ended.
     ///
     /// # Errors
     ///
@@ -131,11 +131,11 @@ impl Instance {
         self.child.kill().await.doing("kill an instance")
     }
 
-    /// Waits so long for the process to end by itself; `None` if it has not.
+    /// Waits for the process to end by itself; returns `None` if it does not within `limit`.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not say so.
+    /// Fails if the system cannot tell.
     pub async fn exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Failure> {
         match timeout(limit, self.child.wait()).await {
             Ok(exit) => exit.map(Some).doing("wait for an instance"),
@@ -143,11 +143,11 @@ impl Instance {
         }
     }
 
-    /// Its resident memory in KiB.
+    /// Returns its resident memory in KiB.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not say so.
+    /// Fails if the system cannot tell.
     pub fn resident(&self) -> Result<u64, Failure> {
         resident(&self.id()?.to_string())
     }
@@ -157,7 +157,7 @@ impl Instance {
         id.ok_or_else(|| Failure::new("the instance has ended"))
     }
 
-    /// Adds the calls that it has run up to now to the runs of each call.
+    /// Adds the calls that it has run so far to the runs of each call.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Instance {
         Ok(())
     }
 
-    /// How many calls it has run whose ids begin so.
+    /// Returns the number of its calls whose ids begin with `prefix`.
     ///
     /// # Errors
     ///
@@ -184,11 +184,11 @@ impl Instance {
     }
 }
 
-/// The resident memory of a process in KiB, by its id or `self`.
+/// Returns the resident memory of a process in KiB, by its id or `self`.
 ///
 /// # Errors
 ///
-/// Fails if the system does not say so.
+/// Fails if the system cannot tell.
 pub fn resident(process: &str) -> Result<u64, Failure> {
     let path = format!("/proc/{process}/statm");
     let statm = fs::read_to_string(&path).doing(format_args!("read {path}"))?;

@@ -1,5 +1,5 @@
-//! A service of two methods that gives back what its caller sent, metadata included, in the same
-//! order. Its facts are given at run time, so that tests can try any.
+//! A service with two methods that returns the caller's messages and metadata, in the same order.
+//! Its facts are set at run time, so that tests can try any.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ pub const METHODS: &[MethodSpec] = &[
     MethodSpec::server_streaming("Count"),
 ];
 
-/// A service with nothing but its methods.
+/// A service with only its methods.
 pub static SPEC: ServiceSpec = ServiceSpec::new("mirror", "Mirror")
     .with_name("mirror")
     .with_subject("nmfw.mirror")
     .with_methods(METHODS);
 
-/// What makes the service answer with an error.
+/// The request that makes the service return an error.
 pub const FAIL: &str = "fail";
 
-/// What makes the service answer with this many values of metadata.
+/// The prefix of a request that makes the service return this many values of metadata.
 pub const MANY: &str = "many ";
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
             metadata.merge(&one);
         }
     }
-    *ctx.response_metadata() = metadata;
+    ctx.update_response_metadata(|response| *response = metadata);
     match request {
         FAIL => Err(Status::aborted("told to")),
         _ => Ok(()),
@@ -63,12 +63,12 @@ impl Mirror {
         request: String,
     ) -> Result<impl Stream<Item = Result<String, Status>> + Send + 'static, Status> {
         reflect(&ctx, &request)?;
-        *ctx.trailers() = ctx.metadata().clone();
+        ctx.update_trailers(|trailers| trailers.clone_from(ctx.metadata()));
         Ok(stream::iter([Ok(request)]))
     }
 }
 
-/// The service with these facts, of which the methods are [`METHODS`].
+/// Creates the service with these facts, whose methods are [`METHODS`].
 pub fn service(spec: &'static ServiceSpec) -> Service {
     ServiceBuilder::new(spec, Arc::new(Mirror))
         .unary(spec.method(0), Mirror::echo)
@@ -91,12 +91,12 @@ impl Client {
         Self { client, spec }
     }
 
-    /// One client for each way that a call can take: base mode, a session, and none, in the same
-    /// process. The session is open.
+    /// Creates one client for each path of a call: base mode, a session, and the same process. The
+    /// session is open.
     ///
     /// # Errors
     ///
-    /// Fails if there is no session.
+    /// Fails if no session opens.
     pub async fn all(
         nats: &Connection,
         spec: &'static ServiceSpec,
@@ -110,13 +110,13 @@ impl Client {
         ])
     }
 
-    /// The unary method.
+    /// Calls the unary method.
     pub fn echo(&self, text: &str) -> Call<String> {
         self.client.unary(self.spec.method(0), text.to_owned())
     }
 
-    /// Calls the method that streams to its end, and gives the metadata that came first and that
-    /// which came last.
+    /// Calls the streaming method to its end, and returns the metadata sent before and after the
+    /// messages.
     ///
     /// # Errors
     ///

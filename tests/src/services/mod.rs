@@ -1,4 +1,4 @@
-//! Services and their callers, in the test's process and in processes of their own.
+//! Services and their callers, in the test's process and in separate processes.
 
 pub mod attacked;
 pub mod calc;

@@ -1,4 +1,4 @@
-//! Instances of a service in several places, callers of each kind, and what becomes of their calls.
+//! Instances of a service in several places, callers of each kind, and the outcomes of their calls.
 
 use std::{
     sync::{
@@ -25,18 +25,19 @@ use crate::{
     streams_process::puppet_subject,
 };
 
-/// Of the service, wherever it is.
+/// The subject of the service, wherever it is.
 pub const SUBJECT: &str = "test.places";
 
-/// Of a call in base mode, which is how long it takes to learn that an instance was killed.
+/// The deadline of a call in base mode, which is how long callers take to notice that an instance
+/// was killed.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
-/// What nothing may take that is waited for.
+/// Maximum duration of any wait.
 pub const LIMIT: Duration = Duration::from_secs(25);
 
 const CALLERS: usize = 4;
 
-/// How a call is made.
+/// The mode of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One message each way, in base mode.
@@ -52,31 +53,31 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Base, Self::Multiplexed, Self::Stream];
 }
 
-/// A connection that comes back fast, so that tests do.
+/// Connects, with fast reconnects to keep the tests short.
 ///
 /// # Errors
 ///
-/// Fails if there is none.
+/// Fails if connecting fails.
 pub async fn connect(urls: impl IntoServers) -> Result<Connection, nmfw::Error> {
     let options = ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20));
-    options.retain_servers_order().connect(urls).await
+    options.retain_servers_order(true).connect(urls).await
 }
 
 /// An instance of the service.
 #[derive(Debug)]
 pub struct Instance {
     strings: Strings,
-    /// Its streams.
+    /// The streams service.
     pub flows: Flows,
     running: Running,
 }
 
 impl Instance {
-    /// Serves on a connection of its own.
+    /// Starts an instance on its own connection.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot.
+    /// Fails if it does not start.
     pub async fn start(url: String) -> Result<Self, nmfw::Error> {
         let (strings, flows) = (Strings::default(), Flows::default());
         let puppet = PuppetServer::new(strings.clone()).subject(puppet_subject(SUBJECT));
@@ -91,17 +92,17 @@ impl Instance {
         })
     }
 
-    /// The calls that it has got.
+    /// Returns the number of calls received.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.strings.started() + self.flows.started()
     }
 
-    /// Lets calls end, and ends.
+    /// Waits for calls in flight, and stops.
     ///
     /// # Errors
     ///
-    /// Fails if it does not.
+    /// Fails if it does not stop.
     pub async fn stop(self) -> Result<(), Failure> {
         self.running.stop();
         let ended = timeout(LIMIT, self.running.join()).await;
@@ -112,22 +113,22 @@ impl Instance {
     }
 }
 
-/// Makes calls of one kind, on a connection of its own.
+/// Makes calls of one kind, on its own connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// That kind.
+    /// The kind of its calls.
     pub kind: Kind,
     puppet: PuppetClient,
-    /// For streams of any kind.
+    /// A client for streams of any kind.
     pub streams: StreamsClient,
 }
 
 impl Caller {
-    /// Connects to the first of these servers as long as it is there.
+    /// Connects to the first of these servers while it is available.
     ///
     /// # Errors
     ///
-    /// Fails if it does not connect.
+    /// Fails if connecting fails.
     pub async fn new(kind: Kind, urls: impl IntoServers) -> Result<Self, nmfw::Error> {
         let channel = Channel::new(connect(urls).await?);
         let channel = match kind {
@@ -141,11 +142,11 @@ impl Caller {
         })
     }
 
-    /// One call, under way for a while.
+    /// Makes a call that takes a while.
     ///
     /// # Errors
     ///
-    /// Its status.
+    /// Returns the status of the call.
     pub async fn call(&self) -> Result<(), Status> {
         if self.kind != Kind::Stream {
             return self
@@ -167,17 +168,17 @@ impl Caller {
         }
     }
 
-    /// A call that has this long, for those that find out when calls succeed again.
+    /// Makes a call with this deadline, for tests that wait until calls succeed again.
     ///
     /// # Errors
     ///
-    /// Its status.
+    /// Returns the status of the call.
     pub async fn call_within(&self, limit: Duration) -> Result<(), Status> {
         let late = || Status::deadline_exceeded("the caller has no more time");
         timeout(limit, self.call()).await.map_err(|_| late())?
     }
 
-    /// Waits until calls are made as they are to be made.
+    /// Waits until calls use the intended mode.
     pub async fn works(&self) {
         eventually(LIMIT, || self.call_within(DEADLINE)).await;
         if self.kind == Kind::Multiplexed {
@@ -208,13 +209,13 @@ impl Caller {
 /// A call that failed.
 #[derive(Debug)]
 pub struct Failed {
-    /// With what.
+    /// The error.
     pub status: Status,
-    /// After which time.
+    /// The duration of the call.
     pub took: Duration,
 }
 
-/// Calls that go on all the time.
+/// Callers that call continuously.
 #[derive(Debug)]
 pub struct Load {
     over: Arc<AtomicBool>,
@@ -223,10 +224,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Calls that go on at a time.
+    /// Number of concurrent callers.
     pub const CALLERS: usize = CALLERS;
 
-    /// Begins.
+    /// Starts the callers.
     #[must_use]
     pub fn start(caller: &Caller) -> Self {
         let mut load = Self {
@@ -243,7 +244,7 @@ impl Load {
                     if let Err(status) = caller.call().await {
                         let took = begin.elapsed();
                         failed.push(Failed { status, took });
-                        // So that those that fail at once do not fill the machine.
+                        // Keeps calls that fail at once from overloading the machine.
                         sleep(Duration::from_millis(20)).await;
                     } else {
                         good.fetch_add(1, Ordering::Relaxed);
@@ -255,14 +256,14 @@ impl Load {
         load
     }
 
-    /// Waits for so many calls that succeed.
+    /// Waits until this many further calls have succeeded.
     pub async fn goes_on(&self, calls: u64) {
         let good = || self.good.load(Ordering::Relaxed);
         let before = good();
         eventually(LIMIT, || async { good() >= before + calls }).await;
     }
 
-    /// The calls that failed.
+    /// Stops the callers and returns the failed calls.
     ///
     /// # Errors
     ///

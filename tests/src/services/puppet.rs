@@ -1,4 +1,4 @@
-//! A service that does what its caller tells it, and remembers what happened to it.
+//! A service that follows the instructions in its requests, and counts its calls.
 
 use std::time::Duration;
 
@@ -21,19 +21,19 @@ mod generated {
 pub struct Strings(Fates);
 
 impl Strings {
-    /// Handlers that have begun.
+    /// Returns the number of handlers that have begun.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.0.started()
     }
 
-    /// Handlers that have come to their end.
+    /// Returns the number of handlers that completed.
     #[must_use]
     pub fn finished(&self) -> u64 {
         self.0.finished()
     }
 
-    /// Handlers that were dropped before.
+    /// Returns the number of handlers that were dropped before they completed.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped()
@@ -98,7 +98,7 @@ impl Puppet for Strings {
     }
 }
 
-/// Serves it on a connection of its own, with the defaults.
+/// Serves it on its own connection, with the defaults.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ pub async fn serve(url: &str, strings: &Strings) -> Result<Running, nmfw::Error>
         .await
 }
 
-/// A client with a connection of its own.
+/// Creates a client with its own connection.
 ///
 /// # Errors
 ///
@@ -120,19 +120,19 @@ pub async fn client(url: &str) -> Result<PuppetClient, nmfw::Error> {
     Ok(PuppetClient::new(nmfw::connect(url).await?))
 }
 
-/// What an instance says of `Sleep` in STATS: requests and errors.
+/// Returns the counts of `Sleep` in the STATS of an instance: requests and errors.
 ///
 /// # Errors
-/// Fails if none answers, or not with these.
+/// Fails if no instance answers, or if the counts are missing.
 pub async fn sleep_stats(url: &str) -> Result<(u64, u64), Failure> {
     let sleep = stats_of_sleep(url).await?;
     both(&sleep, "num_requests", "num_errors")
 }
 
-/// How many calls of `Sleep` run, and how many wait, as an instance says in STATS.
+/// Returns how many calls of `Sleep` are running and waiting, from the STATS of an instance.
 ///
 /// # Errors
-/// Fails if none answers, or not with these.
+/// Fails if no instance answers, or if the counts are missing.
 pub async fn sleep_load(url: &str) -> Result<(u64, u64), Failure> {
     let sleep = stats_of_sleep(url).await?;
     both(&sleep["data"], "running", "waiting")

@@ -1,10 +1,10 @@
-//! A puppet that has another one do what it is told: for chains of calls.
+//! A puppet that passes its calls on to another: for chains of calls.
 
 use nmfw::{Channel, Connection, Context, NatsChannel as _, Server, Status, server::Running};
 
 use crate::puppet::{Blob, FailRequest, Puppet, PuppetClient, PuppetServer, Seen, SleepRequest};
 
-/// Where relays are served: [`relayed`] takes a channel there.
+/// The subject of relays; [`relayed`] creates a channel to it.
 const SUBJECT: &str = "relay";
 
 /// The implementation.
@@ -14,7 +14,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// One that calls the puppet on this channel.
+    /// Creates a relay that calls the puppet on this channel.
     #[must_use]
     pub fn new(next: impl Into<Channel>) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl Relay {
         }
     }
 
-    /// Serves it on a connection of its own.
+    /// Serves it on its own connection.
     ///
     /// # Errors
     ///
@@ -34,12 +34,12 @@ impl Relay {
     }
 }
 
-/// A channel to relays.
+/// Creates a channel to relays.
 pub fn relayed(nats: impl Into<Connection>) -> Channel {
     Channel::new(nats.into()).subject(SUBJECT)
 }
 
-/// The subject of a method of relays.
+/// Returns the subject of a method of relays.
 #[must_use]
 pub fn relay_subject(method: &str) -> String {
     format!("{SUBJECT}.{method}")
@@ -47,7 +47,7 @@ pub fn relay_subject(method: &str) -> String {
 
 impl Puppet for Relay {
     async fn echo(&self, _ctx: Context, request: Blob) -> Result<Blob, Status> {
-        // As a handler is wont to call; the others say on whose behalf.
+        // The usual way for a handler to call; the other methods set the context explicitly.
         self.next.echo(request).await
     }
 
@@ -64,7 +64,7 @@ impl Puppet for Relay {
     }
 
     async fn inspect(&self, ctx: Context, (): ()) -> Result<Seen, Status> {
-        // In a task, which is not in the handler's span.
+        // In a task, which is outside the handler's span.
         let call = self.next.inspect(()).context(&ctx);
         let task = tokio::spawn(async move { call.await });
         let ended = |error: tokio::task::JoinError| Status::internal(error.to_string());

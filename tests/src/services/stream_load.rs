@@ -1,4 +1,4 @@
-//! Streams of every kind that go on until told otherwise, each of which checks what it carries.
+//! Streams of every kind that run until they are stopped, and check their messages.
 
 use std::{
     sync::{
@@ -20,22 +20,22 @@ use crate::{
 /// Longer than any call may take.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Of a call of `Count`.
+/// Number of items of a call of `Count`.
 const COUNTED: u64 = 5_000;
 const SIZE: u32 = 1_000;
 
-/// A stream has gone on when it has moved more items than what can wait on its way, which is a few
-/// times the window of a stream.
+/// A stream makes progress when it has moved more items than can be buffered on the way, which is a
+/// few times the window of a stream.
 const STEP: u64 = 1_000;
 
-/// Of a call with one message each way. One that meets the moment without a session takes base mode,
-/// where what is lost on its way stays lost.
+/// The deadline of a call with one message each way. A call made while there is no session uses
+/// base mode, where a lost message is not sent again.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// Calls with one message each way that go on beside each set of streams.
+/// Number of callers of unary calls beside each set of streams.
 const CALLERS: u64 = 8;
 
-/// Streams under way.
+/// Running streams.
 #[derive(Debug)]
 pub struct StreamLoad {
     over: watch::Sender<bool>,
@@ -46,7 +46,7 @@ pub struct StreamLoad {
 }
 
 impl StreamLoad {
-    /// Starts so many of each kind. The client's channel should be multiplexed.
+    /// Starts `of_each` streams of each kind. The client's channel should be multiplexed.
     #[must_use]
     pub fn start(client: &StreamsClient, of_each: usize) -> Self {
         let mut load = Self {
@@ -73,7 +73,7 @@ impl StreamLoad {
         moved
     }
 
-    /// One stream of answers after the other.
+    /// Runs one stream of responses after the other.
     fn count(&mut self, client: StreamsClient) {
         let (moved, over) = (self.moved(), self.over.subscribe());
         self.tasks.spawn(async move {
@@ -166,7 +166,7 @@ impl StreamLoad {
         });
     }
 
-    /// Waits until every stream has gone on, and calls have been answered.
+    /// Waits until every stream has made progress, and calls have been answered.
     ///
     /// # Panics
     ///
@@ -194,11 +194,11 @@ impl StreamLoad {
         assert!(failures.is_empty(), "{failures:?}");
     }
 
-    /// Lets all come to their end, and checks it.
+    /// Lets all streams complete, and checks their messages.
     ///
     /// # Panics
     ///
-    /// Panics after `limit`, or if a stream failed or did not carry what it was given.
+    /// Panics after `limit`, or if a stream failed or had wrong messages.
     pub async fn finish(self, limit: Duration) {
         let (calls, late) = (self.calls, self.late);
         self.over.send_replace(true);
@@ -223,7 +223,7 @@ impl Total {
     }
 }
 
-/// Items until it is over, and what they come to.
+/// Returns items until `over` is set, and their total.
 fn endless(
     over: watch::Receiver<bool>,
     moved: Option<Arc<AtomicU64>>,
@@ -247,14 +247,14 @@ fn endless(
     (items, sent)
 }
 
-/// Leaves a part of the machine to others, until it is over.
+/// Pauses after every tenth item, unless `over` is set.
 async fn pace(number: u64, over: &watch::Receiver<bool>) {
     if number % 10 == 9 && !*over.borrow() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// What a call may meet that begins when the service is not back yet.
+/// Accepts the errors of calls that begin before the service is back.
 fn found_nobody(method: &str, status: &Status) -> Result<(), String> {
     if status.code() == Code::Unavailable && status.is_not_started() {
         Ok(())

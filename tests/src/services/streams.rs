@@ -1,4 +1,4 @@
-//! A service of streams that do what they are told, and that remembers what became of them.
+//! A service of streams that follows the instructions in its requests, and counts its calls.
 
 use std::{
     sync::{
@@ -30,32 +30,32 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Calls that have begun.
+    /// Returns the number of calls that have begun.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.fates.started()
     }
 
-    /// Calls that have come to their end, streams included.
+    /// Returns the number of calls that completed, including streams.
     #[must_use]
     pub fn finished(&self) -> u64 {
         self.fates.finished()
     }
 
-    /// Calls that were dropped before.
+    /// Returns the number of calls that were dropped before they completed.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.fates.dropped()
     }
 
-    /// Items that were made by `Count`.
+    /// Returns the number of items made by `Count`.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
 }
 
-/// Adds an item to a sum over items in their order.
+/// Adds an item to a checksum of items in order.
 #[must_use]
 pub fn checksum(before: u64, item: &Item) -> u64 {
     let bytes = item.number.to_le_bytes();
@@ -67,7 +67,7 @@ pub fn checksum(before: u64, item: &Item) -> u64 {
 }
 
 impl Total {
-    /// With an item more.
+    /// Adds an item to the total.
     pub fn add(&mut self, item: &Item) {
         self.count += 1;
         self.sum = self.sum.wrapping_add(item.number);
@@ -75,10 +75,10 @@ impl Total {
         self.checksum = checksum(self.checksum, item);
     }
 
-    /// Of all items of a stream.
+    /// Returns the total of all items of a stream.
     ///
     /// # Errors
-    /// What the stream ends with.
+    /// Returns the error of the stream.
     pub async fn of(mut items: Streaming<Item>) -> Result<Self, Status> {
         let mut total = Self::default();
         while let Some(item) = items.message().await? {
@@ -88,7 +88,7 @@ impl Total {
     }
 }
 
-/// An item as `Count` makes it.
+/// Creates an item like those of `Count`.
 #[must_use]
 pub fn item(number: u64, size: u32) -> Item {
     let byte = number.to_le_bytes()[0];
@@ -201,12 +201,12 @@ impl Streams for Flows {
     }
 }
 
-/// Items from one number to another, as a caller sends them.
+/// Returns the items between two numbers, for a caller to send.
 pub fn items(from: u64, to: u64, size: u32) -> impl Stream<Item = Item> + Send + 'static {
     stream::iter(from..to).map(move |number| item(number, size))
 }
 
-/// Serves it on a connection of its own, with the defaults.
+/// Serves it on its own connection, with the defaults.
 ///
 /// # Errors
 /// Fails if connecting or starting fails.
@@ -218,7 +218,7 @@ pub async fn serve(url: &str, flows: &Flows) -> Result<Running, nmfw::Error> {
         .await
 }
 
-/// A client with a connection of its own.
+/// Creates a client with its own connection.
 ///
 /// # Errors
 /// Fails if connecting fails.

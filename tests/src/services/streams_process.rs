@@ -1,4 +1,4 @@
-//! The streams of [`streams`](crate::streams) in a process of their own, which can be killed.
+//! The service [`streams`](crate::streams) in a separate process, which can be killed.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,29 +13,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Doing, Failure};
 
-/// A service that has not answered by then does not.
+/// The time limit for answers of a service.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What became of a service's calls.
+/// The counts of a service's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Calls that have begun.
     pub started: u64,
-    /// Those that came to their end.
+    /// Calls that completed.
     pub finished: u64,
-    /// Those that were dropped before.
+    /// Calls that were dropped before they completed.
     pub dropped: u64,
 }
 
 impl Counts {
-    /// Calls under way.
+    /// Returns the number of running calls.
     #[must_use]
     pub fn running(self) -> u64 {
         self.started - self.finished - self.dropped
     }
 }
 
-/// Where the process of a service serves the puppet, too.
+/// Returns the subject at which the process also serves the puppet.
 #[must_use]
 pub fn puppet_subject(subject: &str) -> String {
     format!("{subject}.puppet")
@@ -50,7 +50,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// A service. The program is `env!("CARGO_BIN_EXE_streams")`, which only tests know.
+    /// Starts a service. The program is `env!("CARGO_BIN_EXE_streams")`, which is defined only in
+    /// tests.
     ///
     /// # Errors
     ///
@@ -59,7 +60,7 @@ impl Process {
         Self::start(program.as_ref(), &["serve", url, subject])
     }
 
-    /// A client with so many calls of each kind that never end.
+    /// Starts a client with `calls` calls of each kind that never end.
     ///
     /// # Errors
     ///
@@ -97,22 +98,22 @@ impl Process {
         })
     }
 
-    /// What became of the service's calls.
+    /// Returns the counts of the service's calls.
     ///
     /// # Errors
     ///
-    /// Fails if it does not say so.
+    /// Fails if it does not report them.
     pub fn counts(&mut self) -> Result<Counts, Failure> {
         writeln!(self.input).doing("ask the service")?;
         let line = self.output.recv_timeout(LIMIT).doing("hear the service")?;
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
-    /// Its resident memory in MiB.
+    /// Returns its resident memory in MiB.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not say so.
+    /// Fails if the system cannot tell.
     pub fn resident(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/statm", self.child.id());
         let statm = std::fs::read_to_string(&path).doing(format_args!("read {path}"))?;
@@ -121,7 +122,7 @@ impl Process {
         Ok(pages * 4096 / (1024 * 1024))
     }
 
-    /// `SIGKILL`. Returns when the process is gone.
+    /// Sends `SIGKILL`. Returns when the process has ended.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Process {
             .doing("wait for a killed process")
     }
 
-    /// `SIGSTOP`: its connections stay open, and nobody answers.
+    /// Sends `SIGSTOP`: its connections stay open, and it does not answer.
     ///
     /// # Errors
     ///
@@ -143,7 +144,7 @@ impl Process {
         self.signal(Signal::STOP, "freeze a process")
     }
 
-    /// `SIGCONT`: it goes on.
+    /// Sends `SIGCONT`: the process continues.
     ///
     /// # Errors
     ///

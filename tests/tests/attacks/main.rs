@@ -1,9 +1,10 @@
-//! Attacks: what a peer with the generated permissions and nothing else can do to a service, to its other
-//! callers and to its clients, with a figure for each. `docs/threat-model.md` has the table.
+//! Attacks: measures what a peer with only the generated permissions can do to a service, to its
+//! other callers and to its clients. `docs/threat-model.md` has the table.
 //!
-//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about an hour and wants a machine
-//! with nothing else to do, and an optimized build. Without it some attacks run for a moment, and what is checked
-//! is that no process ends and no promise breaks. `NMFW_ATTACK=header,reply` runs those whose names begin so.
+//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about an hour
+//! and needs an idle machine and an optimized build. Otherwise some attacks run briefly, and the
+//! tests check only that no process ends and no promise is broken. `NMFW_ATTACK=header,reply`
+//! selects the attacks whose names begin with these words.
 
 #![cfg(test)]
 
@@ -23,7 +24,7 @@ use nmfw_tests::{broker::Kind, chosen};
 use stage::Stage;
 use tokio::sync::Mutex;
 
-/// Figures are of one attack at a time.
+/// Attacks are measured one at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const SHORT: Plan = Plan {
@@ -38,7 +39,7 @@ const FULL: Plan = Plan {
     compares: true,
 };
 
-/// Runs the attacks, and fails with all that was wrong.
+/// Runs the attacks, and fails with all errors found.
 async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
     let turn = TURN.lock().await;
     let is_full = chosen("attacks");
@@ -62,7 +63,7 @@ async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
                 say(&figures.row(attack.name));
                 let told = figures.wrong.iter();
                 wrong.extend(told.map(|what| format!("{}: {what}", attack.name)));
-                // What one attack has left is not measured as the next one's.
+                // The effects of one attack must not be measured as those of the next.
                 if !figures.wrong.is_empty() {
                     stage = Stage::start(kind).await.unwrap();
                 }

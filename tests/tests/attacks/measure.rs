@@ -1,5 +1,5 @@
-//! What an attack does to others, in figures: rounds with the attacker, and in turn with a peer that is as busy
-//! and concerns nobody.
+//! Measures the effects of an attack on others, in rounds with the attacker that alternate with
+//! rounds with an equally busy, harmless peer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     wire::{Peer, Traffic},
 };
 
-/// A place for the measured side of an attack.
+/// The attacked side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
     Service,
@@ -33,17 +33,18 @@ pub(crate) enum Victim {
 pub(crate) struct Attack {
     /// Its row in `docs/threat-model.md`.
     pub(crate) name: &'static str,
-    /// Who attacks: the user with its permissions.
+    /// The user of the attacker, which determines its permissions.
     pub(crate) user: &'static str,
-    /// What is sent, until the attack is over.
+    /// Sends messages until the attack is over.
     pub(crate) run: fn(&Peer, &Target) -> io::Result<()>,
-    /// What handlers answer to calls that are in order is not what the bound on bytes is about.
+    /// Whether handlers answer valid calls of the attacker, to which the bound on bytes does not
+    /// apply.
     pub(crate) is_answered: bool,
-    /// Whether the short form of the suite has it.
+    /// Whether the attack is part of the short suite.
     pub(crate) is_short: bool,
 }
 
-/// An attack with defaults.
+/// Creates an attack with defaults.
 pub(crate) const fn attack(
     name: &'static str,
     run: fn(&Peer, &Target) -> io::Result<()>,
@@ -74,26 +75,26 @@ impl Attack {
     }
 }
 
-/// How long to measure.
+/// The duration of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: usize,
     pub(crate) round: Duration,
-    /// Whether there are rounds with a busy peer, to compare with.
+    /// Whether to compare with rounds of a busy peer.
     pub(crate) compares: bool,
 }
 
-/// What comes for an attacker later than this after its end is not counted.
+/// Traffic for an attacker that arrives later than this after its end is not counted.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Nothing comes for an attacker any more when nothing has come for so long.
+/// The traffic for an attacker has ended when nothing has arrived for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// The kinds of honest calls.
 const KINDS: usize = 4;
 
 impl Plan {
-    /// Clients pause before they try again what has failed, so that attacks on them take longer.
+    /// Clients pause before they repeat failed calls, so attacks on them take longer.
     fn round(&self, victim: Victim) -> Duration {
         match victim {
             Victim::Service => self.round,
@@ -102,7 +103,7 @@ impl Plan {
     }
 }
 
-/// The time in which all is to be given back.
+/// The time within which all resources must be freed.
 const GIVEN_BACK: Duration = Duration::from_secs(30);
 
 /// The bounds.
@@ -115,42 +116,42 @@ const MOST_LOG: f64 = 1e6;
 /// Lines of log that an attack may cause, however short it is.
 const FEW_LINES: usize = 300;
 
-/// Answers of handshakes and the like are no amplification.
+/// Answers to handshakes and the like are no amplification.
 const FEW_BYTES: u64 = 64 * 1024;
 
-/// What an attack did.
+/// The measured effects of an attack.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
-    /// Calls of others, as a part of those beside a busy peer: of the kind that suffered most.
+    /// Calls of others relative to those beside a busy peer, for the kind that suffered most.
     pub(crate) calls: Option<(f64, String)>,
-    /// The 99th percentile of their times, as a multiple: of the kind that suffered most.
+    /// The 99th percentile of their times as a multiple, for the kind that suffered most.
     pub(crate) time: Option<(f64, String)>,
-    /// Memory at most, beyond that before.
+    /// The maximum increase of memory during the attack.
     pub(crate) held: u64,
-    /// Memory afterwards, beyond that before.
+    /// The increase of memory after the attack.
     pub(crate) kept: u64,
     pub(crate) messages: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
-    /// Connections of the attacker that were closed on it.
+    /// Number of the attacker's connections that were closed by the server.
     pub(crate) cut: u64,
-    /// Bytes a minute.
+    /// Bytes per minute.
     pub(crate) log: f64,
     /// Time until calls succeeded again after a round.
     pub(crate) after: Duration,
     log_lines: usize,
     last_line: String,
-    /// When sessions and places were given back.
+    /// The time after which sessions and places were freed.
     pub(crate) back: Option<Duration>,
-    /// Promises that were broken, and bounds.
+    /// Broken promises and exceeded bounds.
     pub(crate) wrong: Vec<String>,
     /// Calls of others that failed.
     failed: BTreeMap<String, u64>,
-    /// Of the calls to a hostile service.
+    /// The outcomes of calls to a hostile service.
     pub(crate) hostile: String,
 }
 
-/// Runs an attack again and again until this moment; a connection that is closed is made anew.
+/// Repeats an attack until this moment, and reconnects when its connection is closed.
 pub(crate) fn attack_until(
     attack: fn(&Peer, &Target) -> io::Result<()>,
     user: &str,
@@ -172,7 +173,7 @@ pub(crate) fn attack_until(
     }
 }
 
-/// Waits until nothing more comes: what is still on its way counts.
+/// Waits until no more messages arrive: messages in transit count.
 fn listen(traffic: &Traffic) {
     let received = || traffic.received_bytes.load(Ordering::Relaxed);
     let end = Instant::now() + LATE;
@@ -185,7 +186,7 @@ fn listen(traffic: &Traffic) {
     }
 }
 
-/// Publishes so many messages of this size a second to a peer of its own.
+/// Publishes messages of this rate and size to a peer of its own.
 fn be_busy(target: &Target, rate: f64, size: usize, until: Instant) -> io::Result<()> {
     let (heard, said) = (Arc::new(Traffic::default()), Arc::new(Traffic::default()));
     let listener = Peer::connect(target.port, target.login("busy"), &heard, until)?;
@@ -214,7 +215,7 @@ pub(crate) async fn measure(
 ) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
     if victim == Victim::Client {
-        // Those that an attack has met before keep away from the hostile service for a while.
+        // Callers that have met an attack avoid the hostile service for a while.
         stage.renew_callers().await?;
     }
     let traffic = Arc::new(match plan.compares {
@@ -237,7 +238,7 @@ pub(crate) async fn measure(
         let counted = Arc::clone(&traffic);
         let attacker = thread::spawn(move || attack_until(run, user, &target, &counted, until));
         if victim == Victim::Client {
-            // Once it serves.
+            // Until it serves.
             sleep(Duration::from_millis(100)).await;
             stage.tell(&Order::CallHostile(2)).await?;
         }
@@ -285,7 +286,7 @@ pub(crate) async fn measure(
     figures.messages = traffic.sent_messages.load(Ordering::Relaxed);
     figures.sent = traffic.sent_bytes.load(Ordering::Relaxed);
     figures.received = traffic.received_bytes.load(Ordering::Relaxed);
-    // The attacker's own end counts, once a round.
+    // The end of the attacker itself counts, once a round.
     let cut = traffic.cut.load(Ordering::Relaxed);
     figures.cut = cut.saturating_sub(plan.rounds as u64);
     let rest = stage.tell(&Order::Halt).await?;
@@ -301,7 +302,7 @@ pub(crate) async fn measure(
     Ok(figures)
 }
 
-/// Waits until calls of all kinds succeed again: the next round is not about this one.
+/// Waits until calls of all kinds succeed again, so that the next round starts afresh.
 async fn recover(stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure> {
     let begin = Instant::now();
     let mut kinds = BTreeSet::new();
@@ -344,7 +345,7 @@ fn log(stage: &Stage, victim: Victim) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// No process ends, and probes are answered.
+/// Checks that no process has ended, and that probes are answered.
 fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Result<(), Failure> {
     for (what, process) in [
         ("service", &mut stage.service),
@@ -363,7 +364,7 @@ fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Resu
     Ok(())
 }
 
-/// No call of others fails, and none runs twice or is marked wrongly.
+/// Checks that no call of others has failed, run twice, or been marked wrongly.
 async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Result<(), Failure> {
     for (what, count) in &made.failed {
         *figures.failed.entry(what.clone()).or_default() += count;
@@ -380,7 +381,7 @@ async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Resu
             ran.asked
         ));
     }
-    // Calls of a hostile service end by their deadlines.
+    // Calls to a hostile service end by their deadlines.
     if made.latest > 1_000 {
         figures.wrong.push(format!(
             "a call ended {} ms after its deadline",
@@ -398,7 +399,7 @@ fn hostile(attacked: &[Made]) -> String {
     text
 }
 
-/// Waits until nothing is held for the attacker any more.
+/// Waits until all resources held for the attacker are freed.
 async fn give_back(
     stage: &mut Stage,
     victim: Victim,
@@ -410,7 +411,7 @@ async fn give_back(
     if !plan.compares {
         return Ok(());
     }
-    // Of the callers' pool.
+    // The sessions of the callers' pool.
     let most = Held {
         sessions: 8.0,
         running: 0.0,
@@ -440,7 +441,7 @@ async fn give_back(
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
-    // No call in both rounds.
+    // No call in either round.
     for value in &mut values {
         if value.is_nan() {
             *value = 0.0;
@@ -481,7 +482,7 @@ impl Figures {
             self.wrong
                 .push("nothing was sent, and nothing came".to_owned());
         }
-        // A few lines are many a minute where an attack takes a moment.
+        // In a brief attack, a few lines are a high rate.
         if self.log_lines > FEW_LINES && !plan.compares {
             let last = &self.last_line;
             self.wrong
@@ -514,7 +515,7 @@ impl Figures {
         }
     }
 
-    /// A row of the table.
+    /// Formats a row of the table.
     pub(crate) fn row(&self, name: &str) -> String {
         let part = |value: &Option<(f64, String)>, factor: f64| match value {
             Some((value, kind)) => format!("{:.1} ({kind})", value * factor),

@@ -1,4 +1,4 @@
-//! `docs/threat-model.md` has a row for each attack.
+//! Checks that `docs/threat-model.md` has a row for each attack.
 
 use crate::{clients, services};
 

@@ -1,4 +1,4 @@
-//! Sessions by hand, of either side: packets are built here and nowhere else.
+//! Sessions by hand, of either side: the attacks build their packets only here.
 
 use std::{io, time::Duration};
 
@@ -6,7 +6,7 @@ use nmfw_tests::packets::{self, OPEN, Seal, first_kind, frame, kind, number, sec
 
 use crate::wire::{Message, Peer};
 
-/// Longer than a service takes for its answer, and less than an attack.
+/// Longer than a service takes to answer, and shorter than an attack.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The flag of a packet that asks the other side to go back.
@@ -16,17 +16,17 @@ const GO_BACK: u8 = 0x11;
 pub(crate) const MORE: u8 = 0x20;
 pub(crate) const END: u8 = 0x40;
 
-/// What seals the packets of the sessions that attackers open, which all have one secret.
+/// Returns the seal for the sessions of attackers, which all use one secret.
 pub(crate) fn seal() -> Seal {
     Seal::client(secret_of(OPEN))
 }
 
-/// A session with the service, opened by an attacker.
+/// An attacker's session with the service.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Where the service takes its packets.
+    /// The subject for packets to the service.
     pub(crate) service: String,
-    /// Where the attacker does.
+    /// The subject for packets to the attacker.
     pub(crate) inbox: String,
     seal: Seal,
     seq: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens one; `None` if the service refuses or does not answer.
+    /// Opens a session; returns `None` if the service refuses or does not answer.
     pub(crate) fn open(peer: &Peer, base: &str, name: usize) -> io::Result<Option<Self>> {
         let inbox = format!("{}.s.{name}", peer.inbox);
         peer.publish(&format!("{base}._open"), &inbox, OPEN)?;
@@ -58,7 +58,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Opens one, trying again for as long as the attack goes on.
+    /// Opens a session, and retries until the attack is over.
     pub(crate) fn opened(peer: &Peer, base: &str) -> io::Result<Option<Self>> {
         let mut name = 0;
         while peer.goes_on() {
@@ -71,7 +71,7 @@ impl Session {
         Ok(None)
     }
 
-    /// The number of a new stream.
+    /// Returns the number of a new stream.
     pub(crate) fn stream(&mut self) -> u64 {
         self.stream += 1;
         self.stream
@@ -90,13 +90,13 @@ impl Session {
         peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
-    /// Sends a packet that has no number.
+    /// Sends a packet without a number.
     pub(crate) fn bare(&self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         let packet = packets::packet(0, ack, frames);
         peer.publish(&self.service, "", &self.seal.seal(packet))
     }
 
-    /// Asks the service to send again what comes after `ack`.
+    /// Asks the service to resend the packets after `ack`.
     pub(crate) fn go_back(&self, peer: &Peer, ack: u64) -> io::Result<()> {
         let mut packet = packets::packet(0, ack, &[]);
         packet[0] = GO_BACK;
@@ -108,7 +108,7 @@ impl Session {
     }
 }
 
-/// The highest `seq` of a packet of the other side.
+/// Returns the highest `seq` of a packet of the other side.
 pub(crate) fn seq_of(packet: &[u8]) -> u64 {
     let mut value = 0;
     for (index, byte) in packet.iter().skip(1).take(9).enumerate() {
@@ -120,12 +120,12 @@ pub(crate) fn seq_of(packet: &[u8]) -> u64 {
     value
 }
 
-/// A text: its length, and its bytes.
+/// Encodes a text: its length, and its bytes.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     [number(text.len() as u64), text.as_bytes().to_vec()].concat()
 }
 
-/// CALL with metadata.
+/// Encodes a CALL with metadata.
 pub(crate) fn call_with_metadata(stream: u64, method: &str, metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut pairs = Vec::new();
     for (name, value) in metadata {
@@ -140,22 +140,23 @@ pub(crate) fn call_with_metadata(stream: u64, method: &str, metadata: &[(&str, &
     frame(stream, kind::CALL, &body)
 }
 
-/// RESET as CANCELLED.
+/// Encodes a RESET with CANCELLED.
 pub(crate) fn reset(stream: u64) -> Vec<u8> {
     frame(stream, kind::RESET, &[1])
 }
 
-/// WINDOW of a stream, or of packets for stream 0.
+/// Encodes the WINDOW of a stream, or of packets for stream 0.
 pub(crate) fn window(stream: u64, bytes: u64) -> Vec<u8> {
     frame(stream, 8, &number(bytes))
 }
 
-/// PING of either side: with a token, which a service's is without and a client skips.
+/// Encodes a PING of either side: with a token, which the PING of a service lacks and a client
+/// skips.
 pub(crate) fn ping() -> Vec<u8> {
     frame(0, kind::PING, &[0; 17])
 }
 
-/// CLOSE.
+/// Encodes a CLOSE.
 pub(crate) fn close() -> Vec<u8> {
     frame(0, kind::CLOSE, &[0])
 }
@@ -163,13 +164,13 @@ pub(crate) fn close() -> Vec<u8> {
 /// A session that a hostile service has accepted.
 #[derive(Debug)]
 pub(crate) struct Hosted {
-    /// The client's.
+    /// The subject for packets to the client.
     pub(crate) inbox: String,
     seal: Seal,
     seq: u64,
 }
 
-/// What a hostile service says in ACCEPT.
+/// The contents of a hostile service's ACCEPT.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) window: u64,
@@ -218,7 +219,7 @@ impl Offer {
 }
 
 impl Hosted {
-    /// Answers OPEN with ACCEPT and this subject of the service's own.
+    /// Answers OPEN with ACCEPT, with `own` as the service's subject.
     pub(crate) fn accept(
         peer: &Peer,
         open: &Message,
@@ -245,13 +246,13 @@ impl Hosted {
         peer.publish(&self.inbox, "", &self.seal.seal(packet))
     }
 
-    /// Sends a packet that has no number.
+    /// Sends a packet without a number.
     pub(crate) fn bare(&self, peer: &Peer, ack: u64, frames: &[Vec<u8>]) -> io::Result<()> {
         let packet = packets::packet(0, ack, frames);
         peer.publish(&self.inbox, "", &self.seal.seal(packet))
     }
 
-    /// Asks the client to send again what comes after `ack`.
+    /// Asks the client to resend the packets after `ack`.
     pub(crate) fn go_back(&self, peer: &Peer, ack: u64) -> io::Result<()> {
         let mut packet = packets::packet(0, ack, &[]);
         packet[0] = GO_BACK;

@@ -1,5 +1,5 @@
-//! Where attacks happen: a broker with the users that a careful operator would give it, the processes of a
-//! service and of its callers, and what can be seen of them from outside.
+//! The environment of attacks: a broker with the users that a careful operator would define, the
+//! processes of a service and of its callers, and measurements from outside.
 
 use std::{
     io::{Read, Write},
@@ -25,13 +25,13 @@ use nmfw_tests::{
 };
 use tempfile::TempDir;
 
-/// Where a hostile service serves streams.
+/// The subject of the hostile service's streams.
 pub(crate) const HOSTILE: &str = "test.hostile";
 
-/// Where a busy peer publishes that concerns nobody else.
+/// The subject to which a busy peer publishes without concerning others.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
-/// More than callers make: others' numbers begin there.
+/// More than callers make: the numbers of other calls start here.
 const CALLS: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ enum Running {
     NatsServer(#[expect(dead_code, reason = "stops when dropped")] NatsServer),
 }
 
-/// What an attacker knows of its target.
+/// The attacker's knowledge of its target.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) port: u16,
@@ -51,7 +51,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The login of a user, where there are users.
+    /// Returns the login of a user, if there are users.
     pub(crate) fn login<'a>(&self, user: &'a str) -> Option<&'a str> {
         self.has_users.then_some(user)
     }
@@ -67,7 +67,7 @@ pub(crate) struct Stage {
     folder: TempDir,
 }
 
-/// What a service counts of what it holds.
+/// The resources held by a service, according to its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Held {
     pub(crate) sessions: f64,
@@ -75,8 +75,8 @@ pub(crate) struct Held {
     pub(crate) waiting: f64,
 }
 
-/// The users: `service` and `caller` are honest, `client` has the permissions of the latter, `observer` asks
-/// discovery besides, `hostile` serves a subject of its own.
+/// Returns the users: `service` and `caller` are honest, `client` has the permissions of `caller`,
+/// `observer` may also query discovery, and `hostile` serves its own subject.
 fn users() -> Result<String, nmfw::Error> {
     let (streams, puppet) = (&STREAMS_SPEC, &PUPPET_SPEC);
     let service = Permissions::service(streams)?
@@ -130,7 +130,7 @@ async fn callers(target: &Target, folder: &TempDir) -> Result<Process, Failure> 
 }
 
 impl Stage {
-    /// Starts all of it. The callers call nothing yet.
+    /// Starts all processes. The callers make no calls yet.
     pub(crate) async fn start(kind: Kind) -> Result<Self, Failure> {
         let (broker, port) = match kind {
             Kind::Embedded => {
@@ -174,7 +174,7 @@ impl Stage {
         })
     }
 
-    /// Starts the callers anew.
+    /// Restarts the callers.
     pub(crate) async fn renew_callers(&mut self) -> Result<(), Failure> {
         self.callers = callers(&self.target, &self.folder).await?;
         Ok(())
@@ -192,7 +192,7 @@ impl Stage {
         Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await
     }
 
-    /// Gives the callers an order.
+    /// Sends an order to the callers.
     pub(crate) async fn tell(&mut self, order: &Order) -> Result<Made, Failure> {
         self.callers.order(order).await.map_err(|failure| {
             let log = self.callers.log().unwrap_or_default();
@@ -203,12 +203,12 @@ impl Stage {
         })
     }
 
-    /// Asks the service what it has run.
+    /// Asks the service for its runs.
     pub(crate) async fn ran(&mut self, asked: Vec<u64>) -> Result<Ran, Failure> {
         self.service.order(&Order::Ran(asked)).await
     }
 
-    /// Reads what the service holds from its metrics.
+    /// Reads the resources held by the service from its metrics.
     pub(crate) fn held(&self) -> Result<Held, Failure> {
         let page = get(self.target.monitor, "/metrics")?;
         let sum = |name: &str| -> f64 {
@@ -227,7 +227,7 @@ impl Stage {
     }
 }
 
-/// Gets a page of the monitoring port.
+/// Fetches a page of the monitoring port.
 pub(crate) fn get(port: u16, path: &str) -> Result<String, Failure> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).doing("reach the monitoring port")?;
     let limit = Some(Duration::from_secs(5));

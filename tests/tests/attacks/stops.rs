@@ -1,4 +1,5 @@
-//! Attacks on a service while it stops, as in a rolling restart: another instance is there, so no call fails.
+//! Attacks on a service while it stops, as in a rolling restart: another instance is running, so no
+//! call fails.
 
 use std::{
     sync::Arc,
@@ -15,10 +16,10 @@ use tokio::time::sleep;
 
 use crate::{TURN, measure::attack_until, services, stage::Stage, wire::Traffic};
 
-/// What might have a service stop too early, or never.
+/// Attacks that might make a service stop too early, or never.
 const ATTACKS: [&str; 4] = ["reply-fence", "reply-itself", "open-flood", "call-slow"];
 
-/// Longer than the attack goes on after the service was told to stop.
+/// Longer than the attack continues after the service was told to stop.
 const LIMIT: Duration = Duration::from_secs(4);
 
 async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
-//! A NATS client by hand, for attackers: it writes at full speed and does nothing by itself but answer
-//! the pings of the NATS server.
+//! A NATS client by hand, for attackers: it writes at full speed, and on its own only answers the
+//! pings of the NATS server.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -13,13 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes that are collected before they are written.
+/// Bytes that are buffered before they are written.
 const BUFFER: usize = 64 * 1024;
 
-/// Messages that may wait for the attacker to read them. More are counted and dropped.
+/// Messages that may wait for the attacker. Further ones are counted and dropped.
 const WAITING: usize = 8_192;
 
-/// A NATS server that takes nothing for this long has closed its ears.
+/// A NATS server that accepts no data for this long no longer reads.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A message that has arrived.
@@ -27,7 +27,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Message {
     pub(crate) subject: String,
     pub(crate) reply: Option<String>,
-    /// Whether it has headers; their bytes are in front of `body`.
+    /// Length of the headers at the start of `bytes`; 0 without headers.
     pub(crate) header_len: usize,
     pub(crate) bytes: Vec<u8>,
 }
@@ -38,25 +38,25 @@ impl Message {
     }
 }
 
-/// What went over a connection.
+/// The traffic of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) sent_messages: AtomicU64,
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) received_messages: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
-    /// Connections that the NATS server has closed.
+    /// Number of connections that the NATS server has closed.
     pub(crate) cut: AtomicU64,
-    /// Whether little is to be sent, so that a slow machine keeps up.
+    /// Whether to send little, so that a slow machine keeps up.
     is_little: bool,
 }
 
-/// What is little: less than the buffer of a subscription holds, and a few large messages.
+/// The limits of little: less than the buffer of a subscription holds, and a few large messages.
 const LITTLE_MESSAGES: u64 = 10_000;
 const LITTLE_BYTES: u64 = 4 << 20;
 
 impl Traffic {
-    /// That of an attacker who sends little.
+    /// Creates the traffic of an attacker that sends little.
     pub(crate) fn little() -> Self {
         Self {
             is_little: true,
@@ -64,7 +64,7 @@ impl Traffic {
         }
     }
 
-    /// Whether all is sent that is to be sent.
+    /// Whether everything has been sent.
     pub(crate) fn is_spent(&self) -> bool {
         self.is_little
             && (self.sent_messages.load(Ordering::Relaxed) >= LITTLE_MESSAGES
@@ -92,7 +92,7 @@ pub(crate) struct Peer {
     out: Arc<Mutex<Out>>,
     messages: Receiver<Message>,
     traffic: Arc<Traffic>,
-    /// Where it gets replies: `<prefix>.>`.
+    /// The subject of replies: `<prefix>.>`.
     pub(crate) inbox: String,
     until: Instant,
 }
@@ -105,7 +105,7 @@ impl Drop for Peer {
 }
 
 impl Peer {
-    /// Connects, and logs in as this user if there are users.
+    /// Connects, and logs in as `user` if there are users.
     pub(crate) fn connect(
         port: u16,
         user: Option<&str>,
@@ -142,7 +142,7 @@ impl Peer {
             traffic: Arc::clone(traffic),
             sender,
         };
-        // Ends with its connection, which the peer shuts down when it is dropped.
+        // Ends with its connection, which is shut down when the peer is dropped.
         thread::spawn(move || reader.run());
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Whether the attack is to go on.
+    /// Whether the attack continues.
     pub(crate) fn goes_on(&self) -> bool {
         Instant::now() < self.until && !self.traffic.is_spent()
     }
@@ -181,7 +181,7 @@ impl Peer {
         self.publish_with(subject, reply, b"", body)
     }
 
-    /// Publishes with header bytes of any kind; none if they are empty.
+    /// Publishes with any header bytes, or without headers if they are empty.
     pub(crate) fn publish_with(
         &self,
         subject: &str,
@@ -220,7 +220,7 @@ impl Peer {
             .flush()
     }
 
-    /// Returns the next message; `None` if none comes in this time.
+    /// Returns the next message; `None` if none arrives within `limit`.
     pub(crate) fn next(&self, limit: Duration) -> io::Result<Option<Message>> {
         self.flush()?;
         match self.messages.recv_timeout(limit) {
@@ -232,12 +232,12 @@ impl Peer {
         }
     }
 
-    /// Drops what has arrived.
+    /// Drops all received messages.
     pub(crate) fn drain(&self) {
         while self.messages.try_recv().is_ok() {}
     }
 
-    /// Waits until the attack is over, or for this long.
+    /// Waits until the attack is over, or for this time.
     pub(crate) fn rest(&self, time: Duration) -> io::Result<()> {
         self.flush()?;
         let end = (Instant::now() + time).min(self.until);
@@ -295,7 +295,7 @@ impl Reader {
             self.traffic
                 .received_messages
                 .fetch_add(1, Ordering::Relaxed);
-            // MSG subject id [reply] size; HMSG has a size more.
+            // MSG subject id [reply] size; HMSG has one more size.
             let fixed = if words[0] == "MSG" { 4 } else { 5 };
             let message = Message {
                 subject: words[1].to_owned(),

@@ -14,14 +14,15 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const DEADLINE_EXCEEDED: &str = "4";
 
-/// `Nmfw-Deadline` of a call with this much time left, by a clock that is ahead by some seconds.
+/// Returns the `Nmfw-Deadline` of a call with this much time left, by a clock that is ahead by some
+/// seconds.
 fn absolute(left: Duration, ahead: i64) -> String {
     let at = OffsetDateTime::now_utc() + left + time::Duration::seconds(ahead);
     at.format(&Rfc3339).unwrap()
 }
 
 on_both_brokers! {
-    /// The relative time alone counts, as it does for sessions, which have no other.
+    /// Only the relative time counts, as in sessions, which have no other.
     async fn a_call_of_ours_gets_its_time_whatever_the_clocks_say(broker: TestBroker) {
         let _running = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let plain = async_nats::connect(broker.url()).await.unwrap();
@@ -36,13 +37,13 @@ on_both_brokers! {
             let given = seen.time_left_millis.unwrap();
             assert!((30_000..=50_000).contains(&given), "{ahead}: {given}");
         }
-        // It is not even read.
+        // The absolute time is not even read.
         let headers = headers(&[("Nmfw", "1;t=50000"), ("Nmfw-Deadline", "yesterday")]);
         let reply = request(&plain, "Inspect", headers, "").await.unwrap();
         assert_eq!(status_of(&reply), ("", ""));
     }
 
-    /// Calls of Go nmfw have no relative time. Those that come too late say why they may.
+    /// Calls of Go nmfw carry no relative time. Late ones are refused with a hint about the clocks.
     async fn a_call_of_go_nmfw_says_that_clocks_may_differ(broker: TestBroker) {
         let strings = Strings::default();
         let _running = puppet::serve(&broker.url(), &strings).await.unwrap();
@@ -64,13 +65,13 @@ on_both_brokers! {
         assert!((1..=2).contains(&lines.len()), "{lines:?}");
         assert!(lines[0].contains("nmfw.puppet.Puppet.Inspect"), "{lines:?}");
 
-        // Ahead, the handler gets more time than its caller has.
+        // If its clock is ahead, the handler gets more time than its caller.
         let deadline = absolute(Duration::from_secs(5), 60);
         let headers = headers(&[("Nmfw-Deadline", &deadline)]);
         let reply = request(&plain, "Inspect", headers, "").await.unwrap();
         let seen = Seen::decode(reply.payload).unwrap();
         assert!(seen.time_left_millis.unwrap() > 30_000);
-        // Both sides of ours go by the relative time.
+        // With nmfw on both sides, the relative time counts.
         let client = puppet::client(&broker.url()).await.unwrap();
         let seen = client.inspect(()).timeout(Duration::from_secs(40)).await.unwrap();
         assert!(seen.time_left_millis.unwrap() <= 40_000);

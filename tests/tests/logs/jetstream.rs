@@ -1,4 +1,4 @@
-//! Streams of JetStream, and other strangers, on the subjects of a service.
+//! JetStream streams, and other foreign subscribers, on the subjects of a service.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Makes a stream that captures these subjects.
+/// Creates a stream that captures these subjects.
 async fn capture(nats: &Connection, stream: &str, subjects: &[&str]) {
     let config = json!({ "name": stream, "subjects": subjects, "storage": "memory" });
     let subject = format!("$JS.API.STREAM.CREATE.{stream}");
@@ -33,7 +33,7 @@ async fn messages(nats: &Connection, stream: &str) -> u64 {
     answer["state"]["messages"].as_u64().unwrap()
 }
 
-/// Every call works, on every way: the acknowledgements are not taken for answers.
+/// Checks calls in every mode: the acknowledgements are not mistaken for answers.
 async fn all_ways_work(nats: &Connection, subjects: &[&str]) {
     capture(nats, "ORDERS", subjects).await;
     let server = Server::new(nats).add_service(mirror::service(&SPEC));
@@ -46,7 +46,7 @@ async fn all_ways_work(nats: &Connection, subjects: &[&str]) {
     }
     let channel = Channel::new(nats);
     channel.wait_ready(&SPEC, LIMIT).await.unwrap();
-    // The stream has stored what it was there for.
+    // The stream has stored the messages.
     eventually(LIMIT, || async { messages(nats, "ORDERS").await >= 20 }).await;
     running.stop();
     running.join().await.unwrap();
@@ -59,7 +59,7 @@ async fn a_stream_on_the_subjects_is_no_answer() {
     all_ways_work(&nats, &["nmfw.>"]).await;
 }
 
-/// Then a service's packets to its clients, and its answers, are captured.
+/// The packets of a service to its clients, and its answers, are captured too.
 #[tokio::test]
 async fn a_stream_on_the_inboxes_is_no_answer_either() {
     let server = NatsServer::builder().jetstream().start().await.unwrap();
@@ -67,7 +67,7 @@ async fn a_stream_on_the_inboxes_is_no_answer_either() {
     all_ways_work(&nats, &["_INBOX.>", "nmfw.mirror.*"]).await;
 }
 
-/// Discovery's subjects cannot be captured, but those of a service of the same name can.
+/// The subjects of discovery cannot be captured, but those of a service of the same name can.
 #[tokio::test]
 async fn without_a_service_the_error_names_the_stream() {
     let server = NatsServer::builder().jetstream().start().await.unwrap();
@@ -90,12 +90,12 @@ async fn without_a_service_the_error_names_the_stream() {
 
 #[tokio::test]
 async fn both_sides_warn_of_a_stream() {
-    // Other tests of this process have subjects of their own in the log.
+    // Other tests of this process have their own subjects in the log.
     const SUBJECT: &str = "nmfw.warned";
     let log = Log::start().unwrap();
     let server = NatsServer::builder().jetstream().start().await.unwrap();
     let nats = nmfw::connect(server.url()).await.unwrap();
-    // One that is near, and captures no request.
+    // A stream with a similar subject that captures no request.
     capture(&nats, "NEAR", &["nmfw.warned.events.>"]).await;
     capture(&nats, "ORDERS", &["nmfw.warned.Echo"]).await;
     let service = mirror::service(&SPEC).subject(SUBJECT);
@@ -128,7 +128,7 @@ async fn both_sides_warn_of_a_stream() {
     assert!(warnings[0].contains("ORDERS"), "{warnings:?}");
 }
 
-/// A user who may not ask leaves no error in the server's log.
+/// A user without the permission to ask leaves no error in the server's log.
 #[tokio::test]
 async fn a_service_with_a_login_does_not_ask() {
     let users = "authorization { users: [
@@ -140,7 +140,7 @@ async fn a_service_with_a_login_does_not_ask() {
     let nats = nmfw::connect(url).await.unwrap();
     let running = Server::new(&nats).add_service(mirror::service(&SPEC));
     let running = running.start().await.unwrap();
-    // What is asked at the start is asked before the last round trip.
+    // Queries at the start precede the last round trip.
     running.stop();
     running.join().await.unwrap();
     let log = server.log().text();

@@ -1,5 +1,5 @@
-//! What services and clients log of their peers. Lines are limited for the whole process, so that no
-//! other test may cause them.
+//! The log lines of services and clients about their peers. The number of lines is limited for the
+//! whole process, so no other test may cause them.
 
 #![cfg(test)]
 

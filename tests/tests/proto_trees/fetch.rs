@@ -1,4 +1,4 @@
-//! Packages with `.proto` files, and protoc: from the registries, into the folder that cargo gives to tests.
+//! Packages with `.proto` files, and protoc: from the registries, into cargo's folder for tests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use serde::Deserialize;
 use crate::scratch;
 use crate::table::{Package, Tree};
 
-/// The PyPI package that has protoc 35.1 and its well-known files, as a Python module.
+/// The PyPI package that contains protoc 35.1 and its well-known files, as a Python module.
 const GRPCIO_TOOLS: &str = "1.85.1";
 
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Where the packages are.
+/// The folders of the packages.
 #[derive(Debug)]
 pub(crate) struct Packages(BTreeMap<String, PathBuf>);
 
-/// What `cargo metadata` prints.
+/// The output of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     packages: Vec<CratePackage>,
@@ -39,7 +39,7 @@ impl Packages {
     /// Fetches the packages of all trees.
     ///
     /// # Errors
-    /// A registry cannot be reached, or does not have a package.
+    /// Fails if a registry cannot be reached, or does not have a package.
     pub(crate) fn fetch(trees: &[Tree]) -> Result<Self, Failure> {
         let mut packages = Self(BTreeMap::new());
         let mut dependencies = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Packages {
     /// Returns the folder of a package.
     ///
     /// # Errors
-    /// The package was not among those that were fetched.
+    /// Fails if the package was not fetched.
     pub(crate) fn folder(&self, package: Package) -> Result<&Path, Failure> {
         let key = key(package);
         let folder = self.0.get(&key);
@@ -70,7 +70,7 @@ impl Packages {
             .ok_or_else(|| Failure::new(format!("cargo did not fetch {key}")))
     }
 
-    /// Has cargo fetch crates as dependencies of a package that is never built.
+    /// Makes cargo fetch crates as dependencies of a package that is never built.
     fn add_crates(&mut self, dependencies: &BTreeMap<&str, &str>) -> Result<(), Failure> {
         let folder = scratch::root().join("crates");
         let mut manifest = scratch::manifest("crates");
@@ -81,7 +81,7 @@ impl Packages {
         }
         scratch::write(&folder.join("src/lib.rs"), "")?;
         scratch::write(&folder.join("Cargo.toml"), &manifest)?;
-        // Two commands: what is printed while packages are fetched is no JSON.
+        // Two commands, because the output of fetching is not JSON.
         let mut fetch = Command::new(env!("CARGO"));
         fetch.args(["fetch", "--quiet"]).current_dir(&folder);
         install::run(&mut fetch, LIMIT)?;
@@ -110,7 +110,7 @@ fn npm(name: &str, version: &str) -> Result<PathBuf, Failure> {
     let folder = install::once(&tool, |scratch| {
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-save", "--no-audit", "--no-fund"])
-            // Packages hold files here, and run nothing.
+            // The packages only contain files, so no scripts are run.
             .args(["--ignore-scripts", "--prefix"])
             .arg(scratch)
             .arg(format!("{name}@{version}"));
@@ -126,7 +126,7 @@ pub(crate) struct Protoc(PathBuf);
 /// Installs protoc.
 ///
 /// # Errors
-/// There is no Python with pip, or PyPI cannot be reached.
+/// Fails if there is no Python with pip, or if PyPI cannot be reached.
 pub(crate) fn protoc() -> Result<Protoc, Failure> {
     let folder = install::once(&format!("grpcio-tools-{GRPCIO_TOOLS}"), |scratch| {
         let mut pip = Command::new("python3");
@@ -143,7 +143,7 @@ impl Protoc {
     /// Compiles files, and writes their descriptors, those of all imports and all comments to `set`.
     ///
     /// # Errors
-    /// protoc refuses them; the text says why.
+    /// Fails if protoc rejects them; the text says why.
     pub(crate) fn compile(
         &self,
         includes: &[PathBuf],

@@ -1,6 +1,6 @@
-//! Generates code for whole trees of `.proto` files that are in public packages, and has rustc check it.
+//! Generates code for whole trees of `.proto` files from public packages, and checks it with rustc.
 //!
-//! The test fetches packages and takes minutes, so it is run with `NMFW_TEST=trees` only.
+//! The test fetches packages and takes minutes, so it runs only with `NMFW_TEST=trees`.
 
 #![cfg(test)]
 
@@ -20,25 +20,25 @@ mod table;
 use scratch::Scratch;
 use table::{TREES, Tree};
 
-/// The least that the trees have to amount to.
+/// The minimum size of all trees together.
 const FILES: usize = 1_500;
 const SERVICES: usize = 300;
 
-/// Generous: a build that other work slows down takes several times as long.
+/// Generous, because other work slows the build down several times.
 const LIMIT: Duration = Duration::from_secs(3_600);
 
-/// What the program in `tests/proto-trees` finds out.
+/// The output of the program in `tests/proto-trees`.
 #[derive(Debug, Deserialize)]
 struct Report {
     files: usize,
     messages: usize,
     services: usize,
     methods: usize,
-    /// How long nmfw-build took.
+    /// The time that nmfw-build took.
     seconds: f64,
     /// Why nmfw-build failed, or how its code differs from the descriptors.
     nmfw: Vec<String>,
-    /// The same of tonic-prost-build.
+    /// The same for tonic-prost-build.
     tonic: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ fn code_for_public_trees_compiles() {
     assert!(services >= SERVICES, "only {services} services");
 }
 
-/// Generates the code of a tree, beside that of tonic.
+/// Generates the code of a tree, and tonic's code for comparison.
 fn generate(
     tree: &Tree,
     packages: &fetch::Packages,
@@ -94,7 +94,7 @@ fn generate(
 ) -> Result<Report, Failure> {
     let files = tree.files(packages.folder(tree.package)?)?;
     for left_out in &files.left_out {
-        // Nothing may be left out that protoc takes.
+        // All files that protoc accepts have to be included.
         assert!(
             protoc.compile(&files.includes, &[left_out], None).is_err(),
             "{}: protoc takes {}",

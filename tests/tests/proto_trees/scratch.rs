@@ -10,10 +10,10 @@ use nmfw_tests::failure::{Doing as _, Failure};
 use nmfw_tests::install;
 use serde::Deserialize;
 
-/// How long the program that generates takes to build.
+/// The time that building the generating program may take.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 
-/// prost's derive macros take most of the time unless they are optimized.
+/// Without optimization, prost's derive macros take most of the time.
 const PROFILE: &str = "
 [profile.dev]
 debug = false
@@ -24,25 +24,25 @@ quote = { opt-level = 2 }
 syn = { opt-level = 2 }
 ";
 
-/// The folder of everything that this test makes.
+/// Returns the folder of all files that this test creates.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("proto-trees")
 }
 
-/// A tree's package. No other package is called so.
+/// Returns the name of a tree's package, which no other package has.
 fn package(tree: &str) -> String {
     format!("tree-{tree}")
 }
 
-/// The beginning of a manifest.
+/// Returns the beginning of a manifest.
 pub(crate) fn manifest(name: &str) -> String {
     format!("[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n")
 }
 
-/// Writes a file, unless it is already like this, and makes the folder for it.
+/// Writes a file, unless it has this content already, and creates its folder.
 ///
 /// # Errors
-/// The file cannot be written.
+/// Fails if the file cannot be written.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     if fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(());
@@ -52,7 +52,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).doing(format_args!("write {}", path.display()))
 }
 
-/// Reads the lock file of this repository: the versions that everything else is tested with.
+/// Reads the lock file of this repository, with the versions used by all other tests.
 fn workspace_lock() -> Result<String, Failure> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     fs::read_to_string(&path).doing(format_args!("read {}", path.display()))
@@ -61,7 +61,7 @@ fn workspace_lock() -> Result<String, Failure> {
 /// Reads a file of JSON.
 ///
 /// # Errors
-/// It cannot be read, or is something else.
+/// Fails if the file cannot be read, or has other contents.
 pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Failure> {
     let text = fs::read(path).doing(format_args!("read {}", path.display()))?;
     serde_json::from_slice(&text).doing(format_args!("read {}", path.display()))
@@ -75,7 +75,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Begins a workspace without packages.
+    /// Creates a workspace without packages.
     pub(crate) fn new() -> Self {
         Self {
             root: root(),
@@ -88,10 +88,10 @@ impl Scratch {
         self.root.join("workspace").join(tree)
     }
 
-    /// Builds the program that generates, and returns its path.
+    /// Builds the generating program, and returns its path.
     ///
     /// # Errors
-    /// The program does not build.
+    /// Fails if the program does not compile.
     pub(crate) fn build_program(&self) -> Result<PathBuf, Failure> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-trees");
         let target = self.root.join("target");
@@ -111,7 +111,7 @@ impl Scratch {
     /// Adds a package with a tree's generated code. All warnings are errors in it.
     ///
     /// # Errors
-    /// The package cannot be written.
+    /// Fails if the package cannot be written.
     pub(crate) fn add(&mut self, tree: &str) -> Result<(), Failure> {
         let folder = self.folder(tree);
         let nmfw = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nmfw");
@@ -130,7 +130,8 @@ impl Scratch {
     /// Checks all packages, and returns the errors and warnings of each.
     ///
     /// # Errors
-    /// Cargo cannot be run, a dependency does not compile, or all this takes longer than `limit`.
+    /// Fails if cargo cannot be run, a dependency does not compile, or the check takes longer than
+    /// `limit`.
     pub(crate) fn check(&self, limit: Duration) -> Result<Vec<String>, Failure> {
         let workspace = self.root.join("workspace");
         let members = &self.members;
@@ -168,7 +169,7 @@ impl Scratch {
     }
 }
 
-/// A line that cargo prints.
+/// A line of cargo's output.
 #[derive(Debug, Deserialize)]
 struct Message {
     reason: String,

@@ -1,6 +1,7 @@
-//! The trees: what is public, large and written by others, and what packages of registries carry.
+//! The trees: public, large ones by other authors, and those in packages of registries.
 //!
-//! Many crates for an API carry generated code alone, such as `tendermint-proto`: there is nothing to take from them.
+//! Many API crates contain only generated code, such as `tendermint-proto`, and so cannot be used
+//! here.
 
 use std::path::{Path, PathBuf};
 
@@ -24,10 +25,11 @@ pub(crate) enum Package {
 pub(crate) struct Tree {
     pub(crate) name: &'static str,
     pub(crate) package: Package,
-    /// The include folders, in the package, each with the files and folders below it that belong to the tree. None
-    /// listed: all. A folder that is inside of another one comes first.
+    /// The include folders in the package, each with the files and folders below it that belong to
+    /// the tree; an empty list means all. A folder inside another one comes first.
     pub(crate) includes: &'static [(&'static str, &'static [&'static str])],
-    /// Files that protoc refuses, by the end of their path, and why. The test makes sure that protoc does.
+    /// Files that protoc rejects, by the end of their path, and why. The test checks that protoc
+    /// does reject them.
     pub(crate) left_out: &'static [(&'static str, &'static str)],
 }
 
@@ -43,7 +45,7 @@ impl Tree {
     /// Finds the files of the tree in its package.
     ///
     /// # Errors
-    /// A folder cannot be read, or something that is listed is not there.
+    /// Fails if a folder cannot be read, or if a listed file does not exist.
     pub(crate) fn files(&self, package: &Path) -> Result<Files, Failure> {
         let mut files = Files {
             includes: Vec::new(),
@@ -103,7 +105,7 @@ const fn krate(name: &'static str, version: &'static str) -> Package {
     Package::Crate { name, version }
 }
 
-/// All public APIs of Google: 41,000 messages. What rustc checks within minutes are some of them.
+/// All public APIs of Google: 41,000 messages. The trees contain what rustc can check within minutes.
 const GOOGLE: Package = Package::Npm {
     name: "google-proto-files",
     version: "6.0.1",
@@ -195,7 +197,7 @@ pub(crate) const TREES: &[Tree] = &[
     Tree {
         name: "containerd",
         package: krate("containerd-client", "0.9.0"),
-        // The package has the tree twice, one inside of the other.
+        // The package contains the tree twice, one inside the other.
         includes: &[("vendor", &["github.com/containerd/containerd/api"])],
         left_out: &[],
     },

@@ -1,4 +1,4 @@
-//! The folder that a newcomer begins in, and what runs there.
+//! The folder in which a newcomer begins, and the commands run there.
 
 use std::{
     fs,
@@ -10,10 +10,10 @@ use std::{
 
 use nmfw_tests::eventually;
 
-/// How long anything may take once it is built; for a busy machine.
+/// The time limit of each step after the build, on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// The repository as others would fetch it: this checkout, with what is not committed yet.
+/// Returns the address of the repository: this checkout, with uncommitted changes.
 pub(crate) fn address() -> String {
     let origin = Folder::new("origin", String::new());
     let checkout = repository();
@@ -30,10 +30,10 @@ pub(crate) fn address() -> String {
     origin.path("nmfw").display().to_string()
 }
 
-/// An empty folder, apart from what was built there the last time.
+/// An empty folder, except for earlier build output.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// Where services and clients find NATS.
+    /// The URL of NATS for services and clients.
     pub(crate) nats_url: String,
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 impl Folder {
-    /// Empties the folder of this name. The versions of dependencies are those that all other tests
-    /// use, as far as `cargo add` does not ask for newer ones.
+    /// Empties the folder of this name. Dependencies have the same versions as in all other tests,
+    /// unless `cargo add` requires newer ones.
     pub(crate) fn new(name: &str, nats_url: String) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&path).unwrap();
@@ -77,7 +77,7 @@ impl Folder {
         fs::write(path, text).unwrap();
     }
 
-    /// Makes a crate a member of the workspace, as `cargo new` does.
+    /// Adds a crate to the workspace, as `cargo new` does.
     pub(crate) fn add_member(&self, name: &str) {
         let workspace = self.read("Cargo.toml");
         let (start, end) = workspace.split_once("members = [").unwrap();
@@ -87,7 +87,7 @@ impl Folder {
         );
     }
 
-    /// A shell in the folder. In what it compiles, warnings are errors.
+    /// Creates a shell in the folder. Warnings of the compiler are errors in it.
     pub(crate) fn shell(&self, commands: &str) -> Command {
         let mut shell = Command::new("bash");
         shell
@@ -105,7 +105,7 @@ impl Folder {
         self.shell(commands).output().unwrap()
     }
 
-    /// Runs commands that end, and succeed.
+    /// Runs commands to their end, which must succeed.
     pub(crate) fn run(&self, commands: &str) -> Output {
         let output = self.output(commands);
         assert!(
@@ -117,13 +117,13 @@ impl Folder {
         output
     }
 
-    /// Starts commands of which the last one goes on until it is stopped.
+    /// Starts commands, the last of which runs until it is stopped.
     pub(crate) fn start(&self, commands: &str) -> Terminal {
         let mut shell = self.shell(commands);
         Terminal(shell.process_group(0).spawn().unwrap())
     }
 
-    /// What commands print once they succeed.
+    /// Returns the output of commands once they succeed.
     pub(crate) async fn printed(&self, commands: &str) -> String {
         let printed = eventually(LIMIT, || async {
             let output = self.output(commands);
@@ -136,20 +136,20 @@ impl Folder {
     }
 }
 
-/// A terminal with something that goes on.
+/// A terminal with a running command.
 pub(crate) struct Terminal(Child);
 
 impl Terminal {
-    /// Whether it goes on.
+    /// Whether the command is running.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 
-    /// Presses Ctrl-C, and waits for the good end of what ran.
+    /// Presses Ctrl-C, and waits until the command has ended successfully.
     pub(crate) async fn interrupt(&mut self) {
         self.signal("INT");
         let status = eventually(LIMIT, || std::future::ready(self.0.try_wait().unwrap())).await;
-        // A shell in between ends by the signal, after what it waits for.
+        // A shell in between ends by the signal, after its command.
         let by_signal = status.signal() == Some(2);
         assert!(status.success() || by_signal, "{status}");
     }

@@ -1,8 +1,8 @@
-//! Follows the README in an empty folder, from a clone of this checkout: runs its commands as they
-//! stand there, and compares the files that it shows. The pages for those who come from elsewhere
-//! are compiled and run beside it.
+//! Follows the README in an empty folder, from a clone of this checkout: runs its commands
+//! unchanged, and compares the files that it shows. The pages on migrating are compiled and run
+//! too.
 //!
-//! This compiles all dependencies once more, and so is run with `NMFW_TEST=all` only.
+//! This compiles all dependencies again, so it runs only with `NMFW_TEST=all`.
 
 #![cfg(test)]
 
@@ -17,10 +17,10 @@ use nmfw_tests::{chosen, eventually, free_port};
 use page::Page;
 use serde_json::Value;
 
-/// How long the dependencies may take to build, on a machine with other work.
+/// The time limit for building the dependencies, on a machine with other work.
 const BUILD: Duration = Duration::from_secs(60 * 60);
 
-/// Runs the broker of the README's last command on a free port, which is what it is told.
+/// Runs the broker of the README's last command on a free port.
 fn broker(commands: &str) -> (String, u16) {
     let commands = commands.trim_end();
     assert!(commands.ends_with("cargo run --example broker"));
@@ -88,7 +88,7 @@ fn fewer_crates(readme: &Page, folder: &Folder) {
     assert_eq!(before - count(), 16);
 }
 
-/// A second service compiles nothing but itself.
+/// A second service compiles only itself.
 fn second_service(readme: &Page, folder: &Folder) {
     let output = folder.run(readme.block("on the same two cores:"));
     let printed = String::from_utf8(output.stderr).unwrap();
@@ -105,7 +105,7 @@ fn second_service(readme: &Page, folder: &Folder) {
 async fn streams(readme: &Page, folder: &Folder, serve: &str) {
     let add = |file: &str, after: &str, what: &str| {
         let text = folder.read(file);
-        // Into the service, or its implementation, which end with a line of this alone.
+        // Into the service or its implementation, each of which ends with such a line.
         let (start, end) = text.split_once(after).unwrap();
         let (body, end) = end.split_once("\n}\n").unwrap();
         folder.write(file, &format!("{start}{after}{body}\n{what}}}\n{end}"));
@@ -134,7 +134,7 @@ async fn streams(readme: &Page, folder: &Folder, serve: &str) {
     service.interrupt().await;
 }
 
-/// The same service as a tool.
+/// The same service as a command-line tool.
 async fn tool(readme: &Page, folder: &Folder) {
     folder.run(readme.inline("cargo add -p greeter --path nmfw/nmfw --features cli"));
     let main = folder.read("greeter/src/main.rs");
@@ -157,7 +157,7 @@ async fn tool(readme: &Page, folder: &Folder) {
     service.interrupt().await;
 }
 
-/// The service and the client that the page's diffs end with.
+/// The service and the client after the page's diffs.
 async fn from_tonic(folder: &Folder) {
     let page = Page::read(&repository(), "docs/from-tonic.md");
     let proto = "hello-world/proto/helloworld.proto";
@@ -183,7 +183,7 @@ async fn from_tonic(folder: &Folder) {
     folder.run("cargo test --workspace --bin hello-world");
 }
 
-/// The service is where micro's was, and answers plain requests.
+/// The service has the subjects of the micro service, and answers plain requests.
 async fn from_micro(folder: &Folder) {
     let page = Page::read(&repository(), "docs/from-micro-and-go-nmfw.md");
     for (file, end) in [
@@ -229,7 +229,7 @@ async fn from_micro(folder: &Folder) {
     service.interrupt().await;
 }
 
-/// The messages as other languages know them.
+/// The messages as defined in other languages.
 #[derive(Clone, PartialEq, Message)]
 #[prost(prost_path = "nmfw::prost")]
 struct Numbers {
@@ -244,7 +244,7 @@ struct Sum {
     value: f64,
 }
 
-/// The broker says where it listens, and ends well; or it says why it does not listen.
+/// The broker prints its address, and stops cleanly; or it reports why it cannot listen.
 async fn another_broker(folder: &Folder) {
     let example = "target/debug/examples/broker";
     let port = free_port().unwrap();

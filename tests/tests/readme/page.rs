@@ -15,7 +15,7 @@ impl Page {
         Self { name, text }
     }
 
-    /// The text of the first fenced block after the first line that ends so.
+    /// Returns the text of the first fenced block after the first line with this end.
     pub(crate) fn block(&self, end: &str) -> &str {
         let (_, rest) = self
             .text
@@ -26,14 +26,14 @@ impl Page {
         rest.split_once("```").unwrap().0
     }
 
-    /// A piece of code inside a sentence, which has to be there.
+    /// Returns a piece of inline code, which must be present.
     pub(crate) fn inline<'a>(&self, code: &'a str) -> &'a str {
         let there = self.text.contains(&format!("`{code}`"));
         assert!(there, "{} does not say `{code}`", self.name);
         code
     }
 
-    /// The files that the page's diffs end with: paths and whole texts.
+    /// Returns the files after applying the page's diffs: paths and whole texts.
     pub(crate) fn patched(&self) -> Vec<(String, String)> {
         let mut files: Vec<(String, String)> = Vec::new();
         for diff in self.text.split("```diff\n").skip(1) {

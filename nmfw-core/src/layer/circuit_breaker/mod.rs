@@ -23,7 +23,7 @@ pub use self::open::CircuitOpen;
 use self::state::{Change, Circuit, Outcome, Pass, Rules};
 use super::{BoxService, method_filter::Methods};
 use crate::{
-    Code, Deadline, Method, Status,
+    Code, Deadline, Method, MethodName, Status,
     call::{per_method::EachMethod, request::Request, response::Response},
     observe::metrics::CircuitMetrics,
 };
@@ -132,11 +132,12 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.codes = codes.into_iter().collect())
     }
 
-    /// Applies only to these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
-    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
-    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Applies only to these methods: constants such as `CalcClient::ADD`, or texts with the name
+    /// in the `.proto`, `Add` or `calc.Calc.Add`. If a text is not a method of the service, all its
+    /// calls fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several circuit breaker layers can cover different methods.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("CircuitBreakerLayer", methods))
     }
 

@@ -26,7 +26,7 @@ use tower::{
 use self::latencies::Latencies;
 use super::{BoxService, method_filter::Methods, retry_budget::RetryBudget};
 use crate::{
-    Code, Deadline, Idempotency, Method, Status,
+    Code, Deadline, Idempotency, Method, MethodName, Status,
     call::{
         attempt::{Parallel, Resent, Spent},
         deadline::within,
@@ -46,7 +46,7 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// ```
 /// use std::time::Duration;
-/// use nmfw::{Channel, client::HedgeLayer};
+/// use nmfw::{Channel, NatsChannel, client::HedgeLayer};
 ///
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
@@ -153,12 +153,13 @@ impl HedgeLayer {
         self.set(|settings| settings.max_hedges = hedges)
     }
 
-    /// Hedges only these methods, named as in the `.proto`: `Add`, or `calc.Calc.Add`. If the
-    /// service does not have a method of that name, all its calls fail with `INVALID_ARGUMENT`, not
-    /// started, before anything is sent: see [middleware](crate::middleware#methods-of-a-layer).
+    /// Hedges only these methods: constants such as `CalcClient::ADD`, or texts with the name
+    /// in the `.proto`, `Add` or `calc.Calc.Add`. If a text is not a method of the service, all its
+    /// calls fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
     /// Several hedge layers can cover different methods; if more than one covers a method, the last
     /// one added hedges it.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("HedgeLayer", methods))
     }
 

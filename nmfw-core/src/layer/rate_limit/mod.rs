@@ -25,7 +25,7 @@ use tower::{Layer, Service, ServiceExt};
 use self::queue::Queue;
 use super::{BoxService, method_filter::Methods};
 use crate::{
-    Deadline, Method, Status,
+    Deadline, Method, MethodName, Status,
     call::{per_method::EachMethod, request::Request, response::Response},
     observe::metrics::RateLimitMetrics,
     token_bucket::Pace,
@@ -145,12 +145,12 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_waiting = calls)
     }
 
-    /// Limits only these methods, all together, named as in the `.proto`: `Add`, or
-    /// `calc.Calc.Add`. If the service does not have a method of that name, all its calls fail with
-    /// `INVALID_ARGUMENT`, not started, before anything is sent: see
-    /// [middleware](crate::middleware#methods-of-a-layer). Several rate limit layers can cover
-    /// different methods.
-    pub fn methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+    /// Limits only these methods, all together: constants such as `CalcClient::ADD`, or texts with the name
+    /// in the `.proto`, `Add` or `calc.Calc.Add`. If a text is not a method of the service, all its
+    /// calls fail with `INVALID_ARGUMENT`, not started, before anything is sent: see
+    /// [middleware](crate::middleware#methods-of-a-layer).
+    /// Several rate limit layers can cover different methods.
+    pub fn methods<M: Into<MethodName>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.set(|settings| settings.methods = Methods::named("RateLimitLayer", methods))
     }
 }

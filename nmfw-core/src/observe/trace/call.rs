@@ -1,7 +1,7 @@
 //! The spans of calls: [`CallSpan`], which records the end of its call and counts its messages.
 //!
-//! Callers check first whether a subscriber is interested. A disabled span, as by a filter, does
-//! nothing at all.
+//! Callers check first whether a subscriber is interested. A span that is disabled, for instance by
+//! a filter, does nothing.
 
 use std::{
     fmt,

@@ -78,9 +78,19 @@ impl Credentials {
         self.user.is_none() && self.token.is_none() && self.identity.is_none()
     }
 
-    /// Returns the inbox prefix of the user if its name is known and valid in a subject. It is
-    /// below the common prefix, so that permissions for that suffice.
-    pub(super) fn inbox_prefix(&self) -> Option<String> {
+    /// Returns the inbox prefix of the user: that of the only inboxes which its JWT allows, else one by
+    /// its name.
+    pub(super) async fn inbox_prefix(&self) -> Option<String> {
+        let allowed = match &self.identity {
+            Some(identity) => identity.inbox_prefix().await,
+            None => None,
+        };
+        allowed.or_else(|| self.named_inbox_prefix())
+    }
+
+    /// Returns the inbox prefix of a user whose name is known and valid in a subject. It is below the
+    /// common prefix, so that permissions for that suffice.
+    fn named_inbox_prefix(&self) -> Option<String> {
         let (user, _) = self.user.as_ref()?;
         let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let fits = (1..=MAX_TOKEN).contains(&user.len()) && user.chars().all(is_token);
@@ -136,7 +146,7 @@ mod tests {
                 user,
                 ..Credentials::default()
             }
-            .inbox_prefix()
+            .named_inbox_prefix()
         };
         assert_eq!(of("web-1_a").as_deref(), Some("_INBOX.web-1_a"));
         for user in [
@@ -152,14 +162,14 @@ mod tests {
         ] {
             assert_eq!(of(user), None, "{user:?}");
         }
-        assert_eq!(Credentials::default().inbox_prefix(), None);
+        assert_eq!(Credentials::default().named_inbox_prefix(), None);
         let token = Some(Secret::new("hush"));
         assert_eq!(
             Credentials {
                 token,
                 ..Credentials::default()
             }
-            .inbox_prefix(),
+            .named_inbox_prefix(),
             None
         );
     }

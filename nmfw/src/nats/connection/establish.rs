@@ -147,7 +147,10 @@ async fn client_options(
         Some(login) if options.credentials.is_empty() => options.credentials.with_url_login(login),
         _ => options.credentials,
     };
-    let inbox_prefix = options.inbox_prefix.or_else(|| credentials.inbox_prefix());
+    let inbox_prefix = match options.inbox_prefix {
+        Some(prefix) => Some(prefix),
+        None => credentials.inbox_prefix().await,
+    };
     let mut client = credentials.into_options().await?;
     client = options.tls.apply(client, servers.tls).await?;
 

@@ -22,6 +22,8 @@ mod signing;
 mod tls;
 #[cfg(not(feature = "nkeys"))]
 mod unsigned;
+#[cfg(feature = "nkeys")]
+mod user_jwt;
 mod violation;
 
 use std::fmt;

@@ -203,8 +203,8 @@ impl ConnectOptions {
 
     /// Starts with the TLS handshake instead of waiting for the server's INFO, as required by
     /// servers with `handshake_first`.
-    pub fn tls_first(mut self) -> Self {
-        self.tls.first = Some(true);
+    pub fn tls_first(mut self, first: bool) -> Self {
+        self.tls.first = Some(first);
         self
     }
 
@@ -234,8 +234,10 @@ impl ConnectOptions {
     /// subject tokens without wildcards.
     ///
     /// The default is `_INBOX.<user>` if the connection logs in with a user name of ASCII letters,
-    /// digits, `-` and `_`, and `_INBOX` otherwise. The permission `_INBOX.>` covers both;
-    /// `_INBOX.<user>.>` keeps other users from reading the answers.
+    /// digits, `-` and `_`. With a user JWT whose permissions allow inboxes with a single prefix, such as
+    /// `_INBOX.ann.>`, it is that prefix. Otherwise it is `_INBOX`: permissions of an nkey, or of the
+    /// signing key of a JWT, are known to the NATS server only. The permission `_INBOX.>` covers all of
+    /// them; `_INBOX.<user>.>` keeps other users from reading the answers.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = Some(prefix.into());
         self
@@ -337,14 +339,14 @@ impl ConnectOptions {
 
     /// Connects only to the given servers, not to others that the cluster announces. This is always
     /// the case for WebSocket URLs.
-    pub fn ignore_discovered_servers(mut self) -> Self {
-        self.ignore_discovered_servers = true;
+    pub fn ignore_discovered_servers(mut self, ignored: bool) -> Self {
+        self.ignore_discovered_servers = ignored;
         self
     }
 
     /// Tries the servers in the given order instead of a random one.
-    pub fn retain_servers_order(mut self) -> Self {
-        self.retain_servers_order = true;
+    pub fn retain_servers_order(mut self, retained: bool) -> Self {
+        self.retain_servers_order = retained;
         self
     }
 

@@ -62,7 +62,7 @@ pub(crate) enum Place {
     Both,
     /// Queue groups on the second, inboxes on both.
     Second,
-    /// Queue groups on the first, inboxes on both; the second is about to be closed.
+    /// Queue groups on the first connection, inboxes on both; the second is about to be closed.
     Leaving,
 }
 

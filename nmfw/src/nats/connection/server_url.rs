@@ -26,9 +26,22 @@ use nmfw_core::error::{Error, ErrorKind};
 /// Special characters in a user, password or token are percent-encoded. The servers belong to one
 /// cluster or are equivalent, so one login is used for all: URLs with different logins are an
 /// error.
-pub trait IntoServers {
-    /// Returns the URLs, in order. Each may contain several, separated by commas.
+pub trait IntoServers: sealed::Sealed {
+    #[doc(hidden)]
     fn into_servers(self) -> Vec<String>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for &str {}
+    impl Sealed for String {}
+    impl Sealed for &String {}
+    impl<T: AsRef<str>> Sealed for &[T] {}
+    impl<T: AsRef<str>> Sealed for Vec<T> {}
+    impl<T: AsRef<str>> Sealed for &Vec<T> {}
+    impl<T: AsRef<str>, const N: usize> Sealed for [T; N] {}
+    impl<T: AsRef<str>, const N: usize> Sealed for &[T; N] {}
 }
 
 impl IntoServers for &str {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use async_nats::AuthError;
 
-use super::credentials::{Credentials, Identity};
+use super::{
+    credentials::{Credentials, Identity},
+    user_jwt,
+};
 use nmfw_core::error::{Error, ErrorKind};
 
 impl Credentials {
@@ -64,6 +67,21 @@ impl Credentials {
                 Ok(auth)
             }
         })
+    }
+}
+
+impl Identity {
+    /// Returns the prefix of the only inboxes that the JWT allows. What cannot be read is an error of
+    /// logging in, and not of this.
+    pub(super) async fn inbox_prefix(&self) -> Option<String> {
+        match self {
+            Self::CredsFile(path) => user_jwt::inbox_prefix(&Creds::read(path).await.ok()?.jwt),
+            Self::Creds(text) => {
+                user_jwt::inbox_prefix(&Creds::parse(text.expose(), "credentials").ok()?.jwt)
+            }
+            Self::JwtAndSeed(jwt, _) | Self::Jwt(jwt, _) => user_jwt::inbox_prefix(jwt.expose()),
+            Self::Nkey(_) | Self::NkeyFile(_) | Self::Callback(_) => None,
+        }
     }
 }
 

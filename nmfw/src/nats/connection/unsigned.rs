@@ -34,6 +34,13 @@ impl Credentials {
     }
 }
 
+impl Identity {
+    /// No identity with permissions of its own can be used without the feature.
+    pub(super) async fn inbox_prefix(&self) -> Option<String> {
+        None
+    }
+}
+
 fn unsigned(auth: async_nats::Auth) -> Result<async_nats::Auth, AuthError> {
     if auth.signature.is_some() {
         return Err(AuthError::new(format!("auth callback: {NO_NKEYS}")));

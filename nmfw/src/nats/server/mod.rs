@@ -19,7 +19,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use self::handle::{Ending, Running};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
-use crate::{Connection, Error, signal::Shutdown};
+use crate::{Connection, Error, MethodName, signal::Shutdown};
 use nmfw_core::service::{health::Checks, instance::Lifecycle, selection, service::Service};
 use nmfw_core::{error::ErrorKind, layer::CallLayer};
 
@@ -68,7 +68,7 @@ pub struct Server {
     connection: Connection,
     services: Vec<Service>,
     layers: ServerLayers,
-    only: Option<Vec<String>>,
+    only: Option<Vec<MethodName>>,
     checks: Checks,
     #[cfg(feature = "prometheus")]
     metrics: Option<SocketAddr>,
@@ -121,15 +121,15 @@ impl Server {
         self.grace
     }
 
-    /// Serves only some methods of all services, named `Add`, or `calc.Calc.Add` if several
-    /// services have a method of that name. Use it in processes whose methods are selected by a
-    /// command line or a configuration; [`Service::only`] is for a single service and applies as
-    /// well.
+    /// Serves only some methods of all services: constants such as `CalcServer::ADD`, or texts:
+    /// `Add`, or `calc.Calc.Add` if several services have a method of that name. Use it in
+    /// processes whose methods are selected by a command line or a configuration; [`Service::only`]
+    /// is for a single service and applies as well.
     ///
     /// The other methods are neither subscribed to nor listed in discovery, so their requests go to
     /// instances that serve them. A service without any selected method is not served. A name that
     /// no service has is an error at startup. Repeated calls add methods.
-    pub fn only<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+    pub fn only<M: Into<MethodName>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.only
             .get_or_insert_default()
             .extend(methods.into_iter().map(Into::into));

@@ -5,7 +5,7 @@ mod sessions;
 
 use crate::measure::Attack;
 
-/// All of them.
+/// Returns all attacks.
 pub(crate) fn all() -> Vec<Attack> {
     [replies::ATTACKS, sessions::ATTACKS]
         .into_iter()

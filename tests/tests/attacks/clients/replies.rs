@@ -1,4 +1,5 @@
-//! Answers in base mode that no honest service gives. Sessions are refused, so that all calls come this way or fail.
+//! Answers in base mode that no honest service gives. Sessions are refused, so that all calls use
+//! base mode or fail.
 
 use std::{fmt::Write as _, io, time::Duration};
 
@@ -79,7 +80,7 @@ fn item(size: usize) -> Vec<u8> {
     Item { number: 0, padding }.encode_to_vec()
 }
 
-/// Answers each request.
+/// Answers each request with `answer`.
 fn each(peer: &Peer, answer: &dyn Fn(&Peer, &str, &Message) -> io::Result<()>) -> io::Result<()> {
     for subject in ["Echo", "Count", "Sum", "Chat", "_open"] {
         peer.queue_subscribe(&format!("{HOSTILE}.{subject}"))?;
@@ -123,7 +124,7 @@ fn answer_malformed(peer: &Peer, _: &Target) -> io::Result<()> {
     })
 }
 
-/// Answers of calls of others, whose inboxes are the neighbours of one that it was told.
+/// Answers calls of others, whose inboxes are next to an inbox that it has received.
 fn answer_others(peer: &Peer, _: &Target) -> io::Result<()> {
     let body = item(10);
     each(peer, &|peer, reply, _| {
@@ -140,7 +141,7 @@ fn answer_others(peer: &Peer, _: &Target) -> io::Result<()> {
     })
 }
 
-/// Anything, at full speed, to an inbox that it was told once.
+/// Sends anything, at full speed, to an inbox that it has received once.
 fn answer_flood(peer: &Peer, _: &Target) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}.Echo"))?;
     let (body, mut inbox) = (item(100), None);
@@ -162,7 +163,7 @@ fn answer_flood(peer: &Peer, _: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Thousands of instances that a client finds where it waits for one.
+/// Shows thousands of instances to a client that waits for one.
 fn discovery_answers(peer: &Peer, _: &Target) -> io::Result<()> {
     let name = HOSTILE.replace('.', "-");
     for name in ["", &format!(".{name}"), ".nmfw-streams"] {

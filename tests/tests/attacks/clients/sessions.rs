@@ -1,4 +1,4 @@
-//! What a hostile service does in sessions with clients.
+//! Attacks of a hostile service in its sessions with clients.
 
 use std::{collections::HashMap, io, time::Duration};
 
@@ -21,7 +21,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("accept-lies", accept_lies).short(),
     attack("accept-elsewhere", |peer, target| {
-        // The client would send its packets to another service.
+        // Otherwise the client would send its packets to another service.
         let elsewhere = format!("{}.Echo", target.streams);
         serve(peer, &offer(), &elsewhere, &|_, _, _| Ok(()))
     }),
@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("refusal-loop", |peer, _| {
         serve(peer, &offer(), OWN, &|peer, session, came| {
-            // RESET of whatever may be open, as not started.
+            // RESET, as not started, of any stream that may be open.
             let frames: Vec<_> = (1..20)
                 .map(|n| frame(n, kind::RESET | 0x20, &[14]))
                 .collect();
@@ -64,7 +64,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             ..Offer::default()
         };
         serve(peer, &offer, OWN, &|peer, session, _| {
-            // Nothing is acknowledged, so that all of it is kept.
+            // No packet is acknowledged, so the client keeps all of them.
             let windows: Vec<_> = (0..20).map(|n| window(n, 1 << 62)).collect();
             session.send(peer, 0, &windows)
         })
@@ -147,18 +147,18 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// The subject of the hostile service's sessions.
 const OWN: &str = "test.hostile._i.HOSTILE.s.1";
 
-/// Acts on a packet of a session.
+/// Handles a packet of a session.
 type Act<'a> = dyn Fn(&Peer, &mut Hosted, &[u8]) -> io::Result<()> + 'a;
 
 fn offer() -> Offer {
     Offer::default()
 }
 
-/// Accepts sessions, and acts on each packet of them and all the time.
+/// Accepts sessions, calls `act` on each packet, and repeatedly in between.
 fn serve(peer: &Peer, offer: &Offer, own: &str, act: &Act) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}._open"))?;
     peer.subscribe(&format!("{HOSTILE}._i.*.s.*"))?;
-    // By the subject that the client was told.
+    // By the subject that the client was given.
     let mut sessions: HashMap<String, Hosted> = HashMap::new();
     let open = format!("{HOSTILE}._open");
     let mut count = 0;

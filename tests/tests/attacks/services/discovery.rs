@@ -1,4 +1,4 @@
-//! Floods of what is answered to everybody: discovery, health, and the monitoring port.
+//! Floods of requests that are answered to any peer: discovery, health, and the monitoring port.
 
 use std::{
     io::{self, Write},
@@ -61,7 +61,7 @@ fn flood(peer: &Peer, subjects: &[&str], reply: Option<&str>) -> io::Result<()> 
     Ok(())
 }
 
-/// Connections to the monitoring port that ask for nothing, or never come to the end of it.
+/// Opens connections to the monitoring port that send no request, or an incomplete one.
 fn monitor(peer: &Peer, target: &Target, begin: &[u8]) -> io::Result<()> {
     let mut open = Vec::new();
     while peer.goes_on() {
@@ -70,9 +70,9 @@ fn monitor(peer: &Peer, target: &Target, begin: &[u8]) -> io::Result<()> {
             stream.write_all(begin)?;
             open.push(stream);
         }
-        // Once for the count of messages.
+        // Once, for the count of messages.
         peer.publish(&format!("{}.Echo", target.streams), "", b"")?;
-        // Those that the service has closed are made anew.
+        // Reopens connections that the service has closed.
         open.retain_mut(|stream| {
             stream
                 .write_all(if begin.is_empty() { b"" } else { b"x" })

@@ -1,4 +1,4 @@
-//! Requests in base mode whose headers and bodies no honest client sends.
+//! Requests in base mode with headers and bodies that no honest client sends.
 
 use std::{fmt::Write as _, io, time::Duration};
 
@@ -27,13 +27,13 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("calls-late", calls_late),
 ];
 
-/// A body of `Echo` that is in order.
+/// Returns a valid body for `Echo`.
 fn item(size: usize) -> Vec<u8> {
     let padding = vec![7; size];
     Item { number: 0, padding }.encode_to_vec()
 }
 
-/// Sends requests to `Echo` for as long as the attack goes on, one of each in turn.
+/// Sends the requests to `Echo` in turn until the attack is over.
 fn flood(peer: &Peer, target: &Target, requests: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
     let (subject, reply) = (
         format!("{}.Echo", target.streams),
@@ -99,7 +99,7 @@ fn header_nmfw(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// Those that async-nats reads: see "What is not stopped" of the page.
+/// Headers that async-nats can read: see "What is not stopped" in the page.
 fn header_bytes(peer: &Peer, target: &Target) -> io::Result<()> {
     let heads: [&[u8]; 7] = [
         b"NATS/1.0",
@@ -114,7 +114,7 @@ fn header_bytes(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// What a terminal that shows a log would obey.
+/// Sequences that act on a terminal which shows a log.
 fn header_escapes(peer: &Peer, target: &Target) -> io::Result<()> {
     let text = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[31m";
     let requests = [
@@ -139,12 +139,12 @@ fn body_garbage(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// Groups in groups: what reads them without a limit overflows its stack.
+/// Nested groups: a parser without a limit overflows its stack.
 fn body_deep(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &[(Vec::new(), vec![0x0b; 100_000])])
 }
 
-/// A field that says it has two GiB.
+/// A field that claims a length of two GiB.
 fn body_length(peer: &Peer, target: &Target) -> io::Result<()> {
     let body = vec![0x12, 0xff, 0xff, 0xff, 0xff, 0x07, 1, 2, 3];
     flood(peer, target, &[(Vec::new(), body)])
@@ -158,7 +158,7 @@ fn calls(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &[(Vec::new(), item(10))])
 }
 
-/// Calls that are in order, and keep their places.
+/// Valid calls that keep their places.
 fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     let (subject, reply) = (
         format!("{}.Sleep", target.puppet),
@@ -176,7 +176,7 @@ fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls that have no time left, or end while they wait.
+/// Calls without time left, or that end while they wait.
 fn calls_late(peer: &Peer, target: &Target) -> io::Result<()> {
     let requests = ["0", "1"].map(|left| with_headers(&format!("Nmfw: 1;t={left}\r\n")));
     flood(peer, target, &requests)

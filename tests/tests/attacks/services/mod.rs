@@ -8,7 +8,7 @@ mod streams;
 
 use crate::measure::Attack;
 
-/// All of them.
+/// Returns all attacks.
 pub(crate) fn all() -> Vec<Attack> {
     [
         messages::ATTACKS,

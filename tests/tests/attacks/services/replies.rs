@@ -1,4 +1,5 @@
-//! Requests whose reply subject is not the caller's inbox: the service would say there what others read.
+//! Requests whose reply subject is not the caller's inbox: the service would publish to a subject
+//! of others.
 
 use std::io;
 
@@ -47,7 +48,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
 ];
 
-/// Sends calls that are in order, and some that are not, with the reply subjects that `reply` makes.
+/// Sends valid and invalid calls, with the reply subjects that `reply` makes.
 fn flood(peer: &Peer, target: &Target, reply: &dyn Fn(usize) -> String) -> io::Result<()> {
     let subject = format!("{}.Echo", target.streams);
     let item = Item {
@@ -64,7 +65,7 @@ fn flood(peer: &Peer, target: &Target, reply: &dyn Fn(usize) -> String) -> io::R
     Ok(())
 }
 
-/// Any client learns an instance's id from ACCEPT.
+/// Finds the id of an instance, which ACCEPT tells any client.
 fn instance(peer: &Peer, target: &Target) -> io::Result<Option<(String, Session)>> {
     let session = Session::opened(peer, target.streams)?;
     Ok(session.and_then(|session| {
@@ -73,8 +74,8 @@ fn instance(peer: &Peer, target: &Target) -> io::Result<Option<(String, Session)
     }))
 }
 
-/// The subject of the round trip by which a service knows that all has been read: it stops too early if
-/// somebody else makes it come back.
+/// Uses the subject of the round trip by which a service knows that it has read all messages: it
+/// would stop too early if another peer could answer it.
 fn reply_fence(peer: &Peer, target: &Target) -> io::Result<()> {
     let Some((own, _)) = instance(peer, target)? else {
         return Ok(());
@@ -86,7 +87,7 @@ fn reply_fence(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// The service would answer into its own session.
+/// Makes the service answer into its own session.
 fn reply_session(peer: &Peer, target: &Target) -> io::Result<()> {
     let Some((_, session)) = instance(peer, target)? else {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Sessions that are opened for nothing, and packets that belong to none or to another's.
+//! Sessions that are opened without use, and packets of unknown sessions or of other clients'
+//! sessions.
 
 use std::{collections::HashMap, io, time::Duration};
 
@@ -47,11 +48,11 @@ pub(super) const ATTACKS: &[Attack] = &[
             session.raw(peer, &packets::packet(2 + n % 60, 0, &[]))
         })
     }),
-    // What it reads in inboxes is not sent for it.
+    // The attacker reads inboxes, but the service does not send these messages on its account.
     attack("close-forged", close_forged).answered().short(),
 ];
 
-/// Does something in a session again and again, and opens another one when it has ended.
+/// Repeats an action in a session, and opens another session when it has ended.
 fn in_session(
     peer: &Peer,
     target: &Target,
@@ -87,7 +88,7 @@ fn open_flood(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Sessions that are not heard of again, as many as there are at a time.
+/// Opens as many sessions as possible at a time, and sends nothing further in them.
 fn open_half(peer: &Peer, target: &Target) -> io::Result<()> {
     let subject = format!("{}._open", target.streams);
     let mut count = 0;
@@ -101,7 +102,7 @@ fn open_half(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Sessions that are kept alive and used for nothing.
+/// Keeps unused sessions alive.
 fn open_idle(peer: &Peer, target: &Target) -> io::Result<()> {
     let subject = format!("{}._open", target.streams);
     let mut sessions = HashMap::new();
@@ -124,7 +125,7 @@ fn open_idle(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// What is no OPEN, or one that cannot be read.
+/// Sends invalid OPENs, and packets that are no OPEN.
 fn open_broken(peer: &Peer, target: &Target) -> io::Result<()> {
     let (subject, reply) = (
         format!("{}._open", target.streams),
@@ -145,7 +146,7 @@ fn open_broken(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Sessions of a single method.
+/// Opens sessions of a single method.
 fn open_method(peer: &Peer, target: &Target) -> io::Result<()> {
     let headers = b"NATS/1.0\r\nNmfw-Session: 1\r\n\r\n";
     let mut count = 0;
@@ -164,7 +165,7 @@ fn open_method(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Sessions that end as soon as they have begun.
+/// Opens sessions and closes them at once.
 fn open_close(peer: &Peer, target: &Target) -> io::Result<()> {
     let mut name = 0;
     while peer.goes_on() {
@@ -178,10 +179,10 @@ fn open_close(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Listens to all inboxes, and ends every session that it learns of.
+/// Listens to all inboxes, and forges the end of every session that it sees.
 fn close_forged(peer: &Peer, target: &Target) -> io::Result<()> {
     peer.subscribe("_INBOX.>")?;
-    // Those that run already are found by their subjects, if these can be found.
+    // Open sessions can be found by their subjects, if these can be guessed.
     let Some(own) = Session::opened(peer, target.streams)? else {
         return Ok(());
     };
@@ -189,7 +190,7 @@ fn close_forged(peer: &Peer, target: &Target) -> io::Result<()> {
         .service
         .rsplit_once('.')
         .map_or("", |(instance, _)| instance);
-    // With a proof by another secret, and without one.
+    // With a proof by another secret, and without a proof.
     let sealed = seal().seal(packets::packet(0, 0, &[close()]));
     let bare = packets::packet(0, 0, &[close()]);
     let mut count = 0;

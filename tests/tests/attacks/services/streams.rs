@@ -1,4 +1,4 @@
-//! What a client does in its own session: it holds, repeats, and takes nothing.
+//! Attacks of a client in its own session: it holds places, repeats packets, and reads nothing.
 
 use std::{io, time::Duration};
 
@@ -33,7 +33,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("packets-repeated", packets_repeated),
 ];
 
-/// Acts in a session until it ends or `act` says that it has no more to do with it, and then in another one.
+/// Acts in a session until it ends or `act` is done with it, and then in another one.
 fn sessions(
     peer: &Peer,
     base: &str,
@@ -71,7 +71,7 @@ fn echo(stream: u64, size: usize) -> [Vec<u8>; 2] {
     ]
 }
 
-/// As many calls as a session takes, on session after session, none with a message.
+/// Makes as many calls as a session allows, without messages, in session after session.
 fn call_silent(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let frames: Vec<_> = (0..500).map(|_| call(session.stream(), "Echo")).collect();
@@ -81,7 +81,7 @@ fn call_silent(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// The same with a megabyte of metadata each.
+/// The same with a megabyte of metadata per call.
 fn call_metadata(peer: &Peer, target: &Target) -> io::Result<()> {
     let value = "v".repeat(7_000);
     let pairs: Vec<_> = (0..140).map(|_| ("name", value.as_str())).collect();
@@ -93,7 +93,7 @@ fn call_metadata(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// What a terminal that shows a log would obey, wherever a text may be.
+/// Sends sequences that act on a terminal, in every text field.
 fn call_escapes(peer: &Peer, target: &Target) -> io::Result<()> {
     let text = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\n";
     sessions(peer, target.streams, &|session, ack| {
@@ -121,7 +121,7 @@ fn call_unknown(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Calls that are in order, and keep their places.
+/// Valid calls that keep their places.
 fn call_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     let request = SleepRequest { millis: 5_000 }.encode_to_vec();
     sessions(peer, target.puppet, &|session, ack| {
@@ -140,7 +140,7 @@ fn call_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Beginnings of messages.
+/// Sends only the beginnings of messages.
 fn message_unfinished(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let stream = session.stream();
@@ -151,7 +151,7 @@ fn message_unfinished(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// A message of which a byte comes now and then.
+/// Sends a message byte by byte, with pauses.
 fn message_late(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let streams: Vec<_> = (0..200).map(|_| session.stream()).collect();
@@ -169,7 +169,7 @@ fn message_late(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Streams of a gigabyte each, of which no packet is acknowledged.
+/// Requests streams of a gigabyte each, and acknowledges no packet.
 fn answers_untaken(peer: &Peer, target: &Target) -> io::Result<()> {
     let request = CountRequest {
         to: 100_000,
@@ -190,7 +190,7 @@ fn answers_untaken(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Has the service send the same answers again and again.
+/// Makes the service send the same answers again and again.
 fn go_back(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, _| {
         if session.stream() == 1 {
@@ -221,7 +221,7 @@ fn rapid_reset(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Credit without an end, and none at all, in turn.
+/// Grants unlimited credit and no credit in turn.
 fn window_games(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let stream = session.stream();
@@ -245,7 +245,7 @@ fn window_games(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// A packet that was processed, again and again.
+/// Repeats a processed packet.
 fn packets_repeated(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let stream = session.stream();

@@ -1,5 +1,4 @@
-//! Handlers of every shape: state, borrows over an await, futures that are returned, errors that
-//! convert.
+//! Handlers of every shape: state, borrows over an await, returned futures, errors that convert.
 
 use std::{
     collections::HashMap,
@@ -76,7 +75,7 @@ fn response(result: f32) -> CalcResponse {
 fn serve(nats: nmfw::Connection, handler: Stateful) -> Server {
     let handler = Arc::new(handler);
     let service: Service = CalcServer::from_arc(Arc::clone(&handler));
-    Server::new(nats).add_service(service.only(["Add"]))
+    Server::new(nats).add_service(service.only([CalcServer::ADD]))
 }
 
 fn main() {

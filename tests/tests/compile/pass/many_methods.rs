@@ -1,4 +1,4 @@
-//! A service may have more methods than the compiler goes deep, which is 128.
+//! A service may have more methods than the compiler's recursion limit of 128.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One suite for two servers: whatever holds for the embedded broker has to hold for nats-server.
+//! One suite for two servers: behaviour of the embedded broker has to match nats-server.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a test wants from a server; 0 is the default of either.
+/// The settings of a test's server; 0 is the server's default.
 #[derive(Clone, Copy, Default)]
 struct Config {
     port: u16,
@@ -64,7 +64,7 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
-    /// Stops this server and starts another of its kind on its port.
+    /// Stops this server and starts another of the same kind on the same port.
     async fn restart(mut self) -> Self {
         let config = Config {
             port: self.port(),
@@ -82,7 +82,7 @@ impl Server {
         async_nats::connect(self.url()).await.unwrap()
     }
 
-    /// A raw connection that has said CONNECT and had its first PONG.
+    /// Opens a raw connection that has sent CONNECT and received its first PONG.
     async fn raw(&self) -> Raw {
         let mut raw = Raw::open(self.port()).await;
         raw.send(format!("CONNECT {PLAIN}\r\nPING\r\n").as_bytes())
@@ -127,7 +127,7 @@ impl Raw {
         assert_eq!(show(&found), text);
     }
 
-    /// Reads `len` bytes, or what there is until the end; whether the end was reached.
+    /// Reads up to `len` bytes, and returns whether the end was reached.
     async fn read(&mut self, len: usize) -> (Vec<u8>, bool) {
         let (mut found, mut at) = (vec![0; len], 0);
         while at < len {
@@ -157,8 +157,8 @@ fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What is sent and what has to come back. A script that does not end the connection ends with a
-/// PING, so that "nothing more" shows in its PONG.
+/// The bytes to send and the bytes to expect. A script that does not end the connection ends with a
+/// PING, so that its PONG shows that nothing else follows.
 struct Script {
     name: &'static str,
     connect: &'static str,
@@ -199,8 +199,8 @@ impl Script {
         Self { connect, ..self }
     }
 
-    /// Not byte by byte: nats-server reads the line again when the payload comes later, and says
-    /// twice what it thinks of the subject.
+    /// Sends the bytes in one piece: if the payload comes later, nats-server reads the line again,
+    /// and reports an invalid subject twice.
     fn whole(self) -> Self {
         Self {
             torn: false,
@@ -321,7 +321,7 @@ async fn raw_protocol() {
                 json => format!("CONNECT {json}\r\n"),
             };
             let sent = format!("{connect}{}", script.sent);
-            // As one piece, and torn apart at every byte.
+            // In one piece, and split at every byte.
             for piece in [sent.len(), 1] {
                 if piece == 1 && (!script.torn || sent.len() > 1000) {
                     continue;
@@ -329,7 +329,7 @@ async fn raw_protocol() {
                 let context = format!("{}: {} by {piece} bytes", server.kind(), script.name);
                 let mut raw = Raw::open(server.port()).await;
                 for bytes in sent.as_bytes().chunks(piece) {
-                    // The server may have closed by now, rightly.
+                    // The server may rightly have closed by now.
                     let _ = raw.0.write_all(bytes).await;
                 }
                 let (found, _) = raw.read(script.received.len()).await;
@@ -483,7 +483,7 @@ async fn requests_are_answered_and_unanswerable_ones_too() {
         }))
         .await;
 
-        // A request that is not answered would time out.
+        // A request without an answer would time out.
         let error = client.request("nobody", "".into()).await.unwrap_err();
         assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
         answering.abort();
@@ -511,11 +511,11 @@ async fn a_client_that_does_not_read_is_cut_off_and_others_do_not_suffer() {
                 .publish("flood", body.clone().into())
                 .await
                 .unwrap();
-            // At the pace of one reader, so that only the other one falls behind.
+            // At the pace of one reader, so that only the other falls behind.
             let msg = timeout(PATIENCE, sub.next()).await.unwrap().unwrap();
             assert_eq!(msg.payload.len(), body.len());
         }
-        // The kernel's buffers hold a few MB of the 19; the end comes after those.
+        // The kernel's buffers hold a few MB of the 19; the end follows after those.
         let (got, closed) = stuck.read(300 * body.len()).await;
         assert!(closed, "{}: got everything", server.kind());
         assert!(got.len() < 200 * body.len());
@@ -573,7 +573,8 @@ async fn many_subscriptions_come_and_go() {
         raw.expect("MSG a.s4002.y.z 4002 0\r\n\r\nMSG q.b.s4003.y 4003 0\r\n\r\n")
             .await;
         drop(raw);
-        // Nobody is left, so a request fails at once; the server may need a moment to see.
+        // No subscriber is left, so a request fails at once; the server may need a moment to
+        // notice.
         let client = server.client().await;
         let start = Instant::now();
         loop {
@@ -666,7 +667,7 @@ async fn a_shutdown_delivers_what_is_on_its_way_and_does_not_wait_for_the_stuck(
     drop(stuck);
 }
 
-/// A round trip: what this connection asked for before is in effect after.
+/// Makes a round trip, after which earlier requests of this connection are in effect.
 async fn fence(client: &async_nats::Client) {
     let inbox = client.new_inbox();
     let mut sub = client.subscribe(inbox.clone()).await.unwrap();

@@ -1,3 +1,3 @@
-//! The embedded broker, beside a real nats-server.
+//! The embedded broker, compared with a real nats-server.
 
 mod embedded;

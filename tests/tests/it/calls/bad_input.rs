@@ -1,5 +1,5 @@
-//! Requests as they should not be: each is answered with a status that says what is wrong, and the
-//! service goes on. What breaks connections is in `hostile/peers.rs`.
+//! Malformed requests: each is answered with a status that describes the error, and the service
+//! keeps working. Input that breaks connections is in `hostile/peers.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const DEADLINE_EXCEEDED: &str = "4";
 const RESOURCE_EXHAUSTED: &str = "8";
 const UNIMPLEMENTED: &str = "12";
 
-/// The puppet, a plain client and one of ours.
+/// The puppet, a plain NATS client and an nmfw client.
 struct Bench {
     strings: Strings,
     running: Running,
@@ -37,7 +37,7 @@ impl Bench {
         }
     }
 
-    /// Sends headers that a handler must not see.
+    /// Sends headers that must be refused before a handler runs.
     async fn refused(&self, pairs: &[(&str, &str)], code: &str, word: &str) {
         let before = self.strings.started();
         let reply = request(&self.plain, "Inspect", headers(pairs), [])
@@ -56,7 +56,7 @@ impl Bench {
         );
     }
 
-    /// Sends headers that a handler does see, and gives what it saw.
+    /// Sends headers that reach a handler, and returns what the handler saw.
     async fn seen(&self, pairs: &[(&str, &str)]) -> Seen {
         let reply = request(&self.plain, "Inspect", headers(pairs), [])
             .await
@@ -69,7 +69,7 @@ impl Bench {
         self.client.echo(Blob::default()).await.unwrap();
     }
 
-    /// Errors that STATS tells of a method, and the last one.
+    /// Returns the number of errors of a method in STATS, and the last one.
     async fn errors(&self, method: &str) -> (u64, String) {
         let service = &self.running.services()[0];
         let subject = format!("$SRV.STATS.{}.{}", service.name, service.id);
@@ -104,7 +104,7 @@ on_both_brokers! {
         assert_eq!(errors, 4);
         assert!(last.starts_with("INVALID_ARGUMENT"), "{last}");
 
-        // Empty is a message: all defaults. Unknown fields are skipped, as protobuf wants it.
+        // An empty body is a message of defaults. Unknown fields are skipped, as protobuf requires.
         for (body, expected) in [(vec![], blob(0)), (b"\x12\x01y\x0a\x01x".to_vec(), blob(1))] {
             let reply = request(&bench.plain, "Echo", headers(&[]), body).await.unwrap();
             assert_eq!(status_of(&reply), ("", ""));
@@ -143,7 +143,7 @@ on_both_brokers! {
         let bench = Bench::new(&small).await;
         let began = Instant::now();
 
-        // The request takes a session. What is too large for that, too, fails at once.
+        // The request goes over a session. A message too large for that fails at once.
         let answer = bench.client.echo(blob(20_000)).timeout(LIMIT).await.unwrap();
         assert_eq!(answer.data.len(), 20_000);
         let status = bench.client.echo(blob(16 << 20)).timeout(LIMIT).await.unwrap_err();
@@ -155,12 +155,12 @@ on_both_brokers! {
             assert_eq!(answer.data.len(), size);
         }
 
-        // A plain request's answer has to fit.
+        // The answer to a plain request has to fit into one message.
         let plain = async_nats::connect(small.url()).await.unwrap();
         let bin = headers(&[("x-bin", &"////".repeat(1_000))]);
         let reply = request(&plain, "Inspect", bin, "").await.unwrap();
         assert_eq!(status_of(&reply).0, "8;answer-too-large");
-        // The answer: the bytes come back as text, four times as long.
+        // The answer is larger than the request: it repeats the bytes as text, four times as long.
         let mut metadata = Metadata::new();
         metadata.insert_bin("x-bin", vec![0xff; 3_000]).unwrap();
         let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
@@ -170,7 +170,7 @@ on_both_brokers! {
         assert!(status.message().contains("10000"), "{status}");
         assert!(status.message().contains("not called again"), "{status}");
         assert_eq!(bench.errors("Inspect").await.0, 2);
-        // Which can be had again, by who knows that it does no harm.
+        // The call has run, and callers may repeat it if that is harmless.
         let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
         assert!(call.await.unwrap().metadata["x-bin"].len() > 10_000);
         assert!(began.elapsed() < LIMIT, "something was a time-out");
@@ -183,7 +183,7 @@ on_both_brokers! {
             bench.refused(&[("Nmfw", bad)], INVALID_ARGUMENT, "Nmfw").await;
         }
         bench.refused(&[("Nmfw", "1;t=0")], DEADLINE_EXCEEDED, "without any time left").await;
-        // Its version is not ours: another instance may speak it.
+        // An unsupported version: another instance may support it.
         bench.refused(&[("Nmfw", "2;t=100")], "12;not-started", "version 2").await;
         bench.refused(&[("Nmfw", "1;e=j")], UNIMPLEMENTED, "JSON").await;
         bench.refused(&[("Content-Type", "application/json")], UNIMPLEMENTED, "JSON").await;
@@ -192,12 +192,13 @@ on_both_brokers! {
         assert!((1..=9_000).contains(&seen.time_left_millis()), "{seen:?}");
         assert_eq!(seen.client_version, "1.2.3");
         assert!(seen.metadata.is_empty(), "{seen:?}");
-        // Several values: the first counts, as with Go's Header.Get. Missing: the method's time-out.
+        // The first of several values counts, as with Go's Header.Get. Without a value, the
+        // method's timeout applies.
         let seen = bench.seen(&[("Nmfw", "1;t=4000"), ("Nmfw", "1;t=9000"), ("nmfw", "1;t=2")]).await;
         assert!(seen.time_left_millis() <= 4_000, "{seen:?}");
         let seen = bench.seen(&[]).await;
         assert!((1..=5_000).contains(&seen.time_left_millis()), "{seen:?}");
-        // Absurdly much is cut, and does no harm.
+        // Excessive times are clamped.
         for much in [u64::MAX.to_string(), (u64::MAX / 1_000).to_string()] {
             let seen = bench.seen(&[("Nmfw", &format!("1;t={much}"))]).await;
             assert!(seen.time_left_millis() <= 30 * 24 * 3_600 * 1_000, "{seen:?}");
@@ -217,7 +218,8 @@ on_both_brokers! {
         let long = "9".repeat(100_000);
         bench.refused(&[(deadline, &long)], INVALID_ARGUMENT, "RFC 3339").await;
 
-        // Far away is cut, in any zone; nanoseconds are fine, and lower case.
+        // Deadlines far in the future are clamped, in any time zone; nanoseconds and lower case are
+        // accepted.
         for far in [
             "2999-01-01T00:00:00+14:00",
             "9999-12-31T23:59:59Z",
@@ -227,7 +229,7 @@ on_both_brokers! {
             let seen = bench.seen(&[(deadline, far)]).await;
             assert_eq!(seen.time_left_millis() / 3_600_000, 30 * 24 - 1, "{far}: {seen:?}");
         }
-        // The relative time alone counts where both are there.
+        // If both times are present, only the relative one counts.
         for other in ["2999-01-01T00:00:00Z", past, "soon"] {
             let seen = bench.seen(&[(deadline, other), ("Nmfw", "1;t=40000")]).await;
             let left = seen.time_left_millis();
@@ -286,8 +288,8 @@ on_both_brokers! {
         for _ in 0..3 {
             bench.plain.publish(subject("Echo"), bytes(&blob(1)).into()).await.unwrap();
         }
-        // Discovery as well, where nobody could be answered: with async-nats's own service
-        // support this ends discovery for good.
+        // Discovery too, without a reply subject to answer to: with the service support of
+        // async-nats this would end discovery permanently.
         for subject in ["$SRV.PING", "$SRV.INFO.nmfw-puppet", "$SRV.STATS"] {
             bench.plain.publish(subject, "".into()).await.unwrap();
         }
@@ -301,7 +303,8 @@ on_both_brokers! {
 
     async fn strange_subjects(broker: TestBroker) {
         let bench = Bench::new(&broker).await;
-        // Reply subjects that are no inbox: that of the request itself, and what nobody can listen on.
+        // Reply subjects that are not inboxes: the subject of the request itself, and subjects that
+        // cannot be subscribed to.
         let own = subject("Echo");
         for reply in [own.as_str(), "a.>", "*", "a..b", ".", "$SYS.REQ"] {
             let body = bytes(&blob(3)).into();
@@ -309,11 +312,11 @@ on_both_brokers! {
         }
         eventually(LIMIT, || async { bench.errors("Echo").await.0 == 6 }).await;
         assert_eq!(bench.strings.started(), 0);
-        // One that is short, and as good as another.
+        // A short reply subject is as good as any other.
         bench.plain.publish_with_reply(own, "_", bytes(&blob(3)).into()).await.unwrap();
         eventually(LIMIT, || async { bench.strings.finished() == 1 }).await;
 
-        // A method that is not served: nobody has to wait for the time-out to know it.
+        // Calls of a method that is not served fail without waiting for the timeout.
         let began = Instant::now();
         for unknown in ["Unknown", "echo", "Echo.x", "_opened"] {
             let reply = bench.plain.request(subject(unknown), "".into()).await;
@@ -328,7 +331,7 @@ on_both_brokers! {
         assert!(status.message().contains("no.where.Echo"), "{status}");
         assert!(began.elapsed() < LIMIT, "something was a time-out");
 
-        // The instance's own subject: it listens there for itself only.
+        // On its own subject, the instance accepts only its own messages.
         let id = &bench.running.services()[0].id;
         for below in ["fence.1", "fence.x", "fence.18446744073709551615"] {
             let subject = subject(&format!("_i.{id}.{below}"));

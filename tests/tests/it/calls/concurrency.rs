@@ -1,4 +1,5 @@
-//! Many calls at a time: limits, queues, refusals, deadlines, and what calls leave behind.
+//! Many concurrent calls: limits, queues, refusals, deadlines, and the resources that calls leave
+//! behind.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ on_both_brokers! {
         }
         eventually(LIMIT, || async { strings.started() == 500 }).await;
         assert_eq!(strings.finished(), 0);
-        // Another method has its own limit, and is not behind them.
+        // Another method has its own limit, and does not wait for this one.
         client.echo(Blob::default()).await.unwrap();
     }
 
@@ -54,7 +55,7 @@ on_both_brokers! {
             .method("Sleep", |limits| limits.concurrency(1).queue(50));
         let _running = start(&broker, service).await;
         let client = PuppetClient::new(channel(&broker).await);
-        // One at a time: each handler would have to overlap with the one before.
+        // Limited to one at a time: otherwise each handler would overlap with the one before.
         let done = Arc::new(std::sync::Mutex::new(Vec::new()));
         let mut calls = JoinSet::new();
         for i in 0..20 {
@@ -72,7 +73,7 @@ on_both_brokers! {
         assert_eq!((strings.started(), done.lock().unwrap().len()), (20, 20));
     }
 
-    /// Past its queue a service refuses, but it never loses: as many answers as requests.
+    /// Beyond its queue a service refuses calls, but loses none: each request gets an answer.
     async fn a_flood_gets_an_answer_each(broker: TestBroker) {
         const REQUESTS: usize = 5_000;
         let strings = Strings::default();
@@ -115,7 +116,7 @@ on_both_brokers! {
         assert_eq!(strings.started(), (REQUESTS - refused) as u64);
         assert!(strings.started() >= 5, "who finds room runs");
         assert!(refused > 1_000, "only {refused} were refused: no flood");
-        // Nothing comes twice, nothing comes late.
+        // No answer arrives twice or late.
         round_trip(&plain, LIMIT).await.unwrap();
         assert!(timeout(Duration::from_millis(100), replies.next()).await.is_err());
     }
@@ -133,7 +134,7 @@ on_both_brokers! {
         assert!(refused.is_not_started());
 
         let _free = start(&broker, PuppetServer::new(free.clone())).await;
-        // With one attempt, about half of the calls meet the instance that is full.
+        // With one attempt, about half of the calls reach the full instance.
         let once = PuppetClient::new(channel(&broker).await.max_attempts(1));
         let mut failed = 0;
         for _ in 0..60 {
@@ -143,7 +144,7 @@ on_both_brokers! {
             }
         }
         assert!((1..60).contains(&failed), "{failed} of 60 were refused");
-        // With many, all find the other: 2^-30 is the chance to miss.
+        // With many attempts, all calls find the other instance: the chance to miss it is 2^-30.
         let many = PuppetClient::new(channel(&broker).await.max_attempts(30));
         let before = free.started();
         for _ in 0..60 {
@@ -161,8 +162,8 @@ on_both_brokers! {
         let client = PuppetClient::new(channel(&broker).await.max_attempts(u32::MAX));
         let _first = tokio::spawn(client.sleep(sleep(20_000)).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
-        // At the deadline the caller learns what kept the call, and that it may be repeated. Only
-        // one whose last attempt is under way at that very moment cannot know.
+        // At the deadline, the status says what delayed the call, and that the call may be
+        // repeated. The exception is a call whose last attempt is in flight at that moment.
         eventually(LIMIT, || async {
             let call = client.sleep(sleep(1)).timeout(Duration::from_millis(300));
             let status = call.await.unwrap_err();
@@ -181,13 +182,13 @@ on_both_brokers! {
             assert_eq!(status.code(), Code::Internal);
             assert!(!status.message().contains("told to"), "the caller sees the panic's text");
         }
-        // Permits came back, or these would wait for ever.
+        // The permits were returned; otherwise these calls would wait forever.
         client.echo(Blob::default()).await.unwrap();
         assert_eq!(strings.dropped(), 10);
     }
 
     async fn queue_groups(broker: TestBroker) {
-        // Everyone, everyone, and two groups of two.
+        // Two instances without a group, and two groups of two.
         let groups = [None, None, Some("a"), Some("a"), Some("b"), Some("b")];
         let each: Vec<_> = groups.iter().map(|_| Strings::default()).collect();
         let mut running = Vec::new();
@@ -195,7 +196,7 @@ on_both_brokers! {
             let service = PuppetServer::new(strings.clone());
             let service = match group {
                 None => service.no_queue_group(),
-                // One method stays in a group of its own.
+                // One method stays in its own group.
                 Some(group) => service
                     .queue_group(*group)
                     .method("Inspect", |limits| limits.queue_group("inspectors")),
@@ -210,7 +211,8 @@ on_both_brokers! {
         eventually(LIMIT, || async { sum(0..6) == 200 }).await;
         assert_eq!((each[0].started(), each[1].started()), (50, 50));
         assert_eq!((sum(2..4), sum(4..6)), (50, 50));
-        // Those without a group run it too: three in all, and the caller takes the first answer.
+        // Instances without a group run it too: three in all, and the caller takes the first
+        // answer.
         client.inspect(()).await.unwrap();
         eventually(LIMIT, || async { sum(0..6) == 203 }).await;
         assert_eq!(sum(2..6), 101);
@@ -226,14 +228,14 @@ on_both_brokers! {
         for i in 0..5_u64 {
             let timeout = Duration::from_millis(if i < 2 { 600 } else { 300 });
             calls.spawn(client.sleep(sleep(20_000)).timeout(timeout).send());
-            // The first two are at work before the others come.
+            // The first two run before the others are sent.
             eventually(LIMIT, || async { strings.started() >= 2.min(i + 1) }).await;
         }
         for outcome in calls.join_all().await {
             assert_eq!(outcome.unwrap_err().code(), Code::DeadlineExceeded);
         }
         assert!(began.elapsed() < LIMIT / 2, "took {:?}", began.elapsed());
-        // Two ran and were dropped; three waited and never ran. All made room.
+        // Two ran and were dropped; three waited and never ran. All freed their places.
         eventually(LIMIT, || async { strings.dropped() == 2 }).await;
         client.sleep(sleep(1)).await.unwrap();
         assert_eq!((strings.started(), strings.finished()), (3, 1));

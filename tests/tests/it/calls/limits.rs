@@ -1,5 +1,5 @@
-//! Limits of the NATS server and of its accounts: each is an error with the server's own words, soon.
-//! On a real nats-server, as the embedded broker has none.
+//! Limits of the NATS server and of its accounts: exceeding one is soon an error with the server's
+//! own words. Uses nats-server, because the embedded broker has no limits.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use nmfw_tests::puppet::{Blob, PuppetClient, PuppetServer, Strings};
 use nmfw_tests::{NatsServer, Proxy, eventually};
 use tokio::time::timeout;
 
-/// Far below the time-outs of the calls here: what is refused must not look like a time-out.
+/// Far below the timeouts of the calls here: a refusal must not look like a timeout.
 const LIMIT: Duration = Duration::from_secs(10);
 const NEVER: Duration = Duration::from_secs(50);
 
 const TOO_MANY_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
 
-/// What a service with three methods subscribes to.
+/// The number of subscriptions of a service with three methods.
 const SUBSCRIPTIONS: usize = 18;
 
 fn options() -> ConnectOptions {
@@ -33,7 +33,7 @@ async fn connect(server: &NatsServer, user: &str) -> Connection {
     options().connect(url).await.unwrap()
 }
 
-/// An account for each of the limits, with a user of its name.
+/// Starts a server with an account for each limit, each with a user of the same name.
 async fn accounts(limits: impl IntoIterator<Item = (String, String)>) -> NatsServer {
     let accounts = limits.into_iter().map(|(name, limits)| {
         format!("{name}: {{ users: [{{ user: {name}, password: x }}], limits: {{ {limits} }} }}\n")
@@ -64,7 +64,7 @@ fn numbers() -> AddRequest {
     }
 }
 
-/// Must fail, soon, with the server's words.
+/// Checks that it fails soon, with the server's words.
 async fn refused<T: std::fmt::Debug>(
     call: impl Future<Output = Result<T, Status>>,
     words: &str,
@@ -77,7 +77,7 @@ async fn refused<T: std::fmt::Debug>(
     status
 }
 
-/// Whichever subscription is the one too many.
+/// Whichever subscription exceeds the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_all_its_subscriptions_does_not_start() {
     let limits = (1..=SUBSCRIPTIONS).map(|n| (format!("a{n}"), format!("max_subscriptions: {n}")));
@@ -90,7 +90,7 @@ async fn a_server_without_all_its_subscriptions_does_not_start() {
             error.to_string().contains(TOO_MANY_SUBSCRIPTIONS),
             "{n}: {error}"
         );
-        // What was subscribed to is given back.
+        // The subscriptions were removed again.
         let only = CalcServer::new(Calculator).only(["Add"]);
         let fewer = Server::new(nats).add_service(only).start().await;
         assert_eq!(fewer.is_ok(), n + 2 >= SUBSCRIPTIONS, "{n}: {fewer:?}");
@@ -102,7 +102,7 @@ async fn a_server_without_all_its_subscriptions_does_not_start() {
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
 }
 
-/// All are made anew after a reconnect, and the server that is found then may allow less.
+/// All subscriptions are made again after a reconnect, and the new server may allow fewer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_loses_a_subscription_ends() {
     for limit in [1, 8, SUBSCRIPTIONS - 1] {
@@ -128,7 +128,7 @@ async fn a_server_that_loses_a_subscription_ends() {
     }
 }
 
-/// The server takes the limit over when it is started again.
+/// nats-server applies the limit when it restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_lowered_ends_a_server() {
     let mut server = NatsServer::start().await.unwrap();
@@ -142,7 +142,7 @@ async fn a_limit_that_is_lowered_ends_a_server() {
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
 }
 
-/// A service that has left its queue groups, as a check failed, and may not come back to them.
+/// The service left its queue groups because a check failed, and may not join them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_subscribe_again_ends() {
     let server = account(&format!("max_subscriptions: {SUBSCRIPTIONS}")).await;
@@ -176,7 +176,7 @@ async fn a_server_that_cannot_subscribe_again_ends() {
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
 }
 
-/// A login that is taken back: the server says so, and closes the connection.
+/// A revoked login: the server reports it, and closes the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_taken_back_is_told() {
     const WORDS: &str = "Authorization Violation";
@@ -203,7 +203,7 @@ async fn a_login_that_is_taken_back_is_told() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let text = status.message().to_lowercase();
     assert!(text.contains(&WORDS.to_lowercase()), "{status}");
-    // And given again.
+    // Restore the login.
     server.reload(users("x")).await.unwrap();
     let works = || caller.add(numbers()).timeout(LIMIT).send();
     eventually(LIMIT * 2, works).await;
@@ -213,14 +213,14 @@ async fn a_login_that_is_taken_back_is_told() {
     .await;
 }
 
-/// Others on its connection may be refused theirs.
+/// Other subscriptions on its connection may be refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_has_its_subscriptions_goes_on() {
     let server = account(&format!("max_subscriptions: {SUBSCRIPTIONS}")).await;
     let nats = connect(&server, "a").await;
     let running = try_serve(nats.clone()).await.unwrap();
     let mut events = nats.events();
-    // There is room for one, which is that of round trips otherwise.
+    // One subscription is left, which round trips use otherwise.
     let _another = nats.client().subscribe("another").await.unwrap();
     let _one_more = nats.client().subscribe("one.more").await.unwrap();
     let refused = async {
@@ -242,7 +242,7 @@ async fn a_server_that_has_its_subscriptions_goes_on() {
     running.join().await.unwrap();
 }
 
-/// A client has one subscription, for all replies.
+/// A client has one subscription for all replies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_cannot_get_replies_says_so() {
     let server = accounts([
@@ -266,7 +266,7 @@ async fn a_client_that_cannot_get_replies_says_so() {
         }
         let status = refused(caller.wait_ready(NEVER), TOO_MANY_SUBSCRIPTIONS).await;
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        // There is room again.
+        // Another subscription is possible again.
         drop(taken);
         let gone = || async {
             match caller.add(numbers()).timeout(LIMIT).await {
@@ -309,7 +309,7 @@ async fn a_subject_with_too_many_tokens_is_an_error_in_the_servers_words() {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     }
 
-    // Those of instances have the most: `nmfw.calc._i.<id>.s.*`.
+    // The subjects of instances have the most tokens: `nmfw.calc._i.<id>.s.*`.
     let server = start(6).await.unwrap();
     let nats = options().connect(server.url()).await.unwrap();
     let running = try_serve(nats.clone()).await.unwrap();
@@ -346,7 +346,7 @@ async fn a_connection_too_many_is_refused_with_the_servers_words() {
     }
 }
 
-/// Another has taken its place while it was away.
+/// Another client took its place while it was disconnected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_not_let_in_again_says_why() {
     const WORDS: &str = "maximum account active connections exceeded";
@@ -387,8 +387,8 @@ async fn a_connection_that_is_not_let_in_again_says_why() {
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
 }
 
-/// The server announces its own `max_payload`, and closes the connection of a user that sends more
-/// than its account may.
+/// The server announces its own `max_payload`, and closes the connection of a user that exceeds the
+/// limit of its account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_over_the_accounts_limit_is_an_error() {
     const WORDS: &str = "Maximum Payload Violation";
@@ -411,14 +411,15 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
         let echo = loop {
             match caller.echo(large()).timeout(Duration::from_secs(2)).await {
                 Ok(echo) => break echo,
-                // The service meets the limit with its answers in sessions, and says that they ended.
+                // The service exceeds the limit with its answers in sessions, and reports that the
+                // sessions ended.
                 Err(status) => {
-                    // A call that meets a session which has just ended by it was not started.
+                    // A call on a session that has just ended this way was not started.
                     let is_told = status.message().contains(WORDS)
                         || status.message().contains("given the session up")
                         || status.is_not_started();
                     assert!(is_told, "{status}");
-                    // The first request meets the limit by itself. Later ones go over a session.
+                    // The first request exceeds the limit itself. Later requests use a session.
                     if failures == 0 && !is_multiplexed {
                         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
                     }

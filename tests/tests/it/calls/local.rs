@@ -1,4 +1,4 @@
-//! Clients of a service in the same process: everything but NATS.
+//! Clients of a service in the same process, without NATS.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Metadata on every way that a call can take: its order, and how much of it there may be.
+//! Metadata on all paths of a call: its order, and its limits.
 
 use nmfw::{Code, Metadata, Server};
 use nmfw_tests::{
@@ -7,7 +7,7 @@ use nmfw_tests::{
     on_both_brokers,
 };
 
-/// Keys that differ in case only, and others between them.
+/// Keys that differ only in case, with others between them.
 fn mixed() -> Metadata {
     let mut metadata = Metadata::new();
     for (key, value) in [
@@ -32,7 +32,7 @@ fn mixed() -> Metadata {
 fn of(count: usize) -> Metadata {
     let mut metadata = Metadata::new();
     for i in 0..count {
-        // Merging counts nothing.
+        // Merging does not count against the limit.
         let mut one = Metadata::new();
         one.append(format!("k{i}"), "v").unwrap();
         metadata.merge(&one);
@@ -47,7 +47,7 @@ on_both_brokers! {
         let _running = server.start().await.unwrap();
         let sent = mixed();
         for (way, client) in Client::all(&nats, &SPEC).await.unwrap() {
-            // A hash map keeps an order by chance, now and then.
+            // A hash map would keep the order by chance in some runs.
             for _ in 0..20 {
                 let call = client.echo("x").metadata(&sent).send_with_metadata();
                 let (_, got) = call.await.unwrap();

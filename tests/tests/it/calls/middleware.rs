@@ -1,4 +1,4 @@
-//! Layers on clients and servers: tower's own, and ones of a user.
+//! Layers of clients and servers, from tower and from users.
 
 use std::{
     sync::{
@@ -42,14 +42,14 @@ async fn send_token(mut request: Request, next: Next) -> Result<Response, Status
     next.run(request).await
 }
 
-/// Sheds load, though the handler has run.
+/// Sheds load after the handler has run.
 async fn too_late(request: Request, next: Next) -> Result<Response, Status> {
     next.run(request).await?;
     Err(Status::resource_exhausted("no room for the answer").not_started())
 }
 
 on_both_brokers! {
-    /// A client would have the handler run again.
+    /// Otherwise a client would run the handler again.
     async fn a_layer_cannot_mark_a_call_that_ran(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let strings = Strings::default();
@@ -107,7 +107,7 @@ on_both_brokers! {
         let client = PuppetClient::new(Channel::new(nats).max_attempts(1));
         let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
         nmfw_tests::eventually(LONG, || async { strings.started() == 1 }).await;
-        // Shed while the one place is taken, which is until the time-out.
+        // Refused while the only place is taken, which lasts until the timeout.
         let status = client.echo(Blob::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.is_not_started());
@@ -129,8 +129,8 @@ on_both_brokers! {
         let status = call.timeout(LONG).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 
-        // A rate limit is not `Clone`; behind a buffer it is. It makes the second call wait, and
-        // the call's deadline holds while it does.
+        // A rate limit is not `Clone`, but a buffer around it is. It delays the second call, and
+        // the call's deadline applies meanwhile.
         let limited = Channel::new(&nats).layer(
             ServiceBuilder::new()
                 .buffer(8)
@@ -158,7 +158,7 @@ on_both_brokers! {
                 next.run(request)
             })
         };
-        // The last layer sees the call first. Settings made after a layer count as well.
+        // The last layer sees the call first. Settings made after a layer apply too.
         let channel = Channel::new(nats).layer(count(1)).layer(count(0)).subject("elsewhere");
         let client = PuppetClient::new(channel);
         client.echo(Blob::default()).await.unwrap();

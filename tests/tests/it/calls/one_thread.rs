@@ -1,4 +1,4 @@
-//! Services and clients whose runtime has one thread, and more to do than it can.
+//! Services and clients on a runtime with one thread, under more load than it can handle.
 
 use std::{cell::Cell, thread, time::Duration};
 
@@ -22,8 +22,7 @@ fn one_thread() -> Runtime {
 }
 
 on_both_brokers! {
-    /// What lies in the buffers of a server that is told to stop is more than tokio lets a task take
-    /// in a turn.
+    /// At the stop, the buffers of a server hold more than tokio lets a task read in one turn.
     async fn a_stop_answers_all_that_lies_in_buffers(broker: TestBroker) {
         const REQUESTS: usize = 20_000;
         let (stop, stopped) = oneshot::channel();
@@ -33,7 +32,7 @@ on_both_brokers! {
             one_thread().block_on(async {
                 let running = puppet::serve(&url, &Strings::default()).await.unwrap();
                 serves.send(()).unwrap();
-                // Meanwhile requests come in.
+                // Requests arrive meanwhile.
                 let pause: Duration = stopped.await.unwrap();
                 thread::sleep(pause);
                 running.stop();
@@ -42,7 +41,7 @@ on_both_brokers! {
         });
         ready.await.unwrap();
         let client = puppet::client(&broker.url()).await.unwrap();
-        // Until its handlers are known to be quick.
+        // Calls until the handlers are known to be quick.
         for _ in 0..40 {
             let echo = || async { client.echo(Blob::default()).await.unwrap() };
             join_all((0..100).map(|_| echo())).await;
@@ -91,7 +90,8 @@ on_both_brokers! {
         tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
     }
 
-    /// Who hands out answers sees to deadlines, and is on the connection's runtime.
+    /// The task that delivers answers also enforces deadlines, and runs on the connection's
+    /// runtime.
     async fn calls_end_with_the_runtime_of_their_connection(broker: TestBroker) {
         let strings = Strings::default();
         let _running = puppet::serve(&broker.url(), &strings).await.unwrap();

@@ -1,4 +1,4 @@
-//! Requests that wait for their turn: how many bytes they may have together, in base mode and in sessions.
+//! Limits the bytes of requests that wait for their turn, in base mode and in sessions.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::{
@@ -21,10 +21,10 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Bytes that may wait.
+/// The maximum number of waiting bytes.
 const QUEUE_BYTES: usize = 40_000;
 
-/// Holds its handlers until it is opened, and counts them.
+/// Blocks its handlers until it is opened, and counts them.
 #[derive(Clone)]
 struct Gate {
     open: Arc<Semaphore>,
@@ -43,7 +43,7 @@ impl Gate {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// Lets handlers through, now and later.
+    /// Lets all handlers through, including later ones.
     fn open(&self) {
         self.open.add_permits(1000);
     }
@@ -81,7 +81,7 @@ fn request(bytes: usize) -> ExpressionRequest {
     }
 }
 
-/// How many calls wait, as discovery says.
+/// Returns the number of waiting calls according to discovery.
 async fn waiting(nats: &async_nats::Client) -> u64 {
     let stats = nats.request("$SRV.STATS.calc", "".into()).await.unwrap();
     let stats: serde_json::Value = serde_json::from_slice(&stats.payload).unwrap();
@@ -108,10 +108,10 @@ on_both_brokers! {
             calls.spawn(async move { (bytes, call.await) });
         };
 
-        // The first one runs, and has no part in what waits. It would not wait, as it is too large.
+        // The first call runs and does not count as waiting. It is too large to wait.
         begin(&mut calls, &base, QUEUE_BYTES + 1);
         eventually(LIMIT, || async { gate.started() == 1 }).await;
-        // One of each kind waits: both count.
+        // One call of each kind waits: both count.
         for (client, count) in [(&base, 1), (&multiplexed, 2)] {
             begin(&mut calls, client, 16_000);
             eventually(LIMIT, || async { waiting(plain).await == count }).await;
@@ -122,7 +122,7 @@ on_both_brokers! {
             assert!(status.is_not_started(), "{status}");
             assert!(status.message().contains("40000 bytes may wait"), "{status}");
         }
-        // It is bytes that are short, and not places.
+        // The limit of bytes is reached, not that of places.
         for (client, count) in [(&base, 3), (&multiplexed, 4)] {
             begin(&mut calls, client, 100);
             eventually(LIMIT, || async { waiting(plain).await == count }).await;
@@ -134,7 +134,7 @@ on_both_brokers! {
             assert_eq!(outcome.unwrap().operation, bytes.to_string());
         }
         assert_eq!((gate.started(), waiting(plain).await), (5, 0));
-        // What has waited is given back.
+        // The bytes of calls that waited are free again.
         for client in [&base, &multiplexed] {
             client.expression(request(QUEUE_BYTES + 1)).await.unwrap();
         }

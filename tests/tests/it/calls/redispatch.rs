@@ -1,4 +1,4 @@
-//! Calls that are sent again, and those that must not be.
+//! Calls that are sent again, and calls that must not be.
 
 use std::{
     pin::pin,
@@ -24,7 +24,7 @@ use nmfw_tests::{
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Calls a service that is not there, and counts how often.
+/// Calls a service that is not there, and counts its own runs.
 #[derive(Clone)]
 struct Relay {
     next: PuppetClient,
@@ -33,7 +33,7 @@ struct Relay {
 
 impl Calc for Relay {
     async fn average(&self, _: Context, _: AverageRequest) -> Result<CalcResponse, Status> {
-        // Said by the handler itself, which has run all the same.
+        // The status comes from the handler, so the handler has run.
         self.runs.fetch_add(1, Ordering::SeqCst);
         Err(Status::resource_exhausted("no").not_started())
     }
@@ -66,7 +66,7 @@ async fn two(url: &str, first: &Strings, second: &Strings) -> [Running; 2] {
     ]
 }
 
-/// Whether so many requests for `Sleep` have been answered by the service.
+/// Checks that the service has answered `expected` requests for `Sleep`.
 async fn requests(broker: &TestBroker, expected: u64) -> Result<(), String> {
     match puppet::sleep_stats(&broker.url()).await.unwrap() {
         (requests, _) if requests == expected => Ok(()),
@@ -100,7 +100,7 @@ on_both_brokers! {
         let client = puppet::client(&broker.url()).await.unwrap();
         let slow = tokio::spawn(client.sleep(SleepRequest { millis: 60_000 }).send());
         eventually(LIMIT, || async { first.started() == 1 && second.started() == 1 }).await;
-        // One instance is full, the other works: whoever answers first, it works once.
+        // One instance is full, the other has room: whichever answers first, the call succeeds.
         let outcome = client.sleep(SleepRequest { millis: 1 }).await;
         if let Err(status) = outcome {
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
@@ -113,7 +113,7 @@ on_both_brokers! {
 
     async fn an_overload_is_not_multiplied(broker: TestBroker) {
         const CALLS: u64 = 800;
-        // What a channel has at first, and what each call adds that is taken.
+        // The initial budget of a channel, and the amount that each accepted call adds.
         const BUDGET: u64 = 1_000;
         const EARNED: u64 = 4;
         let strings = Strings::default();
@@ -135,14 +135,14 @@ on_both_brokers! {
             }
         };
         refused(CALLS).await;
-        // Without it, each would be sent five times.
+        // Without the budget, each call would be sent five times.
         let mut sent = CALLS + BUDGET;
         eventually(LIMIT, || requests(&broker, sent)).await;
         refused(CALLS).await;
         sent += CALLS;
         eventually(LIMIT, || requests(&broker, sent)).await;
 
-        // Calls that are taken pay for further ones.
+        // Accepted calls pay for further attempts.
         slow.abort();
         for _ in 0..10 {
             client.echo(Blob::default()).await.unwrap();
@@ -152,7 +152,8 @@ on_both_brokers! {
         eventually(LIMIT, || requests(&broker, sent)).await;
     }
 
-    /// It turns away all that wait for it at once, and the channel has paid for that before.
+    /// The instance refuses all waiting calls at once, and the channel has saved enough budget for
+    /// that.
     async fn an_instance_that_stops_with_thousands_of_calls_fails_none(broker: TestBroker) {
         const CALLS: usize = 2500;
         let serve = async |strings: &Strings| {
@@ -170,7 +171,7 @@ on_both_brokers! {
         let blocking = tokio::spawn(sleep(3_000));
         eventually(LIMIT, || async { first.started() == CALLS as u64 + 1 }).await;
         let waiting = tokio::spawn(join_all((0..CALLS).map(|_| sleep(0))));
-        // They are on their way.
+        // The calls are in flight.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let _running = serve(&second).await;
         stopping.stop();
@@ -181,7 +182,7 @@ on_both_brokers! {
         blocking.await.unwrap().unwrap();
     }
 
-    /// Those that the connection does not take at once go a longer way, each once.
+    /// Requests that the connection does not accept at once take another path, each once.
     async fn requests_that_have_to_wait_are_sent_once(broker: TestBroker) {
         const CALLS: usize = 200;
         let strings = Strings::default();
@@ -196,10 +197,10 @@ on_both_brokers! {
         let client = PuppetClient::new(Channel::new(nats).max_attempts(1));
         client.echo(Blob::default()).await.unwrap();
         proxy.stall(Direction::ToServer);
-        // 40 MB, of which sockets and buffers take some.
+        // 40 MB, of which sockets and buffers hold some.
         let call = || client.echo(Blob { data: vec![0; 200_000] }).timeout(LIMIT).send();
         let mut calls = pin!(join_all((0..CALLS).map(|_| call())));
-        // Each has been asked once, and nothing gets through.
+        // Each future has been polled once, and none can complete.
         assert!(poll!(calls.as_mut()).is_pending());
         assert_eq!(strings.started(), 1);
         proxy.resume(Direction::ToServer);
@@ -223,7 +224,7 @@ on_both_brokers! {
         );
         client.echo(Blob::default()).await.unwrap();
         proxy.stall(Direction::ToServer);
-        // 100 MB of answers, of which sockets and buffers take some.
+        // 100 MB of answers, of which sockets and buffers hold some.
         let calls: Vec<_> = (0..1000)
             .map(|_| {
                 let call = client.echo(Blob { data: vec![0; 100_000] });

@@ -1,5 +1,5 @@
-//! Reply subjects that no honest peer names: other subjects of the service, those of NATS itself, and none
-//! at all. Nothing is published there, and the service goes on for everybody else.
+//! Reply subjects that no honest peer uses: other subjects of the service, subjects of NATS itself,
+//! and none at all. The service publishes nothing there, and keeps serving other clients.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Counts messages by subject, up to one that says that it was the last.
+/// Counts messages by subject, up to a message on `last`.
 async fn seen(spy: &mut Subscriber, last: &str) -> HashMap<String, usize> {
     let mut seen = HashMap::new();
     loop {
@@ -80,14 +80,14 @@ on_both_brokers! {
         for target in &targets {
             for reply in &replies {
                 let body = if target.ends_with("_open") { OPEN } else { b"" };
-                // A NATS server that refuses such a subject by itself does as well.
+                // A NATS server that refuses such a subject itself is fine too.
                 match peer.publish(target, reply, b"NATS/1.0\r\n\r\n", body).await {
                     Ok(()) => *asked.entry(target.clone()).or_default() += 1,
                     Err(_) => peer = RawPeer::connect(broker.port()).await.unwrap(),
                 }
             }
         }
-        // Each is read behind those that came before on its subscription.
+        // Each message is read after the earlier ones of its subscription.
         for target in &targets {
             let inbox = plain.new_inbox();
             let body = if target.ends_with("_open") { OPEN } else { b"" };
@@ -101,7 +101,7 @@ on_both_brokers! {
         let is_answer = |subject: &str| subject.starts_with("_INBOX.") && subject.len() < 1000;
         seen.retain(|subject, _| !is_answer(subject));
         assert_eq!(seen, asked, "something was published for the peer");
-        // Those that have asked in an inbox, to Echo of both services.
+        // The requests to Echo of both services with an inbox as reply subject.
         assert_eq!(strings.started(), 2, "handlers have run for nobody");
 
         client.echo(Blob::default()).await.unwrap();
@@ -110,7 +110,7 @@ on_both_brokers! {
         running.join().await.unwrap();
     }
 
-    /// As many as one peer can send, while others call.
+    /// One peer sends as many as it can, while others make calls.
     async fn a_loop_of_replies_disturbs_nobody(broker: TestBroker) {
         let strings = Strings::default();
         let running = puppet::serve(&broker.url(), &strings).await.unwrap();
@@ -128,7 +128,7 @@ on_both_brokers! {
         running.join().await.unwrap();
     }
 
-    /// It would have the client publish wherever it may.
+    /// Otherwise the service could make the client publish wherever the client may.
     async fn a_client_sends_packets_to_the_service_that_it_called(broker: TestBroker) {
         let service = async_nats::connect(broker.url()).await.unwrap();
         let base = STREAMS_SPEC.base_subject();

@@ -1,4 +1,4 @@
-//! A call ends the same way whatever carries it: each row is a case, each column a transport.
+//! A call ends the same way over every transport: each row is a case, each column a transport.
 
 mod outcome;
 mod pipe;
@@ -27,7 +27,7 @@ use self::{
 const LIMIT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(150);
 
-/// How a call is to end, with a part of the message.
+/// The expected end of a call, with a part of the message.
 #[derive(Clone, Copy)]
 enum Expected {
     Ok(&'static str),
@@ -37,7 +37,7 @@ enum Expected {
 
 use Expected::{Failed, NotStarted};
 
-/// Sets up a channel.
+/// Configures a channel.
 type Set = fn(Channel) -> Channel;
 
 struct Row {
@@ -305,7 +305,7 @@ where
     }
 }
 
-/// Three requests, and then this.
+/// Returns a stream of three requests that then ends with `end`.
 fn three(end: Status) -> impl Stream<Item = Result<Item, Status>> + Send {
     let three = items(0, 3, 4).map(Ok);
     three.chain(stream::once(ready(Err(end))))
@@ -315,7 +315,7 @@ fn broken() -> impl Stream<Item = Result<Item, Status>> + Send {
     three(Status::data_loss("the file is broken"))
 }
 
-/// When the call is over, if it does not wait for that.
+/// Returns a stream that fails when the call is over, unless the call waits for it.
 fn broken_later() -> impl Stream<Item = Result<Item, Status>> + Send {
     let later = tokio::time::sleep(LIMIT / 2).map(|()| Err(Status::data_loss("broken")));
     items(0, 3, 4).map(Ok).chain(stream::once(later))
@@ -403,7 +403,7 @@ fn stream_rows() -> Vec<Row> {
         sum("ok", all_well, Failed(Code::Internal, ok)),
         sum("early", all_well, Expected::Ok("count: 0")),
         sum("early", broken_later, Expected::Ok("count: 0")),
-        // The time that the service sets, as the caller sets none.
+        // The timeout of the service applies, as the caller sets none.
         sum("wait", all_well, Failed(Code::DeadlineExceeded, "")),
         sum("", broken, Failed(Code::DataLoss, "the file is broken")),
         sum(
@@ -437,7 +437,8 @@ fn stream_rows() -> Vec<Row> {
     ]
 }
 
-/// Makes each call by way of each channel, and looks that it ends as it should, and as by the first.
+/// Makes each call over each channel, and checks that it ends as expected and as over the first
+/// channel.
 async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
     let mut wrong = Vec::new();
     for Row {
@@ -448,7 +449,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
     {
         let mut first = None;
         for (transport, channel) in channels {
-            // So that a panic, or one that never ends, is a result too.
+            // In a task, so that a panic or a call that never ends is a result too.
             let call = tokio::spawn(call(channel.clone(), case));
             let mut outcome = match tokio::time::timeout(LIMIT, call).await {
                 Ok(Ok(outcome)) => outcome,
@@ -476,7 +477,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
             if !is_right || format!("{outcome:?}").contains("secret") {
                 wrong.push(format!("{case:?}, {transport}: {outcome:?}"));
             }
-            // How much of a stream has come before its end is not the same each time.
+            // The number of messages before the end of a stream varies.
             if outcome.code.is_some() {
                 outcome.items.clear();
             }
@@ -539,7 +540,7 @@ on_both_brokers! {
         compare(stream_rows(), &channels).await;
     }
 
-    /// Over NATS there is nobody to say that a unary method is not served, so that the codes differ.
+    /// Over NATS no instance can report that a unary method is not served, so the codes differ.
     async fn what_is_not_served_is_not_started(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let service = || service().only(["Count", "Sum"]);
@@ -552,7 +553,7 @@ on_both_brokers! {
             let client = StreamsClient::new(&channel);
             let unary = client.echo(Item::default()).await.unwrap_err();
             let chat = client.chat(all_well()).await.unwrap_err();
-            // A method of another service, at the place of one that is there.
+            // A method of another service on the subject of an existing one.
             let other = PuppetClient::new(channel).echo(Blob::default()).await.unwrap_err();
             for (status, code) in [(unary, code), (chat, Code::Unimplemented), (other, code)] {
                 assert_eq!(status.code(), code, "{status}");
@@ -562,7 +563,8 @@ on_both_brokers! {
     }
 }
 
-/// A program may have generated a service twice, in two crates of its workspace, say.
+/// A program may contain the generated code of a service twice, for instance from two crates of its
+/// workspace.
 #[tokio::test]
 async fn a_client_of_other_generated_code_finds_its_methods() {
     static AGAIN: nmfw::ServiceSpec = nmfw::ServiceSpec::new("nmfw.streams", "Streams")

@@ -1,4 +1,4 @@
-//! Settings that cannot work are errors when the server starts, and say what is wrong.
+//! Invalid settings are errors when the server starts, and the error says what is wrong.
 
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use nmfw::{
     server::Service,
 };
 use nmfw_tests::{
-    TestBroker, on_both_brokers,
+    TestBroker,
+    calc::CalcServer,
+    on_both_brokers,
     puppet::{Blob, PuppetClient, PuppetServer, Strings},
 };
 
-/// Sets something, with a text of 2,000 characters at hand.
+/// Changes a setting; the text has 2,000 characters.
 type Set = fn(Service, &str) -> Service;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,10 +23,13 @@ on_both_brokers! {
     async fn wrong_settings(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let long = "n".repeat(2000);
-        let wrong: [(Set, &str); 13] = [
+        let wrong: [(Set, &str); 15] = [
             (|s, _| s.only(Vec::<String>::new()), "names no method"),
             (|s, _| s.only(["Ecoh"]), "\"Ecoh\""),
             (|s, _| s.method("Ecoh", |limits| limits), "\"Ecoh\""),
+            // Methods of another service.
+            (|s, _| s.only([CalcServer::ADD]), "\"calc.Calc.Add\""),
+            (|s, _| s.method(CalcServer::ADD, |limits| limits), "\"calc.Calc.Add\""),
             (|s, _| s.concurrency(0), "from 1 to"),
             (|s, _| s.concurrency(usize::MAX), "from 1 to"),
             (|s, _| s.timeout(Duration::ZERO), "time-out"),
@@ -65,13 +70,22 @@ on_both_brokers! {
         };
         let subjects = served(both().only(["Echo"]).only(["nmfw.puppet.Puppet.Sleep"])).await;
         assert_eq!(subjects, ["nmfw.nmfw.puppet.Echo", "nmfw.nmfw.puppet.Sleep", "other.Sleep"]);
-        // A service that is left without a method is not served.
+        let (echo, sleep) = (PuppetServer::ECHO, PuppetClient::SLEEP);
+        assert_eq!(served(both().only([echo, sleep])).await, subjects);
+        let limited = puppet().only([echo, sleep]).only(["nmfw.puppet.Puppet.Fail"]);
+        // The settings of a method do not depend on the name used.
+        let limited = limited
+            .method(echo, |limits| limits.queue_group("a"))
+            .method("nmfw.puppet.Puppet.Echo", |limits| limits.concurrency(2));
+        let subjects = served(Server::new(&nats).add_service(limited)).await;
+        assert_eq!(subjects.len(), 3, "{subjects:?}");
+        // A service without methods is not served.
         assert_eq!(served(both().only(["Echo"])).await, ["nmfw.nmfw.puppet.Echo"]);
 
         for (server, text) in [
             (both().only(["Echo", "Ecoh"]), "\"Ecoh\" to serve; there are: nmfw.puppet.Puppet.Echo,"),
             (both().only(Vec::<String>::new()), "no method is named"),
-            // What the service itself leaves out is not there.
+            // Methods that the service itself excludes do not exist.
             (
                 Server::new(&nats).add_service(puppet().only(["Fail", "Sleep"])).only(["Echo"]),
                 "\"Echo\" to serve; there are: Sleep, Fail",

@@ -1,4 +1,4 @@
-//! A NATS server that takes very small messages only: there is an answer to everything all the same.
+//! A NATS server that accepts only very small messages: every call still gets an answer.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ on_both_brokers! {
         let puppet = PuppetClient::new(&nats);
         assert_eq!(client.echo("x").await.unwrap(), "x");
 
-        // Errors whose text alone is larger, of any length.
+        // Errors whose text alone exceeds the limit, of any length.
         for length in (0..400).step_by(7) {
             let request = FailRequest {
                 code: 5,
@@ -51,20 +51,20 @@ on_both_brokers! {
             let message = "m".repeat(length);
             let call = puppet.fail(FailRequest { message, ..request });
             let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
-            // Up to 130 or so the request itself fits.
+            // Up to about 130 bytes, the request itself fits.
             let expected = [Code::NotFound, Code::ResourceExhausted];
             assert!(expected.contains(&status.code()), "{length}: {status}");
             assert!(length > 100 || status.code() == Code::NotFound, "{length}: {status}");
         }
 
-        // Metadata that the request can carry and an error with its text cannot.
+        // Metadata that fits into the request, but not into an error together with its text.
         let mut metadata = Metadata::new();
         metadata.append("a", "x".repeat(100)).unwrap();
         let call = client.echo(FAIL).metadata(&metadata);
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Aborted, "{status}");
 
-        // An answer that the metadata makes too large.
+        // An answer that exceeds the limit because of its metadata.
         let call = client.echo(&"m".repeat(50)).metadata(&metadata);
         let outcome = timeout(LIMIT, call).await.unwrap();
         if let Err(status) = outcome {
@@ -75,7 +75,8 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().contains("the answer of "), "{status}");
 
-        // Refusals: a request over the limit, one that is not for base mode, and one that is too large.
+        // Refusals: a request over the limit, a request that base mode does not allow, and a
+        // request that is too large.
         let status = timeout(LIMIT, client.echo(&"m".repeat(70))).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         let status = timeout(LIMIT, client.count("x", &Metadata::new())).await.unwrap().unwrap_err();
@@ -107,7 +108,7 @@ on_both_brokers! {
             assert_eq!(status, code, "{method} {pairs:?}: {text}");
             assert!(!text.is_empty());
         }
-        // An OPEN is answered too: sessions need more.
+        // An OPEN is answered too: sessions need larger messages.
         let open = b"\x10\x00\x00\x00\x01\x17\x01\x01\x40\x02\x03\x80\x80\x10\x03\x03\x80\xf8\x3f\x04\x04\x80\x80\x80\x20\x05\x02\x90\x4e";
         for (subject, mark) in [("nmfw.mirror._open", false), ("nmfw.mirror.Count", true)] {
             let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! Trace contexts where nobody listens to `tracing`: they pass through.
+//! Trace contexts without a subscriber of `tracing`: they pass through unchanged.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::{
@@ -23,12 +23,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACESTATE: &str = "a=1,b=2";
 
-/// What calls came with, in their order.
+/// The trace contexts of the received calls, in order.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<Option<TraceContext>>>>);
 
 impl Seen {
-    /// A puppet that notes what comes.
+    /// Creates a puppet service that records trace contexts.
     fn service(&self) -> Service {
         let seen = self.clone();
         let note = from_fn(move |request: Request, next: Next| {
@@ -66,21 +66,22 @@ on_both_brokers! {
         };
         foreign("Sleep", TRACEPARENT).await.unwrap();
         assert_eq!(seen.last(), Some(trace()));
-        // A task that the handler has spawned.
+        // From a task that the handler has spawned.
         foreign("Inspect", TRACEPARENT).await.unwrap();
         assert_eq!(seen.last(), Some(trace()));
-        // Of a later version, with more than is known.
+        // A later version, with unknown fields.
         let later = format!("01{}-and-more", &TRACEPARENT[2..]);
         foreign("Sleep", &later).await.unwrap();
         assert_eq!(seen.last().unwrap().traceparent(), later);
         foreign("Sleep", "nonsense").await.unwrap();
         assert_eq!(seen.last(), None);
-        // It does not say on whose behalf it calls.
+        // The relay does not say on whose behalf it calls.
         foreign("Echo", TRACEPARENT).await.unwrap();
         assert_eq!(seen.last(), None);
     }
 
-    /// What a layer sets goes along in both modes, and passes through a relay of the same mode.
+    /// A trace context set by a layer is sent in both modes, and passes through a relay of the same
+    /// mode.
     async fn layers_set_the_trace(broker: TestBroker) {
         let seen = Seen::default();
         let _end = serve(&broker.url(), &seen).await;
@@ -94,7 +95,7 @@ on_both_brokers! {
         for channel in [relayed(nats.clone()), relayed(nats).multiplexed()] {
             let client = PuppetClient::new(channel.clone().layer(set.clone()));
             let wants_session = !format!("{channel:?}").contains("is_multiplexed: false");
-            // Until the calls go over sessions; those before do as well.
+            // Repeats until the calls use sessions; earlier calls carry it as well.
             eventually(LIMIT, || async {
                 let reply = client.inspect(()).await.unwrap().reply;
                 assert_eq!(seen.last(), Some(trace()));

@@ -1,4 +1,5 @@
-//! Calls over both brokers: answers, errors, metadata, deadlines, what they hand on.
+//! Calls over both brokers: answers, errors, metadata, deadlines, and context passed to further
+//! calls.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use nmfw_tests::{
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Long enough that only a call that hangs gets there.
+/// Long enough that only a hanging call reaches it.
 const LONG: Duration = Duration::from_secs(30);
 
 on_both_brokers! {
@@ -21,7 +22,7 @@ on_both_brokers! {
         let client = puppet::client(&broker.url()).await.unwrap();
         let blob = Blob { data: b"\0\xff\r\n".to_vec() };
         assert_eq!(client.echo(blob.clone()).await.unwrap(), blob);
-        // All defaults is an empty body.
+        // A message of defaults has an empty body.
         assert_eq!(client.echo(Blob::default()).await.unwrap(), Blob::default());
 
         let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä").header("tag", "b");
@@ -54,7 +55,7 @@ on_both_brokers! {
             assert_eq!(status.metadata().get("failed-by"), Some("puppet"));
             assert!(!status.is_not_started());
         }
-        // A handler that fails with OK has failed all the same.
+        // A handler that fails with OK has still failed.
         let status = client.fail(FailRequest::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
         assert!(status.message().contains("nmfw.puppet.Puppet.Fail returned an error with the code OK"), "{status}");
@@ -67,7 +68,7 @@ on_both_brokers! {
         let client = PuppetClient::new(Channel::new(nats).timeout(SHORT));
         let sleep = |millis| client.sleep(SleepRequest { millis });
 
-        // The channel's, then the call's own, each against a handler that takes forever.
+        // The channel's timeout, then the call's own, each with a handler that never ends.
         let begin = Instant::now();
         let status = sleep(60_000).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
@@ -76,9 +77,9 @@ on_both_brokers! {
         let status = sleep(60_000).timeout(Duration::ZERO).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 
-        // The server's side ends too, by itself.
+        // The server's side of the call ends too.
         nmfw_tests::eventually(LONG, || async { strings.dropped() == 1 }).await;
-        // Without any, the method's own: 30 s in the `.proto`.
+        // Without either, the method's own timeout applies: 30 s in the `.proto`.
         let client = puppet::client(&broker.url()).await.unwrap();
         client.sleep(SleepRequest { millis: 1 }).await.unwrap();
     }
@@ -100,7 +101,7 @@ on_both_brokers! {
         assert!(left <= time, "the inner call got {left:?}");
         assert_eq!(seen.subject, "nmfw.nmfw.puppet.Inspect", "it was the inner service");
 
-        // The shorter of the two wins, whichever it is.
+        // The shorter of the two applies, whichever it is.
         let status = client.sleep(SleepRequest { millis: 60_000 }).timeout(SHORT).await;
         assert_eq!(status.unwrap_err().code(), Code::DeadlineExceeded);
         nmfw_tests::eventually(LONG, || async { strings.dropped() == 1 }).await;
@@ -180,7 +181,7 @@ on_both_brokers! {
     }
 }
 
-/// Passes calls on, on behalf of its own caller.
+/// Passes calls on, on behalf of its caller.
 struct Relay(PuppetClient);
 
 impl Puppet for Relay {

@@ -1,4 +1,4 @@
-//! Others on the same server, who read along or get in the way, change nothing.
+//! Other clients of the same server that subscribe to everything do no harm.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use nmfw_tests::{NatsServer, TestBroker, on_both_brokers, round_trip};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A round trip that fails is given up after five seconds.
+/// A failing round trip is abandoned after five seconds.
 async fn quickly<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let done = work.await;
@@ -21,8 +21,8 @@ async fn quickly<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 on_both_brokers! {
-    /// `nats sub '>'` is what everybody does who looks for a fault. It makes the listener a
-    /// responder of everything.
+    /// `nats sub '>'` is a common way to look for a fault. It makes the listener a responder for
+    /// every subject.
     async fn somebody_listens_to_everything(broker: TestBroker) {
         let listener = async_nats::connect(broker.url()).await.unwrap();
         let _everything = listener.subscribe(">").await.unwrap();
@@ -38,8 +38,8 @@ on_both_brokers! {
     }
 }
 
-/// The same for a service that may publish to nothing but inboxes: the round trip's other way is
-/// closed to it, which answers it too.
+/// The same for a service that may publish only to inboxes: it may not use the other way of a round
+/// trip, and that denial is also an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_listens_to_a_restricted_service() {
     let users = r#"authorization { users: [

@@ -1,4 +1,4 @@
-//! Connecting to a real nats-server: logins, TLS, events, and servers that are not there.
+//! Connecting to a real nats-server: logins, TLS, events, and unreachable servers.
 
 use nmfw::async_nats::ConnectOptionsExt as _;
 use nmfw::async_nats::ConnectionExt as _;
@@ -15,7 +15,7 @@ use nmfw_tests::{NatsServer, free_port};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// Longer than anything here takes; only a failing test reaches it.
+/// Longer than any step here; only a failing test reaches it.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A running nats-server, killed when dropped.
@@ -57,7 +57,7 @@ async fn refused(options: ConnectOptions, url: &str) -> nmfw::Error {
         .expect_err("connecting should fail")
 }
 
-/// A round trip through the server: the connection works.
+/// Makes a round trip through the server, to check the connection.
 async fn works(nats: &Connection) {
     use futures_util::StreamExt as _;
     let inbox = nats.client().new_inbox();
@@ -113,7 +113,7 @@ async fn user_and_password() {
     let options = ConnectOptions::new()
         .user_and_password("alice", "p@ss/word")
         .inbox_prefix("_INBOX.desk");
-    // What the options say wins over the URL.
+    // The options take precedence over the URL.
     let nats = options.connect(server.url_as("alice:wrong")).await.unwrap();
     works(&nats).await;
     assert_eq!(nats.inbox_prefix(), "_INBOX.desk");
@@ -130,7 +130,7 @@ async fn token() {
 #[tokio::test]
 async fn a_wrong_password_is_an_error_at_once() {
     let server = Server::start(USERS).await;
-    // Waiting for ever, so that only the refusal can end it.
+    // With an unlimited wait, only the refusal can end it.
     let options = ConnectOptions::new().wait_for_server(Duration::MAX);
     let error = refused(options, &server.url_as("alice:hush")).await;
     assert_eq!(error.kind(), ErrorKind::Authorization);
@@ -178,7 +178,7 @@ async fn max_reconnects_does_not_cut_the_first_round_short() {
     let urls = format!("127.0.0.1:1,127.0.0.1:2,{}", server.url());
     let options = ConnectOptions::new()
         .max_reconnects(1)
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect_attempts(1);
     works(&within(options.connect(urls)).await.unwrap()).await;
 }
@@ -209,7 +209,7 @@ async fn waits_for_a_server() {
         let options = ConnectOptions::new().wait_for_server(Duration::MAX);
         options.connect(format!("127.0.0.1:{port}")).await
     });
-    // More attempts than it makes without waiting.
+    // More attempts than are made without a pause.
     within(hang_up(listener, 4)).await;
     let _server = Server::start_on(port, "").await;
     works(&within(connecting).await.unwrap().unwrap()).await;
@@ -221,7 +221,7 @@ async fn waiting_ends_at_its_limit() {
     let options = ConnectOptions::new().wait_for_server(limit);
     let error = refused(options, "127.0.0.1:1").await;
     assert_eq!(error.kind(), ErrorKind::Connect);
-    // A server that accepts and says nothing uses the limit up in one attempt.
+    // A server that accepts and stays silent takes up the whole limit in one attempt.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = ConnectOptions::new().wait_for_server(limit);
     let error = refused(options, &silent.local_addr().unwrap().to_string()).await;
@@ -279,7 +279,7 @@ async fn denied_subjects_are_events() {
     };
     assert_eq!((&*subject, queue.as_deref()), ("no.Sub", Some("Q")));
 
-    // A prefix that the server keeps for itself.
+    // A prefix that is reserved by the server.
     let reply = "_R_.Reply".to_owned();
     let publishing = client.publish_with_reply("yes", reply.clone(), "x".into());
     publishing.await.unwrap();
@@ -472,7 +472,7 @@ async fn nkey() {
     assert_eq!(error.kind(), ErrorKind::Authorization);
 }
 
-/// A JWT as `nsc` makes it.
+/// Creates a JWT as `nsc` does.
 fn jwt(issuer: &nkeys::KeyPair, subject: &str, nats: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let claims = format!(
@@ -548,7 +548,7 @@ async fn credentials() {
         works(&options.connect(server.url()).await.unwrap()).await;
     }
 
-    // The file is read again on reconnect: without it there is none, and with it there is.
+    // The file is read again on reconnect: connecting fails without it and succeeds with it.
     let options = ConnectOptions::new()
         .credentials_file(&path)
         .reconnect_delay(|_| Duration::from_millis(10));
@@ -563,7 +563,7 @@ async fn credentials() {
     works(&nats).await;
 }
 
-/// A certificate authority and what it signed, as PEM files.
+/// A certificate authority and its certificates, as PEM files.
 struct Certificates {
     dir: TempDir,
 }
@@ -613,7 +613,7 @@ async fn tls_with_a_client_certificate() {
     let trusting = || new().root_certificates(path("ca.pem"));
     let complete = || trusting().client_certificate(path("client.pem"), path("client.key"));
     works(&within(complete().connect(&url)).await.unwrap()).await;
-    // The server asks for TLS, so a plain URL does too.
+    // The server requires TLS, so a plain URL works too.
     works(&within(complete().connect(server.url())).await.unwrap()).await;
 
     for (options, why) in [
@@ -649,7 +649,7 @@ async fn tls_first() {
     let server = Server::start(&files.config("handshake_first: true")).await;
     let options = ConnectOptions::new()
         .root_certificates(files.path("ca.pem"))
-        .tls_first();
+        .tls_first(true);
     works(&within(options.connect(server.url())).await.unwrap()).await;
 }
 
@@ -702,7 +702,7 @@ async fn websocket() {
     works(&within(nmfw::connect(url)).await.unwrap()).await;
 }
 
-/// As other NATS clients do.
+/// As in other NATS clients.
 #[tokio::test]
 async fn empty_entries_of_a_list_are_skipped() {
     let server = Server::start("").await;

@@ -1,4 +1,4 @@
-//! A permission that is revoked for a moment: no call that has run is marked as not started.
+//! A permission that is revoked briefly: no call that has run is marked as not started.
 
 use std::{
     collections::HashSet,
@@ -18,7 +18,7 @@ use nmfw_tests::{
     },
 };
 
-/// How long a handler takes: longer than the permission is away.
+/// The duration of a handler: longer than the permission is revoked.
 const RUN: Duration = Duration::from_millis(400);
 const REVOKED: Duration = Duration::from_millis(150);
 const CALLERS: usize = 16;
@@ -30,7 +30,7 @@ authorization { users: [
 ] }
 "#;
 
-/// What sessions and base mode publish to.
+/// The subjects to which sessions and base mode publish.
 const REVOKED_ALL: &str = r#"
 authorization { users: [
   { user: service, password: x }
@@ -38,7 +38,7 @@ authorization { users: [
 ] }
 "#;
 
-/// Remembers which calls have run.
+/// Records which calls have run.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<HashSet<String>>>);
 
@@ -58,7 +58,7 @@ impl Calc for Ledger {
     }
 }
 
-/// The outcome of each call, by its id.
+/// Returns the outcome of each call, by id.
 async fn outcomes(
     calc: &CalcClient,
     revoke: impl Future<Output = ()>,
@@ -77,7 +77,7 @@ async fn outcomes(
         outcomes
     };
     let revoke = async {
-        // Some calls are in flight, and some begin, at any time.
+        // At any time, some calls are in flight and some begin.
         tokio::time::sleep(2 * RUN).await;
         revoke.await;
         tokio::time::sleep(2 * RUN).await;
@@ -134,13 +134,13 @@ async fn marked_and_run_never_meet(channel: fn(nmfw::Connection) -> Channel, run
     running.join().await.unwrap();
 }
 
-/// Calls that were delivered before are answered, too.
+/// Calls delivered before are answered too.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_base_mode() {
     marked_and_run_never_meet(Channel::new, true).await;
 }
 
-/// A denied packet ends the session, and the calls in it.
+/// A denied packet ends the session and the calls in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_sessions() {
     marked_and_run_never_meet(|nats| Channel::new(nats).multiplexed(), false).await;

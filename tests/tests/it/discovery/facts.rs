@@ -1,5 +1,5 @@
-//! Facts of services, set in the `.proto` or at run time: whatever is accepted there works in every
-//! call, and is found in discovery as it was set.
+//! Facts of services, set in the `.proto` or at run time: accepted facts work in every call, and
+//! discovery shows them as they were set.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use proptest::{
 };
 use serde_json::Value;
 
-/// What can be set of a service.
+/// The settings of a service.
 #[derive(Clone, Debug)]
 struct Facts {
     name: String,
@@ -32,7 +32,7 @@ struct Facts {
 
 const PLAIN: &str = "[a-z]{1,9}";
 
-/// Facts, many of which are accepted, some nowhere, and some at an end of what is.
+/// Generates facts: most are accepted everywhere, some nowhere, and some are at a limit.
 fn facts() -> impl Strategy<Value = Facts> {
     let long = |what: &'static str, least: usize, most: usize| {
         (least..=most).prop_map(move |length| what.repeat(length))
@@ -88,8 +88,8 @@ fn facts() -> impl Strategy<Value = Facts> {
         )
 }
 
-/// The same few facts in every run, with one of them at a time as it may come, so that no other hides
-/// that it is refused.
+/// Generates the same few facts in every run, with one of them random at a time, so that no other
+/// fact hides its refusal.
 fn cases(count: u32) -> Vec<Facts> {
     let mut runner = TestRunner::deterministic();
     let plain = (PLAIN, PLAIN).prop_map(|(name, subject)| Facts {
@@ -131,18 +131,18 @@ fn cases(count: u32) -> Vec<Facts> {
     (0..count).map(|_| next()).collect()
 }
 
-/// How many cases are tried. Each starts a server.
+/// Returns the number of cases. Each starts a server.
 fn count() -> u32 {
     Config::default().cases.min(64)
 }
 
-/// A text as a `.proto` has it.
+/// Quotes a text for a `.proto`.
 fn quoted(text: &str) -> String {
     let bytes = text.bytes().map(|byte| format!("\\{byte:03o}"));
     format!("\"{}\"", bytes.collect::<String>())
 }
 
-/// Whether `nmfw-build` takes a service with these facts.
+/// Whether `nmfw-build` accepts a service with these facts.
 fn is_built(facts: &Facts) -> bool {
     let metadata = facts.metadata.iter().map(|(key, value)| {
         format!(
@@ -188,7 +188,7 @@ fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-/// What generated code would have of these facts.
+/// Returns the specification that generated code would have for these facts.
 fn spec(facts: &Facts) -> &'static ServiceSpec {
     let metadata = facts.metadata.iter();
     let metadata: Vec<_> = metadata
@@ -212,7 +212,7 @@ async fn ask(nats: &Connection, verb: &str, name: &str) -> Value {
     serde_json::from_slice(&answer.await.unwrap().payload).unwrap()
 }
 
-/// Calls, and looks at what discovery says.
+/// Makes calls, and checks the answers of discovery.
 async fn works(nats: &Connection, facts: &Facts, ways: &[(&str, Client)]) {
     let mut sent = Metadata::new();
     sent.append("a", "b").unwrap();
@@ -228,7 +228,7 @@ async fn works(nats: &Connection, facts: &Facts, ways: &[(&str, Client)]) {
         assert_eq!(answer["name"], facts.name, "{verb}: {facts:?}");
         assert_eq!(answer["version"], facts.version, "{verb}: {facts:?}");
         for (key, value) in &facts.metadata {
-            // Of a key that comes more than once, one value counts.
+            // If a key is repeated, one of its values counts.
             let values = facts.metadata.iter().filter(|(other, _)| other == key);
             let mut values = values.map(|(_, value)| value);
             let got = &answer["metadata"][key];

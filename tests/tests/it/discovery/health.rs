@@ -1,4 +1,5 @@
-//! Checks of a server: what clients get while they fail, and who is told.
+//! Health checks of a server: what clients receive while a check fails, and where the failure is
+//! reported.
 
 use std::{
     sync::{
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A server whose database is there or not.
+/// Starts a server whose check fails while `database` is false.
 async fn serve(broker: &TestBroker, strings: &Strings, database: &Arc<AtomicBool>) -> Running {
     let database = Arc::clone(database);
     Server::new(nmfw::connect(broker.url()).await.unwrap())
@@ -69,7 +70,8 @@ on_both_brokers! {
         }
         assert_eq!(strings[0].started(), before, "calls of an instance that is not ready");
 
-        // Neither: it is said at once, but not what an operator alone should know.
+        // Neither database is available: the answer comes at once, without details meant for
+        // operators.
         databases[1].store(false, Ordering::Relaxed);
         eventually(LIMIT, || async { second.health().status == Serving::NotServing }).await;
         for client in both {
@@ -81,7 +83,7 @@ on_both_brokers! {
         databases[0].store(true, Ordering::Relaxed);
         eventually(LIMIT, || async { first.health().status == Serving::Serving }).await;
         for client in both {
-            // The subscriptions are on their way.
+            // The subscriptions are being made.
             eventually(LIMIT, || async { client.echo(Blob::default()).await.is_ok() }).await;
         }
     }
@@ -102,7 +104,7 @@ on_both_brokers! {
         let running = serve(&broker, &strings, &database).await;
         let id = running.services()[0].id.clone();
         let base = running.services()[0].subjects[0].rsplit_once('.').unwrap().0.to_owned();
-        // The checks come before the subscriptions: there is no moment in which it seems ready.
+        // The checks run before the subscriptions are made: the server never seems ready.
         assert_eq!(running.health().status, Serving::NotServing);
         let nats = async_nats::connect(broker.url()).await.unwrap();
         let of_instance = format!("{base}._i.{id}.health");

@@ -1,4 +1,4 @@
-//! Who answers discovery, and until when.
+//! Which instances answer discovery, and until when.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -101,7 +101,7 @@ on_both_brokers! {
         ask_one(&client, "$SRV.PING").await.unwrap();
     }
 
-    /// What ends discovery of services made with `async_nats::service`.
+    /// Such a request ends discovery of services made with `async_nats::service`.
     async fn a_question_without_a_reply_subject_harms_nothing(broker: TestBroker) {
         let server = serve(&broker, [puppet()]).await;
         let id = &server.services()[0].id;
@@ -132,13 +132,13 @@ on_both_brokers! {
         }
         let caller = puppet::client(&broker.url()).await.unwrap();
         caller.echo(Blob::default()).await.unwrap();
-        // At once, though the method gives its calls half a minute.
+        // Fails at once, although the timeout of the method is half a minute.
         let call = caller.sleep(SleepRequest::default()).send();
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.is_not_started() && status.message().contains("puppet.Sleep"), "{status}");
 
-        // Another instance has the rest: together they are the service.
+        // Another instance serves the other methods: together they are the service.
         let rest = serve(&broker, [puppet().only(["Sleep"])]).await;
         caller.sleep(SleepRequest::default()).await.unwrap();
         caller.echo(Blob::default()).await.unwrap();
@@ -170,12 +170,12 @@ on_both_brokers! {
         let server = puppet::serve(&broker.url(), &strings).await.unwrap();
         let client = plain(&broker).await;
         let caller = puppet::client(&broker.url()).await.unwrap();
-        // Goes on longer than everything here; the second stop ends it.
+        // Runs longer than the test; the second stop ends it.
         let call = tokio::spawn(caller.sleep(SleepRequest { millis: 29_000 }).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
         server.stop();
         let subject = format!("$SRV.PING.nmfw-puppet.{}", server.services()[0].id);
-        // A question that arrives at the very moment gets no answer, as if it were silent already.
+        // A request that arrives at this very moment gets no answer.
         eventually(LIMIT, || async {
             let look = collect(&client, &subject, 0);
             timeout(Duration::from_millis(500), look).await.is_ok_and(|silent| silent.is_ok())
@@ -190,7 +190,7 @@ on_both_brokers! {
         assert!(!status.is_not_started(), "{status}");
     }
 
-    /// Who finds a service in discovery can call it.
+    /// A service that is found in discovery can be called.
     async fn discovery_answers_when_methods_do(broker: TestBroker) {
         let client = plain(&broker).await;
         for _ in 0..5 {

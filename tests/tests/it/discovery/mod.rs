@@ -1,4 +1,4 @@
-//! What services say of themselves.
+//! Discovery of services.
 
 mod facts;
 mod health;

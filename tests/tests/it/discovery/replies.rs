@@ -1,4 +1,4 @@
-//! What PING, INFO and STATS say of a service: every field that some client checks.
+//! The answers to PING, INFO and STATS: every field that some client checks.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn assert_fields(object: &Value, fields: &[&str]) {
     assert_eq!(found, fields.iter().copied().collect(), "{object}");
 }
 
-/// Clients in typed languages stumble over a null where a list or a text should be.
+/// Clients in typed languages fail on a null where a list or a text should be.
 #[track_caller]
 fn assert_no_null(value: &Value, whole: &Value) {
     match value {
@@ -89,7 +89,7 @@ on_both_brokers! {
                     assert_eq!(names, METHODS);
                     endpoints.iter().for_each(|endpoint| assert_fields(endpoint, endpoint_fields));
                 }
-                // Nothing happens meanwhile, so the three subjects say the same.
+                // No calls are made meanwhile, so the three subjects answer the same.
                 assert_eq!(first.get_or_insert_with(|| answer.clone()), &answer, "{subject}");
             }
         }
@@ -97,7 +97,7 @@ on_both_brokers! {
         let text = stats["started"].as_str().unwrap();
         let started = OffsetDateTime::parse(text, &Rfc3339).unwrap();
         assert!((begun..=OffsetDateTime::now_utc()).contains(&started), "{text}");
-        // nats-py's parser takes six digits at most, and no zone but Z.
+        // The parser of nats-py takes at most six digits, and no zone but Z.
         let fraction = text.strip_suffix('Z').unwrap().split_once('.').unwrap().1;
         assert!((1..=6).contains(&fraction.len()), "{text}");
     }
@@ -144,7 +144,7 @@ on_both_brokers! {
         assert_eq!(info["version"], "3.0.0-rc.1+build.5");
         assert_eq!(info["description"], "ä \"quoted\"\nline");
         assert_eq!(info["metadata"]["region"], "eu-1");
-        // Over what the `.proto` says.
+        // Takes precedence over the `.proto`.
         assert_eq!(info["metadata"]["team"], "others");
         assert_eq!(endpoint(&info, "Echo").unwrap()["subject"], "acme.eu.puppet.Echo");
         assert!(served.subjects.contains(&"acme.eu.puppet.Echo".to_owned()), "{served:?}");
@@ -165,12 +165,13 @@ on_both_brokers! {
                 .map(|name| endpoint(&answer, name).unwrap()["queue_group"].clone());
             assert_eq!(groups, [json!("echoes"), json!("pool"), json!("")], "{verb}");
         }
-        // Another of the same groups: one of the two gets a request, but both where there is none.
+        // Another instance in the same groups: a request reaches one of the two, but both where
+        // there is no group.
         let _two = serve(&broker, set).await;
         collect(&client, "nmfw.nmfw.puppet.Echo", 1).await.unwrap();
         collect(&client, "nmfw.nmfw.puppet.Inspect", 1).await.unwrap();
         collect(&client, "nmfw.nmfw.puppet.Fail", 2).await.unwrap();
-        // And one in the default group, which is another group.
+        // An instance in the default group, which is a different group.
         let _three = serve(&broker, |service| service).await;
         collect(&client, "nmfw.nmfw.puppet.Echo", 2).await.unwrap();
         collect(&client, "nmfw.nmfw.puppet.Fail", 3).await.unwrap();

@@ -1,4 +1,4 @@
-//! What STATS counts.
+//! The counts in STATS.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ on_both_brokers! {
         assert_eq!(counts(&stats(&client, "Inspect").await), (0, 0));
     }
 
-    /// The last error stays when calls go well again.
+    /// The last error is kept after later calls succeed.
     async fn an_error_is_remembered(broker: TestBroker) {
         let _service = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let client = plain(&broker).await;
@@ -86,7 +86,7 @@ on_both_brokers! {
         assert_eq!(stats(&client, "Echo").await["processing_time"], 0);
     }
 
-    /// Requests that no handler sees are requests and errors all the same.
+    /// Requests that reach no handler still count as requests and errors.
     async fn what_is_turned_away_counts(broker: TestBroker) {
         let strings = Strings::default();
         let _service = puppet::serve(&broker.url(), &strings).await.unwrap();

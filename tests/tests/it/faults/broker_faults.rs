@@ -1,5 +1,5 @@
-//! The broker or the way to it fails: every call ends, none hangs, and all is well afterwards
-//! without anything being made anew. What needs several brokers is in `failover.rs`.
+//! The broker or the path to it fails: every call ends, none hangs, and everything works afterwards
+//! without being created again. Tests with several brokers are in `failover.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,10 @@ use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// No call may need this long to find out that the connection is lost: the grace is a second.
+/// Every call must notice a lost connection sooner than this: the grace is one second.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Comes back fast, so that tests do.
+/// Reconnects fast, to keep the tests short.
 fn options() -> ConnectOptions {
     ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
 }
@@ -35,7 +35,7 @@ async fn serve(nats: Connection, strings: &Strings) -> Running {
 
 async fn works(client: &PuppetClient) {
     eventually(LIMIT, || client.echo(Blob::default()).timeout(SOON).send()).await;
-    // Not once by chance.
+    // Several times, so that success is not by chance.
     for i in 0..100_u8 {
         let echo = client
             .echo(Blob { data: vec![i] })
@@ -78,7 +78,7 @@ on_both_brokers! {
             client.wait_ready(LIMIT).await.unwrap();
             client.echo(Blob::default()).await
         });
-        // Both have tried in vain by then, most likely; they must not have given up.
+        // By then, both have most likely failed to reconnect; they must not have given up.
         sleep(Duration::from_millis(500)).await;
         assert!(!serving.is_finished() && !calling.is_finished());
         broker.restart().await.unwrap();
@@ -105,7 +105,7 @@ on_both_brokers! {
                 assert_eq!(status.code(), Code::Unavailable, "{status}");
                 assert!(!status.is_not_started(), "it was started: {status}");
             }
-            // And those that begin now.
+            // Calls that begin now fail too.
             for _ in 0..2 {
                 let status = client.echo(Blob::default()).timeout(LIMIT).await.unwrap_err();
                 assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -126,8 +126,8 @@ on_both_brokers! {
         assert_eq!(strings.dropped(), 0, "handlers know nothing of it");
     }
 
-    /// The grace is for the time without a connection: once it is back, a handler that is still at
-    /// work answers within its call's deadline, however long that is.
+    /// The grace limits the time without a connection: once the connection is back, a handler that
+    /// is still running answers within its call's deadline, however long that is.
     async fn a_call_outlives_the_grace_once_the_connection_is_back(broker: TestBroker) {
         let grace = Duration::from_millis(400);
         let proxy = Proxy::start(broker.port()).await.unwrap();
@@ -146,7 +146,7 @@ on_both_brokers! {
         timeout(LIMIT, back).await.unwrap();
         call.await.unwrap().unwrap();
 
-        // Without one the grace ends it.
+        // Without a connection, the grace ends the call.
         let call = client.sleep(SleepRequest { millis: 20_000 }).timeout(LIMIT);
         let call = tokio::spawn(call.send());
         eventually(LIMIT, || async { strings.started() > before + 1 }).await;
@@ -157,7 +157,7 @@ on_both_brokers! {
         assert!(began.elapsed() < SOON, "took {:?}", began.elapsed());
     }
 
-    /// An outage shorter than the grace: the handler's answer comes after it.
+    /// An outage shorter than the grace: the handler's answer arrives after it.
     async fn a_short_outage_costs_no_call(broker: TestBroker) {
         let proxies = [
             Proxy::start(broker.port()).await.unwrap(),
@@ -198,8 +198,8 @@ on_both_brokers! {
                     let call = client.sleep(SleepRequest { millis: i % 5 });
                     match call.timeout(Duration::from_millis(500)).await {
                         Ok(_) => good += 1,
-                        // A request that the cut swallowed on its way to the service can only
-                        // time out: its caller's connection is well.
+                        // A request that was lost on its way to the service can only time out,
+                        // because its caller is still connected.
                         Err(s) if matches!(s.code(), Code::Unavailable | Code::DeadlineExceeded) => bad += 1,
                         Err(status) => panic!("{status}"),
                     }
@@ -275,7 +275,7 @@ on_both_brokers! {
             assert_eq!(status.code(), Code::Unavailable);
         }
         assert!(began.elapsed() < SOON, "took {:?}", began.elapsed());
-        // The handler has its grace, although nobody gets its answer.
+        // The handler has its grace, although its answer has no receiver.
         let end = timeout(LIMIT, running.join()).await.expect("the server goes on");
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(strings.dropped(), 1);
@@ -305,7 +305,7 @@ on_both_brokers! {
         }
     }
 
-    /// Nobody tells the caller: in base mode a call to a dead instance is one that takes long.
+    /// The caller is not told: in base mode, a call to a dead instance looks like a slow one.
     async fn a_killed_service_costs_its_calls_the_deadline_and_no_more(broker: TestBroker) {
         let mut process = Command::new(env!("CARGO_BIN_EXE_puppet"));
         let mut process = OwnedChild::spawn(process.arg(broker.url())).unwrap();
@@ -318,9 +318,9 @@ on_both_brokers! {
         ready.unwrap();
         echo.unwrap();
         let code = call.await.unwrap().unwrap_err().code();
-        // Unavailable if it was so slow that the request found nobody.
+        // Unavailable if the request was so late that no instance was left.
         assert!(matches!(code, Code::DeadlineExceeded | Code::Unavailable), "{code:?}");
-        // Once the broker knows, the next learn it at once.
+        // Once the broker has noticed, further calls fail at once.
         eventually(LIMIT, || async {
             let status = client.echo(Blob::default()).timeout(SOON).await.unwrap_err();
             status.is_not_started() && status.code() == Code::Unavailable

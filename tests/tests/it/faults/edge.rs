@@ -1,5 +1,6 @@
-//! A leaf node at the edge: who serves whom, and what becomes of calls when the link to the hub is cut.
-//! The servers are configured as `docs/operations.md` says, which has the numbers, too.
+//! A leaf node at the edge: which instance serves which caller, and what happens to calls when the
+//! link to the hub is cut. The servers are configured as in `docs/operations.md`, which also has
+//! the numbers.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,12 @@ use nmfw_tests::{
 };
 use tokio::time::timeout;
 
-/// A side of a session asks a peer that says nothing, and gives one up that is known to be gone, after
-/// this.
+/// After this time, a side of a session probes a silent peer, and gives up a peer that is known to
+/// be gone.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const VANISHED: Duration = Duration::from_secs(10);
 
-/// For a machine that has much to do.
+/// Slack for a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
 async fn callers(url: &str) -> Vec<Caller> {
@@ -32,7 +33,7 @@ async fn callers(url: &str) -> Vec<Caller> {
     callers
 }
 
-/// Waits until calls are told that nobody serves them.
+/// Waits until calls fail because no instance serves them.
 async fn nobody_is_there(caller: &Caller) {
     eventually(LIMIT, || async {
         let status = caller.call_within(DEADLINE).await.unwrap_err();
@@ -40,7 +41,7 @@ async fn nobody_is_there(caller: &Caller) {
         is_it.then_some(()).ok_or(status)
     })
     .await;
-    // And not once by chance.
+    // Several times, so that it is not by chance.
     let begin = Instant::now();
     for _ in 0..10 {
         let status = caller.call().await.unwrap_err();
@@ -89,7 +90,7 @@ async fn the_hub_calls_the_edge() {
     each_side_calls_the_other(true).await;
 }
 
-/// With an instance on each side no call has to know of the link.
+/// With an instance on each side, no call is affected by the link.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_side_goes_on_without_the_link() {
     let net = Edge::start("", "", "").await.unwrap();
@@ -120,7 +121,7 @@ async fn each_side_goes_on_without_the_link() {
         load.goes_on(100).await;
     }
 
-    // And with the link, each stands in for the other.
+    // With the link, each side stands in for the other.
     let other = Caller::new(Kind::Base, net.edge.url()).await.unwrap();
     other.reaches(&edge).await;
     let stopped = edge.stop();
@@ -136,7 +137,7 @@ async fn each_side_goes_on_without_the_link() {
     }
 }
 
-/// A link that is back before a peer is given up: what was lost on it is sent again.
+/// A link that is restored before the peer is given up: lost packets are sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_outlive_a_short_cut_of_the_link() {
     let net = Edge::start("", "", "").await.unwrap();
@@ -149,7 +150,7 @@ async fn streams_outlive_a_short_cut_of_the_link() {
         for _ in 0..2 {
             let accepted = net.link.accepted();
             net.link.down();
-            // An attempt of the leaf node in vain.
+            // A failed attempt of the leaf node.
             eventually(LIMIT, || async { net.link.accepted() > accepted }).await;
             net.link.up();
             load.goes_on(LIMIT).await;
@@ -165,7 +166,7 @@ async fn streams_end_when_the_link_stays_away() {
     let service = Instance::start(net.hub.url()).await.unwrap();
     let caller = Caller::new(Kind::Stream, net.edge.url()).await.unwrap();
     caller.works().await;
-    // One that is silent, in a session of its own.
+    // A silent stream, in its own session.
     let idle_caller = Caller::new(Kind::Stream, net.edge.url()).await.unwrap();
     let finished = service.flows.finished();
     let busy = CountRequest {
@@ -204,14 +205,14 @@ async fn streams_end_when_the_link_stays_away() {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(took >= VANISHED - Duration::from_secs(1), "{took:?}");
     }
-    // The service knows as well.
+    // The service notices too.
     eventually(LIMIT, || async { service.flows.dropped() == 2 }).await;
     assert_eq!(service.flows.finished(), finished);
     net.link.up();
     eventually(LIMIT, || caller.call()).await;
 }
 
-/// No connection is closed, and nothing comes through: servers find out by their pings.
+/// No connection is closed, and no data arrives: servers find out by their pings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_link_is_noticed_by_pings() {
     let pings = "ping_interval: \"500ms\", ping_max: 2";
@@ -231,7 +232,7 @@ async fn a_silent_link_is_noticed_by_pings() {
     caller.reaches(&hub).await;
 }
 
-/// The leaf node has the permissions of a client, which are those of all who call from the edge.
+/// The leaf node has the permissions of a client, which apply to all callers at the edge.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_node_with_the_permissions_of_a_client() {
     let users = user("service", service()) + &user("client", client());

@@ -1,4 +1,4 @@
-//! Servers that freeze, leave or die while others take over: what only real nats-servers do.
+//! Servers that freeze, leave or die while others take over: needs real nats-servers.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Lame-duck mode lasts at least this long; no server can be told to be quicker.
+/// Lame-duck mode takes at least this long; it cannot be shortened.
 const LAME_DUCK: Duration = Duration::from_secs(30);
 
 fn options() -> ConnectOptions {
     ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
 }
 
-/// Two servers that know each other.
+/// Starts a cluster of two servers.
 async fn cluster() -> [NatsServer; 2] {
     let routes = [free_port().unwrap(), free_port().unwrap()];
     let start = |own: u16, other: u16| {
@@ -48,11 +48,11 @@ async fn cluster() -> [NatsServer; 2] {
     servers
 }
 
-/// Connects to the first of the servers as long as it is there. Knows both.
+/// Connects to the first of the servers while it is available. Knows both.
 async fn connect(servers: &[NatsServer; 2]) -> nmfw::Connection {
     let urls = [servers[0].url(), servers[1].url()];
     options()
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect(urls)
         .await
         .unwrap()
@@ -71,7 +71,7 @@ async fn works(client: &PuppetClient) {
     }
 }
 
-/// Callers that never stop, and what became of their calls.
+/// Callers that call continuously, and the outcomes of their calls.
 struct Load {
     over: Arc<AtomicBool>,
     callers: JoinSet<(u32, Vec<Status>, Duration)>,
@@ -100,7 +100,7 @@ impl Load {
         Self { over, callers }
     }
 
-    /// How many calls succeeded, and the errors of the others.
+    /// Returns the number of successful calls, and the errors of the others.
     async fn stop(self) -> (u32, Vec<Status>) {
         self.over.store(true, Ordering::Relaxed);
         let callers = timeout(LIMIT, self.callers.join_all()).await;
@@ -140,7 +140,7 @@ async fn a_frozen_server_costs_calls_their_deadline() {
         let started = strings.started();
         server.thaw().unwrap();
         works(&client).await;
-        // What was sent before the freeze arrives now, too late for its callers.
+        // Requests sent before the freeze arrive now, too late for their callers.
         let late = strings.started() - started;
         assert!(
             late <= 100 + 101 + 50,
@@ -149,9 +149,9 @@ async fn a_frozen_server_costs_calls_their_deadline() {
     }
 }
 
-/// Services and clients leave a server that answers no pings. The other server goes on giving it
-/// half of the calls, for the queue group that was there, until it misses pings as well: the
-/// default `ping_interval` of a cluster lets calls time out for minutes.
+/// Services and clients leave a server that answers no pings. The other server keeps sending it
+/// half of the calls, for the queue group that was there, until it misses pings as well: with the
+/// default `ping_interval` of a cluster, calls time out for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stays_frozen_is_left() {
     let servers = cluster().await;
@@ -159,7 +159,7 @@ async fn a_server_that_stays_frozen_is_left() {
     let urls = [servers[0].url(), servers[1].url()];
     let impatient = || {
         options()
-            .retain_servers_order()
+            .retain_servers_order(true)
             .ping_interval(Duration::from_millis(300))
             .connection_timeout(Duration::from_millis(500))
     };
@@ -183,7 +183,7 @@ async fn a_server_that_stays_frozen_is_left() {
 async fn all_move_on_when_a_server_of_a_cluster_dies() {
     let mut servers = cluster().await;
     let strings = Strings::default();
-    // One service on each server, to begin with, and the client where the server dies.
+    // Initially one service on each server, and the client on the server that dies.
     let doomed = serve(connect(&servers).await, &strings).await;
     let elsewhere = options().connect(servers[1].url()).await.unwrap();
     let staying = serve(elsewhere, &strings).await;
@@ -202,7 +202,7 @@ async fn all_move_on_when_a_server_of_a_cluster_dies() {
     eventually(LIMIT, || async { strings.started() > after + 200 }).await;
     let (good, bad) = load.stop().await;
     assert!(good >= 400, "{good} calls succeeded");
-    // At most one call of each caller was under way, and one more could meet the gap.
+    // Each caller had at most one call in flight, and may have made one more during the gap.
     assert!(bad.len() <= 16, "{bad:?}");
     for status in bad {
         let code = status.code();
@@ -212,7 +212,7 @@ async fn all_move_on_when_a_server_of_a_cluster_dies() {
         );
     }
 
-    // Both services are found on the server that is left.
+    // Both services are found on the remaining server.
     let plain = async_nats::connect(servers[1].url()).await.unwrap();
     for running in [&doomed, &staying] {
         let id = &running.services()[0].id;
@@ -221,7 +221,7 @@ async fn all_move_on_when_a_server_of_a_cluster_dies() {
         })
         .await;
     }
-    // And the cluster can be whole again.
+    // The cluster can be complete again.
     servers[0].restart().await.unwrap();
     works(&client).await;
 }
@@ -232,7 +232,7 @@ async fn all_move_on_when_a_server_asks_them_to() {
     let strings = Strings::default();
     let service = connect(&servers).await;
     let _moving = serve(service.clone(), &strings).await;
-    // While one moves, the other is there.
+    // While one moves, the other is available.
     let elsewhere = options().connect(servers[1].url()).await.unwrap();
     let _staying = serve(elsewhere, &strings).await;
     let nats = connect(&servers).await;
@@ -254,7 +254,7 @@ async fn all_move_on_when_a_server_asks_them_to() {
     works(&client).await;
     let (good, bad) = load.stop().await;
     assert!(good > 100, "{good} calls succeeded");
-    // What the server had not passed on when it closed the connection.
+    // Messages that the server had not delivered when it closed the connection.
     assert!(
         bad.len() <= 32,
         "{} calls failed: {:?}",

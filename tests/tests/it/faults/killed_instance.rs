@@ -1,5 +1,5 @@
-//! Instances that are killed, freeze or lose their connection for a moment, with multiplexed calls
-//! under way: how soon the callers know, and which calls are none the worse for it.
+//! Instances that are killed, freeze or briefly lose their connection, with multiplexed calls in
+//! flight: how soon the callers notice, and which calls are unaffected.
 
 use std::{
     collections::BTreeSet,
@@ -23,24 +23,24 @@ const SUBJECT: &str = "test.killed";
 const LIMIT: Duration = Duration::from_secs(30);
 const CALLERS: usize = 16;
 
-/// A second is what calls wait for the end of an instance that is killed; the rest is for a machine
-/// that has much to do. Less than the time-out of calls, which is what they waited for before.
+/// Calls wait one second for the end of a killed instance; the rest is slack for a busy machine.
+/// Less than the timeout of calls, which they waited for before.
 const SOON: Duration = Duration::from_secs(3);
 
-/// The time-out of calls unless they have their own.
+/// The timeout of calls without their own.
 const DEFAULT: Duration = Duration::from_secs(5);
 
 fn serve(url: &str) -> Process {
     Process::serve(PROGRAM, url, SUBJECT).unwrap()
 }
 
-/// Clients of a channel that has sessions with so many instances.
+/// Creates clients of a channel that has sessions with `instances` instances.
 async fn client(url: &str, instances: usize) -> (PuppetClient, StreamsClient) {
     let channel = Channel::new(nmfw::connect(url).await.unwrap()).multiplexed();
     let puppet = PuppetClient::new(channel.clone().subject(puppet_subject(SUBJECT)));
     let streams = StreamsClient::new(channel.subject(SUBJECT));
     puppet.wait_ready(LIMIT).await.unwrap();
-    // Their inboxes tell sessions from each other.
+    // Sessions are counted by their inboxes.
     let mut inboxes = BTreeSet::new();
     let all = async {
         while inboxes.len() < instances {
@@ -57,10 +57,10 @@ async fn client(url: &str, instances: usize) -> (PuppetClient, StreamsClient) {
     (puppet, streams)
 }
 
-/// An outcome, and how long after the beginning.
+/// An outcome, and the time since the beginning.
 type Outcome = (Result<(), Status>, Duration);
 
-/// Calls that take this long, under way when the function returns.
+/// Makes calls of this duration, which are in flight when the function returns.
 async fn sleepers(client: &PuppetClient, millis: u64) -> JoinSet<Outcome> {
     let mut calls = JoinSet::new();
     for _ in 0..CALLERS {
@@ -75,7 +75,8 @@ async fn sleepers(client: &PuppetClient, millis: u64) -> JoinSet<Outcome> {
     calls
 }
 
-/// None of many calls meets an instance that is gone: it would fail, as it may not run twice.
+/// Checks that none of many calls reaches an instance that is gone: such a call would fail, because
+/// it may not run twice.
 async fn works(client: &PuppetClient) {
     for _ in 0..50 {
         let call = client.sleep(SleepRequest { millis: 0 });
@@ -88,11 +89,11 @@ on_both_brokers! {
         let mut killed = serve(&broker.url());
         let _stays = serve(&broker.url());
         let (client, _) = client(&broker.url(), 2).await;
-        // Acknowledged, and so nothing would be sent again.
+        // Acknowledged, so no packet would be sent again.
         let calls = sleepers(&client, 4000).await;
         killed.kill().unwrap();
         let begin = Instant::now();
-        // From the beginning, no later than when the doubt has come.
+        // Made from now until the instance is in doubt.
         let later = {
             let client = client.clone();
             tokio::spawn(async move {
@@ -116,7 +117,7 @@ on_both_brokers! {
         assert!(begin.elapsed() < LIMIT);
     }
 
-    /// Of methods that may run twice. The instance does not answer any more, and is killed then.
+    /// Calls of methods that may run twice. The instance no longer answers, and is killed then.
     async fn idempotent_calls_succeed_elsewhere(broker: TestBroker) {
         let mut killed = serve(&broker.url());
         let _stays = serve(&broker.url());
@@ -130,7 +131,7 @@ on_both_brokers! {
             calls.spawn(async move { assert_eq!(call.await.unwrap().data, data) });
         }
         sleep(Duration::from_millis(100)).await;
-        // Some wait for it.
+        // Some calls wait for it.
         assert!(!calls.is_empty());
         killed.kill().unwrap();
         calls.join_all().await;
@@ -138,7 +139,7 @@ on_both_brokers! {
         assert!(took < SOON, "{took:?}");
     }
 
-    /// Whether the instance has started them is not known, whatever others say.
+    /// Whether the instance has started the calls is unknown, whatever other instances answer.
     async fn idempotent_calls_that_find_nobody_else(broker: TestBroker) {
         let mut killed = serve(&broker.url());
         let (client, _) = client(&broker.url(), 1).await;
@@ -158,7 +159,7 @@ on_both_brokers! {
         assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     }
 
-    /// However short deadlines are: one call that is late is enough.
+    /// However short deadlines are, one late call is enough.
     async fn a_second_call_does_not_go_to_an_instance_that_did_not_answer(broker: TestBroker) {
         let frozen = serve(&broker.url());
         let _stays = serve(&broker.url());
@@ -172,9 +173,10 @@ on_both_brokers! {
                 late += 1;
             }
         }
-        // The first, and what is late because the machine has much to do. Half of them would be.
+        // The first call, and calls that are late because the machine is busy. Otherwise half of
+        // them would be.
         assert!((1..=4).contains(&late), "{late} calls were late");
-        // It is taken back when it is there again.
+        // It is used again once it answers.
         frozen.thaw().unwrap();
         works(&client).await;
     }
@@ -194,7 +196,7 @@ on_both_brokers! {
             assert!(!status.is_not_started(), "{status}");
         }
         assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
-        // That there is nobody is known at once now.
+        // The absence of instances is now known at once.
         for _ in 0..20 {
             let begin = Instant::now();
             let status = client.sleep(SleepRequest { millis: 0 }).await.unwrap_err();
@@ -202,23 +204,23 @@ on_both_brokers! {
             assert!(status.is_not_started(), "{status}");
             assert!(begin.elapsed() < DEFAULT / 5, "{:?}", begin.elapsed());
         }
-        // A stream waits longer, as the instance may be on its way back.
+        // A stream waits longer, as the instance may come back.
         let is_over = timeout(Duration::from_secs(1), count.message()).await;
         assert!(is_over.is_err(), "{is_over:?}");
         let status = timeout(LIMIT, count.message()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
-        // And is found when it is there again.
+        // The service is found once it is back.
         let _again = serve(&broker.url());
         eventually(LIMIT, || client.echo(Blob::default()).send()).await;
     }
 
-    /// The NATS server knows that it is there.
+    /// The NATS server knows that the instance is still connected.
     async fn an_instance_that_freezes_for_a_while_loses_no_call(broker: TestBroker) {
         let frozen = serve(&broker.url());
         let (client, _) = client(&broker.url(), 1).await;
         let calls = sleepers(&client, 1000).await;
         frozen.freeze().unwrap();
-        // New calls go there still, where there is no other.
+        // New calls still go there if there is no other instance.
         let late = sleepers(&client, 0).await;
         sleep(Duration::from_millis(2500)).await;
         frozen.thaw().unwrap();
@@ -227,7 +229,7 @@ on_both_brokers! {
         }
     }
 
-    /// It comes back with the same sessions, before it is taken for gone.
+    /// It reconnects with the same sessions before it is considered gone.
     async fn an_instance_that_reconnects_at_once_loses_no_call(broker: TestBroker) {
         let proxy = Proxy::start(broker.port()).await.unwrap();
         let strings = Strings::default();
@@ -245,7 +247,7 @@ on_both_brokers! {
     }
 }
 
-/// A service on a connection that can be cut.
+/// Starts a service on a connection that can be cut.
 async fn behind(proxy: &Proxy, strings: &Strings) -> Running {
     let options = ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20));
     let nats = options.connect(proxy.url()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A server of a cluster that is about to shut down: nothing is lost, neither short calls nor long ones.
+//! A server of a cluster that is about to shut down: neither short nor long calls are lost.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The server closes connections after this time; it cannot be told to take less than 30 s for all.
-/// Users have no more permissions than services and clients need.
+/// The server closes connections after this time; it cannot take less than 30 s in all. Users have
+/// only the permissions that services and clients need.
 const LAME_DUCK: &str = r#"
 lame_duck_duration: "30s"
 lame_duck_grace_period: "3s"
@@ -31,13 +31,14 @@ authorization { users: [
 ] }
 "#;
 
-/// Long calls end before, while and after the connection moves, and after the server has closed it.
+/// Long calls end before, during and after the move of the connection, and after the server has
+/// closed it.
 const LONG_CALLS: u64 = 28;
 
 async fn connect(cluster: &Cluster, node: usize, user: &str) -> Connection {
     ConnectOptions::new()
         .user_and_password(user, "x")
-        .retain_servers_order()
+        .retain_servers_order(true)
         .connect(cluster.urls(node))
         .await
         .unwrap()
@@ -54,7 +55,7 @@ fn server_name(nats: &Connection) -> String {
     nats.server_info().unwrap().server_name
 }
 
-/// Callers that never stop.
+/// Makes calls continuously.
 async fn short_calls(
     client: PuppetClient,
     streams: StreamsClient,
@@ -119,7 +120,7 @@ async fn short_calls(
     (all_good, all_bad)
 }
 
-/// Waits until all connections are at other servers than this one.
+/// Waits until all connections are on other servers.
 async fn moved(connections: &[Connection], leaving: &str) {
     for nats in connections {
         let is_elsewhere = || async {
@@ -132,19 +133,19 @@ async fn moved(connections: &[Connection], leaving: &str) {
     }
 }
 
-/// What happens while calls are under way.
+/// The events during the calls.
 #[derive(Clone, Copy, Default)]
 struct Plan {
     is_multiplexed: bool,
-    /// The node that everything has moved to leaves, too.
+    /// The server to which everything has moved leaves too.
     leaves_again: bool,
     /// The first instance stops while its connection moves, with its server.
     stops_first: bool,
-    /// Bytes of every other short call and of its answer.
+    /// Size of every other short call and of its answer.
     size: usize,
 }
 
-/// With these instances, each at a node, and a caller at the node that leaves.
+/// Runs the plan with these instances, each on a node, and a caller on the node that leaves.
 async fn nothing_is_lost(instances: &[usize], plan: Plan) {
     let cluster = Cluster::start_with(3, LAME_DUCK).await.unwrap();
     let strings = Strings::default();
@@ -179,7 +180,7 @@ async fn nothing_is_lost(instances: &[usize], plan: Plan) {
     let leaving = server_name(&nats);
     cluster.lame_duck(0).unwrap();
     if plan.stops_first {
-        // The move begins by chance, within half a second, so that this meets any part of it.
+        // The move begins at a random time within half a second, so this hits any part of it.
         sleep(Duration::from_millis(700)).await;
         let (nats, running) = serving.remove(0);
         running.stop();
@@ -199,7 +200,7 @@ async fn nothing_is_lost(instances: &[usize], plan: Plan) {
         .into_iter()
         .filter_map(Result::err)
         .collect();
-    // Past the moment when the server closes what is left.
+    // Until after the server has closed the remaining connections.
     sleep(Duration::from_secs(6).saturating_sub(began.elapsed())).await;
     over.store(true, Ordering::Relaxed);
     let (good, bad) = timeout(LIMIT, load).await.expect("a call hangs").unwrap();
@@ -212,11 +213,11 @@ async fn nothing_is_lost(instances: &[usize], plan: Plan) {
         lost.len(),
         lost.first(),
     );
-    // And new instances are found.
+    // New instances are found.
     let another = serve(connect(&cluster, 1, "service").await, &strings).await;
     client.echo(Blob::default()).await.unwrap();
     drop(another);
-    // Round trips that a slow machine does not answer soon try a way that may be denied.
+    // On a slow machine, late round trips are retried in another way, which may be denied.
     let mut violations = cluster.logged("Violation");
     violations.retain(|line| !line.contains(".fence.") && !line.contains(".moved."));
     assert_eq!(violations, [""; 0]);
@@ -229,7 +230,7 @@ fn sessions() -> Plan {
     }
 }
 
-/// The instance moves too: there is no other to take its place meanwhile.
+/// The only instance moves too: no other can take its place meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn base_mode_with_one_instance() {
     nothing_is_lost(&[0], Plan::default()).await;
@@ -250,7 +251,7 @@ async fn sessions_with_instances_everywhere() {
     nothing_is_lost(&[0, 1, 2], sessions()).await;
 }
 
-/// What is in the buffers of the connections when they move is much.
+/// The buffers of the connections hold much data when they move.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_calls() {
     let plan = Plan {

@@ -1,5 +1,5 @@
-//! Connections that are away for longer than a session lasts: calls that begin once they are back do well,
-//! of every kind and soon, and streams that the other side has given up end then.
+//! Connections that are lost for longer than a session lasts: calls of every kind that begin after
+//! the reconnect soon succeed, and streams that the other side has given up end then.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
@@ -17,17 +17,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Longer than anything takes.
+/// Longer than any step.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How soon calls and ends come once a connection is back, beyond what the slowest call of the same kinds
-/// took just before: that is what else the machine has to do.
+/// The maximum delay of calls and ends after a reconnect, in addition to the slowest call of the
+/// same kinds just before, which reflects the load of the machine.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Streams that are open when a connection goes.
+/// Number of streams that are open when the connection is lost.
 const OPEN: u64 = 4;
 
-/// Comes back fast.
+/// Reconnects fast.
 fn options() -> ConnectOptions {
     ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
 }
@@ -37,7 +37,7 @@ async fn serve(nats: Connection, flows: &Flows) -> Running {
     server.start().await.unwrap()
 }
 
-/// With calls in base mode where they can be, and with all calls in sessions.
+/// Creates clients that use base mode where possible, and sessions for all calls.
 fn clients(nats: &Connection) -> [(&'static str, StreamsClient); 2] {
     [
         ("base mode", StreamsClient::new(Channel::new(nats))),
@@ -89,8 +89,8 @@ fn call(
     (name, call)
 }
 
-/// Begins calls of every kind, one after the other and more and more seldom, and waits for all. Returns
-/// how long the slowest took, which must not be longer than `most`.
+/// Begins calls of every kind, one after the other at growing intervals, and waits for all. Returns
+/// the duration of the slowest, which must not exceed `most`.
 async fn all_kinds_do_well(clients: &[(&'static str, StreamsClient)], most: Duration) -> Duration {
     let mut calls = JoinSet::new();
     let begin = Instant::now();
@@ -125,8 +125,8 @@ async fn all_kinds_do_well(clients: &[(&'static str, StreamsClient)], most: Dura
     slowest
 }
 
-/// Streams that go on until one side gives them up: silent ones, and one that talks, by which the service
-/// finds out soon that its client is away.
+/// Opens streams that last until one side gives them up: silent ones, and an active one, by which
+/// the service soon notices that its client is away.
 async fn open_streams(client: &StreamsClient, flows: &Flows) -> JoinSet<(Status, Instant)> {
     let mut open = JoinSet::new();
     let before = flows.started();
@@ -186,7 +186,7 @@ async fn client_away(broker: TestBroker, away: Duration) {
     let begin = Instant::now();
     all_kinds_do_well(&clients, soon).await;
 
-    // The service gives a client up that has no subscription for ten seconds.
+    // The service gives up a client that has had no subscription for ten seconds.
     assert_eq!(is_given_up, away > Duration::from_secs(11));
     if is_given_up {
         for _ in 0..OPEN {
@@ -217,7 +217,7 @@ async fn service_away(broker: TestBroker, away: Duration) {
 
     let before = epoch(&service);
     proxy.down();
-    // The client gives the service up, and knows nothing of the session from then on.
+    // The client gives up the service, and forgets the session.
     while open.join_next().await.is_some() {}
     sleep(away).await;
     assert_eq!(

@@ -14,22 +14,22 @@ use nmfw_tests::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streams");
 
-/// A session is over when its peer is known to be gone for this long.
+/// A session ends when its peer has been gone for this long.
 const VANISHED: Duration = Duration::from_secs(10);
 
 /// Calls with one message each way end sooner.
 const GONE: Duration = Duration::from_secs(1);
 
-/// For a machine that has much to do.
+/// Slack for a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// The instance in the region is stopped and another started, with calls under way all the time.
+/// The instance in the region is stopped and another started, with calls in flight all the time.
 async fn a_region_is_left_and_come_back_to(kind: Kind) {
     let regions = Regions::start().await.unwrap();
     let near = Instance::start(regions.eu[0].url()).await.unwrap();
     let node = match kind {
-        // A request in base mode that is between two servers when the last instance of the region
-        // stops is lost there.
+        // In base mode, a request that is between two servers when the last instance of the region
+        // stops is lost.
         Kind::Base => 0,
         Kind::Multiplexed | Kind::Stream => 1,
     };
@@ -46,13 +46,13 @@ async fn a_region_is_left_and_come_back_to(kind: Kind) {
     assert_eq!(far.calls(), far_before);
     assert!(near.calls() >= near_before + 200);
 
-    // Left without a loss.
+    // No call is lost when the region is left.
     near.stop().await.unwrap();
     let before = far.calls();
     load.goes_on(200).await;
     assert!(far.calls() >= before + 200 - Load::CALLERS as u64);
 
-    // And come back to, under load as well.
+    // Nor when it is used again, under load as well.
     let near = Instance::start(regions.eu[0].url()).await.unwrap();
     eventually(LIMIT, || async { near.calls() > 100 }).await;
     if kind == Kind::Base {
@@ -79,7 +79,7 @@ async fn a_region_is_left_and_come_back_to_by_streams() {
     a_region_is_left_and_come_back_to(Kind::Stream).await;
 }
 
-/// What was under way is lost, and no more.
+/// Only calls in flight are lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_is_killed_costs_what_it_had_begun() {
     let regions = Regions::start().await.unwrap();
@@ -103,7 +103,7 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
     near.kill().unwrap();
     let killed = Instant::now();
     for caller in &callers {
-        // Those that begin now.
+        // Calls that begin now.
         eventually(LIMIT, || caller.call_within(DEADLINE / 4)).await;
         let took = killed.elapsed();
         assert!(took < SLACK, "{:?}: {took:?}", caller.kind);
@@ -112,7 +112,7 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
     for (kind, load) in Kind::ALL.into_iter().zip(loads) {
         load.goes_on(50).await;
         let failed = load.stop().await.unwrap();
-        // The callers wait for the end of one call before they make the next.
+        // Each caller waits for the end of a call before the next.
         assert!(failed.len() <= Load::CALLERS, "{kind:?}: {failed:?}");
         lost += failed.len();
         let (code, limit) = match kind {
@@ -129,7 +129,7 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
     }
     assert!(lost > 0, "nothing was under way");
 
-    // When nobody is left anywhere, that is known at once.
+    // If no instance is left anywhere, calls fail at once.
     far.stop().await.unwrap();
     for caller in &callers {
         eventually(LIMIT, || async {
@@ -143,7 +143,7 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
     }
 }
 
-/// The service is in the other region. Sessions there go on while callers move.
+/// The service is in the other region. Sessions with it continue while callers move.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_move_within_their_region_keep_sessions_with_another() {
     let mut regions = Regions::start().await.unwrap();
@@ -167,7 +167,7 @@ async fn callers_that_move_within_their_region_keep_sessions_with_another() {
     }
 }
 
-/// All its servers, and the instance with them.
+/// All servers of the region stop, and the instance with them.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_leave_a_region_that_is_gone() {
     let mut regions = Regions::start().await.unwrap();
@@ -194,7 +194,7 @@ async fn callers_leave_a_region_that_is_gone() {
     drop(near);
 }
 
-/// The same permissions do, wherever the other side is.
+/// The same permissions suffice wherever the other side is.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_generated_permissions_between_regions() {
     let users = user("service", service()) + &user("client", client());

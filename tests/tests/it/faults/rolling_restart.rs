@@ -1,5 +1,5 @@
-//! Instances are replaced one after the other while callers go on: no call fails, and none is run
-//! twice. The instances are processes, stopped as service managers and container runtimes do it.
+//! Instances are replaced one after the other under load: no call fails, and none runs twice. The
+//! instances are processes, stopped as by service managers and container runtimes.
 
 use std::{
     collections::HashMap,
@@ -28,22 +28,22 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(30);
 const ROUNDS: usize = 3;
 
-/// Far from the broker, so that much is on its way at any moment; milliseconds.
+/// Delays to the broker, so that many messages are in transit; milliseconds.
 const DELAYS: [u64; 3] = [0, 5, 15];
 
-/// How often each caller calls, unless its calls take longer.
+/// The period of each caller, unless its calls take longer.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Handlers and streams take up to about half a second, which leaves room for a busy machine.
+/// Handlers and streams take up to about half a second, which leaves slack for a busy machine.
 const GRACE: Duration = Duration::from_millis(1_700);
 const KILLED_AFTER: Duration = Duration::from_millis(2_000);
 
-/// Of a stream: with a pause after each item it takes about half a second.
+/// Items of a stream: with a pause after each, it takes about half a second.
 const ITEMS: u64 = 100;
 const PAUSE_MICROS: u64 = 4_000;
 const SIZE: u32 = 1_000;
 
-/// How calls are made; the name begins their ids.
+/// The mode of calls; its name is the prefix of their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Base,
@@ -63,15 +63,15 @@ impl Way {
     }
 }
 
-/// What one caller did.
+/// The record of one caller.
 #[derive(Default)]
 struct Told {
     ids: Vec<String>,
-    /// Failed calls, and such with a wrong answer.
+    /// Calls that failed or had a wrong answer.
     bad: Vec<String>,
 }
 
-/// Callers that go on until told otherwise.
+/// Callers that call until they are stopped.
 struct Load {
     over: watch::Sender<bool>,
     next: Arc<AtomicU64>,
@@ -80,7 +80,7 @@ struct Load {
 }
 
 impl Load {
-    /// Fifty callers on ten connections.
+    /// Starts fifty callers on ten connections.
     async fn start(url: &str) -> Self {
         let mut load = Self {
             over: watch::Sender::new(false),
@@ -177,7 +177,7 @@ async fn unary(
             }
             same(&seen.metadata[CALL_ID].as_str(), &id)
         }
-        // Some are always under way.
+        // Some are always in flight.
         n => {
             let millis = number * 7919 % if n == 2 { 10 } else { 200 };
             let slept = client.sleep(SleepRequest { millis }).header(CALL_ID, id);
@@ -215,13 +215,13 @@ async fn stream(client: &StreamsClient, id: &str, number: u64) -> Result<(), Str
     same(&total.map_err(failed)?, &expected)
 }
 
-/// The instances that there are and those that there were, which have left their journals.
+/// The current and former instances; the latter have left their journals.
 struct Instances {
     folder: TempDir,
     lingers: bool,
     proxies: Vec<Proxy>,
     all: Vec<Instance>,
-    /// By their places among all.
+    /// The current ones, as indexes into all.
     now: Vec<usize>,
 }
 
@@ -261,8 +261,8 @@ impl Instances {
         place
     }
 
-    /// Stops one and starts another in its place. Gives back the handlers that were under way when
-    /// it was told to stop.
+    /// Stops one and starts another in its place. Returns the number of handlers that were running
+    /// when it was told to stop.
     async fn replace(&mut self, slot: usize) -> (u64, u64) {
         let old = &mut self.all[self.now[slot]];
         old.terminate().unwrap();
@@ -274,7 +274,7 @@ impl Instances {
             let exit = old.exit(LIMIT).await.unwrap();
             assert!(exit.is_some_and(|exit| exit.success()), "{exit:?}");
         }
-        // What it has said up to now can still be read.
+        // Its earlier output can still be read.
         let Report::Stopping { unary, streams } = old.report().await.unwrap() else {
             panic!("it was not told to stop");
         };
@@ -285,7 +285,7 @@ impl Instances {
         (unary, streams)
     }
 
-    /// Waits until each that there is now runs calls.
+    /// Waits until each current instance runs calls.
     async fn all_work(&self) {
         for place in &self.now {
             let instance = &self.all[*place];
@@ -334,7 +334,7 @@ async fn rolling(broker: TestBroker, lingers: bool) {
     assert!(others.is_empty(), "not run once: {others:?}");
     assert!(runs.is_empty(), "nobody made these calls: {runs:?}");
 
-    // Or the rest would say little.
+    // Otherwise the other checks would prove little.
     assert!(
         under_way.0 > 0 && under_way.1 > 0,
         "{under_way:?} under way"
@@ -358,7 +358,7 @@ async fn rolling(broker: TestBroker, lingers: bool) {
     );
 }
 
-/// Calls that are under way when there is no grace, on an instance far away.
+/// Checks calls in flight without a grace, on a distant instance.
 async fn cut_short(broker: &TestBroker) {
     const CALLS: usize = 10;
     let folder = tempfile::tempdir().unwrap();
@@ -383,7 +383,7 @@ async fn cut_short(broker: &TestBroker) {
         let sleep = puppet.sleep(SleepRequest { millis });
         let sleep = sleep.header(CALL_ID, Way::Base.prefix());
         calls.spawn(async move { sleep.timeout(2 * LIMIT).await.map(drop) });
-        // Something reaches the process at any moment, its last one too.
+        // Messages reach the process at any moment, including its last.
         let sum = streams.sum(items(0, u64::MAX, SIZE));
         let sum = sum.header(CALL_ID, Way::Stream.prefix());
         calls.spawn(async move { sum.header("pause-micros", "1000").await.map(drop) });
@@ -411,12 +411,12 @@ on_both_brokers! {
         rolling(broker, false).await;
     }
 
-    /// Which stay until they are killed, as some part of them never ends.
+    /// The processes run until they are killed, as some part of them never ends.
     async fn processes_that_are_terminated_and_then_killed(broker: TestBroker) {
         rolling(broker, true).await;
     }
 
-    /// The process ends as soon as it has answered; what it has said then arrives all the same.
+    /// The process ends as soon as it has answered; its answers still arrive.
     async fn callers_of_handlers_that_are_cut_short_learn_of_it(broker: TestBroker) {
         for _ in 0..8 {
             cut_short(&broker).await;

@@ -1,5 +1,5 @@
-//! Brokers that die and come back, and ways to them that break, under streams of every kind: all
-//! streams come to their end, with what they were given.
+//! Brokers that die and come back, and paths to them that break, under streams of every kind: all
+//! streams complete, with all their messages.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Comes back fast, so that tests do.
+/// Reconnects fast, to keep the tests short.
 fn options() -> ConnectOptions {
     ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
 }
@@ -85,7 +85,7 @@ on_both_brokers! {
             }
             proxy.delay(Duration::from_millis(15));
             load.goes_on(LIMIT).await;
-            // While a cut loses what is on its way.
+            // Each cut loses the messages in transit.
             proxy.cut();
             load.goes_on(LIMIT).await;
             proxy.delay(Duration::ZERO);
@@ -115,10 +115,10 @@ async fn a_cluster_whose_nodes_die_in_turn_costs_no_stream() {
     let mut cluster = Cluster::start(3).await.unwrap();
     let connect = |first| {
         options()
-            .retain_servers_order()
+            .retain_servers_order(true)
             .connect(cluster.urls(first))
     };
-    // Each on a node of its own, to begin with.
+    // Initially each on its own node.
     let _running = serve(connect(0).await.unwrap()).await;
     let client = client(connect(1).await.unwrap());
     let mut load = StreamLoad::start(&client, 3);

@@ -1,5 +1,5 @@
-//! Our services as others see them: the `nats` CLI, nats-py and nats.js list them, ask for their
-//! counts and call them. That the tools themselves work is what `services.rs` checks.
+//! nmfw services as seen by other clients: the `nats` CLI, nats-py and nats.js list them, query
+//! their statistics and call them. `services.rs` checks that the tools themselves work.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 const ERROR: &str = "100 % ä, b";
 
-/// Runs the body on both brokers with the calculator and the puppet served, and one error of the
-/// puppet's counted; if there is the tool.
+/// Runs the body on both brokers, serving the calculator and the puppet, with one counted error of
+/// the puppet; skipped if the tool is missing.
 async fn with<T: Clone, Fut: Future<Output = ()>>(
     name: &str,
     tool: Result<T, NotAvailable>,
@@ -62,7 +62,7 @@ fn failure(message: &str) -> FailRequest {
     }
 }
 
-/// What a client made of all PING, INFO and STATS answers.
+/// Checks what a client parsed from all PING, INFO and STATS answers.
 fn check_listing(seen: &Value) {
     for kind in ["ping", "info", "stats"] {
         let answers = seen[kind].as_array().unwrap();
@@ -107,7 +107,8 @@ fn check_counts(puppet: &Value) {
     assert_eq!(endpoint(puppet, "Echo").unwrap()["num_requests"], 0);
 }
 
-/// Requests in the ways of a script of `tests/foreign`: subject, body and headers to what it saw.
+/// Makes requests through a script of `tests/foreign`, and compares subject, body and headers with
+/// what it received.
 async fn check_requests<Fut: Future<Output = Output>>(ask: impl Fn(Vec<String>) -> Fut) -> Value {
     let ask = async |subject: &str, body: &[u8], headers: &[&str]| {
         let mut args = vec![subject.to_owned(), STANDARD.encode(body)];
@@ -155,7 +156,7 @@ async fn check_requests<Fut: Future<Output = Output>>(ask: impl Fn(Vec<String>) 
         "{bad}"
     );
 
-    // As it is, not percent-encoded, and on one line.
+    // Unchanged, not percent-encoded, and on one line.
     let message = format!("{ERROR}\nsecond line");
     let failed = ask(
         "nmfw.nmfw.puppet.Fail",
@@ -234,7 +235,7 @@ async fn the_nats_cli_lists_them() {
     async fn body(url: String, cli: NatsCli) {
         let quiet = async |args: &[&str]| {
             let output = cli.run(&url, args).await.unwrap().success().unwrap();
-            // Where answers that do not fit the schema are told of.
+            // Answers that do not match the schema are reported there.
             assert_eq!(output.stderr, "", "{args:?}");
             output
         };
@@ -264,7 +265,7 @@ async fn the_nats_cli_lists_them() {
             .unwrap();
         assert_eq!(stats.as_array().map(Vec::len), Some(1), "{stats}");
         check_counts(&stats[0]);
-        // For people.
+        // Output for people.
         for (args, shown) in [
             (&["micro", "ls"][..], "nmfw-puppet"),
             (&["micro", "info", "calc"], "nmfw.calc.Average"),
@@ -286,7 +287,7 @@ async fn the_nats_cli_calls_them() {
             let args = [&["request", "--timeout", "10s"], args].concat();
             cli.run(&url, &args).await.unwrap().success().unwrap()
         };
-        // `ExpressionRequest { expression: "2*(3+4)" }`: it happens to be text.
+        // `ExpressionRequest { expression: "2*(3+4)" }`, which happens to be text.
         let request = ExpressionRequest {
             expression: "2*(3+4)".to_owned(),
         }
@@ -294,14 +295,14 @@ async fn the_nats_cli_calls_them() {
         let request = String::from_utf8(request).unwrap();
         for headers in [&[][..], &["-H", "Nmfw:1;t=5000", "-H", "tenant:acme"]] {
             let args = [&["nmfw.calc.Expression", &request, "--raw"], headers].concat();
-            // `CalcResponse { operation: "expr", result: 14.0 }`, and what the tool adds.
+            // `CalcResponse { operation: "expr", result: 14.0 }`, and the output of the tool.
             assert_eq!(
                 ask(&args).await.stdout,
                 "\n\u{4}expr\u{15}\0\0`A\n\n\n",
                 "{headers:?}"
             );
         }
-        // Nothing at all is an empty message.
+        // Empty input is an empty message.
         assert_eq!(
             ask(&["nmfw.calc.Add", "", "--raw"]).await.stdout,
             "\n\u{3}add\n\n\n"

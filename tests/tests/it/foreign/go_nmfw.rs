@@ -1,5 +1,6 @@
-//! Go nmfw itself, its example calculator built from its sources: its client with our service, our
-//! client with its service. What both say on the wire is in `go_nmfw_wire.rs`, which needs no Go.
+//! Go nmfw itself, its example calculator built from source: its client with this service, and this
+//! client with its service. The tests of both wire formats are in `go_nmfw_wire.rs`, which needs no
+//! Go.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Runs the body on both brokers, if there are the programs.
+/// Runs the body on both brokers, if the programs are installed.
 async fn with_go<Fut: Future<Output = ()>>(name: &str, body: impl Fn(TestBroker, GoNmfw) -> Fut) {
     let Some(go) = or_not_run(name, go_nmfw()) else {
         return;
@@ -48,7 +49,7 @@ fn expression(text: &str) -> ExpressionRequest {
     }
 }
 
-/// Both names of the STATS answers of one instance: requests counted on `Add`.
+/// Returns the number of requests to `Add` of one instance, which STATS shows under both names.
 async fn added(client: &async_nats::Client, id: &str) -> u64 {
     let subject = format!("$SRV.STATS.calc.{id}");
     let answer = client.request(subject, "".into()).await.unwrap();
@@ -78,7 +79,8 @@ async fn its_client_calls_our_service() {
         );
         assert_eq!(printed(&go, &url, &["expr", "2*(3+4)"]).await, "14");
         assert_eq!(printed(&go, &url, &["add"]).await, "0");
-        // Its deadlines are cut to the second: several calls, wherever in a second they begin.
+        // Its deadlines are truncated to the second: make several calls, at different parts of a
+        // second.
         for _ in 0..4 {
             let args = ["--timeout", "900ms", "add", "1", "2"];
             assert_eq!(printed(&go, &url, &args).await, "3");
@@ -127,7 +129,7 @@ async fn our_client_calls_its_service() {
                 "{status}"
             );
 
-            // Field 1 is there, but three bytes are no list of floats.
+            // Field 1 is present, but three bytes are no list of floats.
             let blob = Blob {
                 data: b"abc".to_vec(),
             };
@@ -137,7 +139,7 @@ async fn our_client_calls_its_service() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
             assert!(!status.message().is_empty());
         }
-        // It logs which client called, if it is told.
+        // It logs the calling client, if it is known.
         let log = service.log();
         assert!(
             log.contains("0.1.0"),
@@ -151,7 +153,7 @@ async fn our_client_calls_its_service() {
     .await;
 }
 
-/// An installation that moves from one to the other has both for a while.
+/// During a migration, an installation has both for a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn both_services_share_the_requests() {
     with_go(
@@ -162,7 +164,7 @@ async fn both_services_share_the_requests() {
             let ours = calc::serve(&url).await.unwrap();
             let our_id = ours.services()[0].id.clone();
             let plain = async_nats::connect(&url).await.unwrap();
-            // Our own answer can be the first: ask until theirs was.
+            // The answer of this service can come first: repeat until the other one answers.
             let their_id = eventually(LIMIT, || async {
                 let answer = plain.request("$SRV.PING.calc", "".into()).await.ok()?;
                 let ping: Value = serde_json::from_slice(&answer.payload).ok()?;
@@ -189,7 +191,7 @@ async fn both_services_share_the_requests() {
             }
             assert_eq!(printed(&go, &url, &["add", "1", "2", "3"]).await, "6");
 
-            // Either can leave.
+            // Either can be stopped.
             ours.stop();
             ours.join().await.unwrap();
             assert_eq!(client.add(add([1.0])).await.unwrap().result, 1.0);

@@ -1,5 +1,5 @@
-//! What Go nmfw puts on the wire and reads from it, spoken by a plain NATS client: its client to
-//! our service, and its service to our client. `go_nmfw.rs` has the programs themselves.
+//! The messages that Go nmfw sends and expects, from a plain NATS client: its client with this
+//! service, and its service with this client. `go_nmfw.rs` tests the programs themselves.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a build of Go nmfw calls itself: its commit.
+/// The version in a build of Go nmfw: its commit.
 const GO_VERSION: &str = "10333f4459fab1d0f306e802b6a126a035fd2fed";
 
 /// `AddRequest{Values: 1, 2, 3}` and its answer `CalcResponse{Operation: "add", Result: 6}`.
@@ -28,7 +28,7 @@ async fn plain(broker: &TestBroker) -> Client {
     async_nats::connect(broker.url()).await.unwrap()
 }
 
-/// A time as Go's `Format(time.RFC3339)` writes it: no fraction, the zone of the machine.
+/// Formats a time as Go's `Format(time.RFC3339)`: without a fraction, in the zone of the machine.
 fn go_time(at: OffsetDateTime, zone: UtcOffset) -> String {
     let at = at.to_offset(zone).replace_nanosecond(0).unwrap();
     at.format(&Rfc3339).unwrap()
@@ -48,7 +48,7 @@ async fn ask(client: &Client, subject: &str, headers: HeaderMap, body: &[u8]) ->
     timeout(LIMIT, answer).await.unwrap().unwrap()
 }
 
-/// What Go nmfw's client looks at: headers by their exact names.
+/// Returns what the client of Go nmfw reads: headers by their exact names.
 #[track_caller]
 fn error_of(answer: &Message) -> (String, String) {
     let headers = answer.headers.as_ref().expect("an error has headers");
@@ -80,13 +80,13 @@ on_both_brokers! {
             assert_eq!(answer.payload, ADDED_6, "{text}: {:?}", answer.headers);
             assert_eq!(answer.headers, None, "{text}");
         }
-        // Neither does it need any of the headers.
+        // It needs none of the headers.
         let answer = client.request("nmfw.calc.Add", ADD_1_2_3.into()).await.unwrap();
         assert_eq!((answer.payload.as_ref(), answer.headers), (ADDED_6, None));
     }
 
-    /// A call with half a second, begun early in a second: its deadline is cut to a time that has
-    /// passed before it is sent.
+    /// A call with half a second, begun early in a second: its deadline is truncated to a time that
+    /// has passed before it is sent.
     async fn its_short_deadline_that_looks_past_is_kept(broker: TestBroker) {
         let _service = calc::serve(&broker.url()).await.unwrap();
         let client = plain(&broker).await;
@@ -108,7 +108,7 @@ on_both_brokers! {
         let answer = ask(&client, "nmfw.nmfw.puppet.Inspect", go_headers(&text), b"").await;
         let seen = Seen::decode(answer.payload).unwrap();
         assert_eq!(seen.client_version, "0.0.2");
-        // Up to a second was cut off and a second is given back; and the machine may be slow.
+        // Up to a second was truncated and a second is added back; and the machine may be slow.
         let left = seen.time_left_millis.unwrap();
         assert!((40_000..=61_000).contains(&left), "{left}");
         assert!(seen.metadata.is_empty(), "{:?}", seen.metadata);
@@ -172,7 +172,7 @@ on_both_brokers! {
     }
 }
 
-/// What a Go service answers.
+/// An answer of a Go service.
 #[derive(Clone, Copy)]
 struct Answer {
     error: Option<&'static str>,
@@ -211,8 +211,8 @@ impl Answer {
     }
 }
 
-/// A service in Go nmfw's manner that gives the answers one after the other; the receiver has the
-/// requests. It ends with its test's runtime, or when it was asked once too often.
+/// Starts a service like those of Go nmfw that gives the answers one after the other; the receiver
+/// gets the requests. It ends with its test's runtime, or with the first request without an answer.
 async fn go_service(broker: &TestBroker, answers: Vec<Answer>) -> mpsc::UnboundedReceiver<Message> {
     let client = plain(broker).await;
     let mut requests = client
@@ -233,7 +233,7 @@ async fn go_service(broker: &TestBroker, answers: Vec<Answer>) -> mpsc::Unbounde
                     .await
                     .unwrap(),
             }
-            // The last handle of the client takes unsent answers with it.
+            // Dropping the last handle of the client discards unsent answers.
             client.flush().await.unwrap();
             if seen.send(request).is_err() {
                 return;
@@ -268,7 +268,7 @@ on_both_brokers! {
             (Answer::error("broken", "503"), Code::Unavailable, "broken (code 503)"),
             (Answer::error("late", "504"), Code::DeadlineExceeded, "late (code 504)"),
             (Answer::error("of its own", "MINE"), Code::Unknown, "of its own (code MINE)"),
-            // An error whatever the body.
+            // An error, whatever the body.
             (Answer { body: ADDED_6, ..Answer::error("no", "ERROR") }, Code::Unknown, "no"),
         ];
         let mut answers: Vec<_> = cases.iter().map(|(answer, ..)| *answer).collect();
@@ -293,7 +293,7 @@ on_both_brokers! {
         assert!(status.message().contains("calc"), "{status}");
     }
 
-    /// Its handlers have the time until the absolute deadline, by their own clock.
+    /// Its handlers run until the absolute deadline, by their own clock.
     async fn its_service_whose_clock_is_ahead_gives_up_at_once(broker: TestBroker) {
         let error = Answer::error("adding: context deadline exceeded", "ERROR");
         let mut requests = go_service(&broker, vec![error]).await;
@@ -319,7 +319,7 @@ on_both_brokers! {
         let value = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
         let text = value("Nmfw-Deadline").unwrap();
         let deadline = OffsetDateTime::parse(&text, &Rfc3339).unwrap();
-        // Written with milliseconds, so it can be one too early.
+        // The deadline has millisecond precision, so it can be one too early.
         let earliest = begun + limit - Duration::from_millis(1);
         let latest = OffsetDateTime::now_utc() + limit;
         assert!((earliest..=latest).contains(&deadline), "{begun} {text}");
@@ -338,7 +338,7 @@ on_both_brokers! {
         assert!(value("Nmfw-Deadline").is_some());
     }
 
-    /// A body that is none of the method's, which only a client of another version would send.
+    /// A body of another type, which only a client of another version would send.
     async fn a_body_of_another_type_is_sent_as_it_is(broker: TestBroker) {
         let answer = Answer::error("invalid request", "REQ_INVALID");
         let mut requests = go_service(&broker, vec![answer]).await;

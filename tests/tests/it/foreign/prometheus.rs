@@ -1,5 +1,5 @@
-//! The HTTP endpoint of a server: what probes get, what promtool says of the metrics, and what a real
-//! Prometheus makes of them.
+//! The HTTP endpoint of a server: the answers to probes, the verdict of promtool on the metrics,
+//! and how a real Prometheus reads them.
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
@@ -23,7 +23,7 @@ use tokio::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Metrics with the names of Go nmfw, which the linter would have otherwise.
+/// Metrics with the names of Go nmfw, which the linter would name differently.
 const ORIGINAL: [&str; 3] = ["nmfw_handler_runtime", "nmfw_handler_errors", "nmfw_errors"];
 
 async fn send(address: SocketAddr, request: &str) -> (u16, String) {
@@ -44,7 +44,8 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     .await
 }
 
-/// The recorder is of the process: so each test has a service of its own name.
+/// Starts a service. The recorder belongs to the process, so each test has a service name of its
+/// own.
 async fn serve(url: &str, name: &str) -> (Running, SocketAddr) {
     let running = Server::new(nmfw::connect(url).await.unwrap())
         .add_service(PuppetServer::new(Strings::default()).name(name))
@@ -63,7 +64,7 @@ async fn call(url: &str, times: usize) {
     }
 }
 
-/// More connections than the monitor has places, without a request or with a part of one.
+/// More connections than the monitor accepts, without a request or with a part of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_keep_no_probe_away() {
     let broker = TestBroker::start(Kind::Embedded, Options::default())
@@ -81,7 +82,7 @@ async fn idle_connections_keep_no_probe_away() {
             assert_eq!(get(address, "/healthz").await.0, 200);
         }
     }
-    // They are not kept for good either.
+    // They are closed after some time.
     let mut last = idle.pop().unwrap();
     let mut rest = Vec::new();
     let ended = timeout(LIMIT, last.read_to_end(&mut rest)).await;
@@ -115,7 +116,7 @@ async fn probes_are_answered() {
     assert_eq!(health["checks"][0]["name"], "nats", "{body}");
     assert_eq!(get(address, "/healthz").await.0, 200);
 
-    // Two of them in a process share the recorder.
+    // Two servers in a process share the recorder.
     let another = TestBroker::start(Kind::Embedded, Options::default())
         .await
         .unwrap();
@@ -172,7 +173,7 @@ async fn the_linter_has_nothing_to_say() {
     };
     let complaints: Vec<_> = said.lines().filter(|line| !of_original(line)).collect();
     assert!(complaints.is_empty(), "{complaints:#?}\n{metrics}");
-    // It has looked.
+    // The linter has read the metrics.
     assert!(said.contains("nmfw_errors"), "{said}");
 }
 
@@ -209,7 +210,7 @@ async fn prometheus_scrapes_it() {
             return None;
         }
         let (_, body) = get(listen, &format!("/api/v1/query?query={what}")).await;
-        // The body may come in chunks: the JSON is in a line of its own.
+        // The body may be chunked: the JSON has a line of its own.
         let json = body.lines().find(|line| line.starts_with('{'))?;
         let answer: Value = serde_json::from_str(json).ok()?;
         let value = answer["data"]["result"][0]["value"][1].as_str()?;

@@ -1,5 +1,5 @@
-//! The foreign clients of the harness, each against a service that nmfw has no part in. When one
-//! of these fails, the tool is to blame, not nmfw.
+//! The foreign clients of the harness, each with a service that is not nmfw's. If one of these
+//! tests fails, the fault is in the tool, not in nmfw.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const ECHO: &str = "aGVsbG8=";
 
-/// Runs the body on both brokers, once the tool is there.
+/// Runs the body on both brokers, if the tool is installed.
 async fn with<T: Clone, Fut: Future<Output = ()>>(
     name: &str,
     tool: &T,
@@ -24,7 +24,7 @@ async fn with<T: Clone, Fut: Future<Output = ()>>(
     }
 }
 
-/// nats-py's sample service.
+/// Starts nats-py's sample service.
 async fn sample(python: &Python, broker: &TestBroker) -> Running {
     python
         .start("sample.py", &[&broker.url()], "serving")

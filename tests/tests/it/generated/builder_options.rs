@@ -1,4 +1,5 @@
-//! What `nmfw-build` generates with each of its settings, compiled in a crate that depends on `nmfw` and not on prost.
+//! The code that `nmfw-build` generates with each of its settings, compiled in a crate that depends
+//! on `nmfw` and not on prost.
 
 #![deny(missing_docs)]
 #![deny(warnings)]
@@ -20,17 +21,18 @@ macro_rules! generated {
     };
 }
 
-// Nothing uses `messages_only`, as in a program that has no use for some of its messages.
+// `messages_only` is unused, as in a program that does not use all its messages.
 generated! {
     plain btree_map one_btree_map bytes attributes extern_path client_only server_only messages_only named runtime_path
 }
 
-/// Where a program may have put the runtime.
+/// A program may re-export the runtime anywhere.
 mod rpc {
     pub(crate) use ::nmfw;
 }
 
-/// An order with something in each field, and at most one entry a map: a `HashMap` has no order.
+/// An order with a value in each field, and at most one entry a map, because a `HashMap` has no
+/// order.
 macro_rules! order {
     ($name:ident) => {{
         use $name::corners::{
@@ -72,7 +74,7 @@ fn messages_print_alike_whatever_their_maps_are() {
     assert_eq!(format!("{:#?}", order!(btree_map)), expected);
     assert_eq!(format!("{:#?}", order!(one_btree_map)), expected);
     assert_eq!(format!("{:#?}", order!(runtime_path)), expected);
-    // `Bytes` print themselves as text.
+    // `Bytes` are printed as text.
     assert!(format!("{:?}", order!(bytes)).contains(r#"raw: b"\x04\x05""#));
 }
 

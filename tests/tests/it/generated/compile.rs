@@ -1,4 +1,4 @@
-//! What a user's code may look like, and how the compiler puts it when it does not.
+//! User code that must compile, and compiler errors for code that must not.
 
 #[test]
 fn user_code() {

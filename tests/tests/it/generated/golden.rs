@@ -1,12 +1,12 @@
-//! The golden files of `nmfw-build`, compiled as a user's crate would with the strictest lints, and
+//! The golden files of `nmfw-build`, compiled as in a user's crate with the strictest lints, and
 //! called.
 //!
-//! `cargo clippy -- -D warnings` sees this file as well.
+//! `cargo clippy -- -D warnings` checks this file as well.
 
 #![deny(missing_docs, unreachable_pub)]
 #![forbid(unsafe_code)]
 #![deny(warnings, clippy::all, unused)]
-// What generated code may be used without, in a crate that has only a server or only a client.
+// Generated code may be unused in part, in a crate that has only a server or only a client.
 #![deny(dead_code)]
 #![allow(unreachable_pub, reason = "generated for libraries too")]
 

@@ -1,4 +1,4 @@
-//! What rustc says where generated code cannot be included.
+//! The errors of rustc where generated code cannot be included.
 
 use std::error::Error;
 use std::fs;
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// Compiles a crate that depends on nmfw, and returns what rustc reports.
+/// Compiles a crate that depends on nmfw, and returns the output of rustc.
 ///
-/// The crate gets the code that was generated for these tests, or is one without a build script.
+/// The crate gets the code generated for these tests, or has no build script.
 fn rustc(source: &str, generated: bool) -> Result<String, Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("user.rs");
@@ -35,7 +35,7 @@ fn rustc(source: &str, generated: bool) -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(output.stderr)?)
 }
 
-/// The library as it was built last: for these tests or, from the same source, with other features.
+/// Finds the library as last built: for these tests or, from the same source, with other features.
 fn newest_nmfw(dependencies: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     for entry in fs::read_dir(dependencies)? {
@@ -54,7 +54,7 @@ fn newest_nmfw(dependencies: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(path)
 }
 
-/// The messages of the errors, in order.
+/// Returns the messages of the errors, in order.
 fn errors(report: &str) -> Vec<&str> {
     let lines = report.lines();
     lines

@@ -17,7 +17,7 @@ mod all {
 mod calc {
     nmfw::include_proto!("calc");
 
-    /// Below a module that has the macro's names already.
+    /// Inside a module that already has the macro's names.
     pub mod again {
         nmfw::include_proto!("calc");
     }
@@ -43,7 +43,7 @@ mod acme {
     }
 }
 
-/// A name that a macro of one's own hands on.
+/// A name that a user's macro passes on.
 macro_rules! protos {
     ($($module:ident = $name:tt;)*) => {
         $(mod $module {
@@ -72,7 +72,8 @@ fn all_packages_are_nested_modules() {
     );
 }
 
-/// Methods that are told apart by case only: their Rust names differ, and their subjects are as in the `.proto`.
+/// Methods that differ only in case: their Rust names differ, and their subjects are as in the
+/// `.proto`.
 #[test]
 fn methods_may_differ_in_case_only() {
     use all::weird::r_type::v1::{Error, SYNC_SPEC, SyncClient};

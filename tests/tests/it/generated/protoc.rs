@@ -12,7 +12,7 @@ use nmfw_tests::{Failure, install};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// The builds of `nmfw-build`'s own tests, one a folder.
+/// Returns the builds of `nmfw-build`'s own tests, one per folder.
 fn cases() -> Result<Vec<PathBuf>, Failure> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nmfw-build/tests/accepted");
     let entries = fs::read_dir(dir).map_err(|error| Failure::new(error.to_string()))?;
@@ -26,7 +26,7 @@ fn protos(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Has protoc write a descriptor set of all files in a folder and of what they import.
+/// Runs protoc to write a descriptor set of all files in a folder and their imports.
 fn set(protoc: &Protoc, dir: &Path, out: &Path, arguments: &[&str]) -> Result<(), Failure> {
     let mut command = Command::new(&protoc.program);
     command
@@ -38,7 +38,7 @@ fn set(protoc: &Protoc, dir: &Path, out: &Path, arguments: &[&str]) -> Result<()
     install::run(&mut command, Duration::from_secs(60)).map(drop)
 }
 
-/// A builder that asks no protoc, should there be one.
+/// Creates a builder that does not use protoc, even if it is installed.
 fn builder(out: &Path) -> Builder {
     configure()
         .service_version("0.1.0")
@@ -76,7 +76,7 @@ fn sets_of_protoc_give_the_code_that_source_gives() -> Outcome {
             .compile_fds_file(&bytes)
             .unwrap_or_else(|error| panic!("{}: {error:?}", case.display()));
         assert_eq!(code(&direct), code(&ours), "{}", case.display());
-        // Without comments, and with options that are for protoc only.
+        // Without comments, and with options that only protoc uses.
         set(&protoc, &case, &bytes, &["--retain_options"])?;
         builder(&plain)
             .compile_fds_file(&bytes)
@@ -127,7 +127,7 @@ fn the_files_of_a_newer_protoc_break_nothing() -> Outcome {
     ] {
         assert!(user.contains(part), "no {part} in {user}");
     }
-    // All of them at once, as a tree that carries them has it.
+    // All of them at once, as in a tree that contains copies.
     let all: Vec<PathBuf> = protos(&protoc.include.join("google/protobuf"));
     let all = all.into_iter().filter(|path| path.is_file());
     let out = dir.path().join("all");
@@ -141,7 +141,7 @@ fn protoc_is_asked_for_what_cannot_be_parsed() -> Outcome {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    // It brings this file, which is not built in.
+    // The tree contains this file, which is not built in.
     let source = "syntax = \"proto3\"; package user;\nimport \"google/protobuf/json_options.proto\";\nimport \"nmfw/options.proto\";\n// A question.\nmessage Q {}\nservice Ask { option (nmfw.service).version = \"2.0.0\"; rpc It(Q) returns (Q); }";
     fs::write(dir.path().join("user.proto"), source)?;
     let out = dir.path().join("out");

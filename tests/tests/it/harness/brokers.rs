@@ -1,4 +1,4 @@
-//! The harness itself: a test that builds on it must be able to trust it.
+//! Tests of the harness itself, on which the other tests rely.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use nmfw_tests::{Failure, NatsServer, eventually, on_both_brokers, probe, round_
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// One round trip to the server, bounded.
+/// Makes one round trip to the server, within a limit.
 async fn answers(client: &async_nats::Client) -> Result<(), Failure> {
     round_trip(client, Duration::from_millis(300)).await
 }

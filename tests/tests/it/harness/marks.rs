@@ -1,11 +1,11 @@
-//! The test that each place which marks a status as not started says why that holds.
+//! Checks that each place that marks a status as not started explains why that is true.
 
 use std::{fs, path::Path};
 
-/// How far above the mark the proof may begin.
+/// Maximum number of lines between the mark and its explanation.
 const ABOVE: usize = 4;
 
-/// Collects the places without a proof, and counts those with one.
+/// Collects the places without an explanation, and counts the others.
 fn look(folder: &Path, bad: &mut Vec<String>) -> usize {
     let mut good = 0;
     for entry in fs::read_dir(folder).unwrap() {

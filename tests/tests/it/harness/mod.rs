@@ -1,4 +1,4 @@
-//! The harness itself, and rules that the source keeps to.
+//! Tests of the harness itself, and of rules for the source.
 
 mod brokers;
 mod marks;

@@ -7,7 +7,7 @@ use nmfw_tests::{Direction, NatsServer, Proxy, eventually};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server, a proxy before it, and a client that echoes through both.
+/// A server, a proxy in front of it, and a client that echoes through both.
 struct Echo {
     _server: NatsServer,
     proxy: Proxy,
@@ -29,7 +29,7 @@ impl Echo {
         }
     }
 
-    /// The length of the echo, or `None` if there is none in time.
+    /// Returns the length of the echo, or `None` if it does not arrive in time.
     async fn echo(&mut self, size: usize, limit: Duration) -> Option<usize> {
         self.client
             .publish("echo", vec![b'x'; size].into())
@@ -59,7 +59,7 @@ async fn a_cut_connection_comes_back() {
         proxy.accepted() == 2 && proxy.open() == 1
     })
     .await;
-    // What was written into the dead connection is lost: ask until one comes through.
+    // Data written to the dead connection is lost: repeat until an echo arrives.
     let end = Instant::now() + LIMIT;
     while echo.echo(3, Duration::from_millis(200)).await != Some(3) {
         assert!(Instant::now() < end, "no echo after the cut");
@@ -125,7 +125,7 @@ async fn throttled_bytes_take_their_time() {
     echo.proxy.throttle(Some(100_000));
     let began = Instant::now();
     assert_eq!(echo.echo(20_000, LIMIT).await, Some(20_000));
-    // 0.2 s in each direction, the second overlapping the first but for a large chunk.
+    // 0.2 s in each direction; except for a large chunk, the second overlaps the first.
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(200), "{took:?}");
 

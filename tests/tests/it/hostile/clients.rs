@@ -1,5 +1,5 @@
-//! Clients with all permissions of a client, that take what they can of a service and give nothing back:
-//! calls of others go through all the same, and honest clients lose nothing.
+//! Clients with all permissions of a client that take as much of a service as they can and read
+//! nothing: calls of others still succeed, and honest clients lose nothing.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,14 @@ use tokio::{task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a caller that takes nothing may hold, by the documentation.
+/// The maximum stall of a caller according to the documentation.
 const MAX_STALL: Duration = Duration::from_secs(10);
 
-/// Sessions of which the first two have 64 packets, the others 8, of the half of this.
+/// Room for sessions: the first two get 64 packets, the others 8, of half of this.
 const CAPACITY: usize = 512;
 const PLACES: usize = 18;
 
-/// A service that has room for few sessions.
+/// Starts a service that has room for few sessions.
 async fn serve_few(broker: &TestBroker, service: Service) -> Running {
     let options = ConnectOptions::new().subscription_capacity(CAPACITY);
     let nats = options.connect(broker.url()).await.unwrap();
@@ -45,7 +45,7 @@ fn forever() -> CountRequest {
     }
 }
 
-/// Fast enough to fill every buffer.
+/// Returns a request for a stream that fills every buffer.
 fn torrent() -> CountRequest {
     CountRequest {
         to: u64::MAX,
@@ -63,14 +63,14 @@ async fn count(client: &StreamsClient) {
     while count.message().await.unwrap().is_some() {}
 }
 
-/// A client that has begun a call, and takes no more than the first answer.
+/// Starts a call, and reads only the first answer.
 async fn holding(client: &StreamsClient) -> Streaming<Item> {
     let mut held = client.count(torrent()).await.unwrap();
     held.message().await.unwrap();
     held
 }
 
-/// The code that a stream ends with.
+/// Returns the code that ends the stream.
 async fn end_of(mut stream: Streaming<Item>) -> Code {
     loop {
         match timeout(LIMIT, stream.message()).await.unwrap() {
@@ -82,8 +82,8 @@ async fn end_of(mut stream: Streaming<Item>) -> Code {
 }
 
 on_both_brokers! {
-    /// All places are taken by clients that do nothing. New ones get theirs, and the old ones another as
-    /// soon as they call.
+    /// Idle clients hold all places. New clients get a place, and the idle ones get another as soon
+    /// as they call.
     async fn idle_sessions_keep_nobody_out(broker: TestBroker) {
         let flows = Flows::default();
         let _running = serve_few(&broker, StreamsServer::new(flows.clone())).await;
@@ -105,7 +105,7 @@ on_both_brokers! {
         assert_eq!(flows.finished(), flows.started());
     }
 
-    /// The same of one client, which is in the middle of a call in each. Its calls go on for a while.
+    /// The same with one client that has a call in each session. Its calls go on for a while.
     async fn one_clients_busy_sessions_keep_nobody_out_for_long(broker: TestBroker) {
         let _running = serve_few(&broker, StreamsServer::new(Flows::default())).await;
         let mut held = JoinSet::new();
@@ -127,12 +127,12 @@ on_both_brokers! {
         assert!(begin.elapsed() < MAX_STALL * 2, "{:?}", begin.elapsed());
         let ended = timeout(LIMIT, held.join_next()).await.unwrap().unwrap().unwrap();
         assert_eq!(ended, Code::ResourceExhausted);
-        // It keeps what is its share.
+        // It keeps its share.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(held.len() >= PLACES / 4, "{} are left", held.len());
     }
 
-    /// Honest clients that come all at once, as when a NATS server is back, get in.
+    /// Honest clients that connect all at once, as after a restart of a NATS server, are served.
     async fn a_thousand_clients_come_at_once(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -151,7 +151,7 @@ on_both_brokers! {
         count(&streams::client(&broker.url()).await.unwrap()).await;
     }
 
-    /// OPENs that nobody follows up are answered within a budget, and cost others nothing.
+    /// OPENs without further packets are answered within a budget, and do not affect others.
     async fn a_flood_of_opens(broker: TestBroker) {
         const FLOOD: usize = 20_000;
 
@@ -182,7 +182,7 @@ on_both_brokers! {
         }
         round_trip(&plain, LIMIT).await.unwrap();
 
-        // Another client comes, and the first goes on.
+        // Another client connects, and the first goes on.
         let new = streams::client(&broker.url()).await.unwrap();
         eventually(LIMIT, || new.count(CountRequest::default()).send()).await;
         eventually(LIMIT, || before.count(CountRequest::default()).send()).await;
@@ -191,21 +191,21 @@ on_both_brokers! {
         let (accepted, closed, end) = reader.await.unwrap();
         let seconds = usize::try_from((end - begin).as_secs() + 1).unwrap();
         assert!(accepted <= 4096 + 500 * seconds, "{accepted} were accepted");
-        // Each that was taken is closed, when its time is up at the latest.
+        // Each accepted session is closed, at the latest when its time is up.
         let most = 4096 + 256 + 600 * seconds;
         assert!(closed <= most, "{closed} were closed in {seconds} s");
         assert!(closed < FLOOD, "none was dropped");
         count(&new).await;
     }
 
-    /// Callers that take nothing hold all places of a method, until another call needs one.
+    /// Callers that read nothing hold all places of a method until another call needs one.
     async fn callers_that_take_nothing_give_their_places_to_others(broker: TestBroker) {
         let service = StreamsServer::new(Flows::default()).concurrency(3);
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let _running = Server::new(nats).add_service(service).start().await.unwrap();
         let greedy = streams::client(&broker.url()).await.unwrap();
         let held = [holding(&greedy).await, holding(&greedy).await];
-        // This one is slow, and takes something all the time.
+        // This caller is slow, but reads all the time.
         let slow = streams::client(&broker.url()).await.unwrap();
         let slow = tokio::spawn(async move {
             let mut slow = holding(&slow).await;
@@ -222,7 +222,7 @@ on_both_brokers! {
             status.is_some_and(|status| status.code() == Code::ResourceExhausted)
         })
         .await;
-        // Places come free when they have stalled for long enough: two, not three.
+        // Places are freed when they have stalled for long enough: two, not three.
         let begin = Instant::now();
         let mut counts = Vec::new();
         for _ in 0..2 {
@@ -244,7 +244,7 @@ on_both_brokers! {
         slow.await.unwrap();
     }
 
-    /// The same of callers that say nothing, to a service that waits for them.
+    /// The same with callers that send nothing, to a service that waits for them.
     async fn callers_that_say_nothing_keep_no_more_than_their_share(broker: TestBroker) {
         let service = StreamsServer::new(Flows::default()).concurrency(4);
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -278,7 +278,7 @@ on_both_brokers! {
         assert!(other.chat(stream::pending::<Item>()).await.is_err());
     }
 
-    /// As long as nobody else needs its place, a caller may take its time.
+    /// A caller may pause for any time unless another call needs its place.
     async fn a_stream_may_pause_as_long_as_nobody_waits(broker: TestBroker) {
         let service = StreamsServer::new(Flows::default()).concurrency(1);
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -291,7 +291,7 @@ on_both_brokers! {
         }
     }
 
-    /// Deadlines run from the arrival of a call, whatever it still lacks.
+    /// Deadlines run from the arrival of a call, even if it is incomplete.
     async fn calls_whose_messages_never_come(broker: TestBroker) {
         let flows = Flows::default();
         let service = StreamsServer::new(flows.clone()).timeout(Duration::from_millis(300));
@@ -299,8 +299,8 @@ on_both_brokers! {
         let _running = Server::new(nats).add_service(service).start().await.unwrap();
         let plain = async_nats::connect(broker.url()).await.unwrap();
         let mut session = RawSession::open(&plain, STREAMS_SPEC.base_subject()).await.unwrap();
-        // The method's timeout for one, and a deadline for one that streams its answers; the last has
-        // begun to send its message.
+        // The method's timeout for one call, and a deadline for a call that streams its answers;
+        // the last has begun to send its message.
         let mut in_time = number(400);
         in_time.extend([&number(5)[..], b"Count"].concat());
         let frames = [
@@ -328,8 +328,8 @@ on_both_brokers! {
     }
 }
 
-/// One client fills the queue of a method; another one's calls have their turn, and the first one's
-/// newest calls make room.
+/// One client fills the queue of a method; calls of another client still get their turn, and the
+/// first client's newest calls make room.
 async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
     const QUEUE: usize = 8;
 

@@ -1,5 +1,5 @@
-//! More headers than anybody needs, and more messages than a subscription holds: the peer that sends them
-//! gets an error for each or loses them, and all others are served.
+//! Excessive headers, and more messages than a subscription holds: their sender gets an error for
+//! each or loses them, and all other clients are served.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// So many headers, of so many bytes each.
+/// Creates `count` headers with values of `value` bytes.
 fn headers(count: usize, value: usize) -> Vec<u8> {
     let mut headers = "NATS/1.0\r\n".to_owned();
     for n in 0..count {
@@ -28,7 +28,7 @@ fn headers(count: usize, value: usize) -> Vec<u8> {
     headers.into_bytes()
 }
 
-/// What is too much, and what is said of it.
+/// Returns excessive headers, each with the expected error.
 fn floods() -> Vec<(Vec<u8>, &'static str)> {
     let opening = |headers: Vec<u8>| [b"NATS/1.0\r\nNmfw-Session:1\r\n", &headers[10..]].concat();
     vec![
@@ -37,7 +37,7 @@ fn floods() -> Vec<(Vec<u8>, &'static str)> {
         (headers(1, 200_000), "1 headers of 2000"),
         (headers(100, 5_000), "100 headers of"),
         (opening(headers(50_000, 1)), "50001 headers"),
-        // These are read, and then are too much for metadata.
+        // These can be parsed, but exceed the limit of metadata.
         (headers(512, 1), "256 at most"),
     ]
 }
@@ -87,7 +87,7 @@ on_both_brokers! {
         }
     }
 
-    /// Sessions, other methods and discovery have subscriptions of their own.
+    /// Sessions, other methods and discovery have their own subscriptions.
     async fn a_flooded_method_holds_up_nothing_else(broker: TestBroker) {
         let (strings, flows) = (Strings::default(), Flows::default());
         let options = ConnectOptions::new().subscription_capacity(512);
@@ -122,7 +122,7 @@ on_both_brokers! {
         }
         load.goes_on(LIMIT).await;
         load.finish(LIMIT).await;
-        // The flooded method itself has room again.
+        // The flooded method accepts calls again.
         let echo = || client.echo(Blob { data: bytes(&SleepRequest { millis: 7 }) }).send();
         eventually(LIMIT, echo).await;
         assert_eq!(nats.state().epoch, 1, "the connection broke");

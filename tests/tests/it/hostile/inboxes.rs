@@ -1,6 +1,6 @@
-//! Attackers who know the subjects of others' sessions: who read inboxes (`_INBOX.>`, which the default
-//! permissions of all clients have), and who may publish to them. Nobody but the peer can send into a
-//! session, end it, or lead it elsewhere.
+//! Attackers who know the subjects of other clients' sessions: they read inboxes (`_INBOX.>`, which
+//! the default permissions of all clients include), or may publish to them. Only the peer can send
+//! into a session, end it or redirect it.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn base() -> &'static str {
     STREAMS_SPEC.base_subject()
 }
 
-/// A client with a stream under way, which nobody else may disturb.
+/// A client with a running stream, which no other client may disturb.
 struct Victim {
     client: StreamsClient,
     flows: Flows,
@@ -54,8 +54,8 @@ impl Victim {
         }
     }
 
-    /// The stream is as it was, no handler has run for anybody, and further calls do well, in the same
-    /// session.
+    /// Checks that the stream goes on, that no other handler has run, and that further calls
+    /// succeed in the same session.
     async fn is_unharmed(&mut self) {
         let next = self.stream.message();
         let next = timeout(Duration::from_millis(300), next).await;
@@ -68,7 +68,8 @@ impl Victim {
     }
 }
 
-/// The session's subjects, as somebody sees them who reads inboxes: the service's, and the client's.
+/// Returns the subjects of the session as a reader of inboxes sees them: the service's, and the
+/// client's.
 async fn seen(inboxes: &mut Subscriber) -> [Subject; 2] {
     loop {
         let message = timeout(LIMIT, inboxes.next()).await.unwrap().unwrap();
@@ -80,8 +81,8 @@ async fn seen(inboxes: &mut Subscriber) -> [Subject; 2] {
     }
 }
 
-/// Packets that run a handler, say things in a stream and end it, and the session: with the number that is
-/// next, and ones that are not.
+/// Returns packets that start a call, send messages in a stream, and end the stream or the session:
+/// with the next packet number, and with others.
 fn forgeries() -> Vec<Vec<u8>> {
     let close = || frame(0, kind::CLOSE, &[14]);
     let mut packets = vec![
@@ -120,7 +121,7 @@ fn forgeries() -> Vec<Vec<u8>> {
     packets
 }
 
-/// The same without a proof, with one of another session, and with zeros.
+/// Returns the packet without a proof, with the proof of another session, and with zeros.
 fn with_wrong_proofs(packet: &[u8]) -> [Vec<u8>; 4] {
     [
         packet.to_vec(),
@@ -135,7 +136,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     let users = [
         permitted::user("service", permitted::service()),
         permitted::user("victim", permitted::client()),
-        // The same permissions, which have `_INBOX.>`.
+        // The same permissions, which include `_INBOX.>`.
         permitted::user("mallory", permitted::client()),
     ];
     let server = permitted::server(&users).await;
@@ -147,7 +148,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     let mallory = permitted::connect(&server, "mallory").await;
     let mallory = mallory.client();
     let mut inboxes = mallory.subscribe("_INBOX.>").await.unwrap();
-    // A call of its own, by which the subscription is there.
+    // Its own call shows that the subscription is active.
     mallory
         .request(format!("{}.Echo", base()), "".into())
         .await
@@ -172,7 +173,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     mallory.flush().await.unwrap();
     victim.is_unharmed().await;
 
-    // What the service has said, said again to the service, and to where there is no session.
+    // Packets of the service, sent back to the service, and to an unknown session.
     let elsewhere = format!("{}1", service.as_str());
     while let Some(Some(message)) = inboxes.next().now_or_never() {
         for to in [service.as_str(), &elsewhere] {
@@ -183,7 +184,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
                 .unwrap();
         }
     }
-    // Nor does the service answer in a way that the client takes.
+    // The service does not answer in a way that the client accepts, either.
     let ping = frame(0, kind::PING, &[&number(0)[..], &[7; 16]].concat());
     let ping = Seal::client([7; 16]).seal(packet(0, 0, &[ping]));
     mallory
@@ -193,7 +194,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     mallory.flush().await.unwrap();
     victim.is_unharmed().await;
 
-    // It was let publish all that, and in a session of its own it may do as it likes.
+    // The publishes were all allowed, and in its own session the attacker may do as it likes.
     assert_eq!(permitted::violations(&server), [""; 0]);
     let own = RawSession::open(mallory, base()).await.unwrap();
     own.send(packet(
@@ -212,7 +213,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
 }
 
 on_both_brokers! {
-    /// Without permissions everybody may do anything, but for reading the OPEN.
+    /// Without permissions, any client may do anything except read the OPEN.
     async fn who_publishes_to_inboxes_cannot_act_in_sessions_of_others(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -229,14 +230,14 @@ on_both_brokers! {
                 mallory.publish_with_reply(client.clone(), "mallory.1", packet.into()).await.unwrap();
             }
         }
-        // What the NATS server says when nobody listens.
+        // The NATS server's answer when there is no subscriber.
         let mut peer = nmfw_tests::foreign_peer::RawPeer::connect(broker.port()).await.unwrap();
         peer.publish(&client, "", b"NATS/1.0 503\r\n\r\n", b"").await.unwrap();
         mallory.publish_with_headers(client.clone(), HeaderMap::new(), "".into()).await.unwrap();
         mallory.flush().await.unwrap();
         victim.is_unharmed().await;
 
-        // To sessions of that connection that are over, or never were, no packet has an answer.
+        // Packets to past or unknown sessions of that connection get no answer.
         let (prefix, _) = client.rsplit_once('.').unwrap();
         for number in ["0", "1", "2", "ff", "ffffffffffffffff", "x"] {
             let to = format!("{prefix}.{number}");
@@ -249,7 +250,7 @@ on_both_brokers! {
         assert!(lured.next().now_or_never().is_none(), "packets go to the attacker");
     }
 
-    /// What was sent once does nothing when it is sent again, as often as somebody likes.
+    /// Replayed packets have no effect, however often they are sent.
     async fn what_was_seen_cannot_be_replayed(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -280,7 +281,7 @@ on_both_brokers! {
         assert!(sessions.len() >= 2, "{sessions:?}");
     }
 
-    /// More than a mailbox has room for.
+    /// More packets than a mailbox holds.
     async fn a_flood_of_forged_packets_ends_no_session(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -300,7 +301,7 @@ on_both_brokers! {
         victim.is_unharmed().await;
     }
 
-    /// A service answers packets of sessions that it does not know, and no more than so many.
+    /// A service answers packets of unknown sessions, up to a limit.
     async fn answers_to_packets_of_no_session_have_a_bound(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -314,7 +315,7 @@ on_both_brokers! {
         let ping = frame(0, kind::PING, &[&number(0)[..], &token].concat());
         let ping = Seal::client([7; 16]).seal(packet(0, 0, &[ping]));
         let begin = Instant::now();
-        // What has no token gets no answer.
+        // Packets without a token get no answer.
         let without = Seal::client([7; 16]).seal(packet(0, 0, &[frame(0, kind::PING, &number(0))]));
         mallory.publish_with_reply(elsewhere.clone(), inbox.clone(), without.into()).await.unwrap();
         for _ in 0..20_000 {
@@ -333,7 +334,7 @@ on_both_brokers! {
         assert!(count <= most, "{count} answers, of {most} at most");
     }
 
-    /// What it takes to be the peer: the secret in the OPEN.
+    /// The secret in the OPEN proves the identity of the peer.
     async fn who_reads_open_can_be_the_client(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -348,10 +349,11 @@ on_both_brokers! {
         let close = packet(0, 0, &[frame(0, kind::CLOSE, &[14])]);
         let close = Seal::client(secret_of(&open.payload)).seal(close);
         mallory.publish(service, close.into()).await.unwrap();
-        // Clients cannot read it with the permissions of a client: nobody else subscribes there.
+        // Clients with the permissions of a client cannot read it, because only services may
+        // subscribe there.
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
         drop(victim.stream);
-        // The service tells the client, which goes on with another session.
+        // The service tells the client, which continues with another session.
         eventually(LIMIT, || victim.client.echo(Item::default()).send()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Peers that keep to no rules.
+//! Peers that break the rules.
 
 mod clients;
 mod header_floods;

@@ -1,5 +1,5 @@
-//! Packets that no honest peer sends, to where sessions are opened and to sessions that run: at most
-//! the session that gets them ends, and with a status. All others go on.
+//! Packets that no honest peer sends, to the subject where sessions are opened and to open
+//! sessions: at most the receiving session ends, with a status. All others go on.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ fn base() -> &'static str {
     STREAMS_SPEC.base_subject()
 }
 
-/// A service, and a client whose streams nobody else may disturb.
+/// A service, and a client whose streams no other client may disturb.
 struct Bystander {
     flows: Flows,
     load: StreamLoad,
@@ -53,7 +53,7 @@ impl Bystander {
     }
 }
 
-/// What is not a packet, or not one that may come, on a session that has just been opened.
+/// Returns invalid packets, and packets that are not allowed on a new session.
 fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
     let ping = [frame(0, kind::PING, &number(0))];
     vec![
@@ -102,14 +102,14 @@ fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Where the packets of the first session go that is opened from inboxes with this prefix, to the service
-/// and to the client, and how each side seals them.
+/// Finds the first session opened from inboxes with this prefix: the subjects of its packets to the
+/// service and to the client, and the seal of each side.
 async fn session(
     opens: &mut async_nats::Subscriber,
     inboxes: &mut async_nats::Subscriber,
     prefix: &str,
 ) -> [(String, Seal); 2] {
-    // Others open sessions, too.
+    // Other clients open sessions too.
     let (inbox, secret) = loop {
         let open = timeout(LIMIT, opens.next()).await.unwrap().unwrap();
         let inbox = open.reply.filter(|reply| reply.starts_with(prefix));
@@ -145,7 +145,7 @@ on_both_brokers! {
             plain.publish_with_reply(open.clone(), inbox.clone(), packet.into()).await.unwrap();
             sent += 1;
         }
-        // Each is refused, those that might be something when the time for that is over.
+        // Each is refused; incomplete ones when their time is over.
         for _ in 0..sent {
             let answer = timeout(LIMIT, answers.next()).await.unwrap().unwrap();
             assert_eq!(first_kind(&answer.payload), Some(kind::CLOSE), "{answer:?}");
@@ -153,7 +153,7 @@ on_both_brokers! {
         bystander.goes_on().await;
     }
 
-    /// From the peer itself: those of anybody else end nothing.
+    /// Broken packets of the peer itself; those of others end no session.
     async fn broken_packets_end_the_session_that_gets_them(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();
@@ -182,7 +182,7 @@ on_both_brokers! {
                 assert_eq!(status.code(), Code::Internal, "{what}: {status}");
                 assert!(begin.elapsed() < LIMIT / 3, "{what} took {:?}", begin.elapsed());
                 eventually(LIMIT, || async { bystander.flows.dropped() == dropped + 1 }).await;
-                // With a session of its own.
+                // In its own session.
                 let echo = client.count(CountRequest { to: 1, ..request }).await;
                 assert_eq!(echo.unwrap().message().await.unwrap().unwrap().number, 0, "{what}");
             }
@@ -219,7 +219,7 @@ on_both_brokers! {
         bystander.goes_on().await;
     }
 
-    /// Nor does it make the service keep more than it has promised to keep.
+    /// The service does not buffer more than its limit, either.
     async fn a_peer_that_acknowledges_nothing_gets_no_more_than_the_window(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();
@@ -231,7 +231,7 @@ on_both_brokers! {
         let mut bytes = 0;
         let mut seen = HashSet::new();
         let begin = Instant::now();
-        // It says nothing but that it is there.
+        // It sends only signs of life.
         while begin.elapsed() < Duration::from_secs(3) {
             let message = silent.next().await.unwrap();
             if seen.insert(message.payload[1]) {
@@ -244,7 +244,7 @@ on_both_brokers! {
         bystander.goes_on().await;
     }
 
-    /// What its caller does not wait for would have no bound.
+    /// Messages that the caller does not wait for would be unbounded.
     async fn a_service_that_answers_a_stream_of_requests_twice(broker: TestBroker) {
         let service = async_nats::connect(broker.url()).await.unwrap();
         let own = format!("{}._i.I1.s.1", base());
@@ -257,7 +257,7 @@ on_both_brokers! {
 
         let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
         let inbox = open.reply.unwrap();
-        // What the client offers, eight streams, and a name.
+        // The client's offer of eight streams, and a name.
         let seal = Seal::service(secret_of(&open.payload));
         let offer = [OFFER, &[6, 1, 8, 7, 2], b"I1"].concat();
         let accept = seal.seal(packet(0, 0, &[frame(0, kind::ACCEPT, &offer)]));
@@ -285,8 +285,8 @@ on_both_brokers! {
         assert!(status.message().contains("more than one message"), "{status}");
     }
 
-    /// As many sessions as there may be, by somebody who wants none of them: others go on, and
-    /// there is room again when they are forgotten.
+    /// A client opens as many sessions as possible and uses none: others go on, and there is room
+    /// again when the sessions have expired.
     async fn a_flood_of_sessions_is_forgotten(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();

@@ -1,10 +1,10 @@
 //! Peers that break connections, and peers that vanish.
 //!
-//! What cannot be helped: NATS servers pass headers on as they are, and async-nats ends its
-//! connection over headers that it cannot read. So whoever may publish to a service can break the
-//! service's connection, and whoever may answer a client can break the client's. What must hold
-//! all the same: the connection comes back by itself, other callers get their answers, and the
-//! culprit's message is gone with the connection, so that it does not come again.
+//! Some faults cannot be avoided: NATS servers pass headers on unchanged, and async-nats drops its
+//! connection on headers that it cannot read. So any peer that may publish to a service can break
+//! the service's connection, and any peer that may answer a client can break the client's. Even
+//! then, the connection must recover by itself, other callers must get their answers, and the
+//! broken message must be lost with the connection, so that it does not come again.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use nmfw_tests::{TestBroker, eventually, on_both_brokers, round_trip};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Headers that async-nats cannot read, over which it drops its connection.
+/// Headers that async-nats cannot read, so that it drops its connection.
 const UNREADABLE: [&[u8]; 7] = [
     b"garbage",
     b"NATS/2.0\r\n\r\n",
@@ -28,7 +28,7 @@ const UNREADABLE: [&[u8]; 7] = [
     b"NATS/1.0 status\r\n\r\n",
 ];
 
-/// Headers that async-nats reads, strange as they are, and what the service says to them.
+/// Strange headers that async-nats can read, and the service's answers to them.
 const READABLE: [(&[u8], &str); 7] = [
     (b"NATS/1.0", ""),
     (b"NATS/1.0\r\n", ""),
@@ -67,7 +67,7 @@ on_both_brokers! {
 
             let shown = String::from_utf8_lossy(headers).into_owned();
             eventually(LIMIT, || async { epoch(&nats) > before }).await;
-            // Another caller's answer waits until the connection is back.
+            // The answer to another caller waits until the connection is back.
             let outcome = other.await.unwrap();
             assert!(outcome.is_ok(), "{shown:?}: {outcome:?}");
             eventually(LIMIT, || client.echo(Blob::default()).send()).await;
@@ -94,9 +94,9 @@ on_both_brokers! {
         assert_eq!(epoch(&nats), 1, "the connection broke");
     }
 
-    /// async-nats panics over a carriage return in a header, in the task that is the connection,
-    /// and nothing brings that back. The server must say so at once, so that its process can end
-    /// and be started again, and not stay up deaf.
+    /// async-nats panics on a carriage return in a header, in the task of the connection, which
+    /// cannot be restarted. The server must report that at once, so that its process can end and be
+    /// restarted, rather than keep running without a connection.
     async fn a_carriage_return_in_a_header_ends_the_server_with_an_error(broker: TestBroker) {
         let strings = Strings::default();
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -108,7 +108,7 @@ on_both_brokers! {
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
         assert!(nats.state().is_closed());
 
-        // A call on that connection says it too.
+        // A call on that connection reports it too.
         let status = PuppetClient::new(&nats).echo(Blob::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
     }
@@ -119,7 +119,7 @@ on_both_brokers! {
         let mut requests = impostor.subscribe(subject("Echo")).await.unwrap();
         round_trip(&impostor, LIMIT).await.unwrap();
         let mut peer = RawPeer::connect(broker.port()).await.unwrap();
-        // Once the connection is back, the call waits: its answer may still come.
+        // After the reconnect, the call waits: its answer may still arrive.
         for headers in UNREADABLE.into_iter().step_by(3) {
             let began = Instant::now();
             let call = client.echo(Blob::default()).timeout(Duration::from_secs(3));
@@ -159,7 +159,7 @@ on_both_brokers! {
         impostor.publish(reply.clone(), body("late").into()).await.unwrap();
         assert_eq!(call.await.unwrap().unwrap().data, b"right");
 
-        // The next call may get the same slot, but not the answer that came too late.
+        // The next call may get the same slot, but not the late answer.
         let call = tokio::spawn(client.echo(Blob::default()).send());
         let request = tokio::time::timeout(LIMIT, requests.next()).await.unwrap().unwrap();
         impostor.publish(reply, body("late").into()).await.unwrap();
@@ -167,8 +167,8 @@ on_both_brokers! {
         assert_eq!(call.await.unwrap().unwrap().data, b"next");
     }
 
-    /// A server listens for the ends of its round trips only while it makes one, and where nobody can
-    /// guess. So no peer ends a stop early, and no answers pile up there.
+    /// A server listens for the ends of its round trips only during one, on a subject that cannot
+    /// be guessed. So no peer can end a stop early, and no answers pile up there.
     async fn round_trips_of_a_server_cannot_be_forged(broker: TestBroker) {
         let strings = Strings::default();
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -201,7 +201,7 @@ on_both_brokers! {
             // In the middle of a message, which is never delivered.
             peer.send(format!("PUB {} 100\r\nhalf", subject("Echo")).as_bytes()).await.unwrap();
         }
-        // Their handlers come to their end, and the answers go nowhere.
+        // Their handlers complete, and the answers are lost.
         eventually(LIMIT, || async { strings.finished() == 20 }).await;
         assert_eq!((strings.started(), strings.dropped()), (20, 0));
         let client = puppet::client(&broker.url()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Services that are broken or hostile: what they cost their callers is bounded, and callers find others.
+//! Services that are broken or hostile: their cost to callers is bounded, and callers find other
+//! instances.
 
 use std::{
     sync::{
@@ -27,10 +28,10 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a channel may send again before any of its calls has succeeded.
+/// The budget of a channel before any of its calls has succeeded.
 const FIRST: u64 = 1000;
 
-/// Refuses each call as not started, for ever, and counts how often it was asked.
+/// Refuses each call as not started, and counts the requests.
 async fn refuse_all(broker: &TestBroker) -> (Arc<AtomicU64>, nmfw::server::Running) {
     let asked = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&asked);
@@ -44,7 +45,7 @@ async fn refuse_all(broker: &TestBroker) -> (Arc<AtomicU64>, nmfw::server::Runni
     (asked, server.start().await.unwrap())
 }
 
-/// Makes many calls at a time, and gives how many have ended as not started.
+/// Makes many concurrent calls, and returns how many ended as not started.
 async fn many<T, F>(count: usize, call: impl Fn() -> F) -> usize
 where
     F: Future<Output = Result<T, Status>>,
@@ -72,15 +73,15 @@ on_both_brokers! {
             assert_eq!(many(count, || client.echo(Blob::default()).send()).await, count);
             let sent = asked();
             assert!((count as u64 * 3 / 2..=count as u64 + FIRST).contains(&sent), "{sent} sent");
-            // Nothing is left for this service.
+            // The budget for this service is used up.
             assert_eq!(many(100, || client.echo(Blob::default()).send()).await, 100);
             assert_eq!(asked(), 100);
-            // Another has its own.
+            // Another service has its own budget.
             let count_up = || streams.count(CountRequest::default()).send();
             assert_eq!(many(10, count_up).await, 10);
             assert_eq!(asked(), 50);
         }
-        // Layers spend of it, too: whatever has sent a call again, it has cost one.
+        // Layers use the budget too: each repeated call costs one.
         let retry = RetryLayer::new().max_attempts(4).budget(RetryBudget::new().min_per_second(100_000).max_ratio(1.0));
         let client = PuppetClient::new(channel().await.layer(retry.backoff(Duration::ZERO, Duration::ZERO)));
         assert_eq!(many(count, || client.echo(Blob::default()).send()).await, count);
@@ -90,7 +91,7 @@ on_both_brokers! {
         running.join().await.unwrap();
     }
 
-    /// What was not sent for want of a budget does not end the call.
+    /// A hedge that is not sent for lack of budget does not end the call.
     async fn hedges_end_with_the_budget(broker: TestBroker) {
         let asked = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&asked);
@@ -121,7 +122,7 @@ on_both_brokers! {
         running.join().await.unwrap();
     }
 
-    /// What a hostile service says of itself costs its caller an attempt and no more.
+    /// False claims of a hostile service cost its caller one attempt.
     async fn lies_in_accept(broker: TestBroker) {
         let service = async_nats::connect(broker.url()).await.unwrap();
         let base = STREAMS_SPEC.base_subject();
@@ -175,14 +176,14 @@ on_both_brokers! {
             assert!(status.message().len() < 1000, "{what}: {}", status.message().len());
         }
         drop((opening, packets));
-        // With one that keeps its word, the next call is as good as ever.
+        // With an honest instance, the next call succeeds.
         let _running = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
         let client = streams::client(&broker.url()).await.unwrap();
         let mut count = client.count(CountRequest { to: 1, ..CountRequest::default() }).await.unwrap();
         assert_eq!(count.message().await.unwrap().unwrap().number, 0);
     }
 
-    /// Discovery is open to all: what others say there is skipped.
+    /// Any client can answer discovery: invalid answers are skipped.
     async fn waiting_for_a_service_among_hostile_answers(broker: TestBroker) {
         let hostile = async_nats::connect(broker.url()).await.unwrap();
         let mut asked = hostile.subscribe("$SRV.INFO.>").await.unwrap();
@@ -222,7 +223,7 @@ on_both_brokers! {
         }
     }
 
-    /// The first counts, however many there are.
+    /// Only the first reply counts.
     async fn a_thousand_replies_to_each_request(broker: TestBroker) {
         let hostile = async_nats::connect(broker.url()).await.unwrap();
         let mut requests = hostile.subscribe(subject("Echo")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Services as command-line tools: real processes, their flags, their logs and how they end.
+//! Services as command-line tools: real processes, their flags, their logs and their ends.
 
 mod tool;
 
@@ -18,14 +18,14 @@ use tokio::{
 };
 use tool::{LIMIT, OWN_TOOL, TOOL, Tool, output};
 
-/// What must be nowhere.
+/// Must not appear in any output.
 const SECRET: &str = "hunter2";
 
 fn with_secret(broker: &TestBroker) -> String {
     format!("nats://me:{SECRET}@127.0.0.1:{}", broker.port())
 }
 
-/// A call of the tool's own service that is under way until it is dropped.
+/// Makes a call of the tool's own service that runs until it is dropped.
 async fn hanging(url: &str, tool: &Tool, expression: &str) -> tokio::task::JoinHandle<()> {
     let client = calc::client(url).await.unwrap();
     let request = ExpressionRequest {
@@ -74,7 +74,7 @@ async fn help_and_version() {
         ("permissions-help.txt", &["permissions", "--help"]),
         ("version.txt", &["--version"]),
     ] {
-        // Whatever is in the environment is not shown.
+        // The values of environment variables are not shown.
         let variables = [
             ("NATS_URL", SECRET),
             ("CONTEXT", SECRET),
@@ -165,7 +165,7 @@ async fn what_keeps_it_from_starting_is_said() {
                 .lines()
                 .rfind(|line| !line.starts_with("  caused by"));
             let last = last.unwrap_or_default();
-            // Before it is known how to log, it is text.
+            // Text, until the log format is known.
             if format == "json"
                 && variables
                     .first()
@@ -188,7 +188,7 @@ async fn what_keeps_it_from_starting_is_said() {
 
 #[tokio::test]
 async fn a_signal_before_it_serves_ends_it() {
-    // Somebody listens, and says nothing.
+    // Accepts connections, and stays silent.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = silent.local_addr().unwrap().to_string();
     let tool = Tool::start(TOOL, &["run", "--server", &url], &[]);
@@ -285,7 +285,7 @@ on_both_brokers! {
         tool.terminate();
         assert_eq!(tool.ended().await, Some(0));
 
-        // Each of them is JSON: debug shows more, and a panic is a line, too.
+        // Each line is JSON: debug adds lines, and a panic is a line too.
         let lines = tool.lines();
         for line in &lines {
             assert_eq!((&line["service"], &line["version"]), (&"calc".into(), &version()), "{line}");
@@ -369,7 +369,7 @@ on_both_brokers! {
         assert_eq!(endpoints(&info(&url, "other").await), ["Add"]);
         tool.terminate();
         assert_eq!(tool.ended().await, Some(0));
-        // What is about no service in particular does not say one.
+        // Lines that concern no particular service do not name one.
         let stopped = tool.lines().into_iter().find(|line| line["msg"] == "stopped").unwrap();
         assert_eq!(stopped["service"], Value::Null);
 
@@ -416,7 +416,7 @@ on_both_brokers! {
     }
 }
 
-/// That of the calculator, as the generator takes it from the crate.
+/// Returns the version of the calculator, as the generator takes it from the crate.
 fn version() -> Value {
     env!("CARGO_PKG_VERSION").into()
 }
@@ -433,7 +433,7 @@ async fn permissions_are_printed() {
     ] {
         let mut args = vec!["permissions", "--role", role];
         if role == "service" {
-            // What build scripts write is for callers in other accounts, too.
+            // Build scripts write permissions for callers in other accounts too.
             args.push("--across-accounts");
         }
         let printed = output(TOOL, &args, &[]).await;
@@ -502,7 +502,7 @@ on_both_brokers! {
         assert!(get("/readyz").await.contains("\"SERVING\""));
         assert!(get("/metrics").await.contains("nmfw_server_concurrency_limit{"));
 
-        // Somebody else's already.
+        // The port is already in use.
         let second = output(TOOL, &["run", "--port", &port], &variables).await;
         assert_eq!(second.status.code(), Some(1));
         assert!(second.stderr.contains(&format!("cannot listen on 0.0.0.0:{port}")), "{}", second.stderr);
@@ -521,9 +521,9 @@ on_both_brokers! {
             variables.push(("NATS_URL", url.as_str()));
             let tool = Tool::start(TOOL, &["run"], &variables);
             tool.serves().await;
-            // Not answered, which is worth a line only to those who want details.
+            // Not answered, which is logged only at a detailed level.
             nats.publish("nmfw.calc.Add", "".into()).await.unwrap();
-            // Behind it.
+            // Is handled after it.
             nats.request("nmfw.calc.Add", "".into()).await.unwrap();
             tool.terminate();
             assert_eq!(tool.ended().await, Some(0));
@@ -533,7 +533,7 @@ on_both_brokers! {
         }
     }
 
-    /// A platform may have set `PORT` for something else.
+    /// A platform may have set `PORT` for another purpose.
     async fn the_log_says_which_variable_opened_a_port(broker: TestBroker) {
         let (one, two) = (free_port().unwrap(), free_port().unwrap());
         let (url, one, two) = (broker.url(), one.to_string(), two.to_string());

@@ -1,4 +1,4 @@
-//! How a server starts and stops: gracefully, by force, by signal, under load.
+//! Start and stop of a server: gracefully, by force, by signal, under load.
 
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ async fn ended(running: Running) {
         .unwrap();
 }
 
-/// A call under way, with the handler at work.
+/// Starts a call, and waits until its handler runs.
 async fn sleeping(
     client: &PuppetClient,
     strings: &Strings,
@@ -42,8 +42,8 @@ async fn sleeping(
     call
 }
 
-/// Nobody serves the puppet any more. What is asked at the very moment when a server leaves
-/// discovery can stay without an answer.
+/// Waits until no instance serves the puppet. A request at the very moment when a server leaves
+/// discovery can stay unanswered.
 async fn is_gone(url: &str) {
     let plain = async_nats::connect(url).await.unwrap();
     for subject in [subject("Echo"), "$SRV.PING".to_owned()] {
@@ -58,7 +58,7 @@ async fn is_gone(url: &str) {
     }
 }
 
-/// Waits until the only instance says that this many calls are `running` or `waiting`.
+/// Waits until the only instance reports this many calls as `running` or `waiting`.
 async fn load(url: &str, what: &str, calls: u64) {
     let plain = async_nats::connect(url).await.unwrap();
     eventually(LIMIT, || async {
@@ -76,7 +76,7 @@ async fn load(url: &str, what: &str, calls: u64) {
 }
 
 on_both_brokers! {
-    /// The heart of it: instances come and go, far away from the broker, and nobody notices.
+    /// The central case: instances start and stop, far away from the broker, without a failed call.
     async fn stopping_and_starting_under_load_loses_nothing(broker: TestBroker) {
         let strings = Strings::default();
         let mut proxies = Vec::new();
@@ -122,7 +122,7 @@ on_both_brokers! {
         assert!(failed.is_empty(), "{failed:?}");
         let calls = next.load(Ordering::Relaxed);
         assert!(calls > 600, "{calls} calls are no load");
-        // All calls succeeded, so that each was run; as many runs as calls is each once.
+        // All calls succeeded, so each has run; equal numbers mean that each ran once.
         assert_eq!(strings.started(), calls);
         assert_eq!((strings.finished(), strings.dropped()), (calls, 0));
     }
@@ -133,7 +133,7 @@ on_both_brokers! {
         let client = puppet::client(&broker.url()).await.unwrap();
         let call = sleeping(&client, &strings, SleepRequest { millis: 700 }).await;
         running.stop();
-        // Gone for others while the handler still works.
+        // Other clients no longer find it while the handler still runs.
         eventually(LIMIT, || async {
             client.echo(Blob::default()).await.is_err_and(|s| s.code() == Code::Unavailable)
         })
@@ -163,7 +163,7 @@ on_both_brokers! {
         let running = start(&broker.url(), PuppetServer::new(strings.clone()), LIMIT).await;
         let client = puppet::client(&broker.url()).await.unwrap();
         let call = sleeping(&client, &strings, SleepRequest { millis: 500 }).await;
-        // As when two parts of a program have each their reason.
+        // As if two parts of a program stop it for different reasons.
         running.stop();
         eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
         running.stop();
@@ -253,7 +253,7 @@ on_both_brokers! {
         call.await.unwrap().unwrap();
         timeout(LIMIT, serving).await.unwrap().unwrap().unwrap();
         is_gone(&broker.url()).await;
-        // The connection is the user's, and can serve again.
+        // The connection belongs to the user, and can serve again.
         assert!(nats.is_connected());
         let again = Server::new(nats).add_service(PuppetServer::new(strings));
         let running = again.start().await.unwrap();
@@ -291,7 +291,7 @@ on_both_brokers! {
         }
     }
 
-    /// What the lossless stop leans on: a number of more than nine digits is reached already.
+    /// The lossless stop relies on this: a count of more than nine digits counts as reached.
     async fn unsubscribing_after_ten_digits_is_at_once(broker: TestBroker) {
         let plain = async_nats::connect(broker.url()).await.unwrap();
         for (number, listens) in [(9_999_999_999, false), (999_999_999, true)] {
@@ -339,7 +339,7 @@ on_both_brokers! {
     }
 }
 
-/// The puppet in a process of its own; killed when dropped.
+/// The puppet in its own process; killed when dropped.
 struct Process(Child);
 
 impl Process {
@@ -396,7 +396,7 @@ on_both_brokers! {
         let call = tokio::spawn(client.sleep(LONG).send());
         load(&broker.url(), "running", 1).await;
         process.terminate();
-        // It has understood the first when nobody else gets in.
+        // It has handled the first signal when it refuses new calls.
         eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
         assert!(!call.is_finished());
         process.terminate();

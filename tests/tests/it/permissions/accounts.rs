@@ -1,5 +1,5 @@
-//! A service in one account, its callers in another: on a real nats-server, as the embedded broker
-//! has no accounts.
+//! A service in one account and its callers in another: on a real nats-server, because the embedded
+//! broker has no accounts.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nmfw_tests::puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepReq
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The service is no more than its least-privileged user may be; its callers see it under its own
+/// The service has the permissions of its least-privileged user; its callers see it under its own
 /// subject and, in a third account, under another.
 const ACCOUNTS: &str = r#"
 accounts {
@@ -132,7 +132,7 @@ async fn an_imported_service_is_called() {
     assert_eq!(denials(&server), [""; 0]);
 }
 
-/// Who imports nothing finds nobody, at once.
+/// An account without the import finds no service, at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_finds_nobody() {
     let server = server().await;
@@ -156,7 +156,8 @@ async fn a_stranger_finds_nobody() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
-/// Discovery is not imported with a service: waiting for it ends at its limit, and says so.
+/// Discovery is not imported with a service: waiting for it ends at its limit, with an error that
+/// says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn discovery_is_not_imported() {
     let server = server().await;
@@ -178,7 +179,7 @@ async fn discovery_is_not_imported() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
-/// Nobody to be found is known at once, across accounts too.
+/// The absence of a service is known at once, across accounts too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_imported_service_is_not_there() {
     let server = server().await;

@@ -1,5 +1,5 @@
-//! Users with exactly the generated permissions, on a real nats-server: they can do all that they
-//! are for. What they cannot do is in `generated_refused.rs`.
+//! Users with exactly the generated permissions, on a real nats-server: all intended uses work.
+//! Refused uses are in `generated_refused.rs`.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::{collections::BTreeMap, path::Path};
@@ -21,7 +21,7 @@ use nmfw_tests::{
     streams::{CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient, StreamsServer, Total, item},
 };
 
-/// Without a single denial, not even one that would do no harm.
+/// Without a single denial, not even a harmless one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_and_its_clients_do_all_that_they_can() {
     let server = server(&[
@@ -38,7 +38,7 @@ async fn a_service_and_its_clients_do_all_that_they_can() {
         }
     }
 
-    // What is under way when the service stops is answered.
+    // Calls in flight are answered when the service stops.
     let [client, _] = clients(&nats);
     let request = CountRequest {
         to: 500,
@@ -54,7 +54,7 @@ async fn a_service_and_its_clients_do_all_that_they_can() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// A session with one of them is none for what the other serves: each method gets its own.
+/// A session with one instance cannot be used for methods of the other: each method gets its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_that_serve_a_part_each() {
     let part = |methods: &[&str]| service().methods(methods).unwrap();
@@ -82,7 +82,7 @@ async fn instances_that_serve_a_part_each() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// Somebody who listens to everything takes the short way of a service's round trips away.
+/// A subscriber to everything prevents the short way of a service's round trips.
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_and_stopping_under_somebodys_eyes() {
     let everything = "{ user: admin, password: x }\n".to_owned();
@@ -95,7 +95,7 @@ async fn starting_and_stopping_under_somebodys_eyes() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// Who may look finds the service with `nats micro`'s questions, and cannot call it.
+/// An observer finds the service with the requests of `nats micro`, and cannot call it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_observer() {
     let observer = Permissions::observer(&STREAMS_SPEC).unwrap();
@@ -123,7 +123,7 @@ async fn an_observer() {
     }
 }
 
-/// Inboxes of their own, which no other client can read.
+/// Private inboxes, which no other client can read.
 #[tokio::test(flavor = "multi_thread")]
 async fn private_inboxes() {
     let service = service()
@@ -164,7 +164,7 @@ async fn private_inboxes() {
     denied(call(&spy, "Echo", 1, 1), "_INBOX_batch.").await;
 }
 
-/// What is set when the program runs, not in the `.proto`.
+/// Settings made at run time, not in the `.proto`.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_of_the_program_count() {
     let flows = Flows::default();
@@ -187,14 +187,14 @@ async fn settings_of_the_program_count() {
         for method in ["Count", "Sum", "Chat"] {
             works(&client, method).await;
         }
-        // Every instance gets it, and so it has no sessions for what is large.
+        // Every instance gets the request, so there are no sessions for large messages.
         call(&client, "Echo", 1, 1).await.unwrap();
     }
     stop(running).await;
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// A user that serves one thing and calls another.
+/// A user that serves one service and calls another.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_roles_of_a_user() {
     let calc = Permissions::client(&CALC_SPEC).unwrap();
@@ -214,7 +214,7 @@ async fn several_roles_of_a_user() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// A file of its own is included where a user is described.
+/// A separate file is included where a user is described.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_included() {
     let dir = tempfile::tempdir().unwrap();
@@ -239,7 +239,7 @@ async fn a_file_is_included() {
     denied(client.wait_ready(LIMIT), "$SRV.INFO.nmfw-streams").await;
 }
 
-/// What `nmfw-build` writes, from the `.proto`, is what `nmfw` gives, from generated code.
+/// The output of `nmfw-build`, from the `.proto`, equals that of `nmfw`, from generated code.
 #[test]
 fn build_scripts_write_the_same() {
     let written = Path::new(env!("OUT_DIR")).join("permissions");

@@ -1,5 +1,5 @@
-//! A service in one account, its callers in others, with exactly the generated exports, imports and
-//! permissions: in nats-server's configuration, and by `nsc`.
+//! A service in one account and its callers in others, with exactly the generated exports, imports
+//! and permissions: in the configuration of nats-server, and by `nsc`.
 
 use nmfw::async_nats::ConnectionExt as _;
 use nmfw::{
@@ -18,7 +18,7 @@ use nmfw_tests::{
 };
 use tokio::time::timeout;
 
-/// The service in an account, exactly its exports, exactly these imports.
+/// Returns accounts with exactly this export and its imports.
 fn accounts(export: &Export) -> String {
     let service = service().across_accounts();
     let callers = client().across_accounts();
@@ -74,7 +74,7 @@ async fn between_accounts() {
     stop(running).await;
 }
 
-/// What is exported for some accounts is not there for others.
+/// An export for some accounts is not available to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_for_one_account() {
     let export = Export::of(&STREAMS_SPEC).unwrap();
@@ -105,7 +105,7 @@ async fn an_export_for_one_account() {
     );
 }
 
-/// An export of one method shares no other, whatever its importers' users may do.
+/// An export of one method shares no other, whatever the permissions of the importers' users.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_method_between_accounts() {
     let export = Export::of(&STREAMS_SPEC).unwrap();
@@ -124,7 +124,7 @@ async fn one_method_between_accounts() {
     }
 }
 
-/// The commands that `nsc` is given, on a nats-server that knows its accounts.
+/// Runs the generated `nsc` commands, on a nats-server that knows its accounts.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_nsc() {
     let Some(nsc) = or_not_run("by_nsc", nsc().await) else {
@@ -132,7 +132,7 @@ async fn by_nsc() {
     };
     let export = Export::of(&STREAMS_SPEC).unwrap();
     let import = export.import_from("SERVICES");
-    // And one that takes activations.
+    // An export that requires activations.
     let private = Export::of(&STREAMS_SPEC).unwrap();
     let private = private.only_for(["OTHERS"]).unwrap();
     let renamed = private.import_from("PRIVATE").to("bought.flows").unwrap();
@@ -166,7 +166,7 @@ async fn by_nsc() {
         .to_owned();
     script += &export.nsc("SERVICES");
     script += &private.nsc("PRIVATE");
-    // As the file that a build script writes.
+    // As in the file that a build script writes.
     script += &format!(
         "cat > import.sh <<'END'\n{}END\nsh import.sh CALLERS SERVICES\n",
         import.nsc_script()
@@ -176,7 +176,7 @@ async fn by_nsc() {
         script += &permissions.nsc(account, user);
     }
     nsc.sh(&script).await.unwrap();
-    // nsc has taken every word as it was meant.
+    // nsc has interpreted every argument as intended.
     for (account, user, permissions) in &users {
         let user = nsc.user(account, user).await.unwrap();
         let rules = permissions.rules();

@@ -1,5 +1,5 @@
-//! Users with exactly the generated permissions, on a real nats-server: what they are not for is
-//! refused, and soon.
+//! Users with exactly the generated permissions, on a real nats-server: all other uses are soon
+//! refused.
 
 use nmfw::async_nats::ConnectionExt as _;
 use nmfw::{Connection, ConnectionEvent, ConnectionEvents, ErrorKind, permissions::Permissions};
@@ -13,7 +13,7 @@ use nmfw_tests::{
 };
 use tokio::time::timeout;
 
-/// One method, whichever it is: that works by every way, and no other does.
+/// Permissions for one method, whichever it is: it works in every mode, and no other does.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_one_method() {
     let one = |method: &str| user(method, client().methods([method]).unwrap());
@@ -33,13 +33,13 @@ async fn clients_of_one_method() {
             for other in METHODS.into_iter().filter(|other| *other != method) {
                 let subject = format!("nmfw.nmfw.streams.{other}");
                 denied(call(&client, other, 3, 1), &subject).await;
-                // What cannot go in one message either.
+                // Nor with a message that needs a session.
                 let large = call(&client, other, 3, LARGE);
                 let outcome = timeout(LIMIT, large).await.expect("it hangs");
                 assert!(outcome.is_err(), "{method} opens {other}");
             }
             assert_eq!(flows.started(), started, "of what is denied nothing is run");
-            // What was allowed is none the worse.
+            // The allowed method still works.
             works(&client, method).await;
         }
         denied(
@@ -50,7 +50,7 @@ async fn clients_of_one_method() {
     }
 }
 
-/// Who calls does not serve, and who serves does not call.
+/// A caller cannot serve, and a service cannot call.
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_are_not_exchanged() {
     let server = server(&[
@@ -65,7 +65,7 @@ async fn roles_are_not_exchanged() {
     let running = serve(&server, "service").await;
     for client in clients(&connect(&server, "service").await) {
         for method in METHODS {
-            // It has nowhere to hear the answer either.
+            // It cannot receive the answer, either.
             denied(call(&client, method, 3, 1), "_INBOX.").await;
         }
     }
@@ -75,7 +75,7 @@ async fn roles_are_not_exchanged() {
         let error = error.expect_err(user);
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     }
-    // Of a service some methods can be served alone.
+    // Some methods of a service can be served alone.
     let nats = connect(&server, "add").await;
     let error = start(nats.clone(), CalcServer::new(Calculator)).await;
     let error = error.expect_err("all methods");
@@ -85,7 +85,7 @@ async fn roles_are_not_exchanged() {
     stop(running).await;
 }
 
-/// What a connection is denied until the marker is, in the order of the server's words.
+/// Returns the denials of a connection up to the marker, in the server's order.
 async fn denials(events: &mut ConnectionEvents, marker: &str) -> Vec<String> {
     let mut denied = Vec::new();
     loop {
@@ -105,7 +105,7 @@ async fn denials(events: &mut ConnectionEvents, marker: &str) -> Vec<String> {
     }
 }
 
-/// What this user may publish to, of these subjects, and what it may subscribe to.
+/// Returns those of the subjects to which this user may publish, and to which it may subscribe.
 async fn allowed<'a>(
     nats: &Connection,
     publish: &[&'a str],
@@ -148,7 +148,7 @@ async fn allowed<'a>(
     )
 }
 
-/// Every kind of subject there is, one by one, for every role.
+/// Every kind of subject, one by one, for every role.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_else_is_allowed() {
     const PUBLISH: &[&str] = &[

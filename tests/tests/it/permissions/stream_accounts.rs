@@ -1,5 +1,5 @@
-//! Streams between accounts, and over a leaf node: on real nats-servers, as the embedded broker has
-//! neither.
+//! Streams between accounts, and over a leaf node: on real nats-servers, because the embedded
+//! broker supports neither.
 
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,11 @@ use tokio::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Without a session a call that streams must fail by then, whatever its own limit.
+/// Without a session, a streaming call must fail by then, whatever its own limit.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A service is exported, with answers of one message or of many, and imported under its own
-/// subject and under another.
+/// Returns accounts that export a service, with answers of one or of many messages, and import it
+/// under its own subject and under another.
 fn accounts(response_type: &str) -> String {
     format!(
         r#"
@@ -84,7 +84,7 @@ fn counted(to: u64, size: u32) -> (CountRequest, Total) {
     (request, expected)
 }
 
-/// Calls of every kind, small and large ones.
+/// Makes calls of every kind, small and large.
 async fn every_kind(client: &StreamsClient) {
     for (to, size) in [(3, 1), (5_000, 1_000), (3, 3 << 20)] {
         let (request, expected) = counted(to, size);
@@ -112,7 +112,7 @@ async fn every_kind(client: &StreamsClient) {
     assert_eq!(status.code(), Code::DataLoss, "{status}");
 }
 
-/// What every kind of call that streams gives where there are no sessions.
+/// Returns the errors of every kind of streaming call without sessions.
 async fn fails_soon(client: &StreamsClient, code: Code) -> [Status; 3] {
     let begin = Instant::now();
     let (request, _) = counted(9, 9);
@@ -153,8 +153,8 @@ async fn streams_between_accounts_under_another_subject() {
     assert_eq!(denials(&server), [""; 0]);
 }
 
-/// Without `response_type: Stream` the server passes on one answer only, ACCEPT. Calls that stream
-/// are told so, and others take base mode.
+/// Without `response_type: Stream`, the server delivers only one answer, the ACCEPT. Calls that
+/// stream report that, and others use base mode.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_for_single_answers_has_no_streams() {
     let server = NatsServer::builder().config(accounts("Singleton"));
@@ -179,7 +179,8 @@ async fn an_export_for_single_answers_has_no_streams() {
     join_all(all).await;
 }
 
-/// Who may not answer answers, as packets of sessions are there, is told so.
+/// A caller that may not publish answers, as packets of sessions require, gets an error that says
+/// so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_may_only_make_requests_is_told_so() {
     let server = NatsServer::builder().config(accounts("Stream"));
@@ -193,7 +194,7 @@ async fn a_caller_that_may_only_make_requests_is_told_so() {
     }
 }
 
-/// A server at the edge, and one that it is a leaf of.
+/// Starts a hub, and a leaf node at the edge.
 async fn leaf(hub_config: &str, account: &str) -> (NatsServer, NatsServer) {
     let port = free_port().unwrap();
     let hub = NatsServer::builder()
@@ -237,8 +238,8 @@ async fn streams_between_accounts_and_over_a_leaf_node() {
     every_kind(&client).await;
 }
 
-/// Mappings end with connections, and sessions with them. That is known soon, and calls that begin
-/// find another session.
+/// Mappings end with connections, and sessions with them. That is soon noticed, and new calls use
+/// another session.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_between_accounts_end_with_the_connection() {
     let server = NatsServer::builder().config(accounts("Stream"));
@@ -268,7 +269,7 @@ async fn streams_between_accounts_end_with_the_connection() {
         let begin = Instant::now();
         let (request, expected) = counted(9, 9);
         eventually(LIMIT, || async {
-            // One that begins before the client knows of it goes into the old session.
+            // A call that begins before the client has noticed uses the old session.
             let call = client.count(request).timeout(Duration::from_secs(2));
             let count = call.await?;
             let total = Total::of(count).await?;

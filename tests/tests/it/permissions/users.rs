@@ -1,5 +1,5 @@
-//! Users with no more than they need, and with less: on a real nats-server, as the embedded broker
-//! has no users.
+//! Users with the necessary permissions, and with fewer: on a real nats-server, because the
+//! embedded broker has no users.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nmfw_tests::streams::{self, CountRequest, Flows, Item, StreamsClient, Stream
 use nmfw_tests::{NatsServer, eventually};
 use tokio::time::timeout;
 
-/// Far below the time-outs of the calls here: what is denied must not look like a time-out.
+/// Far below the timeouts of the calls here: a denial must not look like a timeout.
 const LIMIT: Duration = Duration::from_secs(10);
 const NEVER: Duration = Duration::from_secs(50);
 
@@ -72,7 +72,7 @@ fn numbers() -> AddRequest {
     }
 }
 
-/// Must be denied, soon, and name the subject.
+/// Checks that the call is soon denied, with the subject in the error.
 async fn denied<T: std::fmt::Debug>(call: impl Future<Output = Result<T, Status>>, subject: &str) {
     let status = timeout(LIMIT, call)
         .await
@@ -90,7 +90,7 @@ fn violations(server: &NatsServer) -> Vec<String> {
         .collect()
 }
 
-/// Starting, calling and stopping need no more than the documentation says.
+/// Starting, calling and stopping need only the documented permissions.
 #[tokio::test(flavor = "multi_thread")]
 async fn least_privilege_is_enough() {
     let server = server().await;
@@ -112,7 +112,8 @@ async fn least_privilege_is_enough() {
     assert_eq!(violations(&server), [""; 0]);
 }
 
-/// What is under way and on its way when a service stops is answered, with those permissions too.
+/// Calls in flight and requests in transit are answered when a service stops, with those
+/// permissions too.
 #[tokio::test(flavor = "multi_thread")]
 async fn least_privilege_is_enough_to_drain() {
     let server = server().await;
@@ -150,7 +151,7 @@ async fn one_method_is_allowed() {
     for _ in 0..3 {
         let average = caller.average(AverageRequest::default()).timeout(NEVER);
         denied(average.send(), "nmfw.calc.Average").await;
-        // The connection, and calls beside it, are none the worse.
+        // The connection, and concurrent calls, are unaffected.
         assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
     }
     let calls: Vec<_> = (0..50)
@@ -193,13 +194,13 @@ async fn an_inbox_prefix_of_its_own() {
     let caller = CalcClient::new(&nats);
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
     assert_eq!(violations(&server), [""; 0]);
-    // Without it, that user cannot call.
+    // Without the prefix, that user cannot call.
     let caller = client(&server, "private").await;
     denied(caller.add(numbers()).timeout(NEVER).send(), "_INBOX.").await;
     drop(service);
 }
 
-/// `wait_ready` asks discovery, which is a permission more than calling takes.
+/// `wait_ready` queries discovery, which needs a permission that calls do not need.
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_discovery_is_denied() {
     let server = server().await;
@@ -217,7 +218,7 @@ async fn a_service_cannot_subscribe() {
         ("hidden", "$SRV."),
         ("client", "nmfw.calc."),
     ] {
-        // Several times: the server's word of it comes on another way than what it follows.
+        // Several times, because the denial and the answer arrive on different paths.
         for _ in 0..10 {
             let error = try_serve(&server, user).await.expect_err(user);
             assert_eq!(
@@ -228,14 +229,14 @@ async fn a_service_cannot_subscribe() {
             assert!(error.to_string().contains(subject), "{user}: {error}");
         }
     }
-    // What started before the error is gone: nobody serves the methods that were allowed.
+    // All subscriptions made before the error are removed: the allowed methods are not served.
     let caller = client(&server, "client").await;
     let gone = async || match caller.add(numbers()).await {
         Err(status) if status.code() == Code::Unavailable => Ok(()),
         other => Err(format!("{other:?}")),
     };
     eventually(LIMIT, gone).await;
-    // But what is allowed can be served alone.
+    // The allowed methods can be served alone.
     let service = CalcServer::new(Calculator).only(["Add", "Average"]);
     let nats = connect(&server, "half").await;
     let _service = Server::new(nats)
@@ -246,7 +247,7 @@ async fn a_service_cannot_subscribe() {
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
 }
 
-/// A permission for one method that streams opens no other, not even by way of its session.
+/// A permission for one streaming method allows no other, not even through its session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_method_that_streams() {
     let server = server().await;
@@ -277,7 +278,8 @@ async fn a_single_method_that_streams() {
     assert_eq!(flows.started(), 3, "of what is denied nothing is started");
 }
 
-/// A service that may not answer anybody starts, as it may be allowed to answer some; and it stops.
+/// A service without permission to answer starts, because it may be allowed to answer some callers;
+/// and it stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_cannot_answer() {
     let server = server().await;

@@ -22,20 +22,20 @@ const SHORT: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(30);
 const FOREVER: SleepRequest = SleepRequest { millis: 600_000 };
 
-/// A client on a connection of its own.
+/// Creates a client on its own connection.
 async fn client(url: &str) -> PuppetClient {
     let nats = nmfw::connect(url).await.unwrap();
     PuppetClient::new(Channel::new(nats).multiplexed())
 }
 
-/// One whose session is open.
+/// Creates a client whose session is open.
 async fn open_client(url: &str) -> PuppetClient {
     let client = client(url).await;
     on_session(&client).await;
     client
 }
 
-/// Waits until the client's calls go over a session: their reply subject tells.
+/// Waits until the client's calls use a session, which shows in their reply subject.
 async fn on_session(client: &PuppetClient) {
     eventually(LIMIT, || async {
         let seen = client
@@ -62,7 +62,7 @@ async fn ended(running: Running) {
     timeout(LIMIT, running.join()).await.unwrap().unwrap();
 }
 
-/// Calls that run all the time until told to stop, each with a number of its own.
+/// Callers that call until they are stopped, with numbered calls.
 struct Load {
     over: Arc<AtomicBool>,
     next: Arc<AtomicU64>,
@@ -95,7 +95,7 @@ impl Load {
         load
     }
 
-    /// The calls that were made, and those that failed.
+    /// Returns the number of calls, and the errors.
     async fn stop(self) -> (u64, Vec<Status>) {
         self.over.store(true, Ordering::Relaxed);
         let failed = self.callers.join_all().await.concat();
@@ -131,7 +131,7 @@ on_both_brokers! {
         assert!(seen.reply.starts_with("_INBOX.") && seen.reply.contains(".s."), "{}", seen.reply);
         let left = Duration::from_millis(seen.time_left_millis.unwrap());
         assert!(left <= LIMIT + SHORT && left > LIMIT - Duration::from_secs(10), "{left:?}");
-        // All defaults is an empty message.
+        // A message of defaults is empty.
         assert_eq!(client.echo(Blob::default()).await.unwrap(), Blob::default());
     }
 
@@ -155,7 +155,7 @@ on_both_brokers! {
         }
         let status = client.panic(()).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal, "{status}");
-        // A handler that says "not started" has started all the same: it is not run again.
+        // A handler that returns "not started" has started: it is not run again.
         let before = strings.started();
         let request = FailRequest { code: 8, not_started: true, ..FailRequest::default() };
         let status = client.fail(request).await.unwrap_err();
@@ -180,7 +180,7 @@ on_both_brokers! {
         for call in &calls {
             call.abort();
         }
-        // Without a cancellation the handlers would sleep for longer than this.
+        // Without a cancellation, the handlers would sleep longer than this.
         eventually(LIMIT, || async { strings.dropped() == 51 }).await;
         on_session(&client).await;
     }
@@ -189,12 +189,12 @@ on_both_brokers! {
         let options = Options { max_payload: Some(64 * 1024), ..Options::default() };
         let broker = broker.another(options).await.unwrap();
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
-        // The first call is too large for base mode, and so waits for the session.
+        // The first call is too large for base mode, so it waits for the session.
         let client = client(&broker.url()).await;
         let data: Vec<u8> = (0..12 << 20).map(|i: u32| (i ^ (i >> 11)) as u8).collect();
         let echo = client.echo(Blob { data: data.clone() }).timeout(LIMIT).await.unwrap();
         assert!(echo.data == data, "it was changed on its way");
-        // One that is over the limit ends its call, and nothing else.
+        // A call over the limit fails, without further effects.
         let too_large = Blob { data: vec![0; 17 << 20] };
         let status = client.echo(too_large).timeout(LIMIT).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
@@ -289,7 +289,7 @@ on_both_brokers! {
         assert!(failed.is_empty(), "{failed:?}");
         assert!(calls > 8);
         responder.abort();
-        // When there is one, its sessions are found.
+        // Once a service starts, its sessions are found.
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         on_session(&client).await;
     }
@@ -319,7 +319,7 @@ on_both_brokers! {
     async fn a_client_that_goes_away_frees_its_session(broker: TestBroker) {
         let strings = Strings::default();
         let _server = puppet::serve(&broker.url(), &strings).await.unwrap();
-        // Its runtime is gone from one moment to the next, as in a process that is killed.
+        // Its runtime is gone at once, as in a killed process.
         let (url, sleeping) = (broker.url(), strings.clone());
         let killed = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -332,7 +332,7 @@ on_both_brokers! {
         });
         killed.await.unwrap();
         eventually(LIMIT, || async { strings.dropped() == 1 }).await;
-        // One that is dropped says goodbye.
+        // A dropped client says goodbye.
         let client = open_client(&broker.url()).await;
         let started = strings.started();
         let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());

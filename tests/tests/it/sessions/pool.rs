@@ -1,4 +1,5 @@
-//! With which instances a client keeps sessions, and what becomes of calls when these come and go.
+//! The instances with which a client has sessions, and what happens to calls when instances start
+//! and stop.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(2);
-/// What the documentation says.
+/// As documented.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 async fn serve(url: &str, flows: &Flows) -> Running {
@@ -36,7 +37,7 @@ on_both_brokers! {
             running.push(serve(&broker.url(), flows).await);
         }
         let client = streams::client(&broker.url()).await.unwrap();
-        // Further sessions are opened while there are calls; with which instance is up to NATS.
+        // Further sessions are opened during calls; NATS chooses the instances.
         let mut open = JoinSet::new();
         eventually(LIMIT, || {
             let call = client.count(forever());
@@ -51,7 +52,7 @@ on_both_brokers! {
             }
         })
         .await;
-        // Once there are two sessions, calls go to the less loaded one.
+        // With two sessions, calls go to the less loaded one.
         let before: Vec<u64> = all.iter().map(Flows::started).collect();
         for _ in 0..100 {
             let call = client.count(forever());
@@ -71,15 +72,15 @@ on_both_brokers! {
         open.shutdown().await;
     }
 
-    /// An instance that has as many calls as it takes is left for another at once, and so is one
-    /// that stops. What was sent is sent again.
+    /// Calls leave a full instance for another at once, and a stopping instance too. Refused calls
+    /// are sent again.
     async fn full_and_stopping_instances_are_left(broker: TestBroker) {
         let (full, other) = (Flows::default(), Flows::default());
         let nats = nmfw::connect(&broker.url()).await.unwrap();
         let service = StreamsServer::new(full.clone()).concurrency(1).queue(0);
         let full_running = Server::new(nats).add_service(service).start().await.unwrap();
         let client = streams::client(&broker.url()).await.unwrap();
-        // Its only place for each method is taken.
+        // The only place for each method is taken.
         let mut count = client.count(forever()).await.unwrap();
         count.message().await.unwrap();
         let (_ask, questions) = mpsc::channel::<Item>(1);
@@ -98,7 +99,7 @@ on_both_brokers! {
         }
         assert_eq!(full.started(), 2);
 
-        // The full one stops. What is under way there goes on; new calls go to the other.
+        // The full instance stops. Its calls in flight go on; new calls go to the other.
         full_running.stop();
         for _ in 0..20 {
             let chat = client.chat(streams::items(0, 10, 0)).await.unwrap();
@@ -110,8 +111,8 @@ on_both_brokers! {
         drop(other_running);
     }
 
-    /// A new instance gets calls of clients that have had their sessions for long. Within a minute,
-    /// so this is slow.
+    /// A new instance gets calls of clients with existing sessions. This takes up to a minute, so
+    /// the test is slow.
     async fn a_new_instance_gets_its_share(broker: TestBroker) {
         let (old, new) = (Flows::default(), Flows::default());
         let _old = serve(&broker.url(), &old).await;
@@ -141,12 +142,12 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.is_not_started());
         assert!(status.message().contains("nmfw.nmfw.streams._open"), "{status}");
-        // And is found when it is.
+        // The service is found once it has started.
         let _running = serve(&broker.url(), &Flows::default()).await;
         client.count(CountRequest::default()).await.unwrap();
     }
 
-    /// Its requests and answers look alike, but it knows nothing of sessions.
+    /// Its requests and answers look alike, but it has no sessions.
     async fn a_foreign_service_has_no_streams(broker: TestBroker) {
         let nats = async_nats::connect(broker.url()).await.unwrap();
         let mut requests = nats.subscribe("nmfw.nmfw.streams.*").await.unwrap();
@@ -166,8 +167,9 @@ on_both_brokers! {
     }
 }
 
-/// A server's subscription holds what all sessions may send at a time: there are no more than it can
-/// hold, and many of them get little at first. Calls go on all the same.
+/// A server's subscription holds the packets that all sessions may send at a time: the number of
+/// sessions is limited by that, and with many of them each gets little at first. Calls still
+/// succeed.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_as_many_as_the_subscription_holds() {
     let server = nmfw_tests::NatsServer::start().await.unwrap();
@@ -195,7 +197,7 @@ async fn sessions_are_as_many_as_the_subscription_holds() {
         status.message().contains("18 sessions are open"),
         "{status}"
     );
-    // Others are not affected, and unary calls never are.
+    // Other clients are not affected, and unary calls never are.
     late.echo(Item::default()).await.unwrap();
     let mut busy = JoinSet::new();
     for (client, _) in &open {
@@ -206,7 +208,7 @@ async fn sessions_are_as_many_as_the_subscription_holds() {
     for total in busy.join_all().await {
         assert_eq!(total.unwrap().count, 2000);
     }
-    // There is room again when some have gone.
+    // There is room again when some are closed.
     open.truncate(2);
     let gone = || async { late.count(CountRequest::default()).await.is_ok() };
     eventually(LIMIT, gone).await;

@@ -1,4 +1,4 @@
-//! How streams end whose callers and handlers do not do what is usual.
+//! Ends of streams with unusual callers and handlers.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Handlers that leave what they get to tasks of their own, or lying about.
+/// Handlers that pass their requests to other tasks, or leave them unread.
 struct Careless(mpsc::UnboundedSender<Result<Total, Status>>);
 
 impl Careless {
@@ -43,8 +43,7 @@ impl Streams for Careless {
         Ok(Total::default())
     }
 
-    /// The same. With `drop-after-millis` it does not look at its requests, drops them then, and
-    /// goes on.
+    /// The same. With `drop-after-millis` it ignores its requests, then drops them, and goes on.
     async fn chat(
         &self,
         ctx: Context,
@@ -76,7 +75,7 @@ async fn careless(
 }
 
 on_both_brokers! {
-    /// A caller that passes on what another call ended with, before any handler saw that one.
+    /// A caller that passes on the error of another call, before any handler saw that call.
     async fn an_error_of_the_caller_is_the_end_whatever_its_mark(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -89,12 +88,12 @@ on_both_brokers! {
             (Code::Unavailable, "upstream is gone")
         );
         assert!(!status.is_not_started());
-        // Nor has a handler taken what came before for all.
+        // No handler has mistaken the earlier messages for all of them.
         assert_eq!(flows.finished(), 0);
     }
 
-    /// Who reads requests that a handler has left behind does not wait for ever, nor take what has
-    /// come for all.
+    /// A task that reads requests left behind by a handler does not wait forever, nor mistakes the
+    /// received messages for all of them.
     async fn requests_that_outlive_their_handler_end_with_an_error(broker: TestBroker) {
         let (_running, client, mut outcomes) = careless(&broker.url()).await;
         let mut outcome = async || timeout(LIMIT, outcomes.recv()).await.unwrap().unwrap();
@@ -111,8 +110,7 @@ on_both_brokers! {
         drop(sender);
     }
 
-    /// Large messages are received one after the other. One that a handler has dropped holds up
-    /// no other.
+    /// Large messages are received one after the other. A dropped one does not delay others.
     async fn a_large_message_that_is_dropped_makes_room_for_others(broker: TestBroker) {
         const LARGE: u32 = 3 << 20;
         let (_running, client, _outcomes) = careless(&broker.url()).await;
@@ -122,7 +120,7 @@ on_both_brokers! {
         assert_eq!(call.await.unwrap().padding.len(), LARGE as usize);
     }
 
-    /// Nobody takes, so that nothing moves any more when the deadline passes.
+    /// No side reads, so that all traffic has stopped when the deadline passes.
     async fn deadlines_hold_while_streams_are_held_back(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -152,7 +150,7 @@ on_both_brokers! {
         eventually(LIMIT, || async { flows.dropped() == 2 }).await;
     }
 
-    /// What a client needs goes on in the runtime of its connection, and not beyond.
+    /// The tasks of a client run in the runtime of its connection, and end with it.
     async fn streams_end_with_the_runtime_of_their_connection(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -172,7 +170,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable);
     }
 
-    /// As in tests that share a client, each with a runtime of its own.
+    /// As in tests that share a client, each with its own runtime.
     async fn streams_and_calls_outlive_the_runtime_of_the_first_call(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();

@@ -1,4 +1,4 @@
-//! Streams of every kind, over NATS and in the same process: what users do with them every day.
+//! Streams of every kind, over NATS and in the same process: everyday uses.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ fn numbers(items: &[Item]) -> Vec<u64> {
     items.iter().map(|item| item.number).collect()
 }
 
-/// What holds for every client: those over NATS and the local one.
+/// Checks that hold for every client, over NATS and local.
 async fn every_kind(client: &StreamsClient) {
-    // Server streaming: messages, metadata ahead, trailers behind.
+    // Server streaming: metadata first, then messages, then trailers.
     let mut count = client.count(up_to(5)).await.unwrap();
     assert_eq!(count.metadata().get("counts-to"), Some("5"));
     assert!(count.trailers().is_empty());
@@ -49,7 +49,7 @@ async fn every_kind(client: &StreamsClient) {
     assert_eq!(total, expected);
     assert_eq!(metadata.get("summed"), Some("1000"));
 
-    // Both ways, in turns: each question waits for the answer before.
+    // Both ways, in turns: each question waits for the previous answer.
     let (questions, receiver) = mpsc::channel(1);
     let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
     for number in 0..20 {
@@ -62,7 +62,7 @@ async fn every_kind(client: &StreamsClient) {
     assert!(chat.message().await.unwrap().is_none());
     assert_eq!(chat.trailers().get("echoed"), Some("20"));
 
-    // No message at all, either way.
+    // Without messages, in either direction.
     let nothing = client.count(up_to(0)).await.unwrap();
     assert_eq!(nothing.try_collect::<Vec<_>>().await.unwrap(), []);
     assert_eq!(
@@ -74,7 +74,7 @@ async fn every_kind(client: &StreamsClient) {
 }
 
 async fn errors(client: &StreamsClient) {
-    // Before the first message.
+    // An error before the first message.
     let request = CountRequest {
         from: 1,
         ..CountRequest::default()
@@ -84,7 +84,7 @@ async fn errors(client: &StreamsClient) {
     assert_eq!(status.message(), "it counts up only");
     assert_eq!(status.metadata().get("counts-to"), Some("0"));
 
-    // Behind messages, which all come.
+    // An error after messages, which all arrive.
     let request = CountRequest {
         fail_at: Some(300),
         ..up_to(1000)
@@ -113,7 +113,7 @@ async fn errors(client: &StreamsClient) {
     assert_eq!(status.code(), Code::Internal);
     assert!(!status.message().contains("told"), "{status}");
 
-    // A caller's own error gives the call up, and is what comes of it.
+    // An error of the caller's stream cancels the call, and is its outcome.
     let broken = stream::iter([Ok(item(1, 0)), Err(Status::data_loss("no more paper"))]);
     let status = client.sum(broken).await.unwrap_err();
     assert_eq!(
@@ -123,7 +123,7 @@ async fn errors(client: &StreamsClient) {
 }
 
 async fn early_answers(client: &StreamsClient) {
-    // The handler has enough, while the caller would go on for ever.
+    // The handler ends early, while the caller would send forever.
     let endless = stream::iter(0..).map(|number| item(number, 100));
     let call = client.sum(endless).header("stop-after", "1000");
     assert_eq!(
@@ -138,7 +138,7 @@ async fn early_answers(client: &StreamsClient) {
         .header("stop-after", "1");
     let answers: Vec<_> = chat.await.unwrap().try_collect().await.unwrap();
     assert_eq!(numbers(&answers), [7]);
-    // Nobody takes any more: the caller's stream is dropped.
+    // There is no reader any more: the caller's stream is dropped.
     timeout(LIMIT, sender.closed()).await.unwrap();
 }
 
@@ -159,7 +159,7 @@ async fn deadlines(client: &StreamsClient, flows: &Flows) {
     assert!(begin.elapsed() >= Duration::from_millis(190));
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
-    // While the caller says nothing.
+    // While the caller sends nothing.
     let silent = stream::pending::<Item>();
     let call = client.sum(silent).timeout(Duration::from_millis(50));
     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
@@ -191,7 +191,7 @@ async fn drops(client: &StreamsClient, flows: &Flows) {
     timeout(LIMIT, sender.closed()).await.unwrap();
 }
 
-/// Code written against the trait does not know what it calls.
+/// Code written against the trait works with any implementation.
 async fn through_the_trait(service: &impl Streams) {
     let ctx = Context::default();
     let count = service.count(ctx.clone(), up_to(4)).await.unwrap();
@@ -242,7 +242,7 @@ on_both_brokers! {
         drops(&client, &flows).await;
     }
 
-    /// One that is over the service's limit ends the call, and nothing else.
+    /// A request over the service's limit ends the call, without further effects.
     async fn requests_that_are_too_large(broker: TestBroker) {
         let flows = Flows::default();
         let nats = nmfw::connect(&broker.url()).await.unwrap();
@@ -258,7 +258,7 @@ on_both_brokers! {
         }
     }
 
-    /// A stream that has no end ends well when its server stops, if it looks.
+    /// An endless stream ends cleanly when its server stops, if the handler checks for it.
     async fn a_stop_can_be_seen(broker: TestBroker) {
         let flows = Flows::default();
         let running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -278,7 +278,7 @@ on_both_brokers! {
         assert!(begin.elapsed() < Duration::from_secs(9), "it has waited for its grace");
     }
 
-    /// Closing a connection tells the services what is not wanted any more.
+    /// Closing a connection cancels its calls at the services.
     async fn closed_connections(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -294,7 +294,7 @@ on_both_brokers! {
         nats.close(LIMIT).await.unwrap();
         assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
-        // Else it takes ten seconds, in which a client may come back.
+        // Otherwise it takes ten seconds, in which a client may come back.
         assert!(begin.elapsed() < Duration::from_secs(9));
     }
 }

@@ -1,7 +1,7 @@
-//! Processes that are killed or stand still, with streams under way: how soon the other side knows.
+//! Processes that are killed or freeze, with streams in flight: how soon the other side notices.
 //!
-//! The waiting times are those that everybody has, and long. So all that waits for them does so at
-//! once, in one test for each broker.
+//! The timeouts are the default ones, which are long. So all waiting is done concurrently, in one
+//! test for each broker.
 
 use std::time::{Duration, Instant};
 
@@ -23,29 +23,29 @@ use tokio::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streams");
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A peer that says nothing is dead after this; one that is known to have no subscription is
+/// A silent peer is considered dead after this; a peer that is known to have no subscription,
 /// sooner.
 const DEAD: Duration = Duration::from_secs(30);
 const VANISHED: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// For a machine that has much to do.
+/// Slack for a busy machine.
 const SLACK: Duration = Duration::from_secs(8);
 
 /// Longer than the test.
 const FOREVER: Duration = Duration::from_secs(600);
 
-/// Calls of each kind that a client has under way.
+/// Number of calls of each kind that a client has in flight.
 const CALLS: u64 = 20;
 
-/// And those of the process of a client, for which the service holds a window each.
+/// The same for the client process, for which the service holds a window each.
 const HELD: u64 = 100;
 
 fn silent() -> impl Stream<Item = Item> + Send + 'static {
     items(0, 3, 9).chain(stream::pending())
 }
 
-/// Calls of every kind under way to a process, which all fail when it is gone.
+/// Calls of every kind in flight to a process, which all fail when it is gone.
 struct Calls(JoinSet<(&'static str, Status, Instant)>);
 
 impl Calls {
@@ -55,7 +55,7 @@ impl Calls {
         let puppet = PuppetClient::new(channel.clone().subject(puppet_subject(subject)));
         let client = StreamsClient::new(channel.subject(subject));
         puppet.wait_ready(LIMIT).await.unwrap();
-        // Calls with one message each way take base mode until a session is there.
+        // Calls with one message each way use base mode until a session is open.
         eventually(LIMIT, || async {
             let seen = puppet.inspect(()).await.map_err(|s| s.to_string())?;
             let is_in_session = seen.reply.contains(".s.");
@@ -64,7 +64,7 @@ impl Calls {
         .await;
         let mut calls = Self(JoinSet::new());
         for i in 0..CALLS {
-            // Some services talk all the time, others are silent.
+            // Some services send continuously, others are silent.
             let talks = i % 2 == 0;
             let request = CountRequest {
                 to: if talks { u64::MAX } else { 2 },
@@ -92,7 +92,7 @@ impl Calls {
         });
     }
 
-    /// That all are told within this time that the service is gone.
+    /// Checks that all calls end within this time.
     async fn end_within(mut self, limit: Duration) {
         let begin = Instant::now();
         let all = timeout(LIMIT * 3, async {
@@ -138,7 +138,7 @@ async fn has_running(service: &mut Process, calls: u64) {
     .await;
 }
 
-/// Its memory when it does not change any more.
+/// Returns its memory once it no longer changes.
 async fn settled(service: &Process) -> u64 {
     let mut before = 0;
     for _ in 0..100 {
@@ -152,8 +152,8 @@ async fn settled(service: &Process) -> u64 {
     panic!("it does not settle");
 }
 
-/// A client of another process is gone: its calls are dropped, and what the service held for them
-/// it can use again.
+/// A client in another process is gone: its calls are dropped, and the service frees the memory it
+/// held for them.
 async fn gone_client(url: &str, signal: fn(&mut Process), limit: Duration) {
     let subject = format!("test.client.{}", limit.as_secs());
     let mut service = Process::serve(PROGRAM, url, &subject).unwrap();
@@ -186,7 +186,7 @@ async fn all_at_once(broker: TestBroker) {
     let url = broker.url();
     let kill = |process: &mut Process| process.kill().unwrap();
     let freeze = |process: &mut Process| process.freeze().unwrap();
-    // It takes a heartbeat until the client asks; then the server says that there is nobody.
+    // The client probes after a heartbeat; then the server reports that there is no subscriber.
     let soon = HEARTBEAT + VANISHED + SLACK;
     tokio::join!(
         gone_service(&url, kill, soon),

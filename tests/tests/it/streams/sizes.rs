@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(50);
 
-/// What is said at once, on a machine that has much to do.
+/// Limit for immediate answers, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Calls that wait for a stream's reader would last as long as the stream.
@@ -25,7 +25,7 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 /// The padding of the largest item: its tag and length take five bytes.
 const LARGEST: usize = (16 << 20) - 5;
 
-/// An item whose only content is padding, which does not repeat itself with the size of packets.
+/// Creates an item of padding, with a period that differs from the size of packets.
 fn of_size(size: usize) -> Item {
     let mut state = 1_u32;
     let block: Vec<u8> = std::iter::repeat_with(|| {
@@ -53,25 +53,25 @@ async fn start(broker: &TestBroker) -> (TestBroker, impl Drop, StreamsClient) {
     (broker, running, client)
 }
 
-/// Of the items of streams that are not read: they fit into a window, one by one.
+/// Size of the items of unread streams: they fit into a window, one by one.
 const UNREAD: u32 = 200 * 1024;
 
-/// One, and more than may hold what they were sent before others wait for them.
+/// One stream, and more streams than may keep their received messages before others wait for them.
 const UNREAD_STREAMS: [usize; 2] = [1, 24];
 
-/// Over the brokers' `max_payload`, and over a window.
+/// More than the brokers' `max_payload`, and than a window.
 const OVER: usize = 2 << 20;
 
-/// Clients with the default settings, and multiplexed.
+/// Creates clients with the default settings, and multiplexed.
 async fn clients(broker: &TestBroker) -> [StreamsClient; 2] {
     let nats = nmfw::connect(broker.url()).await.unwrap();
     let channel = Channel::new(nats);
     [channel.clone(), channel.multiplexed()].map(StreamsClient::new)
 }
 
-/// Calls with large requests and large answers, several at a time, which all succeed in time.
+/// Makes concurrent calls with large requests and large answers, which all succeed in time.
 async fn large_calls(client: &StreamsClient) {
-    // The first large answer in base mode only tells the client to take a session for the next.
+    // The first large answer in base mode only makes the client use a session for the next.
     _ = client
         .echo(Item::default())
         .header("grow", OVER.to_string())
@@ -94,7 +94,7 @@ async fn large_calls(client: &StreamsClient) {
     }
 }
 
-/// The outcome of a call with a message that is too large.
+/// Checks the outcome of a call with a message that is too large.
 async fn refused<T>(call: impl Future<Output = Result<T, Status>>) {
     let begin = Instant::now();
     let status = timeout(LIMIT, call).await.unwrap().err().unwrap();
@@ -109,7 +109,7 @@ on_both_brokers! {
         let echo = client.echo(largest.clone()).timeout(LIMIT).await.unwrap();
         assert!(echo == largest, "it was changed on its way");
         drop(echo);
-        // Beside small ones, which come in their order.
+        // Between small ones, in order.
         let items = [item(1, 9), largest.clone(), item(2, 9)];
         let mut chat = client.chat(stream::iter(items)).timeout(LIMIT).await.unwrap();
         assert_eq!(chat.message().await.unwrap().unwrap().number, 1);
@@ -128,15 +128,15 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
     }
 
-    /// Which ends its call, and nothing else of the session.
+    /// It ends its call, without further effects on the session.
     async fn a_byte_more_is_refused_at_once(broker: TestBroker) {
         let (_broker, _running, client) = start(&broker).await;
-        // Under way all the time.
+        // In flight all the time.
         let (sender, receiver) = mpsc::channel(1);
         let mut other = client.chat(Streaming::from(receiver)).await.unwrap();
         for number in 1..=2 {
             let too_large = of_size(LARGEST + 1);
-            // What the caller sends.
+            // Sent by the caller.
             refused(client.echo(too_large.clone()).timeout(LIMIT).send()).await;
             refused(client.sum(stream::iter([too_large.clone()])).timeout(LIMIT).send()).await;
             refused(async {
@@ -146,7 +146,7 @@ on_both_brokers! {
                 Ok(())
             })
             .await;
-            // What the handler sends.
+            // Sent by the handler.
             let call = client.echo(Item::default()).header("grow", (LARGEST + 1).to_string());
             refused(call.timeout(LIMIT).send()).await;
             refused(async {
@@ -175,7 +175,7 @@ on_both_brokers! {
                     counts.push(count);
                 }
                 large_calls(&client).await;
-                // What was sent of the streams is there still.
+                // The messages of the streams are still there.
                 for count in &mut counts {
                     assert_eq!(count.message().await.unwrap().unwrap().number, 1);
                 }

@@ -48,7 +48,8 @@ pub(crate) struct Calls {
     /// heard.
     pub(crate) epoch: u64,
     pub(crate) heard_in: u64,
-    /// Whether callers make no further calls.
+    /// Whether this session gets no further calls: its callers are gone, or it was idle for too
+    /// long.
     is_abandoned: bool,
     has_gone_away: bool,
     /// Whether a call was answered.

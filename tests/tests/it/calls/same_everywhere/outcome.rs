@@ -1,17 +1,17 @@
-//! What a caller gets to know of a call.
+//! The outcome of a call as its caller sees it.
 
 use futures_util::StreamExt;
 use nmfw::{Code, Metadata, MetadataValue, Status, Streaming, client::Call};
 use nmfw_tests::streams::{Item, Total};
 
-/// All that a caller sees, for comparison.
+/// Everything that a caller sees, for comparison.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<Code>,
     pub(crate) message: String,
     pub(crate) is_not_started: bool,
     details: Vec<String>,
-    /// Of an answer or an error, in the order of the keys.
+    /// The metadata of an answer or an error, in the order of the keys.
     metadata: Vec<String>,
     trailers: Vec<String>,
     pub(crate) items: Vec<String>,
@@ -34,7 +34,7 @@ impl Outcome {
     pub(crate) fn failed(mut self, status: &Status) -> Self {
         self.code = Some(status.code());
         self.is_not_started = status.is_not_started();
-        // Whichever side looks at its clock first says it in its own words.
+        // The side whose clock is checked first words the error.
         if status.code() != Code::DeadlineExceeded || status.is_not_started() {
             status.message().clone_into(&mut self.message);
         }

@@ -1,4 +1,4 @@
-//! A service whose handlers do what the metadata `case` says.
+//! A service whose handlers follow the metadata `case`.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use nmfw::{
 };
 use nmfw_tests::streams::{CountRequest, Item, Streams, StreamsServer, Total, item};
 
-/// Longer than the deadlines of the calls that are to be late.
+/// Longer than the deadlines of calls that should be late.
 pub(crate) const LONG: Duration = Duration::from_millis(400);
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -25,13 +25,13 @@ const SHORT: Duration = Duration::from_millis(50);
 /// The largest request.
 pub(crate) const MAX_SIZE: usize = 64 * 1024;
 
-/// What a client's layer leaves for the layers behind it.
+/// Left in a request by a client's layer, for the layers behind it.
 pub(crate) struct LeftByClient;
 
 #[derive(Clone, Copy, Debug)]
 struct Cases;
 
-/// The service, with a layer of its own.
+/// Creates the service, with a layer of its own.
 pub(crate) fn service() -> Service {
     StreamsServer::new(Cases)
         .max_request_size(MAX_SIZE)
@@ -63,7 +63,7 @@ fn case(ctx: &Context) -> String {
     ctx.metadata().get("case").unwrap_or_default().to_owned()
 }
 
-/// Something of the handler's that does not take its end well.
+/// A value of the handler that panics when it is dropped.
 struct PanicsWhenDropped;
 
 impl Drop for PanicsWhenDropped {
@@ -215,7 +215,7 @@ impl Streams for Cases {
                     total.add(&item);
                 }
             }
-            // One that takes an error for the end.
+            // A handler that mistakes an error for the end.
             _ => {
                 while let Some(Ok(item)) = requests.next().await {
                     total.add(&item);
@@ -230,7 +230,7 @@ impl Streams for Cases {
         _ctx: Context,
         requests: Streaming<Item>,
     ) -> Result<impl Stream<Item = Result<Item, Status>> + Send + 'static, Status> {
-        // One that takes an error for the end.
+        // A handler that mistakes an error for the end.
         Ok(requests
             .take_while(|item| std::future::ready(item.is_ok()))
             .chain(stream::iter([Ok(item(99, 0))])))

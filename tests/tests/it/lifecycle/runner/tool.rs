@@ -1,4 +1,4 @@
-//! A tool as a process: what it is given, what it says, how it ends.
+//! A tool as a process: its input, its output, and its end.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,15 +14,15 @@ use nmfw_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Nothing but the runner.
+/// A tool with only the runner.
 pub(crate) const TOOL: &str = env!("CARGO_BIN_EXE_tool");
-/// With flags and subcommands of its own, and a service that does not do well.
+/// A tool with its own flags and subcommands, and a service that fails.
 pub(crate) const OWN_TOOL: &str = env!("CARGO_BIN_EXE_own_tool");
 
-/// What blocks its thread is given some 10 seconds.
+/// A blocked thread is given some 10 seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 
-/// Variables that tell the runner, or its help, something.
+/// Variables that affect the runner or its help.
 const VARIABLES: [&str; 13] = [
     "NMFW_PORT",
     "PORT",
@@ -84,12 +84,12 @@ impl Tool {
         Self { child, text }
     }
 
-    /// All that it has logged.
+    /// Returns its whole log.
     pub(crate) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    /// The lines of its log, each of which has to be JSON.
+    /// Returns the lines of its log, each of which has to be JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |line: &str| {
             let parsed: Result<Value, _> = serde_json::from_str(line);
@@ -112,20 +112,20 @@ impl Tool {
         self.line(|line| line["msg"] == "serving").await;
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = i32::try_from(self.child.lock().unwrap().id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     }
 
-    /// Waits for its end, for all that it has said, and gives its exit status.
+    /// Waits for the end of the process and of its output, and returns the exit status.
     pub(crate) async fn ended(&self) -> Option<i32> {
         let status = eventually(LIMIT, || async {
             let status = self.child.lock().unwrap().try_wait().unwrap();
             status.ok_or_else(|| self.text())
         })
         .await;
-        // The thread that reads drops its share at the end.
+        // The reading thread drops its share at the end.
         eventually(LIMIT, || async { Arc::strong_count(&self.text) == 1 }).await;
         status.code()
     }

@@ -1,4 +1,4 @@
-//! Tests of which sessions are kept.
+//! Tests for the choice of sessions that the pool keeps.
 
 use super::*;
 use crate::nats::session::protocol::Opened;
