@@ -74,6 +74,7 @@ impl Error {
     }
 
     /// Attaches the cause.
+    #[doc(hidden)]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self

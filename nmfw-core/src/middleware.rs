@@ -2,8 +2,9 @@
 
 pub use crate::{
     call::{
+        body::{Body, MessageStream},
         extensions::Extensions,
-        request::{Encoding, Request},
+        request::{Encoding, Parts, Request},
         response::Response,
     },
     layer::{

@@ -184,8 +184,8 @@ impl Context {
         self.cancellation().cancelled().await;
     }
 
-    /// Completes when the server starts its shutdown. Handlers may then continue for the grace
-    /// period. Use this for handlers that would run longer, such as infinite
+    /// Completes when the server starts its shutdown. Handlers may then continue for the [grace
+    /// period](https://docs.rs/nmfw/latest/nmfw/struct.Server.html#method.grace). Use this for handlers that would run longer, such as infinite
     /// streams, to end them cleanly instead of with `UNAVAILABLE`. It never completes for a local
     /// call.
     ///
@@ -243,7 +243,7 @@ impl Context {
 
     /// Returns the trace context that the caller sent. Calls made with
     /// [`Call::context`](crate::client::Call::context) belong to the same trace; see
-    /// `nmfw::tracing`.
+    /// [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html).
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.0.head.trace.as_deref()

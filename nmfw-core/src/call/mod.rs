@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod body;
 pub(crate) mod context;
 pub mod deadline;
+mod descriptor;
 pub(crate) mod extensions;
 pub mod metadata;
 pub mod method;

@@ -5,7 +5,10 @@ use std::{mem, sync::Arc};
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::{body::Body, extensions::Extensions, origin::Origin, trace_context::TraceContext};
+use super::{
+    body::Body, extensions::Extensions, method::client_version, origin::Origin,
+    trace_context::TraceContext,
+};
 use crate::{Deadline, Metadata, Method};
 
 /// A call on its way to a handler, independent of the message type.
@@ -42,9 +45,42 @@ pub enum Encoding {
     Json,
 }
 
+/// A [`Request`] without its body.
+#[derive(Debug)]
+pub struct Parts(Request);
+
+impl Parts {
+    /// Returns the called method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.0.method
+    }
+
+    /// Returns the caller's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.0.metadata()
+    }
+
+    /// Returns the deadline of the call.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.0.deadline()
+    }
+}
+
 impl Request {
+    /// Creates a request without metadata and deadline: for a front, which takes calls from a wire,
+    /// and for calls of any method on a [`Channel`](crate::Channel).
+    ///
+    /// The body is one message, or a stream if the method takes a stream.
+    #[must_use]
+    pub fn new(method: Method, body: impl Into<Body>) -> Self {
+        Self::with_head(method, Deadline::NONE, Metadata::new(), body)
+    }
+
     #[doc(hidden)]
-    pub fn new(
+    pub fn with_head(
         method: Method,
         deadline: Deadline,
         metadata: Metadata,
@@ -85,6 +121,45 @@ impl Request {
     #[doc(hidden)]
     pub fn take_body(&mut self) -> Body {
         mem::take(&mut self.head.body)
+    }
+
+    /// Splits the request, for a layer that replaces its body; [`from_parts`](Self::from_parts) puts it
+    /// together again.
+    #[must_use]
+    pub fn into_parts(mut self) -> (Parts, Body) {
+        let body = self.take_body();
+        (Parts(self), body)
+    }
+
+    /// Creates a request from its parts.
+    #[must_use]
+    pub fn from_parts(parts: Parts, body: impl Into<Body>) -> Self {
+        let Parts(mut request) = parts;
+        request.head.body = body.into();
+        request
+    }
+
+    /// Returns the body for modification.
+    pub fn body_mut(&mut self) -> &mut Body {
+        &mut self.head.body
+    }
+
+    /// Sets the version of the calling service, for a front. A version that is not valid has no effect;
+    /// a long one is shortened: see [`Context::client_version`](crate::Context::client_version).
+    pub fn set_client_version(&mut self, version: &str) {
+        self.head.client_version = client_version(version).map(SmolStr::new);
+    }
+
+    /// Returns the encoding of the messages.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.head.encoding
+    }
+
+    /// Sets the encoding of the messages, for a front. A service refuses an encoding that it does not
+    /// support.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        self.head.encoding = encoding;
     }
 
     /// Returns the called method.

@@ -28,6 +28,25 @@ impl Response {
         Self { metadata, body }
     }
 
+    /// Creates a response with any body: one message, or a stream if the method returns a stream.
+    #[must_use]
+    pub fn with_body(body: impl Into<Body>, metadata: Metadata) -> Self {
+        let body = body.into();
+        Self { metadata, body }
+    }
+
+    /// Splits the response. The metadata that comes with the end of a stream is in the body: see
+    /// [`MessageStream::trailers`](super::body::MessageStream::trailers).
+    #[must_use]
+    pub fn into_parts(self) -> (Metadata, Body) {
+        (self.metadata, self.body)
+    }
+
+    /// Returns the body for modification.
+    pub fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
     /// Creates a response with a stream of messages.
     #[doc(hidden)]
     pub fn streaming(messages: Messages, metadata: Metadata) -> Self {

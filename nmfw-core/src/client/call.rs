@@ -90,7 +90,7 @@ impl<A> Call<A> {
     pub(super) fn new(channel: Channel, method: Method, body: Body) -> Self {
         Self {
             channel,
-            request: Request::new(method, Deadline::NONE, Metadata::new(), body),
+            request: Request::with_head(method, Deadline::NONE, Metadata::new(), body),
             timeout: None,
             handler: None,
             invalid: None,

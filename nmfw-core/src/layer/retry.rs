@@ -322,7 +322,7 @@ mod tests {
             }
         }));
         let body = Bytes::from_static(b"body");
-        let request = Request::new(method, deadline, Metadata::new(), body);
+        let request = Request::with_head(method, deadline, Metadata::new(), body);
         let outcome = layer.layer(inner).oneshot(request).await;
         let outcome = outcome.map(|_| ()).map_err(|status| status.code());
         (outcome, calls.load(Ordering::Relaxed))
@@ -414,7 +414,7 @@ mod tests {
             };
             async move { Err::<Response, _>(status) }
         }));
-        let request = Request::new(look(), NONE, Metadata::new(), Bytes::new());
+        let request = Request::with_head(look(), NONE, Metadata::new(), Bytes::new());
         let status = layer.layer(inner).oneshot(request).await.unwrap_err();
         assert!(!status.is_not_started());
     }

@@ -30,6 +30,7 @@ use crate::{
         body::{Body, chunk::Chunk},
         deadline::format_rfc3339,
         origin::Origin,
+        request::Encoding,
     },
     layer::Layers,
     observe::{metrics::MethodMetrics, trace::Identity},
@@ -241,6 +242,15 @@ impl Endpoint {
             stats: Stats::new(MethodMetrics::new(name, method.name())),
             quick: Quick::default(),
         })
+    }
+
+    /// Checks the encoding and the size of a request.
+    pub fn check(&self, encoding: Encoding, size: usize) -> Result<(), Status> {
+        if encoding != Encoding::Protobuf {
+            let text = "this service does not take JSON: send the request as protobuf";
+            return Err(Status::unimplemented(text).not_started());
+        }
+        self.check_size(size)
     }
 
     /// Checks the size of a request.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -39,28 +39,65 @@ impl Transport for Service {
     }
 }
 
-async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response, Status> {
+/// Executes calls that a front takes from a wire: admission, limits, queue, layers, the handler with its
+/// deadline, and statistics, as for calls over NATS. Clones share limits and statistics.
+impl tower::Service<Request> for Service {
+    type Response = Response;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // A full service refuses calls, so that their clients can send them elsewhere.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.instance() {
+            Ok(instance) => Box::pin(take(Arc::clone(instance), request)),
+            Err(status) => Box::pin(std::future::ready(Err(status.clone()))),
+        }
+    }
+}
+
+async fn take(instance: Arc<Instance>, mut request: Request) -> Result<Response, Status> {
+    let endpoint = prepare(&instance, &mut request)?;
+    request
+        .head
+        .origin
+        .get_or_insert_with(|| Arc::new(instance.origin(())));
+    instance.call_here(endpoint, request).await
+}
+
+/// Finds the endpoint of a call, and checks what is the same for all fronts.
+fn prepare<'a>(
+    instance: &'a Arc<Instance>,
+    request: &mut Request,
+) -> Result<&'a Arc<Endpoint>, Status> {
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
         let text = format!("{method} is not served here");
         // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };
-    if let Some(body) = request.body() {
-        let fits = endpoint.check_size(body.len());
-        fits.inspect_err(|status| endpoint.refuse(status))?;
-    }
+    let size = request.body().map_or(0, bytes::Bytes::len);
+    let checked = endpoint.check(request.encoding(), size);
+    checked.inspect_err(|status| endpoint.refuse(status))?;
     // The caller may have its own generated copy of the method.
     request.method = endpoint.method;
-    let head = &mut *request.head;
-    // Extensions of a client's layers stay on the client's side.
-    head.extensions = Extensions::default();
-    head.client_version = Some(SmolStr::new_static(method.service().version()));
-    if head.deadline == Deadline::NONE
+    if request.head.deadline == Deadline::NONE
         && let Some(timeout) = endpoint.limits.timeout
     {
-        head.deadline = Deadline::after(timeout);
+        request.head.deadline = Deadline::after(timeout);
     }
+    Ok(endpoint)
+}
+
+async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response, Status> {
+    let endpoint = prepare(instance, &mut request)?;
+    let method = endpoint.method;
+    // Extensions of a client's layers stay on the client's side.
+    request.head.extensions = Extensions::default();
+    request.head.client_version = Some(SmolStr::new_static(method.service().version()));
     if method.streams_requests() {
         Box::pin(call_with_stream(instance, endpoint, request)).await
     } else {

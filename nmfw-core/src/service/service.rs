@@ -57,16 +57,9 @@ pub struct Service {
     own: Own,
 }
 
-/// The instance for local calls of a service without a server, created on first use. A clone has
-/// its own, because its settings may differ.
-#[derive(Debug, Default)]
-struct Own(OnceLock<Result<Arc<Instance>, Status>>);
-
-impl Clone for Own {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
+/// The instance that executes calls of a service without a server, once there was a call. Clones
+/// share it, until a setting changes.
+type Own = Arc<OnceLock<Result<Arc<Instance>, Status>>>;
 
 impl Service {
     #[doc(hidden)]
@@ -85,6 +78,12 @@ impl Service {
             method_limits: BTreeMap::new(),
             own: Own::default(),
         }
+    }
+
+    /// Returns the facts that the `.proto` states of the service and its methods.
+    #[must_use]
+    pub fn spec(&self) -> &'static ServiceSpec {
+        self.spec
     }
 
     #[doc(hidden)]
@@ -121,11 +120,12 @@ impl Service {
                     .not_started()
             })
         };
-        self.own.0.get_or_init(make).as_ref()
+        self.own.get_or_init(make).as_ref()
     }
 
     /// Sets the name in discovery (`nats micro ls`). ADR-32 allows letters, digits, `-` and `_`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.name = Some(name.into());
         self
     }
@@ -133,24 +133,28 @@ impl Service {
     /// Sets the subject to which the methods' names are appended, for example in place of
     /// `nmfw.calc`. Clients need to set it too: `Channel::subject`.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.subject = Some(subject.into());
         self
     }
 
     /// Sets the version in discovery, a [SemVer](https://semver.org).
     pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.version = Some(version.into());
         self
     }
 
     /// Sets the description in discovery.
     pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.description = Some(description.into());
         self
     }
 
     /// Adds metadata in discovery.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.metadata.insert(key.into(), value.into());
         self
     }
@@ -168,6 +172,7 @@ impl Service {
     /// Sets the queue group. Each request goes to one of the instances in a group. The default is
     /// `q`, as in ADR-32.
     pub fn queue_group(mut self, group: impl Into<String>) -> Self {
+        self.own = Own::default();
         self.limits.queue_group = Some(QueueGroup::Named(group.into()));
         self
     }
@@ -175,6 +180,7 @@ impl Service {
     /// Disables queue groups: this instance gets every request, in addition to other instances. The
     /// caller gets the first response, and its client never resends such a call.
     pub fn no_queue_group(mut self) -> Self {
+        self.own = Own::default();
         self.limits.queue_group = Some(QueueGroup::None);
         self
     }
@@ -182,6 +188,7 @@ impl Service {
     /// Sets the number of concurrent handlers per method. The default is
     /// [`DEFAULT_CONCURRENCY`](crate::server::DEFAULT_CONCURRENCY).
     pub fn concurrency(mut self, limit: usize) -> Self {
+        self.own = Own::default();
         self.limits.concurrency = Some(limit);
         self
     }
@@ -191,6 +198,7 @@ impl Service {
     /// answered with `RESOURCE_EXHAUSTED`, marked as not started, and their clients try another
     /// instance: see [overload](super#overload).
     pub fn queue(mut self, length: usize) -> Self {
+        self.own = Own::default();
         self.limits.queue = Some(length);
         self
     }
@@ -200,6 +208,7 @@ impl Service {
     /// [`DEFAULT_QUEUE_BYTES`](crate::server::DEFAULT_QUEUE_BYTES), 32 MiB. A larger request is never
     /// queued, but runs if a slot is free.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.own = Own::default();
         self.limits.queue_bytes = Some(bytes);
         self
     }
@@ -207,6 +216,7 @@ impl Service {
     /// Sets the timeout of requests without a deadline. Methods that stream are limited only by
     /// settings of the method itself: see [`method`](Self::method).
     pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.own = Own::default();
         self.limits.timeout = Some(timeout);
         self
     }
@@ -216,6 +226,7 @@ impl Service {
     /// excess over the default, for the largest method. In a stream, the limit applies to each
     /// message.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
+        self.own = Own::default();
         self.limits.max_request_size = Some(bytes);
         self
     }
@@ -240,6 +251,7 @@ impl Service {
         method: impl Into<MethodName>,
         set: impl FnOnce(Limits) -> Limits,
     ) -> Self {
+        self.own = Own::default();
         let name = method.into();
         // A name that the service does not have is kept, to be reported at the start.
         let name = match self.spec.methods().find(|method| name.is(*method)) {
@@ -255,12 +267,14 @@ impl Service {
     /// added is the first to see a request. The concurrency limit and the queue come before all
     /// layers.
     pub fn layer(mut self, layer: impl CallLayer) -> Self {
+        self.own = Own::default();
         self.wrap(&layer);
         self
     }
 
     #[doc(hidden)]
     pub fn wrap(&mut self, layer: &(impl CallLayer + ?Sized)) {
+        self.own = Own::default();
         let handlers = self.handlers.clone();
         self.layers.push(layer, || handlers.into_service());
     }

@@ -12,23 +12,100 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use futures_util::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use prost::Message;
 use sync_wrapper::SyncWrapper;
 
-use self::chunk::{Chunk, SMALL};
+use self::chunk::{Chunk, Row, SMALL};
 use crate::{Metadata, Status};
 
 /// Maximum size of a message, unless a service sets another limit for requests: 16 MiB.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
+/// The encoded messages of a call in one direction: one message, or a stream of messages.
+///
+/// A layer can replace the messages:
+///
+/// ```
+/// use bytes::Bytes;
+/// use nmfw::{Status, middleware::{Next, Request, Response}};
+///
+/// async fn decompress(mut request: Request, next: Next) -> Result<Response, Status> {
+///     request.body_mut().map(|message| inflate(message));
+///     next.run(request).await
+/// }
+/// # fn inflate(message: Bytes) -> Result<Bytes, Status> { Ok(message) }
+/// ```
 #[derive(Debug)]
 pub enum Body {
+    #[doc(hidden)]
     Message(Bytes),
+    #[doc(hidden)]
     Messages(Messages),
 }
 
 impl Body {
+    /// Creates a body with a stream of messages. An error ends the stream.
+    #[must_use]
+    pub fn from_stream(
+        messages: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    ) -> Self {
+        Self::Messages(Messages::new(messages.map_ok(Chunk::Message)))
+    }
+
+    /// Adds the metadata that is sent with the end of a stream. `trailers` is called after the last
+    /// message. Has no effect on one message.
+    #[must_use]
+    pub fn with_trailers(self, trailers: impl FnOnce() -> Metadata + Send + 'static) -> Self {
+        match self {
+            Self::Message(_) => self,
+            Self::Messages(messages) => Self::Messages(messages.with_trailers(trailers)),
+        }
+    }
+
+    /// Returns whether the body is a stream.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Messages(_))
+    }
+
+    /// Returns the messages as a stream. One message is a stream of one.
+    #[must_use]
+    pub fn into_stream(self) -> MessageStream {
+        let messages = match self {
+            Self::Message(message) => Messages::new(stream::iter([Ok(Chunk::Message(message))])),
+            Self::Messages(messages) => messages,
+        };
+        MessageStream {
+            messages,
+            row: Row::default(),
+        }
+    }
+
+    /// Replaces each message. An error ends a stream; as the only message, it becomes a stream that
+    /// fails.
+    pub fn map(&mut self, map: impl FnMut(Bytes) -> Result<Bytes, Status> + Send + 'static) {
+        let mut map = map;
+        match std::mem::take(self) {
+            Self::Message(message) => {
+                *self = match map(message) {
+                    Ok(message) => Self::Message(message),
+                    Err(status) => Self::from_stream(stream::iter([Err(status)])),
+                };
+            }
+            Self::Messages(messages) => {
+                *self = Self::Messages(messages.wrap(|messages| {
+                    let row = Row::default();
+                    let messages = MessageStream { messages, row };
+                    messages.map(move |message| Ok(Chunk::Message(map(message?)?)))
+                }));
+            }
+        }
+    }
+
     /// Copies a small message, which could otherwise keep a much larger packet alive.
     #[doc(hidden)]
     pub fn unshare(&mut self) {
@@ -40,11 +117,46 @@ impl Body {
     }
 
     /// Returns the message, or `None` for a stream.
-    #[doc(hidden)]
+    #[must_use]
     pub fn message(&self) -> Option<&Bytes> {
         match self {
             Self::Message(message) => Some(message),
             Self::Messages(_) => None,
+        }
+    }
+}
+
+/// The messages of a [`Body`], one after the other. The first error ends it.
+#[derive(Debug)]
+pub struct MessageStream {
+    messages: Messages,
+    /// The rest of the last row.
+    row: Row,
+}
+
+impl MessageStream {
+    /// Returns the metadata that came with the end of the stream, once the stream has ended without
+    /// an error. The trailers of an error are in [`Status::metadata`].
+    pub fn trailers(&mut self) -> Metadata {
+        self.messages.take_trailers()
+    }
+}
+
+impl Stream for MessageStream {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(message) = this.row.pop() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            match ready!(this.messages.poll_next_unpin(cx)) {
+                Some(Ok(Chunk::Message(message))) => return Poll::Ready(Some(Ok(message))),
+                Some(Ok(Chunk::Row(row))) => this.row = row,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
         }
     }
 }
@@ -64,7 +176,6 @@ impl From<Bytes> for Body {
 
 /// Size up to which a message is allocated together with its reference count, so that sharing it
 /// needs no further allocation.
-/// further one.
 const TINY: usize = 96;
 
 struct Tiny {
@@ -180,6 +291,36 @@ impl fmt::Debug for Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn layers_read_and_replace_messages() {
+        let shout = |message: Bytes| match message.len() {
+            0 => Err(Status::data_loss("an empty message")),
+            _ => Ok(Bytes::from(message.to_ascii_uppercase())),
+        };
+        let mut body = Body::from(Bytes::from_static(b"a"));
+        body.map(shout);
+        assert_eq!(body.message().unwrap(), "A");
+        let row = Row::of(&["a", "b", "c"]);
+        let chunks = [Ok(Chunk::from(row)), Ok(Bytes::from_static(b"d").into())];
+        let mut body = Body::Messages(Messages::new(stream::iter(chunks))).with_trailers(|| {
+            let mut trailers = Metadata::new();
+            trailers.insert("sum", "4").unwrap();
+            trailers
+        });
+        body.map(shout);
+        assert!(body.is_stream());
+        let mut messages = body.into_stream();
+        let all: Vec<_> = messages.by_ref().map(Result::unwrap).collect().await;
+        assert_eq!(all, ["A", "B", "C", "D"]);
+        assert_eq!(messages.trailers().get("sum"), Some("4"));
+        let mut body = Body::from_stream(stream::iter(["a", ""].map(|m| Ok(Bytes::from(m)))));
+        body.map(shout);
+        let all: Vec<_> = body.into_stream().collect().await;
+        assert_eq!(all[0].as_ref().unwrap(), "A");
+        assert_eq!(all[1].as_ref().unwrap_err().message(), "an empty message");
+        assert_eq!(all.len(), 2);
+    }
 
     #[test]
     fn messages_of_all_sizes_are_encoded_alike() {

@@ -51,7 +51,7 @@ fn buy() -> Method {
 
 async fn call(service: &BoxService, method: Method) -> Result<(), Status> {
     let deadline = Deadline::after(Duration::from_secs(1));
-    let request = Request::new(method, deadline, Metadata::new(), Bytes::new());
+    let request = Request::with_head(method, deadline, Metadata::new(), Bytes::new());
     service.clone().oneshot(request).await.map(|_| ())
 }
 
@@ -144,7 +144,7 @@ async fn a_probe_that_is_given_up_leaves_its_place() {
     shop.answers(gone());
     fail(&service, 20).await;
     tokio::time::advance(Duration::from_secs(1)).await;
-    let request = || Request::new(look(), Deadline::NONE, Metadata::new(), Bytes::new());
+    let request = || Request::with_head(look(), Deadline::NONE, Metadata::new(), Bytes::new());
     let probe = layer.layer(shop.service()).call(request());
     let status = call(&service, look()).await.unwrap_err();
     assert!(status.message().contains("half-open"), "{status}");

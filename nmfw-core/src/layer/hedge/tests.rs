@@ -85,7 +85,7 @@ impl Shop {
 
 async fn call(service: &BoxService, method: usize) -> Result<String, Status> {
     let body = Bytes::from("body");
-    let request = Request::new(SPEC.method(method), Deadline::NONE, Metadata::new(), body);
+    let request = Request::with_head(SPEC.method(method), Deadline::NONE, Metadata::new(), body);
     let response = service.clone().oneshot(request).await?;
     Ok(String::from_utf8(response.body().unwrap().to_vec()).unwrap())
 }

@@ -56,7 +56,7 @@ fn call(
     deadline: Deadline,
 ) -> impl Future<Output = Result<(), Status>> + Send + 'static {
     let body = Bytes::from(who.to_owned());
-    let request = Request::new(SPEC.method(method), deadline, Metadata::new(), body);
+    let request = Request::with_head(SPEC.method(method), deadline, Metadata::new(), body);
     let call = service.clone().oneshot(request);
     async move { call.await.map(|_| ()) }
 }

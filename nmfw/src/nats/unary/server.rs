@@ -168,7 +168,7 @@ fn read(
     headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
-    let mut request = Request::new(
+    let mut request = Request::with_head(
         endpoint.method,
         incoming.deadline,
         incoming.metadata,

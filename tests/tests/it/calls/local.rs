@@ -80,17 +80,25 @@ async fn wrong_settings_are_a_status() {
     client.wait_ready(Duration::ZERO).await.unwrap_err();
 }
 
-/// Code that configures a channel need not know its kind.
+/// A setting that the transport of a channel does not have is not ignored.
 #[tokio::test]
-async fn settings_for_nats_change_nothing() {
-    let channel = Channel::local(PuppetServer::new(Strings::default()))
-        .subject("elsewhere")
-        .max_attempts(1)
-        .reconnect_grace(Duration::ZERO)
-        .multiplexed()
-        .go_compatible()
-        .header("tenant", "acme");
-    let seen = PuppetClient::new(channel).inspect(()).await.unwrap();
+async fn settings_for_nats_are_refused() {
+    let channel = || Channel::local(PuppetServer::new(Strings::default()));
+    for (setting, channel) in [
+        ("subject", channel().subject("elsewhere")),
+        ("max_attempts", channel().max_attempts(1)),
+        ("reconnect_grace", channel().reconnect_grace(Duration::ZERO)),
+        ("multiplexed", channel().multiplexed()),
+        ("go_compatible", channel().go_compatible()),
+    ] {
+        let client = PuppetClient::new(channel.header("tenant", "acme"));
+        let status = client.inspect(()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{setting}");
+        assert!(status.is_not_started(), "{setting}");
+        assert!(status.message().contains(setting), "{status}");
+    }
+    let client = PuppetClient::new(channel().header("tenant", "acme"));
+    let seen = client.inspect(()).await.unwrap();
     assert_eq!(seen.metadata["tenant"], "acme");
     assert_eq!(seen.subject, "");
 }

@@ -1,6 +1,7 @@
 //! A call ends the same way over every transport: each row is a case, each column a transport.
 
 mod outcome;
+mod pipe;
 mod service;
 
 use std::{future::ready, time::Duration};
@@ -19,6 +20,7 @@ use nmfw_tests::{
 
 use self::{
     outcome::Outcome,
+    pipe::Pipe,
     service::{LeftByClient, MAX_SIZE, service},
 };
 
@@ -99,6 +101,15 @@ async fn say_ok(_: Request, _: Next) -> Result<Response, Status> {
     Err(Status::new(Code::Ok, "done"))
 }
 
+/// Settings that only NATS has.
+fn nats_rows() -> Vec<Row> {
+    vec![with_channel(
+        "",
+        |channel| channel.subject("a b"),
+        NotStarted(Code::InvalidArgument, "\"a b\""),
+    )]
+}
+
 fn unary_rows() -> Vec<Row> {
     const OK: &str = "the handler of nmfw.streams.Streams.Echo returned an error with the code OK, \
                       which means success: done";
@@ -154,11 +165,6 @@ fn unary_rows() -> Vec<Row> {
             "",
             |channel| channel.header("nmfw-x", "y"),
             NotStarted(Code::InvalidArgument, "reserved"),
-        ),
-        with_channel(
-            "",
-            |channel| channel.subject("a b"),
-            NotStarted(Code::InvalidArgument, "\"a b\""),
         ),
         unary(
             "",
@@ -514,8 +520,12 @@ on_both_brokers! {
             ("local", Channel::local(service())),
             ("base mode", Channel::new(nats)),
             ("session", session),
+            ("pipe", Channel::new(Pipe::to(service()))),
         ];
         compare(unary_rows(), &channels).await;
+        let over_nats = ["base mode", "session"];
+        let over_nats = channels.into_iter().filter(|(name, _)| over_nats.contains(name));
+        compare(nats_rows(), &over_nats.collect::<Vec<_>>()).await;
     }
 
     async fn streams(broker: TestBroker) {
@@ -525,6 +535,7 @@ on_both_brokers! {
         let channels = [
             ("local", Channel::local(service())),
             ("session", Channel::new(nats)),
+            ("pipe", Channel::new(Pipe::to(service()))),
         ];
         compare(stream_rows(), &channels).await;
     }

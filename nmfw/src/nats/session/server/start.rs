@@ -22,7 +22,7 @@ use nmfw_core::{
             Body, Messages,
             chunk::{Chunk, Tally},
         },
-        request::{Encoding, Request},
+        request::Request,
     },
     service::{
         admission::Admitted,
@@ -84,21 +84,12 @@ impl Calls {
             endpoint.refuse(&status);
             status
         };
-        if head.encoding == Encoding::Json {
-            return Err(refused(
-                Status::unimplemented(
-                    "this service does not take JSON: send the request as protobuf",
-                )
-                // Not started: no handler begins before `start` has returned.
-                .not_started(),
-            ));
-        }
-        if let Body::Message(body) = &body
-            && let Err(status) = endpoint.check_size(body.len())
-        {
-            return Err(refused(status));
-        }
-        let mut request = Request::new(endpoint.method, deadline, head.metadata, body);
+        let size = match &body {
+            Body::Message(body) => body.len(),
+            _ => 0,
+        };
+        endpoint.check(head.encoding, size).map_err(refused)?;
+        let mut request = Request::with_head(endpoint.method, deadline, head.metadata, body);
         request.head.origin = self.common.origins.get(index).map(Arc::clone);
         request.head.client_version = head.client_version;
         request.head.trace = head.trace;
