@@ -5,7 +5,8 @@
 //! rustdoc knows of a crate, in a format that changes with Rust releases: with a toolchain that writes another one,
 //! it says so and compares nothing.
 
-#![cfg(all(test, unix))]
+#![cfg(test)]
+#![cfg(unix)]
 
 use std::{
     collections::HashSet, env, fs, os::unix::fs::PermissionsExt, path::Path, process::Command,
