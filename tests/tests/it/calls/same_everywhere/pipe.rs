@@ -70,6 +70,7 @@ async fn serve(mut service: Service, call: Call) {
             Ok(response) => {
                 let (metadata, body) = response.into_parts();
                 _ = call.responses.send(Frame::Headers(metadata)).await;
+                tokio::task::yield_now().await; // The messages may block the thread.
                 send(body, &call.responses).await;
             }
             Err(status) => _ = call.responses.send(Frame::End(Err(status))).await,
@@ -99,7 +100,6 @@ async fn send(body: Body, frames: &mpsc::Sender<Frame>) -> Option<Status> {
     failure
 }
 
-/// Returns the messages that come over the pipe.
 fn receive(
     frames: mpsc::Receiver<Frame>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send + Unpin {
