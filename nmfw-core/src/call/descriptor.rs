@@ -103,7 +103,7 @@ mod tests {
             server_streaming: Some(true),
             ..MethodDescriptorProto::default()
         };
-        let mut options = prost_types::MethodOptions::default();
+        let mut options = MethodOptions::default();
         options.set_idempotency_level(IdempotencyLevel::NoSideEffects);
         let look = MethodDescriptorProto {
             name: Some("Look".to_owned()),
