@@ -248,6 +248,7 @@ impl Endpoint {
     pub fn check(&self, encoding: Encoding, size: usize) -> Result<(), Status> {
         if encoding != Encoding::Protobuf {
             let text = "this service does not take JSON: send the request as protobuf";
+            // Not started: requests are checked before their handlers exist.
             return Err(Status::unimplemented(text).not_started());
         }
         self.check_size(size)
