@@ -248,11 +248,12 @@ impl Receiving {
         grown
     }
 
-    /// Stops accounting for growth once the peer has ended its side and the application has taken
-    /// everything, because the window will not be used again. Returns how much it had grown.
+    /// Stops accounting for growth once the application has taken everything and the peer has ended
+    /// its side or sent its single message, because the window will not be used again. Returns how
+    /// much it had grown.
     pub(super) fn settle(&mut self) -> u64 {
-        let is_settled = self.is_closed && self.unread() == 0 && self.partial.is_empty();
-        if !is_settled {
+        let is_last = self.is_closed || (self.is_single && self.consumed > 0);
+        if !is_last || self.unread() > 0 || !self.partial.is_empty() {
             return 0;
         }
         let grown = self.grown();
