@@ -301,16 +301,16 @@ fn comments_names_and_prefixes_are_a_choice() {
     let dir = tempfile::tempdir().unwrap();
     let proto = dir.path().join("a.proto");
     let source = "syntax = \"proto3\"; package a;
-        // Of the enum.
+        // About the enum.
         enum Level { LEVEL_LOW = 0; }
-        // Of the message.
+        // About the message.
         message Node { Level level = 1; Leaf leaf = 2; }
         message Leaf {}
-        // Of the service.
+        // About the service.
         service Tree {
-          // Of a method.
+          // About a method.
           rpc Grow(Node) returns (Node);
-          // Of another.
+          // About another.
           rpc Fell(Node) returns (Node);
         }";
     fs::write(&proto, source).unwrap();
@@ -320,10 +320,10 @@ fn comments_names_and_prefixes_are_a_choice() {
     };
     let code = generate(builder(dir.path()));
     for part in [
-        "Of the enum",
-        "Of the message",
-        "Of the service",
-        "Of a method",
+        "About the enum",
+        "About the message",
+        "About the service",
+        "About a method",
         "Low = 0",
     ] {
         assert!(code.contains(part), "no {part} in {code}");
@@ -340,22 +340,22 @@ fn comments_names_and_prefixes_are_a_choice() {
             .skip_debug([".a.Leaf"]),
     );
     for part in [
-        "Of the enum",
-        "Of the service",
-        "Of another",
+        "About the enum",
+        "About the service",
+        "About another",
         "LevelLow = 0",
         "boxed",
         "skip_debug",
     ] {
         assert!(code.contains(part), "no {part} in {code}");
     }
-    for part in ["Of the message", "Of a method", "prost::Name"] {
+    for part in ["About the message", "About a method", "prost::Name"] {
         assert!(!code.contains(part), "{part} in {code}");
     }
     let code = generate(builder(dir.path()).disable_comments([".a"]));
-    assert!(!code.contains("// Of "), "{code}");
+    assert!(!code.contains("// About "), "{code}");
     let code = generate(builder(dir.path()).disable_comments(["."]));
-    assert!(!code.contains("// Of "), "{code}");
+    assert!(!code.contains("// About "), "{code}");
 }
 
 #[test]

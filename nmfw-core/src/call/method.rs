@@ -576,7 +576,7 @@ impl From<&String> for MethodName {
     }
 }
 
-/// The same as `Display`, in quotation marks.
+/// Formats the name as `Display` does, in quotation marks.
 impl fmt::Debug for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.to_string(), f)

@@ -21,7 +21,7 @@ use crate::{Shutdown, nats::server::DEFAULT_GRACE, shutdown_signal};
 /// Time limit for communication with the NATS server beyond the grace period.
 const MAX_DRAIN: Duration = Duration::from_secs(30);
 
-/// The same after a forced stop.
+/// Time limit for that communication after a forced stop.
 const MAX_FORCED: Duration = Duration::from_secs(10);
 
 /// How long a program may continue after handlers were dropped. Handlers that block their threads

@@ -89,7 +89,7 @@ pub struct Checks {
     failures: Mutex<Vec<Option<String>>>,
     /// A summary, so that calls need not look at the checks.
     is_healthy: AtomicBool,
-    /// The same, for tasks that wait for a change.
+    /// The summary for tasks that wait for a change.
     is_ready: watch::Sender<bool>,
 }
 

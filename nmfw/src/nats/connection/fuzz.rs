@@ -53,7 +53,7 @@ pub fn context(bytes: &[u8]) {
     if let Err(error) = &parsed {
         assert!(error.to_string().contains("x.json"), "{error}");
     }
-    // The same context with secrets in it.
+    // Adds secrets to the context.
     let Ok(Value::Object(mut file)) = serde_json::from_str::<Value>(&text) else {
         assert!(parsed.is_err(), "{text}");
         return;

@@ -35,7 +35,7 @@ use nmfw_core::{
 /// Time limit for a round trip while a server starts or stops.
 pub(crate) const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 
-/// The same after a forced stop.
+/// Time limit for a round trip after a forced stop.
 const MAX_FORCED_ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// Time limit for sending the last answers after a forced stop.
