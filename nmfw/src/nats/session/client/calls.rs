@@ -18,7 +18,7 @@ use crate::{
     nats::{
         session::{
             driver::{self, Flow, LaneCommand, Port, Side, Signals},
-            protocol::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap},
+            protocol::{CallHead, Doubt, Event, Opened, Session, StreamId, StreamTable},
         },
         transport::late,
     },
@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) struct Calls {
     pub(crate) pool: Weak<Pool>,
     pub(crate) handle: Weak<Handle>,
-    pub(crate) calls: StreamMap<StreamId, Call>,
+    pub(crate) calls: StreamTable<Call>,
     /// The content of ACCEPT, until a further packet proves that the service can be received: an
     /// account mapping may pass only one answer.
     accepted: Option<Opened>,
@@ -69,7 +69,7 @@ impl Calls {
         Self {
             pool,
             handle,
-            calls: StreamMap::default(),
+            calls: StreamTable::default(),
             accepted: None,
             doubt: Doubt::No,
             epoch: 0,
@@ -92,7 +92,7 @@ impl Calls {
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
         let deadline = head.deadline;
-        match begin(session, (head, true), Some(body)) {
+        match session.open_call(head, true, Some(body)) {
             Ok(stream) => {
                 self.late_at = [self.late_at, deadline].into_iter().flatten().min();
                 let call = Unary {
@@ -146,7 +146,7 @@ impl Calls {
         stream: StreamId,
         outcome: Result<Metadata, Status>,
     ) {
-        match self.calls.remove(&stream) {
+        match self.calls.remove(stream) {
             Some(Call::Unary(call)) => {
                 call.give_back(session, stream);
                 call.finish(outcome);
@@ -183,7 +183,7 @@ impl Calls {
         let Some(stream) = lane.stream() else {
             return;
         };
-        let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
+        let Some(port) = self.calls.get_mut(stream).and_then(Call::port_mut) else {
             if let Flow::Taken = flow {
                 lane.release(session, stream);
             }
@@ -210,7 +210,7 @@ impl Calls {
         match ended {
             driver::Ended::No | driver::Ended::Said => {}
             driver::Ended::Failed | driver::Ended::Refused { .. } => {
-                self.calls.remove(&stream);
+                self.calls.remove(stream);
             }
         }
     }
@@ -242,29 +242,6 @@ fn gave_up() -> Status {
     Status::cancelled("the caller does not wait any more")
 }
 
-/// Starts a call.
-fn begin(
-    session: &mut Session,
-    (head, is_single): (CallHead, bool),
-    body: Option<Bytes>,
-) -> Result<StreamId, Status> {
-    let stream = session.open_call(head, is_single)?;
-    let Some(body) = body else {
-        return Ok(stream);
-    };
-    match session.send_message(stream, body, true) {
-        Ok(()) => Ok(stream),
-        // Not started: the CALL waits beside its message, and was reset with it.
-        Err(SendError::TooLarge(status)) => Err(status.not_started()),
-        Err(SendError::Full(_) | SendError::Ended) => {
-            let status = Status::internal("a new stream does not take a message");
-            session.reset(stream, &status);
-            // Not started: the CALL waits beside its message, and was reset with it.
-            Err(status.not_started())
-        }
-    }
-}
-
 impl Side for Calls {
     type Command = Command;
 
@@ -283,7 +260,7 @@ impl Side for Calls {
                 lane,
                 body,
                 is_single,
-            } => match begin(session, (head, is_single), body) {
+            } => match session.open_call(head, is_single, body) {
                 Ok(stream) => {
                     lane.begin(stream);
                     let port = Port::new(lane);
@@ -305,7 +282,7 @@ impl Side for Calls {
             Event::Opened(opened) => self.accepted = Some(opened),
             Event::Headers { stream, metadata } => {
                 self.was_of_use = true;
-                match self.calls.get_mut(&stream) {
+                match self.calls.get_mut(stream) {
                     Some(Call::Unary(call)) => call.metadata = metadata,
                     Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
                         port.on_headers(metadata);
@@ -313,9 +290,23 @@ impl Side for Calls {
                     None => {}
                 }
             }
+            Event::Answer { stream, message } => {
+                self.was_of_use = true;
+                match self.calls.remove(stream) {
+                    Some(Call::Unary(call)) => {
+                        session.release(Tally::of(message.len()).cost);
+                        call.answer(message);
+                    }
+                    Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
+                        port.on_chunk(session, stream, message.into());
+                        port.lane.finish(Ok(Metadata::new()));
+                    }
+                    None => session.release(Tally::of(message.len()).cost),
+                }
+            }
             Event::Message { stream, message } => {
                 self.was_of_use = true;
-                match self.calls.get_mut(&stream) {
+                match self.calls.get_mut(stream) {
                     // Counted as taken only when the call is over; otherwise, further answers would
                     // be unbounded.
                     Some(Call::Unary(call)) => {
@@ -343,7 +334,7 @@ impl Side for Calls {
             }
             Event::Row { stream, row } => {
                 self.was_of_use = true;
-                match self.calls.get(&stream) {
+                match self.calls.get(stream) {
                     Some(Call::Unary(_) | Call::Uploading { .. }) => {
                         session.consume(stream, row.tally());
                         self.refuse_more(session, stream);
@@ -353,7 +344,7 @@ impl Side for Calls {
                 }
             }
             Event::Writable { stream } => {
-                if let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) {
+                if let Some(port) = self.calls.get_mut(stream).and_then(Call::port_mut) {
                     let ended = port.push(session, stream);
                     self.after(stream, &ended);
                 }

@@ -256,6 +256,12 @@ impl Budget {
         outcome
     }
 
+    /// Adds a new stream with its outgoing data.
+    pub(super) fn add(&mut self, stream: &Stream) {
+        self.outgoing += stream.sending.held();
+        self.answers += stream.sending.last_words();
+    }
+
     /// Removes an ended stream with its outgoing data.
     pub(super) fn forget(&mut self, stream: &Stream) {
         self.outgoing -= stream.sending.held();

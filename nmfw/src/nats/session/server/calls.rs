@@ -20,7 +20,7 @@ use crate::{
         context::NatsCall,
         session::{
             driver::{Ended, Flow, LaneCommand, Side, Signals},
-            protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
+            protocol::{CallHead, Event, SendError, Session, StreamId, StreamTable},
         },
     },
 };
@@ -63,9 +63,7 @@ pub(crate) struct Calls {
     pub(crate) place: Place,
     pub(crate) common: Arc<Common>,
     client: Subject,
-    pub(crate) calls: StreamMap<StreamId, Call>,
-    /// The latest call, if it waits for its message, which nearly always arrives next.
-    pub(crate) newest: Option<(StreamId, Arrived)>,
+    pub(crate) calls: StreamTable<Call>,
     /// Set during shutdown.
     is_draining: bool,
     /// When to stop waiting for the client's acknowledgements.
@@ -115,8 +113,7 @@ impl Calls {
             place,
             common: Arc::new(common),
             client,
-            calls: StreamMap::default(),
-            newest: None,
+            calls: StreamTable::default(),
             is_draining: false,
             end: None,
             was_idle: false,
@@ -127,9 +124,9 @@ impl Calls {
 
     /// Handles the end of the caller's messages.
     fn on_end(&mut self, session: &mut Session, stream: StreamId) {
-        match self.calls.get(&stream) {
+        match self.calls.get(stream) {
             Some(Call::Arriving(_)) => {
-                self.calls.remove(&stream);
+                self.calls.remove(stream);
                 let status = Status::invalid_argument("this method takes a message, and none came");
                 session.send_status(stream, Err(&status));
             }
@@ -149,7 +146,7 @@ impl Calls {
             index,
             port: Some(port),
             ..
-        })) = self.calls.get_mut(&stream)
+        })) = self.calls.get_mut(stream)
         else {
             // A handler may have moved its requests into a task.
             if let Flow::Taken = flow {
@@ -190,7 +187,7 @@ impl Calls {
                 }
             }
         }
-        if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+        if let Some(Call::Running(running)) = self.calls.remove(stream) {
             running.is_over();
         }
     }
@@ -201,7 +198,7 @@ impl Calls {
         stream: StreamId,
         outcome: Result<Response, Status>,
     ) {
-        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
+        let Some(Call::Running(running)) = self.calls.remove(stream) else {
             return;
         };
         running.is_over();
@@ -272,20 +269,18 @@ impl Side for Calls {
     }
 
     fn on_event(&mut self, session: &mut Session, event: Event) {
-        if !matches!(event, Event::Message { .. }) {
-            self.put_aside();
-        }
         match event {
             Event::Call {
                 stream,
                 method,
                 head,
-            } => self.on_call(session, stream, (method, head)),
-            Event::Message { stream, message } => self.on_message(session, stream, message),
+                message,
+            } => self.on_call(session, stream, (method, head, message)),
+            Event::Message { stream, message } => self.on_chunk(session, stream, message.into()),
             Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {
-                if let Some(Call::Running(running)) = self.calls.get_mut(&stream)
+                if let Some(Call::Running(running)) = self.calls.get_mut(stream)
                     && let Some(port) = &mut running.port
                 {
                     let index = running.index;
@@ -294,7 +289,7 @@ impl Side for Calls {
                 }
             }
             Event::Finished { stream, outcome } => {
-                if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+                if let Some(Call::Running(running)) = self.calls.remove(stream) {
                     let status = outcome
                         .err()
                         .unwrap_or_else(|| Status::cancelled("the caller went away"));
@@ -307,13 +302,16 @@ impl Side for Calls {
                     debug, client = %Escaped::new(&self.client), %status, "a session was ended"
                 );
             }
-            Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
+            Event::Opened(_)
+            | Event::Headers { .. }
+            | Event::Answer { .. }
+            | Event::GoAway
+            | Event::Closed(None) => {}
         }
     }
 
     fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
         self.place.note(session, now);
-        self.put_aside();
         self.see_to_overdue(session, now);
         if session.open_streams() >= BUSY
             && let Some(window) = self.place.widen()

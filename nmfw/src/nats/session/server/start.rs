@@ -18,10 +18,7 @@ use crate::{
 };
 use nmfw_core::{
     call::{
-        body::{
-            Body, Messages,
-            chunk::{Chunk, Tally},
-        },
+        body::{Body, Messages, chunk::Chunk},
         request::Request,
     },
     service::{
@@ -36,7 +33,7 @@ impl Calls {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        (index, head): (usize, CallHead),
+        (index, head, message): (usize, CallHead, Option<Bytes>),
     ) {
         let Some(served) = self.common.served.get(index) else {
             return session.send_status(stream, Err(&unknown()));
@@ -51,9 +48,14 @@ impl Calls {
             head,
             deadline,
         };
-        if !served.endpoint.method.streams_requests() {
-            self.newest = Some((stream, call));
+        if let Some(message) = message {
+            if let Err(status) = self.start(session, stream, call, message.into(), None) {
+                session.send_status(stream, Err(&status));
+            }
             return;
+        }
+        if !served.endpoint.method.streams_requests() {
+            return self.wait_for_message(stream, call);
         }
         let lane = Arc::new(Lane::default());
         lane.begin(stream);
@@ -137,20 +139,8 @@ impl Calls {
         Ok(())
     }
 
-    pub(crate) fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
-        // The message of a unary call, the usual case.
-        if let Some((_, call)) = self.newest.take_if(|(newest, _)| *newest == stream) {
-            session.consume(stream, Tally::of(message.len()));
-            if let Err(status) = self.start(session, stream, call, message.into(), None) {
-                session.send_status(stream, Err(&status));
-            }
-            return;
-        }
-        self.on_chunk(session, stream, message.into());
-    }
-
     pub(crate) fn on_chunk(&mut self, session: &mut Session, stream: StreamId, chunk: Chunk) {
-        if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
+        if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(stream)
             && let Some(port) = port
             && self.common.served[*index]
                 .endpoint
@@ -161,7 +151,7 @@ impl Calls {
         }
         session.consume(stream, chunk.tally());
         let more = || Status::invalid_argument("this method takes one message only");
-        let refusal = match (self.calls.remove(&stream), chunk) {
+        let refusal = match (self.calls.remove(stream), chunk) {
             (Some(Call::Arriving(arriving)), Chunk::Message(message)) => self
                 .start(session, stream, arriving.call, message.into(), None)
                 .err(),

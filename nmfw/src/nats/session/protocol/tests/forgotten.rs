@@ -20,7 +20,7 @@ use crate::{
 fn network() -> Network {
     let mut network = Network::both(Config::default());
     network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(100);
     assert_eq!(network.take(SERVER).len(), 1);

@@ -29,7 +29,7 @@ fn network() -> Network {
 /// Starts a call with a single answer, which never arrives.
 fn ask(network: &mut Network) -> StreamId {
     let client = &mut network.sides[CLIENT];
-    let id = client.open_call(head(UNARY), true).unwrap();
+    let id = client.open_call(head(UNARY), true, None).unwrap();
     let message = Bytes::from_static(b"?");
     client.send_message(id, message, true).unwrap();
     id
@@ -38,7 +38,7 @@ fn ask(network: &mut Network) -> StreamId {
 /// Starts a streaming call that the service knows.
 fn stream(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(5);
     assert_eq!(network.take(SERVER).len(), 1);

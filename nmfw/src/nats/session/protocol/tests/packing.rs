@@ -30,7 +30,14 @@ fn packets(network: &mut Network) -> Vec<Vec<Part>> {
             Frame {
                 stream,
                 body: Body::Message { part, more, .. },
-            } => Some((StreamId(stream), part.len(), more)),
+            } => Some((
+                StreamId {
+                    number: stream,
+                    slot: 0,
+                },
+                part.len(),
+                more,
+            )),
             _ => None,
         });
         packets.push(parts.collect());
