@@ -395,7 +395,7 @@ impl EventHub {
         self.emit(ConnectionEvent::Closed);
     }
 
-    fn emit(&self, event: ConnectionEvent) {
+    pub(super) fn emit(&self, event: ConnectionEvent) {
         // Fails only without receivers.
         _ = self.events.send(event);
     }

@@ -171,6 +171,11 @@ impl Connection {
         relocation::pass_second(self).await;
     }
 
+    /// Returns the connection that calls of base mode use instead of this one, while it moves.
+    pub(crate) fn detour(&self) -> Option<Box<async_nats::Client>> {
+        self.0.relocation.detour()
+    }
+
     /// Returns a follower that keeps a subscription with the connection when it moves to another
     /// server. Call it before subscribing. Each stage of a move is announced by a change of the
     /// [state](Self::state_receiver). The connection may subscribe below the subject `fence`.

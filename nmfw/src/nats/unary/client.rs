@@ -172,7 +172,8 @@ impl NatsTransport {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(), Status> {
-        let client = self.connection.client();
+        let detour = self.connection.detour();
+        let client = detour.as_deref().unwrap_or(self.connection.client());
         let (to, inbox) = (subject.clone(), waiting.inbox());
         let publishing = client.publish_with_reply_and_headers(to, inbox, headers, body);
         publishing.await.map_err(|error| {

@@ -138,7 +138,28 @@ impl Replies {
     }
 }
 
+/// The position of a call of base mode in the order of calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallNumber(u32);
+
 impl Replies {
+    /// Returns the newest call of base mode.
+    pub(crate) fn newest_call(&self) -> CallNumber {
+        CallNumber(self.shared.calls().generation)
+    }
+
+    /// Returns whether a call after `after`, and not after `newest`, is in flight.
+    pub(crate) fn has_calls(&self, after: Option<CallNumber>, newest: CallNumber) -> bool {
+        // Generations wrap around.
+        let is_at_most =
+            |generation: u32, number: CallNumber| number.0.wrapping_sub(generation) < u32::MAX / 2;
+        let calls = self.shared.calls();
+        calls.waiting.iter().any(|(_, entry)| {
+            is_at_most(entry.generation, newest)
+                && after.is_none_or(|after| !is_at_most(entry.generation, after))
+        })
+    }
+
     /// Closes all sessions, so that services are notified at once, and waits until they have ended.
     /// Later calls open new ones.
     pub(crate) async fn end_sessions(&self, limit: Duration) {
