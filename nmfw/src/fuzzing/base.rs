@@ -9,7 +9,7 @@ use crate::{
     Code, Deadline, Metadata, Status, TraceContext,
     nats::unary::{
         reply::{decode, encode},
-        request::{RequestHeaders, RequestInfo},
+        request::{RequestHead, RequestHeaders},
     },
 };
 use nmfw_core::call::{
@@ -81,7 +81,7 @@ fn is_short(status: &Status, len: usize) {
 pub fn request(bytes: &[u8]) {
     let (map, _) = split(bytes);
     let method = SPEC.method(0);
-    let incoming = match RequestInfo::from_headers(Some(&map), method, TIMEOUT) {
+    let incoming = match RequestHead::from_headers(Some(&map), method, TIMEOUT) {
         Ok(incoming) => incoming,
         Err(status) => {
             is_short(&status, bytes.len());
@@ -108,7 +108,7 @@ pub fn request(bytes: &[u8]) {
         go_compatible: bytes.len().is_multiple_of(2),
     }
     .to_headers();
-    let read = RequestInfo::from_headers(Some(&again), method, TIMEOUT).unwrap();
+    let read = RequestHead::from_headers(Some(&again), method, TIMEOUT).unwrap();
     assert_eq!(read.metadata, incoming.metadata);
     assert_eq!(read.client_version.as_deref(), version);
     assert_eq!(read.trace, incoming.trace);

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{reply, request::RequestInfo};
+use super::{reply, request::RequestHead};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     nats::{
@@ -167,7 +167,7 @@ fn read(
     endpoint.check_size(message.payload.len())?;
     headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let incoming = RequestInfo::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
+    let incoming = RequestHead::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::with_head(
         endpoint.method,
         incoming.deadline,

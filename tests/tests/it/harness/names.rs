@@ -24,7 +24,8 @@ fn declared(line: &str) -> Option<&str> {
     let keywords = ["struct ", "enum ", "trait ", "union "];
     let name = keywords.iter().find_map(|word| line.strip_prefix(word))?;
     let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
-    Some(&name[..end.unwrap_or(name.len())])
+    // A macro takes the name from elsewhere.
+    Some(&name[..end.unwrap_or(name.len())]).filter(|name| !name.is_empty())
 }
 
 /// Collects the places where types are declared, by name.

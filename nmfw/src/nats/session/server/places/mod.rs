@@ -61,7 +61,7 @@ const MAX_LEAVING: Duration = Duration::from_secs(10);
 /// The sessions of an instance.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) sessions: HashMap<u64, SessionEntry>,
+    pub(crate) sessions: HashMap<u64, OpenSession>,
     /// Unconfirmed sessions, in the order in which they were opened.
     half_open: BTreeMap<u64, u64>,
     /// Capacity held by sessions, and by closing ones whose place is reassigned.
@@ -78,7 +78,7 @@ pub(crate) struct Places {
 
 /// A session.
 #[derive(Debug)]
-pub(crate) struct SessionEntry {
+pub(crate) struct OpenSession {
     /// The subject of its packets.
     pub(crate) subject: Subject,
     pub(crate) mailbox: Arc<Mailbox<ServerCommand>>,
@@ -213,7 +213,7 @@ impl Places {
         let number = self.next;
         let mailbox = Arc::new(Mailbox::new(window));
         let usage = Usage::new(self.began);
-        let entry = SessionEntry {
+        let entry = OpenSession {
             subject,
             mailbox: Arc::clone(&mailbox),
             client,
