@@ -39,7 +39,7 @@ pub use event::ConnectionEvent;
 pub use event_stream::ConnectionEvents;
 pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
-pub(crate) use relocation::{Follower, Place, Stage};
+pub(crate) use relocation::{Follower, Placement, Stage};
 pub use server_url::IntoServers;
 
 use self::replies::Replies;
@@ -172,8 +172,8 @@ impl Connection {
     }
 
     /// Returns the connection that calls of base mode use instead of this one, while it moves.
-    pub(crate) fn detour(&self) -> Option<Box<async_nats::Client>> {
-        self.0.relocation.detour()
+    pub(crate) fn second_for_calls(&self) -> Option<Box<async_nats::Client>> {
+        self.0.relocation.second_for_calls()
     }
 
     /// Returns a follower that keeps a subscription with the connection when it moves to another

@@ -66,7 +66,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The current placement of subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Placement {
     /// All on the first connection; there is no other.
     #[default]
     First,
@@ -83,7 +83,7 @@ pub(crate) enum Place {
 pub(crate) struct Stage {
     /// Incremented with every stage.
     number: u64,
-    pub(crate) place: Place,
+    pub(crate) place: Placement,
     /// The second connection, unless the placement is `First`.
     pub(crate) second: Option<async_nats::Client>,
     events: Option<Arc<EventHub>>,
@@ -96,7 +96,7 @@ pub(crate) struct Relocation {
     followers: Mutex<Vec<Known>>,
     followed: Notify,
     /// Whether calls of base mode use the second connection.
-    is_detour: AtomicBool,
+    calls_use_second: AtomicBool,
 }
 
 /// A registered follower.
@@ -159,8 +159,8 @@ impl Relocation {
     }
 
     /// Returns the connection that calls of base mode use, if it is not the first one.
-    pub(super) fn detour(&self) -> Option<Box<async_nats::Client>> {
-        if !self.is_detour.load(Ordering::Acquire) {
+    pub(super) fn second_for_calls(&self) -> Option<Box<async_nats::Client>> {
+        if !self.calls_use_second.load(Ordering::Acquire) {
             return None;
         }
         self.stage().second.map(Box::new)
@@ -191,7 +191,7 @@ impl Relocation {
     async fn enter(
         &self,
         hub: &EventHub,
-        place: Place,
+        place: Placement,
         second: Option<(&async_nats::Client, &Arc<EventHub>)>,
     ) -> bool {
         let number = {
@@ -247,9 +247,9 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
                 _ = state.wait_for(ConnectionState::is_closed) => {}
             }
             // Whatever the outcome, no call waits and nothing stays on a second connection.
-            relocation.is_detour.store(false, Ordering::Release);
+            relocation.calls_use_second.store(false, Ordering::Release);
             hub.release(&connection.0.client);
-            relocation.enter(hub, Place::First, None).await;
+            relocation.enter(hub, Placement::First, None).await;
         }
     };
     connection.spawn(watching).abort_handle()
@@ -303,22 +303,22 @@ async fn relocate(
     };
 
     let mut events = second_hub.subscribe();
-    stage(Place::Both).await;
+    stage(Placement::Both).await;
     second_trip().await;
     sleep(SPREAD).await;
     let refused = std::iter::from_fn(|| events.try_recv().ok()).find(is_refusal);
     let has_moved = match &refused {
         Some(_) => false,
         None => {
-            stage(Place::Second).await;
+            stage(Placement::Second).await;
             round_trip(client, hub, prefix, fence.as_deref()).await;
             let denials = forward_denials(second_hub.subscribe(), hub);
             let moving = async {
-                relocation.is_detour.store(true, Ordering::Release);
+                relocation.calls_use_second.store(true, Ordering::Release);
                 let before = calls_end(connection, None, epoch).await;
                 let has_moved = move_first(connection, epoch).await;
-                relocation.is_detour.store(false, Ordering::Release);
-                stage(Place::Both).await;
+                relocation.calls_use_second.store(false, Ordering::Release);
+                stage(Placement::Both).await;
                 // Not a round trip, whose own subscription might exceed the limit.
                 _ = timeout(MAX_STEP, client.flush()).await;
                 sleep(SPREAD).await;
@@ -331,10 +331,10 @@ async fn relocate(
             }
         }
     };
-    stage(Place::Leaving).await;
+    stage(Placement::Leaving).await;
     // Messages that the server has sent by then arrive before its answer.
     second_trip().await;
-    relocation.enter(hub, Place::First, None).await;
+    relocation.enter(hub, Placement::First, None).await;
     _ = timeout(MAX_STEP, second.drain()).await;
     if has_moved {
         let info = client.server_info();
