@@ -27,8 +27,8 @@ pub use nmfw_core::codegen;
 pub use nmfw_core::{
     Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, Error, ErrorKind, Idempotency, Metadata,
     MetadataEntry, MetadataError, MetadataValue, Method, MethodName, MethodSpec, Result,
-    ServiceSpec, Status, Stream, Streaming, TraceContext, TraceContextError, UnknownCode, client,
-    include_proto, include_protos, metrics, middleware, prost, prost_types,
+    ServiceSpec, Status, Stream, StreamSender, Streaming, TraceContext, TraceContextError,
+    UnknownCode, client, include_proto, include_protos, metrics, middleware, prost, prost_types,
 };
 
 pub use self::{

@@ -192,7 +192,7 @@ impl Channel {
 
     pub(super) fn default_timeout(&self, method: Method) -> Option<Duration> {
         // The duration of a stream is not limited by the channel.
-        let own = self.0.timeout.filter(|_| !method.streams());
+        let own = self.0.timeout.filter(|_| !method.is_streaming());
         own.or_else(|| method.timeout())
     }
 
@@ -252,7 +252,7 @@ impl Channel {
             return count.response(Err(status.clone()));
         }
         let deadline = request.deadline();
-        if deadline.instant().is_some_and(|at| at <= now) {
+        if deadline.timer_instant().is_some_and(|at| at <= now) {
             let text = format!("no time was left to call {method}");
             // Not started: the call is not handed to a transport.
             return count.response(Err(Status::deadline_exceeded(text).not_started()));

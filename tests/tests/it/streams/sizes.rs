@@ -10,7 +10,7 @@ use nmfw_tests::{
     eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, item},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(50);
 
@@ -132,8 +132,8 @@ on_both_brokers! {
     async fn a_byte_more_is_refused_at_once(broker: TestBroker) {
         let (_broker, _running, client) = start(&broker).await;
         // In flight all the time.
-        let (sender, receiver) = mpsc::channel(1);
-        let mut other = client.chat(Streaming::from(receiver)).await.unwrap();
+        let (sender, receiver) = Streaming::channel(1);
+        let mut other = client.chat(receiver).await.unwrap();
         for number in 1..=2 {
             let too_large = of_size(LARGEST + 1);
             // Sent by the caller.
