@@ -10,6 +10,7 @@ pub mod permissions;
 #[cfg(feature = "cli")]
 mod runner;
 pub mod server;
+pub mod trace;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -45,12 +46,3 @@ pub use self::{
     server::Server,
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
 };
-
-#[cfg(doc)]
-#[doc = include_str!("docs/tracing.md")]
-pub mod tracing {}
-
-/// The protocol, for implementing clients or services in other languages.
-#[cfg(doc)]
-#[doc = include_str!("../PROTOCOL.md")]
-pub mod protocol {}

@@ -43,7 +43,7 @@ use crate::{
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
 ///     .timeout(Duration::from_millis(500))
-///     .header("tenant", "acme");
+///     .metadata("tenant", "acme");
 /// // let calc = CalcClient::new(channel);
 /// # }
 /// ```
@@ -138,7 +138,7 @@ impl Channel {
 
     /// Adds metadata to all calls. If [`Metadata`] does not accept the key or the value, every call
     /// fails with `INVALID_ARGUMENT`.
-    pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+    pub fn metadata(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.set(|settings| {
             if let Err(error) = settings.metadata.append(key, value) {
                 settings

@@ -115,7 +115,7 @@ on_both_brokers! {
         const LARGE: u32 = 3 << 20;
         let (_running, client, _outcomes) = careless(&broker.url()).await;
         let call = client.chat(stream::iter([item(1, LARGE)]));
-        let _chat = call.header("drop-after-millis", "500").await.unwrap();
+        let _chat = call.metadata("drop-after-millis", "500").await.unwrap();
         let call = client.echo(item(2, LARGE)).timeout(LIMIT);
         assert_eq!(call.await.unwrap().padding.len(), LARGE as usize);
     }

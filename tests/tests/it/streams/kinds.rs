@@ -125,7 +125,7 @@ async fn errors(client: &StreamsClient) {
 async fn early_answers(client: &StreamsClient) {
     // The handler ends early, while the caller would send forever.
     let endless = stream::iter(0..).map(|number| item(number, 100));
-    let call = client.sum(endless).header("stop-after", "1000");
+    let call = client.sum(endless).metadata("stop-after", "1000");
     assert_eq!(
         timeout(LIMIT, call.send()).await.unwrap().unwrap().count,
         1000
@@ -133,7 +133,7 @@ async fn early_answers(client: &StreamsClient) {
 
     let (sender, receiver) = Streaming::channel(1);
     sender.send(item(7, 0)).await.unwrap();
-    let chat = client.chat(receiver).header("stop-after", "1");
+    let chat = client.chat(receiver).metadata("stop-after", "1");
     let answers: Vec<_> = chat.await.unwrap().try_collect().await.unwrap();
     assert_eq!(numbers(&answers), [7]);
     // There is no reader any more: the caller's stream is dropped.
@@ -265,7 +265,7 @@ on_both_brokers! {
             hang: true,
             ..up_to(2)
         };
-        let call = client.count(request).header("until-stop", "1");
+        let call = client.count(request).metadata("until-stop", "1");
         let mut count = call.await.unwrap();
         assert!(count.message().await.unwrap().is_some());
         running.stop();
