@@ -240,6 +240,15 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
     }
 }
 
+/// Returns the outcome of a method that has no implementation.
+///
+/// # Errors
+/// Always fails with `UNIMPLEMENTED`.
+pub fn unimplemented<R>(method: Method) -> Result<R, Status> {
+    let text = format!("the service has no implementation of {method}");
+    Err(Status::unimplemented(text))
+}
+
 impl<T> fmt::Debug for ServiceBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceBuilder")
