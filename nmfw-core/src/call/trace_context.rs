@@ -14,7 +14,7 @@ const MAX_TRACESTATE: usize = 4096;
 /// The trace of a call and the span that made it: the `traceparent` and `tracestate` of [W3C Trace
 /// Context](https://www.w3.org/TR/trace-context/), as on the wire.
 ///
-/// With the feature `otel`, it is handled automatically: see [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html). Without,
+/// With the feature `otel`, it is handled automatically: see [`nmfw::trace`](https://docs.rs/nmfw/latest/nmfw/trace/index.html). Without,
 /// use it to connect another tracing system: a handler reads its caller's with
 /// [`Context::trace_context`](crate::Context::trace_context), and a client layer sets that of a
 /// call with [`Request::set_trace_context`](crate::middleware::Request::set_trace_context).

@@ -156,7 +156,7 @@ fn read(
     message: Message,
     reply: Subject,
 ) -> Result<Request, Status> {
-    if endpoint.method.streams() {
+    if endpoint.method.is_streaming() {
         return Err(Status::unimplemented(format!(
             "{} streams, which takes a session: a plain NATS request does not do",
             endpoint.method
