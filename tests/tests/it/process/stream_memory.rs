@@ -1,8 +1,6 @@
 //! Memory that streams hold and leave behind. The only tests of their process, one after the other,
 //! because they measure the whole process.
 
-#![cfg(test)]
-
 use std::{
     pin::Pin,
     time::{Duration, Instant},
@@ -13,7 +11,7 @@ use nmfw::{Channel, NatsChannel as _};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},
-    eventually,
+    eventually, in_own_process,
     streams::{self, CountRequest, Flows, StreamsClient, Total, item, items},
 };
 use tokio::{runtime::Handle, task::JoinSet};
@@ -25,8 +23,9 @@ const LONG: Duration = Duration::from_secs(300);
 /// least three bytes: buffered by the caller and the service, and in transit.
 const HELD: u64 = 3 * 256 * 1024 / 3;
 
-/// The same with a grown window, because the caller read everything between two pauses.
-const MOST_HELD: u64 = 2 * HELD;
+/// The same with a fully grown window of 4 MiB: the caller reads everything between two pauses, on a busy
+/// machine many times.
+const MOST_HELD: u64 = (4 * 1024 + 2 * 256) * 1024 / 3;
 
 /// Returns the resident memory of this process in MiB.
 fn resident() -> u64 {
@@ -171,18 +170,21 @@ async fn calls_given_up(broker: TestBroker) {
     let begin = flows.started();
     give_up(&client, 100_000).await;
     settled().await;
-    assert!(flows.started() - begin > 80_000, "most calls have begun");
+    // All but those that are abandoned at any moment, which may be before they begin.
+    let started = flows.started() - begin;
+    assert!(started >= 70_000, "only {started} calls have begun");
     tasks(before.1 + 4).await;
     let after = resident();
     let before = before.0;
     assert!(after < before + 15, "grew from {before} to {after} MiB");
 }
 
-// A single test, because it measures the whole process.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_held_beyond_the_window_or_left_behind() {
-    for kind in Kind::BOTH {
-        run("calls_given_up", kind, LONG, calls_given_up).await;
-        run("slow_consumer", kind, LONG, slow_consumer).await;
+in_own_process! {
+    /// A single test, because it measures the whole process.
+    async fn nothing_is_held_beyond_the_window_or_left_behind() {
+        for kind in Kind::BOTH {
+            run("calls_given_up", kind, LONG, calls_given_up).await;
+            run("slow_consumer", kind, LONG, slow_consumer).await;
+        }
     }
 }

@@ -2,15 +2,13 @@
 //! the permissions of any client. The only test of its process, because it measures the whole
 //! process: the service, the client, and the embedded broker.
 
-#![cfg(test)]
-
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},
-    eventually,
+    eventually, in_own_process,
     packets::{RawSession, first_kind, frame, kind, number, packet},
     streams::{self, CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient},
 };
@@ -332,13 +330,14 @@ async fn rapid_resets_end_the_session(broker: TestBroker) {
     others_go_on(&bystander).await;
 }
 
-// A single test, because it measures the whole process.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_one_client_can_have_a_service_do() {
-    for kind in Kind::BOTH {
-        run("kept_memory", kind, LONG, kept_memory_has_a_bound).await;
-        run("large_metadata", kind, LONG, large_metadata_is_refused).await;
-        run("going_back", kind, LONG, going_back_has_a_bound).await;
-        run("rapid_resets", kind, LONG, rapid_resets_end_the_session).await;
+in_own_process! {
+    /// A single test, because it measures the whole process.
+    async fn what_one_client_can_have_a_service_do() {
+        for kind in Kind::BOTH {
+            run("kept_memory", kind, LONG, kept_memory_has_a_bound).await;
+            run("large_metadata", kind, LONG, large_metadata_is_refused).await;
+            run("going_back", kind, LONG, going_back_has_a_bound).await;
+            run("rapid_resets", kind, LONG, rapid_resets_end_the_session).await;
+        }
     }
 }
