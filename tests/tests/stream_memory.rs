@@ -147,7 +147,7 @@ async fn tasks(most: usize) -> usize {
     eventually(LIMIT, || async {
         match metrics.num_alive_tasks() {
             tasks if tasks <= most => Ok(()),
-            tasks => Err(format!("{tasks} tasks, and not {most}")),
+            tasks => Err(format!("{tasks} tasks instead of at most {most}")),
         }
     })
     .await;

@@ -212,12 +212,13 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
     {
         assert!(
             ptr::eq(method.service(), self.spec),
-            "a handler of {method} was given to the service {}",
+            "{method} is not a method of the service {}",
             self.spec.full_name()
         );
         assert!(
             streams == (method.streams_requests(), method.streams_responses()),
-            "the handler of {method} streams where the method does not, or the other way round"
+            "the handler of {method} has another kind: use the builder function for the sides that \
+             stream"
         );
         let service = Arc::clone(&self.service);
         let handler: Handler = Box::new(move |request| call(Arc::clone(&service), request));
@@ -347,14 +348,17 @@ fn answers<R: Message>(
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     match metadata.check_size() {
         Ok(()) => Ok(metadata),
-        Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
+        Err(problem) => Err(Status::internal(format!(
+            "the response has invalid metadata: \
+                                                      {problem}"
+        ))),
     }
 }
 
 /// Converts a handler's own error.
 fn failed(status: Status, context: &Context) -> Status {
-    // The handler has run. The mark can come from a call that it made itself, and would cause this
-    // call to be resent.
+    // The handler has run. The mark "not started" can come from a call that the handler made
+    // itself, and would cause this call to be resent.
     let mut status = status.started();
     if let Some(method) = context.method() {
         status = status.returned_by(format_args!("the handler of {method}"));
@@ -362,7 +366,7 @@ fn failed(status: Status, context: &Context) -> Status {
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
     if let Err(error) = status.metadata().check_size() {
-        log_limited!(warn, %status, %error, "the metadata of an error is left out");
+        log_limited!(warn, %status, %error, "the metadata of an error is not sent");
         *status.metadata_mut() = own;
     }
     status

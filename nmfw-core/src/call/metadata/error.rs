@@ -43,19 +43,20 @@ impl fmt::Display for MetadataError {
             Problem::Key => "is not a valid key: use ASCII letters, digits, '-', '_' and '.'",
             Problem::Reserved => "is a reserved key: choose another one",
             Problem::Control => {
-                "has a control character in its value: send such bytes under a key that ends in -bin"
+                "has a value with a control character: use a key that ends in -bin for binary \
+                 values"
             }
             Problem::Space => {
-                "has white space at an end of its value, which NATS trims: trim it, or use a key \
-                 that ends in -bin"
+                "has a value with leading or trailing white space, which NATS would remove: trim \
+                 the value, or use a key that ends in -bin"
             }
-            Problem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
-            Problem::BinUnderText => "carries bytes and must end in -bin",
-            Problem::NotBase64 => "has a value that is not base64",
-            Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
+            Problem::TextUnderBin => "ends in -bin: set its value with insert_bin or append_bin",
+            Problem::BinUnderText => "has a binary value: use a key that ends in -bin",
+            Problem::NotBase64 => "has a value that is not valid base64",
+            Problem::TooMany => "exceeds the limit of 256 values over all keys",
             Problem::TooLarge => {
-                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
-                 more for each value; send what is larger in a message"
+                "exceeds the limit of 64 KiB for all keys and values, counting 32 additional bytes \
+                 per value: send larger data in a message"
             }
         };
         write!(f, "metadata {:?} {problem}", self.key)

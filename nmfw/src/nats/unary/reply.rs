@@ -64,7 +64,7 @@ pub(crate) fn encode(
         // Set by a layer: handlers get an error earlier.
         Ok(response) => match response.metadata.check_size() {
             Err(error) => {
-                let text = format!("the answer cannot be sent: {error}");
+                let text = format!("the response cannot be sent: {error}");
                 (Status::internal(text), None)
             }
             Ok(()) => match encode_ok(response, max_payload) {

@@ -113,7 +113,7 @@ impl Incoming {
         };
         if json {
             return Err(Status::unimplemented(
-                "this service does not take JSON: send the request as protobuf",
+                "this service does not support JSON: send the request in Protobuf's binary format",
             ));
         }
         Ok(Self {

@@ -120,7 +120,7 @@ on_both_brokers! {
             let status = client.expression(request(16_000)).await.unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
             assert!(status.is_not_started(), "{status}");
-            assert!(status.message().contains("40000 bytes may wait"), "{status}");
+            assert!(status.message().contains("limited to 40000 bytes"), "{status}");
         }
         // The limit of bytes is reached, not that of places.
         for (client, count) in [(&base, 3), (&multiplexed, 4)] {

@@ -175,7 +175,7 @@ fn unary_rows() -> Vec<Row> {
             |call| call,
             Failed(
                 Code::ResourceExhausted,
-                "over this service's limit of 65536",
+                "exceeds this service's limit of 65536",
             ),
         ),
         plain("layer: message", Expected::Ok("")),

@@ -84,7 +84,7 @@ on_both_brokers! {
 
         for (server, text) in [
             (both().only(["Echo", "Ecoh"]), "\"Ecoh\" to serve; there are: nmfw.puppet.Puppet.Echo,"),
-            (both().only(Vec::<String>::new()), "no method is named"),
+            (both().only(Vec::<String>::new()), "the list of methods to serve is empty"),
             // Methods that the service itself excludes do not exist.
             (
                 Server::new(&nats).add_service(puppet().only(["Fail", "Sleep"])).only(["Echo"]),
