@@ -211,7 +211,7 @@ async fn kept_memory_has_a_bound(broker: TestBroker) {
         if number == 2 {
             // The service ends the session because no packet was acknowledged.
             let text = attacker.closed().await;
-            assert!(text.contains("takes none of its answers"), "{text}");
+            assert!(text.contains("does not read its responses"), "{text}");
         } else {
             let close = frame(0, kind::CLOSE, &[1]);
             attacker.publish(packet(0, 0, &[close])).await;

@@ -151,7 +151,8 @@ fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
         NmfwHeaderError::Version(version) => Status::new(
             Code::Unimplemented,
             format!(
-                "the request speaks version {version} of the protocol, this service version {}",
+                "the request uses version {version} of the protocol, but this service supports \
+                 version {}",
                 headers::PROTOCOL
             ),
         )
@@ -165,7 +166,11 @@ pub(crate) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
         // Keys and values were validated when they were added, so this cannot fail; if it ever did,
         // dropping an entry is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
-            log_limited!(error, key, "metadata key is not a header name");
+            log_limited!(
+                error,
+                key,
+                "left out metadata: its key is not a valid header name"
+            );
             continue;
         };
         map.append(name, value);

@@ -416,7 +416,7 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
                 Err(status) => {
                     // A call on a session that has just ended this way was not started.
                     let is_told = status.message().contains(WORDS)
-                        || status.message().contains("given the session up")
+                        || status.message().contains("ended the session")
                         || status.is_not_started();
                     assert!(is_told, "{status}");
                     // The first request exceeds the limit itself. Later requests use a session.

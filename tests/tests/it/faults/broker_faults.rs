@@ -53,7 +53,7 @@ on_both_brokers! {
         let connecting = ConnectOptions::new().connect_attempts(2).connect(broker.url()).await;
         let error = connecting.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connect);
-        for part in [broker.url().as_str(), "2 attempts", "is a NATS server running there"] {
+        for part in [broker.url().as_str(), "2 attempts", "check that a NATS server runs there"] {
             assert!(error.to_string().contains(part), "{part:?} is not in {error}");
         }
         let waiting = ConnectOptions::new().wait_for_server(Duration::from_millis(300));

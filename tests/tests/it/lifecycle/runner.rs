@@ -102,7 +102,10 @@ async fn wrong_command_lines() {
             &["run", "--server", "a", "--context", "b"][..],
             "cannot be used with",
         ),
-        (&["run", "--max-recon", "0"], "a number from 1, or -1"),
+        (
+            &["run", "--max-recon", "0"],
+            "a number of at least 1, or -1",
+        ),
         (&["run", "--port", "65536"], "a number from 1 to 65535"),
         (&["run", "--log", "xml"], "possible values: json, pretty"),
         (&["run", "--contxt", "b"], "--context"),

@@ -17,7 +17,11 @@ impl Calls {
         let doubt = session.doubt(now);
         if doubt != self.doubt {
             self.doubt = doubt;
-            log_limited!(debug, ?doubt, "whether the service of a session is there");
+            log_limited!(
+                debug,
+                ?doubt,
+                "the reachability of a session's service has changed"
+            );
             if let Some(handle) = self.handle.upgrade() {
                 handle.doubt(doubt);
             }

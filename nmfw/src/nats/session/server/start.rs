@@ -160,7 +160,7 @@ impl Calls {
             return port.on_chunk(session, stream, chunk);
         }
         session.consume(stream, chunk.tally());
-        let more = || Status::invalid_argument("this method takes one message only");
+        let more = || Status::invalid_argument("this method takes a single message");
         let refusal = match (self.calls.remove(&stream), chunk) {
             (Some(Call::Arriving(arriving)), Chunk::Message(message)) => self
                 .start(session, stream, arriving.call, message.into(), None)
@@ -181,5 +181,5 @@ impl Calls {
 
 fn unknown() -> Status {
     // Not started: no handler was found.
-    Status::unimplemented("the method is not served here").not_started()
+    Status::unimplemented("the method is not served by this instance").not_started()
 }

@@ -107,7 +107,7 @@ impl Job for Task {
                 // Boxed, so that other calls need no space for it.
                 Box::pin(sending).await;
             }
-            // Fails if the session has ended, and no caller waits.
+            // Fails if the session has ended, so that no caller waits.
             (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
         }
         unanswered.stream = None;

@@ -109,7 +109,7 @@ fn receive(
             Some(Frame::Message(message)) => Some((Ok(message), Some(frames))),
             Some(Frame::End(Ok(_)) | Frame::Headers(_)) => None,
             Some(Frame::End(Err(status))) => Some((Err(status), None)),
-            None => Some((Err(Status::cancelled("the caller went away")), None)),
+            None => Some((Err(Status::cancelled("the caller has disconnected")), None)),
         }
     }))
 }
@@ -120,7 +120,7 @@ async fn late(method: Method, deadline: Deadline) -> Status {
         return pending().await;
     };
     tokio::time::sleep_until(at).await;
-    Status::deadline_exceeded(format!("{method} did not end in time"))
+    Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
 impl Transport for Pipe {
