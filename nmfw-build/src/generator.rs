@@ -144,11 +144,14 @@ pub(crate) fn generate(
 
 /// Returns the items that prost-build generated for a package, with fixes applied.
 fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error> {
-    let mut items = syn::parse_file(code).map_err(|error| {
-        Error::generate(format!(
-            "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
-        ))
-    })?.items;
+    let mut items = syn::parse_file(code)
+        .map_err(|error| {
+            Error::generate(format!(
+                "the code of the package `{package}` does not parse: {error}; check the configured \
+             attributes and paths"
+            ))
+        })?
+        .items;
     accessors::separate(&mut items);
     debug::complete(&mut items);
     for item in &mut items {
@@ -174,7 +177,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!(
-        "prost-build gave up: {}",
-        text.unwrap_or("it did not say why")
+        "prost-build failed: {}",
+        text.unwrap_or("it gave no reason")
     )
 }

@@ -81,7 +81,7 @@ impl ::nmfw::codegen::v1::prost::Name for Zone {
         "type.googleapis.com/mesh.Zone".into()
     }
 }
-/// Static facts of the service `mesh.Discovery`.
+/// The description of the service `mesh.Discovery`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static DISCOVERY_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "mesh",
@@ -101,18 +101,18 @@ pub trait Discovery: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Zone>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Discovery`.
+/// Creates services from implementations of `Discovery`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct DiscoveryServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl DiscoveryServer {
     pub const GET: ::nmfw::codegen::v1::Method = DISCOVERY_SPEC.method_named("Get");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Discovery>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Discovery>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -121,20 +121,20 @@ impl DiscoveryServer {
             .build()
     }
 }
-/// Calls a service `Discovery`. Cheap to clone.
+/// A client of the service `Discovery`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct DiscoveryClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl DiscoveryClient {
     pub const GET: ::nmfw::codegen::v1::Method = DISCOVERY_SPEC.method_named("Get");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Discovery>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(DiscoveryServer::new(handler)))
     }

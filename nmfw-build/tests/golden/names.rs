@@ -260,7 +260,7 @@ impl State {
         }
     }
 }
-/// Static facts of the service `names.Agent_`.
+/// The description of the service `names.Agent_`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static AGENT_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "names",
@@ -282,18 +282,18 @@ pub trait Agent_: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<AgentServer>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Agent_`.
+/// Creates services from implementations of `Agent_`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AgentServer_;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl AgentServer_ {
     pub const MEET: ::nmfw::codegen::v1::Method = AGENT_SPEC.method_named("Meet");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Agent_>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Agent_>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -302,20 +302,20 @@ impl AgentServer_ {
             .build()
     }
 }
-/// Calls a service `Agent_`. Cheap to clone.
+/// A client of the service `Agent_`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AgentClient_(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl AgentClient_ {
     pub const MEET: ::nmfw::codegen::v1::Method = AGENT_SPEC.method_named("Meet");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Agent_>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(AgentServer_::new(handler)))
     }
@@ -343,7 +343,7 @@ impl Agent_ for AgentClient_ {
         self.meet(request).context(&ctx).await
     }
 }
-/// Static facts of the service `names.Agent__`.
+/// The description of the service `names.Agent__`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static AGENT_SPEC_: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "names",
@@ -381,7 +381,7 @@ pub trait Agent__: ::core::marker::Send + ::core::marker::Sync + 'static {
         >,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Agent__`.
+/// Creates services from implementations of `Agent__`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AgentServer__;
@@ -389,11 +389,11 @@ pub struct AgentServer__;
 impl AgentServer__ {
     pub const PUT: ::nmfw::codegen::v1::Method = AGENT_SPEC_.method_named("Put");
     pub const NEST: ::nmfw::codegen::v1::Method = AGENT_SPEC_.method_named("Nest");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Agent__>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Agent__>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -403,7 +403,7 @@ impl AgentServer__ {
             .build()
     }
 }
-/// Calls a service `Agent__`. Cheap to clone.
+/// A client of the service `Agent__`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AgentClient__(::nmfw::codegen::v1::Client);
@@ -411,13 +411,13 @@ pub struct AgentClient__(::nmfw::codegen::v1::Client);
 impl AgentClient__ {
     pub const PUT: ::nmfw::codegen::v1::Method = AGENT_SPEC_.method_named("Put");
     pub const NEST: ::nmfw::codegen::v1::Method = AGENT_SPEC_.method_named("Nest");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Agent__>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(AgentServer__::new(handler)))
     }

@@ -111,7 +111,7 @@ impl ::nmfw::codegen::v1::prost::Name for Output {
         "type.googleapis.com/streaming.Output".into()
     }
 }
-/// Static facts of the service `streaming.Numbers`.
+/// The description of the service `streaming.Numbers`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static NUMBERS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "streaming",
@@ -258,7 +258,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
         >,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Numbers`.
+/// Creates services from implementations of `Numbers`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NumbersServer;
@@ -277,11 +277,11 @@ impl NumbersServer {
         .method_named("CountForever");
     pub const TOTAL: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Total");
     pub const TALK: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Talk");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Numbers>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Numbers>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -299,7 +299,7 @@ impl NumbersServer {
             .build()
     }
 }
-/// Calls a service `Numbers`. Cheap to clone.
+/// A client of the service `Numbers`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NumbersClient(::nmfw::codegen::v1::Client);
@@ -318,13 +318,13 @@ impl NumbersClient {
         .method_named("CountForever");
     pub const TOTAL: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Total");
     pub const TALK: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Talk");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Numbers>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(NumbersServer::new(handler)))
     }
@@ -517,7 +517,7 @@ impl Numbers for NumbersClient {
         self.talk(requests).context(&ctx).await
     }
 }
-/// Static facts of the service `streaming.Names`.
+/// The description of the service `streaming.Names`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "streaming",
@@ -615,7 +615,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Output>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Names`.
+/// Creates services from implementations of `Names`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesServer;
@@ -633,11 +633,11 @@ impl NamesServer {
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const NEW: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("New");
     pub const TYPE: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Type");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Names>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Names>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -653,7 +653,7 @@ impl NamesServer {
             .build()
     }
 }
-/// Calls a service `Names`. Cheap to clone.
+/// A client of the service `Names`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesClient(::nmfw::codegen::v1::Client);
@@ -671,13 +671,13 @@ impl NamesClient {
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const NEW: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("New");
     pub const TYPE: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Type");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Names>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(NamesServer::new(handler)))
     }

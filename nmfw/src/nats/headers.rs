@@ -89,6 +89,7 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
 /// | `v` | version of the calling service, see [`client_version`] | none |
 /// | `m` | names of the metadata in order, separated by commas | any order |
+///
 /// Unknown keys are skipped, so that keys can be added without a new version. A new version means
 /// that a peer must understand it to accept the message.
 #[derive(Clone, Debug, PartialEq, Eq)]

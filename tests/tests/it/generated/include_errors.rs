@@ -93,7 +93,8 @@ fn a_wrong_name_is_answered_with_the_right_ones() -> Result<(), Box<dyn Error>> 
     let report = rustc(source, true)?;
     let errors = errors(&report);
     assert_eq!(errors.len(), 1, "{report}");
-    let expected = "error: no code was generated for a package \"calculator\", which is included in `user::sums::calc`. There is ";
+    let expected = "error: no code was generated for a package \"calculator\", which is included \
+                    in `user::sums::calc`. The packages are ";
     assert!(errors[0].starts_with(expected), "{report}");
     for package in [
         "\"Acme.V1Beta\"",

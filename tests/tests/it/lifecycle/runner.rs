@@ -128,7 +128,7 @@ async fn what_keeps_it_from_starting_is_said() {
             &[][..],
             &[
                 "cannot connect to nats://127.0.0.1:1 ",
-                "is a NATS server running",
+                "check that a NATS server runs there",
             ][..],
         ),
         (
