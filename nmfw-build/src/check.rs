@@ -43,8 +43,12 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
     {
         problems.push(problem(
             &service.place,
-            format!("the subject \"{}\", derived from the package and the service, {reason}", service.subject),
-            "rename the package or the service, or set `option (nmfw.service) = { subject: \"...\" };`",
+            format!(
+                "the subject \"{}\", derived from the package and the service, {reason}",
+                service.subject
+            ),
+            "rename the package or the service, or set \
+             `option (nmfw.service) = { subject: \"...\" };`",
         ));
     }
 }

@@ -82,7 +82,12 @@ pub(crate) fn service(
     if let Some(subject) = &read.subject
         && let Err(reason) = names::check_subject(subject)
     {
-        complaints.push(Complaint { field: "subject", what: format!("the subject {subject:?} {reason}"), help: "use tokens of letters, digits, `-` and `_`, separated by dots, such as `acme.billing`".to_owned() });
+        complaints.push(Complaint {
+            field: "subject",
+            what: format!("the subject {subject:?} {reason}"),
+            help: "use tokens of letters, digits, `-` and `_`, separated by dots: `acme.billing`"
+                .to_owned(),
+        });
     }
     if let Some(version) = &read.version
         && let Err(reason) = semver::Version::parse(version)

@@ -529,7 +529,7 @@ fn an_option_is_reported_at_its_own_line() {
 }
 
 #[test]
-fn an_edition_that_is_not_known_is_one_clear_error() {
+fn an_unknown_edition_is_one_clear_error() {
     let source = "// A comment.\nedition = \"2999\";\nmessage A { string a = 1; }\n";
     assert_eq!(
         report(&[("a.proto", source)]),
@@ -540,7 +540,7 @@ error: the edition 2999 is not supported
   |
 2 | edition = \"2999\";
   | ^^^^^^^^^^^^^^^^^ found here
-  = help: supported are the editions 2023, 2024, 2026, proto2 and proto3
+  = help: the editions 2023, 2024, 2026, proto2 and proto3 are supported
 "
     );
 }
@@ -600,11 +600,11 @@ fn settings_are_checked() {
         ),
         (
             configure().runtime_path("nmfw"),
-            "the runtime path `nmfw` is no absolute path",
+            "the runtime path `nmfw` is not absolute",
         ),
         (
             configure().runtime_path("a b"),
-            "the runtime path `a b` is no absolute path",
+            "the runtime path `a b` is not absolute",
         ),
         (
             configure().type_attribute(".", "#[derive("),

@@ -1,4 +1,4 @@
-//! Generates code that names `nmfw-core` as this crate does.
+//! Generates code that uses `nmfw-core` instead of `nmfw`.
 
 fn main() -> Result<(), nmfw_build::Error> {
     nmfw_build::configure()

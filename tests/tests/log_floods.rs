@@ -176,7 +176,7 @@ async fn floods_make_few_lines_and_none_that_acts() {
             ..FailRequest::default()
         };
         let status = client.fail(request).timeout(LIMIT).await.unwrap_err();
-        assert_eq!(status.message(), NASTY, "it is given as it came");
+        assert_eq!(status.message(), NASTY, "the message is returned unchanged");
         assert!(!status.to_string().contains(char::is_control), "{status}");
     }
     settle("statuses of handlers").await;

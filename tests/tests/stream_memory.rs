@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(300);
 /// least three bytes: buffered by the caller and the service, and in transit.
 const HELD: u64 = 3 * 256 * 1024 / 3;
 
-/// The same with a grown window, because the caller read everything between two pauses.
+/// The number of items with a grown window, because the caller read everything between two pauses.
 const MOST_HELD: u64 = 2 * HELD;
 
 /// Returns the resident memory of this process in MiB.
@@ -62,11 +62,11 @@ async fn slow_consumer(broker: TestBroker) {
     }
     assert!(
         begin.elapsed() < LIMIT,
-        "others stand still behind a slow one"
+        "other streams make no progress beside a slow one"
     );
     assert!(
         slow.sent() <= HELD,
-        "{} items were made for nobody",
+        "{} items were produced although no caller read them",
         slow.sent()
     );
 
@@ -77,7 +77,10 @@ async fn slow_consumer(broker: TestBroker) {
         if taken % 100_000 == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let ahead = slow.sent() - taken;
-            assert!(ahead <= MOST_HELD, "{ahead} items wait for a slow consumer");
+            assert!(
+                ahead <= MOST_HELD,
+                "{ahead} items are buffered for a slow consumer"
+            );
         }
     }
     assert_eq!(taken, MESSAGES);
@@ -180,7 +183,7 @@ async fn calls_given_up(broker: TestBroker) {
 
 // A single test, because it measures the whole process.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_held_beyond_the_window_or_left_behind() {
+async fn memory_is_bounded_by_the_window_and_freed() {
     for kind in Kind::BOTH {
         run("calls_given_up", kind, LONG, calls_given_up).await;
         run("slow_consumer", kind, LONG, slow_consumer).await;

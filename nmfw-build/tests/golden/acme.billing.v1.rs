@@ -338,14 +338,14 @@ pub static ARCHIVE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1:
     .with_name("acme-billing-v1-archive")
     .with_subject("nmfw.acme.billing.v1.archive")
     .with_version("0.1.0")
-    .with_description("Its methods are called like those of another service.")
+    .with_description("A service with the method names of another one.")
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("Get"),
             ::nmfw::codegen::v1::MethodSpec::unary("Refunded"),
         ],
     );
-/// Its methods are called like those of another service.
+/// A service with the method names of another one.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Archive: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn get(

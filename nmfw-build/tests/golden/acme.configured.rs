@@ -41,7 +41,7 @@ pub static EVERYTHING_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::
             ::nmfw::codegen::v1::MethodSpec::unary("Everyone").without_queue_group(),
         ],
     );
-/// Not used: the option wins.
+/// Not used, because the option takes precedence.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Everything: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn plain(

@@ -21,7 +21,7 @@ impl ::nmfw::codegen::v1::prost::Name for AverageRequest {
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AddRequest {
-    /// What to add.
+    /// The values to add.
     #[prost(double, repeated, tag = "1")]
     pub values: ::nmfw::codegen::v1::prost::alloc::vec::Vec<f64>,
 }
@@ -52,12 +52,12 @@ impl ::nmfw::codegen::v1::prost::Name for ExpressionRequest {
         "type.googleapis.com/calc.ExpressionRequest".into()
     }
 }
-/// What came out.
+/// The result.
 #[derive(Clone, PartialEq, ::nmfw::codegen::v1::prost::Message)]
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CalcResponse {
-    /// what was done
+    /// the operation
     #[prost(string, tag = "1")]
     pub operation: ::nmfw::codegen::v1::prost::alloc::string::String,
     #[prost(double, tag = "2")]

@@ -110,7 +110,7 @@ pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Se
     .with_subject("nmfw.comments.talk")
     .with_version("0.1.0")
     .with_description(
-        "Comments that rustdoc or clippy would trip over. See https://example.com/a_b and <https://example.com>, or [an array].",
+        "Comments with which rustdoc or clippy would report problems. See https://example.com/a_b and <https://example.com>, or [an array].",
     )
     .with_methods(
         &[
@@ -118,7 +118,7 @@ pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Se
             ::nmfw::codegen::v1::MethodSpec::unary("Tabs"),
         ],
     );
-/// Comments that rustdoc or clippy would trip over. See <https://example.com/a_b> and
+/// Comments with which rustdoc or clippy would report problems. See <https://example.com/a_b> and
 /// <https://example.com>, or \[an array\].
 ///
 /// ```text

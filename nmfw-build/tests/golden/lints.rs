@@ -64,7 +64,7 @@ impl ::nmfw::codegen::v1::prost::Name for Large {
         "type.googleapis.com/lints.Large".into()
     }
 }
-/// No method and no message leads here.
+/// Not referenced by any method or message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
@@ -186,9 +186,7 @@ pub static LINTS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("lints")
     .with_subject("nmfw.lints")
     .with_version("0.1.0")
-    .with_description(
-        "Shapes and names that clippy has opinions about in a private module.",
-    )
+    .with_description("Shapes and names that clippy reports in a private module.")
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("ToBytes"),
@@ -197,7 +195,7 @@ pub static LINTS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::unary("Cmp"),
         ],
     );
-/// Shapes and names that clippy has opinions about in a private module.
+/// Shapes and names that clippy reports in a private module.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Lints: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn to_bytes(

@@ -27,10 +27,10 @@ pub static ENDPOINT_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1
     .with_subject("nmfw.mesh.cluster.endpoint")
     .with_version("0.1.0")
     .with_description(
-        "Called like what is nested in `mesh.Cluster`, and in the same module.",
+        "Has the name of a type nested in `mesh.Cluster`, and is in the same module.",
     )
     .with_methods(&[::nmfw::codegen::v1::MethodSpec::unary("Get")]);
-/// Called like what is nested in `mesh.Cluster`, and in the same module.
+/// Has the name of a type nested in `mesh.Cluster`, and is in the same module.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Endpoint_: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn get(

@@ -152,7 +152,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Counts up to a number.
     ///
     /// - Begins with 1.
-    /// - Ends after the number, or when nobody reads any more.
+    /// - Ends after the number, or when the caller drops the stream.
     fn count(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -164,7 +164,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// Adds numbers up, and answers when there are no more of them.
+    /// Adds numbers, and returns the sum after the last one.
     fn sum(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -172,7 +172,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = ::nmfw::codegen::v1::Result<Number>,
     > + ::core::marker::Send;
-    /// Says of each number how many there were:
+    /// Returns for each number how many there were so far:
     ///
     /// ```text
     /// 1 -> 1 of 1
@@ -203,7 +203,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// Takes numbers, and does nothing with them.
+    /// Reads numbers, and discards them.
     fn discard(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -222,7 +222,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// As `Count`, from before that could end.
+    /// The former version of `Count`, which does not end.
     #[deprecated]
     fn count_forever(
         &self,
@@ -235,7 +235,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// As `Sum`.
+    /// The former version of `Sum`.
     #[deprecated]
     fn total(
         &self,
@@ -244,7 +244,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = ::nmfw::codegen::v1::Result<Number>,
     > + ::core::marker::Send;
-    /// As `Chat`.
+    /// The former version of `Chat`.
     #[deprecated]
     fn talk(
         &self,
@@ -345,21 +345,21 @@ impl NumbersClient {
     /// Counts up to a number.
     ///
     /// - Begins with 1.
-    /// - Ends after the number, or when nobody reads any more.
+    /// - Ends after the number, or when the caller drops the stream.
     pub fn count(
         &self,
         request: Number,
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<Number>> {
         self.0.server_streaming(Self::COUNT, request)
     }
-    /// Adds numbers up, and answers when there are no more of them.
+    /// Adds numbers, and returns the sum after the last one.
     pub fn sum(
         &self,
         requests: impl ::nmfw::codegen::v1::Requests<Number>,
     ) -> ::nmfw::codegen::v1::Call<Number> {
         self.0.client_streaming(Self::SUM, requests)
     }
-    /// Says of each number how many there were:
+    /// Returns for each number how many there were so far:
     ///
     /// ```text
     /// 1 -> 1 of 1
@@ -380,7 +380,7 @@ impl NumbersClient {
     > {
         self.0.server_streaming(Self::WATCH, request)
     }
-    /// Takes numbers, and does nothing with them.
+    /// Reads numbers, and discards them.
     pub fn discard(
         &self,
         requests: impl ::nmfw::codegen::v1::Requests<Number>,
@@ -393,7 +393,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<()>> {
         self.0.streaming(Self::UNDOCUMENTED, requests)
     }
-    /// As `Count`, from before that could end.
+    /// The former version of `Count`, which does not end.
     #[deprecated]
     pub fn count_forever(
         &self,
@@ -401,7 +401,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<Number>> {
         self.0.server_streaming(Self::COUNT_FOREVER, request)
     }
-    /// As `Sum`.
+    /// The former version of `Sum`.
     #[deprecated]
     pub fn total(
         &self,
@@ -409,7 +409,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<Number> {
         self.0.client_streaming(Self::TOTAL, requests)
     }
-    /// As `Chat`.
+    /// The former version of `Chat`.
     #[deprecated]
     pub fn talk(
         &self,
@@ -526,7 +526,9 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("streaming-names")
     .with_subject("nmfw.streaming.names")
     .with_version("0.1.0")
-    .with_description("Methods and messages called like what streaming needs.")
+    .with_description(
+        "Methods and messages with names that generated code for streams uses.",
+    )
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("Stream"),
@@ -539,7 +541,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::client_streaming("Type"),
         ],
     );
-/// Methods and messages called like what streaming needs.
+/// Methods and messages with names that generated code for streams uses.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn stream(

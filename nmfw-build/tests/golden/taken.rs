@@ -324,7 +324,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("taken-names")
     .with_subject("nmfw.taken.names")
     .with_version("0.1.0")
-    .with_description("Methods called like what clients and traits already have.")
+    .with_description("Methods with names that clients and traits already have.")
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("New"),
@@ -338,7 +338,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::unary("Drop"),
         ],
     );
-/// Methods called like what clients and traits already have.
+/// Methods with names that clients and traits already have.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn new_(
@@ -581,9 +581,9 @@ pub static H_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Servi
     .with_name("taken-h")
     .with_subject("nmfw.taken.h")
     .with_version("0.1.0")
-    .with_description("Services called like traits of the prelude and type parameters.")
+    .with_description("Services with names of prelude traits and type parameters.")
     .with_methods(&[::nmfw::codegen::v1::MethodSpec::unary("Add")]);
-/// Services called like traits of the prelude and type parameters.
+/// Services with names of prelude traits and type parameters.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait H: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn add(

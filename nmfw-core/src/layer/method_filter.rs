@@ -165,7 +165,7 @@ mod tests {
                 assert!(text.contains("calc.Calc has: Average, Add"), "{text}");
             }
         }
-        assert!(include(&[], add).unwrap_err().contains("names no method"));
+        assert!(include(&[], add).unwrap_err().contains("without a method"));
         // A channel may be shared by several services.
         let both = Methods::named("SomeLayer", [add, a]);
         assert!(both.include(add).unwrap());

@@ -223,8 +223,7 @@ impl Instance {
         if deadline.instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to completion.
             let status = Status::deadline_exceeded(format!(
-                "the deadline passed before the handler \
-                                                            of {method} was called"
+                "the deadline passed before the handler of {method} was called"
             ));
             // Not started: the handler is called below.
             let status = status.not_started();

@@ -133,8 +133,7 @@ fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<
         let mut response = response(
             StatusCode::METHOD_NOT_ALLOWED,
             TEXT,
-            "only GET and HEAD are \
-                                                                           supported\n",
+            "only GET and HEAD are supported\n",
         );
         let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);

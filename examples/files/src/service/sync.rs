@@ -32,7 +32,7 @@ pub(super) fn sync(
     let (answers, queue) = mpsc::channel(QUEUE);
     let work = async move {
         if let Err(status) = run(&service, requests, &answers).await {
-            // Fails if the caller is gone.
+            // Fails if the caller has disconnected.
             _ = answers.send(Err(status)).await;
         }
     };

@@ -216,19 +216,16 @@ impl EventHub {
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
-                    log_limited!(target: LOG, info, servers, epoch, "reconnected to the NATS \
-                                                                     server");
+                    log_limited!(target: LOG, info, servers, epoch, "reconnected to the NATS server");
                 }
                 self.emit(ConnectionEvent::Connected);
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
                 if self.is_moving() {
-                    log_limited!(target: LOG, debug, servers, "connection lost while moving to \
-                                                               another NATS server");
+                    log_limited!(target: LOG, debug, servers, "connection lost while moving to another NATS server");
                 } else {
-                    log_limited!(target: LOG, warn, servers, "connection to the NATS server lost, \
-                                                              reconnecting");
+                    log_limited!(target: LOG, warn, servers, "connection to the NATS server lost, reconnecting");
                 }
                 self.emit(ConnectionEvent::Disconnected);
             }
@@ -244,8 +241,7 @@ impl EventHub {
             Event::Draining => tracing::debug!(target: LOG, servers, "draining"),
             Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
                 if matches!(event, Event::ClientError(_)) {
-                    tracing::error!(target: LOG, servers, "not reconnecting any more: \
-                                                           max_reconnects is reached");
+                    tracing::error!(target: LOG, servers, "not reconnecting any more: max_reconnects is reached");
                 }
                 self.close();
             }
@@ -260,8 +256,7 @@ impl EventHub {
                 // Logged with exponentially decreasing frequency.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
                 if failures.is_power_of_two() {
-                    tracing::warn!(target: LOG, servers, error, failures, "cannot connect to the \
-                                                                           NATS server");
+                    tracing::warn!(target: LOG, servers, error, failures, "cannot connect to the NATS server");
                 }
                 self.emit(ConnectionEvent::ClientError(error));
             }
@@ -349,8 +344,7 @@ impl EventHub {
         };
         let servers = self.servers.as_str();
         tracing::warn!(
-            target: LOG, servers, subscription, dropped, "messages were dropped because a \
-                                                          subscription's buffer is full"
+            target: LOG, servers, subscription, dropped, "messages were dropped because a subscription's buffer is full"
         );
         self.emit(ConnectionEvent::SlowConsumer {
             subscription,

@@ -451,8 +451,7 @@ mod tests {
                 let endpoints = answer["endpoints"].as_array().unwrap();
                 assert!(
                     endpoints.len() >= shown,
-                    "an answer has fewer endpoints although its \
-                                                   limit is larger"
+                    "an answer has fewer endpoints although its limit is larger"
                 );
                 shown = endpoints.len();
                 for endpoint in endpoints {

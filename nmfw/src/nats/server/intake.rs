@@ -126,8 +126,8 @@ impl Intake {
         subscribed
             // The connection is closed. If it is the first, this ends the server.
             .inspect_err(|error| {
-                tracing::debug!(%error, subject = self.subject, "cannot subscribe \
-                                                                                  to requests")
+                let subject = &self.subject;
+                tracing::debug!(%error, %subject, "cannot subscribe to requests");
             })
             .ok()
     }

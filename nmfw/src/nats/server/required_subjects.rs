@@ -103,8 +103,7 @@ impl Subscriptions {
                     Ok(()) => {}
                     // The connection is lost again, or the NATS server hangs.
                     Err(error) if error.kind() == ErrorKind::TimedOut => {
-                        log_limited!(warn, %error, "the subscriptions of the server could not be \
-                                                    confirmed");
+                        log_limited!(warn, %error, "the subscriptions of the server could not be confirmed");
                     }
                     Err(error) => return error,
                 }

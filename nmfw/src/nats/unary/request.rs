@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(read(&headers[1..]).unwrap().metadata.len(), 256);
         let status = read(&headers).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("256 at most"), "{status}");
+        assert!(status.message().contains("limit of 256 values"), "{status}");
     }
 
     proptest! {

@@ -155,7 +155,7 @@ fn unary_rows() -> Vec<Row> {
         plain("join", Failed(Code::Internal, "a task panicked")),
         plain("boxed", Failed(Code::Unknown, "an error without a status")),
         plain("version", Expected::Ok("0.1.0")),
-        plain("many values", Failed(Code::Internal, "256 at most")),
+        plain("many values", Failed(Code::Internal, "limit of 256 values")),
         with_channel(
             "extension",
             |channel| channel.layer(middleware::from_fn(leave)),
@@ -209,9 +209,10 @@ fn unary_rows() -> Vec<Row> {
             "nmfw.streams.Streams has: Echo, Count, Sum, Chat",
             |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(["Ecoh"])),
         ),
-        ("RateLimitLayer: methods() names no method", |channel| {
-            channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new()))
-        }),
+        (
+            "RateLimitLayer: methods() was called without a method",
+            |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new())),
+        ),
     ];
     for (text, set) in typos {
         let expected = NotStarted(Code::InvalidArgument, text);
@@ -225,7 +226,7 @@ fn unary_rows() -> Vec<Row> {
     let expected = NotStarted(Code::InvalidArgument, "reserved");
     rows.push(unary("", same, reserved, expected));
     let many = |call: Call<Item>| (0..300).fold(call, |call, i| call.header(format!("k{i}"), "v"));
-    let expected = NotStarted(Code::InvalidArgument, "256 at most");
+    let expected = NotStarted(Code::InvalidArgument, "limit of 256 values");
     rows.push(unary("", same, many, expected));
     let half = |channel: Channel| {
         (0..200).fold(channel, |channel, i| channel.header(format!("k{i}"), "v"))
@@ -484,7 +485,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
             let first = first.get_or_insert_with(|| (*transport, format!("{outcome:?}")));
             if first.1 != format!("{outcome:?}") {
                 wrong.push(format!(
-                    "{case:?}: {} gives {}, {transport} {outcome:?}",
+                    "{case:?}: {} returns {}, but {transport} {outcome:?}",
                     first.0, first.1
                 ));
             }
@@ -540,7 +541,7 @@ on_both_brokers! {
         compare(stream_rows(), &channels).await;
     }
 
-    /// Over NATS no instance can report that a unary method is not served, so the codes differ.
+    /// Over NATS, no instance reports that a unary method is not served, so the codes differ.
     async fn what_is_not_served_is_not_started(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let service = || service().only(["Count", "Sum"]);

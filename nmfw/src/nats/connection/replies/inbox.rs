@@ -64,8 +64,9 @@ impl Inbox {
         if let (Some(second), None) = (&stage.second, &self.second) {
             match second.subscribe(self.pattern.clone()).await {
                 Ok(subscriber) => self.second = Some(subscriber),
-                Err(error) => tracing::debug!(%error, "subscribing to replies on the second \
-                                                       connection failed"),
+                Err(error) => {
+                    tracing::debug!(%error, "subscribing to replies on the second connection failed")
+                }
             }
         }
         // Otherwise it ends with its connection, and is read until then.
@@ -148,8 +149,9 @@ impl Inbox {
         match self.client.subscribe(self.pattern.clone()).await {
             Ok(subscriber) => self.subscriber = subscriber,
             // The connection is closed, which ends the task.
-            Err(error) => tracing::debug!(%error, pattern = self.pattern, "resubscribing to \
-                                                                           replies failed"),
+            Err(error) => {
+                tracing::debug!(%error, pattern = self.pattern, "resubscribing to replies failed")
+            }
         }
         true
     }

@@ -179,8 +179,7 @@ impl Shared {
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
             log_limited!(
-                debug, subject = %Escaped::new(&message.subject), "skipped a reply without a \
-                                                                   waiting call"
+                debug, subject = %Escaped::new(&message.subject), "skipped a reply without a waiting call"
             );
             return;
         };

@@ -164,8 +164,7 @@ pub(crate) async fn drive<S: Side>(
         if batch.signals.dropped > 0 {
             session.count_dropped(batch.signals.dropped);
             if let Some(more) = OVERFLOW.pass() {
-                tracing::debug!(peer = %carrier.peer(), more, "dropped packets of a session: its \
-                                                               queue is full");
+                tracing::debug!(peer = %carrier.peer(), more, "dropped packets of a session: its queue is full");
             }
         }
         for command in batch.commands.drain(..) {

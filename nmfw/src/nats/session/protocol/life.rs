@@ -291,10 +291,9 @@ impl Life {
             return None;
         }
         Some(match &self.captured {
-            _ if self.is_confirmed => PeerGone::status(
-                "the peer of the session does not respond \
-                                                        any more",
-            ),
+            _ if self.is_confirmed => {
+                PeerGone::status("the peer of the session does not respond any more")
+            }
             // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {

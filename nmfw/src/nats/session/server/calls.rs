@@ -131,8 +131,7 @@ impl Calls {
             Some(Call::Arriving(_)) => {
                 self.calls.remove(&stream);
                 let status = Status::invalid_argument(
-                    "this method requires one message, but the \
-                                                       caller sent none",
+                    "this method requires one message, but the caller sent none",
                 );
                 session.send_status(stream, Err(&status));
             }
