@@ -127,7 +127,10 @@ pub(crate) fn generate(
                     service.package == prost.package && service.proto_name == prost.proto_name
                 });
                 if let Some(model) = model {
-                    code.push_str(&emit::service(&emit::Item::new(model, prost)?, target)?);
+                    code.push_str(&emit::service(
+                        &emit::ServiceItem::new(model, prost)?,
+                        target,
+                    )?);
                 }
             }
             Ok(Package {

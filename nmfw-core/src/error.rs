@@ -20,9 +20,9 @@ use std::fmt;
 /// assert_eq!(error.kind(), nmfw::ErrorKind::InvalidUrl);
 /// # });
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -66,7 +66,7 @@ impl Error {
     /// Creates an error without a cause. The message must not contain secrets.
     #[doc(hidden)]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(ErrorInner {
             kind,
             message: message.into(),
             source: None,

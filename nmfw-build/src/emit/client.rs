@@ -3,12 +3,12 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Rpc, Target, deprecated, docs};
+use super::{Rpc, ServiceItem, Target, deprecated, docs};
 use crate::model::MethodKind;
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
-    let Item {
+    let ServiceItem {
         name,
         server,
         client,

@@ -28,7 +28,7 @@ pub(crate) struct Target {
 }
 
 /// A service with the Rust types that prost-build generates for its messages.
-pub(crate) struct Item<'a> {
+pub(crate) struct ServiceItem<'a> {
     service: &'a Service,
     name: Ident,
     server: Ident,
@@ -79,7 +79,7 @@ impl Rpc<'_> {
     }
 }
 
-impl<'a> Item<'a> {
+impl<'a> ServiceItem<'a> {
     /// Pairs the model of a service with prost-build's.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl<'a> Item<'a> {
 ///
 /// # Errors
 /// Fails if the code does not parse, which is a bug or due to an unusual extern path.
-pub(crate) fn service(item: &Item<'_>, target: &Target) -> Result<String, Error> {
+pub(crate) fn service(item: &ServiceItem<'_>, target: &Target) -> Result<String, Error> {
     let mut code = spec::emit(item, target);
     code.extend(service_trait::emit(item, target));
     if target.server {

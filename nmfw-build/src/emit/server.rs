@@ -3,11 +3,11 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Rpc, Target, docs};
+use super::{Rpc, ServiceItem, Target, docs};
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
-    let Item {
+    let ServiceItem {
         name,
         server,
         spec,

@@ -3,9 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Rpc, Target, deprecated, docs};
+use super::{Rpc, ServiceItem, Target, deprecated, docs};
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let allow = &target.allow;
     let docs = docs(&item.service.docs);
     let deprecated = item.deprecated();

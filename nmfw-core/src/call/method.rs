@@ -28,7 +28,7 @@ pub struct ServiceSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct MethodSpec {
     name: &'static str,
-    kind: Kind,
+    kind: MethodKind,
     idempotency: Idempotency,
     deprecated: bool,
     metadata: &'static [(&'static str, &'static str)],
@@ -37,7 +37,7 @@ pub struct MethodSpec {
 
 /// The sides of a method that stream.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
+struct MethodKind {
     streams_requests: bool,
     streams_responses: bool,
 }
@@ -336,7 +336,7 @@ impl MethodSpec {
     const fn new(name: &'static str, streams_requests: bool, streams_responses: bool) -> Self {
         Self {
             name,
-            kind: Kind {
+            kind: MethodKind {
                 streams_requests,
                 streams_responses,
             },

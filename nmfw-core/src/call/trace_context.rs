@@ -46,9 +46,9 @@ impl TraceContext {
     /// longer than 4 KiB.
     pub fn new(traceparent: &str, tracestate: &str) -> Result<Self, TraceContextError> {
         let problem = if !is_traceparent(traceparent.as_bytes()) {
-            Problem::Traceparent
+            TraceContextProblem::Traceparent
         } else if !is_tracestate(tracestate.as_bytes()) {
-            Problem::Tracestate
+            TraceContextProblem::Tracestate
         } else {
             let tracestate = (!tracestate.is_empty()).then(|| tracestate.into());
             return Ok(Self {
@@ -91,15 +91,15 @@ impl fmt::Debug for TraceContext {
 /// An error for values that [`TraceContext::new`] does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TraceContextError(Problem);
+pub struct TraceContextError(TraceContextProblem);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
+enum TraceContextProblem {
     Traceparent,
     Tracestate,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for TraceContextProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Traceparent => {

@@ -12,7 +12,7 @@ use crate::{
     call::{
         body::{
             Body,
-            streaming::{Encoded, Payload, Reader},
+            streaming::{Encoded, Payload, ReadingSide},
         },
         request::Request,
         response::Response,
@@ -202,7 +202,7 @@ fn decoded<A: Answer>(
     response: Response,
 ) -> Result<(A, Metadata), Status> {
     let Response { metadata, body } = response;
-    match A::from_body(Encoded(body), method, Reader::Client) {
+    match A::from_body(Encoded(body), method, ReadingSide::Client) {
         Ok(answer) => Ok((answer, metadata)),
         Err(status) => Err(channel.not_of(method, status)),
     }

@@ -49,7 +49,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct Channel(Arc<Settings>);
+pub struct Channel(Arc<ChannelSettings>);
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ impl fmt::Debug for Channel {
 }
 
 #[derive(Clone)]
-struct Settings {
+struct ChannelSettings {
     transport: Arc<dyn Transport>,
     timeout: Option<Duration>,
     metadata: Metadata,
@@ -78,7 +78,7 @@ impl Channel {
     /// Creates a channel on a transport: a connection, a configured transport, or a service in this
     /// process.
     pub fn new(transport: impl IntoTransport) -> Self {
-        Self(Arc::new(Settings {
+        Self(Arc::new(ChannelSettings {
             transport: transport.into_transport(),
             timeout: None,
             metadata: Metadata::new(),
@@ -97,7 +97,7 @@ impl Channel {
         Self::new(service)
     }
 
-    fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, set: impl FnOnce(&mut ChannelSettings)) -> Self {
         set(Arc::make_mut(&mut self.0));
         self
     }

@@ -22,7 +22,7 @@ use crate::{
             Body, Messages,
             chunk::Chunk,
             encode::encode,
-            streaming::{Encoded, Payload, Reader},
+            streaming::{Encoded, Payload, ReadingSide},
         },
         context::CallGuard,
         request::Request,
@@ -284,7 +284,7 @@ where
 {
     let name = request.method();
     let (context, body) = Context::from_request(request);
-    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
+    let input = Q::from_body(Encoded(body), name, ReadingSide::Service)?;
     let guard = context.guard();
     let outcome = method.call(&service, context.clone(), input).await;
     guard.finish();
@@ -307,7 +307,7 @@ where
 {
     let name = request.method();
     let (context, body) = Context::from_request(request);
-    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
+    let input = Q::from_body(Encoded(body), name, ReadingSide::Service)?;
     let guard = context.guard();
     let outcome = method.call(&service, context.clone(), input).await;
     match outcome {

@@ -73,10 +73,10 @@ impl Stall {
 
 /// The streams of a method.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Mutex<State>);
+pub(crate) struct Streams(Mutex<StreamsState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct StreamsState {
     streams: HashMap<u64, Known, RandomState>,
     last: u64,
     /// The streams that the last scan found stalled, longest last.
@@ -145,7 +145,7 @@ impl Stream<dyn Stalling> {
 }
 
 impl Streams {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StreamsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,7 +172,7 @@ impl Streams {
     }
 }
 
-impl State {
+impl StreamsState {
     fn next(
         &mut self,
         client: ClientId,
@@ -301,9 +301,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Call(Arc<Mutex<Figures>>);
+    struct TestCall(Arc<Mutex<Figures>>);
 
-    impl Call {
+    impl TestCall {
         fn of(client: u64) -> Self {
             let call = Self::default();
             call.figures().client = client;
@@ -320,7 +320,7 @@ mod tests {
         }
     }
 
-    impl Stalling for Call {
+    impl Stalling for TestCall {
         fn client(&self) -> ClientId {
             ClientId::numbered(self.figures().client)
         }
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_stalled_stream_gives_its_place_to_a_call_that_has_none() {
         let gate = Admission::new(2, 0, 0);
-        let calls = [Call::of(1), Call::of(1)];
+        let calls = [TestCall::of(1), TestCall::of(1)];
         let lent = [calls[0].lend(&gate), calls[1].lend(&gate)];
         assert!(enter(&gate, 1).is_none());
         let now = Instant::now();
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_stream_that_goes_on_keeps_its_place() {
         let gate = Admission::new(1, 0, 0);
-        let call = Call::of(1);
+        let call = TestCall::of(1);
         let lent = call.lend(&gate);
         let now = Instant::now();
         let client = ClientId::numbered(1);
@@ -392,8 +392,8 @@ mod tests {
     fn idle_streams_of_a_client_with_more_than_its_share_make_room_for_others() {
         const LIMIT: usize = 8;
         let gate = Admission::new(LIMIT, 0, 0);
-        let many: Vec<_> = (0..6).map(|_| Call::of(1)).collect();
-        let few: Vec<_> = (0..2).map(|_| Call::of(2)).collect();
+        let many: Vec<_> = (0..6).map(|_| TestCall::of(1)).collect();
+        let few: Vec<_> = (0..2).map(|_| TestCall::of(2)).collect();
         let calls = many.iter().chain(&few);
         let lent: Vec<_> = calls.map(|call| call.lend(&gate)).collect();
         let now = Instant::now();
@@ -411,7 +411,7 @@ mod tests {
         // Slots are reclaimed down to the share, but not from streams that progress or from the
         // client with few streams.
         assert_eq!(taken.len(), 4);
-        let ended = |call: &&Call| call.figures().ends == [Stall::Idle];
+        let ended = |call: &&TestCall| call.figures().ends == [Stall::Idle];
         assert_eq!(many.iter().filter(ended).count(), 4);
         assert_eq!(few.iter().filter(ended).count(), 0);
         assert!(many[0].figures().ends.is_empty());

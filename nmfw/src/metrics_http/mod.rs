@@ -1,7 +1,7 @@
 //! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and probes.
 
+mod connection_slots;
 mod exporter;
-mod places;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::places::{Place, Places};
+use self::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::Error;
 use nmfw_core::{
     error::ErrorKind,
@@ -79,15 +79,15 @@ where
     H: Fn() -> Health + Send + Sync + 'static,
 {
     let mut connections = JoinSet::new();
-    let mut places = Places::new(MAX_CONNECTIONS);
+    let mut slots = ConnectionSlots::new(MAX_CONNECTIONS);
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let place = Place::default();
+                let slot = ConnectionSlot::default();
                 let health = Arc::clone(&health);
-                let serving = serve(stream, place.clone(), health);
-                if places.add(connections.spawn(serving), place) {
+                let serving = serve(stream, slot.clone(), health);
+                if slots.add(connections.spawn(serving), slot) {
                     log_limited!(
                         debug,
                         "closed an idle HTTP connection to make room for a new one"
@@ -103,13 +103,13 @@ where
     }
 }
 
-async fn serve<H>(stream: TcpStream, place: Place, health: Arc<H>)
+async fn serve<H>(stream: TcpStream, slot: ConnectionSlot, health: Arc<H>)
 where
     H: Fn() -> Health + Send + Sync + 'static,
 {
-    let (place, health) = (&place, &*health);
+    let (slot, health) = (&slot, &*health);
     let service = service_fn(|request: Request<Incoming>| async move {
-        place.requested();
+        slot.requested();
         Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health))
     });
     let served = http1::Builder::new()

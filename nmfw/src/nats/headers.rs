@@ -146,7 +146,7 @@ impl<'a> NmfwHeader<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, NmfwHeaderError> {
         // Shortened, because it goes into an answer and a log line.
         let malformed = |part: &str| NmfwHeaderError::Malformed(part.chars().take(64).collect());
-        let mut fields = Fields(Some(text));
+        let mut fields = SemicolonFields(Some(text));
         let version = fields.next().unwrap_or_default();
         let version: u32 = version.parse().map_err(|_| malformed(version))?;
         if version != PROTOCOL {
@@ -197,9 +197,9 @@ fn push_order(out: &mut String, metadata: &Metadata) {
 
 /// The fields between semicolons, trimmed. For texts of a few bytes, this is faster than a pattern
 /// search.
-struct Fields<'a>(Option<&'a str>);
+struct SemicolonFields<'a>(Option<&'a str>);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for SemicolonFields<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {

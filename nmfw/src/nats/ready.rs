@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     subject,
-    transport::{NatsTransport, Refusal},
+    transport::{AttemptError, NatsTransport},
 };
 use crate::{Code, ConnectionEvent, ServiceSpec, Status};
 
@@ -32,7 +32,7 @@ const ALL_EVERY: Duration = Duration::from_secs(1);
 
 /// The relevant part of an INFO answer.
 #[derive(Deserialize)]
-struct Info {
+struct InfoReply {
     endpoints: Option<Vec<Endpoint>>,
     /// The form before ADR-32 had endpoints, as in Go nmfw's services.
     subjects: Option<Vec<String>>,
@@ -84,7 +84,7 @@ async fn first_serves(nats: &NatsTransport, question: &str, base: &str) -> Resul
     let round = nats.request(&question, HeaderMap::new(), Bytes::new());
     match tokio::time::timeout(ROUND, round).await {
         Ok(Ok(message)) => Ok(serves(&message, base)),
-        Ok(Err(Refusal::Final(status))) if status.code() != Code::Unavailable => Err(status),
+        Ok(Err(AttemptError::Final(status))) if status.code() != Code::Unavailable => Err(status),
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }
@@ -136,7 +136,7 @@ pub(crate) fn serves(message: &Message, base: &str) -> bool {
     if is_none || message.payload.len() > MAX_ANSWER {
         return false;
     }
-    let Ok(info) = serde_json::from_slice::<Info>(&message.payload) else {
+    let Ok(info) = serde_json::from_slice::<InfoReply>(&message.payload) else {
         return false;
     };
     let below = |subject: &str| {

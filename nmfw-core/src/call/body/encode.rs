@@ -42,11 +42,11 @@ struct Encode<S> {
     messages: Pin<Box<S>>,
     row: RowWriter,
     /// An item that was read while the row was filled, but is sent after it.
-    next: Option<Next>,
+    next: Option<AfterRow>,
 }
 
 /// An item after a row.
-enum Next {
+enum AfterRow {
     Item(Option<Result<Chunk, Status>>),
     /// A panic of the user's stream, resumed after the preceding messages were sent.
     Panic(Box<dyn Any + Send>),
@@ -56,7 +56,7 @@ enum Next {
 enum Close {
     Full,
     Pending,
-    Next(Next),
+    Next(AfterRow),
 }
 
 impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
@@ -69,13 +69,13 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
             };
             let message = match item {
                 Some(Ok(message)) => message,
-                Some(Err(status)) => return Close::Next(Next::Item(Some(Err(status)))),
-                None => return Close::Next(Next::Item(None)),
+                Some(Err(status)) => return Close::Next(AfterRow::Item(Some(Err(status)))),
+                None => return Close::Next(AfterRow::Item(None)),
             };
             let len = message.encoded_len();
             if len >= LARGE {
                 let message = Chunk::Message(message.encode_to_vec().into());
-                return Close::Next(Next::Item(Some(Ok(message))));
+                return Close::Next(AfterRow::Item(Some(Ok(message))));
             }
             self.row.push(&message, len);
             let mut is_late = || began.get_or_insert_with(Instant::now).elapsed() > MAX_WAIT;
@@ -99,7 +99,7 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
             Some(next) => next,
             None => {
                 let filled = catch_unwind(AssertUnwindSafe(|| this.fill(cx)));
-                let close = filled.unwrap_or_else(|panic| Close::Next(Next::Panic(panic)));
+                let close = filled.unwrap_or_else(|panic| Close::Next(AfterRow::Panic(panic)));
                 match (this.row.take(), close) {
                     (Some(row), Close::Next(next)) => {
                         this.next = Some(next);
@@ -112,8 +112,8 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
             }
         };
         match next {
-            Next::Item(item) => Poll::Ready(item),
-            Next::Panic(panic) => resume_unwind(panic),
+            AfterRow::Item(item) => Poll::Ready(item),
+            AfterRow::Panic(panic) => resume_unwind(panic),
         }
     }
 }

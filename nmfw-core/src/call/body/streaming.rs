@@ -198,7 +198,7 @@ impl Buf for Copied<'_> {
 /// The type of a method's request or response: a message, or a stream of messages.
 pub trait Payload: Sized {
     #[doc(hidden)]
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status>;
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status>;
 }
 
 /// A [`Body`] in the signature of a public trait, which it seals.
@@ -207,12 +207,12 @@ pub struct Encoded(pub(crate) Body);
 
 /// The side that reads a message, which determines the status for an invalid one.
 #[derive(Clone, Copy, Debug)]
-pub enum Reader {
+pub enum ReadingSide {
     Service,
     Client,
 }
 
-impl Reader {
+impl ReadingSide {
     fn invalid(self) -> fn(Method, DecodeError) -> Status {
         match self {
             Self::Service => |method, error| {
@@ -228,7 +228,7 @@ impl Reader {
 }
 
 impl<T: Message + Default> Payload for T {
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status> {
         match body.0 {
             Body::Message(message) => {
                 decode(message).map_err(|error| reader.invalid()(method, error))
@@ -241,7 +241,7 @@ impl<T: Message + Default> Payload for T {
 }
 
 impl<T: Message + Default + 'static> Payload for Streaming<T> {
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status> {
         match body.0 {
             Body::Messages(messages) => Ok(Self {
                 source: SyncWrapper::new(Source::Messages {

@@ -6,11 +6,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataError {
     key: String,
-    pub(super) problem: Problem,
+    pub(super) problem: MetadataProblem,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(super) enum MetadataProblem {
     Key,
     Reserved,
     Control,
@@ -23,7 +23,7 @@ pub(super) enum Problem {
 }
 
 impl MetadataError {
-    pub(super) fn new(key: &str, problem: Problem) -> Self {
+    pub(super) fn new(key: &str, problem: MetadataProblem) -> Self {
         Self {
             key: key.chars().take(64).collect(),
             problem,
@@ -40,21 +40,26 @@ impl MetadataError {
 impl fmt::Display for MetadataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
-            Problem::Key => "is not a valid key: use ASCII letters, digits, '-', '_' and '.'",
-            Problem::Reserved => "is a reserved key: choose another one",
-            Problem::Control => {
+            MetadataProblem::Key => {
+                "is not a valid key: use ASCII letters, digits, '-', '_' and '.'"
+            }
+            MetadataProblem::Reserved => "is a reserved key: choose another one",
+            MetadataProblem::Control => {
                 "has a value with a control character: use a key that ends in -bin for binary \
                  values"
             }
-            Problem::Space => {
+            MetadataProblem::Space => {
                 "has a value with leading or trailing white space, which NATS would remove: trim \
                  the value, or use a key that ends in -bin"
             }
-            Problem::TextUnderBin => "ends in -bin: set its value with insert_bin or append_bin",
-            Problem::BinUnderText => "has a binary value: use a key that ends in -bin",
-            Problem::NotBase64 => "has a value that is not valid base64",
-            Problem::TooMany => "exceeds the limit of 256 values over all keys",
-            Problem::TooLarge => {
+            MetadataProblem::TextUnderBin => {
+                "ends in -bin: set its value with insert_bin or \
+                                              append_bin"
+            }
+            MetadataProblem::BinUnderText => "has a binary value: use a key that ends in -bin",
+            MetadataProblem::NotBase64 => "has a value that is not valid base64",
+            MetadataProblem::TooMany => "exceeds the limit of 256 values over all keys",
+            MetadataProblem::TooLarge => {
                 "exceeds the limit of 64 KiB for all keys and values, counting 32 additional bytes \
                  per value: send larger data in a message"
             }

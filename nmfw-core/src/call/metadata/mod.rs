@@ -13,7 +13,7 @@ use base64::{
 use bytes::Bytes;
 
 pub use self::entry::is_reserved;
-use self::{entry::is_binary, error::Problem, iter::Iter};
+use self::{entry::is_binary, error::MetadataProblem, iter::Iter};
 pub use self::{
     entry::{MetadataEntry, MetadataValue},
     error::MetadataError,
@@ -171,11 +171,11 @@ impl Metadata {
 
     fn push(&mut self, entry: MetadataEntry) -> Result<(), MetadataError> {
         if self.entries.len() >= MAX_VALUES {
-            return Err(MetadataError::new(&entry.key, Problem::TooMany));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooMany));
         }
         let size = self.size + entry.size();
         if size > Self::MAX_SIZE {
-            return Err(MetadataError::new(&entry.key, Problem::TooLarge));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooLarge));
         }
         self.size = size;
         self.entries.push(entry);
@@ -186,12 +186,12 @@ impl Metadata {
     #[doc(hidden)]
     pub fn check_size(&self) -> Result<(), MetadataError> {
         if let Some(entry) = self.entries.get(MAX_VALUES) {
-            return Err(MetadataError::new(&entry.key, Problem::TooMany));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooMany));
         }
         if self.size > Self::MAX_SIZE {
             let largest = self.entries.iter().max_by_key(|entry| entry.size());
             let key = largest.map_or("", MetadataEntry::key);
-            return Err(MetadataError::new(key, Problem::TooLarge));
+            return Err(MetadataError::new(key, MetadataProblem::TooLarge));
         }
         Ok(())
     }
@@ -311,7 +311,7 @@ impl Metadata {
         let entry = if is_binary(key) {
             let bytes = BASE64
                 .decode(value)
-                .map_err(|_| MetadataError::new(key, Problem::NotBase64))?;
+                .map_err(|_| MetadataError::new(key, MetadataProblem::NotBase64))?;
             MetadataEntry::binary(key, bytes)?
         } else {
             MetadataEntry::text(key, value)?
@@ -379,7 +379,7 @@ mod tests {
         let mut metadata = Metadata::new();
         for key in ["", "a b", "a:b", "ä", "a\n", "a\0"] {
             let error = metadata.insert(key, "x").unwrap_err();
-            assert_eq!(error.problem, Problem::Key, "{key:?}");
+            assert_eq!(error.problem, MetadataProblem::Key, "{key:?}");
         }
         for key in [
             "nmfw",
@@ -389,15 +389,15 @@ mod tests {
             "content-type",
         ] {
             let error = metadata.insert(key, "x").unwrap_err();
-            assert_eq!(error.problem, Problem::Reserved, "{key:?}");
+            assert_eq!(error.problem, MetadataProblem::Reserved, "{key:?}");
         }
         for value in ["a\nb", "a\rb", "\0", "a\u{85}b", "\t"] {
             let error = metadata.insert("key", value).unwrap_err();
-            assert_eq!(error.problem, Problem::Control, "{value:?}");
+            assert_eq!(error.problem, MetadataProblem::Control, "{value:?}");
         }
         for value in [" a", "a ", "\u{a0}a"] {
             let error = metadata.insert("key", value).unwrap_err();
-            assert_eq!(error.problem, Problem::Space, "{value:?}");
+            assert_eq!(error.problem, MetadataProblem::Space, "{value:?}");
         }
         assert!(metadata.insert("key-bin", "x").is_err());
         assert!(metadata.insert_bin("key", vec![1]).is_err());
@@ -442,7 +442,7 @@ mod tests {
             metadata.append_wire("k0", "v").unwrap_err(),
             metadata.insert("other", "v").unwrap_err(),
         ] {
-            assert_eq!(error.problem, Problem::TooMany);
+            assert_eq!(error.problem, MetadataProblem::TooMany);
         }
         // Replaces an existing value.
         metadata.insert("k0", "w").unwrap();
@@ -458,7 +458,7 @@ mod tests {
         let mut metadata = Metadata::new();
         let room = Metadata::MAX_SIZE - VALUE_COST - "k".len();
         let error = metadata.insert("k", "x".repeat(room + 1)).unwrap_err();
-        assert_eq!(error.problem, Problem::TooLarge);
+        assert_eq!(error.problem, MetadataProblem::TooLarge);
         metadata.insert("k", "x".repeat(room)).unwrap();
         assert_eq!(metadata.size(), Metadata::MAX_SIZE);
         for error in [
@@ -466,7 +466,7 @@ mod tests {
             metadata.append_bin("k-bin", vec![]).unwrap_err(),
             metadata.append_wire("k", "").unwrap_err(),
         ] {
-            assert_eq!(error.problem, Problem::TooLarge);
+            assert_eq!(error.problem, MetadataProblem::TooLarge);
         }
         // Replaces an existing value.
         metadata.insert("k", "x").unwrap();
@@ -492,7 +492,7 @@ mod tests {
         let mut metadata = half("a");
         metadata.merge(&half("b"));
         let error = metadata.check_size().unwrap_err();
-        assert_eq!(error.problem, Problem::TooLarge);
+        assert_eq!(error.problem, MetadataProblem::TooLarge);
         assert!(error.to_string().contains("64 KiB"), "{error}");
     }
 

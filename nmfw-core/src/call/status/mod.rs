@@ -64,10 +64,10 @@ const MAX_DETAILS: usize = 8;
 /// assert!(format!("{status:?}").contains("NotFound"));
 /// ```
 #[derive(Clone)]
-pub struct Status(Box<Inner>);
+pub struct Status(Box<StatusInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct StatusInner {
     code: Code,
     message: Cow<'static, str>,
     details: Vec<Any>,
@@ -115,7 +115,7 @@ impl Status {
     }
 
     fn failure(code: Code, message: Cow<'static, str>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(StatusInner {
             code,
             message,
             details: Vec::new(),

@@ -78,10 +78,10 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// show the effect.
 #[derive(Clone)]
 #[must_use]
-pub struct HedgeLayer(Arc<Shared>);
+pub struct HedgeLayer(Arc<HedgeShared>);
 
 #[derive(Clone)]
-struct Settings {
+struct HedgeSettings {
     methods: Methods,
     after: After,
     max_hedges: u32,
@@ -95,8 +95,8 @@ enum After {
     Percentile { percent: f64, at_least: Duration },
 }
 
-struct Shared {
-    settings: Settings,
+struct HedgeShared {
+    settings: HedgeSettings,
     budget: TpsBudget,
     methods: EachMethod<Hedged>,
 }
@@ -105,7 +105,7 @@ impl HedgeLayer {
     /// Creates a layer that hedges at most 10 % of the calls, each after the recent 95th percentile
     /// of its method's latency, and after at least 5 ms.
     pub fn new() -> Self {
-        Self::with(Settings {
+        Self::with(HedgeSettings {
             methods: Methods::default(),
             after: After::Percentile {
                 percent: 95.0,
@@ -116,8 +116,8 @@ impl HedgeLayer {
         })
     }
 
-    fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared {
+    fn with(settings: HedgeSettings) -> Self {
+        Self(Arc::new(HedgeShared {
             budget: settings.budget.start(),
             methods: EachMethod::default(),
             settings,
@@ -125,7 +125,7 @@ impl HedgeLayer {
     }
 
     /// Changes a setting. This resets the state; earlier clones keep the old one.
-    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, set: impl FnOnce(&mut HedgeSettings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
@@ -201,7 +201,7 @@ impl Layer<BoxService> for HedgeLayer {
 /// The service of a [`HedgeLayer`].
 #[derive(Clone)]
 pub struct Hedge {
-    shared: Arc<Shared>,
+    shared: Arc<HedgeShared>,
     inner: BoxService,
 }
 
@@ -268,7 +268,7 @@ impl Hedged {
     }
 }
 
-impl Shared {
+impl HedgeShared {
     /// Returns the delay before a call is sent again; `None` if there are too few samples.
     fn delay(&self, hedged: &Hedged) -> Option<Duration> {
         match self.settings.after {
@@ -292,7 +292,7 @@ impl Shared {
 
 /// A call that may be sent again.
 struct Hedging {
-    shared: Arc<Shared>,
+    shared: Arc<HedgeShared>,
     hedged: Arc<Hedged>,
     inner: BoxService,
     spare: Request,
@@ -409,7 +409,7 @@ fn mark(status: Status, may_have_started: bool) -> Status {
 /// Measures the first attempt of a call. If another attempt is faster, its latency remains unknown,
 /// but must still count as long; otherwise the percentile would shrink continually.
 struct First<'a> {
-    shared: &'a Shared,
+    shared: &'a HedgeShared,
     hedged: &'a Hedged,
     begin: Instant,
     delay: Option<Duration>,

@@ -39,7 +39,7 @@ pub use event::ConnectionEvent;
 pub use event_stream::ConnectionEvents;
 pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
-pub(crate) use relocation::{Follower, Place, Stage};
+pub(crate) use relocation::{Follower, Placement, Stage};
 pub use server_url::IntoServers;
 
 use self::replies::Replies;

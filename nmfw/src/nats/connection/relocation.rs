@@ -54,7 +54,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The current placement of subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Placement {
     /// All on the first connection; there is no other.
     #[default]
     First,
@@ -71,7 +71,7 @@ pub(crate) enum Place {
 pub(crate) struct Stage {
     /// Incremented with every stage.
     number: u64,
-    pub(crate) place: Place,
+    pub(crate) place: Placement,
     /// The second connection, unless the placement is `First`.
     pub(crate) second: Option<async_nats::Client>,
     events: Option<Arc<EventHub>>,
@@ -169,7 +169,7 @@ impl Relocation {
     async fn enter(
         &self,
         hub: &EventHub,
-        place: Place,
+        place: Placement,
         second: Option<(&async_nats::Client, &Arc<EventHub>)>,
     ) -> bool {
         let number = {
@@ -227,7 +227,7 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
             // Whatever the outcome, delayed calls continue and no subscription stays on a second
             // connection.
             hub.release(&connection.0.client);
-            relocation.enter(hub, Place::First, None).await;
+            relocation.enter(hub, Placement::First, None).await;
         }
     };
     connection.spawn(watching).abort_handle()
@@ -282,27 +282,27 @@ async fn relocate(
     };
 
     let mut events = second_hub.subscribe();
-    stage(Place::Both).await;
+    stage(Placement::Both).await;
     second_trip().await;
     sleep(SPREAD).await;
     let refused = std::iter::from_fn(|| events.try_recv().ok()).find(is_refusal);
     let has_moved = match &refused {
         Some(_) => false,
         None => {
-            stage(Place::Second).await;
+            stage(Placement::Second).await;
             round_trip(client, hub, prefix, fence.as_deref()).await;
             let has_moved = move_first(connection, epoch).await;
-            stage(Place::Both).await;
+            stage(Placement::Both).await;
             // Not a round trip, whose own subscription might exceed the limit.
             _ = timeout(MAX_STEP, client.flush()).await;
             sleep(SPREAD).await;
             has_moved
         }
     };
-    stage(Place::Leaving).await;
+    stage(Placement::Leaving).await;
     // Messages that the server has sent by then arrive before its answer.
     second_trip().await;
-    relocation.enter(hub, Place::First, None).await;
+    relocation.enter(hub, Placement::First, None).await;
     _ = timeout(MAX_STEP, second.drain()).await;
     if has_moved {
         let info = client.server_info();

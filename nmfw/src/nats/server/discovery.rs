@@ -54,7 +54,7 @@ impl Verb {
 
 /// The common part of all three answers.
 #[derive(Serialize)]
-struct Identity<'a> {
+struct ServiceIdentity<'a> {
     r#type: &'static str,
     name: &'a str,
     id: &'a str,
@@ -65,7 +65,7 @@ struct Identity<'a> {
 #[derive(Serialize)]
 struct Info<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     description: &'a str,
     endpoints: Vec<EndpointInfo<'a>>,
 }
@@ -81,7 +81,7 @@ struct EndpointInfo<'a> {
 #[derive(Serialize)]
 struct Stats<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     started: &'a str,
     endpoints: Vec<EndpointStats<'a>>,
 }
@@ -143,7 +143,7 @@ trait Describe {
     fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error>;
     fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error>;
     fn metadata_with_health(&self) -> BTreeMap<String, String>;
-    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_>;
+    fn shown(&self, r#type: &'static str, extent: Extent) -> ServiceIdentity<'_>;
 }
 
 impl Describe for Instance {
@@ -216,7 +216,7 @@ impl Describe for Instance {
         metadata
     }
 
-    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
+    fn shown(&self, r#type: &'static str, extent: Extent) -> ServiceIdentity<'_> {
         static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
         let (version, metadata) = if extent.is_whole() {
             (&*self.version, &self.metadata)
@@ -225,7 +225,7 @@ impl Describe for Instance {
             let short = client_version(&self.version);
             (short.unwrap_or(&self.version), &NO_METADATA)
         };
-        Identity {
+        ServiceIdentity {
             r#type,
             name: &self.name,
             id: &self.id,

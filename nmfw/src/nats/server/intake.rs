@@ -10,7 +10,7 @@ use super::work::UNSUBSCRIBE_NOW;
 use crate::{
     Connection, Error,
     nats::{
-        connection::{Follower, Place, Stage},
+        connection::{Follower, Placement, Stage},
         subject,
     },
 };
@@ -90,8 +90,8 @@ impl Intake {
     }
 
     async fn follow_to(&mut self, stage: &Stage, is_ready: bool) {
-        let on_first = is_ready && stage.place != Place::Second;
-        let on_second = is_ready && matches!(stage.place, Place::Both | Place::Second);
+        let on_first = is_ready && stage.place != Placement::Second;
+        let on_second = is_ready && matches!(stage.place, Placement::Both | Placement::Second);
         if let Some(client) = &stage.second
             && on_second
         {

@@ -22,7 +22,7 @@ use crate::{
     nats::{
         headers,
         reply_subject::OwnBase,
-        session::server::{self, Sessions},
+        session::server::{self, ServerSessions},
         subject,
         unary::server::{UnaryFront, accept},
     },
@@ -96,7 +96,7 @@ impl Work {
 
     /// Starts all subscriptions of an instance except discovery.
     pub(crate) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
-        let sessions = Sessions::new(instance, &self.connection);
+        let sessions = ServerSessions::new(instance, &self.connection);
         self.own.push(OwnBase::new(&instance.base));
         let front = UnaryFront::new(Arc::clone(instance), self.connection.clone());
         let front = Arc::new(front);
@@ -113,7 +113,7 @@ impl Work {
         &mut self,
         front: &Arc<UnaryFront>,
         endpoint: &Arc<Endpoint>,
-        sessions: Option<Arc<Sessions>>,
+        sessions: Option<Arc<ServerSessions>>,
     ) -> Result<(), Error> {
         let group = endpoint.limits.queue_group.clone();
         let subject = endpoint.subject.clone();
@@ -135,7 +135,7 @@ impl Work {
     async fn sessions(
         &mut self,
         instance: &Arc<Instance>,
-        sessions: &Arc<Sessions>,
+        sessions: &Arc<ServerSessions>,
     ) -> Result<(), Error> {
         let client = self.connection.client();
         let own = subject::instance(&instance.base, &instance.id, "s.*");
@@ -291,7 +291,7 @@ impl JoinAllWithin for JoinSet<()> {
 struct Requests {
     front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
-    sessions: Option<Arc<Sessions>>,
+    sessions: Option<Arc<ServerSessions>>,
 }
 
 impl Requests {

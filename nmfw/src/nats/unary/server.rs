@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{reply, request::Incoming};
+use super::{reply, request::RequestHead};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     nats::{
@@ -37,7 +37,7 @@ pub(crate) struct UnaryFront {
     pub(crate) instance: Arc<Instance>,
     connection: Connection,
     /// The tasks that run handlers and send their answers.
-    workers: Workers<Task>,
+    workers: Workers<RequestTask>,
 }
 
 impl UnaryFront {
@@ -87,7 +87,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         }
         admitted => Work::Admitted(admitted, request),
     };
-    let task = Task {
+    let task = RequestTask {
         _tracked: instance.lifecycle.tasks.token(),
         front: Arc::clone(front),
         endpoint: Arc::clone(endpoint),
@@ -127,7 +127,7 @@ fn answer_now(
 
 /// A running handler of a request.
 #[derive(Debug)]
-struct Task {
+struct RequestTask {
     front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
     work: Work,
@@ -135,7 +135,7 @@ struct Task {
     _tracked: TaskTrackerToken,
 }
 
-impl Job for Task {
+impl Job for RequestTask {
     async fn run(self) {
         let Self {
             front,
@@ -167,7 +167,7 @@ fn read(
     endpoint.check_size(message.payload.len())?;
     headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
+    let incoming = RequestHead::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::with_head(
         endpoint.method,
         incoming.deadline,

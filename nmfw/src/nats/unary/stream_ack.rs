@@ -23,7 +23,7 @@ pub(crate) struct StreamAck {
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct PubAckFields {
     stream: String,
     /// Zero if there is an error, for example from a full stream.
     #[serde(rename = "seq")]
@@ -41,7 +41,7 @@ impl StreamAck {
         if payload.first() != Some(&b'{') || payload.len() > MAX_LEN {
             return None;
         }
-        let fields: Fields = serde_json::from_slice(payload).ok()?;
+        let fields: PubAckFields = serde_json::from_slice(payload).ok()?;
         Some(Self {
             stream: fields.stream,
         })

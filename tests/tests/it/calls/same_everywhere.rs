@@ -430,7 +430,7 @@ fn stream_rows() -> Vec<Row> {
         sum(
             "report",
             large,
-            Failed(Code::ResourceExhausted, "over this service's limit"),
+            Failed(Code::ResourceExhausted, "exceeds this service's limit"),
         ),
         sum("", large, Expected::Ok("count: 1")),
         chat("", all_well, Expected::Ok("0 1 2 99")),

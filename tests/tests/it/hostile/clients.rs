@@ -394,7 +394,7 @@ async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
     for status in displaced {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.is_not_started());
-        assert!(status.message().contains("made room"), "{status}");
+        assert!(status.message().contains("displaced"), "{status}");
     }
 }
 

@@ -17,13 +17,13 @@ fn rules() -> Rules {
 
 const FAILURE: Outcome = Outcome::Failure(Code::Unavailable);
 
-struct Test {
+struct TestCircuit {
     circuit: Circuit,
     rules: Rules,
     now: Instant,
 }
 
-impl Test {
+impl TestCircuit {
     fn new() -> Self {
         let now = Instant::now();
         Self {
@@ -58,7 +58,7 @@ impl Test {
 
 #[test]
 fn it_opens_when_enough_calls_have_failed() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for outcome in [Outcome::Success, Outcome::Success, FAILURE] {
         assert_eq!(test.call(outcome), None);
     }
@@ -71,7 +71,7 @@ fn it_opens_when_enough_calls_have_failed() {
     assert_eq!(test.call(FAILURE), Some(Change::Opened { pause }));
     let refusal = test.circuit.enter(&test.rules, test.now).unwrap_err();
     assert_eq!(refusal.until, Some(test.now + SECOND));
-    let tally = Tally {
+    let tally = WindowCounts {
         calls: 4,
         failed: 2,
     };
@@ -81,7 +81,7 @@ fn it_opens_when_enough_calls_have_failed() {
 
 #[test]
 fn a_success_can_be_the_call_that_was_wanting() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for _ in 0..3 {
         assert_eq!(test.call(FAILURE), None);
     }
@@ -90,7 +90,7 @@ fn a_success_can_be_the_call_that_was_wanting() {
 
 #[test]
 fn failures_are_forgotten_with_the_window() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for _ in 0..100 {
         assert_eq!(test.call(FAILURE), None, "one at a time");
         test.now += 3 * SECOND + SECOND / 2;
@@ -99,7 +99,7 @@ fn failures_are_forgotten_with_the_window() {
 
 #[test]
 fn probes_are_few_and_close_it() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     test.now += SECOND - Duration::from_millis(1);
     assert!(test.enter().is_none(), "too early");
@@ -118,7 +118,7 @@ fn probes_are_few_and_close_it() {
 
 #[test]
 fn probes_that_hang_do_not_keep_it_half_open() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     test.now += SECOND;
     for _ in 0..2 {
@@ -136,7 +136,7 @@ fn probes_that_hang_do_not_keep_it_half_open() {
 
 #[test]
 fn a_probe_that_fails_opens_it_for_longer() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     for seconds in [1, 2, 4, 4, 4] {
         test.now += seconds * SECOND;
@@ -153,7 +153,7 @@ fn a_probe_that_fails_opens_it_for_longer() {
 
 #[test]
 fn calls_of_an_earlier_period_say_nothing() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     let old: Vec<_> = (0..10).map(|_| test.enter().unwrap()).collect();
     test.open();
     test.now += SECOND;
@@ -198,7 +198,7 @@ proptest! {
     /// calls are dropped.
     #[test]
     fn states_permit_only_their_calls(steps in steps()) {
-        let mut test = Test::new();
+        let mut test = TestCircuit::new();
         let mut under_way = Vec::new();
         let mut probes = Vec::new();
         let mut half_open_since = None;
@@ -208,7 +208,7 @@ proptest! {
                 Step::Enter => {
                     let was_closed = test.circuit.is_closed();
                     let is_early =
-                        matches!(test.circuit.state, State::Open { until, .. } if test.now < until);
+                        matches!(test.circuit.state, CircuitState::Open { until, .. } if test.now < until);
                     let pass = test.enter();
                     prop_assert!(!(is_early && pass.is_some()));
                     prop_assert!(!was_closed || pass.is_some());
@@ -234,7 +234,7 @@ proptest! {
                 }
             }
             let of_now = |period: &&u64| **period == test.circuit.period;
-            let half_open = matches!(test.circuit.state, State::HalfOpen { .. });
+            let half_open = matches!(test.circuit.state, CircuitState::HalfOpen { .. });
             let running = under_way
                 .iter()
                 .filter(|pass| half_open && pass.period == test.circuit.period)

@@ -1,6 +1,6 @@
 //! Connection events that end calls.
 
-use super::{Entry, Shared, parse_id};
+use super::{PendingCall, Shared, parse_id};
 use crate::{ConnectionEvent, Status, nats::connection::server_message::is_token_limit};
 
 impl Shared {
@@ -89,7 +89,7 @@ impl Shared {
 ///
 /// They are not marked as not started: a denial names the subject, not the message, so the denied
 /// call may be one that was cancelled, and one of these calls may have been delivered.
-pub(crate) fn end_denied(entries: Vec<Entry>) {
+pub(crate) fn end_denied(entries: Vec<PendingCall>) {
     for entry in entries {
         let status = denied(&format!("publish to {}", entry.subject));
         _ = entry.sender.send(Err(status));

@@ -57,7 +57,7 @@ struct Shared {
     prefix: String,
     state: watch::Receiver<ConnectionState>,
     refusals: Refusals,
-    calls: Mutex<Calls>,
+    calls: Mutex<PendingCalls>,
     /// Notified when the timer has to fire earlier.
     earlier: Notify,
     /// Rate limit for warnings about streams that capture requests.
@@ -69,11 +69,11 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Calls {
-    waiting: Slab<Entry>,
+struct PendingCalls {
+    waiting: Slab<PendingCall>,
     /// When to look for calls that end without a reply. At or before the first due time; earlier if
     /// that call has ended meanwhile.
-    alarm: Option<Instant>,
+    timer: Option<Instant>,
     sessions: HashMap<u64, SessionEntry, RandomState>,
     /// The number of the last session. Numbers are never reused, and so neither are their secrets.
     last_session: u64,
@@ -85,7 +85,7 @@ struct Calls {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PendingCall {
     generation: u32,
     subject: Subject,
     /// Size of the request, headers included.
@@ -104,7 +104,7 @@ struct Entry {
 /// A reply, or `None` if there was none before the deadline.
 type Outcome = Result<Option<Message>, Status>;
 
-impl Entry {
+impl PendingCall {
     /// Returns when the call ends without a reply.
     fn end(&self) -> Option<Instant> {
         [self.deadline.instant(), self.give_up]
@@ -162,7 +162,7 @@ impl Drop for Replies {
 }
 
 impl Shared {
-    fn calls(&self) -> MutexGuard<'_, Calls> {
+    fn calls(&self) -> MutexGuard<'_, PendingCalls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,11 +206,19 @@ impl Shared {
     }
 
     /// Ends the matching calls.
-    fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
+    fn fail(
+        &self,
+        matches: impl Fn(usize, &PendingCall) -> bool,
+        status: impl Fn(&PendingCall) -> Status,
+    ) {
         self.end(matches, |entry| Err(status(entry)));
     }
 
-    fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
+    fn end(
+        &self,
+        matches: impl Fn(usize, &PendingCall) -> bool,
+        outcome: impl Fn(&PendingCall) -> Outcome,
+    ) {
         let (ended, denied) = {
             let mut calls = self.calls();
             let ended = calls.take(matches);
@@ -254,17 +262,17 @@ impl Shared {
                 entry.give_up.get_or_insert(now + entry.grace);
             }
         }
-        calls.set_alarm();
+        calls.set_timer();
     }
 
     /// Ends the due calls, and returns when the next one is due.
-    fn next_alarm(&self) -> Option<Instant> {
-        let alarm = self.calls().alarm?;
-        if alarm > Instant::now() {
-            return Some(alarm);
+    fn next_timer(&self) -> Option<Instant> {
+        let timer = self.calls().timer?;
+        if timer > Instant::now() {
+            return Some(timer);
         }
         self.give_up();
-        self.calls().alarm
+        self.calls().timer
     }
 
     /// Ends calls whose deadline has passed, or whose connection was lost for too long.
@@ -289,18 +297,18 @@ impl Shared {
                 Err(Status::unavailable(self.refusals.because(&lost)))
             },
         );
-        self.calls().set_alarm();
+        self.calls().set_timer();
     }
 }
 
-impl Calls {
+impl PendingCalls {
     fn session(&self, number: u64) -> Option<Arc<Mailbox>> {
         let session = self.sessions.get(&number)?;
         Some(Arc::clone(&session.mailbox))
     }
 
     /// Removes the matching calls.
-    fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
+    fn take(&mut self, matches: impl Fn(usize, &PendingCall) -> bool) -> Vec<PendingCall> {
         let waiting = self.waiting.iter();
         let slots: Vec<_> = waiting
             .filter(|(slot, entry)| matches(*slot, entry))
@@ -312,7 +320,7 @@ impl Calls {
 
     /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
     /// was denied; usually there are no denials.
-    fn take_denied(&mut self) -> Vec<Entry> {
+    fn take_denied(&mut self) -> Vec<PendingCall> {
         if self.denials.is_empty() {
             return Vec::new();
         }
@@ -331,8 +339,8 @@ impl Calls {
         })
     }
 
-    fn set_alarm(&mut self) {
-        self.alarm = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
+    fn set_timer(&mut self) {
+        self.timer = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
     }
 }
 
@@ -346,20 +354,20 @@ async fn read(
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
-    let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<Instant> = None;
     loop {
         // Checked for each batch of replies, because tokio runs no other branch while they arrive
         // continuously.
         let at = shared
-            .next_alarm()
+            .next_timer()
             .into_iter()
             .chain(inbox.retry_at())
             .min();
         if at != armed {
             armed = at;
             if let Some(at) = at {
-                alarm.as_mut().reset(at);
+                timer.as_mut().reset(at);
             }
         }
         tokio::select! {
@@ -375,7 +383,7 @@ async fn read(
                 None => return,
             },
             // The timer has fired and has to be reset, even to the same time.
-            () = &mut alarm, if armed.is_some() => {
+            () = &mut timer, if armed.is_some() => {
                 armed = None;
                 if inbox.try_again().await {
                     shared.calls().dead = None;

@@ -11,7 +11,7 @@ use crate::{
         reply_subject,
         session::{
             client::Mailbox,
-            protocol::{Secret, answer_of_client},
+            protocol::{SessionSecret, answer_of_client},
         },
     },
 };
@@ -87,7 +87,7 @@ impl SessionInbox {
     }
 
     /// Returns the secret of the session.
-    pub(crate) fn secret(&self) -> Secret {
+    pub(crate) fn secret(&self) -> SessionSecret {
         self.replies.shared.secrets.of(self.number)
     }
 }

@@ -1,4 +1,4 @@
-//! [`Carrier`]: the way of packets to the peer.
+//! [`Publisher`]: the way of packets to the peer.
 
 use std::{pin::pin, time::Duration};
 
@@ -20,7 +20,7 @@ use nmfw_core::{call::deadline::within, escape::Escaped};
 /// connection is lost; the packet is then dropped, because the session resends it.
 const MAX_SEND: Duration = Duration::from_secs(10);
 
-pub(crate) struct Carrier {
+pub(crate) struct Publisher {
     connection: Connection,
     /// The subject on which this side receives packets.
     own: Subject,
@@ -33,7 +33,7 @@ pub(crate) struct Carrier {
     mark: Option<HeaderMap>,
 }
 
-impl Carrier {
+impl Publisher {
     /// Creates a publisher for a client, which knows only the subject for opening the session.
     pub(crate) fn to_open(
         connection: Connection,
@@ -64,7 +64,7 @@ impl Carrier {
     }
 }
 
-impl Publish for Carrier {
+impl Publish for Publisher {
     fn peer(&self) -> Subject {
         self.peer.clone()
     }

@@ -289,7 +289,7 @@ impl Turns {
 }
 
 #[cfg(any(test, fuzzing))]
-use crate::nats::session::protocol::State;
+use crate::nats::session::protocol::SessionState;
 
 #[cfg(any(test, fuzzing))]
 impl Session {
@@ -328,7 +328,7 @@ impl Session {
             let has_turn = self.budget.has_turn(is_single);
             assert_eq!(holders[usize::from(is_single)], usize::from(has_turn));
             let has_room = self.budget.has_room_for_turn(is_single);
-            assert!(has_turn || row.is_empty() || !has_room || self.state == State::Closed);
+            assert!(has_turn || row.is_empty() || !has_room || self.state == SessionState::Closed);
         }
         assert_eq!(owed, self.turns.owed);
         assert!(owed <= self.most_owed());

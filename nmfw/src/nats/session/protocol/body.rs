@@ -124,7 +124,7 @@ pub(crate) struct MethodEntry {
 
 /// The decoded body of a CALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Call<'a> {
+pub(super) struct CallBody<'a> {
     pub(super) time_left: Option<Duration>,
     pub(super) method: &'a str,
     pub(super) encoding: u64,
@@ -137,7 +137,7 @@ pub(super) struct Call<'a> {
     tracestate: &'a [u8],
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallBody<'a> {
     pub(super) fn decode(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let time_left = body.varint()?;
         let mut call = Self {
@@ -225,7 +225,7 @@ impl CallHead {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Call<'_> {
+impl CallBody<'_> {
     /// Converts to a head as for a service that has the method.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
         let entry = MethodEntry {

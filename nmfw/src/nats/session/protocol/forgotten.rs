@@ -10,7 +10,7 @@ use super::{
     body::{encode_status, encode_status_with_token},
     frame::{Body, Header, kind, put_frame},
     handshake::MIN_PACKET,
-    proof::{Keys, PROOF_LEN, Secret},
+    proof::{Keys, PROOF_LEN, SessionSecret},
     receive::first_frame,
 };
 use crate::Status;
@@ -36,7 +36,7 @@ pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
 
 /// Returns the answer of a client with the secret of the session: a CLOSE with a proof. Returns
 /// `None` if the packet does not come from the session's service, or is a CLOSE.
-pub(crate) fn answer_of_client(secret: Secret, packet: &[u8]) -> Option<Bytes> {
+pub(crate) fn answer_of_client(secret: SessionSecret, packet: &[u8]) -> Option<Bytes> {
     let keys = Keys::new(secret, false);
     let content = keys.open(packet)?;
     if let Ok(Some(Body::Close(_))) = first_frame(content) {

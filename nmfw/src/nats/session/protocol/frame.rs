@@ -3,7 +3,7 @@
 //! Decoding borrows from the packet, and allocates only a few names in OPEN and ACCEPT.
 
 use super::{
-    body::{Call, RawMetadata, StatusBody},
+    body::{CallBody, RawMetadata, StatusBody},
     handshake::Hello,
 };
 use nmfw_core::call::body::chunk::{Row, Tally};
@@ -117,7 +117,7 @@ pub(super) struct Frame<'a> {
 pub(super) enum Body<'a> {
     Open(Hello),
     Accept(Hello),
-    Call(Call<'a>),
+    Call(CallBody<'a>),
     Message {
         part: &'a [u8],
         more: bool,
@@ -208,7 +208,7 @@ impl<'a> Frames<'a> {
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
             kind::CALL => {
                 let is_narrow = flags & flag::NARROW != 0;
-                Body::Call(Call::decode(body)?.narrow(is_narrow))
+                Body::Call(CallBody::decode(body)?.narrow(is_narrow))
             }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,

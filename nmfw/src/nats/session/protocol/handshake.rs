@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::{proof::Secret, site::Site};
+use super::{proof::SessionSecret, site::Site};
 use nmfw_core::call::body::wire::{
     Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8,
 };
@@ -45,7 +45,7 @@ pub(super) struct Hello {
     /// The NATS server of the service; empty from a client.
     pub(super) site: Site,
     /// From a client only: the secret from which both sides derive the keys of the session.
-    pub(super) secret: Option<Secret>,
+    pub(super) secret: Option<SessionSecret>,
 }
 
 mod field {
@@ -159,7 +159,7 @@ impl Hello {
                     let bytes = value.rest().try_into();
                     let bytes =
                         bytes.map_err(|_| Malformed("the secret does not have 16 bytes"))?;
-                    hello.secret = Some(Secret::new(bytes));
+                    hello.secret = Some(SessionSecret::new(bytes));
                 }
                 _ => {}
             }

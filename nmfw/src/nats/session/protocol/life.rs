@@ -4,10 +4,10 @@
 //! source of the answer:
 //!
 //! - the peer: it is alive, however long its handlers take;
-//! - none: the peer is [silent](Doubt::Silent). Any hop may be the cause, such as a frozen NATS
+//! - none: the peer is [silent](Liveness::Silent). Any hop may be the cause, such as a frozen NATS
 //!   server or an overloaded machine, so no call ends because of this;
 //! - the NATS server, with "no responders": the peer has lost its connection, as a killed process
-//!   does at once. After [`Config::gone_after`], it is [gone](Doubt::Gone) for calls with a single
+//!   does at once. After [`Config::gone_after`], it is [gone](Liveness::Gone) for calls with a single
 //!   answer. The session and its streams stay for [`Config::vanished_after`], because the peer may
 //!   come back. For a peer that is not [near](super::Site::is_near), the cause may also be a cut
 //!   link between NATS servers that will be restored.
@@ -33,11 +33,11 @@ const ROUND_TRIPS: u32 = 4;
 /// deadline suspicious.
 const MIN_OVERDUE: Duration = Duration::from_millis(30);
 
-/// The likelihood that the peer is dead.
+/// How alive the peer seems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Doubt {
+pub(crate) enum Liveness {
     #[default]
-    No,
+    Alive,
     /// It does not answer.
     Silent,
     /// Its subject has no subscriber.
@@ -227,7 +227,7 @@ impl Life {
         MIN_OVERDUE + ack_delay + self.round_trip * ROUND_TRIPS
     }
 
-    pub(super) fn doubt(&self, now: Instant) -> Doubt {
+    pub(super) fn liveness(&self, now: Instant) -> Liveness {
         let Silence {
             asked,
             is_suspect,
@@ -235,12 +235,12 @@ impl Life {
             is_gone,
         } = &self.silence;
         match (vanished, asked) {
-            _ if *is_gone => Doubt::Gone,
-            (Some(_), _) if self.is_steady(now) => Doubt::Vanished,
-            (Some(_), _) => Doubt::Silent,
-            _ if *is_suspect => Doubt::Silent,
-            (None, Some(asked)) if now >= *asked + self.patience() => Doubt::Silent,
-            (None, _) => Doubt::No,
+            _ if *is_gone => Liveness::Gone,
+            (Some(_), _) if self.is_steady(now) => Liveness::Vanished,
+            (Some(_), _) => Liveness::Silent,
+            _ if *is_suspect => Liveness::Silent,
+            (None, Some(asked)) if now >= *asked + self.patience() => Liveness::Silent,
+            (None, _) => Liveness::Alive,
         }
     }
 

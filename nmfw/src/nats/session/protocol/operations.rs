@@ -5,7 +5,7 @@ use std::mem;
 use bytes::Bytes;
 
 use super::{
-    CallHead, Event, PeerGone, SendError, Session, State, StreamId,
+    CallHead, Event, PeerGone, SendError, Session, SessionState, StreamId,
     assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
@@ -39,7 +39,7 @@ impl Session {
         head: CallHead,
         is_single: bool,
     ) -> Result<StreamId, Status> {
-        if self.is_server || self.state != State::Open {
+        if self.is_server || self.state != SessionState::Open {
             // Not started: no CALL was queued.
             return Err(Status::unavailable("the session is not open").not_started());
         }
@@ -260,7 +260,7 @@ impl Session {
         state.is_none_or(|state| state.sending.is_known())
     }
 
-    /// Ends a call whose peer is [gone](super::Doubt::Gone), and returns the status for its caller.
+    /// Ends a call whose peer is [gone](super::Liveness::Gone), and returns the status for its caller.
     /// If the peer comes back, it is notified.
     pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
         let is_known = self.is_known(stream);
@@ -303,7 +303,7 @@ impl Session {
     /// Records messages that the application has taken from streams that have ended, or may end
     /// soon.
     pub(crate) fn release(&mut self, cost: u64) {
-        if self.state != State::Closed {
+        if self.state != SessionState::Closed {
             self.budget.on_left_taken(cost);
         }
     }
@@ -311,7 +311,7 @@ impl Session {
     /// Accepts no more calls, for a service that is about to stop. [`Event::Drained`] follows when
     /// all have ended.
     pub(crate) fn go_away(&mut self) {
-        if self.is_server && self.state == State::Open && self.going_away.is_none() {
+        if self.is_server && self.state == SessionState::Open && self.going_away.is_none() {
             self.going_away = Some(self.highest);
             self.due.go_away = true;
             // Detects a client that is gone without notice.
@@ -322,7 +322,7 @@ impl Session {
     /// Changes the number of packets that the peer may have in flight: a driver of many sessions
     /// gives more to busy ones. A smaller window applies once the peer knows of it.
     pub(crate) fn set_packet_window(&mut self, packets: u32) {
-        if self.state == State::Open {
+        if self.state == SessionState::Open {
             let window = u64::from(packets).max(1);
             self.own_window = window;
             self.inbound.widen(window);
@@ -334,12 +334,12 @@ impl Session {
     /// Ends the session at once. Open streams end with the status, or with UNAVAILABLE, on both
     /// sides.
     pub(crate) fn close(&mut self, status: Option<Status>) {
-        if self.state == State::Closed {
+        if self.state == SessionState::Closed {
             return;
         }
-        let farewell = self.farewell(status.as_ref());
+        let close = self.last_packet(status.as_ref());
         self.over(status);
-        self.due.close = farewell;
+        self.due.close = close;
     }
 
     /// Changes a stream's outgoing data, if this side may still send on it.

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Opened, PeerGone, Session, State, StreamId,
-    body::{Call, RawMetadata, StatusBody},
+    Event, Opened, PeerGone, Session, SessionState, StreamId,
+    body::{CallBody, RawMetadata, StatusBody},
     config::Agreed,
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
@@ -40,10 +40,10 @@ impl Session {
     /// without an effect.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> bool {
         let outcome = match (self.state, &self.keys) {
-            (State::Closed, _) => return true,
-            (State::Opening, None) => self.handle_open(now, packet),
+            (SessionState::Closed, _) => return true,
+            (SessionState::Opening, None) => self.handle_open(now, packet),
             (state, Some(keys)) => match (keys.open(packet), state) {
-                (Some(content), State::Open) => self.take_packet(now, packet, content),
+                (Some(content), SessionState::Open) => self.take_packet(now, packet, content),
                 (Some(content), _) => self.handle_accept(now, content),
                 (None, _) => match self.handle_unproven(packet) {
                     Ok(false) => {
@@ -54,10 +54,10 @@ impl Session {
                 },
             },
             // A session does not open without keys.
-            (State::Open, None) => return false,
+            (SessionState::Open, None) => return false,
         };
         if let Err(Malformed(what)) = outcome {
-            let is_opening = self.state == State::Opening;
+            let is_opening = self.state == SessionState::Opening;
             let text = match (is_opening, self.is_server) {
                 (false, _) => format!("the peer violated the protocol: {what}"),
                 (true, true) => format!("cannot decode OPEN: {what}"),
@@ -72,7 +72,7 @@ impl Session {
                 Status::internal(text)
             });
         } else if let Some(status) = self.strain.excess()
-            && self.state == State::Open
+            && self.state == SessionState::Open
         {
             self.fail(status);
         }
@@ -86,7 +86,7 @@ impl Session {
         if self.is_server {
             return Ok(false);
         }
-        let is_opening = self.state == State::Opening;
+        let is_opening = self.state == SessionState::Opening;
         match first_frame(packet) {
             Ok(Some(Body::Close(status))) if is_opening => {
                 self.closed_by_peer(status);
@@ -143,7 +143,7 @@ impl Session {
                 Body::Close(status) => self.closed_by_peer(status),
                 _ => {}
             }
-            if self.state != State::Opening {
+            if self.state != SessionState::Opening {
                 break;
             }
         }
@@ -167,7 +167,7 @@ impl Session {
         self.life.set_heartbeat(self.agreed.heartbeat);
         self.life.set_near(self.config.site.is_near(&peer.site));
         self.life.heard(now);
-        self.state = State::Open;
+        self.state = SessionState::Open;
         self.events.push_back(Event::Opened(Opened {
             instance: peer.instance,
             methods: peer.methods,
@@ -266,7 +266,7 @@ impl Session {
                 // A repetition: the first one counts, and this does not show that ACCEPT arrived.
                 Body::Open(_) | Body::Accept(_) => return Ok(()),
             }
-            if self.state == State::Closed {
+            if self.state == SessionState::Closed {
                 break;
             }
         }
@@ -296,7 +296,7 @@ impl Session {
         }
     }
 
-    fn on_call(&mut self, now: Instant, id: u64, call: Call<'_>) -> Result<(), Malformed> {
+    fn on_call(&mut self, now: Instant, id: u64, call: CallBody<'_>) -> Result<(), Malformed> {
         if !self.is_server {
             return Err(Malformed("a service sent a CALL"));
         }

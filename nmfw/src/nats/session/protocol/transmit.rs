@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Session, State, StreamId, Transmit,
+    Event, Session, SessionState, StreamId, Transmit,
     body::encode_status,
     frame::{Header, frame_len, kind, put_frame, put_number_frame, put_ping},
     handshake::MIN_PACKET,
@@ -31,7 +31,7 @@ impl Session {
                 with_reply: true,
             });
         }
-        if self.state != State::Open {
+        if self.state != SessionState::Open {
             return self.due.close.take().map(without_reply);
         }
         if self.due.ping || self.due.pong || self.inbound.must_ask() {

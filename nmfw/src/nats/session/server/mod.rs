@@ -18,15 +18,15 @@ use async_nats::{Message, Subject};
 use smol_str::SmolStr;
 
 pub(crate) use self::subscriptions::{opening, packets};
-use self::task::Task;
+use self::task::SessionCallTask;
 use self::{
-    calls::{Calls, Command},
+    calls::{ServerCalls, ServerCommand},
     opens::Opens,
     places::{Granted, NewSession, Places},
     served::Served,
 };
 use super::{
-    driver::{self, Answers, Carrier, Mailbox, Packet, Publish as _},
+    driver::{self, Answers, Mailbox, Publish as _, Publisher, QueuedPacket},
     protocol::{MethodEntry, Methods, Session, answer_of_service},
 };
 use crate::{
@@ -49,7 +49,7 @@ const MIN_LARGEST: usize = 1024 * 1024;
 
 /// The sessions of an instance.
 #[derive(Debug)]
-pub(crate) struct Sessions {
+pub(crate) struct ServerSessions {
     instance: Arc<Instance>,
     connection: Connection,
     /// The methods of service-wide sessions, which are those in the service's own queue group. A
@@ -60,10 +60,10 @@ pub(crate) struct Sessions {
     opens: Mutex<Opens>,
     answers: Answers,
     /// The tasks that run handlers.
-    workers: Workers<Task>,
+    workers: Workers<SessionCallTask>,
 }
 
-impl Sessions {
+impl ServerSessions {
     /// Returns `None` if the instance has no sessions.
     pub(crate) fn new(instance: &Arc<Instance>, connection: &Connection) -> Option<Arc<Self>> {
         let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
@@ -146,10 +146,10 @@ impl Sessions {
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
-                place.granted.mailbox.packet(Packet::from(message));
+                place.granted.mailbox.packet(QueuedPacket::from(message));
                 let own = place.subject.clone();
-                let carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                tasks.spawn(serve(place, served, session(), carrier));
+                let publisher = Publisher::to_peer(self.connection.clone(), own, client);
+                tasks.spawn(serve(place, served, session(), publisher));
             }
             Err(status) => {
                 metrics::session_refused();
@@ -170,11 +170,11 @@ impl Sessions {
                     return;
                 };
                 let own = self.subject(endpoint, 0);
-                let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                let mut publisher = Publisher::to_peer(self.connection.clone(), own, client);
                 let mut session = session();
                 session.refuse(&message.payload, status);
                 tasks.spawn(async move {
-                    driver::farewell(&mut session, &mut carrier).await;
+                    driver::flush(&mut session, &mut publisher).await;
                     drop(permit);
                 });
             }
@@ -185,7 +185,7 @@ impl Sessions {
         self: &Arc<Self>,
         endpoint: Option<&Arc<Endpoint>>,
         client: ClientId,
-    ) -> Result<Place, Status> {
+    ) -> Result<SessionSlot, Status> {
         if let Some(endpoint) = endpoint
             && endpoint.limits.queue_group.is_none()
         {
@@ -233,7 +233,7 @@ impl Sessions {
             // A check has failed meanwhile, when existing sessions were drained.
             granted.mailbox.drain();
         }
-        Ok(Place {
+        Ok(SessionSlot {
             sessions: Arc::clone(self),
             id,
             subject,
@@ -297,7 +297,7 @@ impl Sessions {
         }
     }
 
-    fn each(&self, tell: impl Fn(&Mailbox<Command>)) {
+    fn each(&self, tell: impl Fn(&Mailbox<ServerCommand>)) {
         for entry in self.open().sessions.values() {
             tell(&entry.mailbox);
         }
@@ -336,8 +336,8 @@ fn methods(served: &[Served]) -> Arc<Methods> {
 }
 
 /// A slot of a session, released when dropped.
-struct Place {
-    sessions: Arc<Sessions>,
+struct SessionSlot {
+    sessions: Arc<ServerSessions>,
     id: u64,
     /// The subject of its packets.
     subject: Subject,
@@ -347,7 +347,7 @@ struct Place {
     was_busy: bool,
 }
 
-impl Place {
+impl SessionSlot {
     /// Enlarges a small window, for a session that turns out to be busy.
     fn widen(&mut self) -> Option<u32> {
         if self.granted.window >= places::WINDOW {
@@ -372,18 +372,23 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         self.sessions.open().remove(self.id);
     }
 }
 
 /// Runs a session. Its calls end with it.
-async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
+async fn serve(
+    place: SessionSlot,
+    served: Arc<[Served]>,
+    mut session: Session,
+    mut publisher: Publisher,
+) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
     log_limited!(debug, %subject, "opened a session");
-    let mut calls = Calls::new(place, served, carrier.peer());
-    driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
+    let mut calls = ServerCalls::new(place, served, publisher.peer());
+    driver::drive(&mut session, &mailbox, &mut publisher, &mut calls).await;
     // Handlers that end later have no session for their results.
     mailbox.close();
     log_limited!(debug, %subject, "a session has ended");

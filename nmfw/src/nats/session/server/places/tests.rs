@@ -60,7 +60,7 @@ impl Test {
     }
 
     fn is_evicted(&self, id: u64) -> bool {
-        self.places.sessions[&id].stage == Stage::Evicted
+        self.places.sessions[&id].stage == SessionStage::Evicted
     }
 
     fn evicted(&self) -> Vec<u64> {
@@ -82,14 +82,14 @@ impl Test {
         } = &self.places;
         let sum = |evicted: bool| {
             let of = sessions.values();
-            let of = of.filter(|entry| (entry.stage == Stage::Evicted) == evicted);
+            let of = of.filter(|entry| (entry.stage == SessionStage::Evicted) == evicted);
             of.map(|entry| entry.window as usize).sum::<usize>()
         };
         assert_eq!((sum(false), sum(true)), (*window, *leaving));
         assert_eq!(clients.values().sum::<usize>(), *window);
         assert!(*window <= MOST);
         let opening = sessions.values();
-        let opening = opening.filter(|entry| entry.stage == Stage::HalfOpen);
+        let opening = opening.filter(|entry| entry.stage == SessionStage::HalfOpen);
         assert_eq!(opening.count(), half_open.len());
     }
 }
@@ -163,7 +163,7 @@ fn busy_sessions_of_a_client_with_more_than_its_share_end_for_others() {
     test.open(2).unwrap_err();
     assert!(matches!(
         test.places.sessions[&hog[0]].stage,
-        Stage::Leaving(_)
+        SessionStage::Leaving(_)
     ));
     test.wait(MAX_LEAVING);
     test.open(2).unwrap();
