@@ -18,6 +18,7 @@ use crate::options;
 use crate::output;
 use crate::package::OutDir;
 use crate::protos::Protos;
+use crate::service_attributes::ServiceAttributes;
 use crate::services;
 use crate::settings::Settings;
 use crate::source;
@@ -122,6 +123,9 @@ impl Builder {
             &dir,
         )?;
         output::write(&dir, &packages, self.include_file.as_deref())?;
+        if self.settings.descriptor_set {
+            output::write_sets(&dir, &packages, &protos.encoded_set())?;
+        }
         if let Some(path) = &self.file_descriptor_set_path {
             output::write_if_changed(path, &protos.encoded_set())?;
         }
@@ -164,6 +168,10 @@ impl Builder {
             allow: parse_quote!(#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]),
             client: self.settings.client,
             server: self.settings.server,
+            default_stubs: self.settings.default_stubs,
+            client_attributes: ServiceAttributes::parse(&self.settings.client_attributes)?,
+            server_attributes: ServiceAttributes::parse(&self.settings.server_attributes)?,
+            trait_attributes: ServiceAttributes::parse(&self.settings.trait_attributes)?,
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use nmfw_build::{Builder, configure};
+use nmfw_build::{Builder, Error, configure};
 use prost::Message;
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
@@ -504,5 +504,35 @@ fn cargo_is_told_which_files_were_read() {
             "\")"
         )),
         "{code}"
+    );
+}
+
+#[test]
+fn items_of_services_get_attributes() {
+    let dir = tempfile::tempdir().unwrap();
+    let proto = protos().join("calc.proto");
+    let generate = |builder: Builder| {
+        builder.compile_protos(&[&proto], &[protos()])?;
+        Ok::<_, Error>(read(dir.path()).remove(Path::new("calc.rs")).unwrap())
+    };
+    let of_client = r#"#[cfg(feature = "client")]"#;
+    let of_server = r#"#[cfg(feature = "server")]"#;
+    let code = generate(
+        builder(dir.path())
+            .client_attribute(".calc", of_client)
+            .server_attribute("Calc", of_server)
+            .trait_attribute(".", "#[must_use]")
+            .trait_attribute(".other", "#[cold]"),
+    )
+    .unwrap();
+    let count = |text: &str| code.matches(text).count();
+    // The type, its methods, and the trait's implementation or the client's `local`.
+    assert_eq!([of_client, of_server].map(count), [3, 3], "{code}");
+    assert_eq!(["#[must_use]", "#[cold]"].map(count), [1, 0], "{code}");
+
+    let error = generate(builder(dir.path()).client_attribute(".", "derive(Eq)")).unwrap_err();
+    assert!(
+        error.to_string().contains("`derive(Eq)` is no attribute"),
+        "{error}"
     );
 }

@@ -10,7 +10,7 @@ pub mod v1 {
         Channel, Context, Method, MethodSpec, Result, ServiceSpec, Stream, Streaming,
         client::{Call, Requests, generated::Client},
         server::Service,
-        service::handler::{ServiceBuilder, StreamingFn, UnaryFn},
+        service::handler::{ServiceBuilder, StreamingFn, UnaryFn, unimplemented},
     };
 }
 

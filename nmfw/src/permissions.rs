@@ -2,8 +2,8 @@
 
 #[doc(inline)]
 pub use nmfw_permissions::{
-    Error as PermissionsError, Export, Format, Import, Permissions, Query, Role, Rules,
-    ServiceFacts, What,
+    Error as PermissionsError, Export, Import, Permissions, PermissionsFormat, PermissionsKind,
+    PermissionsQuery, Role, Rules, ServiceFacts,
 };
 
 #[cfg(test)]

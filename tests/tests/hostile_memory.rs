@@ -251,7 +251,7 @@ async fn large_metadata_is_refused(broker: TestBroker) {
     let client = streams::client(&broker.url()).await.unwrap();
     let call = client.echo(Item::default());
     let values = (0..3).map(|i| (format!("a{i}"), "x".repeat(30_000)));
-    let call = values.fold(call, |call, (name, value)| call.header(name, value));
+    let call = values.fold(call, |call, (name, value)| call.metadata(name, value));
     let status = call.timeout(LIMIT).await.unwrap_err();
     assert_eq!(status.code(), nmfw::Code::InvalidArgument, "{status}");
     assert!(

@@ -151,7 +151,7 @@ impl Callers {
         let id = self.sent.fetch_add(1, Ordering::Relaxed);
         let millis = MILLIS.into();
         let call = self.client.sleep(SleepRequest { millis });
-        let call = call.header(CALL_ID, id.to_string());
+        let call = call.metadata(CALL_ID, id.to_string());
         async move {
             let begin = Instant::now();
             let answer = match call.await {

@@ -27,10 +27,15 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
         "Fails if no instance answers within the timeout.",
     ]);
     let deprecated = item.deprecated();
+    let full_name = &item.service.full_name;
+    let attributes = target.client_attributes.of(full_name);
+    let conditions: Vec<_> = target.client_attributes.conditions(full_name).collect();
     let local = target.server.then(|| {
+        let conditions = target.server_attributes.conditions(full_name);
         let local = docs(&["Creates a client of an implementation in this process, without NATS."]);
         quote! {
             #local
+            #(#conditions)*
             pub fn local<#handler: #name>(handler: #handler) -> Self {
                 Self(#runtime::Client::local(#server::new(handler)))
             }
@@ -42,9 +47,11 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     quote! {
         #about
         #deprecated
+        #(#attributes)*
         #[derive(Clone, Debug)]
         #allow
         pub struct #client(#runtime::Client);
+        #(#conditions)*
         #allow
         impl #client {
             #(#constants)*
@@ -59,6 +66,7 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
             }
             #(#methods)*
         }
+        #(#conditions)*
         #allow
         impl #name for #client {
             #(#forwards)*

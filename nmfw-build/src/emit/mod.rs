@@ -16,6 +16,7 @@ use syn::{Attribute, Ident, Type};
 
 use crate::error::Error;
 use crate::model::{Method, MethodKind, Service};
+use crate::service_attributes::ServiceAttributes;
 
 /// The settings that all services of a build share.
 pub(crate) struct Target {
@@ -25,6 +26,10 @@ pub(crate) struct Target {
     pub(crate) allow: Attribute,
     pub(crate) client: bool,
     pub(crate) server: bool,
+    pub(crate) default_stubs: bool,
+    pub(crate) client_attributes: ServiceAttributes,
+    pub(crate) server_attributes: ServiceAttributes,
+    pub(crate) trait_attributes: ServiceAttributes,
 }
 
 /// A service with the Rust types that prost-build generates for its messages.

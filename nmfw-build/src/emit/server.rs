@@ -23,6 +23,9 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
                            code.",
     ]);
     let deprecated = item.deprecated();
+    let full_name = &item.service.full_name;
+    let attributes = target.server_attributes.of(full_name);
+    let conditions = target.server_attributes.conditions(full_name);
     let constants = item.constants(target);
     let handlers = item.methods.iter().map(
         |Rpc {
@@ -35,9 +38,11 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     quote! {
         #about
         #deprecated
+        #(#attributes)*
         #[derive(Clone, Copy, Debug)]
         #allow
         pub struct #server;
+        #(#conditions)*
         #allow
         impl #server {
             #(#constants)*

@@ -243,7 +243,7 @@ impl Context {
 
     /// Returns the trace context that the caller sent. Calls made with
     /// [`Call::context`](crate::client::Call::context) belong to the same trace; see
-    /// [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html).
+    /// [`nmfw::trace`](https://docs.rs/nmfw/latest/nmfw/trace/index.html).
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.0.head.trace.as_deref()

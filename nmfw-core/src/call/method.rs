@@ -38,8 +38,8 @@ pub struct MethodSpec {
 /// The sides of a method that stream.
 #[derive(Clone, Copy, Debug)]
 struct MethodKind {
-    streams_requests: bool,
-    streams_responses: bool,
+    is_client_streaming: bool,
+    is_server_streaming: bool,
 }
 
 /// Options of a service, which a method can override.
@@ -67,7 +67,10 @@ pub(crate) enum QueueGroup<S> {
 }
 
 /// Whether a call may be retried, from the standard `idempotency_level` option.
+///
+/// Later versions of protobuf may add levels, so a `match` needs a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Idempotency {
     /// Unknown: a call is not retried if its outcome is unknown.
     #[default]
@@ -333,12 +336,12 @@ impl MethodSpec {
         Self::new(name, true, true)
     }
 
-    const fn new(name: &'static str, streams_requests: bool, streams_responses: bool) -> Self {
+    const fn new(name: &'static str, is_client_streaming: bool, is_server_streaming: bool) -> Self {
         Self {
             name,
             kind: MethodKind {
-                streams_requests,
-                streams_responses,
+                is_client_streaming,
+                is_server_streaming,
             },
             idempotency: Idempotency::Unknown,
             deprecated: false,
@@ -451,32 +454,32 @@ impl Method {
 
     /// Returns whether the caller sends a stream of messages.
     #[must_use]
-    pub const fn streams_requests(self) -> bool {
-        self.spec().kind.streams_requests
+    pub const fn is_client_streaming(self) -> bool {
+        self.spec().kind.is_client_streaming
     }
 
     /// Returns whether the service responds with a stream of messages.
     #[must_use]
-    pub const fn streams_responses(self) -> bool {
-        self.spec().kind.streams_responses
+    pub const fn is_server_streaming(self) -> bool {
+        self.spec().kind.is_server_streaming
     }
 
     /// Returns whether either side sends a stream of messages.
     #[must_use]
-    pub const fn streams(self) -> bool {
-        self.streams_requests() || self.streams_responses()
+    pub const fn is_streaming(self) -> bool {
+        self.is_client_streaming() || self.is_server_streaming()
     }
 
     /// Returns the default timeout of a call, if neither caller nor server sets one: the method's
     /// option, otherwise the service's, otherwise [`DEFAULT_TIMEOUT`].
     ///
-    /// A method that [streams](Self::streams) is limited only by its own option, because the
+    /// A method that [streams](Self::is_streaming) is limited only by its own option, because the
     /// timeout of other methods says nothing about the duration of a stream. Without it, the result
     /// is `None`: no limit.
     #[must_use]
     pub fn timeout(self) -> Option<Duration> {
         let own = self.spec().options.timeout;
-        if self.streams() {
+        if self.is_streaming() {
             return own;
         }
         let service = self.service.options.timeout;

@@ -205,7 +205,7 @@ impl Request {
         self.head.trace = Some(Arc::new(trace));
     }
 
-    /// Returns the encoded message; `None` if the caller sends a [stream](Method::streams_requests)
+    /// Returns the encoded message; `None` if the caller sends a [stream](Method::is_client_streaming)
     /// of messages.
     ///
     /// It may share a larger buffer: copy data that is kept for longer than the call.

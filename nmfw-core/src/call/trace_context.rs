@@ -15,8 +15,8 @@ const MAX_TRACESTATE: usize = 4096;
 /// Context](https://www.w3.org/TR/trace-context/), as on the wire.
 ///
 /// With the feature `otel`, trace contexts are read and sent automatically: see
-/// [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html). Without the feature, use this
-/// type to connect another tracing system: a handler reads its caller's trace context with
+/// [`nmfw::trace`](https://docs.rs/nmfw/latest/nmfw/trace/index.html). Without the feature, use
+/// this type to connect another tracing system: a handler reads its caller's trace context with
 /// [`Context::trace_context`](crate::Context::trace_context), and a client layer sets that of a
 /// call with [`Request::set_trace_context`](crate::middleware::Request::set_trace_context).
 ///

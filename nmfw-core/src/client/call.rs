@@ -47,7 +47,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// // let call = calc.add(request);
 /// let sum = call
 ///     .timeout(Duration::from_millis(200))
-///     .header("tenant", "acme")
+///     .metadata("tenant", "acme")
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -108,7 +108,7 @@ impl<A> Call<A> {
 
     /// Adds metadata, replacing the channel's values of the same key. If [`Metadata`] does not
     /// accept the key or the value, the call fails with `INVALID_ARGUMENT`.
-    pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+    pub fn metadata(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
             self.invalid
                 // Not started: no call is made with this metadata.
@@ -119,7 +119,7 @@ impl<A> Call<A> {
 
     /// Adds metadata, replacing values of the same keys, for example to forward that of the
     /// handler's own caller.
-    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+    pub fn merge_metadata(mut self, metadata: &Metadata) -> Self {
         self.request.metadata_mut().merge(metadata);
         self
     }

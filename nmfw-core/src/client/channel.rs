@@ -43,7 +43,7 @@ use crate::{
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
 ///     .timeout(Duration::from_millis(500))
-///     .header("tenant", "acme");
+///     .metadata("tenant", "acme");
 /// // let calc = CalcClient::new(channel);
 /// # }
 /// ```
@@ -138,7 +138,7 @@ impl Channel {
 
     /// Adds metadata to all calls. If [`Metadata`] does not accept the key or the value, every call
     /// fails with `INVALID_ARGUMENT`.
-    pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+    pub fn metadata(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.set(|settings| {
             if let Err(error) = settings.metadata.append(key, value) {
                 settings
@@ -192,7 +192,7 @@ impl Channel {
 
     pub(super) fn default_timeout(&self, method: Method) -> Option<Duration> {
         // The duration of a stream is not limited by the channel.
-        let own = self.0.timeout.filter(|_| !method.streams());
+        let own = self.0.timeout.filter(|_| !method.is_streaming());
         own.or_else(|| method.timeout())
     }
 
@@ -252,7 +252,7 @@ impl Channel {
             return count.response(Err(status.clone()));
         }
         let deadline = request.deadline();
-        if deadline.instant().is_some_and(|at| at <= now) {
+        if deadline.timer_instant().is_some_and(|at| at <= now) {
             let text = format!("the deadline passed before {method} was called");
             // Not started: the call is not handed to a transport.
             return count.response(Err(Status::deadline_exceeded(text).not_started()));

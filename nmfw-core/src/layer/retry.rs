@@ -268,7 +268,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         let method = request.method();
         // A wrong name is reported by the call itself.
         let is_included = matches!(self.layer.methods.include(method), Ok(true));
-        if is_included && !method.streams() {
+        if is_included && !method.is_streaming() {
             request.try_clone()
         } else {
             None

@@ -113,7 +113,7 @@ impl Watched {
         count: Count<Arc<Endpoint>>,
         place: StreamPlace,
     ) -> Self {
-        let deadline = deadline.instant();
+        let deadline = deadline.timer_instant();
         Self {
             messages,
             method,

@@ -78,7 +78,7 @@ impl Begun {
             }
             failed => failed,
         };
-        if self.deadline.instant().is_none_or(|end| at < end) {
+        if self.deadline.timer_instant().is_none_or(|end| at < end) {
             return outcome;
         }
         match outcome {
@@ -183,7 +183,7 @@ impl Instance {
     ) -> Result<Response, Status> {
         let bytes = request.body().map_or(0, Bytes::len);
         match self.admit(endpoint, bytes, || ClientId::LOCAL) {
-            Admitted::Now(permit) if !endpoint.method.streams() => {
+            Admitted::Now(permit) if !endpoint.method.is_streaming() => {
                 let mut handler = self.begin(endpoint, request)?;
                 match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {
                     Poll::Ready(outcome) => ended_at_once(endpoint, handler, outcome),
@@ -220,7 +220,7 @@ impl Instance {
 
     fn begin(&self, endpoint: &Arc<Endpoint>, mut request: Request) -> Result<Begun, Status> {
         let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
-        if deadline.instant().is_some_and(|at| at <= began) {
+        if deadline.timer_instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to completion.
             let status = Status::deadline_exceeded(format!(
                 "the deadline passed before the handler of {method} was called"
@@ -362,7 +362,7 @@ fn check_values(response: &Response) -> Result<(), Status> {
 /// Refuses a single message where a stream is expected, which a layer may have returned. A session
 /// could send it, but a local caller would get an error.
 fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
-    if method.streams_responses() && response.body().is_some() {
+    if method.is_server_streaming() && response.body().is_some() {
         let text = "a layer returned a single message for a method that returns a stream";
         return Err(Status::internal(format!("{method}: {text}")));
     }

@@ -104,7 +104,7 @@ impl Handlers {
             Entered::note(&request);
             let (method, deadline) = (request.method(), request.deadline());
             let call = self.call(request);
-            match deadline.instant() {
+            match deadline.timer_instant() {
                 Some(_) => in_time(method, deadline, call).boxed(),
                 None => call,
             }
@@ -216,7 +216,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
             self.spec.full_name()
         );
         assert!(
-            streams == (method.streams_requests(), method.streams_responses()),
+            streams == (method.is_client_streaming(), method.is_server_streaming()),
             "the handler of {method} has another kind: use the builder function for the sides that \
              stream"
         );
@@ -239,6 +239,15 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         });
         Service::new(self.spec, Handlers(handlers.collect()))
     }
+}
+
+/// Returns the outcome of a method that has no implementation.
+///
+/// # Errors
+/// Always fails with `UNIMPLEMENTED`.
+pub fn unimplemented<R>(method: Method) -> Result<R, Status> {
+    let text = format!("the service has no implementation of {method}");
+    Err(Status::unimplemented(text))
 }
 
 impl<T> fmt::Debug for ServiceBuilder<T> {

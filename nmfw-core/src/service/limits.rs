@@ -111,7 +111,7 @@ impl Effective {
             )));
         }
         // The duration of a stream is limited only by settings of its method.
-        let all_timeout = all.timeout.filter(|_| !method.streams());
+        let all_timeout = all.timeout.filter(|_| !method.is_streaming());
         let timeout = own.timeout.or(all_timeout).or(method.timeout());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(service.invalid(format!(
@@ -133,7 +133,7 @@ impl Effective {
             .queue_group()
             .or(method.service().default_queue_group());
         let queue_group = queue_group(service, own, from_proto)?;
-        if queue_group.is_none() && method.streams() {
+        if queue_group.is_none() && method.is_streaming() {
             return Err(service.invalid(format!(
                 "{} streams and needs a queue group, because a stream is served by a single \
                  instance",
@@ -144,10 +144,13 @@ impl Effective {
             queue_group,
             concurrency,
             // A stream may last forever, and so would the wait for its slot.
-            queue: own.queue.or(all.queue).unwrap_or(match method.streams() {
-                true => 0,
-                false => concurrency,
-            }),
+            queue: own
+                .queue
+                .or(all.queue)
+                .unwrap_or(match method.is_streaming() {
+                    true => 0,
+                    false => concurrency,
+                }),
             queue_bytes: own
                 .queue_bytes
                 .or(all.queue_bytes)

@@ -191,7 +191,7 @@ impl NatsTransport {
         if request.extensions().get::<Resent>().is_some() {
             self.send_budgets.spend_for_layer(method.service())?;
         }
-        if method.streams() {
+        if method.is_streaming() {
             return Box::pin(self.stream(request)).await;
         }
         let session = self.session_at_hand(&request);
@@ -391,7 +391,7 @@ impl NatsTransport {
         }
         let (connection, method) = (&self.connection, request.method());
         let mut avoid = avoid.as_ref();
-        if !method.streams() {
+        if !method.is_streaming() {
             let session = if self.is_multiplexed {
                 let base = self.base(method.service());
                 self.sessions.pick(connection, base, method, avoid)
@@ -423,7 +423,7 @@ impl NatsTransport {
         let outcome = match self.wait_for_connection().await {
             Ok(()) => match self.sessions.wait(connection, base, method, avoid).await {
                 // Without a session, the call falls back to base mode.
-                Err(_) if !method.streams() => return Ok(None),
+                Err(_) if !method.is_streaming() => return Ok(None),
                 outcome => outcome,
             },
             Err(lost) => Err(lost),

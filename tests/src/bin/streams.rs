@@ -79,7 +79,7 @@ async fn call(url: &str, subject: &str, calls: u64) -> Result<(), Error> {
         let caller = client.clone();
         tasks.spawn(async move {
             let call = caller.sum(items(0, 1_000_000, 4_000));
-            call.header("pause-micros", "600000000").await.map(drop)
+            call.metadata("pause-micros", "600000000").await.map(drop)
         });
         let caller = client.clone();
         tasks.spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nmfw::{Status, Streaming};
+use nmfw::{Status, StreamSender, Streaming};
 use tokio::sync::mpsc;
 
 use super::{Error, output::note, progress::Progress};
@@ -40,7 +40,7 @@ struct Wanted {
     old: OldBlocks,
 }
 
-type Requests = mpsc::Sender<SyncRequest>;
+type Requests = StreamSender<SyncRequest>;
 
 /// Sends the differences.
 pub(crate) async fn sync(
@@ -71,7 +71,7 @@ pub(crate) async fn sync(
     }
 
     let progress = Progress::new("comparing", 0);
-    let (requests, queue) = mpsc::channel(QUEUE);
+    let (requests, queue) = Streaming::channel(QUEUE);
     // Unbounded, so that answers are read even if requests stall: a failing service sends its error
     // after the wants. The queue is bounded by 1/2000 of the size of the differences.
     let (wants, wanted) = mpsc::unbounded_channel();
@@ -83,7 +83,7 @@ pub(crate) async fn sync(
         }
     };
     let receiving = async {
-        let responses = files.sync(Streaming::from(queue)).await?;
+        let responses = files.sync(queue).await?;
         receive(responses, &local, wants, &progress).await
     };
     // Both halves end with the call, or with a local file that cannot be read, which cancels the

@@ -121,7 +121,6 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt, stream};
-    use tokio::sync::mpsc;
 
     use super::*;
     use crate::Streaming;
@@ -168,8 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_waits_for_what_is_not_there() {
-        let (sender, receiver) = mpsc::channel::<Vec<u8>>(8);
-        let mut chunks = encode(Streaming::from(receiver));
+        let (sender, messages) = Streaming::<Vec<u8>>::channel(8);
+        let mut chunks = encode(messages);
         for messages in [1, 3] {
             for _ in 0..messages {
                 sender.send(vec![1]).await.unwrap();

@@ -10,7 +10,6 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use prost::{DecodeError, Message};
 use sync_wrapper::SyncWrapper;
-use tokio::sync::mpsc;
 
 use super::{
     Body, Messages,
@@ -134,22 +133,6 @@ impl<T> Unpin for Streaming<T> {}
 impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
     fn from(messages: Vec<T>) -> Self {
         Self::new(stream::iter(messages.into_iter().map(Ok)))
-    }
-}
-
-/// Yields the channel's messages until all senders are dropped.
-impl<T: Send + 'static> From<mpsc::Receiver<T>> for Streaming<T> {
-    fn from(mut messages: mpsc::Receiver<T>) -> Self {
-        Self::new(stream::poll_fn(move |cx| {
-            messages.poll_recv(cx).map(|message| message.map(Ok))
-        }))
-    }
-}
-
-/// Yields the channel's messages until all senders are dropped or one sends an error.
-impl<T: Send + 'static> From<mpsc::Receiver<Result<T, Status>>> for Streaming<T> {
-    fn from(mut messages: mpsc::Receiver<Result<T, Status>>) -> Self {
-        Self::new(stream::poll_fn(move |cx| messages.poll_recv(cx)))
     }
 }
 

@@ -229,7 +229,7 @@ impl Service<Request> for Hedge {
         };
         let may = is_included
             && method.idempotency() != Idempotency::Unknown
-            && !method.streams()
+            && !method.is_streaming()
             && settings.max_hedges > 0
             // A hedge layer above this one covers the method.
             && request.extensions().get::<Parallel>().is_none();

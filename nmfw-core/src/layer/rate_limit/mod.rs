@@ -254,7 +254,7 @@ impl RateLimitShared {
     fn judge(&self, method: Method, deadline: Deadline) -> Decision<'_> {
         let now = Instant::now();
         let time_left = deadline
-            .instant()
+            .timer_instant()
             .map(|at| at.saturating_duration_since(now));
         if time_left == Some(Duration::ZERO) {
             return Decision::Refused(self.refusal(method, "its deadline has passed"));
@@ -332,7 +332,7 @@ impl Waiter<'_> {
                 biased;
                 () = is_late => {}
                 () = self.bell.notified() => {}
-                () = sleep_until(deadline.instant().map_or(at, |end| end.min(at))) => {}
+                () = sleep_until(deadline.timer_instant().map_or(at, |end| end.min(at))) => {}
             }
         }
     }

@@ -145,8 +145,8 @@ impl CallSpan {
     fn new(span: Span, side: Side, method: Method) -> Self {
         let is_on = !span.is_disabled();
         Self {
-            requests: (is_on && method.streams_requests()).then(Arc::default),
-            responses: (is_on && method.streams_responses()).then_some(0),
+            requests: (is_on && method.is_client_streaming()).then(Arc::default),
+            responses: (is_on && method.is_server_streaming()).then_some(0),
             is_over: !is_on,
             side,
             span,

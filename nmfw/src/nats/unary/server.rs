@@ -156,7 +156,7 @@ fn read(
     message: Message,
     reply: Subject,
 ) -> Result<Request, Status> {
-    if endpoint.method.streams() {
+    if endpoint.method.is_streaming() {
         return Err(Status::unimplemented(format!(
             "{} streams and needs a session: a plain NATS request is not sufficient",
             endpoint.method

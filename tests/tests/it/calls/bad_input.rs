@@ -163,7 +163,7 @@ on_both_brokers! {
         // The answer is larger than the request: it repeats the bytes as text, four times as long.
         let mut metadata = Metadata::new();
         metadata.insert_bin("x-bin", vec![0xff; 3_000]).unwrap();
-        let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
+        let call = bench.client.inspect(()).merge_metadata(&metadata).timeout(LIMIT);
         let status = call.await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().starts_with("the response of 12"), "{status}");
@@ -171,7 +171,7 @@ on_both_brokers! {
         assert!(status.message().contains("was not repeated"), "{status}");
         assert_eq!(bench.errors("Inspect").await.0, 2);
         // The call has run, and callers may repeat it if that is harmless.
-        let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
+        let call = bench.client.inspect(()).merge_metadata(&metadata).timeout(LIMIT);
         assert!(call.await.unwrap().metadata["x-bin"].len() > 10_000);
         assert!(began.elapsed() < LIMIT, "a call timed out");
         bench.still_serves().await;
@@ -266,11 +266,11 @@ on_both_brokers! {
             ("Nmfw-Deadline", "x"),
             ("nats-msg-id", "x"),
         ] {
-            let status = bench.client.inspect(()).header(key, value).await.unwrap_err();
+            let status = bench.client.inspect(()).metadata(key, value).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{key:?}: {value:?}: {status}");
             // All calls of a channel with such a header fail too.
             let nats = nmfw::connect(broker.url()).await.unwrap();
-            let client = PuppetClient::new(Channel::new(nats).header(key, value));
+            let client = PuppetClient::new(Channel::new(nats).metadata(key, value));
             assert_eq!(client.inspect(()).await.unwrap_err().code(), Code::InvalidArgument);
         }
         assert_eq!(bench.strings.started(), 0);
@@ -278,7 +278,7 @@ on_both_brokers! {
         let mut metadata = Metadata::new();
         metadata.append("Tag", "größe 漢").unwrap();
         metadata.append_bin("x-bin", &b"\r\n\0\xff"[..]).unwrap();
-        let seen = bench.client.inspect(()).metadata(&metadata).await.unwrap();
+        let seen = bench.client.inspect(()).merge_metadata(&metadata).await.unwrap();
         assert_eq!(seen.metadata["Tag"], "größe 漢");
         assert_eq!(seen.metadata["x-bin"], r#"b"\r\n\0\xff""#);
     }

@@ -57,7 +57,9 @@ fn unary(
         case,
         call: Box::new(move |channel, case| {
             let (channel, item) = set(channel, items_of(1).remove(0));
-            let made = StreamsClient::new(channel).echo(item).header("case", case);
+            let made = StreamsClient::new(channel)
+                .echo(item)
+                .metadata("case", case);
             Outcome::of_item(call(made)).boxed()
         }),
         expected,
@@ -163,7 +165,7 @@ fn unary_rows() -> Vec<Row> {
         ),
         with_channel(
             "",
-            |channel| channel.header("nmfw-x", "y"),
+            |channel| channel.metadata("nmfw-x", "y"),
             NotStarted(Code::InvalidArgument, "reserved"),
         ),
         unary(
@@ -220,19 +222,20 @@ fn unary_rows() -> Vec<Row> {
     }
     let same = |channel, item| (channel, item);
     let no_time = |call: Call<Item>| call.timeout(Duration::ZERO);
-    let expected = NotStarted(Code::DeadlineExceeded, "no time was left");
+    let expected = NotStarted(Code::DeadlineExceeded, "the deadline passed before");
     rows.push(unary("", same, no_time, expected));
-    let reserved = |call: Call<Item>| call.header("Content-Type", "x");
+    let reserved = |call: Call<Item>| call.metadata("Content-Type", "x");
     let expected = NotStarted(Code::InvalidArgument, "reserved");
     rows.push(unary("", same, reserved, expected));
-    let many = |call: Call<Item>| (0..300).fold(call, |call, i| call.header(format!("k{i}"), "v"));
+    let many =
+        |call: Call<Item>| (0..300).fold(call, |call, i| call.metadata(format!("k{i}"), "v"));
     let expected = NotStarted(Code::InvalidArgument, "limit of 256 values");
     rows.push(unary("", same, many, expected));
     let half = |channel: Channel| {
-        (0..200).fold(channel, |channel, i| channel.header(format!("k{i}"), "v"))
+        (0..200).fold(channel, |channel, i| channel.metadata(format!("k{i}"), "v"))
     };
     let other_half =
-        |call: Call<Item>| (0..200).fold(call, |call, i| call.header(format!("c{i}"), "v"));
+        |call: Call<Item>| (0..200).fold(call, |call, i| call.metadata(format!("c{i}"), "v"));
     let set = move |channel, item| (half(channel), item);
     rows.push(unary("", set, other_half, expected));
     let values = |call: Call<Item>| {
@@ -245,7 +248,7 @@ fn unary_rows() -> Vec<Row> {
             .insert_bin("all-bin", (0..=255).collect::<Vec<u8>>())
             .unwrap();
         metadata.insert_bin("no-bin", vec![]).unwrap();
-        call.metadata(&metadata)
+        call.merge_metadata(&metadata)
     };
     let expected = Expected::Ok("empty: \"\", no-bin: b\"\", text: \"a ä 100 % \u{1f980}\"");
     rows.push(unary("metadata", same, values, expected));
@@ -267,7 +270,7 @@ fn count(
             };
             let call = StreamsClient::new(channel)
                 .count(request)
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_stream(set(call)).boxed()
         }),
         expected,
@@ -283,7 +286,7 @@ where
         call: Box::new(move |channel, case| {
             let call = StreamsClient::new(channel)
                 .sum(requests())
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_total(call).boxed()
         }),
         expected,
@@ -299,7 +302,7 @@ where
         call: Box::new(move |channel, case| {
             let call = StreamsClient::new(channel)
                 .chat(requests())
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_stream(call).boxed()
         }),
         expected,
@@ -390,15 +393,12 @@ fn stream_rows() -> Vec<Row> {
         count(
             "layer: message",
             same,
-            Failed(
-                Code::Internal,
-                "Count: a layer has answered with one message",
-            ),
+            Failed(Code::Internal, "Count: a layer returned a single message"),
         ),
         count(
             "",
             no_time,
-            NotStarted(Code::DeadlineExceeded, "no time was left"),
+            NotStarted(Code::DeadlineExceeded, "the deadline passed before"),
         ),
         sum("", all_well, Expected::Ok("count: 3")),
         sum("ok", all_well, Failed(Code::Internal, ok)),
@@ -498,7 +498,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
 async fn on_session(channel: &Channel) {
     let client = StreamsClient::new(channel);
     eventually(LIMIT, || async {
-        let reply = client.echo(Item::default()).header("case", "reply").await;
+        let reply = client.echo(Item::default()).metadata("case", "reply").await;
         let reply = String::from_utf8(reply.map_err(|status| status.to_string())?.padding);
         let reply = reply.map_err(|error| error.to_string())?;
         if reply.contains(".s.") {

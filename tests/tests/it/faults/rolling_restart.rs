@@ -166,11 +166,13 @@ async fn unary(
     match number % 4 {
         0 => {
             let data = number.to_be_bytes().to_vec();
-            let echo = client.echo(Blob { data: data.clone() }).header(CALL_ID, id);
+            let echo = client
+                .echo(Blob { data: data.clone() })
+                .metadata(CALL_ID, id);
             same(&echo.await.map_err(failed)?.data, &data)
         }
         1 => {
-            let seen = client.inspect(()).header(CALL_ID, id);
+            let seen = client.inspect(()).metadata(CALL_ID, id);
             let seen = seen.await.map_err(failed)?;
             if seen.reply.contains(".s.") {
                 in_sessions.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +182,7 @@ async fn unary(
         // Some are always in flight.
         n => {
             let millis = number * 7919 % if n == 2 { 10 } else { 200 };
-            let slept = client.sleep(SleepRequest { millis }).header(CALL_ID, id);
+            let slept = client.sleep(SleepRequest { millis }).metadata(CALL_ID, id);
             same(&slept.await.map_err(failed)?, &Blob::default())
         }
     }
@@ -199,16 +201,16 @@ async fn stream(client: &StreamsClient, id: &str, number: u64) -> Result<(), Str
                 pause_micros: PAUSE_MICROS,
                 ..CountRequest::default()
             };
-            let count = client.count(request).header(CALL_ID, id);
+            let count = client.count(request).metadata(CALL_ID, id);
             Total::of(count.await.map_err(failed)?).await
         }
         1 => {
-            let sum = client.sum(items(0, ITEMS, SIZE)).header(CALL_ID, id);
-            sum.header("pause-micros", pause).await
+            let sum = client.sum(items(0, ITEMS, SIZE)).metadata(CALL_ID, id);
+            sum.metadata("pause-micros", pause).await
         }
         _ => {
-            let chat = client.chat(items(0, ITEMS, SIZE)).header(CALL_ID, id);
-            let chat = chat.header("pause-micros", pause).await;
+            let chat = client.chat(items(0, ITEMS, SIZE)).metadata(CALL_ID, id);
+            let chat = chat.metadata("pause-micros", pause).await;
             Total::of(chat.map_err(failed)?).await
         }
     };
@@ -384,12 +386,12 @@ async fn cut_short(broker: &TestBroker) {
     for _ in 0..CALLS {
         let millis = 60_000;
         let sleep = puppet.sleep(SleepRequest { millis });
-        let sleep = sleep.header(CALL_ID, Way::Base.prefix());
+        let sleep = sleep.metadata(CALL_ID, Way::Base.prefix());
         calls.spawn(async move { sleep.timeout(2 * LIMIT).await.map(drop) });
         // Messages reach the process at any moment, including its last.
         let sum = streams.sum(items(0, u64::MAX, SIZE));
-        let sum = sum.header(CALL_ID, Way::Stream.prefix());
-        calls.spawn(async move { sum.header("pause-micros", "1000").await.map(drop) });
+        let sum = sum.metadata(CALL_ID, Way::Stream.prefix());
+        calls.spawn(async move { sum.metadata("pause-micros", "1000").await.map(drop) });
     }
     for way in [Way::Base, Way::Stream] {
         eventually(LIMIT, || async {

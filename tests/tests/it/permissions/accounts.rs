@@ -75,7 +75,7 @@ async fn an_imported_service_is_called() {
         let caller = caller(&server, user, subject).await;
         let (seen, metadata) = caller
             .inspect(())
-            .header("tenant", "acme")
+            .metadata("tenant", "acme")
             .send_with_metadata()
             .await
             .unwrap();

@@ -12,10 +12,7 @@ use nmfw_tests::{
     NatsServer, Proxy, eventually, free_port,
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, item, items},
 };
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -257,8 +254,8 @@ async fn streams_between_accounts_end_with_the_connection() {
         .unwrap();
     let client = StreamsClient::new(Channel::new(nats).subject("nmfw.flows"));
     for is_restart in [false, true] {
-        let (sender, receiver) = mpsc::channel(1);
-        let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+        let (sender, receiver) = Streaming::channel(1);
+        let mut chat = client.chat(receiver).await.unwrap();
         sender.send(item(1, 9)).await.unwrap();
         let answer = timeout(LIMIT, chat.message()).await.unwrap().unwrap();
         assert_eq!(answer, Some(item(1, 9)));

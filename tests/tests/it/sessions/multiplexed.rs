@@ -120,7 +120,7 @@ on_both_brokers! {
     async fn metadata_and_what_a_handler_sees(broker: TestBroker) {
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let client = open_client(&broker.url()).await;
-        let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä");
+        let call = client.inspect(()).metadata("Tenant", "acme").metadata("tag", "ä");
         let (seen, metadata) = call.timeout(LIMIT).send_with_metadata().await.unwrap();
         assert_eq!(metadata.get("Inspected-By"), Some("puppet"));
         assert_eq!(seen.metadata["Tenant"], "acme");

@@ -9,7 +9,7 @@ use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, StreamsServer, Total},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(2);
@@ -83,8 +83,8 @@ on_both_brokers! {
         // The only place for each method is taken.
         let mut count = client.count(forever()).await.unwrap();
         count.message().await.unwrap();
-        let (_ask, questions) = mpsc::channel::<Item>(1);
-        let sum = tokio::spawn(client.sum(Streaming::from(questions)).send());
+        let (_ask, questions) = Streaming::<Item>::channel(1);
+        let sum = tokio::spawn(client.sum(questions).send());
         eventually(LIMIT, || async { full.started() == 2 }).await;
 
         let status = client.count(forever()).await.unwrap_err();

@@ -10,7 +10,7 @@ use nmfw_tests::{
         self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item, items,
     },
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -50,8 +50,8 @@ async fn every_kind(client: &StreamsClient) {
     assert_eq!(metadata.get("summed"), Some("1000"));
 
     // Both directions in turn: each question waits for the previous answer.
-    let (questions, receiver) = mpsc::channel(1);
-    let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    let (questions, receiver) = Streaming::channel(1);
+    let mut chat = client.chat(receiver).await.unwrap();
     for number in 0..20 {
         questions.send(item(number, 3)).await.unwrap();
         let answer = chat.message().await.unwrap().unwrap();
@@ -125,17 +125,15 @@ async fn errors(client: &StreamsClient) {
 async fn early_answers(client: &StreamsClient) {
     // The handler ends early, while the caller would send forever.
     let endless = stream::iter(0..).map(|number| item(number, 100));
-    let call = client.sum(endless).header("stop-after", "1000");
+    let call = client.sum(endless).metadata("stop-after", "1000");
     assert_eq!(
         timeout(LIMIT, call.send()).await.unwrap().unwrap().count,
         1000
     );
 
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, receiver) = Streaming::channel(1);
     sender.send(item(7, 0)).await.unwrap();
-    let chat = client
-        .chat(Streaming::from(receiver))
-        .header("stop-after", "1");
+    let chat = client.chat(receiver).metadata("stop-after", "1");
     let answers: Vec<_> = chat.await.unwrap().try_collect().await.unwrap();
     assert_eq!(numbers(&answers), [7]);
     // There is no reader any more: the caller's stream is dropped.
@@ -177,15 +175,15 @@ async fn drops(client: &StreamsClient, flows: &Flows) {
     drop(count);
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
-    let (sender, receiver) = mpsc::channel::<Item>(1);
-    let call = tokio::spawn(client.sum(Streaming::from(receiver)).send());
+    let (sender, receiver) = Streaming::<Item>::channel(1);
+    let call = tokio::spawn(client.sum(receiver).send());
     eventually(LIMIT, || async { flows.started() == started + 2 }).await;
     call.abort();
     eventually(LIMIT, || async { flows.dropped() == before + 2 }).await;
     timeout(LIMIT, sender.closed()).await.unwrap();
 
-    let (sender, receiver) = mpsc::channel::<Item>(1);
-    let chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    let (sender, receiver) = Streaming::<Item>::channel(1);
+    let chat = client.chat(receiver).await.unwrap();
     drop(chat);
     eventually(LIMIT, || async { flows.dropped() == before + 3 }).await;
     timeout(LIMIT, sender.closed()).await.unwrap();
@@ -267,7 +265,7 @@ on_both_brokers! {
             hang: true,
             ..up_to(2)
         };
-        let call = client.count(request).header("until-stop", "1");
+        let call = client.count(request).metadata("until-stop", "1");
         let mut count = call.await.unwrap();
         assert!(count.message().await.unwrap().is_some());
         running.stop();

@@ -107,7 +107,7 @@ type Outcome = Result<Option<Message>, Status>;
 impl PendingCall {
     /// Returns when the call ends without a reply.
     fn end(&self) -> Option<Instant> {
-        [self.deadline.instant(), self.give_up]
+        [self.deadline.timer_instant(), self.give_up]
             .into_iter()
             .flatten()
             .min()
@@ -281,7 +281,7 @@ impl Shared {
         self.end(
             |_, entry| entry.end().is_some_and(|at| at <= now),
             |entry| {
-                if entry.deadline.instant().is_some_and(|at| at <= now) {
+                if entry.deadline.timer_instant().is_some_and(|at| at <= now) {
                     return match &entry.captured_by {
                         None => Ok(None),
                         Some(ack) => Err(Status::deadline_exceeded(format!(

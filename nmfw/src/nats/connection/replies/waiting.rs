@@ -37,7 +37,7 @@ impl Waiting {
                 // Not started: the request is not sent.
                 return Err(status.clone().not_started());
             }
-            if let Some(end) = deadline.instant()
+            if let Some(end) = deadline.timer_instant()
                 && calls.timer.is_none_or(|timer| end < timer)
             {
                 calls.timer = Some(end);

@@ -154,7 +154,7 @@ impl ClientCalls {
                 call.finish(outcome);
             }
             Some(ClientCall::Uploading { half, .. } | ClientCall::Streaming(half)) => {
-                half.io.finish(outcome)
+                half.io.finish(outcome);
             }
             None => {}
         }
@@ -342,7 +342,7 @@ impl Side for ClientCalls {
                         }
                     }
                     Some(ClientCall::Streaming(half)) => {
-                        half.on_chunk(session, stream, message.into())
+                        half.on_chunk(session, stream, message.into());
                     }
                     None => session.consume(stream, Tally::of(message.len())),
                 }

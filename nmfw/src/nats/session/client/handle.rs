@@ -156,7 +156,7 @@ impl Handle {
         sent: &Sent,
     ) -> Result<Response, Status> {
         match sent {
-            Sent::Message(body) if !request.method().streams() => {
+            Sent::Message(body) if !request.method().is_streaming() => {
                 self.unary(request, body.clone()).await
             }
             // Boxed, so that unary calls need no space for it.
@@ -231,7 +231,7 @@ impl Handle {
         io: Arc<StreamIo>,
         body: Option<Bytes>,
     ) -> Result<(), Status> {
-        let is_single = !method.streams_responses();
+        let is_single = !method.is_server_streaming();
         let command = ClientCommand::Begin {
             head,
             io,
@@ -246,7 +246,7 @@ fn head_of(request: &Request) -> CallHead {
     let method = request.method();
     CallHead {
         method: SmolStr::new_static(method.name()),
-        deadline: request.deadline().instant().map(Into::into),
+        deadline: request.deadline().instant(),
         encoding: Encoding::Protobuf,
         client_version: method.service().client_version().map(SmolStr::new_static),
         metadata: request.metadata().clone(),
@@ -272,7 +272,7 @@ async fn finish(
     if let Some(source) = source {
         source.begun();
     }
-    if !method.streams_responses() {
+    if !method.is_server_streaming() {
         return one(incoming, io, metadata).await;
     }
     let answers = AnswerStream {

@@ -328,7 +328,7 @@ impl ServerSessions {
 
 fn methods(served: &[Served]) -> Arc<Methods> {
     let methods = served.iter().enumerate().map(|(index, served)| {
-        let is_single = !served.endpoint.method.streams_requests();
+        let is_single = !served.endpoint.method.is_client_streaming();
         let entry = MethodEntry { index, is_single };
         (SmolStr::new_static(served.method()), entry)
     });

@@ -39,7 +39,7 @@ impl ServerCalls {
     /// Adds the newest call to those that wait for their messages.
     pub(crate) fn put_aside(&mut self) {
         if let Some((stream, call)) = self.newest.take() {
-            let until = match call.deadline.instant() {
+            let until = match call.deadline.timer_instant() {
                 Some(deadline) => deadline.into_std(),
                 None => driver::now() + MAX_ARRIVAL,
             };
@@ -69,7 +69,7 @@ impl ServerCalls {
         }
         for (stream, index, deadline) in late {
             self.calls.remove(&stream);
-            let text = match deadline.instant() {
+            let text = match deadline.timer_instant() {
                 Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
                 None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
             };

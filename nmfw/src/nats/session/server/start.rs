@@ -42,7 +42,7 @@ impl ServerCalls {
             return session.send_status(stream, Err(&unknown()));
         };
         let deadline = match (head.deadline, served.endpoint.limits.timeout) {
-            (Some(at), _) => Deadline::at(at.into()),
+            (Some(at), _) => Deadline::at(at),
             (None, Some(timeout)) => Deadline::after(timeout),
             (None, None) => Deadline::NONE,
         };
@@ -51,7 +51,7 @@ impl ServerCalls {
             head,
             deadline,
         };
-        if !served.endpoint.method.streams_requests() {
+        if !served.endpoint.method.is_client_streaming() {
             self.newest = Some((stream, call));
             return;
         }
@@ -97,7 +97,9 @@ impl ServerCalls {
         let instance = &self.common.instance;
         let work = match instance.admit(endpoint, bytes, || self.common.client) {
             Admitted::Refused(status) => return Err(refused(status)),
-            Admitted::Now(permit) if !endpoint.method.streams() && endpoint.quick.is_quick() => {
+            Admitted::Now(permit)
+                if !endpoint.method.is_streaming() && endpoint.quick.is_quick() =>
+            {
                 match instance.call_now(endpoint, request) {
                     Now::Done(outcome) => {
                         self.deliver(session, stream, index, outcome);
@@ -113,7 +115,7 @@ impl ServerCalls {
             admitted @ Admitted::Now(_) => Work::Admitted(admitted, request),
         };
         let io = io.or_else(|| {
-            endpoint.method.streams().then(|| {
+            endpoint.method.is_streaming().then(|| {
                 let io = Arc::new(StreamIo::default());
                 io.begin(stream);
                 io
@@ -155,7 +157,7 @@ impl ServerCalls {
             && self.common.served[*index]
                 .endpoint
                 .method
-                .streams_requests()
+                .is_client_streaming()
         {
             return half.on_chunk(session, stream, chunk);
         }

@@ -54,7 +54,7 @@ async fn serve(mut service: Service, call: Call) {
         return;
     };
     let mut requests = receive(call.requests);
-    let body = match method.streams_requests() {
+    let body = match method.is_client_streaming() {
         true => Body::from_stream(requests),
         false => match requests.next().await {
             Some(Ok(message)) => Body::from(message),
@@ -119,7 +119,7 @@ async fn late(method: Method, deadline: Deadline) -> Status {
     let Some(at) = deadline.instant() else {
         return pending().await;
     };
-    tokio::time::sleep_until(at).await;
+    tokio::time::sleep_until(at.into()).await;
     Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
@@ -179,7 +179,7 @@ impl Transport for Pipe {
             });
             let trailers = move || std::mem::take(&mut *trailers.lock().unwrap());
             let body = Body::from_stream(messages).with_trailers(trailers);
-            if method.streams_responses() {
+            if method.is_server_streaming() {
                 return Ok(Response::with_body(body, metadata));
             }
             let mut messages = body.into_stream();
