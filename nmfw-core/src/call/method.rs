@@ -58,7 +58,8 @@ impl Options {
     };
 }
 
-/// How instances share requests: within a queue group, or every instance gets every request.
+/// The distribution of requests over instances: one instance of a queue group gets a request, or
+/// all instances do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueGroup<S> {
     Named(S),
@@ -179,7 +180,10 @@ impl ServiceSpec {
     /// Panics if `index` is out of bounds.
     #[must_use]
     pub const fn method(&'static self, index: usize) -> Method {
-        assert!(index < self.methods.len(), "no method of that index");
+        assert!(
+            index < self.methods.len(),
+            "the service has no method with this index"
+        );
         Method {
             service: self,
             index,
@@ -200,7 +204,7 @@ impl ServiceSpec {
     /// ```
     ///
     /// # Panics
-    /// Panics if the service has no method of that name. [`find_method`](Self::find_method) does
+    /// Panics if the service has no method with this name. [`find_method`](Self::find_method) does
     /// not panic.
     #[must_use]
     pub const fn method_named(&'static self, name: &str) -> Method {
@@ -519,7 +523,7 @@ impl Method {
     }
 }
 
-/// The full name in the `.proto`, for functions that take names of methods.
+/// Returns the full name in the `.proto`, for functions that take names of methods.
 impl From<Method> for String {
     fn from(method: Method) -> Self {
         method.full_name()
@@ -586,7 +590,7 @@ impl fmt::Debug for MethodName {
     }
 }
 
-/// The text, or the full name of the method.
+/// Formats the text, or the full name of the method.
 impl fmt::Display for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -596,7 +600,7 @@ impl fmt::Display for MethodName {
     }
 }
 
-/// The full name in the `.proto`.
+/// Formats the full name in the `.proto`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.service.proto_name(), self.name())
@@ -612,9 +616,9 @@ impl fmt::Debug for Method {
 /// Maximum length of a calling service's version on the wire, in bytes.
 pub const MAX_CLIENT_VERSION: usize = 64;
 
-/// Shortens the version of a calling service as all writers and readers do: versions of more than
-/// 64 bytes lose their build metadata, then their pre-release, and are then cut. Returns `None` if
-/// it is empty or has characters other than `[0-9A-Za-z.+-]`.
+/// Shortens the version of a calling service. A version of more than 64 bytes loses its build
+/// metadata, then its pre-release, and is then cut. Senders and receivers apply the same rule.
+/// Returns `None` if it is empty or has characters other than `[0-9A-Za-z.+-]`.
 ///
 /// A call never fails because of the length of a version, which is only used in logs.
 pub const fn client_version(version: &str) -> Option<&str> {

@@ -323,7 +323,10 @@ impl Connection {
             Ok(Err(error)) => Err(closed().with_source(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
-                format!("not everything was sent to the NATS server within {limit:?}"),
+                format!(
+                    "the messages published so far were not sent to the NATS server within \
+                         {limit:?}"
+                ),
             )),
         }
     }
@@ -386,7 +389,7 @@ impl Refusals {
     }
 }
 
-/// Lets functions that take a connection accept a reference too.
+/// Clones the connection, so that functions that take a connection accept a reference.
 impl From<&Self> for Connection {
     fn from(connection: &Self) -> Self {
         connection.clone()

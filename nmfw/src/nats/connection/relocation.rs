@@ -17,9 +17,9 @@
 //! is answered through a subject that the server of its caller maps, as long as that connection is
 //! open. A caller cannot see which requests these are.
 //!
-//! A reply that arrives on both connections is used once, because its call waits for one.
-//! Subscriptions without a queue group, other than inboxes, are not carried, because each message
-//! would arrive twice; sessions resend their packets, and discovery is queried again.
+//! A reply that arrives on both connections is used once, because its call waits for a single
+//! reply. Subscriptions without a queue group, other than inboxes, are not carried, because each
+//! message would arrive twice; sessions resend their packets, and discovery is queried again.
 
 use std::{
     convert::Infallible,
@@ -246,7 +246,8 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
                 // The connection may be lost or closed first.
                 _ = state.wait_for(ConnectionState::is_closed) => {}
             }
-            // Whatever the outcome, no call waits and nothing stays on a second connection.
+            // Whatever the outcome, delayed calls continue and no subscription stays on a second
+            // connection.
             relocation.calls_use_second.store(false, Ordering::Release);
             hub.release(&connection.0.client);
             relocation.enter(hub, Placement::First, None).await;
@@ -261,14 +262,15 @@ async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, ep
     let hub = &connection.0.hub;
     let mut has_warned = false;
     while hub.is_connected() && hub.current().epoch == epoch {
-        let second_hub = EventHub::new(format!("{}, while moving", hub.servers()));
+        let second_hub = EventHub::new(format!("{}, on the second connection", hub.servers()));
         match connect_second(&connection.0.client, options, &second_hub).await {
             Ok(second) => return relocate(connection, second, &second_hub, epoch).await,
             Err(error) if !has_warned => {
                 has_warned = true;
                 tracing::warn!(
                     target: LOG, servers = hub.servers(), error,
-                    "no other server lets this connection in yet: it stays until the server closes it"
+                    "no other NATS server accepts this connection: it stays connected until its \
+                     server closes it"
                 );
             }
             Err(_) => {}
@@ -277,7 +279,7 @@ async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, ep
     }
 }
 
-/// Moves the connection. On any failure, it stays as async-nats keeps it.
+/// Moves the connection. On any failure, the first connection stays, and async-nats reconnects it.
 async fn relocate(
     connection: &Connection,
     second: async_nats::Client,
@@ -298,7 +300,7 @@ async fn relocate(
             .enter(hub, place, Some((&second, second_hub)))
             .await;
         if !is_followed {
-            tracing::warn!(target: LOG, ?place, "subscriptions do not move in time");
+            tracing::warn!(target: LOG, ?place, "the subscriptions did not move in time");
         }
     };
 
@@ -340,12 +342,12 @@ async fn relocate(
         let info = client.server_info();
         tracing::info!(
             target: LOG, servers = hub.servers(), server_name = info.server_name,
-            "moved to another server"
+            "moved to another NATS server"
         );
     } else {
         tracing::warn!(
             target: LOG, servers = hub.servers(), ?refused,
-            "the connection does not move: it is re-established when the server closes it"
+            "the connection was not moved: it reconnects when the NATS server closes it"
         );
     }
 }
@@ -439,7 +441,7 @@ async fn connect_second(
     options: &async_nats::ConnectOptions,
     hub: &Arc<EventHub>,
 ) -> Result<async_nats::Client, String> {
-    let late = |_| "no answer in time".to_owned();
+    let late = |_| "the second connection was not established in time".to_owned();
     let pool = timeout(MAX_STEP, client.server_pool())
         .await
         .map_err(late)?;

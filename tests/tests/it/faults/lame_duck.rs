@@ -151,7 +151,7 @@ async fn moved(connections: &[Connection], leaving: &str) {
             let is_connected = nats.is_connected();
             (is_connected && server_name(nats) != leaving)
                 .then_some(())
-                .ok_or("it has not moved")
+                .ok_or("a connection has not moved")
         };
         eventually(LIMIT, is_elsewhere).await;
     }

@@ -32,7 +32,7 @@ async fn give_up(client: &PuppetClient, calls: usize) {
                     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
                 } else {
                     let call = timeout(Duration::from_millis(20), call.send()).await;
-                    assert!(call.is_err(), "it was answered: {call:?}");
+                    assert!(call.is_err(), "a call was answered: {call:?}");
                 }
             });
         }

@@ -70,7 +70,7 @@ in_own_process! {
         eventually(LIMIT / 3, || async {
             match tasks() {
                 now if (both..=both + AT_A_TIME).contains(&now) => Ok(()),
-                now => Err(format!("{now} tasks, and {} before", before.1)),
+                now => Err(format!("{now} tasks, with {} before", before.1)),
             }
         })
         .await;
@@ -100,7 +100,7 @@ in_own_process! {
         eventually(LIMIT, || async {
             match tasks() {
                 now if now < before.1 => Ok(()),
-                now => Err(format!("{now} tasks are left of {}", before.1)),
+            now => Err(format!("{now} of {} tasks are left", before.1)),
             }
         })
         .await;

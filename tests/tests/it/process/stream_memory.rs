@@ -23,7 +23,7 @@ const LONG: Duration = Duration::from_secs(300);
 /// least three bytes: buffered by the caller and the service, and in transit.
 const HELD: u64 = 3 * 256 * 1024 / 3;
 
-/// The same with a fully grown window of 4 MiB: the caller reads everything between two pauses, on a busy
+/// The number of items with a fully grown window of 4 MiB: the caller reads everything between two pauses, on a busy
 /// machine many times.
 const MOST_HELD: u64 = (4 * 1024 + 2 * 256) * 1024 / 3;
 
@@ -61,11 +61,11 @@ async fn slow_consumer(broker: TestBroker) {
     }
     assert!(
         begin.elapsed() < LIMIT,
-        "others stand still behind a slow one"
+        "other streams make no progress beside a slow one"
     );
     assert!(
         slow.sent() <= HELD,
-        "{} items were made for nobody",
+        "{} items were produced although no caller read them",
         slow.sent()
     );
 
@@ -76,7 +76,10 @@ async fn slow_consumer(broker: TestBroker) {
         if taken % 100_000 == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let ahead = slow.sent() - taken;
-            assert!(ahead <= MOST_HELD, "{ahead} items wait for a slow consumer");
+            assert!(
+                ahead <= MOST_HELD,
+                "{ahead} items are buffered for a slow consumer"
+            );
         }
     }
     assert_eq!(taken, MESSAGES);
@@ -146,7 +149,7 @@ async fn tasks(most: usize) -> usize {
     eventually(LIMIT, || async {
         match metrics.num_alive_tasks() {
             tasks if tasks <= most => Ok(()),
-            tasks => Err(format!("{tasks} tasks, and not {most}")),
+            tasks => Err(format!("{tasks} tasks instead of at most {most}")),
         }
     })
     .await;
@@ -181,7 +184,7 @@ async fn calls_given_up(broker: TestBroker) {
 
 in_own_process! {
     /// A single test, because it measures the whole process.
-    async fn nothing_is_held_beyond_the_window_or_left_behind() {
+    async fn memory_is_bounded_by_the_window_and_freed() {
         for kind in Kind::BOTH {
             run("calls_given_up", kind, LONG, calls_given_up).await;
             run("slow_consumer", kind, LONG, slow_consumer).await;

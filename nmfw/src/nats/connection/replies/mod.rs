@@ -1,7 +1,7 @@
 //! The replies of a connection, with one subscription for all calls.
 //!
-//! async-nats has its own implementation, but that keeps an entry for every request that timed out,
-//! and does not end requests when the connection is lost or the server denies them.
+//! The implementation of async-nats keeps an entry for every request that timed out, and does not
+//! end requests when the connection is lost or the server denies them.
 
 mod denials;
 mod events;
@@ -63,7 +63,7 @@ struct Shared {
     /// Rate limit for warnings about streams that capture requests.
     captured: LogLimit,
     secrets: Secrets,
-    /// Answers to services that continue sessions which have ended.
+    /// Notifications for services that continue a session which has ended.
     answers: Answers,
     client: async_nats::Client,
 }
@@ -200,7 +200,7 @@ impl Shared {
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
             log_limited!(
-                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+                debug, subject = %Escaped::new(&message.subject), "skipped a reply without a waiting call"
             );
             return;
         };
@@ -306,13 +306,13 @@ impl Shared {
                     return match &entry.captured_by {
                         None => Ok(None),
                         Some(ack) => Err(Status::deadline_exceeded(format!(
-                            "no service answered in time: {}",
+                            "no service responded in time: {}",
                             ack.describe(&entry.subject)
                         ))),
                     };
                 }
                 let lost = format!(
-                    "the connection to NATS was lost while {} was under way",
+                    "the connection to NATS was lost while {} was in flight",
                     entry.subject
                 );
                 Err(Status::unavailable(self.refusals.because(&lost)))
@@ -370,7 +370,7 @@ async fn read(
     mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
-    // Also if the task is dropped with its runtime, because callers on other runtimes have no
+    // Runs even if the task is dropped with its runtime, because callers on other runtimes have no
     // timers of their own.
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
@@ -403,7 +403,7 @@ async fn read(
                 }
                 None => return,
             },
-            // It has to be reset, even to the same time.
+            // The timer has fired and has to be reset, even to the same time.
             () = &mut timer, if armed.is_some() => {
                 armed = None;
                 if inbox.try_again().await {
