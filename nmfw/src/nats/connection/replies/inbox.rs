@@ -65,7 +65,7 @@ impl Inbox {
             match second.subscribe(self.pattern.clone()).await {
                 Ok(subscriber) => self.second = Some(subscriber),
                 Err(error) => {
-                    tracing::debug!(%error, "subscribing to replies on the second connection failed")
+                    tracing::debug!(%error, "subscribing to replies on the second connection failed");
                 }
             }
         }
@@ -150,7 +150,7 @@ impl Inbox {
             Ok(subscriber) => self.subscriber = subscriber,
             // The connection is closed, which ends the task.
             Err(error) => {
-                tracing::debug!(%error, pattern = self.pattern, "resubscribing to replies failed")
+                tracing::debug!(%error, pattern = self.pattern, "resubscribing to replies failed");
             }
         }
         true
