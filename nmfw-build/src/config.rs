@@ -55,6 +55,11 @@ impl Builder {
                 service_names: Vec::new(),
                 strip_enum_prefix: true,
                 without_comments: Vec::new(),
+                client_attributes: Vec::new(),
+                server_attributes: Vec::new(),
+                trait_attributes: Vec::new(),
+                default_stubs: false,
+                descriptor_set: false,
             },
         }
     }
@@ -88,6 +93,19 @@ impl Builder {
     /// of message sets.
     pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.file_descriptor_set_path = Some(path.into());
+        self
+    }
+
+    /// Adds a constant `FILE_DESCRIPTOR_SET` to the module of each package: the encoded
+    /// `FileDescriptorSet` of all files of this call, with their imports, for
+    /// `ServiceSpec::from_descriptors` and for reflection. The default is false.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().file_descriptor_set(true);
+    /// # let _ = builder;
+    /// ```
+    pub fn file_descriptor_set(mut self, enable: bool) -> Self {
+        self.settings.descriptor_set = enable;
         self
     }
 
@@ -183,6 +201,55 @@ impl Builder {
     /// Adds an attribute to fields.
     pub fn field_attribute(mut self, path: impl AsRef<str>, attribute: impl AsRef<str>) -> Self {
         self.config.field_attribute(path, attribute);
+        self
+    }
+
+    /// Adds an attribute to the clients of services. A `#[cfg(..)]` applies to all items of the
+    /// client.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure()
+    ///     .client_attribute(".acme", r#"#[cfg(feature = "client")]"#);
+    /// # let _ = builder;
+    /// ```
+    pub fn client_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.client_attributes.push(attribute);
+        self
+    }
+
+    /// Adds an attribute to the servers of services. A `#[cfg(..)]` applies to all items of the
+    /// server, and to the client's `local`.
+    pub fn server_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.server_attributes.push(attribute);
+        self
+    }
+
+    /// Adds an attribute to the traits of services.
+    pub fn trait_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.trait_attributes.push(attribute);
+        self
+    }
+
+    /// Sets whether the methods of traits have a default implementation, which responds with
+    /// `UNIMPLEMENTED`. The default is false: a method that is added to the `.proto` does not
+    /// compile until it is implemented.
+    pub fn generate_default_stubs(mut self, enable: bool) -> Self {
+        self.settings.default_stubs = enable;
         self
     }
 

@@ -32,7 +32,7 @@ pub use prost_types;
 
 pub use self::{
     call::{
-        body::streaming::Streaming,
+        body::{stream_sender::StreamSender, streaming::Streaming},
         context::Context,
         deadline::Deadline,
         metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},

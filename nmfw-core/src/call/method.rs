@@ -28,7 +28,7 @@ pub struct ServiceSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct MethodSpec {
     name: &'static str,
-    kind: Kind,
+    kind: MethodKind,
     idempotency: Idempotency,
     deprecated: bool,
     metadata: &'static [(&'static str, &'static str)],
@@ -37,9 +37,9 @@ pub struct MethodSpec {
 
 /// The sides of a method that stream.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
-    streams_requests: bool,
-    streams_responses: bool,
+struct MethodKind {
+    is_client_streaming: bool,
+    is_server_streaming: bool,
 }
 
 /// Options of a service, which a method can override.
@@ -58,7 +58,8 @@ impl Options {
     };
 }
 
-/// How instances share requests: within a queue group, or every instance gets every request.
+/// The distribution of requests over instances: one instance of a queue group gets a request, or
+/// all instances do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueGroup<S> {
     Named(S),
@@ -66,7 +67,10 @@ pub(crate) enum QueueGroup<S> {
 }
 
 /// Whether a call may be retried, from the standard `idempotency_level` option.
+///
+/// Later versions of protobuf may add levels, so a `match` needs a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Idempotency {
     /// Unknown: a call is not retried if its outcome is unknown.
     #[default]
@@ -176,7 +180,10 @@ impl ServiceSpec {
     /// Panics if `index` is out of bounds.
     #[must_use]
     pub const fn method(&'static self, index: usize) -> Method {
-        assert!(index < self.methods.len(), "no method of that index");
+        assert!(
+            index < self.methods.len(),
+            "the service has no method with this index"
+        );
         Method {
             service: self,
             index,
@@ -197,7 +204,7 @@ impl ServiceSpec {
     /// ```
     ///
     /// # Panics
-    /// Panics if the service has no method of that name. [`find_method`](Self::find_method) does
+    /// Panics if the service has no method with this name. [`find_method`](Self::find_method) does
     /// not panic.
     #[must_use]
     pub const fn method_named(&'static self, name: &str) -> Method {
@@ -329,12 +336,12 @@ impl MethodSpec {
         Self::new(name, true, true)
     }
 
-    const fn new(name: &'static str, streams_requests: bool, streams_responses: bool) -> Self {
+    const fn new(name: &'static str, is_client_streaming: bool, is_server_streaming: bool) -> Self {
         Self {
             name,
-            kind: Kind {
-                streams_requests,
-                streams_responses,
+            kind: MethodKind {
+                is_client_streaming,
+                is_server_streaming,
             },
             idempotency: Idempotency::Unknown,
             deprecated: false,
@@ -447,32 +454,32 @@ impl Method {
 
     /// Returns whether the caller sends a stream of messages.
     #[must_use]
-    pub const fn streams_requests(self) -> bool {
-        self.spec().kind.streams_requests
+    pub const fn is_client_streaming(self) -> bool {
+        self.spec().kind.is_client_streaming
     }
 
     /// Returns whether the service responds with a stream of messages.
     #[must_use]
-    pub const fn streams_responses(self) -> bool {
-        self.spec().kind.streams_responses
+    pub const fn is_server_streaming(self) -> bool {
+        self.spec().kind.is_server_streaming
     }
 
     /// Returns whether either side sends a stream of messages.
     #[must_use]
-    pub const fn streams(self) -> bool {
-        self.streams_requests() || self.streams_responses()
+    pub const fn is_streaming(self) -> bool {
+        self.is_client_streaming() || self.is_server_streaming()
     }
 
     /// Returns the default timeout of a call, if neither caller nor server sets one: the method's
     /// option, otherwise the service's, otherwise [`DEFAULT_TIMEOUT`].
     ///
-    /// A method that [streams](Self::streams) is limited only by its own option, because the
+    /// A method that [streams](Self::is_streaming) is limited only by its own option, because the
     /// timeout of other methods says nothing about the duration of a stream. Without it, the result
     /// is `None`: no limit.
     #[must_use]
     pub fn timeout(self) -> Option<Duration> {
         let own = self.spec().options.timeout;
-        if self.streams() {
+        if self.is_streaming() {
             return own;
         }
         let service = self.service.options.timeout;
@@ -516,7 +523,7 @@ impl Method {
     }
 }
 
-/// The full name in the `.proto`, for functions that take names of methods.
+/// Returns the full name in the `.proto`, for functions that take names of methods.
 impl From<Method> for String {
     fn from(method: Method) -> Self {
         method.full_name()
@@ -583,7 +590,7 @@ impl fmt::Debug for MethodName {
     }
 }
 
-/// The text, or the full name of the method.
+/// Formats the text, or the full name of the method.
 impl fmt::Display for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -593,7 +600,7 @@ impl fmt::Display for MethodName {
     }
 }
 
-/// The full name in the `.proto`.
+/// Formats the full name in the `.proto`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.service.proto_name(), self.name())
@@ -609,9 +616,9 @@ impl fmt::Debug for Method {
 /// Maximum length of a calling service's version on the wire, in bytes.
 pub const MAX_CLIENT_VERSION: usize = 64;
 
-/// Shortens the version of a calling service as all writers and readers do: versions of more than
-/// 64 bytes lose their build metadata, then their pre-release, and are then cut. Returns `None` if
-/// it is empty or has characters other than `[0-9A-Za-z.+-]`.
+/// Shortens the version of a calling service. A version of more than 64 bytes loses its build
+/// metadata, then its pre-release, and is then cut. Senders and receivers apply the same rule.
+/// Returns `None` if it is empty or has characters other than `[0-9A-Za-z.+-]`.
 ///
 /// A call never fails because of the length of a version, which is only used in logs.
 pub const fn client_version(version: &str) -> Option<&str> {

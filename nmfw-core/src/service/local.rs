@@ -75,7 +75,7 @@ fn prepare<'a>(
 ) -> Result<&'a Arc<Endpoint>, Status> {
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
-        let text = format!("{method} is not served here");
+        let text = format!("{method} is not served by this instance");
         // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };
@@ -98,7 +98,7 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
     // Extensions of a client's layers stay on the client's side.
     request.head.extensions = Extensions::default();
     request.head.client_version = Some(SmolStr::new_static(method.service().version()));
-    if method.streams_requests() {
+    if method.is_client_streaming() {
         Box::pin(call_with_stream(instance, endpoint, request)).await
     } else {
         instance.call_here(endpoint, request).await

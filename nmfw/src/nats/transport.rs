@@ -10,7 +10,7 @@ use super::{
     ready,
     send_budget::SendBudgets,
     session::{
-        client::{Handle, Sessions},
+        client::{ClientSessions, Handle},
         protocol::PeerGone,
     },
     subject,
@@ -65,7 +65,7 @@ pub struct NatsTransport {
     pub(crate) go_compatible: bool,
     /// Whether calls with one message in each direction share sessions too.
     is_multiplexed: bool,
-    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) sessions: Arc<ClientSessions>,
     /// The error of an invalid setting, which every call reports.
     invalid: Option<Status>,
 }
@@ -180,9 +180,9 @@ impl NatsTransport {
 
     /// Makes a call.
     ///
-    /// Nearly all calls with one message in each direction take a fast path: a session exists, or
-    /// the connection accepts the request at once, and an instance accepts the call. Their futures
-    /// have no space for the slow path, which is boxed.
+    /// Most calls with one message in each direction take a fast path: a session exists, or the
+    /// connection accepts the request at once, and an instance accepts the call. Their futures have
+    /// no space for the slow path, which is boxed.
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         if let Some(status) = &self.invalid {
             return Err(status.clone());
@@ -191,7 +191,7 @@ impl NatsTransport {
         if request.extensions().get::<Resent>().is_some() {
             self.send_budgets.spend_for_layer(method.service())?;
         }
-        if method.streams() {
+        if method.is_streaming() {
             return Box::pin(self.stream(request)).await;
         }
         let session = self.session_at_hand(&request);
@@ -199,7 +199,7 @@ impl NatsTransport {
         let outcome = match &session {
             Some(session) => {
                 let outcome = session.call(&request, &sent).await;
-                outcome.map_err(|status| Refusal::of(status, method))
+                outcome.map_err(|status| AttemptError::of(status, method))
             }
             None => match self.ask_at_once(&request, &sent) {
                 Some(waiting) => self.answer(waiting, &request).await,
@@ -263,7 +263,7 @@ impl NatsTransport {
         &self,
         request: Request,
         sent: Sent,
-        mut asked: Option<(Option<Arc<Handle>>, Refusal)>,
+        mut asked: Option<(Option<Arc<Handle>>, AttemptError)>,
     ) -> Result<Response, Status> {
         let (service, deadline) = (request.method().service(), request.deadline());
         let mut longest = FIRST_PAUSE;
@@ -309,13 +309,13 @@ impl NatsTransport {
                     self.send_budgets.ended(service, Ok(()));
                     return Ok(response);
                 }
-                Err(Refusal::Final(status)) => {
+                Err(AttemptError::Final(status)) => {
                     self.send_budgets.ended(service, Err(&status));
                     return Err(honest(status, may_have_started));
                 }
                 // Resending cannot help without instances; use `wait_ready` to wait for a service.
                 // But one may be reconnecting, with its sessions.
-                Err(Refusal::Nobody(status)) => {
+                Err(AttemptError::Nobody(status)) => {
                     if !has_resorted {
                         has_resorted = true;
                         last_resort = self.last_resort(request.method());
@@ -326,18 +326,18 @@ impl NatsTransport {
                     return Err(honest(status, may_have_started));
                 }
                 // A request that is too large was not sent.
-                Err(Refusal::TooLarge(status))
+                Err(AttemptError::TooLarge(status))
                     if !status.is_not_started() && !self.send_budgets.spend(service, &status) =>
                 {
                     return Err(honest(status, may_have_started));
                 }
-                Err(Refusal::TooLarge(status)) => {
+                Err(AttemptError::TooLarge(status)) => {
                     let again = self.again_in_session(&request, &sent, status);
                     let outcome = deadline.limit_boxed(again).await;
                     let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
                     return outcome.map_err(|status| honest(status, may_have_started));
                 }
-                Err(Refusal::Elsewhere(status)) => status,
+                Err(AttemptError::Elsewhere(status)) => status,
             };
             may_have_started |= !status.is_not_started();
             if let Some(failure) = sent.failure() {
@@ -354,12 +354,12 @@ impl NatsTransport {
             if !self.send_budgets.spend(service, &status) {
                 log_limited!(
                     debug, method = %request.method(), %status,
-                    "not sent again: the budget is spent"
+                    "not resent: the budget is used up"
                 );
                 return Err(honest(status, may_have_started));
             }
             log_limited!(
-                debug, method = %request.method(), %status, attempt = attempts.0, "sending again"
+                debug, method = %request.method(), %status, attempt = attempts.0, "resending a call"
             );
             CallMetrics::of(request.method()).redispatched();
             // Boxed, like everything that few calls need.
@@ -385,13 +385,13 @@ impl NatsTransport {
         request: &Request,
         avoid: Option<Arc<Handle>>,
         known: Option<Arc<Handle>>,
-    ) -> Result<Option<Arc<Handle>>, Refusal> {
+    ) -> Result<Option<Arc<Handle>>, AttemptError> {
         if known.is_some() {
             return Ok(known);
         }
         let (connection, method) = (&self.connection, request.method());
         let mut avoid = avoid.as_ref();
-        if !method.streams() {
+        if !method.is_streaming() {
             let session = if self.is_multiplexed {
                 let base = self.base(method.service());
                 self.sessions.pick(connection, base, method, avoid)
@@ -408,7 +408,7 @@ impl NatsTransport {
         }
         let wait = self.wait_for_session(request, avoid);
         let outcome = request.deadline().limit_boxed(wait).await;
-        outcome.unwrap_or_else(|| Err(Refusal::Final(late(method))))
+        outcome.unwrap_or_else(|| Err(AttemptError::Final(late(method))))
     }
 
     /// Returns a session for a call that requires or prefers one, waiting for it.
@@ -416,14 +416,14 @@ impl NatsTransport {
         &self,
         request: &Request,
         avoid: Option<&Arc<Handle>>,
-    ) -> Result<Option<Arc<Handle>>, Refusal> {
+    ) -> Result<Option<Arc<Handle>>, AttemptError> {
         let begin = Instant::now();
         let (connection, method) = (&self.connection, request.method());
         let base = self.base(method.service());
         let outcome = match self.wait_for_connection().await {
             Ok(()) => match self.sessions.wait(connection, base, method, avoid).await {
                 // Without a session, the call falls back to base mode.
-                Err(_) if !method.streams() => return Ok(None),
+                Err(_) if !method.is_streaming() => return Ok(None),
                 outcome => outcome,
             },
             Err(lost) => Err(lost),
@@ -432,9 +432,9 @@ impl NatsTransport {
             // Another instance may accept a session. An attempt that timed out would time out
             // again.
             if begin.elapsed() < SOON {
-                Refusal::of(status, method)
+                AttemptError::of(status, method)
             } else {
-                Refusal::Final(status)
+                AttemptError::Final(status)
             }
         })
     }
@@ -460,8 +460,8 @@ impl NatsTransport {
         };
         if !status.is_not_started() && method.idempotency() == Idempotency::Unknown {
             let text = format!(
-                "{}; it was not called again, as the .proto does not call it idempotent, but \
-                 further calls take a session, which can carry such answers",
+                "{}; the call was not repeated, because the .proto does not declare the method \
+                 idempotent, but later calls use a session, which supports such responses",
                 status.message()
             );
             return Err(Status::new(status.code(), text));
@@ -474,23 +474,23 @@ impl NatsTransport {
         session: &Arc<Handle>,
         request: &Request,
         sent: &Sent,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, AttemptError> {
         if !self.connection.is_connected() {
             let wait = self.wait_for_connection();
             let outcome = request.deadline().limit_boxed(wait).await;
             let outcome = outcome.unwrap_or_else(|| Err(late(request.method())));
-            outcome.map_err(Refusal::Final)?;
+            outcome.map_err(AttemptError::Final)?;
             if session.is_absent(self.connection.epoch()) {
                 // It was chosen in an earlier epoch of the connection, and may have been closed
                 // since.
-                let text = "the instance was not heard since the connection came back";
+                let text = "the instance did not respond since the connection was re-established";
                 // Not started: the session was not given the call.
                 let status = Status::unavailable(text).not_started();
-                return Err(Refusal::Elsewhere(status));
+                return Err(AttemptError::Elsewhere(status));
             }
         }
         let outcome = session.call(request, sent).await;
-        outcome.map_err(|status| Refusal::of(status, request.method()))
+        outcome.map_err(|status| AttemptError::of(status, request.method()))
     }
 
     /// Waits briefly for a lost connection, before a call starts.
@@ -553,12 +553,12 @@ impl IntoTransport for &Connection {
 
 /// Returns the error of a call at its deadline.
 pub(crate) fn late(method: Method) -> Status {
-    Status::deadline_exceeded(format!("{method} did not end in time"))
+    Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
 /// The reason why an attempt gave no answer.
 #[derive(Clone)]
-pub(crate) enum Refusal {
+pub(crate) enum AttemptError {
     /// Not started by the instance that received it, or ended with it and safe to repeat: another
     /// instance may accept it.
     Elsewhere(Status),
@@ -570,7 +570,7 @@ pub(crate) enum Refusal {
     TooLarge(Status),
 }
 
-impl Refusal {
+impl AttemptError {
     /// Returns the meaning of a status for a call of a method.
     pub(crate) fn of(status: Status, method: Method) -> Self {
         let is_safe = match method.idempotency() {

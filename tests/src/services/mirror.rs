@@ -129,7 +129,7 @@ impl Client {
         let call: Call<Streaming<String>> = self
             .client
             .server_streaming(self.spec.method(1), text.to_owned());
-        let mut answers = call.metadata(metadata).await?;
+        let mut answers = call.merge_metadata(metadata).await?;
         while answers.message().await?.is_some() {}
         Ok((answers.metadata().clone(), answers.trailers().clone()))
     }

@@ -75,13 +75,13 @@ async fn an_imported_service_is_called() {
         let caller = caller(&server, user, subject).await;
         let (seen, metadata) = caller
             .inspect(())
-            .header("tenant", "acme")
+            .metadata("tenant", "acme")
             .send_with_metadata()
             .await
             .unwrap();
         assert!(
             seen.reply.starts_with("_R_."),
-            "{user}: not through a mapping: {seen:?}"
+            "{user}: the call did not pass a mapping: {seen:?}"
         );
         assert_eq!(seen.subject, "nmfw.calc.Inspect", "{user}");
         assert_eq!(

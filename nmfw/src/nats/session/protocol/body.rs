@@ -166,14 +166,14 @@ impl<'a> UnreadCall<'a> {
         self.time_left.map(|left| now + left.min(MAX_TIME_LEFT))
     }
 
-    pub(super) fn read(self) -> Result<Call<'a>, Malformed> {
-        Call::read(self.head)
+    pub(super) fn read(self) -> Result<CallBody<'a>, Malformed> {
+        CallBody::read(self.head)
     }
 }
 
 /// The decoded head of a CALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Call<'a> {
+pub(super) struct CallBody<'a> {
     pub(super) method: &'a str,
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
@@ -183,7 +183,7 @@ pub(super) struct Call<'a> {
     tracestate: &'a [u8],
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallBody<'a> {
     fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let mut call = Self {
             method: body.str()?,
@@ -229,7 +229,7 @@ impl<'a> Call<'a> {
         };
         let version = |version| {
             let version = nmfw_core::call::method::client_version(version);
-            version.ok_or_else(|| Status::invalid_argument("the client's version is not one"))
+            version.ok_or_else(|| Status::invalid_argument("the client's version is invalid"))
         };
         let client_version = self.client_version.map(version).transpose()?;
         let head = CallHead {
@@ -297,7 +297,7 @@ impl<'a> RawMetadata<'a> {
         // Before anything is copied.
         if self.0.rest().len() > Metadata::MAX_SIZE {
             return Err(Status::invalid_argument(format!(
-                "metadata of {} bytes: a call has {} at most",
+                "the metadata has {} bytes, which exceeds the limit of {}",
                 self.0.rest().len(),
                 Metadata::MAX_SIZE
             )));
@@ -319,7 +319,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                log_limited!(debug, %error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of a response");
             }
         }
         metadata
@@ -403,7 +403,8 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     let is_too_much =
         status.details().len() > MAX_ENTRIES || status.metadata().check_size().is_err();
     if out.len() > limit || is_too_much {
-        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
+        log_limited!(warn, %status, limit, "details and metadata of an error were left out: they \
+                                            do not fit into a packet");
         out.truncate(short);
     }
     out.into()
@@ -526,7 +527,7 @@ impl<'a> StatusBody<'a> {
         let mut status = Status::new(code, self.message.to_owned()).with_details(details);
         *status.metadata_mut() = metadata;
         Err(if self.not_started {
-            // Not started: the peer says so.
+            // Not started: the peer has set the flag.
             status.not_started()
         } else {
             status

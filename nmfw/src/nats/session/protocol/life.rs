@@ -4,10 +4,10 @@
 //! source of the answer:
 //!
 //! - the peer: it is alive, however long its handlers take;
-//! - none: the peer is [silent](Doubt::Silent). Any hop may be the cause, such as a frozen NATS
+//! - none: the peer is [silent](Liveness::Silent). Any hop may be the cause, such as a frozen NATS
 //!   server or an overloaded machine, so no call ends because of this;
 //! - the NATS server, with "no responders": the peer has lost its connection, as a killed process
-//!   does at once. After [`Config::gone_after`], it is [gone](Doubt::Gone) for calls with a single
+//!   does at once. After [`Config::gone_after`], it is [gone](Liveness::Gone) for calls with a single
 //!   answer. The session and its streams stay for [`Config::vanished_after`], because the peer may
 //!   come back. For a peer that is not [near](super::Site::is_near), the cause may also be a cut
 //!   link between NATS servers that will be restored.
@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use super::Config;
 use crate::Status;
 
-/// See [`Life::is_quiet`]. A busy session receives acknowledgements all the time.
+/// Silence after which a session is quiet: see [`Life::is_quiet`]. A busy session continually
+/// receives acknowledgements.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Number of round trips within which an answer arrives, if there is one.
@@ -32,11 +33,11 @@ const ROUND_TRIPS: u32 = 4;
 /// deadline suspicious.
 const MIN_OVERDUE: Duration = Duration::from_millis(30);
 
-/// The likelihood that the peer is dead.
+/// How alive the peer seems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Doubt {
+pub(crate) enum Liveness {
     #[default]
-    No,
+    Alive,
     /// It does not answer.
     Silent,
     /// Its subject has no subscriber.
@@ -226,7 +227,7 @@ impl Life {
         MIN_OVERDUE + ack_delay + self.round_trip * ROUND_TRIPS
     }
 
-    pub(super) fn doubt(&self, now: Instant) -> Doubt {
+    pub(super) fn liveness(&self, now: Instant) -> Liveness {
         let Silence {
             asked,
             is_suspect,
@@ -234,12 +235,12 @@ impl Life {
             is_gone,
         } = &self.silence;
         match (vanished, asked) {
-            _ if *is_gone => Doubt::Gone,
-            (Some(_), _) if self.is_steady(now) => Doubt::Vanished,
-            (Some(_), _) => Doubt::Silent,
-            _ if *is_suspect => Doubt::Silent,
-            (None, Some(asked)) if now >= *asked + self.patience() => Doubt::Silent,
-            (None, _) => Doubt::No,
+            _ if *is_gone => Liveness::Gone,
+            (Some(_), _) if self.is_steady(now) => Liveness::Vanished,
+            (Some(_), _) => Liveness::Silent,
+            _ if *is_suspect => Liveness::Silent,
+            (None, Some(asked)) if now >= *asked + self.patience() => Liveness::Silent,
+            (None, _) => Liveness::Alive,
         }
     }
 
@@ -290,7 +291,9 @@ impl Life {
             return None;
         }
         Some(match &self.captured {
-            _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            _ if self.is_confirmed => {
+                PeerGone::status("the peer of the session does not respond any more")
+            }
             // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {
@@ -338,7 +341,7 @@ impl PeerGone {
 
 impl std::fmt::Display for PeerGone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nothing is heard from the instance any more")
+        f.write_str("the instance does not respond any more")
     }
 }
 

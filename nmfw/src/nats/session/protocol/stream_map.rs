@@ -15,7 +15,7 @@ use super::StreamId;
 ///
 /// Only a number from the peer has to be looked up: a [`StreamId`] names the slot.
 ///
-/// Peers choose the numbers only within limits: they ascend, and their number at a time is
+/// Peers choose the keys only within limits: keys ascend, and the number of concurrent streams is
 /// negotiated.
 #[derive(Debug)]
 pub(super) struct StreamMap<V> {

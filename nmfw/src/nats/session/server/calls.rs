@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of a session on the service's side.
+//! [`ServerCalls`]: the calls of a session on the service's side.
 
 use std::{
     sync::Arc,
@@ -9,9 +9,9 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use super::{
-    Place,
+    SessionSlot,
     overdue::Arriving,
-    served::{Running, Served},
+    served::{RunningCall, Served},
     task::Common,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     nats::{
         context::NatsCall,
         session::{
-            driver::{Ended, Flow, LaneCommand, Side, Signals},
+            driver::{Ended, Flow, MailboxSignals, Side, StreamCommand},
             protocol::{CallHead, Event, SendError, Session, StreamId, StreamTable},
         },
     },
@@ -38,13 +38,13 @@ const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
 
 /// A command from a handler's task to the session's task.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ServerCommand {
     /// The answer of a handler that does not stream, or its error.
     Answer {
         stream: StreamId,
         outcome: Result<Response, Status>,
     },
-    Lane(LaneCommand),
+    StreamIo(StreamCommand),
     /// The call has stalled, and another one has got its slot.
     Stalled {
         stream: StreamId,
@@ -52,18 +52,18 @@ pub(crate) enum Command {
     },
 }
 
-impl From<LaneCommand> for Command {
-    fn from(command: LaneCommand) -> Self {
-        Self::Lane(command)
+impl From<StreamCommand> for ServerCommand {
+    fn from(command: StreamCommand) -> Self {
+        Self::StreamIo(command)
     }
 }
 
 /// The calls of a session. Calls in flight end when it is dropped.
-pub(crate) struct Calls {
-    pub(crate) place: Place,
+pub(crate) struct ServerCalls {
+    pub(crate) place: SessionSlot,
     pub(crate) common: Arc<Common>,
     client: Subject,
-    pub(crate) calls: StreamTable<Call>,
+    pub(crate) calls: StreamTable<ServerCall>,
     /// Set during shutdown.
     is_draining: bool,
     /// When to stop waiting for the client's acknowledgements.
@@ -85,14 +85,14 @@ pub(crate) struct Arrived {
     pub(crate) deadline: Deadline,
 }
 
-pub(crate) enum Call {
+pub(crate) enum ServerCall {
     /// Its message has not arrived.
     Arriving(Box<Arriving>),
-    Running(Running),
+    Running(RunningCall),
 }
 
-impl Calls {
-    pub(crate) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
+impl ServerCalls {
+    pub(crate) fn new(place: SessionSlot, served: Arc<[Served]>, client: Subject) -> Self {
         let instance = Arc::clone(&place.sessions.instance);
         let origin = |served: &Served| -> Arc<Origin> {
             Arc::new(instance.origin(NatsCall {
@@ -125,32 +125,34 @@ impl Calls {
     /// Handles the end of the caller's messages.
     fn on_end(&mut self, session: &mut Session, stream: StreamId) {
         match self.calls.get(stream) {
-            Some(Call::Arriving(_)) => {
+            Some(ServerCall::Arriving(_)) => {
                 self.calls.remove(stream);
-                let status = Status::invalid_argument("this method takes a message, and none came");
+                let status = Status::invalid_argument(
+                    "this method requires one message, but the caller sent none",
+                );
                 session.send_status(stream, Err(&status));
             }
-            Some(Call::Running(Running {
-                port: Some(port), ..
-            })) => port.lane.finish_inbox(Ok(Metadata::new())),
+            Some(ServerCall::Running(RunningCall {
+                half: Some(half), ..
+            })) => half.io.finish_inbox(Ok(Metadata::new())),
             _ => {}
         }
     }
 
-    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
-        let LaneCommand { lane, flow } = command;
-        let Some(stream) = lane.stream() else {
+    fn on_stream_command(&mut self, session: &mut Session, command: StreamCommand) {
+        let StreamCommand { io, flow } = command;
+        let Some(stream) = io.stream() else {
             return;
         };
-        let Some(Call::Running(Running {
+        let Some(ServerCall::Running(RunningCall {
             index,
-            port: Some(port),
+            half: Some(half),
             ..
         })) = self.calls.get_mut(stream)
         else {
             // A handler may have moved its requests into a task.
             if let Flow::Taken = flow {
-                lane.release(session, stream);
+                io.release(session, stream);
             }
             return;
         };
@@ -158,16 +160,16 @@ impl Calls {
         match flow {
             Flow::Headers(metadata) => {
                 if let Err(status) = session.send_headers(stream, &metadata) {
-                    let ended = port.fail(session, stream, status);
+                    let ended = half.fail(session, stream, status);
                     self.after(stream, index, ended);
                 }
             }
             Flow::Batch(batch) => {
-                let ended = port.on_batch(session, stream, batch);
+                let ended = half.on_batch(session, stream, batch);
                 self.after(stream, index, ended);
             }
             // A handler may drop its requests and still answer.
-            Flow::Taken => _ = port.on_taken(session, stream),
+            Flow::Taken => _ = half.on_taken(session, stream),
         }
     }
 
@@ -180,14 +182,14 @@ impl Calls {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "cannot send a response");
                 // For a handler that is still running, the end of its call is counted.
                 if was_done {
                     served.endpoint.stats.fail(&status);
                 }
             }
         }
-        if let Some(Call::Running(running)) = self.calls.remove(stream) {
+        if let Some(ServerCall::Running(running)) = self.calls.remove(stream) {
             running.is_over();
         }
     }
@@ -198,7 +200,7 @@ impl Calls {
         stream: StreamId,
         outcome: Result<Response, Status>,
     ) {
-        let Some(Call::Running(running)) = self.calls.remove(stream) else {
+        let Some(ServerCall::Running(running)) = self.calls.remove(stream) else {
             return;
         };
         running.is_over();
@@ -239,7 +241,7 @@ impl Calls {
 fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
-        let status = Status::internal("a stream of answers, where there is to be one");
+        let status = Status::internal("the response is a stream instead of a single message");
         session.send_status(stream, Err(&status));
         return Err(status);
     };
@@ -257,14 +259,14 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
     }
 }
 
-impl Side for Calls {
-    type Command = Command;
+impl Side for ServerCalls {
+    type Command = ServerCommand;
 
-    fn on_command(&mut self, session: &mut Session, command: Command) {
+    fn on_command(&mut self, session: &mut Session, command: ServerCommand) {
         match command {
-            Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
-            Command::Lane(command) => self.on_lane(session, command),
-            Command::Stalled { stream, why } => self.end_stalled(session, stream, why),
+            ServerCommand::Answer { stream, outcome } => self.answer(session, stream, outcome),
+            ServerCommand::StreamIo(command) => self.on_stream_command(session, command),
+            ServerCommand::Stalled { stream, why } => self.end_stalled(session, stream, why),
         }
     }
 
@@ -280,26 +282,26 @@ impl Side for Calls {
             Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {
-                if let Some(Call::Running(running)) = self.calls.get_mut(stream)
-                    && let Some(port) = &mut running.port
+                if let Some(ServerCall::Running(running)) = self.calls.get_mut(stream)
+                    && let Some(half) = &mut running.half
                 {
                     let index = running.index;
-                    let ended = port.push(session, stream);
+                    let ended = half.push(session, stream);
                     self.after(stream, index, ended);
                 }
             }
             Event::Finished { stream, outcome } => {
-                if let Some(Call::Running(running)) = self.calls.remove(stream) {
+                if let Some(ServerCall::Running(running)) = self.calls.remove(stream) {
                     let status = outcome
                         .err()
-                        .unwrap_or_else(|| Status::cancelled("the caller went away"));
+                        .unwrap_or_else(|| Status::cancelled("the caller has disconnected"));
                     running.give_up(&status);
                 }
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
                 log_limited!(
-                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                    debug, client = %Escaped::new(&self.client), %status, "ended a session"
                 );
             }
             Event::Opened(_)
@@ -310,7 +312,7 @@ impl Side for Calls {
         }
     }
 
-    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+    fn settle(&mut self, session: &mut Session, signals: &MailboxSignals, now: Instant) {
         self.place.note(session, now);
         self.see_to_overdue(session, now);
         if session.open_streams() >= BUSY
@@ -332,9 +334,9 @@ impl Side for Calls {
         }
     }
 
-    fn alarm(&self) -> Option<Instant> {
-        let alarms = [self.end, self.arriving_until, self.look_at];
-        alarms.into_iter().flatten().min()
+    fn timer(&self) -> Option<Instant> {
+        let timers = [self.end, self.arriving_until, self.look_at];
+        timers.into_iter().flatten().min()
     }
 
     fn is_busy(&self) -> bool {
@@ -342,11 +344,11 @@ impl Side for Calls {
     }
 }
 
-impl Drop for Calls {
+impl Drop for ServerCalls {
     fn drop(&mut self) {
         for call in self.calls.values() {
-            if let Call::Running(running) = call {
-                running.give_up(&Status::unavailable("the session is over"));
+            if let ServerCall::Running(running) = call {
+                running.give_up(&Status::unavailable("the session has ended"));
             }
         }
     }

@@ -2,37 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use super::{calls::Calls, under_way::Call};
-use crate::nats::session::protocol::{Doubt, Session};
+use super::{call::ClientCall, calls::ClientCalls};
+use crate::nats::session::protocol::{Liveness, Session};
 
 /// A service without a subscription for this long is probably gone. A shorter absence may be a
 /// restart of the broker.
-const MAX_DOUBT: Duration = Duration::from_secs(2);
+const MAX_VANISHED: Duration = Duration::from_secs(2);
 
-impl Calls {
+impl ClientCalls {
     /// Updates the session's state when the service seems to be gone, or is heard again. New calls
     /// use other sessions if there are any and, after a while, in any case. Calls in flight may
     /// still be answered until the service is considered dead.
-    pub(crate) fn see_to_doubt(&mut self, session: &mut Session, now: Instant) {
-        let doubt = session.doubt(now);
-        if doubt != self.doubt {
-            self.doubt = doubt;
-            log_limited!(debug, ?doubt, "whether the service of a session is there");
+    pub(crate) fn update_liveness(&mut self, session: &mut Session, now: Instant) {
+        let liveness = session.liveness(now);
+        if liveness != self.liveness {
+            self.liveness = liveness;
+            log_limited!(
+                debug,
+                ?liveness,
+                "the reachability of a session's service has changed"
+            );
             if let Some(handle) = self.handle.upgrade() {
-                handle.doubt(doubt);
+                handle.liveness(liveness);
             }
         }
         let vanished = session.vanished_since();
-        if doubt == Doubt::Gone || vanished.is_some_and(|since| now >= since + MAX_DOUBT) {
+        if liveness == Liveness::Gone || vanished.is_some_and(|since| now >= since + MAX_VANISHED) {
             self.leave();
         }
-        if doubt == Doubt::Gone {
+        if liveness == Liveness::Gone {
             self.give_up_calls(session);
         }
     }
 
     /// Makes the session available again once the service is heard after a reconnect.
-    pub(crate) fn see_to_reconnect(&mut self, session: &Session) {
+    pub(crate) fn update_reconnect(&mut self, session: &Session) {
         if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
             return;
         }
@@ -48,10 +52,9 @@ impl Calls {
     /// Ends the calls that do not wait for a service to come back: those with one message in each
     /// direction, and those that the service has not acknowledged.
     fn give_up_calls(&mut self, session: &mut Session) {
-        let lost = self
-            .calls
-            .iter()
-            .filter(|(stream, call)| matches!(call, Call::Unary(_)) || !session.is_known(*stream));
+        let lost = self.calls.iter().filter(|(stream, call)| {
+            matches!(call, ClientCall::Unary(_)) || !session.is_known(*stream)
+        });
         let lost: Vec<_> = lost.map(|(stream, _)| stream).collect();
         for stream in lost {
             let status = session.give_up(stream);
