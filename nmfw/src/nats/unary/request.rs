@@ -9,9 +9,12 @@ use crate::{
     Code, Deadline, Metadata, Method, Status,
     nats::headers::{self, NmfwHeader, NmfwHeaderError},
 };
-use nmfw_core::call::{
-    deadline, metadata::is_reserved, method::client_version, request::Encoding,
-    trace_context::TraceContext,
+use nmfw_core::{
+    call::{
+        deadline, metadata::is_reserved, method::client_version, request::Encoding,
+        trace_context::TraceContext,
+    },
+    service::instance::check_encoding,
 };
 
 /// The client's data beside the body.
@@ -112,9 +115,7 @@ impl RequestHead {
             None => (None, None),
         };
         if json {
-            return Err(Status::unimplemented(
-                "this service does not take JSON: send the request as protobuf",
-            ));
+            check_encoding(Encoding::Json)?;
         }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
