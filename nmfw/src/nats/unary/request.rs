@@ -11,7 +11,7 @@ use crate::{
 };
 use nmfw_core::{
     call::{
-        deadline, metadata::is_reserved, method::client_version, request::Encoding,
+        client_version::client_version, deadline, metadata::is_reserved, request::Encoding,
         trace_context::TraceContext,
     },
     service::instance::check_encoding,

@@ -195,7 +195,7 @@ impl<'a> CallBody<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            let version = nmfw_core::call::method::client_version(version)
+            let version = nmfw_core::call::client_version::client_version(version)
                 .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
             *last = Some(SmolStr::from(version));
         }

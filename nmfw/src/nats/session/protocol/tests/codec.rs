@@ -554,7 +554,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        let sent_version = version.as_deref().and_then(nmfw_core::call::method::client_version);
+        let sent_version = version.as_deref().and_then(nmfw_core::call::client_version::client_version);
         sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;
