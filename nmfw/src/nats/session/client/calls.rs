@@ -16,13 +16,13 @@ use super::{
 use crate::{
     Code, Metadata, Method, Status,
     nats::{
+        attempts::late,
         session::{
             driver::{self, Flow, MailboxSignals, SessionHalf, Side, StreamCommand},
             protocol::{
                 CallHead, Event, Liveness, Opened, SendError, Session, StreamId, StreamMap,
             },
         },
-        transport::late,
     },
 };
 use nmfw_core::{
