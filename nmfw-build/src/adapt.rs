@@ -1,4 +1,5 @@
-//! Changes files for the descriptor pool, which refuses some that protoc accepts, and undoes it for descriptor sets.
+//! Changes files for the descriptor pool, which refuses some files that protoc accepts, and reverts
+//! the changes for descriptor sets.
 //!
 //! The pool refuses files of editions, items of message sets, types that are visible through more
 //! than one public import, and fields whose JSON names conflict. None of this matters for the

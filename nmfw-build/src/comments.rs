@@ -1,4 +1,4 @@
-//! Rewrites the comments of a file before prost-build, which copies them verbatim, reads them.
+//! Rewrites the comments of a file for prost-build, which copies them verbatim.
 
 use std::collections::BTreeMap;
 

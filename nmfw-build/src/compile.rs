@@ -61,19 +61,22 @@ impl Builder {
     /// silently.
     #[allow(
         clippy::needless_pass_by_value,
-        reason = "as prost-build and tonic-build have it, for a set that is made for this call"
+        reason = "the signature is that of prost-build and tonic-build, and the set is usually \
+                  made for this call"
     )]
     pub fn compile_fds(self, set: FileDescriptorSet) -> Result<(), Error> {
         for file in &set.file {
             if file.syntax() == "editions" {
                 return Err(Error::config(format!(
-                    "`{}` is of an edition, and a decoded FileDescriptorSet has lost which one. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    "`{}` uses an edition, which a decoded FileDescriptorSet does not contain: \
+                     pass the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
                     file.name(),
                 )));
             }
             if file.dependency.iter().any(|import| import == options::FILE) {
                 return Err(Error::config(format!(
-                    "`{}` uses `{}`, and a decoded FileDescriptorSet has lost its options. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    "`{}` uses `{}`, whose options a decoded FileDescriptorSet does not contain: \
+                     pass the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
                     file.name(),
                     options::FILE,
                 )));
@@ -143,7 +146,8 @@ impl Builder {
             })
             .ok_or_else(|| {
                 Error::config(format!(
-                    "the runtime path `{path}` is no absolute path: it begins with `::` or `crate::`"
+                    "the runtime path `{path}` is not absolute: it must begin with `::` or \
+                     `crate::`"
                 ))
             })?;
         self.config
@@ -186,7 +190,7 @@ impl Builder {
         }
         if let Err(reason) = semver::Version::parse(service_version) {
             return Err(Error::config(format!(
-                "the service version {service_version:?} is no semantic version: {reason}"
+                "the service version {service_version:?} is not a semantic version: {reason}"
             )));
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::inline;
 /// The caller handles links: prost-build rewrites those in the comments of messages, and [`link`]
 /// those of services.
 pub(crate) fn markdown(comment: &str) -> Vec<String> {
-    // The rest of the second star of `/**`.
+    // Removes the second star of `/**`.
     let comment = comment.strip_prefix('*').unwrap_or(comment);
     let lines: Vec<String> = comment.lines().map(plain).collect();
     let base = lines
@@ -410,7 +410,7 @@ mod tests {
         );
     }
 
-    /// No random comment causes a panic or a block that rustdoc would test.
+    /// Random comments cause neither a panic nor a block that rustdoc would test.
     #[test]
     fn no_comment_becomes_a_doctest() {
         const PIECES: &[&str] = &[

@@ -164,11 +164,14 @@ fn descriptor_set(file_stem: &str, target: &Target) -> Item {
 
 /// Returns the items that prost-build generated for a package, with fixes applied.
 fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error> {
-    let mut items = syn::parse_file(code).map_err(|error| {
-        Error::generate(format!(
-            "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
-        ))
-    })?.items;
+    let mut items = syn::parse_file(code)
+        .map_err(|error| {
+            Error::generate(format!(
+                "the code of the package `{package}` does not parse: {error}; check the configured \
+             attributes and paths"
+            ))
+        })?
+        .items;
     accessors::separate(&mut items);
     debug::complete(&mut items);
     for item in &mut items {

@@ -69,7 +69,9 @@ fn check_include_file(name: &Path, packages: &[Package]) -> Result<(), Error> {
         .find(|package| format!("{}.rs", package.file_stem) == lower);
     package.map_or(Ok(()), |package| {
         Err(Error::config(format!(
-            "the include file `{}` would replace the code of the package `{}`, which has the same file name. Give `include_file` another name, or leave it out and use `include_protos!()`",
+            "the include file `{}` would replace the code of the package `{}`, which has the same \
+             file name. Pass another name to `include_file`, or omit it and use \
+             `include_protos!()`",
             name.display(),
             package.name
         )))

@@ -7,10 +7,10 @@ use std::fmt;
 
 /// The error of connecting, starting or closing.
 ///
-/// `Display` says what happened, to what, and what to do about it; the underlying cause is in
-/// [`source`](StdError::source) and not repeated. `Debug` prints the same text followed by the
-/// chain of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with a readable
-/// message. Neither contains passwords or tokens.
+/// `Display` describes the problem, the affected item and, if possible, a remedy; the underlying
+/// cause is in [`source`](StdError::source) and not repeated. `Debug` prints the same text followed
+/// by the chain of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with a
+/// readable message. Neither contains passwords or tokens.
 ///
 /// Match on [`kind`](Error::kind), not on the text.
 ///
@@ -47,8 +47,8 @@ pub enum ErrorKind {
     Tls,
     /// The server does not allow publishing or subscribing to a required subject.
     PermissionDenied,
-    /// The server refused because of a limit of its own, of the account or of the user, such as
-    /// `max_connections` or `max_subscriptions`. The message includes the server's.
+    /// The server refused because of a limit of the server, account or user, such as
+    /// `max_connections` or `max_subscriptions`. The message includes the server's text.
     Limit,
     /// An option has an invalid value.
     InvalidConfig,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn display_leaves_the_source_out_and_debug_shows_the_chain_once() {
         let io = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
-        /// Prints its source, as some libraries do.
+        /// An error whose `Display` includes its source, as in some libraries.
         #[derive(Debug, thiserror::Error)]
         #[error("IO error: {0}")]
         struct Both(#[source] io::Error);

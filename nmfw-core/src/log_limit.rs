@@ -146,7 +146,11 @@ mod tests {
             for n in 0..2 * BURST {
                 log_limited!(warn, n, "one");
                 log_limited!(target: "elsewhere", error, n, "another");
-                log_limited!(debug, n, "not shown, and so not counted");
+                log_limited!(
+                    debug,
+                    n,
+                    "the level is disabled, so the line is not counted"
+                );
             }
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -154,6 +158,6 @@ mod tests {
         assert_eq!(text.lines().count(), 2 * BURST as usize, "{text}");
         assert_eq!(count("nmfw_core::log_limit"), BURST as usize);
         assert_eq!(count("elsewhere"), BURST as usize);
-        assert!(!text.contains("left_out"), "nothing was, before these");
+        assert!(!text.contains("left_out"), "no line was suppressed before");
     }
 }

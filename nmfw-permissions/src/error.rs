@@ -21,7 +21,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// For the conversion of [`ServiceFacts`](crate::ServiceFacts) into itself.
+/// Never called: [`ServiceFacts`](crate::ServiceFacts) converts into itself without errors.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}

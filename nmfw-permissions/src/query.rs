@@ -32,7 +32,7 @@ impl FromStr for PermissionsFormat {
             "nats-conf" => Ok(Self::NatsConf),
             "nsc" => Ok(Self::Nsc),
             other => Err(Error::new(format!(
-                "there is no format {other:?}; there are: nats-conf, nsc"
+                "unknown format {other:?}: the formats are nats-conf and nsc"
             ))),
         }
     }
@@ -60,7 +60,7 @@ impl fmt::Display for PermissionsKind {
     }
 }
 
-/// `service`, `client`, `observer`, `export` or `import`.
+/// Parses `service`, `client`, `observer`, `export` or `import`.
 impl FromStr for PermissionsKind {
     type Err = Error;
 
@@ -70,7 +70,8 @@ impl FromStr for PermissionsKind {
             "import" => Ok(Self::Import),
             role => role.parse().map(Self::Role).map_err(|_| {
                 Error::new(format!(
-                    "there is no role {role:?}; there are: service, client, observer, export, import"
+                    "unknown role {role:?}: the roles are service, client, observer, export and \
+                     import"
                 ))
             }),
         }
@@ -205,7 +206,7 @@ impl PermissionsQuery {
                 Ok(list("exports", entries))
             }
             PermissionsFormat::Nsc => {
-                let account = needed(self.account.as_deref(), "the account that exports")?;
+                let account = needed(self.account.as_deref(), "the exporting account")?;
                 Ok(exports.iter().map(|export| export.nsc(account)).collect())
             }
         }
@@ -223,10 +224,10 @@ impl PermissionsQuery {
     }
 
     fn imports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
-        let from = needed(self.from_account.as_deref(), "the account that exports")?;
+        let from = needed(self.from_account.as_deref(), "the exporting account")?;
         if services.len() > 1 && self.to.is_some() {
             return Err(Error::new(
-                "one subject cannot stand for several services: choose one of them",
+                "a single subject cannot be used for several services: select one of them",
             ));
         }
         let import = |selected: &Selected<'_>| {
@@ -243,7 +244,7 @@ impl PermissionsQuery {
                 Ok(list("imports", entries))
             }
             PermissionsFormat::Nsc => {
-                let account = needed(self.account.as_deref(), "the account that imports")?;
+                let account = needed(self.account.as_deref(), "the importing account")?;
                 Ok(imports.iter().map(|import| import.nsc(account)).collect())
             }
         }
@@ -309,7 +310,7 @@ fn needed<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
 }
 
 fn no_service() -> Error {
-    Error::new("there is no service to give permissions for")
+    Error::new("there is no service to create permissions for")
 }
 
 #[cfg(test)]
@@ -332,7 +333,8 @@ mod tests {
         PermissionsQuery::new(what.parse().unwrap())
     }
 
-    /// A configuration that may have only one list or block must not lose any entries.
+    /// Services share the lists and blocks that a configuration may contain only once, and no entry
+    /// is lost.
     #[test]
     fn several_services_are_one_text() {
         for (what, list) in [
@@ -381,11 +383,11 @@ mod tests {
     fn what_is_missing_is_named() {
         let mut query = query("import");
         let error = query.text(&services()).unwrap_err().to_string();
-        assert!(error.contains("account that exports"), "{error}");
+        assert!(error.contains("exporting account"), "{error}");
         query.from_account = Some("A".to_owned());
         query.format = PermissionsFormat::Nsc;
         let error = query.text(&services()).unwrap_err().to_string();
-        assert!(error.contains("account that imports"), "{error}");
+        assert!(error.contains("importing account"), "{error}");
         query.account = Some("B".to_owned());
         query.to = Some("bought".to_owned());
         let error = query.text(&services()).unwrap_err().to_string();

@@ -16,8 +16,10 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
         handler,
         ..
     } = item;
-    let about = docs(&[format!("Calls a service `{name}`. Cheap to clone.")]);
-    let new = docs(&["Makes a client that calls over a channel, such as a NATS connection."]);
+    let about = docs(&[format!(
+        "A client of the service `{name}`. Clones are cheap."
+    )]);
+    let new = docs(&["Creates a client on a channel, for example on a NATS connection."]);
     let wait_ready = docs(&[
         "Waits until an instance of the service answers.",
         "",
@@ -30,8 +32,7 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let conditions: Vec<_> = target.client_attributes.conditions(full_name).collect();
     let local = target.server.then(|| {
         let conditions = target.server_attributes.conditions(full_name);
-        let local =
-            docs(&["Makes a client that calls an implementation in this process, without NATS."]);
+        let local = docs(&["Creates a client of an implementation in this process, without NATS."]);
         quote! {
             #local
             #(#conditions)*

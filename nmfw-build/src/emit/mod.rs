@@ -39,7 +39,7 @@ pub(crate) struct ServiceItem<'a> {
     server: Ident,
     client: Ident,
     spec: Ident,
-    /// The type parameter for an implementation, which must differ from the name of the trait.
+    /// The type parameter of an implementation; its name must differ from that of the trait.
     handler: Ident,
     methods: Vec<Rpc<'a>>,
 }
@@ -172,12 +172,16 @@ fn kind_name(kind: MethodKind) -> &'static str {
 }
 
 fn ident(name: &str) -> Result<Ident, Error> {
-    syn::parse_str(name).map_err(|_| Error::generate(format!("`{name}` is no Rust name")))
+    syn::parse_str(name).map_err(|_| Error::generate(format!("`{name}` is not a valid Rust name")))
 }
 
 fn rust_type(name: &str) -> Result<Type, Error> {
-    syn::parse_str(name)
-        .map_err(|_| Error::generate(format!("`{name}` is no Rust type; check the extern paths")))
+    syn::parse_str(name).map_err(|_| {
+        Error::generate(format!(
+            "`{name}` is not a valid Rust type: check the extern \
+                                              paths"
+        ))
+    })
 }
 
 fn deprecated(yes: bool) -> TokenStream {

@@ -14,9 +14,14 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
         handler,
         ..
     } = item;
-    let about = docs(&[format!("Serves an implementation of `{name}`.")]);
-    let new = docs(&["Makes a service of an implementation, to be added to a server."]);
-    let from_arc = docs(&["Makes a service of an implementation that is shared with other code."]);
+    let about = docs(&[format!(
+        "Creates services from implementations of `{name}`."
+    )]);
+    let new = docs(&["Creates a service from an implementation, to add it to a server."]);
+    let from_arc = docs(&[
+        "Creates a service from an implementation that is shared with other \
+                           code.",
+    ]);
     let deprecated = item.deprecated();
     let full_name = &item.service.full_name;
     let attributes = target.server_attributes.of(full_name);

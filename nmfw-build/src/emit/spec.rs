@@ -11,7 +11,7 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
     let service = item.service;
     let docs = docs(&[format!(
-        "Static facts of the service `{}`.",
+        "The description of the service `{}`: its names, options and methods.",
         service.full_name
     )]);
     let spec = &item.spec;

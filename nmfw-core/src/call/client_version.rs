@@ -3,9 +3,9 @@
 /// Maximum length of a calling service's version on the wire, in bytes.
 pub const MAX_CLIENT_VERSION: usize = 64;
 
-/// Shortens the version of a calling service as all writers and readers do: versions of more than
-/// 64 bytes lose their build metadata, then their pre-release, and are then cut. Returns `None` if
-/// it is empty or has characters other than `[0-9A-Za-z.+-]`.
+/// Shortens the version of a calling service. A version of more than 64 bytes loses its build
+/// metadata, then its pre-release, and is then cut. Senders and receivers apply the same rule.
+/// Returns `None` if it is empty or has characters other than `[0-9A-Za-z.+-]`.
 ///
 /// A call never fails because of the length of a version, which is only used in logs.
 pub const fn client_version(version: &str) -> Option<&str> {

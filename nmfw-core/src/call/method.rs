@@ -117,7 +117,7 @@ impl Method {
     }
 }
 
-/// The full name in the `.proto`, for functions that take names of methods.
+/// Returns the full name in the `.proto`, for functions that take names of methods.
 impl From<Method> for String {
     fn from(method: Method) -> Self {
         method.full_name()
@@ -184,7 +184,7 @@ impl fmt::Debug for MethodName {
     }
 }
 
-/// The text, or the full name of the method.
+/// Formats the text, or the full name of the method.
 impl fmt::Display for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -194,7 +194,7 @@ impl fmt::Display for MethodName {
     }
 }
 
-/// The full name in the `.proto`.
+/// Formats the full name in the `.proto`.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.service.proto_name(), self.name())

@@ -15,19 +15,19 @@ use crate::{Deadline, Metadata, Method};
 #[derive(Debug)]
 pub struct Request {
     pub(crate) method: Method,
-    /// Boxed, because it is moved between futures a dozen times.
+    /// Boxed, because a request is moved between many futures.
     #[doc(hidden)]
     pub head: Box<Head>,
 }
 
-/// The data of a call beside its body.
+/// The data of a call without its body.
 #[derive(Debug, Default)]
 pub struct Head {
     pub body: Body,
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) extensions: Extensions,
-    /// Set on the server, except for local calls.
+    /// Set on the server; `None` for local calls.
     pub origin: Option<Arc<Origin>>,
     pub client_version: Option<SmolStr>,
     pub trace: Option<Arc<TraceContext>>,
@@ -123,8 +123,8 @@ impl Request {
         mem::take(&mut self.head.body)
     }
 
-    /// Splits the request, for a layer that replaces its body; [`from_parts`](Self::from_parts) puts it
-    /// together again.
+    /// Splits the request, for a layer that replaces its body; [`from_parts`](Self::from_parts)
+    /// joins the parts again.
     #[must_use]
     pub fn into_parts(mut self) -> (Parts, Body) {
         let body = self.take_body();

@@ -61,7 +61,8 @@ impl Options {
     };
 }
 
-/// How instances share requests: within a queue group, or every instance gets every request.
+/// The distribution of requests over instances: one instance of a queue group gets a request, or
+/// all instances do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueGroup<S> {
     Named(S),
@@ -182,7 +183,10 @@ impl ServiceSpec {
     /// Panics if `index` is out of bounds.
     #[must_use]
     pub const fn method(&'static self, index: usize) -> Method {
-        assert!(index < self.methods.len(), "no method of that index");
+        assert!(
+            index < self.methods.len(),
+            "the service has no method with this index"
+        );
         Method {
             service: self,
             index,
@@ -203,7 +207,7 @@ impl ServiceSpec {
     /// ```
     ///
     /// # Panics
-    /// Panics if the service has no method of that name. [`find_method`](Self::find_method) does
+    /// Panics if the service has no method with this name. [`find_method`](Self::find_method) does
     /// not panic.
     #[must_use]
     pub const fn method_named(&'static self, name: &str) -> Method {

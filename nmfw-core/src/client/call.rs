@@ -78,7 +78,8 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 #[must_use = "a call is made when it is awaited or sent"]
 pub struct Call<A> {
     channel: Channel,
-    /// Has only the call's own metadata, and an inherited deadline.
+    /// The request with the call's own metadata and an inherited deadline; the channel adds its
+    /// settings.
     request: Request,
     timeout: Option<Duration>,
     handler: Option<Context>,

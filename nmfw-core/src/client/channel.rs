@@ -202,8 +202,8 @@ impl Channel {
             return status;
         };
         let text = format!(
-            "{}. It came as the reply to {}: does another service answer there, or one of another \
-             .proto?",
+            "{}. The response came from {}: check that no other service, and no other version of \
+             the .proto, is served there",
             status.message(),
             address::method(base, method.name())
         );
@@ -253,7 +253,7 @@ impl Channel {
         }
         let deadline = request.deadline();
         if deadline.timer_instant().is_some_and(|at| at <= now) {
-            let text = format!("no time was left to call {method}");
+            let text = format!("the deadline passed before {method} was called");
             // Not started: the call is not handed to a transport.
             return count.response(Err(Status::deadline_exceeded(text).not_started()));
         }
@@ -269,7 +269,7 @@ impl Channel {
                 // The deadline also covers waits in layers.
                 let outcome = deadline.limit_boxed(call).await;
                 outcome.unwrap_or_else(|| {
-                    let text = format!("{method} was not done when the deadline passed");
+                    let text = format!("{method} did not complete before its deadline");
                     Err(Status::deadline_exceeded(text))
                 })
             }

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::call::method::tests::SPEC;
 
-    /// Levels and fields of logged events.
+    /// Records the levels and fields of logged events.
     #[derive(Clone, Default)]
     struct Events(Arc<Mutex<Vec<(Level, String)>>>);
 

@@ -147,7 +147,7 @@ impl Instance {
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => {
-                // Boxed, so that futures of calls that need not wait have no space for it.
+                // Boxed, because most calls do not wait and should not reserve space for it.
                 let turn = ticket.turn(request.deadline(), &self.lifecycle.draining, || {
                     endpoint.stats.metrics.displaced();
                 });
@@ -226,7 +226,9 @@ impl Instance {
         let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
         if deadline.timer_instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to completion.
-            let status = Status::deadline_exceeded(format!("no time was left for {method}"));
+            let status = Status::deadline_exceeded(format!(
+                "the deadline passed before the handler of {method} was called"
+            ));
             // Not started: the handler is called below.
             let status = status.not_started();
             endpoint.stats.refuse(&status);
@@ -264,8 +266,8 @@ impl Instance {
         })
     }
 
-    /// Runs a handler to completion. The permit is its slot; a response stream may have to give it
-    /// up while `stalling`.
+    /// Runs a handler to completion. The permit is its slot; a response stream may lose it while
+    /// `stalling`.
     pub(crate) async fn finish(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -356,7 +358,7 @@ impl Instance {
 /// Refuses a response with more metadata values than a session can carry, on every transport.
 fn check_values(response: &Response) -> Result<(), Status> {
     response.metadata.check_size().map_err(|error| {
-        let text = format!("the answer cannot be sent: {error}");
+        let text = format!("the response cannot be sent: {error}");
         Status::resource_exhausted(text)
     })
 }
@@ -365,7 +367,7 @@ fn check_values(response: &Response) -> Result<(), Status> {
 /// could send it, but a local caller would get an error.
 fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
     if method.is_server_streaming() && response.body().is_some() {
-        let text = "a layer has answered with one message, where there is to be a stream of them";
+        let text = "a layer returned a single message for a method that returns a stream";
         return Err(Status::internal(format!("{method}: {text}")));
     }
     Ok(())

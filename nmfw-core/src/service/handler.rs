@@ -212,12 +212,13 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
     {
         assert!(
             ptr::eq(method.service(), self.spec),
-            "a handler of {method} was given to the service {}",
+            "{method} is not a method of the service {}",
             self.spec.full_name()
         );
         assert!(
             streams == (method.is_client_streaming(), method.is_server_streaming()),
-            "the handler of {method} streams where the method does not, or the other way round"
+            "the handler of {method} has another kind: use the builder function for the sides that \
+             stream"
         );
         let service = Arc::clone(&self.service);
         let handler: Handler = Box::new(move |request| call(Arc::clone(&service), request));
@@ -356,14 +357,16 @@ fn answers<R: Message>(
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     match metadata.check_size() {
         Ok(()) => Ok(metadata),
-        Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
+        Err(problem) => Err(Status::internal(format!(
+            "the response has invalid metadata: {problem}"
+        ))),
     }
 }
 
 /// Converts a handler's own error.
 fn failed(status: Status, context: &Context) -> Status {
-    // The handler has run. The mark can come from a call that it made itself, and would cause this
-    // call to be resent.
+    // The handler has run. The mark "not started" can come from a call that the handler made
+    // itself, and would cause this call to be resent.
     let mut status = status.started();
     if let Some(method) = context.method() {
         status = status.returned_by(format_args!("the handler of {method}"));
@@ -371,7 +374,7 @@ fn failed(status: Status, context: &Context) -> Status {
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
     if let Err(error) = status.metadata().check_size() {
-        log_limited!(warn, %status, %error, "the metadata of an error is left out");
+        log_limited!(warn, %status, %error, "the metadata of an error is not sent");
         *status.metadata_mut() = own;
     }
     status
@@ -434,13 +437,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "the handler of a.Pair.Second streams where the method does not"]
+    #[should_panic = "the handler of a.Pair.Second has another kind"]
     fn a_handler_is_of_the_kind_of_its_method() {
         let _ = builder().unary(SECOND, Pair::first);
     }
 
     #[test]
-    #[should_panic = "a handler of calc.Calc.Add was given to the service a.Pair"]
+    #[should_panic = "calc.Calc.Add is not a method of the service a.Pair"]
     fn a_handler_is_of_the_same_service() {
         let add = crate::call::method::tests::SPEC.method_named("Add");
         let _ = builder().unary(add, Pair::first);

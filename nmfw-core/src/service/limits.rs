@@ -101,7 +101,7 @@ impl Effective {
                 .concurrency()
                 .map_or(DEFAULT_CONCURRENCY, |limit| limit as usize)
         });
-        // Semaphores of tokio have an upper limit.
+        // Tokio's semaphores have an upper limit.
         let bounds = 1..=tokio::sync::Semaphore::MAX_PERMITS;
         if !bounds.contains(&concurrency) {
             return Err(service.invalid(format!(
@@ -114,7 +114,10 @@ impl Effective {
         let all_timeout = all.timeout.filter(|_| !method.is_streaming());
         let timeout = own.timeout.or(all_timeout).or(method.timeout());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(service.invalid(format!("the time-out of {} is zero", method.name())));
+            return Err(service.invalid(format!(
+                "the timeout of {} is zero: set a longer one",
+                method.name()
+            )));
         }
         let max_request_size = own
             .max_request_size
@@ -122,7 +125,7 @@ impl Effective {
             .unwrap_or(DEFAULT_MAX_REQUEST_SIZE);
         if max_request_size == 0 {
             return Err(service.invalid(format!(
-                "the largest request of {} is of 0 bytes, so that it takes none",
+                "the maximum request size of {} is 0 bytes, so that every request would be refused",
                 method.name()
             )));
         }
@@ -132,7 +135,8 @@ impl Effective {
         let queue_group = queue_group(service, own, from_proto)?;
         if queue_group.is_none() && method.is_streaming() {
             return Err(service.invalid(format!(
-                "{} streams, and so needs a queue group: a stream is with one instance",
+                "{} streams and needs a queue group, because a stream is served by a single \
+                 instance",
                 method.name()
             )));
         }

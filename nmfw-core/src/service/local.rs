@@ -75,7 +75,7 @@ fn prepare<'a>(
 ) -> Result<&'a Arc<Endpoint>, Status> {
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
-        let text = format!("{method} is not served here");
+        let text = format!("{method} is not served by this instance");
         // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };

@@ -1,4 +1,4 @@
-//! Streaming calls that stall, and give up their slots for other calls.
+//! Reclaims the slots of streaming calls that stall, for other calls.
 //!
 //! A stream may be idle for any time while it keeps no call waiting. When a call finds all slots of
 //! the method taken, one of these streams is ended, and the call gets its slot at once:
@@ -26,7 +26,7 @@ use crate::Status;
 /// Time without progress after which a stream may lose its slot.
 pub(crate) const MAX_STALL: Duration = Duration::from_secs(10);
 
-/// A client keeps one in this many slots, whether or not its streams progress.
+/// A client keeps up to `1 / SHARE` of the slots, whether or not its streams make progress.
 const SHARE: usize = 4;
 
 /// Minimum interval between scans of all streams, because many calls may find no slot.
@@ -60,12 +60,12 @@ impl Stall {
     pub fn status(self) -> Status {
         Status::resource_exhausted(match self {
             Self::NotTaken => format!(
-                "the caller took nothing for {MAX_STALL:?}, and another call needed the place: take \
-                 what comes, or call again"
+                "the caller read no messages for {MAX_STALL:?}, and another call needed the \
+                 handler slot: read messages as they arrive, or call again"
             ),
             Self::Idle => format!(
-                "nothing was sent either way for {MAX_STALL:?}, and a call of another client needed \
-                 the place: this client has more than its share of the method's"
+                "the stream was idle for {MAX_STALL:?}, and a call of another client needed the \
+                 handler slot: this client has more than its share of the method's"
             ),
         })
     }
@@ -88,7 +88,7 @@ struct StreamsState {
 #[derive(Debug)]
 struct Known {
     stream: Arc<Stream<dyn Stalling>>,
-    /// Its progress, and when that value was first seen.
+    /// The last value of its progress, and the time at which it was first seen.
     seen: Option<(u64, Instant)>,
 }
 
@@ -408,7 +408,8 @@ mod tests {
         while let Some(permit) = reclaim(3, MAX_STALL) {
             taken.push(permit);
         }
-        // Down to the share, without streams that progress, or those of the client with few.
+        // Slots are reclaimed down to the share, but not from streams that progress or from the
+        // client with few streams.
         assert_eq!(taken.len(), 4);
         let ended = |call: &&TestCall| call.figures().ends == [Stall::Idle];
         assert_eq!(many.iter().filter(ended).count(), 4);

@@ -26,7 +26,8 @@ pub trait Job: Send + 'static {
     fn run(self) -> impl Future<Output = ()> + Send;
 }
 
-/// When it is dropped, idle workers end at once, and the others after their job.
+/// A pool of worker tasks. When it is dropped, idle workers end at once, and the others after their
+/// job.
 #[derive(Debug)]
 pub struct Workers<J: Job>(Arc<Pool<J>>);
 
@@ -118,7 +119,7 @@ impl<J: Job> Drop for Workers<J> {
 }
 
 impl<J> Assignment<J> {
-    /// Drops the job, unless it is done.
+    /// Drops the job unless it has completed.
     pub fn abort(&self) {
         self.slot.update(|state| {
             if state.number == self.number {
@@ -269,7 +270,7 @@ mod tests {
     async fn until_tasks(count: usize) {
         let mut turns = 0;
         while tasks() != count {
-            assert!(turns < 10_000, "{} tasks, and not {count}", tasks());
+            assert!(turns < 10_000, "{} tasks instead of {count}", tasks());
             turns += 1;
             yield_now().await;
         }
@@ -302,7 +303,7 @@ mod tests {
             job.abort();
             yield_now().await;
             say(&workers).await;
-            // Too late, because the job is done.
+            // No effect: the job has completed.
             job.abort();
             say(&workers).await;
         }

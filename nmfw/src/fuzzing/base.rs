@@ -161,7 +161,10 @@ pub fn reply(bytes: &[u8]) {
     if has_text {
         assert_eq!(describe(&again), meaning);
     } else {
-        assert!(again.is_err(), "an error without a text stays one");
+        assert!(
+            again.is_err(),
+            "an error without a text is read as a success"
+        );
     }
     for max_payload in [128, 256, 1024] {
         let (headers, body, _) = encode(read(), max_payload);

@@ -128,12 +128,12 @@ impl NatsTransport {
             if !self.send_budgets.spend(service, &status) {
                 log_limited!(
                     debug, method = %request.method(), %status,
-                    "not sent again: the budget is spent"
+                    "not resent: the budget is used up"
                 );
                 return Err(failure(status, may_have_started));
             }
             log_limited!(
-                debug, method = %request.method(), %status, attempt = attempts.0, "sending again"
+                debug, method = %request.method(), %status, attempt = attempts.0, "resending a call"
             );
             CallMetrics::of(request.method()).redispatched();
             // Boxed, like everything that few calls need.
@@ -234,8 +234,8 @@ impl NatsTransport {
         };
         if !status.is_not_started() && method.idempotency() == Idempotency::Unknown {
             let text = format!(
-                "{}; it was not called again, as the .proto does not call it idempotent, but \
-                 further calls take a session, which can carry such answers",
+                "{}; the call was not repeated, because the .proto does not declare the method \
+                 idempotent, but later calls use a session, which supports such responses",
                 status.message()
             );
             return Err(Status::new(status.code(), text));
@@ -257,7 +257,7 @@ impl NatsTransport {
             if session.is_absent(self.connection.epoch()) {
                 // It was chosen in an earlier epoch of the connection, and may have been closed
                 // since.
-                let text = "the instance was not heard since the connection came back";
+                let text = "the instance did not respond since the connection was re-established";
                 // Not started: the session was not given the call.
                 let status = Status::unavailable(text).not_started();
                 return Err(AttemptError::Elsewhere(status));
@@ -292,7 +292,7 @@ impl NatsTransport {
 
 /// Returns the error of a call at its deadline.
 pub(crate) fn late(method: Method) -> Status {
-    Status::deadline_exceeded(format!("{method} did not end in time"))
+    Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
 /// The reason why an attempt gave no answer.

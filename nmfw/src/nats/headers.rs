@@ -68,7 +68,8 @@ impl fmt::Display for TooManyHeaders {
         let Self { names, bytes } = self;
         write!(
             f,
-            "{names} headers of {bytes} bytes are too many: {MAX_NAMES} and {MAX_BYTES} at most"
+            "{names} headers with {bytes} bytes exceed the limits of {MAX_NAMES} headers and \
+             {MAX_BYTES} bytes"
         )
     }
 }
@@ -87,8 +88,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// | `t` | time left in milliseconds | none |
 /// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
 /// | `v` | version of the calling service, see [`client_version`] | none |
-/// | `m` | names of the metadata in order, commas between | any order |
 /// | `m` | names of the metadata in order, separated by commas | any order |
+///
 /// Unknown keys are skipped, so that keys can be added without a new version. A new version means
 /// that a peer must understand it to accept the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,10 +276,13 @@ mod tests {
         }
         let mut many = named(MAX_NAMES);
         many.insert(SESSION, "1");
-        assert!(!opens_session(Some(&many)), "it would have been read");
+        assert!(
+            !opens_session(Some(&many)),
+            "a message beyond the limits was accepted"
+        );
     }
 
-    /// The largest metadata that a sender may have, in its longest form.
+    /// The largest permitted metadata, in its longest form, is within the limits.
     #[test]
     fn no_metadata_is_too_much() {
         let mut metadata = Metadata::new();

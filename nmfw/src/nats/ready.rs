@@ -69,7 +69,7 @@ pub(crate) async fn wait(
     match tokio::time::timeout(timeout, asking).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Status::unavailable(format!(
-            "no instance of {} answered within {timeout:?}",
+            "no instance of {} responded to discovery within {timeout:?}",
             service.full_name()
         ))),
     }
@@ -109,7 +109,8 @@ async fn any_serves(
                 },
                 Ok(event) = events.recv() => {
                     if let ConnectionEvent::TooManySubscriptions { error } = event {
-                        let text = format!("the NATS server refuses to let services answer: {error}");
+                        let text = format!("the NATS server does not allow services to answer: \
+                                            {error}");
                         return Err(Status::resource_exhausted(text));
                     }
                 }
@@ -123,7 +124,7 @@ async fn any_serves(
 
 /// Returns the error if the connection accepts no more requests.
 fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Status {
-    Status::unavailable("discovery cannot be asked").with_source(error)
+    Status::unavailable("cannot query discovery").with_source(error)
 }
 
 /// Returns whether a discovery answer comes from a service below this subject.

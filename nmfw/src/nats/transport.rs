@@ -160,9 +160,9 @@ impl NatsTransport {
 
     /// Makes a call.
     ///
-    /// Nearly all calls with one message in each direction take a fast path: a session exists, or
-    /// the connection accepts the request at once, and an instance accepts the call. Their futures
-    /// have no space for the slow path, which is boxed.
+    /// Most calls with one message in each direction take a fast path: a session exists, or the
+    /// connection accepts the request at once, and an instance accepts the call. Their futures have
+    /// no space for the slow path, which is boxed.
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         if let Some(status) = &self.invalid {
             return Err(status.clone());

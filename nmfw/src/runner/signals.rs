@@ -101,7 +101,7 @@ async fn listen(
                         .checked_add(grace.saturating_add(MAX_DRAIN))
                         .map(|at| (at, EXIT_GRACE_ENDED)),
                     2 if !is_over => Some((now + MAX_FORCED, EXIT_FORCED)),
-                    _ => leave(EXIT_FORCED, "another signal to stop: the process is ended as it is"),
+                    _ => leave(EXIT_FORCED, "received a third signal: ending the process at once"),
                 };
                 // Fails if the server has ended.
                 _ = signal.send(());
@@ -114,7 +114,7 @@ async fn listen(
                 }
                 None => return,
             },
-            status = time_is_up => leave(status, "something blocks its thread: the process is ended as it is"),
+            status = time_is_up => leave(status, "a handler blocks its thread: ending the process"),
         }
     }
 }

@@ -47,14 +47,16 @@ fn built() -> Result<PathBuf, Failure> {
 /// Returns the program `bench` in the folder named by a variable. `README.md` says how to build it.
 fn ready_built(variable: &str) -> Result<PathBuf, Failure> {
     let folder = env::var_os(variable).ok_or_else(|| {
-        Failure::new(format!("{variable} names no folder with a program `bench`"))
+        Failure::new(format!(
+            "{variable} is not set to a folder with a program `bench`"
+        ))
     })?;
     let program = PathBuf::from(folder).join("bench");
     if program.is_file() {
         Ok(program)
     } else {
         let shown = program.display();
-        Err(Failure::new(format!("{variable}: there is no {shown}")))
+        Err(Failure::new(format!("{variable}: {shown} does not exist")))
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Broker {
 /// The receiver of the traces and metrics of client and server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listener {
-    /// Nobody
+    /// No receiver
     #[default]
     Off,
     /// A registry that enables spans of INFO and above, and discards them

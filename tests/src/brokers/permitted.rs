@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "what fails here fails the test"
+    reason = "a failure in a helper fails the test"
 )]
 
 use std::{fmt::Debug, time::Duration};

@@ -54,7 +54,7 @@ impl fmt::Display for NotAvailable {
 
 impl std::error::Error for NotAvailable {}
 
-/// Returns an error unless `NMFW_TEST=all` asks for foreign tools.
+/// Returns an error unless foreign tools are enabled by `NMFW_TEST=all`.
 fn asked_for() -> Result<(), NotAvailable> {
     if chosen("all") {
         Ok(())
@@ -113,7 +113,7 @@ async fn found_once(
     asked_for()?;
     tokio::task::spawn_blocking(move || cell.get_or_init(find).clone())
         .await
-        .map_err(|e| NotAvailable::new(format!("looking for it failed: {e}")))?
+        .map_err(|e| NotAvailable::new(format!("the search failed: {e}")))?
 }
 
 /// Converts the error of an installation into the reason why the tool is not available.

@@ -173,7 +173,7 @@ pub(crate) fn attack_until(
     }
 }
 
-/// Waits until no more messages arrive: messages in transit count.
+/// Waits until no more messages arrive, because messages in transit count.
 fn listen(traffic: &Traffic) {
     let received = || traffic.received_bytes.load(Ordering::Relaxed);
     let end = Instant::now() + LATE;
@@ -186,7 +186,7 @@ fn listen(traffic: &Traffic) {
     }
 }
 
-/// Publishes messages of this rate and size to a peer of its own.
+/// Publishes messages of this size at this rate to another peer of its own.
 fn be_busy(target: &Target, rate: f64, size: usize, until: Instant) -> io::Result<()> {
     let (heard, said) = (Arc::new(Traffic::default()), Arc::new(Traffic::default()));
     let listener = Peer::connect(target.port, target.login("busy"), &heard, until)?;
@@ -281,7 +281,9 @@ pub(crate) async fn measure(
     let last = text[log_before..].rsplit(|byte| *byte == b'\n').nth(1);
     figures.last_line = String::from_utf8_lossy(last.unwrap_or_default()).into_owned();
     if text[log_before..].contains(&0x1b) {
-        figures.wrong.push("a terminal's ESC in the log".to_owned());
+        figures
+            .wrong
+            .push("the log contains a terminal's ESC".to_owned());
     }
     figures.messages = traffic.sent_messages.load(Ordering::Relaxed);
     figures.sent = traffic.sent_bytes.load(Ordering::Relaxed);
@@ -321,7 +323,7 @@ async fn recover(stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure
         if begin.elapsed() > GIVEN_BACK {
             figures
                 .wrong
-                .push(format!("after {GIVEN_BACK:?} only {kinds:?} succeed"));
+                .push(format!("only {kinds:?} succeed after {GIVEN_BACK:?}"));
             break;
         }
     }
@@ -335,7 +337,7 @@ fn resident(stage: &Stage, victim: Victim) -> Result<u64, Failure> {
         Victim::Service => stage.service.resident(),
         Victim::Client => stage.callers.resident(),
     }
-    .doing("look at the memory")
+    .doing("read the memory")
 }
 
 fn log(stage: &Stage, victim: Victim) -> Result<Vec<u8>, Failure> {
@@ -479,8 +481,7 @@ impl Figures {
             self.wrong.push(format!("{count} calls failed: {what}"));
         }
         if self.messages == 0 && self.received == 0 && plan.compares {
-            self.wrong
-                .push("nothing was sent, and nothing came".to_owned());
+            self.wrong.push("nothing was sent or received".to_owned());
         }
         // In a brief attack, a few lines are a high rate.
         if self.log_lines > FEW_LINES && !plan.compares {

@@ -13,7 +13,7 @@ impl Progress {
         let bar = ProgressBar::new(size).with_message(what.into());
         match ProgressStyle::with_template(TEMPLATE) {
             Ok(style) => bar.set_style(style),
-            Err(error) => tracing::debug!(%error, "no style for the progress bar"),
+            Err(error) => tracing::debug!(%error, "the style of the progress bar is invalid"),
         }
         Self(bar)
     }

@@ -49,7 +49,7 @@ async fn stores_files_of_all_sizes() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_leaves_what_was_there() {
+async fn failed_puts_keep_the_existing_file() {
     let setup = Setup::new();
     fs::write(setup.served("x"), "old").unwrap();
     for (parts, code) in [
@@ -165,5 +165,5 @@ async fn wait_until(mut is_so: impl FnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never was so");
+    panic!("the file never had this content");
 }

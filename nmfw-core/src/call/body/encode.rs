@@ -26,8 +26,8 @@ pub const MAX_WAIT: Duration = Duration::from_micros(200);
 /// Number of messages between checks of the clock.
 const LOOK_EVERY: usize = 64;
 
-/// Encodes messages. Small ones that are ready at the same time become rows; none waits for
-/// another.
+/// Encodes messages. Small messages that are ready at the same time become rows; no message waits
+/// for another.
 pub(crate) fn encode<T: Message>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<Chunk, Status>> + Send + 'static {
@@ -41,7 +41,7 @@ pub(crate) fn encode<T: Message>(
 struct Encode<S> {
     messages: Pin<Box<S>>,
     row: RowWriter,
-    /// The item after the row that does not belong to it.
+    /// An item that was read while the row was filled, but is sent after it.
     next: Option<AfterRow>,
 }
 
@@ -79,7 +79,8 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
             }
             self.row.push(&message, len);
             let mut is_late = || began.get_or_insert_with(Instant::now).elapsed() > MAX_WAIT;
-            // Reading the clock takes as long as encoding a small message.
+            // The clock is not read for each message, because that takes as long as encoding a
+            // small one.
             let messages = self.row.messages();
             let is_time_to_look = messages.is_power_of_two() || messages.is_multiple_of(LOOK_EVERY);
             if self.row.len() >= ROW || (is_time_to_look && is_late()) {
@@ -183,7 +184,7 @@ mod tests {
     /// A handler that computes for long per message, and never waits, still sends message by
     /// message.
     #[tokio::test]
-    async fn a_slow_one_is_not_waited_for() {
+    async fn slow_streams_send_each_message_at_once() {
         let slow = stream::iter((0..4_u8).map(|i| {
             let until = Instant::now() + 2 * MAX_WAIT;
             while Instant::now() < until {}

@@ -203,7 +203,7 @@ impl ReadingSide {
                 Status::invalid_argument(text).with_source(error)
             },
             Self::Client => |method, error| {
-                let text = format!("the answer of {method} is not a valid message: {error}");
+                let text = format!("the response of {method} is not a valid message: {error}");
                 Status::internal(text).with_source(error)
             },
         }
@@ -217,7 +217,7 @@ impl<T: Message + Default> Payload for T {
                 decode(message).map_err(|error| reader.invalid()(method, error))
             }
             Body::Messages(_) => Err(Status::internal(format!(
-                "{method} has one message in this direction, not a stream"
+                "{method} takes a single message in this direction, but got a stream"
             ))),
         }
     }
@@ -241,7 +241,7 @@ impl<T: Message + Default + 'static> Payload for Streaming<T> {
                 trailers: Metadata::new(),
             }),
             Body::Message(_) => Err(Status::internal(format!(
-                "{method} has a stream in this direction, not one message"
+                "{method} takes a stream in this direction, but got a single message"
             ))),
         }
     }

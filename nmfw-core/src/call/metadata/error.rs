@@ -45,21 +45,23 @@ impl fmt::Display for MetadataError {
             }
             MetadataProblem::Reserved => "is a reserved key: choose another one",
             MetadataProblem::Control => {
-                "has a control character in its value: send such bytes under a key that ends in -bin"
+                "has a value with a control character: use a key that ends in -bin for binary \
+                 values"
             }
             MetadataProblem::Space => {
-                "has white space at an end of its value, which NATS trims: trim it, or use a key \
-                 that ends in -bin"
+                "has a value with leading or trailing white space, which NATS would remove: trim \
+                 the value, or use a key that ends in -bin"
             }
-            MetadataProblem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
-            MetadataProblem::BinUnderText => "carries bytes and must end in -bin",
-            MetadataProblem::NotBase64 => "has a value that is not base64",
-            MetadataProblem::TooMany => {
-                "is one value too many: a call has 256 at most, over all keys"
+            MetadataProblem::TextUnderBin => {
+                "ends in -bin: set its value with insert_bin or \
+                                              append_bin"
             }
+            MetadataProblem::BinUnderText => "has a binary value: use a key that ends in -bin",
+            MetadataProblem::NotBase64 => "has a value that is not valid base64",
+            MetadataProblem::TooMany => "exceeds the limit of 256 values over all keys",
             MetadataProblem::TooLarge => {
-                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
-                 more for each value; send what is larger in a message"
+                "exceeds the limit of 64 KiB for all keys and values, counting 32 additional bytes \
+                 per value: send larger data in a message"
             }
         };
         write!(f, "metadata {:?} {problem}", self.key)

@@ -92,8 +92,8 @@ pub struct Metadata {
 /// than its bytes on the wire.
 pub const MAX_VALUES: usize = 256;
 
-/// The fixed cost of a value beside its bytes and those of its key, about its memory overhead.
-/// HTTP/2 counts header fields in the same way.
+/// The fixed cost of a value, in addition to the bytes of key and value. It is about the memory
+/// overhead of a value. HTTP/2 counts header fields in the same way.
 const VALUE_COST: usize = 32;
 
 impl Metadata {
@@ -160,7 +160,7 @@ impl Metadata {
     /// Appends a value to a `-bin` key, after any existing ones.
     ///
     /// # Errors
-    /// If the key breaks the rules above or does not end in `-bin`.
+    /// Fails if the key breaks the rules above or does not end in `-bin`.
     pub fn append_bin(
         &mut self,
         key: impl AsRef<str>,
@@ -278,7 +278,7 @@ impl Metadata {
         self.size += other.size;
     }
 
-    /// Returns whether there are keys that differ, if only in case.
+    /// Returns whether there are several keys, counting spellings that differ only in case.
     #[doc(hidden)]
     pub fn has_several_names(&self) -> bool {
         let mut names = self.entries.iter().map(MetadataEntry::key);
@@ -286,8 +286,8 @@ impl Metadata {
         names.any(|name| Some(name) != first)
     }
 
-    /// Restores the order of the writer, given as comma-separated names as written. Values that the
-    /// order does not mention come last, and names without a value are skipped.
+    /// Restores the sender's order, given as comma-separated names in the sender's spelling. Values
+    /// that the order does not mention come last, and names without a value are skipped.
     #[doc(hidden)]
     pub fn reorder(&mut self, order: &str) {
         let mut rest: Vec<_> = std::mem::take(&mut self.entries)
@@ -319,7 +319,7 @@ impl Metadata {
         self.push(entry)
     }
 
-    /// Returns every key and value as they go into headers.
+    /// Returns every key and value in the form that is sent in headers.
     #[doc(hidden)]
     pub fn wire(&self) -> impl Iterator<Item = (&str, String)> {
         self.iter().map(|(key, value)| {

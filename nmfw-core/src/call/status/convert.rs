@@ -43,7 +43,7 @@ shown! {
 }
 
 hidden! {
-    tokio::time::error::Elapsed => deadline_exceeded("a timeout has passed");
+    tokio::time::error::Elapsed => deadline_exceeded("a timeout has elapsed");
     tokio::sync::AcquireError => unavailable("a semaphore is closed");
     // Handlers decode messages from stores or peers; requests are decoded before.
     prost::DecodeError => internal("a message could not be decoded");
@@ -145,7 +145,8 @@ impl Status {
             Err(error) => error,
         };
         if error.is::<tower::timeout::error::Elapsed>() {
-            return Self::deadline_exceeded("a timeout layer's time is over").with_source(error);
+            return Self::deadline_exceeded("the timeout of a layer has elapsed")
+                .with_source(error);
         }
         if error.is::<tower::load_shed::error::Overloaded>() {
             return Self::resource_exhausted("overloaded")

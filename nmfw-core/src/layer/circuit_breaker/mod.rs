@@ -66,10 +66,11 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are
 ///   made. If all of them succeed, it closes; if one fails, it opens again, for twice as long.
 ///
-/// A call with a response stream counts by whether the responses began, and one with only a request
-/// stream by how it ended. A call that its caller drops does not count, unless its deadline has
-/// passed, which counts as `DEADLINE_EXCEEDED`. A call that was not started does not count either,
-/// unless its code is one of the [codes](Self::codes), because it has not reached the service.
+/// A call with a response stream counts as a success once the responses have begun; a call with
+/// only a request stream counts by its result. A call that its caller drops does not count, unless
+/// its deadline has passed, which counts as `DEADLINE_EXCEEDED`. A call that was not started does
+/// not count either, unless its code is one of the [codes](Self::codes), because it has not reached
+/// the service.
 ///
 /// The [`metrics`](crate::metrics) `nmfw_client_circuits_open`,
 /// `nmfw_client_circuit_openings_total` and `nmfw_client_circuit_refusals_total` show the effect.
@@ -291,15 +292,15 @@ impl Breaker {
             None => {}
             Some(Change::Opened { pause }) => {
                 self.metrics.opened();
-                tracing::warn!(%method, ?pause, "too many calls fail: none are made for a while");
+                tracing::warn!(%method, ?pause, "circuit opened: too many calls failed");
             }
             Some(Change::OpenedAgain { pause }) => {
                 self.metrics.opened_again();
-                tracing::debug!(%method, ?pause, "a probe has failed: no calls are made for a while");
+                tracing::debug!(%method, ?pause, "circuit opened again: a half-open call failed");
             }
             Some(Change::Closed) => {
                 self.metrics.closed();
-                tracing::info!(%method, "calls are made again");
+                tracing::info!(%method, "circuit closed: the half-open calls succeeded");
             }
         }
     }
@@ -318,7 +319,7 @@ struct CircuitPermit {
     shared: Arc<CircuitShared>,
     breaker: Arc<Breaker>,
     deadline: Deadline,
-    /// `None` once it was recorded.
+    /// `None` once the outcome is recorded.
     pass: Option<Pass>,
 }
 

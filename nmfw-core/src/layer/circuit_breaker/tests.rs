@@ -168,7 +168,7 @@ async fn what_has_not_got_to_the_service_is_no_success() {
     shop.answers(gone());
     fail(&service, 1).await;
     let status = call(&service, look()).await.unwrap_err();
-    assert!(CircuitOpen::of(&status).is_some(), "that was a probe");
+    assert!(CircuitOpen::of(&status).is_some(), "a half-open call");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +198,11 @@ async fn retries_do_not_knock_at_an_open_circuit() {
     let begin = Instant::now();
     let status = call(&service, look()).await.unwrap_err();
     assert!(CircuitOpen::of(&status).is_some());
-    assert_eq!(begin.elapsed(), Duration::ZERO, "no attempt, no pause");
+    assert_eq!(
+        begin.elapsed(),
+        Duration::ZERO,
+        "an attempt or a backoff was made"
+    );
 }
 
 #[tokio::test(start_paused = true)]

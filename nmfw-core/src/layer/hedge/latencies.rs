@@ -12,7 +12,7 @@ const STEP_BITS: u32 = STEPS.ilog2();
 const MAX_BITS: u32 = 36;
 const BUCKETS: usize = ((MAX_BITS - STEP_BITS + 2) as usize) * STEPS as usize;
 
-/// Latencies are forgotten after one to two periods.
+/// Latencies are discarded after one to two periods.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Number of samples needed for a percentile, and between updates of it.
@@ -177,7 +177,7 @@ mod tests {
             prop_assert!(upper(bucket) <= widest);
         }
 
-        /// Equals the result from a sorted list, to an eighth.
+        /// The percentile equals that of a sorted list, with a precision of an eighth.
         #[test]
         fn the_percentile_is_that_of_the_list(
             mut micros in proptest::collection::vec(0u64..10_000_000, FEW as usize),

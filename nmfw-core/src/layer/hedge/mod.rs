@@ -71,8 +71,8 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// - The deadline covers all attempts.
 ///
 /// On a multiplexed channel, the second attempt goes to another instance than the first, if there
-/// is a session with one. Otherwise NATS chooses: of two instances, it picks the other one half of
-/// the time, and of ten nearly always.
+/// is a session with one. Otherwise NATS chooses an instance at random: with two instances, the
+/// attempt reaches the other one in half of the cases, with ten in nine of ten.
 ///
 /// The [`metrics`](crate::metrics) `nmfw_client_hedges_total` and `nmfw_client_hedge_wins_total`
 /// show the effect.
@@ -217,7 +217,7 @@ impl Service<Request> for Hedge {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Each attempt waits by itself.
+        // Each attempt waits for a ready service itself.
         Poll::Ready(Ok(()))
     }
 
@@ -328,7 +328,7 @@ impl Hedging {
                 });
                 Box::pin(self.race(attempt.boxed(), delay)).await
             }
-            (None, None) => Err(Status::internal("a call without an end")),
+            (None, None) => Err(Status::internal("an attempt that never ends")),
         }
     }
 
@@ -365,13 +365,13 @@ impl Hedging {
                         last = Some(status);
                     }
                     None => {
-                        let none = || Status::internal("no attempt had an outcome");
+                        let none = || Status::internal("no attempt was sent");
                         return Err(mark(last.unwrap_or_else(none), may_have_started));
                     }
                 },
                 () = pause.as_mut(), if left > 0 => {
                     if !self.shared.budget.withdraw() {
-                        log_limited!(debug, %method, "not hedged: the budget is spent");
+                        log_limited!(debug, %method, "not hedged: the budget is used up");
                         left = 0;
                         continue;
                     }
@@ -381,7 +381,7 @@ impl Hedging {
                     };
                     request.extensions_mut().insert(Resent);
                     left -= 1;
-                    log_limited!(debug, %method, after = ?delay, "no answer yet: hedging");
+                    log_limited!(debug, %method, after = ?delay, "hedging: no response yet");
                     self.hedged.metrics.hedged();
                     let hedge = self.inner.clone().oneshot(request);
                     attempts.push(hedge.map(|outcome| (true, outcome)).boxed());
@@ -398,7 +398,7 @@ fn is_answer(status: &Status) -> bool {
         && !matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
-/// The mark applies to one attempt only, but would be taken for the whole call.
+/// Adapts the mark "not started", which applies to one attempt, to the whole call.
 fn mark(status: Status, may_have_started: bool) -> Status {
     match may_have_started {
         true => status.started(),

@@ -138,7 +138,7 @@ async fn a_failure_ends_the_call_if_it_is_an_answer_or_the_only_attempt() {
     let shop = PlannedService::new([(ms(1), Err(gone())), late.clone()]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.begun()), (Code::Unavailable, 1));
-    // The other attempt may succeed where one found no instance,
+    // An attempt that found no instance does not end the call,
     let full = Status::resource_exhausted("full").not_started();
     for status in [gone(), full, Status::internal("odd").not_started()] {
         let shop = PlannedService::new([late.clone(), (ms(1), Err(status.clone()))]);
@@ -146,7 +146,7 @@ async fn a_failure_ends_the_call_if_it_is_an_answer_or_the_only_attempt() {
         let shop = PlannedService::new([(ms(20), Err(status)), late.clone()]);
         assert_eq!(call(&shop.behind(&layer()), LOOK).await.unwrap(), "late");
     }
-    // but not after a conclusive response.
+    // but a conclusive response does.
     let shop = PlannedService::new([late, (ms(1), Err(Status::not_found("no")))]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.given_up()), (Code::NotFound, 1));
@@ -190,7 +190,7 @@ async fn a_budget_bounds_all_calls_together() {
 
 #[tokio::test(start_paused = true)]
 async fn the_percentile_is_that_of_the_first_attempts() {
-    // One in twenty is slow.
+    // One call in twenty is slow.
     let plan = |nth: u32| match nth % 20 {
         19 => (ms(500), Ok("slow")),
         _ => (ms(20), Ok("fast")),
@@ -201,7 +201,7 @@ async fn the_percentile_is_that_of_the_first_attempts() {
     for _ in 0..latencies::FEW {
         call(&service, LOOK).await.unwrap();
     }
-    assert_eq!(shop.begun(), latencies::FEW, "too little is known");
+    assert_eq!(shop.begun(), latencies::FEW, "too few samples");
     let begin = Instant::now();
     for _ in 0..500 {
         call(&service, LOOK).await.unwrap();

@@ -198,7 +198,7 @@ impl Service<Request> for RateLimit {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Waiting here could neither be counted nor limited per call.
+        // A wait in `poll_ready` could neither be counted nor limited per call.
         Poll::Ready(Ok(()))
     }
 
@@ -257,24 +257,27 @@ impl RateLimitShared {
             .timer_instant()
             .map(|at| at.saturating_duration_since(now));
         if time_left == Some(Duration::ZERO) {
-            return Decision::Refused(self.refusal(method, "and its deadline has passed"));
+            return Decision::Refused(self.refusal(method, "its deadline has passed"));
         }
         let max_waiting = self.settings.max_waiting;
         let why = self.queue(|queue| {
             if queue.take_at_once(now) {
                 return Ok(Decision::Go);
             }
-            let due = queue.due(now).ok_or_else(|| "that is none".to_owned())?;
+            let due = queue
+                .due(now)
+                .ok_or_else(|| "so all calls are refused".to_owned())?;
             match queue.waiting() {
                 waiting if waiting < max_waiting => {}
-                0 => return Err("and none may wait".to_owned()),
-                waiting => return Err(format!("and {waiting} wait already")),
+                0 => return Err("waiting is disabled".to_owned()),
+                waiting => return Err(format!("{waiting} calls are already waiting")),
             }
             let wait = due.saturating_duration_since(now);
             if time_left.is_some_and(|left| left / 2 < wait) {
                 let wait = wait.as_millis();
                 return Err(format!(
-                    "and its turn would come in {wait} ms, after more than half of the time it has"
+                    "a token would be available in {wait} ms, which exceeds half of the remaining \
+                     time"
                 ));
             }
             let bell = Arc::default();
@@ -291,7 +294,8 @@ impl RateLimitShared {
     fn refusal(&self, method: Method, why: &str) -> Status {
         let RateLimitSettings { calls, per, .. } = self.settings;
         let text = format!(
-            "{method} was not called: no more than {calls} calls in {per:?} are made here, {why}"
+            "{method} was not called: this client is limited to {calls} calls per {per:?}, and \
+             {why}"
         );
         // Not started: the layer does not pass the call on.
         Status::resource_exhausted(text).not_started()
@@ -310,7 +314,7 @@ impl Waiter<'_> {
     async fn turn(self, method: Method, deadline: Deadline) -> Result<(), Status> {
         loop {
             if deadline.has_passed() {
-                let why = "and its deadline passed while it waited for its turn";
+                let why = "the deadline passed while the call waited for a token";
                 return Err(self.shared.refusal(method, why));
             }
             let now = Instant::now();

@@ -20,8 +20,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(10);
 pub(crate) struct Queue {
     pace: Pace,
     bucket: Bucket,
-    /// By ticket, in order of arrival. A waiter that was passed over is missing until it is polled
-    /// again.
+    /// Waiters by ticket, in order of arrival. A waiter that was passed over is missing until it is
+    /// polled again.
     line: VecDeque<Entry>,
     last_ticket: u64,
     /// Number of waiters, including those passed over; each keeps its request in memory.
@@ -33,7 +33,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Entry {
     ticket: u64,
-    /// When its turn comes, according to its last poll.
+    /// The time at which its token is due, according to its last poll.
     due: Instant,
     bell: Arc<Notify>,
 }

@@ -171,6 +171,11 @@ impl Connection {
         relocation::pass_second(self).await;
     }
 
+    /// Returns the connection that calls of base mode use instead of this one, while it moves.
+    pub(crate) fn second_for_calls(&self) -> Option<Box<async_nats::Client>> {
+        self.0.relocation.second_for_calls()
+    }
+
     /// Returns a follower that keeps a subscription with the connection when it moves to another
     /// server. Call it before subscribing. Each stage of a move is announced by a change of the
     /// [state](Self::state_receiver). The connection may subscribe below the subject `fence`.
@@ -318,7 +323,10 @@ impl Connection {
             Ok(Err(error)) => Err(closed().with_source(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
-                format!("not everything was sent to the NATS server within {limit:?}"),
+                format!(
+                    "the messages published so far were not sent to the NATS server within \
+                         {limit:?}"
+                ),
             )),
         }
     }
@@ -381,7 +389,7 @@ impl Refusals {
     }
 }
 
-/// Lets functions that take a connection accept a reference too.
+/// Clones the connection, so that functions that take a connection accept a reference.
 impl From<&Self> for Connection {
     fn from(connection: &Self) -> Self {
         connection.clone()

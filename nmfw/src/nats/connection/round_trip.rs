@@ -65,7 +65,8 @@ pub(super) async fn round_trip(
         }
     };
     if timeout(LIMIT, trip).await.ok().flatten().is_none() {
-        log_limited!(target: LOG, debug, "a round trip was not answered");
+        log_limited!(target: LOG, debug, "a round trip through the NATS server was not answered in \
+                                          time");
     }
 }
 

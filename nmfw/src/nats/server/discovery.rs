@@ -159,7 +159,7 @@ impl Describe for Instance {
                 ?verb,
                 bytes = whole.len(),
                 max_payload,
-                "a discovery answer is shortened: it is over the NATS server's max_payload"
+                "a discovery answer was shortened: it exceeds the NATS server's max_payload"
             );
         }
         let mut best = self.describe_to(verb, Extent::Bare(0))?;
@@ -340,7 +340,12 @@ pub(crate) async fn responder(
         while let Some(Some((verb, message))) = draining.run_until_cancelled(requests.next()).await
         {
             if !budgets.take(verb, Instant::now()) {
-                log_limited!(warn, ?verb, "discovery asks faster than it is answered");
+                log_limited!(
+                    warn,
+                    ?verb,
+                    "discovery requests exceed the rate limit and are \
+                                           dropped"
+                );
                 continue;
             }
             answer(&instance, &client, verb, message).await;
@@ -362,7 +367,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     let body = match instance.describe(verb, client.max_payload()) {
         Ok(body) => body,
         Err(error) => {
-            log_limited!(error, %error, ?verb, "discovery answer cannot be written");
+            log_limited!(error, %error, ?verb, "cannot encode a discovery answer");
             return;
         }
     };
@@ -370,9 +375,9 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     if let Err(error) = client.publish(reply, body.into()).await {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
-                log_limited!(warn, %error, ?verb, "discovery answer not sent");
+                log_limited!(warn, %error, ?verb, "cannot send a discovery answer");
             }
-            _ => tracing::debug!(%error, ?verb, "discovery answer not sent"),
+            _ => tracing::debug!(%error, ?verb, "cannot send a discovery answer"),
         }
     }
 }
@@ -444,7 +449,10 @@ mod tests {
                     continue;
                 }
                 let endpoints = answer["endpoints"].as_array().unwrap();
-                assert!(endpoints.len() >= shown, "a larger answer says less");
+                assert!(
+                    endpoints.len() >= shown,
+                    "an answer has fewer endpoints although its limit is larger"
+                );
                 shown = endpoints.len();
                 for endpoint in endpoints {
                     assert!(
@@ -465,7 +473,7 @@ mod tests {
             assert_eq!(answer["metadata"]["team"], "numbers");
             assert!(matches!(verb, Verb::Ping) || shown == 3);
         }
-        // One endpoint is enough to be found.
+        // A service is found by a single endpoint.
         let (_, answer) = describe(&instance, Verb::Info, 256);
         assert_eq!(answer["endpoints"].as_array().unwrap().len(), 1);
     }

@@ -117,8 +117,8 @@ impl Trip {
                     let sent = client.publish(self.reply.clone(), self.secret.clone()).await;
                     sent.map_err(closed)?;
                 }
-                // An answer to an earlier attempt is sufficient, because that was also sent after
-                // the call.
+                // An answer to an earlier attempt is sufficient, because that attempt was also made
+                // after the call.
                 message = self.subscriber.next() => match message {
                     Some(message) if self.ends(&message) => return Ok(()),
                     Some(_) => {}

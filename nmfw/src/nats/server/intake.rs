@@ -125,7 +125,10 @@ impl Intake {
             crate::nats::server::subscribe(client, self.subject.clone(), self.group.clone()).await;
         subscribed
             // The connection is closed. If it is the first, this ends the server.
-            .inspect_err(|error| tracing::debug!(%error, subject = self.subject, "not subscribed"))
+            .inspect_err(|error| {
+                let subject = &self.subject;
+                tracing::debug!(%error, %subject, "cannot subscribe to requests");
+            })
             .ok()
     }
 
@@ -166,7 +169,7 @@ impl Way {
             return;
         }
         if let Err(error) = self.subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
-            tracing::debug!(%error, subject, "unsubscribing failed");
+            tracing::debug!(%error, subject, "cannot unsubscribe from requests");
         }
         // Set after the await, because the future may be dropped while it waits, and is then
         // retried.

@@ -207,13 +207,13 @@ impl Work {
                 let (first, ()) =
                     tokio::join!(fence.pass(MAX_ROUND_TRIP), self.connection.pass_second());
                 if let Err(error) = first {
-                    tracing::warn!(%error, "requests on their way may be lost");
+                    tracing::warn!(%error, "requests in transit may be lost");
                 }
             };
             tokio::select! {
                 () = intake => {}
                 () = patience(&forced, round_trip) => {
-                    tracing::warn!("the connection is stuck: requests on their way may be lost");
+                    tracing::warn!("the connection is stuck: requests in transit may be lost");
                 }
             }
             self.fenced.cancel();
@@ -242,20 +242,20 @@ impl Work {
             Ending::Drained
         };
         if left > 0 {
-            tracing::warn!(left, "handlers are ended before they are done");
+            tracing::warn!(left, "stopping handlers that did not complete");
             forced.cancel();
             let answers = self.lifecycle.tasks.wait();
             if tokio::time::timeout(MAX_LAST_ANSWERS, answers)
                 .await
                 .is_err()
             {
-                tracing::error!("handlers that block their threads cannot be ended");
+                tracing::error!("cannot stop handlers that block their threads");
             }
         }
         // A flush is not enough: if the process exits with unread input, its system may drop unsent
         // answers.
         if !connection_lost && let Err(error) = fence.pass(last_round_trip).await {
-            tracing::warn!(%error, "the last answers may be lost");
+            tracing::warn!(%error, "the last responses may be lost");
         }
         tracing::info!("stopped");
         ending

@@ -59,7 +59,7 @@ impl NatsTransport {
         sent: &Sent,
     ) -> Result<Response, AttemptError> {
         let Sent::Message(body) = sent else {
-            let text = "a stream of requests needs a session";
+            let text = "a request stream needs a session";
             return Err(AttemptError::Final(Status::internal(text)));
         };
         let headers = self.headers(request);
@@ -68,7 +68,8 @@ impl NatsTransport {
         if size > max {
             return Err(AttemptError::TooLarge(
                 Status::resource_exhausted(format!(
-                    "the request of {size} bytes is over the NATS server's max_payload of {max}"
+                    "the request of {size} bytes exceeds the NATS server's max_payload of {max} \
+                     bytes"
                 ))
                 // Not started: the request is not sent.
                 .not_started(),
@@ -97,14 +98,14 @@ impl NatsTransport {
     fn read(&self, message: Message, request: &Request) -> Result<Response, AttemptError> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.method_subject(request.method());
-            let text = format!("nobody serves {subject}: no responders");
-            // Not started: the NATS server delivered the request to nobody.
+            let text = format!("no instance serves {subject}: no responders");
+            // Not started: the NATS server found no subscriber for the request.
             return Err(AttemptError::NoInstance(
                 Status::unavailable(text).not_started(),
             ));
         }
         if let Err(error) = headers::check_size(&message) {
-            let text = format!("the reply cannot be read: {error}");
+            let text = format!("cannot read the reply: {error}");
             return Err(AttemptError::Final(Status::internal(text)));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
@@ -132,7 +133,8 @@ impl NatsTransport {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Message, AttemptError> {
-        let late = || AttemptError::Final(Status::internal("late, without a deadline"));
+        let late =
+            || AttemptError::Final(Status::internal("a call without a deadline has timed out"));
         let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
         let reply = asked.ok_or_else(late)?.reply().await;
         reply.map_err(AttemptError::Final)?.ok_or_else(late)
@@ -177,11 +179,12 @@ impl NatsTransport {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(), Status> {
-        let client = self.connection.client();
+        let second = self.connection.second_for_calls();
+        let client = second.as_deref().unwrap_or(self.connection.client());
         let (to, inbox) = (subject.clone(), waiting.inbox());
         let publishing = client.publish_with_reply_and_headers(to, inbox, headers, body);
         publishing.await.map_err(|error| {
-            let text = format!("the request to {subject} was not sent: {error}");
+            let text = format!("cannot send the request to {subject}: {error}");
             let status = match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
                 PublishErrorKind::InvalidSubject => Status::invalid_argument(text),

@@ -152,7 +152,8 @@ fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
         NmfwHeaderError::Version(version) => Status::new(
             Code::Unimplemented,
             format!(
-                "the request speaks version {version} of the protocol, this service version {}",
+                "the request uses version {version} of the protocol, but this service supports \
+                 version {}",
                 headers::PROTOCOL
             ),
         )
@@ -166,7 +167,11 @@ pub(crate) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
         // Keys and values were validated when they were added, so this cannot fail; if it ever did,
         // dropping an entry is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
-            log_limited!(error, key, "metadata key is not a header name");
+            log_limited!(
+                error,
+                key,
+                "left out metadata: its key is not a valid header name"
+            );
             continue;
         };
         map.append(name, value);
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(read(&headers[1..]).unwrap().metadata.len(), 256);
         let status = read(&headers).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("256 at most"), "{status}");
+        assert!(status.message().contains("limit of 256 values"), "{status}");
     }
 
     proptest! {

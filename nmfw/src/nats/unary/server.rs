@@ -58,13 +58,13 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         // Without a reply subject the outcome has nowhere to go; count the request, but do not run
         // the handler.
         endpoint.refuse(&Status::invalid_argument(
-            "a request without a reply subject: nobody waits for the answer",
+            "refused a request without a reply subject: its response could not be sent",
         ));
         return;
     };
     if !reply_subject::admits("a request", &reply) {
         endpoint.refuse(&Status::invalid_argument(
-            "a request with a reply subject that no peer may name: nothing is published there",
+            "refused a request: its reply subject is not allowed",
         ));
         return;
     }
@@ -158,7 +158,7 @@ fn read(
 ) -> Result<Request, Status> {
     if endpoint.method.is_streaming() {
         return Err(Status::unimplemented(format!(
-            "{} streams, which takes a session: a plain NATS request does not do",
+            "{} streams and needs a session: a plain NATS request is not sufficient",
             endpoint.method
         ))
         // Not started: the request is refused before its handler is called.
@@ -186,7 +186,7 @@ fn read(
 }
 
 fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
-    // As it will be answered.
+    // The status that the caller will receive.
     let status = match endpoint.limits.queue_group {
         Some(_) => status,
         None => status.started(),
@@ -194,7 +194,7 @@ fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, sta
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&front.instance.lifecycle.refusals).try_acquire_owned() else {
         log_limited!(error, method = %endpoint.method, %status,
-            "a refused request gets no answer: too many wait to be sent already"
+            "refused a request without an answer: too many answers are queued"
         );
         return;
     };
@@ -259,8 +259,8 @@ impl Answer {
             Some(published) => note(endpoint, bytes, published),
             None => {
                 let seconds = MAX_SEND.as_secs();
-                let problem = format!("the connection took nothing for {seconds} s");
-                log_limited!(warn, method = %endpoint.method, problem, "answer not sent");
+                let problem = format!("the connection accepted no data for {seconds} s");
+                log_limited!(warn, method = %endpoint.method, problem, "cannot send a response");
             }
         }
     }
@@ -285,7 +285,7 @@ fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) 
     match published {
         Ok(()) => endpoint.stats.metrics.sent(bytes),
         Err(problem) => {
-            log_limited!(warn, method = %endpoint.method, %problem, "answer not sent");
+            log_limited!(warn, method = %endpoint.method, %problem, "cannot send a response");
         }
     }
 }

@@ -80,7 +80,7 @@ async fn wrong_settings_are_a_status() {
     client.wait_ready(Duration::ZERO).await.unwrap_err();
 }
 
-/// A setting that the transport of a channel does not have is not ignored.
+/// Settings that the transport of a channel does not support are errors.
 #[tokio::test]
 async fn settings_for_nats_are_refused() {
     let channel = || Channel::local(PuppetServer::new(Strings::default()));

@@ -157,7 +157,7 @@ fn unary_rows() -> Vec<Row> {
         plain("join", Failed(Code::Internal, "a task panicked")),
         plain("boxed", Failed(Code::Unknown, "an error without a status")),
         plain("version", Expected::Ok("0.1.0")),
-        plain("many values", Failed(Code::Internal, "256 at most")),
+        plain("many values", Failed(Code::Internal, "limit of 256 values")),
         with_channel(
             "extension",
             |channel| channel.layer(middleware::from_fn(leave)),
@@ -177,7 +177,7 @@ fn unary_rows() -> Vec<Row> {
             |call| call,
             Failed(
                 Code::ResourceExhausted,
-                "over this service's limit of 65536",
+                "exceeds this service's limit of 65536",
             ),
         ),
         plain("layer: message", Expected::Ok("")),
@@ -211,9 +211,10 @@ fn unary_rows() -> Vec<Row> {
             "nmfw.streams.Streams has: Echo, Count, Sum, Chat",
             |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(["Ecoh"])),
         ),
-        ("RateLimitLayer: methods() names no method", |channel| {
-            channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new()))
-        }),
+        (
+            "RateLimitLayer: methods() was called without a method",
+            |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new())),
+        ),
     ];
     for (text, set) in typos {
         let expected = NotStarted(Code::InvalidArgument, text);
@@ -221,14 +222,14 @@ fn unary_rows() -> Vec<Row> {
     }
     let same = |channel, item| (channel, item);
     let no_time = |call: Call<Item>| call.timeout(Duration::ZERO);
-    let expected = NotStarted(Code::DeadlineExceeded, "no time was left");
+    let expected = NotStarted(Code::DeadlineExceeded, "the deadline passed before");
     rows.push(unary("", same, no_time, expected));
     let reserved = |call: Call<Item>| call.metadata("Content-Type", "x");
     let expected = NotStarted(Code::InvalidArgument, "reserved");
     rows.push(unary("", same, reserved, expected));
     let many =
         |call: Call<Item>| (0..300).fold(call, |call, i| call.metadata(format!("k{i}"), "v"));
-    let expected = NotStarted(Code::InvalidArgument, "256 at most");
+    let expected = NotStarted(Code::InvalidArgument, "limit of 256 values");
     rows.push(unary("", same, many, expected));
     let half = |channel: Channel| {
         (0..200).fold(channel, |channel, i| channel.metadata(format!("k{i}"), "v"))
@@ -392,15 +393,12 @@ fn stream_rows() -> Vec<Row> {
         count(
             "layer: message",
             same,
-            Failed(
-                Code::Internal,
-                "Count: a layer has answered with one message",
-            ),
+            Failed(Code::Internal, "Count: a layer returned a single message"),
         ),
         count(
             "",
             no_time,
-            NotStarted(Code::DeadlineExceeded, "no time was left"),
+            NotStarted(Code::DeadlineExceeded, "the deadline passed before"),
         ),
         sum("", all_well, Expected::Ok("count: 3")),
         sum("ok", all_well, Failed(Code::Internal, ok)),
@@ -432,7 +430,7 @@ fn stream_rows() -> Vec<Row> {
         sum(
             "report",
             large,
-            Failed(Code::ResourceExhausted, "over this service's limit"),
+            Failed(Code::ResourceExhausted, "exceeds this service's limit"),
         ),
         sum("", large, Expected::Ok("count: 1")),
         chat("", all_well, Expected::Ok("0 1 2 99")),
@@ -487,7 +485,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
             let first = first.get_or_insert_with(|| (*transport, format!("{outcome:?}")));
             if first.1 != format!("{outcome:?}") {
                 wrong.push(format!(
-                    "{case:?}: {} gives {}, {transport} {outcome:?}",
+                    "{case:?}: {} returns {}, but {transport} {outcome:?}",
                     first.0, first.1
                 ));
             }
@@ -543,7 +541,7 @@ on_both_brokers! {
         compare(stream_rows(), &channels).await;
     }
 
-    /// Over NATS no instance can report that a unary method is not served, so the codes differ.
+    /// Over NATS, no instance reports that a unary method is not served, so the codes differ.
     async fn what_is_not_served_is_not_started(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let service = || service().only(["Count", "Sum"]);

@@ -73,7 +73,7 @@ on_both_brokers! {
         let call = client.echo("many 40");
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(status.message().contains("the answer of "), "{status}");
+        assert!(status.message().contains("the response of "), "{status}");
 
         // Refusals: a request over the limit, a request that base mode does not allow, and a
         // request that is too large.

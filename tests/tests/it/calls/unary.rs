@@ -99,7 +99,7 @@ on_both_brokers! {
         let seen = client.inspect(()).timeout(time).await.unwrap();
         let left = Duration::from_millis(seen.time_left_millis.unwrap());
         assert!(left <= time, "the inner call got {left:?}");
-        assert_eq!(seen.subject, "nmfw.nmfw.puppet.Inspect", "it was the inner service");
+        assert_eq!(seen.subject, "nmfw.nmfw.puppet.Inspect", "the inner service ended the call");
 
         // The shorter of the two applies, whichever it is.
         let status = client.sleep(SleepRequest { millis: 60_000 }).timeout(SHORT).await;
@@ -131,7 +131,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.is_not_started());
         assert!(status.message().contains("nmfw.puppet.Echo"), "{status}");
-        assert!(begin.elapsed() < LONG / 2, "that was a time-out");
+        assert!(begin.elapsed() < LONG / 2, "the call timed out");
 
         let status = client.wait_ready(SHORT).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");

@@ -268,7 +268,7 @@ on_both_brokers! {
             running.stop();
             running.join().await.unwrap();
         }
-        assert!(built > count() / 3 && long > 2, "{built} services, {long} long versions");
+        assert!(built > count() / 3 && long > 2, "{built} services were accepted, {long} with long versions");
     }
 
     async fn what_is_accepted_at_run_time_works(broker: TestBroker) {

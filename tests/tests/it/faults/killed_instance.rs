@@ -53,7 +53,7 @@ async fn client(url: &str, instances: usize) -> (PuppetClient, StreamsClient) {
     };
     timeout(LIMIT, all)
         .await
-        .expect("there are too few sessions");
+        .expect("too few sessions are open");
     (puppet, streams)
 }
 
@@ -93,7 +93,7 @@ on_both_brokers! {
         let calls = sleepers(&client, 4000).await;
         killed.kill().unwrap();
         let begin = Instant::now();
-        // Made from now until the instance is in doubt.
+        // Calls that are made until the client suspects the instance.
         let later = {
             let client = client.clone();
             tokio::spawn(async move {

@@ -121,7 +121,10 @@ async fn all_kinds_do_well(clients: &[(&'static str, StreamsClient)], most: Dura
             bad.push(format!("{what}: {outcome:?} in {took:?}"));
         }
     }
-    assert!(bad.is_empty(), "not within {most:?}: {bad:#?}");
+    assert!(
+        bad.is_empty(),
+        "calls did not succeed within {most:?}: {bad:#?}"
+    );
     slowest
 }
 
@@ -223,7 +226,7 @@ async fn service_away(broker: TestBroker, away: Duration) {
     assert_eq!(
         flows.dropped(),
         dropped,
-        "the service learns of it while it is away"
+        "the stream ended while the service was disconnected"
     );
     proxy.up();
     back(&service, before).await;

@@ -153,7 +153,7 @@ fn failed(status: Status) -> String {
 fn same<T: PartialEq + std::fmt::Debug>(got: &T, expected: &T) -> Result<(), String> {
     match got == expected {
         true => Ok(()),
-        false => Err(format!("{got:?}, not {expected:?}")),
+        false => Err(format!("{got:?} instead of {expected:?}")),
     }
 }
 
@@ -263,14 +263,14 @@ impl Instances {
         place
     }
 
-    /// Stops one and starts another in its place. Returns the number of handlers that were running
-    /// when it was told to stop.
+    /// Stops an instance and starts another in its place. Returns the number of handlers that were
+    /// running at the stop.
     async fn replace(&mut self, slot: usize) -> (u64, u64) {
         let old = &mut self.all[self.now[slot]];
         old.terminate().unwrap();
         if self.lingers {
             let exit = old.exit(KILLED_AFTER).await.unwrap();
-            assert_eq!(exit, None, "there is nothing to kill");
+            assert_eq!(exit, None, "no instance is running in the slot");
             old.kill().await.unwrap();
         } else {
             let exit = old.exit(LIMIT).await.unwrap();
@@ -278,7 +278,7 @@ impl Instances {
         }
         // Its earlier output can still be read.
         let Report::Stopping { unary, streams } = old.report().await.unwrap() else {
-            panic!("it was not told to stop");
+            panic!("the instance did not report its stop");
         };
         let stopped = old.report().await.unwrap();
         assert_eq!(stopped, Report::Stopped { dropped: 0 });
@@ -334,12 +334,15 @@ async fn rolling(broker: TestBroker, lingers: bool) {
         .filter(|(_, runs)| *runs != 1)
         .collect();
     assert!(others.is_empty(), "not run once: {others:?}");
-    assert!(runs.is_empty(), "nobody made these calls: {runs:?}");
+    assert!(
+        runs.is_empty(),
+        "these calls were not made by the callers: {runs:?}"
+    );
 
     // Otherwise the other checks would prove little.
     assert!(
         under_way.0 > 0 && under_way.1 > 0,
-        "{under_way:?} under way"
+        "{under_way:?} calls were in flight"
     );
     let in_sessions = in_sessions.load(Ordering::Relaxed);
     assert!(in_sessions > 100, "{in_sessions} unary calls in sessions");
@@ -351,7 +354,7 @@ async fn rolling(broker: TestBroker, lingers: bool) {
     }
     println!(
         "{}: {} calls ({} seen in sessions), none failed, none run twice; {} unary calls and {} \
-         streams were under way on instances that were told to stop",
+         streams were in flight on instances at their stop",
         broker.kind(),
         ids.len(),
         in_sessions,
@@ -398,7 +401,7 @@ async fn cut_short(broker: &TestBroker) {
     }
     instance.terminate().unwrap();
     let answers = tokio::time::timeout(LIMIT / 2, calls.join_all()).await;
-    for answer in answers.expect("a caller hears nothing") {
+    for answer in answers.expect("a caller gets no answer") {
         let status = answer.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(status.message().contains("was stopped"), "{status:?}");

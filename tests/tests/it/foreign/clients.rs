@@ -71,7 +71,7 @@ fn check_listing(seen: &Value) {
                 .iter()
                 .filter(|answer| answer["name"] == name)
                 .collect();
-            assert_eq!(found.len(), 1, "{name} once in {kind}: {seen}");
+            assert_eq!(found.len(), 1, "{name} must occur once in {kind}: {seen}");
             found[0]
         };
         assert_eq!(answers.len(), 2, "{kind} in {seen}");

@@ -1,6 +1,5 @@
-//! Go nmfw itself, its example calculator built from source: its client with this service, and this
-//! client with its service. The tests of both wire formats are in `go_nmfw_wire.rs`, which needs no
-//! Go.
+//! Go nmfw's example calculator, built from source: its client with this service, and this client
+//! with its service. The tests of both wire formats are in `go_nmfw_wire.rs`, which needs no Go.
 
 use std::time::Duration;
 
@@ -180,13 +179,17 @@ async fn both_services_share_the_requests() {
                 calls += 1;
                 let (by_us, by_them) =
                     (added(&plain, &our_id).await, added(&plain, &their_id).await);
-                assert_eq!(by_us + by_them, calls, "{by_us} by us, {by_them} by Go");
+                assert_eq!(
+                    by_us + by_them,
+                    calls,
+                    "{by_us} by this service, {by_them} by Go"
+                );
                 if by_us > 0 && by_them > 0 {
                     break;
                 }
                 assert!(
                     calls < 200,
-                    "{by_us} by us, {by_them} by Go: one gets nothing"
+                    "{by_us} by this service, {by_them} by Go: one of them receives no requests"
                 );
             }
             assert_eq!(printed(&go, &url, &["add", "1", "2", "3"]).await, "6");

@@ -148,7 +148,7 @@ async fn probes_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_linter_has_nothing_to_say() {
+async fn the_linter_reports_no_problems() {
     let test = "the_linter_has_nothing_to_say";
     let Some(programs) = or_not_run(test, prometheus().await) else {
         return;

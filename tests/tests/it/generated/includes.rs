@@ -4,7 +4,7 @@
 #![allow(unreachable_pub, reason = "generated for libraries too")]
 #![allow(
     unused_qualifications,
-    reason = "off unless turned on, and generated paths are absolute"
+    reason = "the lint is off by default, and generated paths are absolute"
 )]
 
 /// All packages, of both calls of the build script.

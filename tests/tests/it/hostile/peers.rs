@@ -183,7 +183,7 @@ on_both_brokers! {
             peer.publish(&subject("Echo"), &fence, b"NATS/1.0\r\n\r\n", b"").await.unwrap();
         }
         puppet::client(&broker.url()).await.unwrap().echo(Blob::default()).await.unwrap();
-        assert_eq!(strings.started(), 1, "for the forger");
+        assert_eq!(strings.started(), 1, "the forger received a message");
         running.stop();
         running.join().await.unwrap();
     }

@@ -81,7 +81,7 @@ async fn an_imported_service_is_called() {
             .unwrap();
         assert!(
             seen.reply.starts_with("_R_."),
-            "{user}: not through a mapping: {seen:?}"
+            "{user}: the call did not pass a mapping: {seen:?}"
         );
         assert_eq!(seen.subject, "nmfw.calc.Inspect", "{user}");
         assert_eq!(

@@ -117,8 +117,12 @@ async fn fails_soon(client: &StreamsClient, code: Code) -> [Status; 3] {
     let sum = client.sum(items(0, 9, 9)).send();
     let chat = async { Total::of(client.chat(items(0, 9, 9)).await?).await };
     let all = async { tokio::join!(count, sum, chat) };
-    let (count, sum, chat) = timeout(LIMIT, all).await.expect("it hangs");
-    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    let (count, sum, chat) = timeout(LIMIT, all).await.expect("the calls hang");
+    assert!(
+        begin.elapsed() < SOON,
+        "the call took {:?}",
+        begin.elapsed()
+    );
     [count, sum, chat].map(|outcome| {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
@@ -235,8 +239,8 @@ async fn streams_between_accounts_and_over_a_leaf_node() {
     every_kind(&client).await;
 }
 
-/// Mappings end with connections, and sessions with them. That is soon noticed, and new calls use
-/// another session.
+/// Mappings end with connections, and sessions end with mappings. The client soon notices, and new
+/// calls use another session.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_between_accounts_end_with_the_connection() {
     let server = NatsServer::builder().config(accounts("Stream"));
@@ -274,9 +278,17 @@ async fn streams_between_accounts_end_with_the_connection() {
             Ok::<_, Status>(())
         })
         .await;
-        assert!(begin.elapsed() < SOON / 2, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < SOON / 2,
+            "the call took {:?}",
+            begin.elapsed()
+        );
         let status = timeout(LIMIT, chat.message()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
-        assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < SOON,
+            "the call took {:?}",
+            begin.elapsed()
+        );
     }
 }

@@ -48,7 +48,7 @@ on_both_brokers! {
             let busy = all.iter().filter(|flows| flows.started() > 0).count();
             async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                if busy >= 2 { Ok(()) } else { Err(format!("{busy} instances are called")) }
+                if busy >= 2 { Ok(()) } else { Err(format!("only {busy} instances received calls")) }
             }
         })
         .await;
@@ -68,7 +68,7 @@ on_both_brokers! {
         .await;
         let more = all.iter().zip(&before).map(|(flows, before)| flows.started() - before);
         let busy = more.filter(|more| *more > 10).count();
-        assert!(busy >= 2, "{before:?}, and then {all:?}");
+        assert!(busy >= 2, "{before:?} calls before, {all:?} after");
         open.shutdown().await;
     }
 
@@ -123,7 +123,7 @@ on_both_brokers! {
         let _new = serve(&broker.url(), &new).await;
         let begin = Instant::now();
         while new.started() == 0 {
-            assert!(begin.elapsed() < MAX_AGE, "a new instance gets nothing");
+            assert!(begin.elapsed() < MAX_AGE, "a new instance receives no calls");
             client.echo(Item::default()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -132,7 +132,8 @@ on_both_brokers! {
             client.echo(Item::default()).await.unwrap();
         }
         let share = old.started() - of_old;
-        assert!((100..=300).contains(&share), "the old one still gets {share} of 400");
+        assert!((100..=300).contains(&share), "the old instance still receives {share} of 400 \
+                                               calls");
     }
 
     async fn a_service_that_is_not_there_is_named(broker: TestBroker) {

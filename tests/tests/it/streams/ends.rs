@@ -43,7 +43,8 @@ impl Streams for Careless {
         Ok(Total::default())
     }
 
-    /// The same. With `drop-after-millis` it ignores its requests, then drops them, and goes on.
+    /// Answers before its task has all requests. With `drop-after-millis`, it ignores its requests,
+    /// then drops them, and continues.
     async fn chat(
         &self,
         ctx: Context,

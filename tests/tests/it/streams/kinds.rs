@@ -49,7 +49,7 @@ async fn every_kind(client: &StreamsClient) {
     assert_eq!(total, expected);
     assert_eq!(metadata.get("summed"), Some("1000"));
 
-    // Both ways, in turns: each question waits for the previous answer.
+    // Both directions in turn: each question waits for the previous answer.
     let (questions, receiver) = Streaming::channel(1);
     let mut chat = client.chat(receiver).await.unwrap();
     for number in 0..20 {
@@ -81,7 +81,7 @@ async fn errors(client: &StreamsClient) {
     };
     let status = client.count(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.message(), "it counts up only");
+    assert_eq!(status.message(), "the end is below the start");
     assert_eq!(status.metadata().get("counts-to"), Some("0"));
 
     // An error after messages, which all arrive.
@@ -99,7 +99,7 @@ async fn errors(client: &StreamsClient) {
     assert_eq!(status.metadata().get("failed-at"), Some("300"));
     assert!(
         count.message().await.unwrap().is_none(),
-        "the error is the end"
+        "an item followed the error"
     );
 
     let request = CountRequest {
@@ -157,7 +157,7 @@ async fn deadlines(client: &StreamsClient, flows: &Flows) {
     assert!(begin.elapsed() >= Duration::from_millis(190));
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
-    // While the caller sends nothing.
+    // Cancelled while the caller sends nothing.
     let silent = stream::pending::<Item>();
     let call = client.sum(silent).timeout(Duration::from_millis(50));
     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
@@ -273,7 +273,7 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
         let begin = Instant::now();
         timeout(LIMIT, running.join()).await.unwrap().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(9), "it has waited for its grace");
+        assert!(begin.elapsed() < Duration::from_secs(9), "the stop waited for the grace period");
     }
 
     /// Closing a connection cancels its calls at the services.

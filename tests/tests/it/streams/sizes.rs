@@ -90,7 +90,11 @@ async fn large_calls(client: &StreamsClient) {
         for answer in calls.join_all().await {
             assert_eq!(answer.unwrap().padding.len(), OVER);
         }
-        assert!(begin.elapsed() < PROMPT, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < PROMPT,
+            "the calls took {:?}",
+            begin.elapsed()
+        );
     }
 }
 
@@ -99,7 +103,11 @@ async fn refused<T>(call: impl Future<Output = Result<T, Status>>) {
     let begin = Instant::now();
     let status = timeout(LIMIT, call).await.unwrap().err().unwrap();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < SOON,
+        "the calls took {:?}",
+        begin.elapsed()
+    );
 }
 
 on_both_brokers! {
@@ -107,13 +115,13 @@ on_both_brokers! {
         let (_broker, _running, client) = start(&broker).await;
         let largest = of_size(LARGEST);
         let echo = client.echo(largest.clone()).timeout(LIMIT).await.unwrap();
-        assert!(echo == largest, "it was changed on its way");
+        assert!(echo == largest, "the message was changed in transit");
         drop(echo);
         // Between small ones, in order.
         let items = [item(1, 9), largest.clone(), item(2, 9)];
         let mut chat = client.chat(stream::iter(items)).timeout(LIMIT).await.unwrap();
         assert_eq!(chat.message().await.unwrap().unwrap().number, 1);
-        assert!(chat.message().await.unwrap().unwrap() == largest, "it was changed on its way");
+        assert!(chat.message().await.unwrap().unwrap() == largest, "the message was changed in transit");
         assert_eq!(chat.message().await.unwrap().unwrap().number, 2);
         assert!(chat.message().await.unwrap().is_none());
     }

@@ -36,7 +36,7 @@ enum CircuitState {
     Closed(Window),
     Open {
         until: Instant,
-        /// Before it is shortened at random.
+        /// The backoff before it is shortened at random.
         pause: Duration,
         why: Why,
     },
@@ -181,7 +181,7 @@ impl Circuit {
             } => {
                 *under_way = under_way.saturating_sub(1);
                 match outcome {
-                    // Its slot becomes free.
+                    // The slot of the call becomes free.
                     Outcome::Unknown => None,
                     Outcome::Success => {
                         *succeeded += 1;

@@ -62,7 +62,11 @@ fn it_opens_when_enough_calls_have_failed() {
     for outcome in [Outcome::Success, Outcome::Success, FAILURE] {
         assert_eq!(test.call(outcome), None);
     }
-    assert_eq!(test.call(Outcome::Unknown), None, "counts for nothing");
+    assert_eq!(
+        test.call(Outcome::Unknown),
+        None,
+        "a late call of an earlier period has no effect"
+    );
     let pause = SECOND;
     assert_eq!(test.call(FAILURE), Some(Change::Opened { pause }));
     let refusal = test.circuit.enter(&test.rules, test.now).unwrap_err();
@@ -105,7 +109,7 @@ fn probes_are_few_and_close_it() {
     assert_eq!(test.end(first, Outcome::Unknown), None);
     let third = test.enter().unwrap();
     assert_eq!(test.end(second, Outcome::Success), None);
-    assert!(test.enter().is_none(), "one is well, one under way");
+    assert!(test.enter().is_none(), "one succeeded, one in flight");
     assert!(!test.circuit.is_closed());
     assert_eq!(test.end(third, Outcome::Success), Some(Change::Closed));
     assert!(test.circuit.is_closed());
@@ -121,10 +125,10 @@ fn probes_that_hang_do_not_keep_it_half_open() {
         test.enter().unwrap();
     }
     test.now += SECOND - Duration::from_millis(1);
-    assert!(test.enter().is_none(), "two under way");
+    assert!(test.enter().is_none(), "two in flight");
     test.now += Duration::from_millis(1);
     let third = test.enter().unwrap();
-    assert!(test.enter().is_none(), "one more, and no others");
+    assert!(test.enter().is_none(), "one more call after a backoff");
     assert_eq!(test.end(third, Outcome::Success), None);
     test.now += SECOND;
     assert_eq!(test.call(Outcome::Success), Some(Change::Closed));
@@ -193,7 +197,7 @@ proptest! {
     /// calls and one per backoff, and a closed one all calls. A circuit always recovers, even if
     /// calls are dropped.
     #[test]
-    fn it_keeps_its_word(steps in steps()) {
+    fn states_permit_only_their_calls(steps in steps()) {
         let mut test = TestCircuit::new();
         let mut under_way = Vec::new();
         let mut probes = Vec::new();

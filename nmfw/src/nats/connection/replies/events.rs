@@ -18,8 +18,8 @@ impl Shared {
                 let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
                 self.fail(
                     |slot, entry| id == Some((slot, entry.generation)),
-                    // Not started: no two calls have the same reply subject, so it is this call whose
-                    // request was denied, and the NATS server delivers no request that it has denied.
+                    // Not started: the reply subject identifies the call, and the NATS server does
+                    // not deliver a request that it has denied.
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
                 );
             }
@@ -28,13 +28,13 @@ impl Shared {
             {
                 let status = if is_token_limit(error) {
                     Status::resource_exhausted(format!(
-                        "the NATS server refuses the subscription to {subject}, where replies arrive, and \
-                         says {error:?}: raise max_sub_tokens of the NATS server, or set a shorter inbox \
-                         prefix"
+                        "the NATS server refuses the subscription for replies, {subject}, with \
+                         {error:?}: raise max_sub_tokens of the NATS server, or set a shorter \
+                         inbox prefix"
                     ))
                 } else {
                     denied(&format!(
-                        "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                        "subscribe to {subject} for replies: allow it, or set another inbox prefix"
                     ))
                 };
                 self.fail_all_from_now_on(&status);
@@ -44,7 +44,7 @@ impl Shared {
                 // The sessions would resend the same packet repeatedly. Later sessions use smaller
                 // packets.
                 self.each_session(|session| {
-                    let text = format!("the NATS server closed the connection and says {error:?}");
+                    let text = format!("the NATS server closed the connection with {error:?}");
                     session.mailbox.fail(Status::unavailable(text));
                 });
             }
@@ -75,9 +75,9 @@ impl Shared {
             |slot, entry| largest == Some((slot, entry.generation)),
             |entry| {
                 Status::resource_exhausted(format!(
-                    "the NATS server closed the connection and says {words:?}: the request of {} \
-                     bytes to {} was the largest under way; the account or the user may send less \
-                     than the max_payload that the server announces",
+                    "the NATS server closed the connection with {words:?}: the request of {} bytes \
+                     to {} was the largest one in flight; the limit of the account or the user is \
+                     lower than the max_payload that the server announces",
                     entry.size, entry.subject
                 ))
             },
@@ -98,6 +98,6 @@ pub(crate) fn end_denied(entries: Vec<PendingCall>) {
 
 fn denied(what: &str) -> Status {
     Status::permission_denied(format!(
-        "the NATS server does not let this connection {what}"
+        "the NATS server does not allow this connection to {what}"
     ))
 }

@@ -1,7 +1,7 @@
 //! The replies of a connection, with one subscription for all calls.
 //!
-//! async-nats has its own implementation, but that keeps an entry for every request that timed out,
-//! and does not end requests when the connection is lost or the server denies them.
+//! The implementation of async-nats keeps an entry for every request that timed out, and does not
+//! end requests when the connection is lost or the server denies them.
 
 mod denials;
 mod events;
@@ -63,7 +63,7 @@ struct Shared {
     /// Rate limit for warnings about streams that capture requests.
     captured: LogLimit,
     secrets: Secrets,
-    /// Answers to services that continue sessions which have ended.
+    /// Notifications for services that continue a session which has ended.
     answers: Answers,
     client: async_nats::Client,
 }
@@ -138,7 +138,28 @@ impl Replies {
     }
 }
 
+/// The position of a call of base mode in the order of calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallNumber(u32);
+
 impl Replies {
+    /// Returns the newest call of base mode.
+    pub(crate) fn newest_call(&self) -> CallNumber {
+        CallNumber(self.shared.calls().generation)
+    }
+
+    /// Returns whether a call after `after`, and not after `newest`, is in flight.
+    pub(crate) fn has_calls(&self, after: Option<CallNumber>, newest: CallNumber) -> bool {
+        // Generations wrap around.
+        let is_at_most =
+            |generation: u32, number: CallNumber| number.0.wrapping_sub(generation) < u32::MAX / 2;
+        let calls = self.shared.calls();
+        calls.waiting.iter().any(|(_, entry)| {
+            is_at_most(entry.generation, newest)
+                && after.is_none_or(|after| !is_at_most(entry.generation, after))
+        })
+    }
+
     /// Closes all sessions, so that services are notified at once, and waits until they have ended.
     /// Later calls open new ones.
     pub(crate) async fn end_sessions(&self, limit: Duration) {
@@ -179,7 +200,7 @@ impl Shared {
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
             log_limited!(
-                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+                debug, subject = %Escaped::new(&message.subject), "skipped a reply without a waiting call"
             );
             return;
         };
@@ -285,13 +306,13 @@ impl Shared {
                     return match &entry.captured_by {
                         None => Ok(None),
                         Some(ack) => Err(Status::deadline_exceeded(format!(
-                            "no service answered in time: {}",
+                            "no service responded in time: {}",
                             ack.describe(&entry.subject)
                         ))),
                     };
                 }
                 let lost = format!(
-                    "the connection to NATS was lost while {} was under way",
+                    "the connection to NATS was lost while {} was in flight",
                     entry.subject
                 );
                 Err(Status::unavailable(self.refusals.because(&lost)))
@@ -349,7 +370,7 @@ async fn read(
     mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
-    // Also if the task is dropped with its runtime, because callers on other runtimes have no
+    // Runs even if the task is dropped with its runtime, because callers on other runtimes have no
     // timers of their own.
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
@@ -382,7 +403,7 @@ async fn read(
                 }
                 None => return,
             },
-            // It has to be reset, even to the same time.
+            // The timer has fired and has to be reset, even to the same time.
             () = &mut timer, if armed.is_some() => {
                 armed = None;
                 if inbox.try_again().await {

@@ -30,9 +30,9 @@ impl Shared {
         };
         let secret = self.secrets.of(number);
         if let Some(answer) = answer_of_client(secret, &message.payload)
-            && reply_subject::admits_session("a packet of a session that is over", &service)
+            && reply_subject::admits_session("a packet of an ended session", &service)
         {
-            log_limited!(debug, subject = %message.subject, "a packet of a session that is over");
+            log_limited!(debug, subject = %message.subject, "a packet of an ended session");
             self.answers.send(&self.client, service, answer);
         }
     }

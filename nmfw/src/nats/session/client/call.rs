@@ -60,7 +60,7 @@ impl Unary {
                 metadata.merge(&trailers);
                 Ok(Response::with_metadata(body, metadata))
             }
-            (Ok(_), None) => Err(Status::internal("the answer has no message")),
+            (Ok(_), None) => Err(Status::internal("the response has no message")),
             (Err(status), _) => Err(status),
         };
         // Fails if the call was just cancelled.

@@ -134,7 +134,7 @@ impl ClientCalls {
     /// Makes the session available to callers.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
-            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "opened a session");
             handle.opened(opened);
             if let Some(pool) = self.pool.upgrade() {
                 pool.opened(&handle);
@@ -162,7 +162,7 @@ impl ClientCalls {
 
     /// Ends a call that received more than one answer where one is expected.
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
-        let status = Status::internal("the answer has more than one message");
+        let status = Status::internal("the response has more than one message");
         session.reset(stream, &status);
         self.finish(session, stream, Err(status));
     }
@@ -222,8 +222,8 @@ impl ClientCalls {
 
 fn unheard() -> Status {
     Status::unavailable(
-        "the service accepts the session, and then is not heard: if it is imported from another \
-         account, its export needs `response_type: Stream`",
+        "the service accepted the session, but no further packets arrived: if the service is \
+         imported from another account, its export needs `response_type: Stream`",
     )
     // Not started: no call is made before the session is heard.
     .not_started()
@@ -235,7 +235,7 @@ impl Drop for ClientCalls {
         for call in self.calls.values() {
             // A waiting unary call detects this by itself.
             if let ClientCall::Uploading { half, .. } | ClientCall::Streaming(half) = call {
-                let status = Status::unavailable("the session's task has ended");
+                let status = Status::unavailable("the session task has ended");
                 half.io.finish(Err(status));
             }
         }
@@ -243,7 +243,7 @@ impl Drop for ClientCalls {
 }
 
 fn cancelled() -> Status {
-    Status::cancelled("the caller does not wait any more")
+    Status::cancelled("the caller has dropped the call")
 }
 
 /// Starts a call.
@@ -261,7 +261,7 @@ fn begin(
         // Not started: the CALL waits beside its message, and was reset with it.
         Err(SendError::TooLarge(status)) => Err(status.not_started()),
         Err(SendError::Full(_) | SendError::Ended) => {
-            let status = Status::internal("a new stream does not take a message");
+            let status = Status::internal("a new stream refused its message");
             session.reset(stream, &status);
             // Not started: the CALL waits beside its message, and was reset with it.
             Err(status.not_started())
@@ -320,8 +320,8 @@ impl Side for ClientCalls {
             Event::Message { stream, message } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
-                    // Counted as taken only when the call is over; otherwise, further answers would
-                    // be unbounded.
+                    // Counted as taken only when the call has ended; otherwise, the number of
+                    // further answers would be unbounded.
                     Some(ClientCall::Unary(call)) => {
                         let tally = Tally::of(message.len());
                         if call.body.is_none() {
@@ -372,14 +372,14 @@ impl Side for ClientCalls {
             }
             Event::Closed(status) => {
                 if let Some(mut status) = status {
-                    log_limited!(debug, %status, "a session was ended");
+                    log_limited!(debug, %status, "ended a session");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
                     } else if status.code() == Code::Unimplemented
                         && let Some(pool) = self.pool.upgrade()
                     {
                         let open = pool.scope().open();
-                        let text = format!("no session on {open}: {}", status.message());
+                        let text = format!("cannot open a session on {open}: {}", status.message());
                         status = status.with_message(text);
                     }
                     self.fail(status);

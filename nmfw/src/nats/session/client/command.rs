@@ -48,7 +48,7 @@ impl ClientCommand {
     /// Refuses the command, because the session ended before it was processed.
     pub(crate) fn refuse(self) {
         // Not started: the session never read the command.
-        let status = Status::unavailable("the session is over").not_started();
+        let status = Status::unavailable("the session has ended").not_started();
         match self {
             // Fails if the call was cancelled.
             Self::Unary { sender, .. } => _ = sender.send(Err(status)),

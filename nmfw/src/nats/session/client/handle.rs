@@ -208,7 +208,7 @@ impl Handle {
                 let sending = tokio::spawn(async move {
                     tokio::select! {
                         () = sending.send(&outgoing) => {}
-                        // The answers may not be polled, where the deadline is enforced as well.
+                        // The answers also enforce the deadline, but may not be polled.
                         () = deadline.passed() => {}
                     }
                 });
@@ -255,8 +255,8 @@ fn head_of(request: &Request) -> CallHead {
 }
 
 fn is_over() -> Status {
-    // Not started: the session did not take the command.
-    Status::unavailable("the session is over").not_started()
+    // Not started: the session did not accept the command.
+    Status::unavailable("the session has ended").not_started()
 }
 
 /// Waits for a streaming call: for its end if it has a single answer, otherwise for its start.
@@ -306,11 +306,11 @@ async fn one(
     mut metadata: Metadata,
 ) -> Result<Response, Status> {
     let answer = answers.next().await.transpose()?;
-    let more = || Status::internal("the answer has more than one message");
+    let more = || Status::internal("the response has more than one message");
     let body = match answer {
         Some(Chunk::Message(body)) => body,
         Some(Chunk::Row(_)) => return Err(more()),
-        None => return Err(Status::internal("the answer has no message")),
+        None => return Err(Status::internal("the response has no message")),
     };
     if answers.next().await.transpose()?.is_some() {
         return Err(more());
@@ -361,7 +361,7 @@ impl Future for AwaitedAnswer<'_> {
         self.is_over = true;
         // The session's task completes all calls, unless its runtime is shutting down.
         Poll::Ready(
-            outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended"))),
+            outcome.unwrap_or_else(|_| Err(Status::unavailable("the session task has ended"))),
         )
     }
 }

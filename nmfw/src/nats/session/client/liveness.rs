@@ -20,7 +20,7 @@ impl ClientCalls {
             log_limited!(
                 debug,
                 ?liveness,
-                "whether the service of a session is there"
+                "the reachability of a session's service has changed"
             );
             if let Some(handle) = self.handle.upgrade() {
                 handle.liveness(liveness);

@@ -40,8 +40,7 @@ const MAX_FLUSH: Duration = Duration::from_secs(1);
 /// The sessions of a channel and its clones, which end with it.
 #[derive(Debug, Default)]
 pub(crate) struct ClientSessions {
-    /// The pool of the first called service, which is nearly always the only one. Each call looks
-    /// here first.
+    /// The pool of the first called service, usually the only one. Each call looks here first.
     first: OnceLock<Arc<Pool>>,
     /// Pools of other called services, because a channel can be shared by several, and of methods
     /// with sessions of their own.
@@ -132,8 +131,8 @@ impl ClientSessions {
             Ok(handle) => return Ok(handle),
             Err(status) => status,
         };
-        // Service-wide sessions are not available for this method or client. The method's own may
-        // be.
+        // Service-wide sessions are not available for this method or client. Sessions of the method
+        // itself may be.
         own.wait(method, avoid).await.map_err(|own| {
             // If service-wide sessions are denied, the per-method error is the one to report;
             // otherwise the service-wide one.
@@ -190,7 +189,7 @@ struct Opening {
 impl Opening {
     async fn run(mut self, config: crate::nats::session::protocol::Config) {
         if let Err(status) = self.carry(config).await {
-            log_limited!(debug, open = self.scope.open(), %status, "no session");
+            log_limited!(debug, open = self.scope.open(), %status, "cannot open a session");
             self.calls.fail(status);
         }
     }

@@ -152,8 +152,8 @@ mod tests {
             let sent = Sent::from(Body::Messages(Messages::new(messages)));
             assert!(sent.failure().is_none());
             let outgoing = Outgoing::new(Arc::default(), Arc::new(Mailbox::new(1)));
-            // On a busy machine the error can miss the message's batch, and would wait for a
-            // session to take that; there is none here.
+            // On a busy machine, the error can miss the batch of the message, and would wait until
+            // a session takes that batch; this test has no session.
             let first = timeout(Duration::from_millis(50), source(&sent).send(&outgoing));
             if first.await.is_ok() {
                 break sent;

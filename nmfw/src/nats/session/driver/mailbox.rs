@@ -34,8 +34,8 @@ const MAX_DENIED: usize = 64;
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
-    /// Messages that applications have taken from ended streams, which the session's task processes
-    /// when it wakes for another reason.
+    /// The cost of messages that applications have taken from ended streams, which the session's
+    /// task processes when it wakes for another reason.
     untold: AtomicU64,
     /// See [`Self::is_full`].
     is_full: AtomicBool,
@@ -179,7 +179,7 @@ impl<C> Mailbox<C> {
         Ok(())
     }
 
-    /// Adds taken messages of an ended stream.
+    /// Adds the cost of messages taken from an ended stream.
     pub(crate) fn untold(&self, cost: u64) {
         self.untold.fetch_add(cost, Ordering::Relaxed);
     }
@@ -294,7 +294,7 @@ impl<C> Mailbox<C> {
 mod tests {
     use super::*;
 
-    /// They may not come from the peer, so they do not end the session.
+    /// Packets beyond the window do not end the session, because they may not come from the peer.
     #[test]
     fn packets_beyond_the_window_are_dropped() {
         let mailbox = Mailbox::<()>::new(8);
@@ -330,7 +330,7 @@ mod tests {
             assert!(batch.signals.dropped > 0);
             assert!(
                 batch.signals.failure.is_none(),
-                "they are lost, and no more"
+                "the dropped packets are counted"
             );
             batch = Batch::default();
         }

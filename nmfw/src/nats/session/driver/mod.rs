@@ -156,7 +156,7 @@ pub(crate) async fn drive<S: Side>(
                 tracing::debug!(
                     peer = %publisher.peer(),
                     more,
-                    "a packet was dropped: it does not prove to come from the peer of its session"
+                    "dropped a packet without a valid proof from the peer of its session"
                 );
             }
             pass_events(session, side);
@@ -164,7 +164,7 @@ pub(crate) async fn drive<S: Side>(
         if batch.signals.dropped > 0 {
             session.count_dropped(batch.signals.dropped);
             if let Some(more) = OVERFLOW.pass() {
-                tracing::debug!(peer = %publisher.peer(), more, "packets were dropped: too many waited");
+                tracing::debug!(peer = %publisher.peer(), more, "dropped packets of a session: its queue is full");
             }
         }
         for command in batch.commands.drain(..) {
@@ -236,7 +236,7 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 pub(crate) async fn flush(session: &mut Session, publisher: &mut impl Publish) {
     while let Some(transmit) = session.poll_transmit(now()) {
         if let Err(status) = publisher.publish(transmit).await {
-            return log_limited!(debug, %status, "a session was ended without a word");
+            return log_limited!(debug, %status, "a session ended without notifying its peer");
         }
     }
 }

@@ -84,7 +84,7 @@ impl Publish for Publisher {
         {
             reply_subject::check_session(&reply, &self.peer).map_err(|why| {
                 let open = &self.peer;
-                let text = format!("the subject that the answer to OPEN at {open} names: {why}");
+                let text = format!("the answer to OPEN on {open} names an invalid subject: {why}");
                 // Not started: the subject for packets is unknown, so no CALL has left.
                 Status::internal(text).not_started()
             })?;
@@ -126,7 +126,7 @@ impl Publish for Publisher {
                 Ok(true)
             }
             Some(Err(error)) => {
-                let text = format!("a packet was not sent: {error}");
+                let text = format!("cannot send a packet: {error}");
                 Err(match error.kind() {
                     // The server's limit is smaller than when the session was opened.
                     PublishErrorKind::MaxPayloadExceeded => Status::unavailable(text),
@@ -139,7 +139,7 @@ impl Publish for Publisher {
             None => {
                 log_limited!(
                     debug, peer = %Escaped::new(&self.peer),
-                    "a packet waits for the connection to come back"
+                    "a packet was not sent while the connection was lost"
                 );
                 Ok(false)
             }

@@ -1,8 +1,8 @@
 //! Turns for assembling messages that are larger than the window of their stream.
 //!
 //! The parts of such a message count as taken on arrival, so that the peer can send the rest. If
-//! all streams were granted that at once, a peer could fill the memory with one large message on
-//! each. Streams therefore take turns.
+//! all streams were granted such credit at once, a peer could fill the memory with one large
+//! message on each. Streams therefore take turns.
 //!
 //! A turn of a stream with many messages would last until the application has taken the message,
 //! which may never happen. It therefore ends when the message is complete, as long as the session's
@@ -105,7 +105,7 @@ impl Turns {
             let grown = receiving.widen((base, room));
             if grown > 0 {
                 budget.grow(grown);
-                // Unless its message is nearly complete.
+                // A nearly complete message needs no turn.
                 if !receiving.needs_assembly() {
                     receiving.assembly = Assembly::No;
                     row.remove(place);
@@ -140,8 +140,8 @@ impl Session {
             let grown = stream.receiving.widen((self.hello.stream_window, room));
             if grown > 0 {
                 self.budget.grow(grown);
-                // Unless its message is nearly complete as well, when no further part would ask
-                // again.
+                // A stream with a nearly complete message is not queued, because no further part
+                // would request a turn again.
                 if !stream.receiving.needs_assembly() {
                     return;
                 }
@@ -336,7 +336,7 @@ impl Session {
         let most = self.most_owed() + 2 * turn;
         assert!(
             beyond <= most,
-            "{beyond} bytes are granted beyond the windows"
+            "{beyond} bytes were granted beyond the windows"
         );
     }
 }

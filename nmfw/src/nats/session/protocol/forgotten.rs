@@ -1,4 +1,5 @@
-//! Answers to packets of unknown or ended sessions, without which the peer would continue in vain.
+//! Answers to packets of unknown or ended sessions. Without an answer, the peer would continue to
+//! send.
 //!
 //! Answers are never answered: a service answers PING, which CLOSE does not contain, and a client
 //! answers no CLOSE. The caller of these functions limits the rate of answers.
@@ -25,7 +26,7 @@ pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
     else {
         return None;
     };
-    let status = Status::unavailable("this instance has given the session up");
+    let status = Status::unavailable("this instance has ended the session");
     let body = encode_status_with_token(&status, MIN_PACKET as usize / 2, &token);
     let mut out = Vec::new();
     Header::BARE.put(&mut out);
@@ -41,7 +42,7 @@ pub(crate) fn answer_of_client(secret: SessionSecret, packet: &[u8]) -> Option<B
     if let Ok(Some(Body::Close(_))) = first_frame(content) {
         return None;
     }
-    let status = Status::unavailable("the client has given the session up");
+    let status = Status::unavailable("the client has ended the session");
     let body = encode_status(&status, MIN_PACKET as usize / 2);
     let mut out = Vec::new();
     Header::BARE.put(&mut out);

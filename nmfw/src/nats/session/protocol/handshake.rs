@@ -157,7 +157,8 @@ impl Hello {
                 field::CLUSTER => cluster = utf8(value.rest())?,
                 field::SECRET => {
                     let bytes = value.rest().try_into();
-                    let bytes = bytes.map_err(|_| Malformed("the secret is not of 16 bytes"))?;
+                    let bytes =
+                        bytes.map_err(|_| Malformed("the secret does not have 16 bytes"))?;
                     hello.secret = Some(SessionSecret::new(bytes));
                 }
                 _ => {}
@@ -171,7 +172,7 @@ impl Hello {
     /// Refuses values with which a session could not make progress. A missing field is zero.
     fn check(&self) -> Result<(), Malformed> {
         if self.packet_window < 1 {
-            return Err(Malformed("no packet window"));
+            return Err(Malformed("the packet window is zero"));
         }
         if self.stream_window < MIN_STREAM_WINDOW {
             return Err(Malformed("the stream window is too small"));
@@ -180,7 +181,7 @@ impl Hello {
             return Err(Malformed("the largest packet is too small"));
         }
         if self.max_message < 1 {
-            return Err(Malformed("no message is small enough"));
+            return Err(Malformed("the largest message is zero"));
         }
         if self.heartbeat < Duration::from_millis(10) {
             return Err(Malformed("the heartbeat is too short"));

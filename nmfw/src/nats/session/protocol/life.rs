@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use super::Config;
 use crate::Status;
 
-/// See [`Life::is_quiet`]. A busy session receives acknowledgements all the time.
+/// Silence after which a session is quiet: see [`Life::is_quiet`]. A busy session continually
+/// receives acknowledgements.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Number of round trips within which an answer arrives, if there is one.
@@ -290,7 +291,9 @@ impl Life {
             return None;
         }
         Some(match &self.captured {
-            _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            _ if self.is_confirmed => {
+                PeerGone::status("the peer of the session does not respond any more")
+            }
             // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {
@@ -338,7 +341,7 @@ impl PeerGone {
 
 impl std::fmt::Display for PeerGone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nothing is heard from the instance any more")
+        f.write_str("the instance does not respond any more")
     }
 }
 

@@ -96,8 +96,8 @@ pub(crate) struct Session {
     /// (`Stream::is_starved`).
     starved: VecDeque<u64>,
     /// Number of entries of `ready` that are no longer in `streams`. They are purged when they
-    /// outnumber the others: purging at every end of a stream would be expensive, at little cost
-    /// for a hostile peer.
+    /// outnumber the others: purging at every end of a stream would let a hostile peer cause much
+    /// work at little cost.
     stale: usize,
     /// Bytes that the peer may still send on streams that have ended here.
     late_credit: u64,
@@ -254,7 +254,7 @@ impl Session {
             return self.fail(status);
         }
         if self.state == SessionState::Open {
-            // Both have to be called, because each schedules its next time.
+            // Both functions are called in any case, because each schedules its next time.
             let silent = self.life.is_ping_due(now, self.waiting > 0);
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);

@@ -45,12 +45,15 @@ impl Session {
         }
         if self.going_away.is_some() {
             // Not started: no CALL was queued.
-            return Err(Status::unavailable("the service takes no more calls").not_started());
+            return Err(
+                Status::unavailable("the service does not accept further calls").not_started(),
+            );
         }
         if self.streams.len() >= self.agreed.max_streams {
             return Err(
                 // Not started: no CALL was queued.
-                Status::resource_exhausted("the session has as many calls as it may").not_started(),
+                Status::resource_exhausted("the session has reached its maximum number of calls")
+                    .not_started(),
             );
         }
         // Not started: no CALL was queued.
@@ -134,7 +137,7 @@ impl Session {
         let own = state.sending.buffered();
         let has_room = self.budget.has_room(cost, own, end);
         if own == 0 && !has_room && self.is_server {
-            // It is woken when others have sent enough.
+            // The stream is woken when other streams have sent enough.
             if !mem::replace(&mut state.is_starved, true) {
                 self.starved.push_back(stream.0);
             }
@@ -148,6 +151,10 @@ impl Session {
             .change(state, |state| state.sending.push(chunk, end));
         let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream.0, &mut self.ready);
+        if own == 0 && !state.queued {
+            // The last turn has used all of the credit and left nothing, so it has counted nothing.
+            self.counts.window_stalls += 1;
+        }
         if is_over {
             self.release_assembly(stream.0);
         }
@@ -157,7 +164,7 @@ impl Session {
     /// Ends a stream on which the application wants to send a message of `len` bytes.
     fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
         let status = Status::resource_exhausted(format!(
-            "a message of {len} bytes is over the limit of {}",
+            "a message of {len} bytes exceeds the limit of {} bytes",
             self.agreed.max_message
         ));
         if self.is_server {
@@ -200,7 +207,7 @@ impl Session {
         let is_sent = self.is_server && self.change(stream, push).unwrap_or(false);
         if !is_sent {
             return Err(Status::failed_precondition(
-                "metadata goes out once and before the first message",
+                "response metadata can be sent only once, before the first message",
             ));
         }
         self.after_send(stream, false);
@@ -261,9 +268,12 @@ impl Session {
     /// If the peer comes back, it is notified.
     pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
         let is_known = self.is_known(stream);
-        self.reset(stream, &Status::cancelled("the caller waits no longer"));
+        self.reset(
+            stream,
+            &Status::cancelled("the caller does not wait for the response any more"),
+        );
         let status = PeerGone::status(
-            "the instance that has the call is gone: it has no connection to NATS any more",
+            "the instance that received the call is gone: it is not connected to NATS any more",
         );
         if is_known {
             status
@@ -398,7 +408,7 @@ impl Session {
 
     fn too_large(&self, what: &str, len: usize) -> Status {
         Status::resource_exhausted(format!(
-            "{what} of {len} bytes do not fit into a packet of {}",
+            "{what} of {len} bytes does not fit into a packet of {} bytes",
             self.agreed.max_packet
         ))
     }
@@ -406,7 +416,7 @@ impl Session {
     pub(super) fn message_too_large(&mut self, id: u64) {
         let limit = self.hello.max_message;
         let status =
-            Status::resource_exhausted(format!("a message is over the limit of {limit} bytes"));
+            Status::resource_exhausted(format!("a message exceeds the limit of {limit} bytes"));
         let stream = StreamId(id);
         self.reset(stream, &status);
         let outcome = Err(status);

@@ -230,7 +230,10 @@ mod tests {
     fn only_the_last_tokens_are_good() {
         let [mut client, _] = keys(1);
         assert!(!client.is_recent(&client.token(0)));
-        assert!(!client.is_recent(&client.token(1)), "it was not made yet");
+        assert!(
+            !client.is_recent(&client.token(1)),
+            "a token was valid before it was created"
+        );
         let tokens: Vec<_> = (0..20).map(|_| client.next_token()).collect();
         let (old, recent) = tokens.split_at(20 - RECENT_TOKENS as usize);
         assert!(old.iter().all(|token| !client.is_recent(token)));

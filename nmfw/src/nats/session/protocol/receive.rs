@@ -22,7 +22,7 @@ use nmfw_core::call::body::{
     wire::Malformed,
 };
 
-/// Maximum length of the status of CLOSE that is kept. It is for people.
+/// Maximum length of the status of CLOSE that is kept, which is only displayed.
 const MAX_CLOSE: usize = 1024;
 
 /// Messages of at least this size are not copied out of their packet, if they make up most of it.
@@ -59,10 +59,10 @@ impl Session {
         if let Err(Malformed(what)) = outcome {
             let is_opening = self.state == SessionState::Opening;
             let text = match (is_opening, self.is_server) {
-                (false, _) => format!("the peer broke the protocol: {what}"),
-                (true, true) => format!("OPEN cannot be read: {what}"),
+                (false, _) => format!("the peer violated the protocol: {what}"),
+                (true, true) => format!("cannot decode OPEN: {what}"),
                 (true, false) => {
-                    format!("the answer to OPEN is not that of an nmfw service: {what}")
+                    format!("the answer to OPEN does not come from an nmfw service: {what}")
                 }
             };
             self.fail(if is_opening {
@@ -96,9 +96,7 @@ impl Session {
                 let is_recent = |token| self.keys.as_ref().is_some_and(|k| k.is_recent(&token));
                 let is_answer = status.token().is_some_and(is_recent);
                 if is_answer {
-                    self.over(Some(PeerGone::status(
-                        "the instance has given the session up",
-                    )));
+                    self.over(Some(PeerGone::status("the instance has ended the session")));
                 }
                 Ok(is_answer)
             }
@@ -300,10 +298,10 @@ impl Session {
 
     fn on_call(&mut self, now: Instant, id: u64, call: CallBody<'_>) -> Result<(), Malformed> {
         if !self.is_server {
-            return Err(Malformed("a service calls its client"));
+            return Err(Malformed("a service sent a CALL"));
         }
         if id <= self.highest {
-            return Err(Malformed("a call on a stream that was used before"));
+            return Err(Malformed("a CALL on a stream that was already used"));
         }
         self.highest = id;
         if self.going_away.is_some() {
@@ -321,7 +319,7 @@ impl Session {
         let outcome = call.into_head(&self.methods, &mut self.last_version, now);
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
         let outcome = outcome.and_then(|(method, head)| {
-            // Other calls start at once, so the application has it.
+            // Other calls start at once, so the application holds their head.
             let cost = if is_single { head.cost() } else { 0 };
             self.budget.check_answers(now)?;
             self.budget
@@ -358,7 +356,7 @@ impl Session {
             return Ok(());
         };
         if !stream.receiving.on_headers() {
-            return Err(Malformed("HEADERS after the answer has begun"));
+            return Err(Malformed("HEADERS after the response has begun"));
         }
         if !stream.ended_here {
             self.events.push_back(Event::Headers {
@@ -511,7 +509,8 @@ impl Session {
         refused.sort_unstable();
         for id in refused {
             // Not started: the service ignores streams above the one that GOAWAY names.
-            let status = Status::unavailable("the service takes no more calls").not_started();
+            let status =
+                Status::unavailable("the service does not accept further calls").not_started();
             self.finish_stream(id, Err(status));
         }
         self.events.push_back(Event::GoAway);
@@ -522,7 +521,7 @@ impl Session {
     /// for.
     fn on_late(&mut self, cost: u64) -> Result<(), Malformed> {
         self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
-            "more on streams that are over than their windows",
+            "more data on ended streams than their windows allow",
         ))?;
         Ok(())
     }

@@ -20,7 +20,7 @@ impl Session {
     /// Returns the next packet. Call it only when necessary, so that data accumulates in a single
     /// packet.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        // Often enough: a live peer is heard in each heartbeat.
+        // This is called often enough, because packets are sent in each heartbeat.
         self.outbound.buffers().handle_time(now);
         self.feed_starved();
         self.give_turns();
@@ -42,7 +42,7 @@ impl Session {
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {
-            // If the peer was silent, find out soon whether it still exists.
+            // After a silence, the NATS server reports at once if the peer has no subscription.
             let with_reply = self.life.is_quiet(now);
             return Some(Transmit { packet, with_reply });
         }

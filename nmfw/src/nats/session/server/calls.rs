@@ -130,7 +130,9 @@ impl ServerCalls {
         match self.calls.get(&stream) {
             Some(ServerCall::Arriving(_)) => {
                 self.calls.remove(&stream);
-                let status = Status::invalid_argument("this method takes a message, and none came");
+                let status = Status::invalid_argument(
+                    "this method requires one message, but the caller sent none",
+                );
                 session.send_status(stream, Err(&status));
             }
             Some(ServerCall::Running(RunningCall {
@@ -183,7 +185,7 @@ impl ServerCalls {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "cannot send a response");
                 // For a handler that is still running, the end of its call is counted.
                 if was_done {
                     served.endpoint.stats.fail(&status);
@@ -242,7 +244,7 @@ impl ServerCalls {
 fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
-        let status = Status::internal("a stream of answers, where there is to be one");
+        let status = Status::internal("the response is a stream instead of a single message");
         session.send_status(stream, Err(&status));
         return Err(status);
     };
@@ -297,14 +299,14 @@ impl Side for ServerCalls {
                 if let Some(ServerCall::Running(running)) = self.calls.remove(&stream) {
                     let status = outcome
                         .err()
-                        .unwrap_or_else(|| Status::cancelled("the caller went away"));
+                        .unwrap_or_else(|| Status::cancelled("the caller has disconnected"));
                     running.give_up(&status);
                 }
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
                 log_limited!(
-                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                    debug, client = %Escaped::new(&self.client), %status, "ended a session"
                 );
             }
             Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
@@ -348,7 +350,7 @@ impl Drop for ServerCalls {
     fn drop(&mut self) {
         for call in self.calls.values() {
             if let ServerCall::Running(running) = call {
-                running.give_up(&Status::unavailable("the session is over"));
+                running.give_up(&Status::unavailable("the session has ended"));
             }
         }
     }

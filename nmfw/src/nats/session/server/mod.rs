@@ -110,10 +110,7 @@ impl ServerSessions {
     /// Does not wait; the session's task sends the answer.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            log_limited!(
-                debug,
-                "nobody waits for the answer to an OPEN without a reply subject"
-            );
+            log_limited!(debug, "ignored an OPEN without a reply subject");
             return;
         };
         if !reply_subject::admits("OPEN of a session", &client) {
@@ -159,16 +156,16 @@ impl ServerSessions {
                 if !self.opens().may_refuse(tokio::time::Instant::now()) {
                     log_limited!(
                         warn, %status,
-                        "a session was refused without an answer: too many are refused"
+                        "refused a session without an answer: too many refusals"
                     );
                     return;
                 }
-                log_limited!(warn, %status, "a session was refused");
+                log_limited!(warn, %status, "refused a session");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
                     log_limited!(
                         error,
-                        "a refused session gets no answer: too many wait already"
+                        "refused a session without an answer: too many answers are queued"
                     );
                     return;
                 };
@@ -192,7 +189,10 @@ impl ServerSessions {
         if let Some(endpoint) = endpoint
             && endpoint.limits.queue_group.is_none()
         {
-            let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            let text = format!(
+                "{} has no queue group and does not support sessions",
+                endpoint.method
+            );
             // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
@@ -200,7 +200,7 @@ impl ServerSessions {
             return Err(refusal);
         }
         if !self.opens().take(client, tokio::time::Instant::now()) {
-            let text = "too many sessions are asked for: try again later";
+            let text = "too many sessions are being opened: try again later";
             // Not started: no session was opened.
             return Err(Status::resource_exhausted(text).not_started());
         }
@@ -210,7 +210,8 @@ impl ServerSessions {
             return Err(Status::unavailable("the server is stopping").not_started());
         }
         if endpoint.is_some() && open.is_denied {
-            let text = "this instance may not subscribe to where sessions of single methods are";
+            let text = "this instance may not subscribe to the subjects of sessions of single \
+                        methods";
             // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
@@ -285,11 +286,11 @@ impl ServerSessions {
             return;
         };
         if let Some(answer) = answer_of_service(&message.payload)
-            && reply_subject::admits("a packet of a session that is over", &client)
+            && reply_subject::admits("a packet of an ended session", &client)
         {
             log_limited!(
                 debug, subject = %Escaped::new(&message.subject),
-                "a packet of a session that is over"
+                "a packet of an ended session"
             );
             let client_of_nats = self.connection.client();
             self.answers.send(client_of_nats, client, answer);
@@ -307,7 +308,7 @@ impl ServerSessions {
         if subject == subject::method_session(base, "*", id, "*") {
             tracing::debug!(
                 subject,
-                "no sessions of single methods: the subscription is denied"
+                "sessions of single methods are not available: the subscription is denied"
             );
             self.open().is_denied = true;
         }
@@ -385,10 +386,10 @@ async fn serve(
     mut publisher: Publisher,
 ) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
-    log_limited!(debug, %subject, "a session is opened");
+    log_limited!(debug, %subject, "opened a session");
     let mut calls = ServerCalls::new(place, served, publisher.peer());
     driver::drive(&mut session, &mailbox, &mut publisher, &mut calls).await;
-    // Later results of handlers have no destination.
+    // Handlers that end later have no session for their results.
     mailbox.close();
     log_limited!(debug, %subject, "a session has ended");
 }

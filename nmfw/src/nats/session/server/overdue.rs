@@ -112,7 +112,7 @@ impl ServerCalls {
             return;
         };
         let status = why.status();
-        // At once, not after the messages that the caller does not read.
+        // The reset is not queued behind the messages that the caller does not read.
         session.reset(stream, &status);
         running.give_up(&status);
         if let Some(served) = self.common.served.get(running.index) {

@@ -42,8 +42,10 @@ impl RunningCall {
     /// look complete unless the caller has sent everything.
     pub(crate) fn is_over(&self) {
         if let Some(half) = &self.half {
-            let status =
-                Status::cancelled("the handler ended the call before its caller had said all");
+            let status = Status::cancelled(
+                "the handler ended the call before the caller had sent all \
+                                   messages",
+            );
             half.io.finish(Err(status));
         }
     }

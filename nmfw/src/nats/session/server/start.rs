@@ -162,7 +162,7 @@ impl ServerCalls {
             return half.on_chunk(session, stream, chunk);
         }
         session.consume(stream, chunk.tally());
-        let more = || Status::invalid_argument("this method takes one message only");
+        let more = || Status::invalid_argument("this method takes a single message");
         let refusal = match (self.calls.remove(&stream), chunk) {
             (Some(ServerCall::Arriving(arriving)), Chunk::Message(message)) => self
                 .start(session, stream, arriving.call, message.into(), None)
@@ -183,5 +183,5 @@ impl ServerCalls {
 
 fn unknown() -> Status {
     // Not started: no handler was found.
-    Status::unimplemented("the method is not served here").not_started()
+    Status::unimplemented("the method is not served by this instance").not_started()
 }

@@ -76,7 +76,7 @@ pub(crate) async fn packets(sessions: Arc<ServerSessions>, subscribers: [Subscri
                     // The sessions would resend the same packet repeatedly. Clients open others,
                     // with smaller packets.
                     let text = format!(
-                        "the NATS server closed the service's connection and says {error:?}"
+                        "the NATS server closed the service's connection with {error:?}"
                     );
                     let status = Status::unavailable(text);
                     sessions.each(|session| session.fail(status.clone()));

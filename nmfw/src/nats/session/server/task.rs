@@ -107,7 +107,7 @@ impl Job for SessionCallTask {
                 // Boxed, so that other calls need no space for it.
                 Box::pin(sending).await;
             }
-            // Fails if the session has ended, and no caller waits.
+            // Fails if the session has ended, so that no caller waits.
             (outcome, _) => _ = mailbox.command(ServerCommand::Answer { stream, outcome }),
         }
         unanswered.stream = None;

@@ -238,7 +238,7 @@ impl Pool {
             });
             let Ok(state) = ready.await else {
                 // Not started: no session was found for the call.
-                return Err(Status::unavailable("the channel is gone").not_started());
+                return Err(Status::unavailable("the channel was dropped").not_started());
             };
             if let Some(handle) = self.choose(method, avoid).handle {
                 return Ok(handle);
@@ -258,7 +258,10 @@ impl Pool {
                 // The session was opened and closed at the same time.
                 Status::unavailable("the session was closed at once")
             } else if state.open.iter().any(|m| m.handle.serves(method)) {
-                Status::resource_exhausted("all sessions have as many calls as they may")
+                Status::resource_exhausted(
+                    "all sessions have reached their maximum number of \
+                                            calls",
+                )
             } else {
                 not_served()
             }

@@ -45,14 +45,17 @@ fn an_old_session_that_is_passed_over_is_given_up() {
     for _ in 0..20 {
         assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
-    assert!(is_open(&state, &far), "it is not old yet");
+    assert!(
+        is_open(&state, &far),
+        "a session is replaced before its maximum age"
+    );
 
     let (mut state, [near, far]) = near_and_far();
     grow_old(&mut state);
     for _ in 1..PASSED_OVER * 2 {
         assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
-    assert!(is_open(&state, &far), "it is too early");
+    assert!(is_open(&state, &far), "a session is closed too early");
     let left = state.admit(session("near"), EPOCH);
     assert!(left.iter().any(|left| Arc::ptr_eq(left, &far)));
     assert_eq!((left.len(), state.open.len()), (2, 1));
@@ -83,8 +86,8 @@ fn the_only_one_is_kept() {
     assert!(is_open(&state, &only));
 }
 
-/// Calls prefer other sessions to a suspect one, and to one whose service is disconnected they
-/// prefer anything else.
+/// Calls avoid a suspect session, and use a session whose service is disconnected only as a last
+/// resort.
 #[test]
 fn suspect_sessions_are_left() {
     use crate::{MethodSpec, ServiceSpec, nats::session::protocol::Liveness};
@@ -112,7 +115,7 @@ fn suspect_sessions_are_left() {
         let (handle, wants_more) = chosen(alone, false);
         assert!(wants_more);
         match liveness {
-            // Possibly everything is silent.
+            // The cause may be on the path to all services.
             Liveness::Silent => assert!(is(&handle, suspect)),
             _ => assert!(handle.is_none()),
         }

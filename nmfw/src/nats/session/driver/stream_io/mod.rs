@@ -3,7 +3,7 @@
 //!
 //! Received messages are kept in a queue that is bounded by the stream's window: the peer gets
 //! credit when the application has taken them. Messages to be sent are passed in one batch at a
-//! time; the application is asked for the next one when the session has taken it.
+//! time; the next batch is requested when the session has taken the previous one.
 
 mod incoming;
 mod outgoing;
@@ -74,7 +74,7 @@ pub(crate) enum Flow {
     Taken,
 }
 
-/// Messages to send, and the end if it is near.
+/// Messages to send, with the end if it follows them.
 #[derive(Debug, Default)]
 pub(crate) struct SendBatch {
     chunks: VecDeque<Chunk>,

@@ -101,7 +101,7 @@ impl<C: From<StreamCommand>> Outgoing<C> {
                     Poll::Ready(Some(Ok(chunk))) => {
                         size += chunk.tally().cost;
                         seen(Ok(&chunk));
-                        // The batch is full, or has taken its time.
+                        // The batch is full or has reached its time limit.
                         let is_row = matches!(chunk, Chunk::Row(_));
                         batch.chunks.push_back(chunk);
                         if is_row || began.elapsed() > MAX_WAIT {

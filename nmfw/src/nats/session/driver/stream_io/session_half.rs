@@ -19,7 +19,7 @@ pub(crate) struct SessionHalf {
     sent: u64,
 }
 
-/// How this side's messages ended.
+/// The end of this side's messages.
 #[derive(Debug)]
 pub(crate) enum Ended {
     No,

@@ -197,7 +197,10 @@ impl Places {
                 break;
             }
         }
-        let text = format!("{} sessions are open: no more", self.sessions.len());
+        let text = format!(
+            "{} sessions are open, which is the limit",
+            self.sessions.len()
+        );
         // Not started: no session was opened for the call.
         Err(Status::resource_exhausted(text).not_started())
     }
@@ -373,7 +376,10 @@ impl Places {
             metrics::session_evicted();
             self.give_away(id);
         } else if is_over_share {
-            self.end(id, "the session was idle, and others need its place");
+            self.end(
+                id,
+                "the session was idle, and another session needs its place",
+            );
         } else {
             return false;
         }

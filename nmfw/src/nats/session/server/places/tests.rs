@@ -141,7 +141,7 @@ fn a_client_that_fills_an_instance_makes_room_for_all_others() {
         test.busy(id, true);
         test.wait(Duration::from_millis(10));
     }
-    // It takes nothing from the others, and at most one of its own for another.
+    // The client loses at most one of its own sessions per new one; other clients lose none.
     test.wait(Duration::from_secs(10));
     let before = test.evicted();
     test.open(1).unwrap();
@@ -158,7 +158,8 @@ fn busy_sessions_of_a_client_with_more_than_its_share_end_for_others() {
         test.busy(*id, true);
     }
     test.wait(Duration::from_secs(1));
-    // Asked to end, oldest first, until the client is at its share. Their calls continue meanwhile.
+    // Sessions are asked to end, oldest first, until the client is at its share. Their calls
+    // continue meanwhile.
     test.open(2).unwrap_err();
     assert!(matches!(
         test.places.sessions[&hog[0]].stage,
