@@ -10,7 +10,7 @@ use prost_types::{
     method_options::IdempotencyLevel,
 };
 
-use super::method::{MethodSpec, ServiceSpec};
+use super::spec::{MethodSpec, ServiceSpec};
 
 type Specs = HashMap<(String, Vec<u8>), &'static ServiceSpec>;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
-    body::Body, extensions::Extensions, method::client_version, origin::Origin,
+    body::Body, client_version::client_version, extensions::Extensions, origin::Origin,
     trace_context::TraceContext,
 };
 use crate::{Deadline, Metadata, Method};

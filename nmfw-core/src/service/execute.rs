@@ -182,7 +182,11 @@ impl Instance {
         request: Request,
     ) -> Result<Response, Status> {
         let bytes = request.body().map_or(0, Bytes::len);
-        match self.admit(endpoint, bytes, || ClientId::LOCAL) {
+        let client = || {
+            let named = request.extensions().get().copied();
+            named.unwrap_or(ClientId::LOCAL)
+        };
+        match self.admit(endpoint, bytes, client) {
             Admitted::Now(permit) if !endpoint.method.is_streaming() => {
                 let mut handler = self.begin(endpoint, request)?;
                 match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {

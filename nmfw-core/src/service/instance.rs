@@ -246,12 +246,7 @@ impl Endpoint {
 
     /// Checks the encoding and the size of a request.
     pub fn check(&self, encoding: Encoding, size: usize) -> Result<(), Status> {
-        if encoding != Encoding::Protobuf {
-            let text = "this service does not support JSON: send the request in Protobuf's binary \
-                        format";
-            // Not started: requests are checked before their handlers exist.
-            return Err(Status::unimplemented(text).not_started());
-        }
+        check_encoding(encoding)?;
         self.check_size(size)
     }
 
@@ -301,5 +296,21 @@ impl Endpoint {
     pub fn refuse(&self, status: &Status) {
         log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
+    }
+}
+
+/// Checks the encoding of a request.
+///
+/// # Errors
+/// Fails with `UNIMPLEMENTED` if handlers cannot read it.
+pub fn check_encoding(encoding: Encoding) -> Result<(), Status> {
+    match encoding {
+        Encoding::Protobuf => Ok(()),
+        Encoding::Json => {
+            let text = "this service does not support JSON: send the request in Protobuf's binary \
+                        format";
+            // Not started: requests are checked before their handlers exist.
+            Err(Status::unimplemented(text).not_started())
+        }
     }
 }

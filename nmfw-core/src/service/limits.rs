@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::service::Service;
 use crate::{
     Error, Method,
-    call::{address, body::MAX_MESSAGE, method::QueueGroup},
+    call::{address, body::MAX_MESSAGE, spec::QueueGroup},
 };
 
 /// Default number of concurrent handlers per method.

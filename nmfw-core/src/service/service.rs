@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Method, MethodName, ServiceSpec, Status,
-    call::{address, method::QueueGroup},
+    call::{address, spec::QueueGroup},
     error::ErrorKind,
     layer::{CallLayer, Layers},
 };

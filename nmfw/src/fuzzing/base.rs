@@ -14,8 +14,8 @@ use crate::{
 };
 use nmfw_core::call::{
     metadata::MAX_VALUES,
-    method::{MethodSpec, ServiceSpec},
     response::Response,
+    spec::{MethodSpec, ServiceSpec},
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
@@ -99,7 +99,7 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(nmfw_core::call::method::client_version);
+    let version = version.and_then(nmfw_core::call::client_version::client_version);
     let again = RequestHeaders {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,

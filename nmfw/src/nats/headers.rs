@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use async_nats::{HeaderMap, HeaderName, Message};
 
 use crate::Metadata;
-use nmfw_core::call::{metadata::MAX_VALUES, method::client_version, request::Encoding};
+use nmfw_core::call::{client_version::client_version, metadata::MAX_VALUES, request::Encoding};
 
 /// Protocol version, remaining time and more in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -366,7 +366,7 @@ mod tests {
         fn any_semver_is_sent_as_one(version in versions()) {
             if semver::Version::parse(&version).is_ok() {
                 let sent = client_version(&version).unwrap();
-                prop_assert!(sent.len() <= nmfw_core::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(sent.len() <= nmfw_core::call::client_version::MAX_CLIENT_VERSION && version.starts_with(sent));
                 prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
             }
         }

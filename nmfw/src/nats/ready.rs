@@ -8,10 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{
-    subject,
-    transport::{AttemptError, NatsTransport},
-};
+use super::{attempts::AttemptError, subject, transport::NatsTransport};
 use crate::{Code, ConnectionEvent, ServiceSpec, Status};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

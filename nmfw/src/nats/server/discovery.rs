@@ -17,7 +17,7 @@ use crate::{
     nats::{reply_subject, subject},
 };
 use nmfw_core::{
-    call::method::client_version,
+    call::client_version::client_version,
     escape::Escaped,
     log_limit::LogLimit,
     service::{

@@ -11,10 +11,11 @@ use super::{reply, request::RequestHeaders};
 use crate::{
     Deadline, Status,
     nats::{
+        attempts::{AttemptError, late},
         connection::replies::{Replies, Waiting},
         headers,
         session::client::source::Sent,
-        transport::{AttemptError, NatsTransport, late},
+        transport::NatsTransport,
     },
 };
 use nmfw_core::call::{attempt::Parallel, request::Request, response::Response};
@@ -99,7 +100,7 @@ impl NatsTransport {
             let subject = self.method_subject(request.method());
             let text = format!("no instance serves {subject}: no responders");
             // Not started: the NATS server found no subscriber for the request.
-            return Err(AttemptError::Nobody(
+            return Err(AttemptError::NoInstance(
                 Status::unavailable(text).not_started(),
             ));
         }

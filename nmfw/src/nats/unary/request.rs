@@ -9,9 +9,12 @@ use crate::{
     Code, Deadline, Metadata, Method, Status,
     nats::headers::{self, NmfwHeader, NmfwHeaderError},
 };
-use nmfw_core::call::{
-    deadline, metadata::is_reserved, method::client_version, request::Encoding,
-    trace_context::TraceContext,
+use nmfw_core::{
+    call::{
+        client_version::client_version, deadline, metadata::is_reserved, request::Encoding,
+        trace_context::TraceContext,
+    },
+    service::instance::check_encoding,
 };
 
 /// The client's data beside the body.
@@ -79,7 +82,7 @@ impl RequestHead {
         let mut metadata = Metadata::new();
         for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
             let name: &str = name.as_ref();
-            // Of the protocol's own headers, the first value counts.
+            // The first value of the protocol's own headers counts.
             let first = values.first().map_or("", |value| value.as_str());
             if !is_reserved(name) {
                 for value in values {
@@ -112,16 +115,14 @@ impl RequestHead {
             None => (None, None),
         };
         if json {
-            return Err(Status::unimplemented(
-                "this service does not support JSON: send the request in Protobuf's binary format",
-            ));
+            check_encoding(Encoding::Json)?;
         }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
-                // It may be split into several headers.
+                // `tracestate` may be split into several headers.
                 let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())

@@ -119,7 +119,7 @@ pub(crate) type Methods = HashMap<SmolStr, MethodEntry, RandomState>;
 /// A served method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MethodEntry {
-    /// Its index in the list of methods.
+    /// The index of the method in the list of methods.
     pub(crate) index: usize,
     /// Whether its requests have one message, which the driver takes on arrival.
     pub(crate) is_single: bool,
@@ -228,7 +228,7 @@ impl<'a> CallBody<'a> {
             }
         };
         let version = |version| {
-            let version = nmfw_core::call::method::client_version(version);
+            let version = nmfw_core::call::client_version::client_version(version);
             version.ok_or_else(|| Status::invalid_argument("the client's version is invalid"))
         };
         let client_version = self.client_version.map(version).transpose()?;

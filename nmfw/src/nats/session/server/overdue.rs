@@ -36,7 +36,7 @@ impl ServerCalls {
         }
     }
 
-    /// Adds a call to those that wait for their messages.
+    /// Adds a call to the calls that wait for their messages.
     pub(crate) fn wait_for_message(&mut self, stream: StreamId, call: Arrived) {
         let until = match call.deadline.instant() {
             Some(deadline) => deadline,
