@@ -19,7 +19,7 @@ pub trait Transport: Any + Send + Sync {
     /// The transport ends the call at its [deadline](Request::deadline) with `DEADLINE_EXCEEDED`.
     /// If the call was certainly not started, it marks the error as [not
     /// started](Status::not_started), so that the call can be sent again.
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>>;
+    fn call(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Response, Status>>;
 
     /// Waits until an instance of the service is reachable, for at most `timeout`.
     fn ready(

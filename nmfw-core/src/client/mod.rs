@@ -2,6 +2,7 @@
 
 mod call;
 mod channel;
+mod exchange;
 pub(crate) mod generated;
 mod requests;
 

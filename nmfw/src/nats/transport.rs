@@ -238,8 +238,8 @@ impl NatsTransport {
 }
 
 impl Transport for NatsTransport {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
-        Box::pin(self.send(request))
+    fn call(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
+        Box::pin(async move { self.send(request).await })
     }
 
     fn ready(

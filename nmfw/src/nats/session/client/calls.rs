@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 use super::{
     Handle, Pool,
     call::{ClientCall, Unary},
-    command::ClientCommand,
+    command::{ClientCommand, RequestHead},
 };
 use crate::{
-    Code, Metadata, Method, Status,
+    Code, Metadata, Status,
     nats::{
         attempts::late,
         session::{
             driver::{self, Flow, MailboxSignals, SessionHalf, Side, StreamCommand},
-            protocol::{CallHead, Event, Liveness, Opened, Session, StreamId, StreamTable},
+            protocol::{Event, Liveness, Opened, Session, StreamId, StreamTable},
         },
     },
 };
@@ -87,12 +87,11 @@ impl ClientCalls {
     fn begin_unary(
         &mut self,
         session: &mut Session,
-        method: Method,
-        (head, body): (CallHead, Bytes),
+        (head, body): (RequestHead, Bytes),
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
-        let deadline = head.deadline;
-        match session.open_call(head, true, Some(body)) {
+        let (method, deadline) = (head.method, head.deadline);
+        match session.open_call(head.into_call_head(), true, Some(body)) {
             Ok(stream) => {
                 self.late_at = [self.late_at, deadline].into_iter().flatten().min();
                 let call = Unary {
@@ -251,18 +250,15 @@ impl Side for ClientCalls {
         match command {
             // Cancelled before it started.
             ClientCommand::Unary { sender, .. } if sender.is_closed() => {}
-            ClientCommand::Unary {
-                method,
-                head,
-                body,
-                sender,
-            } => self.begin_unary(session, method, (head, body), sender),
+            ClientCommand::Unary { head, body, sender } => {
+                self.begin_unary(session, (head, body), sender)
+            }
             ClientCommand::Begin {
                 head,
                 io,
                 body,
                 is_single,
-            } => match session.open_call(head, is_single, body) {
+            } => match session.open_call(head.into_call_head(), is_single, body) {
                 Ok(stream) => {
                     io.begin(stream);
                     let half = SessionHalf::new(io);

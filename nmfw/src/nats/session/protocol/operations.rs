@@ -167,6 +167,10 @@ impl Session {
             .change(state, |state| state.sending.push(chunk, end));
         let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream, &mut self.ready);
+        if own == 0 && !state.queued {
+            // The last turn has used all of the credit and left nothing, so it has counted nothing.
+            self.counts.window_stalls += 1;
+        }
         if is_over {
             self.release_assembly(stream);
         }

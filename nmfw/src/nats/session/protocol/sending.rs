@@ -315,7 +315,7 @@ impl Sending {
         };
         // The peer has to copy each part of a split message. Without enough credit, splitting is
         // unavoidable.
-        let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
+        let stays_whole = len <= room || out.most_body_room(id).is_some_and(|most| len <= most);
         if part > room && (room < MIN_PART || stays_whole) {
             return Some(Turn::Full);
         }

@@ -786,10 +786,11 @@ fn nothing_is_left_of_100_000_streams() {
         opened += ids.len();
         network.run_ms(5);
         for (i, id) in ids.iter().enumerate() {
+            let there = network.sides[SERVER].id(id.number);
             match i % 4 {
-                0 => network.sides[SERVER].finish(*id),
-                1 => network.sides[SERVER].send_status(*id, Err(&Status::aborted(""))),
-                2 => network.sides[SERVER].reset(*id, &Status::aborted("")),
+                0 => network.sides[SERVER].finish(there),
+                1 => network.sides[SERVER].send_status(there, Err(&Status::aborted(""))),
+                2 => network.sides[SERVER].reset(there, &Status::aborted("")),
                 _ => network.sides[CLIENT].reset(*id, &Status::cancelled("")),
             }
         }
