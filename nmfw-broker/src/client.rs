@@ -78,7 +78,7 @@ impl From<ParseError> for Close {
     }
 }
 
-/// Serves one client until it leaves, misbehaves or the broker shuts down.
+/// Serves one client until it disconnects, violates the protocol, or the broker shuts down.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, id: u64) {
     // Messages are already coalesced here; Nagle's algorithm would only add delay.
     let _ = stream.set_nodelay(true);
@@ -113,7 +113,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .outbox
         .write_to(write, shared.settings.write_deadline);
     tokio::select! {
-        () = client.outbox.was_cut() => tracing::debug!(id, "client cut off"),
+        () = client.outbox.was_cut() => tracing::debug!(id, "disconnected a client"),
         _ = async { tokio::join!(reading, writing) } => {}
     }
 }
@@ -125,7 +125,7 @@ struct Connection {
     id: u64,
     batch: Batch,
     limits: Limits,
-    // nats-server is verbose until CONNECT says otherwise, for users of telnet.
+    // Initially true, as in nats-server, for users of telnet. CONNECT can change it.
     verbose: bool,
     pedantic: bool,
     no_responders: bool,
@@ -249,7 +249,7 @@ impl Connection {
             }
             Op::Ping => {
                 self.say(b"PONG\r\n");
-                // Clients of protocol 1 expect INFO here, to learn their account.
+                // Clients of protocol 1 expect INFO here, with their account.
                 if self.connected && !self.ponged {
                     self.ponged = true;
                     if self.protocol >= 1 {

@@ -2,7 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
-    reason = "what is fuzzed panics as tests do"
+    reason = "fuzz targets panic like tests"
 )]
 
 use crate::parser::{Limits, MAX_CONTROL_LINE, Op, ParseError, Publish, Step, parse};
@@ -25,7 +25,7 @@ pub fn broker(bytes: &[u8]) {
     assert_eq!(read(bytes.chunks(1)), (whole.clone(), end));
     let written = whole.concat();
     let (again, _) = read([&*written]);
-    assert_eq!(again, whole, "what is written is read as it was");
+    assert_eq!(again, whole, "written operations are read differently");
 }
 
 /// Reads operations as a connection does, up to the first error, and writes each as a client would.
@@ -43,7 +43,10 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option
                     need = 1;
                 }
                 Ok(Step::Need(more)) => {
-                    assert!(more > buffer.len(), "it would be asked the same again");
+                    assert!(
+                        more > buffer.len(),
+                        "the parser requests no more bytes than it has"
+                    );
                     assert!(more <= VERB + MAX_CONTROL_LINE + LIMITS.max_payload);
                     need = more;
                 }

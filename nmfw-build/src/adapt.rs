@@ -1,4 +1,5 @@
-//! Changes files for the descriptor pool, which refuses some that protoc accepts, and undoes it for descriptor sets.
+//! Changes files for the descriptor pool, which refuses some files that protoc accepts, and reverts
+//! the changes for descriptor sets.
 //!
 //! The pool refuses files of editions, items of message sets, types that are visible through more
 //! than one public import, and fields whose JSON names conflict. None of this matters for the
@@ -10,7 +11,7 @@
 //! - Files behind public imports become imports in the pool.
 //! - Extensions with field numbers that only message sets allow are left out. No code is generated
 //!   for extensions.
-//! - Of two fields with the same JSON name, the second gets another one in the pool. No code is
+//! - If two fields have the same JSON name, the second gets another one in the pool. No code is
 //!   generated for JSON.
 //! - A proto3 file with fields whose names differ only in case or underscores becomes a proto2 file
 //!   in the pool.

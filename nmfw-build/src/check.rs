@@ -7,7 +7,7 @@ use crate::model::Service;
 use crate::names;
 use crate::options::QueueGroup;
 
-/// Reports problems of services that their options alone do not show.
+/// Reports problems of services that cannot be found in their options alone.
 pub(crate) fn services(services: &[Service], problems: &mut Vec<Problem>) {
     for service in services {
         own_names(service, problems);
@@ -31,10 +31,10 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
         problems.push(problem(
             &service.place,
             format!(
-                "no Rust name can be made of the service name `{}`",
+                "the service name `{}` cannot be converted to a Rust name",
                 service.proto_name
             ),
-            "name it with letters",
+            "use a name with letters",
         ));
     }
     // Subjects from the options were already checked.
@@ -43,8 +43,12 @@ fn own_names(service: &Service, problems: &mut Vec<Problem>) {
     {
         problems.push(problem(
             &service.place,
-            format!("the subject \"{}\", made of package and service, {reason}", service.subject),
-            "rename the package or the service, or set `option (nmfw.service) = { subject: \"...\" };`",
+            format!(
+                "the subject \"{}\", derived from the package and the service, {reason}",
+                service.subject
+            ),
+            "rename the package or the service, or set \
+             `option (nmfw.service) = { subject: \"...\" };`",
         ));
     }
 }
@@ -59,10 +63,11 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
             problems.push(problem(
                 &method.place,
                 format!(
-                    "the method `{}` streams, which is with one instance, and has no queue group",
+                    "the method `{}` streams and needs a queue group, because a stream is served \
+                     by a single instance",
                     method.proto_name
                 ),
-                "give it one: `option (nmfw.method) = { queue_group: \"q\" };`",
+                "set one: `option (nmfw.method) = { queue_group: \"q\" };`",
             ));
         }
         if method.proto_name.starts_with('_') {
@@ -72,16 +77,16 @@ fn method_names(service: &Service, problems: &mut Vec<Problem>) {
                     "the method name `{}` is reserved: it begins with `_`",
                     method.proto_name
                 ),
-                "take the underscore away",
+                "remove the underscore",
             ));
         } else if !is_identifier(&method.rust_name) {
             problems.push(problem(
                 &method.place,
                 format!(
-                    "no Rust name can be made of the method name `{}`",
+                    "the method name `{}` cannot be converted to a Rust name",
                     method.proto_name
                 ),
-                "name it with letters",
+                "use a name with letters",
             ));
         }
     }
@@ -101,7 +106,7 @@ fn lengths(service: &Service, problems: &mut Vec<Problem>) {
             "set a shorter one: `option (nmfw.service) = { name: \"...\" };`",
         ));
     }
-    // The subject is too long to repeat it in a terminal.
+    // The subject is too long to be displayed.
     let what = |part: &str, length: usize| {
         format!(
             "the subject of {part} has {length} bytes, and at most {} are allowed",
@@ -169,7 +174,8 @@ fn subjects(services: &[Service], problems: &mut Vec<Problem>) {
             problems.push(problem(
                 &method.place,
                 format!(
-                    "the subject \"{subject}\" is also that of the method of this name in {with}"
+                    "the subject \"{subject}\" is also the subject of the method with this name in \
+                     {with}"
                 ),
                 HELP,
             ));
@@ -178,7 +184,7 @@ fn subjects(services: &[Service], problems: &mut Vec<Problem>) {
             problems.push(problem(
                 &service.place,
                 format!(
-                    "the subject \"{}\" is also that of the service {with}",
+                    "the subject \"{}\" is also the subject of the service {with}",
                     service.subject
                 ),
                 HELP,

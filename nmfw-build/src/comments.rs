@@ -1,4 +1,4 @@
-//! Rewrites the comments of a file before prost-build, which copies them verbatim, reads them.
+//! Rewrites the comments of a file for prost-build, which copies them verbatim.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(crate) fn complete(file: &mut FileDescriptorProto) {
             found.entry(location.path.clone()).or_insert(comment);
         }
     }
-    let mut writer = Writer {
+    let mut writer = CommentCollector {
         found,
         out: Vec::new(),
     };
@@ -64,12 +64,12 @@ pub(crate) fn text(location: &Location) -> String {
     parts.join("\n\n")
 }
 
-struct Writer {
+struct CommentCollector {
     found: BTreeMap<Vec<i32>, String>,
     out: Vec<Location>,
 }
 
-impl Writer {
+impl CommentCollector {
     fn message(&mut self, message: &DescriptorProto, path: &[i32]) {
         self.add(path.to_vec());
         self.children(path, MESSAGE_FIELD, message.field.len());

@@ -18,6 +18,7 @@ use crate::options;
 use crate::output;
 use crate::package::OutDir;
 use crate::protos::Protos;
+use crate::service_attributes::ServiceAttributes;
 use crate::services;
 use crate::settings::Settings;
 use crate::source;
@@ -60,19 +61,22 @@ impl Builder {
     /// silently.
     #[allow(
         clippy::needless_pass_by_value,
-        reason = "as prost-build and tonic-build have it, for a set that is made for this call"
+        reason = "the signature is that of prost-build and tonic-build, and the set is usually \
+                  made for this call"
     )]
     pub fn compile_fds(self, set: FileDescriptorSet) -> Result<(), Error> {
         for file in &set.file {
             if file.syntax() == "editions" {
                 return Err(Error::config(format!(
-                    "`{}` is of an edition, and a decoded FileDescriptorSet has lost which one. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    "`{}` uses an edition, which a decoded FileDescriptorSet does not contain: \
+                     pass the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
                     file.name(),
                 )));
             }
             if file.dependency.iter().any(|import| import == options::FILE) {
                 return Err(Error::config(format!(
-                    "`{}` uses `{}`, and a decoded FileDescriptorSet has lost its options. Give the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
+                    "`{}` uses `{}`, whose options a decoded FileDescriptorSet does not contain: \
+                     pass the encoded set to `compile_fds_bytes` or `compile_fds_file` instead",
                     file.name(),
                     options::FILE,
                 )));
@@ -119,6 +123,9 @@ impl Builder {
             &dir,
         )?;
         output::write(&dir, &packages, self.include_file.as_deref())?;
+        if self.settings.descriptor_set {
+            output::write_sets(&dir, &packages, &protos.encoded_set())?;
+        }
         if let Some(path) = &self.file_descriptor_set_path {
             output::write_if_changed(path, &protos.encoded_set())?;
         }
@@ -139,7 +146,8 @@ impl Builder {
             })
             .ok_or_else(|| {
                 Error::config(format!(
-                    "the runtime path `{path}` is no absolute path: it begins with `::` or `crate::`"
+                    "the runtime path `{path}` is not absolute: it must begin with `::` or \
+                     `crate::`"
                 ))
             })?;
         self.config
@@ -160,6 +168,10 @@ impl Builder {
             allow: parse_quote!(#[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]),
             client: self.settings.client,
             server: self.settings.server,
+            default_stubs: self.settings.default_stubs,
+            client_attributes: ServiceAttributes::parse(&self.settings.client_attributes)?,
+            server_attributes: ServiceAttributes::parse(&self.settings.server_attributes)?,
+            trait_attributes: ServiceAttributes::parse(&self.settings.trait_attributes)?,
         })
     }
 
@@ -178,7 +190,7 @@ impl Builder {
         }
         if let Err(reason) = semver::Version::parse(service_version) {
             return Err(Error::config(format!(
-                "the service version {service_version:?} is no semantic version: {reason}"
+                "the service version {service_version:?} is not a semantic version: {reason}"
             )));
         }
         Ok(())

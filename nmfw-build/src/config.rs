@@ -55,6 +55,11 @@ impl Builder {
                 service_names: Vec::new(),
                 strip_enum_prefix: true,
                 without_comments: Vec::new(),
+                client_attributes: Vec::new(),
+                server_attributes: Vec::new(),
+                trait_attributes: Vec::new(),
+                default_stubs: false,
+                descriptor_set: false,
             },
         }
     }
@@ -88,6 +93,19 @@ impl Builder {
     /// of message sets.
     pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.file_descriptor_set_path = Some(path.into());
+        self
+    }
+
+    /// Adds a constant `FILE_DESCRIPTOR_SET` to the module of each package: the encoded
+    /// `FileDescriptorSet` of all files of this call, with their imports, for
+    /// `ServiceSpec::from_descriptors` and for reflection. The default is false.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().file_descriptor_set(true);
+    /// # let _ = builder;
+    /// ```
+    pub fn file_descriptor_set(mut self, enable: bool) -> Self {
+        self.settings.descriptor_set = enable;
         self
     }
 
@@ -186,6 +204,55 @@ impl Builder {
         self
     }
 
+    /// Adds an attribute to the clients of services. A `#[cfg(..)]` applies to all items of the
+    /// client.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure()
+    ///     .client_attribute(".acme", r#"#[cfg(feature = "client")]"#);
+    /// # let _ = builder;
+    /// ```
+    pub fn client_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.client_attributes.push(attribute);
+        self
+    }
+
+    /// Adds an attribute to the servers of services. A `#[cfg(..)]` applies to all items of the
+    /// server, and to the client's `local`.
+    pub fn server_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.server_attributes.push(attribute);
+        self
+    }
+
+    /// Adds an attribute to the traits of services.
+    pub fn trait_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let attribute = (path.into(), attribute.into());
+        self.settings.trait_attributes.push(attribute);
+        self
+    }
+
+    /// Sets whether the methods of traits have a default implementation, which responds with
+    /// `UNIMPLEMENTED`. The default is false: a method that is added to the `.proto` does not
+    /// compile until it is implemented.
+    pub fn generate_default_stubs(mut self, enable: bool) -> Self {
+        self.settings.default_stubs = enable;
+        self
+    }
+
     /// Uses `bytes::Bytes` for `bytes` fields, which shares a received buffer instead of copying it.
     pub fn bytes<S: AsRef<str>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
         self.config.bytes(paths);
@@ -239,8 +306,8 @@ impl Builder {
 
     /// Changes the underlying prost-build configuration, for settings without a method here.
     ///
-    /// Its settings for the output folder, the include file, file names, formatting and `protoc`,
-    /// and its service generator, have no effect.
+    /// The settings for the output folder, the include file, file names, formatting and `protoc`,
+    /// and the service generator, have no effect.
     ///
     /// To keep the prefixes of enum values, use [`strip_enum_prefix`](Self::strip_enum_prefix) instead
     /// of `retain_enum_prefix`: the check for values of one name depends on it.
@@ -300,9 +367,9 @@ impl Builder {
 
     /// Uses this `protoc` for files that nmfw-build cannot parse.
     ///
-    /// Few files need it, and their error says so. By default the program is named by the
-    /// environment variable `PROTOC`, or found in `PATH`. It is not started for files that compile
-    /// without it.
+    /// Few files need `protoc`, and the error for such a file suggests it. By default the program
+    /// is named by the environment variable `PROTOC`, or found in `PATH`. It is not started for
+    /// files that compile without it.
     ///
     /// ```
     /// let builder = nmfw_build::configure().protoc("/opt/protoc/bin/protoc");

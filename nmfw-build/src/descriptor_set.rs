@@ -18,7 +18,7 @@ use crate::protos::{EncodedFiles, Protos};
 /// Fails if the bytes are not a set, if a file has an unknown syntax or edition or imports a
 /// missing one, or if the set is inconsistent.
 pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
-    let no_set = |error| Error::set(format!("these bytes are no FileDescriptorSet: {error}"));
+    let no_set = |error| Error::set(format!("the bytes are not a FileDescriptorSet: {error}"));
     let mut encoded = EncodedFiles::decode(bytes).map_err(no_set)?;
     let mut files = Vec::new();
     for file in &encoded.file {
@@ -44,7 +44,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Protos, Error> {
     let pool_bytes = encoded.encode_to_vec();
     // prost-reflect panics while it formats some errors.
     let pool = catch_unwind(|| DescriptorPool::decode(pool_bytes.as_slice()))
-        .map_err(|_| Error::set("it contradicts itself".to_owned()))?;
+        .map_err(|_| Error::set("the set is inconsistent".to_owned()))?;
     Ok(Protos {
         pool: pool.map_err(|error| Error::contradiction(&error))?,
         adapted,
@@ -58,14 +58,15 @@ fn check(files: &[(FileDescriptorProto, Option<i32>)]) -> Result<(), Error> {
     for (file, edition) in files {
         let name = file.name();
         if name.is_empty() {
-            return Err(Error::set("a file in it has no name".to_owned()));
+            return Err(Error::set("a file in the set has no name".to_owned()));
         }
         match (file.syntax(), edition) {
             ("" | "proto2" | "proto3", _) => {}
             ("editions", Some(edition)) if editions::is_supported(*edition) => {}
             ("editions", _) => {
                 return Err(Error::set(format!(
-                    "`{name}` has an edition that is not supported; supported are the editions {}, proto2 and proto3",
+                    "`{name}` has an unsupported edition: the editions {}, proto2 and proto3 are \
+                     supported",
                     editions::supported()
                 )));
             }
@@ -78,7 +79,8 @@ fn check(files: &[(FileDescriptorProto, Option<i32>)]) -> Result<(), Error> {
         for import in &file.dependency {
             if !names.contains(import.as_str()) {
                 return Err(Error::set(format!(
-                    "`{name}` imports `{import}`, which is not in the set; write it with `protoc --include_imports`"
+                    "`{name}` imports `{import}`, which is not in the set: create the set with \
+                     `protoc --include_imports`"
                 )));
             }
         }

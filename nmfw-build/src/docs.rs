@@ -17,7 +17,7 @@ use crate::inline;
 /// The caller handles links: prost-build rewrites those in the comments of messages, and [`link`]
 /// those of services.
 pub(crate) fn markdown(comment: &str) -> Vec<String> {
-    // The rest of the second star of `/**`.
+    // Removes the second star of `/**`.
     let comment = comment.strip_prefix('*').unwrap_or(comment);
     let lines: Vec<String> = comment.lines().map(plain).collect();
     let base = lines
@@ -26,7 +26,7 @@ pub(crate) fn markdown(comment: &str) -> Vec<String> {
         .map(|line| indent(line))
         .min()
         .unwrap_or(0);
-    let mut writer = Writer::default();
+    let mut writer = MarkdownWriter::default();
     for line in &lines {
         writer.line(line.get(base..).unwrap_or_default());
     }
@@ -94,23 +94,23 @@ fn indent(line: &str) -> usize {
 }
 
 /// An open list item: the column of its marker in the comment, and of its text in the output.
-struct Item {
+struct ListItem {
     source: usize,
     text: usize,
     numbered: bool,
 }
 
 #[derive(Default)]
-struct Writer {
+struct MarkdownWriter {
     out: Vec<String>,
-    items: Vec<Item>,
+    items: Vec<ListItem>,
     /// The indentation, in the comment and in the output, of an open fenced block.
     fence: Option<(usize, usize, String)>,
     /// The indentation of an indented block, which is written as a fenced block.
     block: Option<usize>,
 }
 
-impl Writer {
+impl MarkdownWriter {
     fn line(&mut self, line: &str) {
         let text = line.trim_start();
         let indent = indent(line);
@@ -143,14 +143,14 @@ impl Writer {
             self.fence = Some((indent, column, mark.to_owned()));
             return;
         }
-        let sibling = |item: &Item| item.numbered && item.source == indent;
+        let sibling = |item: &ListItem| item.numbered && item.source == indent;
         let may_number = after_blank || self.items.iter().any(sibling);
         if let Some((marker, rest)) = list_item(text, may_number) {
             while self.items.last().is_some_and(|item| indent <= item.source) {
                 self.items.pop();
             }
             let column = self.items.last().map_or(0, |item| item.text);
-            self.items.push(Item {
+            self.items.push(ListItem {
                 source: indent,
                 text: column + marker.len() + 1,
                 numbered: marker.len() > 1,
@@ -410,7 +410,7 @@ mod tests {
         );
     }
 
-    /// No random comment causes a panic or a block that rustdoc would test.
+    /// Random comments cause neither a panic nor a block that rustdoc would test.
     #[test]
     fn no_comment_becomes_a_doctest() {
         const PIECES: &[&str] = &[

@@ -45,7 +45,7 @@ pub(crate) enum Kind {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("no code could be generated: {what}")]
+    #[error("cannot generate code: {what}")]
     Generate { what: String },
 }
 

@@ -32,7 +32,9 @@ pub(crate) fn check(pool: &DescriptorPool, settings: &Settings) -> Result<(), Er
         });
         if let Some((part, module)) = changed {
             return Err(Error::config(format!(
-                "the extern path `{rust}` of `{proto}` cannot be used: prost-build would write `{module}` for `{part}` in it. Use a path of modules in snake case that begins with `::` or `crate::`, such as one of a `pub use`"
+                "the extern path `{rust}` of `{proto}` cannot be used: prost-build would write \
+                 `{module}` for `{part}`. Use a path that begins with `::` or `crate::` and has \
+                 modules in snake case, for example of a `pub use`"
             )));
         }
     }

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use prost_build::{Config, Module, ServiceGenerator};
-use syn::{Item, ItemEnum, ItemImpl, ItemMod, ItemStruct};
+use syn::{Item, ItemEnum, ItemImpl, ItemMod, ItemStruct, parse_quote};
 
 use crate::accessors;
 use crate::comments;
@@ -18,21 +17,19 @@ use crate::model::Service;
 use crate::names;
 use crate::nesting::{self, Draft};
 use crate::options;
+use crate::output;
 use crate::package::{OutDir, Package};
 use crate::protos::Protos;
 use crate::references::References;
 use crate::settings::Settings;
 
-/// Records prost-build's Rust types of requests and responses.
-///
-/// It emits no code, because prost-build would format that together with the messages.
+/// Records prost-build's Rust types of requests and responses. The code of the services follows
+/// later, because the fixes of messages do not apply to it.
 #[derive(Debug, Default, Clone)]
 struct Recorder(Rc<RefCell<Vec<prost_build::Service>>>);
 
 impl ServiceGenerator for Recorder {
-    fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
-        // prost-build drops packages without code, and then panics if those have services.
-        buf.push_str("// A service.\n");
+    fn generate(&mut self, service: prost_build::Service, _: &mut String) {
         self.0.borrow_mut().push(service);
     }
 }
@@ -69,9 +66,8 @@ pub(crate) fn generate(
     config.service_generator(Box::new(recorder.clone()));
     // Formatting happens below, because prost-build panics on attributes that do not parse.
     config.format(false);
-    // prost-build also panics on names that become equal in Rust, and on invalid paths.
-    let mut generated = catch_unwind(AssertUnwindSafe(|| config.generate(requests)))
-        .map_err(|panic| Error::generate(panic_message(&*panic)))?
+    let mut generated = config
+        .generate(requests)
         .map_err(|error| Error::generate(error.to_string()))?;
 
     // Grouped by file, because packages that differ only in case share one.
@@ -87,7 +83,13 @@ pub(crate) fn generate(
     };
     let mut drafts = packages
         .into_iter()
-        .filter_map(|(module, name)| Some((generated.remove(&module)?, module, name)))
+        .filter_map(|(module, name)| {
+            let messages = generated.remove(&module);
+            // prost-build leaves out a package that has services only.
+            let has_services = || recorded.contains_key(&names::file_stem(&name));
+            let messages = messages.or_else(|| has_services().then(String::new))?;
+            Some((messages, module, name))
+        })
         .map(|(messages, module, name)| {
             let modules: Vec<String> = module.parts().map(str::to_owned).collect();
             Ok(Draft {
@@ -115,19 +117,26 @@ pub(crate) fn generate(
                 .filter(|modules| modules.starts_with(&draft.modules))
                 .cloned()
                 .collect();
+            let mut items = draft.items;
+            if settings.descriptor_set {
+                items.push(descriptor_set(&draft.file_stem, target));
+            }
             let mut code = references.code(&draft.modules, &inside, &settings.runtime_path);
             code.push_str(&prettyplease::unparse(&syn::File {
                 shebang: None,
                 frontmatter: None,
                 attrs: Vec::new(),
-                items: draft.items,
+                items,
             }));
             for prost in recorded.get(&draft.file_stem).into_iter().flatten() {
                 let model = services.iter().find(|service| {
                     service.package == prost.package && service.proto_name == prost.proto_name
                 });
                 if let Some(model) = model {
-                    code.push_str(&emit::service(&emit::Item::new(model, prost)?, target)?);
+                    code.push_str(&emit::service(
+                        &emit::ServiceItem::new(model, prost)?,
+                        target,
+                    )?);
                 }
             }
             Ok(Package {
@@ -142,13 +151,27 @@ pub(crate) fn generate(
         .collect()
 }
 
+/// Returns the constant with the descriptors of a package.
+fn descriptor_set(file_stem: &str, target: &Target) -> Item {
+    let allow = &target.allow;
+    let file = output::set_file(file_stem);
+    parse_quote! {
+        /// The encoded descriptors of the files that this code was generated from.
+        #allow
+        pub const FILE_DESCRIPTOR_SET: &[u8] = ::core::include_bytes!(#file);
+    }
+}
+
 /// Returns the items that prost-build generated for a package, with fixes applied.
 fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error> {
-    let mut items = syn::parse_file(code).map_err(|error| {
-        Error::generate(format!(
-            "the code of the package `{package}` does not parse: {error}; check the attributes and paths that are configured"
-        ))
-    })?.items;
+    let mut items = syn::parse_file(code)
+        .map_err(|error| {
+            Error::generate(format!(
+                "the code of the package `{package}` does not parse: {error}; check the configured \
+             attributes and paths"
+            ))
+        })?
+        .items;
     accessors::separate(&mut items);
     debug::complete(&mut items);
     for item in &mut items {
@@ -168,13 +191,4 @@ fn items(code: &str, package: &str, target: &Target) -> Result<Vec<Item>, Error>
         }
     }
     Ok(items)
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!(
-        "prost-build gave up: {}",
-        text.unwrap_or("it did not say why")
-    )
 }

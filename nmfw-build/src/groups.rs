@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use prost_build::Config;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-/// Tells prost-build to box each group that is part of a cycle.
+/// Configures prost-build to box each group that is part of a cycle.
 pub(crate) fn box_cycles(pool: &DescriptorPool, config: &mut Config) {
     for message in pool.all_messages() {
         for (field, inner) in contained(&message) {

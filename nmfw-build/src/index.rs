@@ -32,7 +32,9 @@ pub(crate) fn remember(dir: &Path, packages: &[Package]) -> Result<Vec<Package>,
         let lost = before.and_then(|before| before.files.difference(&package.files).next());
         if let Some(lost) = lost {
             return Err(Error::config(format!(
-                "this build script has generated the package `{}` before, from `{lost}` too, and now replaces `{}.rs`. Give all files of a package to one call, or choose another folder with `out_dir`",
+                "this build script has already generated the package `{}`, from files that include \
+                 `{lost}`, and would replace `{}.rs`: pass all files of a package to one call, or \
+                 set another folder with `out_dir`",
                 package.name, package.file_stem
             )));
         }
@@ -43,10 +45,10 @@ pub(crate) fn remember(dir: &Path, packages: &[Package]) -> Result<Vec<Package>,
     Ok(generated.values().cloned().collect())
 }
 
-/// Sets the variable that tells the macros where the files are.
+/// Sets the environment variable from which the macros read the folder of the files.
 #[allow(
     clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
+    reason = "a build script passes instructions to cargo on standard output"
 )]
 pub(crate) fn announce(dir: &Path) {
     println!("cargo:rustc-env=NMFW_OUT_DIR={}", dir.display());
@@ -94,7 +96,9 @@ fn list(packages: &[Package]) -> String {
         more => format!(" and {more} more"),
     };
     if packages.is_empty() {
-        return "There is none: the `.proto` files have neither messages nor services".to_owned();
+        return "There are no packages, because the `.proto` files have neither messages nor \
+                services"
+            .to_owned();
     }
-    format!("There is {}{more}", names.join(", "))
+    format!("The packages are {}{more}", names.join(", "))
 }

@@ -124,7 +124,7 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
     }
     for token in subject.split('.') {
         if token.is_empty() {
-            return Err("has an empty token: no dot at the ends, no two dots in a row".to_owned());
+            return Err("has an empty token: dots must separate tokens".to_owned());
         }
         if token.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!(
@@ -158,7 +158,7 @@ pub(crate) fn check_queue_group(name: &str) -> Result<(), String> {
         return Err("has a wildcard".to_owned());
     }
     if name.split('.').any(str::is_empty) {
-        return Err("has an empty token: no dot at the ends, no two dots in a row".to_owned());
+        return Err("has an empty token: dots must separate tokens".to_owned());
     }
     Ok(())
 }

@@ -100,8 +100,8 @@ fn module(items: &[Item], name: &str) -> Option<usize> {
 }
 
 fn new_module(name: &str, package: &str, inception: bool) -> Result<ItemMod, Error> {
-    let ident: syn::Ident =
-        syn::parse_str(name).map_err(|_| Error::generate(format!("`{name}` is no Rust name")))?;
+    let ident: syn::Ident = syn::parse_str(name)
+        .map_err(|_| Error::generate(format!("`{name}` is not a valid Rust name")))?;
     let docs = format!(" The package `{package}`.");
     let mut module: ItemMod = parse_quote! {
         #[doc = #docs]

@@ -3,7 +3,7 @@
 use prost_types::source_code_info::Location;
 
 use crate::protos::Protos;
-use crate::source::tokens::{Kind, tokens};
+use crate::source::tokens::{TokenKind, tokens};
 
 /// An option and the element that it belongs to.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ fn in_braces(source: &str, statement: &Location, field: &str) -> Option<(i32, i3
             depth -= 1;
         } else if depth == 0 && token.is(";") {
             return None;
-        } else if depth == 1 && token.kind == Kind::Word && token.text == field {
+        } else if depth == 1 && token.kind == TokenKind::Word && token.text == field {
             let before = &source[..begin + token.start];
             let line = before.matches('\n').count();
             let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);

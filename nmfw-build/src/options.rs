@@ -75,22 +75,27 @@ pub(crate) fn service(
     {
         complaints.push(Complaint {
             field: "name",
-            what: format!("the name {name:?} is no name for discovery"),
+            what: format!("the name {name:?} is not valid in discovery"),
             help: "use letters, digits, `-` and `_` only".to_owned(),
         });
     }
     if let Some(subject) = &read.subject
         && let Err(reason) = names::check_subject(subject)
     {
-        complaints.push(Complaint { field: "subject", what: format!("the subject {subject:?} {reason}"), help: "write tokens of letters, digits, `-` and `_` with dots between them, such as `acme.billing`".to_owned() });
+        complaints.push(Complaint {
+            field: "subject",
+            what: format!("the subject {subject:?} {reason}"),
+            help: "use tokens of letters, digits, `-` and `_`, separated by dots: `acme.billing`"
+                .to_owned(),
+        });
     }
     if let Some(version) = &read.version
         && let Err(reason) = semver::Version::parse(version)
     {
         complaints.push(Complaint {
             field: "version",
-            what: format!("the version {version:?} is no semantic version: {reason}"),
-            help: "write it as in \"1.4.2\"".to_owned(),
+            what: format!("the version {version:?} is not a semantic version: {reason}"),
+            help: "use a version such as \"1.4.2\"".to_owned(),
         });
     }
     read.common = common(&message, complaints);
@@ -143,7 +148,7 @@ fn string(message: &DynamicMessage, name: &str) -> Option<String> {
 }
 
 fn timeout(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Option<u64> {
-    const HELP: &str = "write one of at least a millisecond, such as `timeout: { seconds: 2 }`";
+    const HELP: &str = "use at least a millisecond, such as `timeout: { seconds: 2 }`";
     // The limits of google.protobuf.Duration.
     const MAX_SECONDS: i64 = 315_576_000_000;
     let value = field(message, "timeout")?;
@@ -198,7 +203,7 @@ fn metadata(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Vec<(S
             complaints.push(Complaint {
                 field: "metadata",
                 what: "the metadata has an empty key".to_owned(),
-                help: "give the key a name".to_owned(),
+                help: "use a key that is not empty".to_owned(),
             });
         } else if key.starts_with("nmfw.") {
             complaints.push(Complaint {
@@ -221,15 +226,14 @@ fn queue_group(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
             complaints.push(Complaint {
                 field: "queue_group",
                 what: format!("the queue group {name:?} {reason}"),
-                help: "write a word such as `workers`, or `no_queue_group: true` for none"
-                    .to_owned(),
+                help: "use a name such as `workers`, or `no_queue_group: true` for none".to_owned(),
             });
         }
         if none {
             complaints.push(Complaint {
                 field: "no_queue_group",
                 what: format!("`no_queue_group` is set together with the queue group {name:?}"),
-                help: "keep one of the two".to_owned(),
+                help: "remove one of the two".to_owned(),
             });
         }
     }
@@ -245,8 +249,8 @@ fn concurrency(message: &DynamicMessage, complaints: &mut Vec<Complaint>) -> Opt
     if value == 0 {
         complaints.push(Complaint {
             field: "concurrency",
-            what: "a concurrency of 0 would handle no request at all".to_owned(),
-            help: "write at least 1, or leave it out for the default".to_owned(),
+            what: "a concurrency of 0 would refuse all requests".to_owned(),
+            help: "use at least 1, or omit the option for the default".to_owned(),
         });
     }
     Some(value)

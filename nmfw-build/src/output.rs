@@ -43,6 +43,23 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Writes the descriptors beside the code of each package, which includes them. Each has a file of
+/// its own, because the packages of a crate may be compiled by several calls.
+///
+/// # Errors
+/// Fails if a file cannot be written.
+pub(crate) fn write_sets(dir: &OutDir, packages: &[Package], set: &[u8]) -> Result<(), Error> {
+    packages.iter().try_for_each(|package| {
+        let path = dir.path().join(set_file(&package.file_stem));
+        write_if_changed(&path, set)
+    })
+}
+
+/// Returns the name of the file with the descriptors of a package.
+pub(crate) fn set_file(file_stem: &str) -> String {
+    format!("{file_stem}.bin")
+}
+
 /// Checks that the include file is not the file of a package, which would then include itself.
 fn check_include_file(name: &Path, packages: &[Package]) -> Result<(), Error> {
     // Some file systems ignore case.
@@ -52,7 +69,9 @@ fn check_include_file(name: &Path, packages: &[Package]) -> Result<(), Error> {
         .find(|package| format!("{}.rs", package.file_stem) == lower);
     package.map_or(Ok(()), |package| {
         Err(Error::config(format!(
-            "the include file `{}` would replace the code of the package `{}`, which has the same file name. Give `include_file` another name, or leave it out and use `include_protos!()`",
+            "the include file `{}` would replace the code of the package `{}`, which has the same \
+             file name. Pass another name to `include_file`, or omit it and use \
+             `include_protos!()`",
             name.display(),
             package.name
         )))

@@ -42,7 +42,8 @@ impl OutDir {
             (Some(path), _) => Ok(Self::Chosen(path.to_owned())),
             (None, Some(dir)) => Ok(Self::Cargo(dir)),
             (None, None) => Err(Error::config(
-                "there is no folder for the generated code: OUT_DIR is not set. Call this from a build script, or choose one with `out_dir`",
+                "there is no folder for the generated code, because OUT_DIR is not set: run this \
+                 in a build script, or set a folder with `out_dir`",
             )),
         }
     }

@@ -10,7 +10,7 @@ use crate::model::Service;
 use crate::options::QueueGroup;
 use crate::output;
 
-/// ADR-32's default, as the runtime has it.
+/// The default of ADR-32 and of the runtime.
 const DEFAULT_QUEUE_GROUP: &str = "q";
 
 /// The files with NATS permissions to write, for
@@ -148,7 +148,9 @@ impl PermissionFiles {
             let service = service.ok_or_else(|| {
                 let known: Vec<_> = services.iter().map(ServiceFacts::full_name).collect();
                 Error::config(format!(
-                    "the permissions of the client {client:?} name the method {method:?}, and there is no such service; write it as in \"calc.Calc.Add\". The services are: {}",
+                    "the permissions of the client {client:?} name the method {method:?}, but \
+                     there is no such service: use a full name such as \"calc.Calc.Add\"; the \
+                     services are {}",
                     known.join(", ")
                 ))
             })?;
@@ -169,7 +171,7 @@ impl PermissionFiles {
         let rules = rules.map_err(wrong)?.into_iter().reduce(Rules::and);
         rules.ok_or_else(|| {
             Error::config(format!(
-                "the permissions of the client {client:?} name no method"
+                "the permissions of the client {client:?} name no method: add at least one"
             ))
         })
     }
@@ -210,7 +212,8 @@ impl Files {
             let allowed = |c: char| c.is_alphanumeric() || "-_.".contains(c);
             if !name.chars().all(allowed) || name.starts_with('.') {
                 return Err(Error::config(format!(
-                    "`{name}` is no name for a file of permissions: use letters, digits, `-`, `_` and `.`"
+                    "`{name}` is not a valid name of a permission file: use letters, digits, `-`, \
+                     `_` and `.`"
                 )));
             }
             if self
@@ -220,7 +223,7 @@ impl Files {
                 .any(|(other, _)| other == name)
             {
                 return Err(Error::config(format!(
-                    "two files of permissions would be `{name}`: give a client another name"
+                    "two permission files would be named `{name}`: rename a client"
                 )));
             }
         }

@@ -109,14 +109,15 @@ impl References {
             return String::new();
         }
         let mut code = format!(
-            "// The packages that this one uses. Their modules have to be nested as the packages are: `{runtime}::include_protos!()` does so.\n#[allow(unused_imports)]\nconst _: () = {{\n"
+            "// The packages that this one uses. Their modules must be nested like the packages, \
+             as `{runtime}::include_protos!()` does.\n#[allow(unused_imports)]\nconst _: () = {{\n"
         );
         for path in used {
             // Writing to a string does not fail. rustc shows the line, cut off at about 130
             // columns.
             let _ = writeln!(
                 code,
-                "    use {path} as _; // Not there? Use `{runtime}::include_protos!()`."
+                "    use {path} as _; // Not found? Use `{runtime}::include_protos!()`."
             );
         }
         code.push_str("};\n");

@@ -32,7 +32,8 @@ pub(crate) fn settle(
                 problems.push(Problem {
                     place: service.place.clone(),
                     what: format!(
-                        "the service needs the Rust {what} `{name}`, which {other} has already"
+                        "the service needs the Rust {what} `{name}`, but {other} already has this \
+                         name"
                     ),
                     help: format!(
                         "choose another name for it: `rename_service(\".{}\", \"...\")`",
@@ -74,7 +75,8 @@ fn chosen<'a>(
                 .map(|service| format!("`.{}`", service.full_name))
                 .collect();
             return Err(Error::config(format!(
-                "`rename_service` names the service `{path}`, which is not there. There are: {}",
+                "`rename_service` names the service `{path}`, which does not exist; the services \
+                 are {}",
                 known.join(", ")
             )));
         }
@@ -82,7 +84,8 @@ fn chosen<'a>(
             && syn::parse_str::<syn::Ident>(name).is_ok();
         if !is_type_name {
             return Err(Error::config(format!(
-                "`rename_service` cannot name the service `{path}` `{name}`: the name of a type begins with a capital letter and has letters, digits and underscores"
+                "`rename_service` cannot name the service `{path}` `{name}`: use letters, digits \
+                 and underscores, beginning with a capital letter"
             )));
         }
         chosen.insert(full_name.to_owned(), name.as_str());

@@ -19,23 +19,32 @@ pub(crate) struct Settings {
     pub(crate) strip_enum_prefix: bool,
     /// Protobuf paths, as prost-build matches them, of items whose comments are omitted.
     pub(crate) without_comments: Vec<String>,
+    /// Attributes, with the Protobuf paths of the services that get them.
+    pub(crate) client_attributes: Vec<(String, String)>,
+    pub(crate) server_attributes: Vec<(String, String)>,
+    pub(crate) trait_attributes: Vec<(String, String)>,
+    /// Whether the methods of traits have a default implementation.
+    pub(crate) default_stubs: bool,
+    /// Whether each package has a constant with the descriptors.
+    pub(crate) descriptor_set: bool,
+}
+
+/// Returns whether a Protobuf path selects an item, as prost-build decides it.
+pub(crate) fn matches(path: &str, full_name: &str) -> bool {
+    let rest = match path.strip_prefix('.') {
+        Some(path) => full_name.strip_prefix(path),
+        // Such a path matches the last parts of a name.
+        None => full_name.strip_suffix(path),
+    };
+    path == "."
+        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.ends_with('.'))
 }
 
 impl Settings {
     /// Returns the docs of a service or a method.
     pub(crate) fn docs(&self, full_name: &str, comment: &str) -> Vec<String> {
-        let omitted = self.without_comments.iter().any(|path| {
-            let rest = match path.strip_prefix('.') {
-                Some(path) => full_name.strip_prefix(path),
-                // Such a path matches the last parts of a name.
-                None => full_name.strip_suffix(path.as_str()),
-            };
-            path == "."
-                || rest.is_some_and(|rest| {
-                    rest.is_empty() || rest.starts_with('.') || rest.ends_with('.')
-                })
-        });
-        if omitted {
+        let mut omitted = self.without_comments.iter();
+        if omitted.any(|path| matches(path, full_name)) {
             return Vec::new();
         }
         docs::link(docs::markdown(comment))

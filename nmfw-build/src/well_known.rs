@@ -134,9 +134,10 @@ fn problem(full_name: &str, place: Place) -> Problem {
     Problem {
         place,
         what: format!(
-            "no Rust type can be had for `{full_name}`: types of the package `{PACKAGE}` and below are those of prost-types, and it lacks this one"
+            "there is no Rust type for `{full_name}`: the types of the package `{PACKAGE}` and its \
+             subpackages are those of prost-types, which lacks this one"
         ),
-        help: "say where the Rust type is with `extern_path`; a type of your own can be in another package"
+        help: "set the Rust type with `extern_path`, or move a type of your own to another package"
             .to_owned(),
     }
 }

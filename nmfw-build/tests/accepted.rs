@@ -104,7 +104,7 @@ fn every_case_compiles_from_source_and_from_its_set() {
 }
 
 #[test]
-fn names_are_looked_up_in_what_is_imported() {
+fn names_are_looked_up_in_imported_files() {
     let (code, files) = generate("relative_names");
     let user = file(&files, "user.proto");
     let types: Vec<&str> = user.message_type[0]
@@ -190,7 +190,7 @@ fn editions_keep_their_meaning() {
 }
 
 #[test]
-fn options_that_are_no_numbers_are_read() {
+fn infinite_and_nan_options_are_read() {
     let (_, files) = generate("float_options");
     let q = &file(&files, "case.proto").message_type[1];
     assert_eq!(q.field[1].default_value(), "-inf");
@@ -225,7 +225,7 @@ fn options_that_are_no_numbers_are_read() {
 }
 
 #[test]
-fn json_names_stay_what_they_are() {
+fn json_names_do_not_change() {
     let (code, files) = generate("json_names");
     let names = |name: &str| {
         let message = &file(&files, name).message_type[0];
@@ -246,7 +246,7 @@ fn json_names_stay_what_they_are() {
 }
 
 #[test]
-fn types_in_the_packages_of_google_are_refused_where_they_are_used() {
+fn unavailable_google_types_are_refused_where_they_are_used() {
     let google = "syntax = \"proto3\"; package google.protobuf.vendor; message Hint {} enum Kind { NONE = 0; }";
     let compile = |source: &str, builder: Builder| {
         let dir = tempfile::tempdir().unwrap();
@@ -288,12 +288,8 @@ fn types_in_the_packages_of_google_are_refused_where_they_are_used() {
         ),
     ] {
         let report = format!("{:?}", compile(source, configure()).unwrap_err());
-        let expected = format!("no Rust type can be had for `{name}`: ");
-        for part in [
-            expected.as_str(),
-            place,
-            "= help: say where the Rust type is",
-        ] {
+        let expected = format!("there is no Rust type for `{name}`: ");
+        for part in [expected.as_str(), place, "= help: set the Rust type"] {
             assert!(report.contains(part), "no {part:?} in\n{report}");
         }
         assert!(report.starts_with("1 problem"), "{report}");
@@ -303,7 +299,7 @@ fn types_in_the_packages_of_google_are_refused_where_they_are_used() {
 }
 
 #[test]
-fn a_copy_of_a_file_of_google_that_is_too_new_breaks_nothing() {
+fn a_copy_of_a_google_file_that_is_too_new_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("google/protobuf")).unwrap();
     for name in ["descriptor", "timestamp"] {

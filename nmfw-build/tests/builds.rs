@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use nmfw_build::{Builder, configure};
+use nmfw_build::{Builder, Error, configure};
 use prost::Message;
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
@@ -129,7 +129,7 @@ fn a_decoded_set_that_lost_its_edition_is_an_error() {
     };
     let set = FileDescriptorSet { file: vec![file] };
     let error = configure().compile_fds(set).unwrap_err().to_string();
-    assert!(error.contains("`a.proto` is of an edition"), "{error}");
+    assert!(error.contains("`a.proto` uses an edition"), "{error}");
     assert!(error.contains("compile_fds_bytes"), "{error}");
 }
 
@@ -165,7 +165,11 @@ fn a_set_without_source_information_is_generated_without_docs() {
     assert!(code.contains("pub trait Everything:"), "{code}");
     assert!(code.contains("pub struct Request {"), "{code}");
     // Only generated items have docs.
-    assert_eq!(code.find("///"), code.find("/// Static facts"), "{code}");
+    assert_eq!(
+        code.find("///"),
+        code.find("/// The description of the service"),
+        "{code}"
+    );
 }
 
 #[test]
@@ -204,17 +208,18 @@ fn a_set_that_cannot_be_used_is_an_error() {
     for (set, expected) in [
         (
             b"not a set".to_vec(),
-            "the descriptor set cannot be used: these bytes are no FileDescriptorSet",
+            "the descriptor set cannot be used: the bytes are not a FileDescriptorSet",
         ),
         (
             file(editions),
-            "`a.proto` has an edition that is not supported; supported are the editions 2023, 2024, 2026, proto2 and proto3",
+            "`a.proto` has an unsupported edition: the editions 2023, 2024, 2026, proto2 and \
+             proto3 are supported",
         ),
         (
             file(import),
             "`a.proto` imports `nowhere.proto`, which is not in the set",
         ),
-        (file(no_name), "a file in it has no name"),
+        (file(no_name), "a file in the set has no name"),
         (
             file(bad_type),
             "error: name '.Missing' is not defined\n  = note: in a.proto\n",
@@ -437,7 +442,10 @@ fn a_build_script_may_generate_several_times() {
         let error = generate("acme/billing/v1/refunds.proto").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "this build script has generated the package `acme.billing.v1` before, from `acme/billing/v1/invoices.proto` too, and now replaces `acme.billing.v1.rs`. Give all files of a package to one call, or choose another folder with `out_dir`"
+            "this build script has already generated the package `acme.billing.v1`, from files \
+             that include `acme/billing/v1/invoices.proto`, and would replace \
+             `acme.billing.v1.rs`: pass all files of a package to one call, or set another folder \
+             with `out_dir`"
         );
         return;
     }
@@ -496,5 +504,35 @@ fn cargo_is_told_which_files_were_read() {
             "\")"
         )),
         "{code}"
+    );
+}
+
+#[test]
+fn items_of_services_get_attributes() {
+    let dir = tempfile::tempdir().unwrap();
+    let proto = protos().join("calc.proto");
+    let generate = |builder: Builder| {
+        builder.compile_protos(&[&proto], &[protos()])?;
+        Ok::<_, Error>(read(dir.path()).remove(Path::new("calc.rs")).unwrap())
+    };
+    let of_client = r#"#[cfg(feature = "client")]"#;
+    let of_server = r#"#[cfg(feature = "server")]"#;
+    let code = generate(
+        builder(dir.path())
+            .client_attribute(".calc", of_client)
+            .server_attribute("Calc", of_server)
+            .trait_attribute(".", "#[must_use]")
+            .trait_attribute(".other", "#[cold]"),
+    )
+    .unwrap();
+    let count = |text: &str| code.matches(text).count();
+    // The type, its methods, and the trait's implementation or the client's `local`.
+    assert_eq!([of_client, of_server].map(count), [3, 3], "{code}");
+    assert_eq!(["#[must_use]", "#[cold]"].map(count), [1, 0], "{code}");
+
+    let error = generate(builder(dir.path()).client_attribute(".", "derive(Eq)")).unwrap_err();
+    assert!(
+        error.to_string().contains("`derive(Eq)` is no attribute"),
+        "{error}"
     );
 }

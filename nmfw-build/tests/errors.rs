@@ -43,9 +43,15 @@ fn assert_contains(report: &str, expected: &[&str]) {
 #[test]
 fn options_of_a_service_are_checked() {
     for (options, expected) in [
-        ("name: \"a b\"", "the name \"a b\" is no name for discovery"),
-        ("name: \"\"", "the name \"\" is no name for discovery"),
-        ("name: \"a.b\"", "the name \"a.b\" is no name for discovery"),
+        (
+            "name: \"a b\"",
+            "the name \"a b\" is not valid in discovery",
+        ),
+        ("name: \"\"", "the name \"\" is not valid in discovery"),
+        (
+            "name: \"a.b\"",
+            "the name \"a.b\" is not valid in discovery",
+        ),
         ("subject: \"\"", "the subject \"\" is empty"),
         (
             "subject: \"a b\"",
@@ -74,9 +80,12 @@ fn options_of_a_service_are_checked() {
         ("subject: \"$SRV\"", "has the token `$SRV`"),
         (
             "version: \"1.2\"",
-            "the version \"1.2\" is no semantic version",
+            "the version \"1.2\" is not a semantic version",
         ),
-        ("version: \"\"", "the version \"\" is no semantic version"),
+        (
+            "version: \"\"",
+            "the version \"\" is not a semantic version",
+        ),
         (
             "timeout: { seconds: -1 }",
             "the timeout (seconds: -1, nanos: 0) is negative",
@@ -214,7 +223,8 @@ fn names_of_services_are_checked() {
     for (source, expected, service) in [
         (
             "package a; service _B {}",
-            "the subject \"nmfw.a._b\", made of package and service, has the token `_b`",
+            "the subject \"nmfw.a._b\", derived from the package and the service, has the token \
+             `_b`",
             "a._B",
         ),
         (
@@ -224,7 +234,7 @@ fn names_of_services_are_checked() {
         ),
         (
             "service __ {}",
-            "no Rust name can be made of the service name `__`",
+            "the service name `__` cannot be converted to a Rust name",
             "__",
         ),
         (
@@ -256,7 +266,7 @@ fn chosen_names_of_services_are_checked() {
     };
     assert_contains(
         &report(".a.D", "E"),
-        &["the service `.a.D`, which is not there", "`.a.B`, `.a.C`"],
+        &["the service `.a.D`, which does not exist", "`.a.B`, `.a.C`"],
     );
     for bad in ["", "b", "Self", "B-C", "B::C"] {
         assert_contains(&report(".a.B", bad), &["cannot name the service `.a.B`"]);
@@ -264,7 +274,8 @@ fn chosen_names_of_services_are_checked() {
     assert_contains(
         &report(".a.C", "B"),
         &[
-            "error: the service needs the Rust struct `BClient`, which `a.BClient` has already",
+            "error: the service needs the Rust struct `BClient`, but `a.BClient` already has this \
+             name",
             "--> a.proto:1:44",
             "in service `a.C`",
             "= help: choose another name for it: `rename_service(\".a.C\", \"...\")`",
@@ -314,7 +325,8 @@ fn services_must_not_share_a_subject() {
     assert_contains(
         &report_of_methods,
         &[
-            "the subject \"nmfw.shop.orders.Place\" is also that of the method of this name in `shop.Orders` (orders.proto)",
+            "the subject \"nmfw.shop.orders.Place\" is also the subject of the method with this \
+             name in `shop.Orders` (orders.proto)",
             "--> other.proto:2:",
             "in service `other.Copy`, method `Place`",
         ],
@@ -329,7 +341,8 @@ fn services_must_not_share_a_subject() {
     assert_contains(
         &report_of_services,
         &[
-            "the subject \"nmfw.shop.orders\" is also that of the service `shop.Orders` (orders.proto)",
+            "the subject \"nmfw.shop.orders\" is also the subject of the service `shop.Orders` \
+             (orders.proto)",
             "in service `other.Copy`\n",
         ],
     );
@@ -365,16 +378,16 @@ fn all_problems_are_reported_at_once_and_in_order() {
 }
 
 #[test]
-fn a_report_reads_well() {
+fn a_report_has_place_service_and_help() {
     let source = orders("rpc Place(M) returns (M) { option (nmfw.method) = { concurrency: 0 }; }");
     assert_eq!(
         report(&[("orders.proto", &source)]),
         "1 problem in the .proto files
 
-error: a concurrency of 0 would handle no request at all
+error: a concurrency of 0 would refuse all requests
   --> orders.proto:5:53
   = in service `shop.Orders`, method `Place`
-  = help: write at least 1, or leave it out for the default
+  = help: use at least 1, or omit the option for the default
 "
     );
 }
@@ -425,7 +438,7 @@ fn errors_of_types_and_imports_show_their_place() {
 }
 
 #[test]
-fn a_mistake_in_an_option_is_named() {
+fn a_misspelt_option_lists_the_existing_ones() {
     for (body, expected) in [
         (
             "option (nmfw.service) = { timeuot: {} };",
@@ -511,12 +524,12 @@ fn an_option_is_reported_at_its_own_line() {
         .unwrap_err();
     assert_contains(
         &format!("{error:?}"),
-        &["the name \"or ers\" is no name", "--> orders.proto:5:1\n"],
+        &["the name \"or ers\" is not valid", "--> orders.proto:5:1\n"],
     );
 }
 
 #[test]
-fn an_edition_that_is_not_known_is_one_clear_error() {
+fn an_unknown_edition_is_one_clear_error() {
     let source = "// A comment.\nedition = \"2999\";\nmessage A { string a = 1; }\n";
     assert_eq!(
         report(&[("a.proto", source)]),
@@ -527,7 +540,7 @@ error: the edition 2999 is not supported
   |
 2 | edition = \"2999\";
   | ^^^^^^^^^^^^^^^^^ found here
-  = help: supported are the editions 2023, 2024, 2026, proto2 and proto3
+  = help: the editions 2023, 2024, 2026, proto2 and proto3 are supported
 "
     );
 }
@@ -583,15 +596,15 @@ fn settings_are_checked() {
         ),
         (
             configure().service_version("one"),
-            "the service version \"one\" is no semantic version",
+            "the service version \"one\" is not a semantic version",
         ),
         (
             configure().runtime_path("nmfw"),
-            "the runtime path `nmfw` is no absolute path",
+            "the runtime path `nmfw` is not absolute",
         ),
         (
             configure().runtime_path("a b"),
-            "the runtime path `a b` is no absolute path",
+            "the runtime path `a b` is not absolute",
         ),
         (
             configure().type_attribute(".", "#[derive("),
@@ -680,7 +693,7 @@ fn values_of_an_enum_have_to_differ_in_rust() {
 }
 
 #[test]
-fn extern_paths_have_to_stay_what_they_are() {
+fn extern_paths_that_would_change_are_refused() {
     let source = "syntax = \"proto3\"; package a; message A { message B {} B b = 1; } message C {}";
     let compile = |proto: &str, rust: &str| {
         compile_with(configure().extern_path(proto, rust), &[("a.proto", source)])
@@ -737,7 +750,7 @@ fn a_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn errors_go_through_threads_and_boxes() {
+fn errors_are_send_and_sync() {
     fn check<T: std::error::Error + Send + Sync + 'static>() {}
     check::<Error>();
 }

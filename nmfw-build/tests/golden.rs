@@ -1,6 +1,7 @@
 //! Compares generated code with the files in `tests/golden`, and measures it.
 //!
-//! `NMFW_BLESS=1 cargo test -p nmfw-build --test golden` writes the files anew; look at what changed before committing.
+//! `NMFW_BLESS=1 cargo test -p nmfw-build --test golden` rewrites the files; review the difference
+//! before committing.
 
 #![cfg(test)]
 
@@ -83,7 +84,7 @@ fn generated_code_is_as_recorded() {
         for file in *files {
             let code = generated
                 .remove(*file)
-                .unwrap_or_else(|| panic!("{protos:?} made no {file}.rs"));
+                .unwrap_or_else(|| panic!("{protos:?} did not generate {file}.rs"));
             let path = tests_dir().join(format!("golden/{file}.rs"));
             let recorded = fs::read_to_string(&path).unwrap_or_default();
             if bless {
@@ -107,13 +108,13 @@ fn generated_code_is_as_recorded() {
         generated.remove("protos");
         assert!(
             generated.is_empty(),
-            "{protos:?} also made {:?}",
+            "{protos:?} also generated {:?}",
             generated.keys()
         );
     }
     assert!(
         stale.is_empty(),
-        "{}\nIf this is what you want, run with NMFW_BLESS=1 and review the difference.",
+        "{}\nIf the change is intended, run with NMFW_BLESS=1 and review the difference.",
         stale.join("\n")
     );
 }
@@ -241,7 +242,7 @@ fn service_tokens(code: &str) -> usize {
             })
             .sum()
     }
-    let start = code.find("/// Static facts").unwrap();
+    let start = code.find("/// The description of the service").unwrap();
     count(code[start..].parse().unwrap())
 }
 
@@ -258,11 +259,11 @@ fn the_code_of_a_service_is_small() {
             [2, 7].map(|methods| service_tokens(&service_with(methods, requests, responses)));
         // Spec, trait, two constants, server, client and the client's trait.
         let method = (seven - two) / 5;
-        assert!(method <= 420, "a method {kind} costs {method} tokens");
+        assert!(method <= 420, "a method {kind} takes {method} tokens");
         let service = two - 2 * method;
         assert!(
             service <= 640,
-            "a service costs {service} tokens without its methods {kind}"
+            "a service without its methods takes {service} tokens {kind}"
         );
     }
 }

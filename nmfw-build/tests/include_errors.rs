@@ -34,13 +34,13 @@ fn report(dir: &Path, proto: &str, includes: &[&str]) -> String {
 }
 
 #[test]
-fn a_typo_in_the_name_of_a_file_shows_what_is_near() {
+fn a_typo_in_a_file_name_suggests_similar_files() {
     let dir = folder(&[("proto/acme/calc.proto", CALC), ("proto/other.proto", CALC)]);
     assert_eq!(
         report(dir.path(), "proto/acme/calk.proto", &["proto"]),
         "error: there is no file `acme/calk.proto`
   = note: looked for `proto/acme/calk.proto`
-  = help: there is `proto/acme/calc.proto`
+  = help: files with similar names: `proto/acme/calc.proto`
 "
     );
     // In another folder than its own.
@@ -48,7 +48,7 @@ fn a_typo_in_the_name_of_a_file_shows_what_is_near() {
         report(dir.path(), "proto/calc.proto", &["proto"]),
         "error: there is no file `calc.proto`
   = note: looked for `proto/calc.proto`
-  = help: there is `proto/acme/calc.proto`
+  = help: files with similar names: `proto/acme/calc.proto`
 "
     );
     assert_eq!(
@@ -60,7 +60,7 @@ fn a_typo_in_the_name_of_a_file_shows_what_is_near() {
 }
 
 #[test]
-fn a_typo_in_an_import_shows_what_is_near() {
+fn a_typo_in_an_import_suggests_similar_files() {
     let user = "syntax = \"proto3\";\nimport \"acme/cal.proto\";\n";
     let dir = folder(&[
         ("proto/acme/calc.proto", CALC),
@@ -75,29 +75,29 @@ fn a_typo_in_an_import_shows_what_is_near() {
 2 | import \"acme/cal.proto\";
   | ^^^^^^^^^^^^^^^^^^^^^^^^ imported here
   = note: looked for `proto/acme/cal.proto`, `more/acme/cal.proto`
-  = help: there is `proto/acme/calc.proto`
+  = help: files with similar names: `proto/acme/calc.proto`
 "
     );
 }
 
 #[test]
-fn an_include_folder_that_is_not_there_is_named() {
+fn a_missing_include_folder_is_named() {
     let dir = folder(&[("proto/calc.proto", CALC), ("file", "")]);
     assert_eq!(
         report(dir.path(), "proto/calc.proto", &["prto"]),
         "error: `proto/calc.proto` is in none of the include folders
-  = help: the include folder `prto` is not there
-  = help: add the folder that its imports begin at to the includes: the second argument of `compile_protos`
+  = help: the include folder `prto` does not exist
+  = help: add the folder from which its imports start to the include folders, the second argument of `compile_protos`
 "
     );
     assert_eq!(
         report(dir.path(), "file/calc.proto", &["file"]),
         "error: there is no file `calc.proto`
   = note: looked for `file/calc.proto`
-  = help: the include folder `file` is no folder
+  = help: the include folder `file` is not a folder
 "
     );
-    // It does not matter if everything is found without it, as in protoc.
+    // A missing folder is no error if all files are found without it, as in protoc.
     configure()
         .out_dir(dir.path().join("out"))
         .compile_protos(
@@ -130,15 +130,15 @@ fn a_file_with_two_names_is_one_clear_error() {
     let dir = folder(&[("proto/acme/calc.proto", CALC), ("proto/user.proto", user)]);
     assert_eq!(
         report(dir.path(), "proto/user.proto", &["proto", "proto/acme"]),
-        "error: one file has two names: `proto/acme/calc.proto` is `calc.proto` and `acme/calc.proto`
-  = note: include folders are `proto`, `proto/acme`
-  = help: keep one of the include folders that it can be reached from, and import it by one name everywhere
+        "error: the file `proto/acme/calc.proto` is imported by two names, `calc.proto` and `acme/calc.proto`
+  = note: the include folders are `proto`, `proto/acme`
+  = help: remove one of the include folders that contain the file, and import it by the same name everywhere
 "
     );
 }
 
 #[test]
-fn a_file_behind_another_of_its_name_is_an_error() {
+fn a_file_hidden_by_another_of_its_name_is_an_error() {
     let dir = folder(&[("first/calc.proto", CALC), ("second/calc.proto", CALC)]);
     assert_eq!(
         report(dir.path(), "second/calc.proto", &["first", "second"]),
@@ -163,7 +163,7 @@ fn files_that_import_each_other_are_listed() {
     ]);
     assert_eq!(
         report(dir.path(), "a.proto", &["."]),
-        "error: files import each other in a circle
+        "error: files import each other in a cycle
  --> c.proto:2:1
   |
 2 | import \"b.proto\";

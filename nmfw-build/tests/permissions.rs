@@ -1,7 +1,7 @@
 //! Tests of the files with NATS permissions. The workspace's integration tests check them with
 //! nats-server and running services.
 //!
-//! `NMFW_BLESS=1 cargo test -p nmfw-build --test permissions` writes the recorded files anew.
+//! `NMFW_BLESS=1 cargo test -p nmfw-build --test permissions` rewrites the recorded files.
 
 #![cfg(test)]
 
@@ -64,7 +64,7 @@ fn files_are_as_recorded() {
         let recorded = fs::read_to_string(golden.join(name)).unwrap();
         assert_eq!(
             *text, recorded,
-            "{name}: if this is what you want, run with NMFW_BLESS=1 and review the difference"
+            "{name}: if the change is intended, run with NMFW_BLESS=1 and review the difference"
         );
     }
 }
@@ -112,9 +112,9 @@ fn exports_for_one_account() {
     assert!(files["calc.imports.nsc.sh"].contains("nsc generate activation"));
 }
 
-/// An empty list would allow everything.
+/// Permissions without subjects are an explicit deny, because an empty list would allow everything.
 #[test]
-fn who_may_nothing_is_denied_everything() {
+fn empty_permissions_deny_everything() {
     let files = generate("empty.proto", PermissionFiles::from).unwrap();
     let client = |kind: &str| {
         let mut files = files.iter();

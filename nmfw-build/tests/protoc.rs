@@ -78,7 +78,7 @@ fn assert_contains(report: &str, expected: &[&str]) {
 }
 
 #[test]
-fn protoc_compiles_what_cannot_be_parsed_here() {
+fn protoc_compiles_files_that_cannot_be_parsed_here() {
     let place = Place::new(UNKNOWN);
     let protoc = place.protoc("protoc");
     place.compile(configure().protoc(&protoc)).unwrap();
@@ -96,7 +96,7 @@ fn protoc_compiles_what_cannot_be_parsed_here() {
 }
 
 #[test]
-fn protoc_is_not_started_for_what_can_be_parsed_here() {
+fn protoc_is_not_started_for_files_that_can_be_parsed_here() {
     let place = Place::new("syntax = \"proto3\"; package a; message Q {}");
     let protoc = place.protoc("protoc");
     place.compile(configure().protoc(protoc)).unwrap();
@@ -121,7 +121,7 @@ fn the_error_is_that_of_the_parser() {
         place.compile(configure().protoc(&missing)).unwrap_err()
     );
     let expected = format!(
-        "= note: `{}`, which was chosen as protoc, does not run: ",
+        "= note: cannot run `{}`, which is set as protoc: ",
         missing.display()
     );
     assert_contains(&report, &["but found 'frobnicate'", &expected]);
@@ -137,7 +137,7 @@ fn the_error_is_that_of_the_parser() {
 }
 
 #[test]
-fn protoc_is_named_where_it_would_help() {
+fn protoc_is_suggested_where_it_would_help() {
     let newer = "syntax = \"proto3\"; package a;\nimport \"google/protobuf/newer.proto\";\n";
     let place = Place::new(newer);
     let none = place.path("empty");
@@ -148,7 +148,9 @@ fn protoc_is_named_where_it_would_help() {
         &[
             "there is no file `google/protobuf/newer.proto` to import",
             "--> a.proto:2:1",
-            "= help: `protoc` can compile this: install it, or say where it is with `Builder::protoc` or the environment variable `PROTOC`",
+            "= help: `protoc` can compile this file: install it, or set its path with \
+             `Builder::protoc` \
+             or the environment variable `PROTOC`",
         ],
     );
     let refuses = place.script("refuses", "echo 'newer.proto: File not found.' >&2; exit 1");
@@ -159,7 +161,7 @@ fn protoc_is_named_where_it_would_help() {
     assert_contains(
         &report,
         &[&format!(
-            "= note: `{}` refuses it, too: newer.proto: File not found.",
+            "= note: `{}` also reports an error: newer.proto: File not found.",
             refuses.display()
         )],
     );

@@ -7,10 +7,10 @@ use std::fmt;
 
 /// The error of connecting, starting or closing.
 ///
-/// `Display` says what happened, to what, and what to do about it; the underlying cause is in
-/// [`source`](StdError::source) and not repeated. `Debug` prints the same text followed by the
-/// chain of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with a readable
-/// message. Neither contains passwords or tokens.
+/// `Display` describes the problem, the affected item and, if possible, a remedy; the underlying
+/// cause is in [`source`](StdError::source) and not repeated. `Debug` prints the same text followed
+/// by the chain of causes, so that `async fn main() -> Result<(), nmfw::Error>` ends with a
+/// readable message. Neither contains passwords or tokens.
 ///
 /// Match on [`kind`](Error::kind), not on the text.
 ///
@@ -20,9 +20,9 @@ use std::fmt;
 /// assert_eq!(error.kind(), nmfw::ErrorKind::InvalidUrl);
 /// # });
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -47,8 +47,8 @@ pub enum ErrorKind {
     Tls,
     /// The server does not allow publishing or subscribing to a required subject.
     PermissionDenied,
-    /// The server refused because of a limit of its own, of the account or of the user, such as
-    /// `max_connections` or `max_subscriptions`. The message includes the server's.
+    /// The server refused because of a limit of the server, account or user, such as
+    /// `max_connections` or `max_subscriptions`. The message includes the server's text.
     Limit,
     /// An option has an invalid value.
     InvalidConfig,
@@ -66,7 +66,7 @@ impl Error {
     /// Creates an error without a cause. The message must not contain secrets.
     #[doc(hidden)]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(ErrorInner {
             kind,
             message: message.into(),
             source: None,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn display_leaves_the_source_out_and_debug_shows_the_chain_once() {
         let io = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
-        /// Prints its source, as some libraries do.
+        /// An error whose `Display` includes its source, as in some libraries.
         #[derive(Debug, thiserror::Error)]
         #[error("IO error: {0}")]
         struct Both(#[source] io::Error);

@@ -15,7 +15,7 @@ pub struct Escaped<'a> {
 }
 
 impl<'a> Escaped<'a> {
-    /// Shows as much as fits into a field of a log line.
+    /// Shows at most 256 bytes, for a field of a log line.
     pub fn new(text: &'a str) -> Self {
         Self::up_to(text, MAX_LEN)
     }

@@ -32,11 +32,12 @@ pub use prost_types;
 
 pub use self::{
     call::{
-        body::streaming::Streaming,
+        body::{stream_sender::StreamSender, streaming::Streaming},
         context::Context,
         deadline::Deadline,
         metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
-        method::{DEFAULT_TIMEOUT, Idempotency, Method, MethodName, MethodSpec, ServiceSpec},
+        method::{Method, MethodName},
+        spec::{DEFAULT_TIMEOUT, Idempotency, MethodSpec, ServiceSpec},
         status::{Code, Status, UnknownCode},
         trace_context::{TraceContext, TraceContextError},
     },

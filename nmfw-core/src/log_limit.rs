@@ -15,11 +15,11 @@ pub const BURST: u32 = 50;
 #[derive(Debug)]
 pub struct LogLimit {
     burst: u32,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LogState {
     next: Option<Instant>,
     /// Number of lines that may still pass in this period.
     rest: u32,
@@ -42,7 +42,7 @@ impl LogLimit {
     pub const fn with_burst(burst: u32) -> Self {
         Self {
             burst,
-            state: Mutex::new(State {
+            state: Mutex::new(LogState {
                 next: None,
                 rest: burst,
                 left_out: 0,
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn places_have_limits_of_their_own() {
         #[derive(Clone, Default)]
-        struct Lines(std::sync::Arc<Mutex<Vec<u8>>>);
-        impl std::io::Write for Lines {
+        struct LogOutput(std::sync::Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for LogOutput {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.lock().unwrap().write(bytes)
             }
@@ -136,7 +136,7 @@ mod tests {
                 Ok(())
             }
         }
-        let lines = Lines::default();
+        let lines = LogOutput::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
@@ -146,7 +146,11 @@ mod tests {
             for n in 0..2 * BURST {
                 log_limited!(warn, n, "one");
                 log_limited!(target: "elsewhere", error, n, "another");
-                log_limited!(debug, n, "not shown, and so not counted");
+                log_limited!(
+                    debug,
+                    n,
+                    "the level is disabled, so the line is not counted"
+                );
             }
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -154,6 +158,6 @@ mod tests {
         assert_eq!(text.lines().count(), 2 * BURST as usize, "{text}");
         assert_eq!(count("nmfw_core::log_limit"), BURST as usize);
         assert_eq!(count("elsewhere"), BURST as usize);
-        assert!(!text.contains("left_out"), "nothing was, before these");
+        assert!(!text.contains("left_out"), "no line was suppressed before");
     }
 }

@@ -43,7 +43,8 @@ impl Bucket {
         is_there
     }
 
-    /// Returns when there will be a token for a waiter behind `ahead` others; `None` for never.
+    /// Returns the time at which a token is due for a waiter behind `ahead` others; `None` for
+    /// never.
     pub(crate) fn due(&self, pace: &Pace, ahead: usize, now: Instant) -> Option<Instant> {
         let interval = pace.interval?;
         let to_full = self
@@ -86,7 +87,10 @@ mod tests {
         assert!(bucket.take(&pace, now) && !bucket.take(&pace, now));
         now += Duration::from_secs(60);
         assert!((0..3).all(|_| bucket.take(&pace, now)));
-        assert!(!bucket.take(&pace, now), "it holds no more");
+        assert!(
+            !bucket.take(&pace, now),
+            "the bucket holds more than its capacity"
+        );
     }
 
     #[test]
@@ -118,7 +122,6 @@ mod tests {
     proptest! {
         /// In any period, no more tokens are taken than the rate and one burst permit, and a waiter
         /// that comes at its due time gets one.
-        /// bucket said gets a token.
         #[test]
         fn the_pace_holds(
             interval in 1u64..5_000,

@@ -84,7 +84,7 @@ impl Export {
         all.extend(names);
         if all.is_empty() || all.iter().any(String::is_empty) {
             return Err(Error::new(format!(
-                "{} would be exported for accounts without a name, or for none at all",
+                "the export of {} names no account, or an account with an empty name",
                 self.service.full_name()
             )));
         }
@@ -185,8 +185,8 @@ impl Export {
 }
 
 impl Import {
-    /// Gives the service another subject in the importing account. Clients there need to set it too
-    /// (`Channel::subject`), and need permissions for it ([`ServiceFacts::with_subject`]).
+    /// Sets another subject for the service in the importing account. Clients there need to set it
+    /// too (`Channel::subject`), and need permissions for it ([`ServiceFacts::with_subject`]).
     ///
     /// # Errors
     /// Fails if the subject has a wildcard, an empty token, white space, or a token that begins
@@ -204,7 +204,7 @@ impl Import {
     }
 
     pub(crate) fn config_entries(&self) -> String {
-        let mut out = self.export.about("Taken from another account");
+        let mut out = self.export.about("Imported from another account");
         for (remote, local) in self.subjects() {
             let account = text::config(&self.account);
             let subject = text::config(&remote);
@@ -235,12 +235,12 @@ impl Import {
     pub fn nsc_script(&self) -> String {
         let commands = self.nsc_quoted("\"$account\"", "\"$exporter\"");
         format!(
-            "#!/bin/sh\n# usage: sh FILE ACCOUNT EXPORTING_ACCOUNT\nset -eu\naccount=${{1:?the account}}\nexporter=${{2:?the account that exports, its name or public key}}\n{commands}"
+            "#!/bin/sh\n# usage: sh FILE ACCOUNT EXPORTING_ACCOUNT\nset -eu\naccount=${{1:?the account}}\nexporter=${{2:?the exporting account, by its name or public key}}\n{commands}"
         )
     }
 
     fn nsc_quoted(&self, account: &str, exporter: &str) -> String {
-        let mut out = self.export.about("Taken from another account");
+        let mut out = self.export.about("Imported from another account");
         for (remote, local) in self.subjects() {
             let (remote, local) = (text::shell(&remote), text::shell(&local));
             let import = format!("nsc add import --account {account} --name {local}");

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt};
 
-/// An error in the input for permissions. Its text says what is wrong and lists the valid choices.
+/// An error in the input for permissions. The text names the problem and lists the valid choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -21,7 +21,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// For the conversion of [`ServiceFacts`](crate::ServiceFacts) into itself.
+/// Never called: [`ServiceFacts`](crate::ServiceFacts) converts into itself without errors.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}

@@ -91,7 +91,7 @@ impl ServiceFacts {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || !name.bytes().all(allowed) {
             return Err(Error::new(format!(
-                "the name {name:?} cannot be used in discovery: it takes letters, digits, '-' and '_' only"
+                "the name {name:?} is not valid in discovery: use letters, digits, '-' and '_' only"
             )));
         }
         name.clone_into(&mut self.name);
@@ -168,7 +168,8 @@ impl ServiceFacts {
     pub(crate) fn check_methods<M: AsRef<str>>(&self, methods: &[M]) -> Result<(), Error> {
         if methods.is_empty() {
             return Err(Error::new(format!(
-                "no method of {} is named: name one, or none at all for all of them",
+                "the list of methods of {} is empty: name a method, or omit the list for all \
+                 methods",
                 self.full_name
             )));
         }
@@ -193,7 +194,7 @@ impl From<&Self> for ServiceFacts {
     }
 }
 
-/// Converts a static of generated code, a service that is about to be served, or [`ServiceFacts`]
+/// Converts the static of generated code, a service that is about to be served, or [`ServiceFacts`]
 /// itself.
 pub(crate) fn facts<S>(of: S) -> Result<ServiceFacts, Error>
 where
@@ -256,7 +257,8 @@ mod tests {
         calc.unwrap().with_method("Add", Some("q")).unwrap()
     }
 
-    /// Wildcards would allow more than intended, and white space could end a line of a script.
+    /// Wildcards are refused because they would allow more than intended, and white space because
+    /// it could end a line of a script.
     #[test]
     fn wildcards_and_white_space_are_refused() {
         for bad in ["", "*", "a.>", "a b", "a\nb", "a..b", "$SYS.a", ".a", "a."] {
@@ -291,7 +293,10 @@ mod tests {
             error.contains("\"Sub\"") && error.contains("Add"),
             "{error}"
         );
-        assert!(client.methods([""; 0]).is_err(), "none is not all");
+        assert!(
+            client.methods([""; 0]).is_err(),
+            "an empty list was accepted"
+        );
         assert!(facts().with_method_queue_group("Sub", None).is_err());
     }
 }

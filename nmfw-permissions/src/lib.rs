@@ -15,6 +15,6 @@ pub use self::{
     error::Error,
     facts::ServiceFacts,
     permissions::{Permissions, Role},
-    query::{Format, Query, What},
+    query::{PermissionsFormat, PermissionsKind, PermissionsQuery},
     rules::Rules,
 };

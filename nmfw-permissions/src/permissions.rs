@@ -44,7 +44,7 @@ impl FromStr for Role {
             "client" => Ok(Self::Client),
             "observer" => Ok(Self::Observer),
             other => Err(Error::new(format!(
-                "there is no role {other:?}; there are: service, client, observer"
+                "unknown role {other:?}: the roles are service, client and observer"
             ))),
         }
     }
@@ -212,7 +212,7 @@ impl Permissions {
         let what = match self.role {
             Role::Service => "Serves",
             Role::Client => "Calls",
-            Role::Observer => return format!("Looks at {service} with `nats micro`."),
+            Role::Observer => return format!("Inspects {service} with `nats micro`."),
         };
         let methods = match &self.methods {
             None => "all methods".to_owned(),
@@ -248,8 +248,8 @@ impl Permissions {
 
     fn service_subscribes(&self) -> Vec<String> {
         let base = self.service.subject();
-        // Requests only in the queue group: otherwise an instance could read the requests of
-        // others.
+        // Requests are allowed only in the queue group, because an instance could otherwise read
+        // the requests of others.
         let grouped = |subject: String, group: Option<&str>| match group {
             Some(group) => format!("{subject} {group}"),
             None => subject,
@@ -283,8 +283,8 @@ impl Permissions {
         };
         let mut rules: Vec<_> = callers.iter().map(|prefix| format!("{prefix}.>")).collect();
         if !callers.contains(&self.inbox_prefix) {
-            // For the round trip during startup and shutdown, to a subject without subscribers and
-            // to itself.
+            // Needed for round trips during startup and shutdown, to a subject without subscribers
+            // and to the service itself.
             rules.push(format!("{}.nmfw.*", self.inbox_prefix));
             if self.inbox_prefix == INBOX_PREFIX {
                 // The default prefix of a user whose name is known.

@@ -1,4 +1,4 @@
-//! [`Query`]: the permissions that a command line asks for, as one text.
+//! [`PermissionsQuery`]: the permissions that a command line asks for, as one text.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use crate::{Error, Export, Import, Permissions, Role, Rules, ServiceFacts, accou
 /// The language of the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Format {
+pub enum PermissionsFormat {
     /// nats-server's configuration, `nats-conf`.
     #[default]
     NatsConf,
@@ -15,7 +15,7 @@ pub enum Format {
     Nsc,
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for PermissionsFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NatsConf => "nats-conf",
@@ -24,7 +24,7 @@ impl fmt::Display for Format {
     }
 }
 
-impl FromStr for Format {
+impl FromStr for PermissionsFormat {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
@@ -32,7 +32,7 @@ impl FromStr for Format {
             "nats-conf" => Ok(Self::NatsConf),
             "nsc" => Ok(Self::Nsc),
             other => Err(Error::new(format!(
-                "there is no format {other:?}; there are: nats-conf, nsc"
+                "unknown format {other:?}: the formats are nats-conf and nsc"
             ))),
         }
     }
@@ -41,7 +41,7 @@ impl FromStr for Format {
 /// The content of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum What {
+pub enum PermissionsKind {
     /// The permissions of a user.
     Role(Role),
     /// The exports of the service's account.
@@ -50,7 +50,7 @@ pub enum What {
     Import,
 }
 
-impl fmt::Display for What {
+impl fmt::Display for PermissionsKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Role(role) => role.fmt(f),
@@ -60,8 +60,8 @@ impl fmt::Display for What {
     }
 }
 
-/// `service`, `client`, `observer`, `export` or `import`.
-impl FromStr for What {
+/// Parses `service`, `client`, `observer`, `export` or `import`.
+impl FromStr for PermissionsKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
@@ -70,7 +70,8 @@ impl FromStr for What {
             "import" => Ok(Self::Import),
             role => role.parse().map(Self::Role).map_err(|_| {
                 Error::new(format!(
-                    "there is no role {role:?}; there are: service, client, observer, export, import"
+                    "unknown role {role:?}: the roles are service, client, observer, export and \
+                     import"
                 ))
             }),
         }
@@ -81,12 +82,12 @@ impl FromStr for What {
 /// `calc permissions --role client --method Add --format nsc`.
 ///
 /// ```
-/// use nmfw_permissions::{Format, Query, Role, ServiceFacts, What};
+/// use nmfw_permissions::{PermissionsFormat, PermissionsQuery, Role, ServiceFacts, PermissionsKind};
 ///
 /// # fn main() -> Result<(), nmfw_permissions::Error> {
 /// let calc = ServiceFacts::new("calc.Calc", "calc", "nmfw.calc", Some("q"))?
 ///     .with_method("Add", Some("q"))?;
-/// let mut query = Query::new("client".parse()?);
+/// let mut query = PermissionsQuery::new("client".parse()?);
 /// query.methods = vec!["Add".to_owned()];
 /// query.format = "nsc".parse()?;
 /// query.account = Some("CALLERS".to_owned());
@@ -97,11 +98,11 @@ impl FromStr for What {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Query {
+pub struct PermissionsQuery {
     /// The content of the text.
-    pub what: What,
+    pub kind: PermissionsKind,
     /// The language of the text.
-    pub format: Format,
+    pub format: PermissionsFormat,
     /// The methods, as `Add` or `calc.Calc.Add`; all if empty.
     pub methods: Vec<String>,
     /// The account of the user, the exports or the imports; required for `nsc`.
@@ -124,14 +125,14 @@ pub struct Query {
     pub callers_inbox_prefixes: Vec<String>,
 }
 
-impl Query {
+impl PermissionsQuery {
     /// Creates a query for all methods, as nats-server's configuration, with the defaults of
     /// [`Permissions`].
     #[must_use]
-    pub fn new(what: What) -> Self {
+    pub fn new(kind: PermissionsKind) -> Self {
         Self {
-            what,
-            format: Format::default(),
+            kind,
+            format: PermissionsFormat::default(),
             methods: Vec::new(),
             account: None,
             user: None,
@@ -153,10 +154,10 @@ impl Query {
     /// the format requires a value that is missing.
     pub fn text(&self, services: &[ServiceFacts]) -> Result<String, Error> {
         let services = self.select(services)?;
-        match self.what {
-            What::Role(role) => self.role(role, &services),
-            What::Export => self.exports(&services),
-            What::Import => self.imports(&services),
+        match self.kind {
+            PermissionsKind::Role(role) => self.role(role, &services),
+            PermissionsKind::Export => self.exports(&services),
+            PermissionsKind::Import => self.imports(&services),
         }
     }
 
@@ -167,8 +168,8 @@ impl Query {
             return Err(no_service());
         };
         match self.format {
-            Format::NatsConf => Ok(rules.nats_config()),
-            Format::Nsc => {
+            PermissionsFormat::NatsConf => Ok(rules.nats_config()),
+            PermissionsFormat::Nsc => {
                 let account = needed(self.account.as_deref(), "the account of the user")?;
                 let user = needed(self.user.as_deref(), "the name of the user")?;
                 Ok(rules.nsc(account, user))
@@ -200,12 +201,12 @@ impl Query {
         let exports = services.iter().map(|selected| self.export(selected));
         let exports: Vec<_> = exports.collect::<Result<_, _>>()?;
         match self.format {
-            Format::NatsConf => {
+            PermissionsFormat::NatsConf => {
                 let entries = exports.iter().map(Export::config_entries);
                 Ok(list("exports", entries))
             }
-            Format::Nsc => {
-                let account = needed(self.account.as_deref(), "the account that exports")?;
+            PermissionsFormat::Nsc => {
+                let account = needed(self.account.as_deref(), "the exporting account")?;
                 Ok(exports.iter().map(|export| export.nsc(account)).collect())
             }
         }
@@ -223,10 +224,10 @@ impl Query {
     }
 
     fn imports(&self, services: &[Selected<'_>]) -> Result<String, Error> {
-        let from = needed(self.from_account.as_deref(), "the account that exports")?;
+        let from = needed(self.from_account.as_deref(), "the exporting account")?;
         if services.len() > 1 && self.to.is_some() {
             return Err(Error::new(
-                "one subject cannot stand for several services: choose one of them",
+                "a single subject cannot be used for several services: select one of them",
             ));
         }
         let import = |selected: &Selected<'_>| {
@@ -238,12 +239,12 @@ impl Query {
         };
         let imports: Vec<_> = services.iter().map(import).collect::<Result<_, _>>()?;
         match self.format {
-            Format::NatsConf => {
+            PermissionsFormat::NatsConf => {
                 let entries = imports.iter().map(Import::config_entries);
                 Ok(list("imports", entries))
             }
-            Format::Nsc => {
-                let account = needed(self.account.as_deref(), "the account that imports")?;
+            PermissionsFormat::Nsc => {
+                let account = needed(self.account.as_deref(), "the importing account")?;
                 Ok(imports.iter().map(|import| import.nsc(account)).collect())
             }
         }
@@ -309,7 +310,7 @@ fn needed<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
 }
 
 fn no_service() -> Error {
-    Error::new("there is no service to give permissions for")
+    Error::new("there is no service to create permissions for")
 }
 
 #[cfg(test)]
@@ -328,11 +329,12 @@ mod tests {
         )
     }
 
-    fn query(what: &str) -> Query {
-        Query::new(what.parse().unwrap())
+    fn query(what: &str) -> PermissionsQuery {
+        PermissionsQuery::new(what.parse().unwrap())
     }
 
-    /// A configuration that may have only one list or block must not lose any entries.
+    /// Services share the lists and blocks that a configuration may contain only once, and no entry
+    /// is lost.
     #[test]
     fn several_services_are_one_text() {
         for (what, list) in [
@@ -381,11 +383,11 @@ mod tests {
     fn what_is_missing_is_named() {
         let mut query = query("import");
         let error = query.text(&services()).unwrap_err().to_string();
-        assert!(error.contains("account that exports"), "{error}");
+        assert!(error.contains("exporting account"), "{error}");
         query.from_account = Some("A".to_owned());
-        query.format = Format::Nsc;
+        query.format = PermissionsFormat::Nsc;
         let error = query.text(&services()).unwrap_err().to_string();
-        assert!(error.contains("account that imports"), "{error}");
+        assert!(error.contains("importing account"), "{error}");
         query.account = Some("B".to_owned());
         query.to = Some("bought".to_owned());
         let error = query.text(&services()).unwrap_err().to_string();
@@ -397,28 +399,34 @@ mod tests {
         query.only_for = vec!["B".to_owned()];
         let text = query.text(&services()).unwrap();
         assert!(text.contains("nsc generate activation"), "{text}");
-        query.what = What::Export;
-        query.format = Format::NatsConf;
+        query.kind = PermissionsKind::Export;
+        query.format = PermissionsFormat::NatsConf;
         let text = query.text(&services()).unwrap();
         assert!(text.contains("accounts: [\"B\"]"), "{text}");
 
-        query.format = Format::Nsc;
-        query.what = What::Role(Role::Client);
+        query.format = PermissionsFormat::Nsc;
+        query.kind = PermissionsKind::Role(Role::Client);
         let error = query.text(&services()).unwrap_err().to_string();
         assert!(error.contains("name of the user"), "{error}");
         assert!(query.text(&[]).is_err());
         for wrong in ["", "clients"] {
-            assert!(wrong.parse::<What>().is_err() && wrong.parse::<Format>().is_err());
+            assert!(
+                wrong.parse::<PermissionsKind>().is_err()
+                    && wrong.parse::<PermissionsFormat>().is_err()
+            );
         }
     }
 
     #[test]
     fn names_are_read_as_they_are_written() {
         for what in ["service", "client", "observer", "export", "import"] {
-            assert_eq!(what.parse::<What>().unwrap().to_string(), what);
+            assert_eq!(what.parse::<PermissionsKind>().unwrap().to_string(), what);
         }
         for format in ["nats-conf", "nsc"] {
-            assert_eq!(format.parse::<Format>().unwrap().to_string(), format);
+            assert_eq!(
+                format.parse::<PermissionsFormat>().unwrap().to_string(),
+                format
+            );
         }
     }
 }

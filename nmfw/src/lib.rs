@@ -10,6 +10,7 @@ pub mod permissions;
 #[cfg(feature = "cli")]
 mod runner;
 pub mod server;
+pub mod trace;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -27,8 +28,8 @@ pub use nmfw_core::codegen;
 pub use nmfw_core::{
     Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, Error, ErrorKind, Idempotency, Metadata,
     MetadataEntry, MetadataError, MetadataValue, Method, MethodName, MethodSpec, Result,
-    ServiceSpec, Status, Stream, Streaming, TraceContext, TraceContextError, UnknownCode, client,
-    include_proto, include_protos, metrics, middleware, prost, prost_types,
+    ServiceSpec, Status, Stream, StreamSender, Streaming, TraceContext, TraceContextError,
+    UnknownCode, client, include_proto, include_protos, metrics, middleware, prost, prost_types,
 };
 
 pub use self::{
@@ -45,12 +46,3 @@ pub use self::{
     server::Server,
     signal::{Shutdown, ShutdownSignal, shutdown_signal},
 };
-
-#[cfg(doc)]
-#[doc = include_str!("docs/tracing.md")]
-pub mod tracing {}
-
-/// The protocol, for implementing clients or services in other languages.
-#[cfg(doc)]
-#[doc = include_str!("../PROTOCOL.md")]
-pub mod protocol {}

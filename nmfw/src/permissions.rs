@@ -2,8 +2,8 @@
 
 #[doc(inline)]
 pub use nmfw_permissions::{
-    Error as PermissionsError, Export, Format, Import, Permissions, Query, Role, Rules,
-    ServiceFacts, What,
+    Error as PermissionsError, Export, Import, Permissions, PermissionsFormat, PermissionsKind,
+    PermissionsQuery, Role, Rules, ServiceFacts,
 };
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
 
     /// The rules are in a crate that does not know these functions, which server and client use.
     #[test]
-    fn they_are_of_the_subjects_in_use() {
+    fn rules_match_the_subjects_in_use() {
         let base = SPEC.base_subject();
         let serves = Permissions::service(&SPEC).unwrap().rules();
         let subjects = serves.subscribe().iter().map(|rule| subject_of(rule));

@@ -3,7 +3,7 @@
 #![doc = include_str!("docs/overload.md")]
 
 pub use nmfw_core::server::{
-    Check, DEFAULT_CONCURRENCY, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT,
+    Check, ClientId, DEFAULT_CONCURRENCY, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT,
     DEFAULT_QUEUE_BYTES, Health, Limits, Service, Serving,
 };
 

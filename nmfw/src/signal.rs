@@ -48,7 +48,8 @@ impl Shutdown for ShutdownSignal {
             Ok(signals) => signals,
             Err(error) => {
                 // Signals still kill the process, as they would without a handler.
-                tracing::error!(%error, "cannot listen for signals: no graceful stop on them");
+                tracing::error!(%error, "cannot listen for signals: they end the process without a \
+                                         graceful shutdown");
                 stream::pending().boxed()
             }
         }

@@ -1,4 +1,4 @@
-// One request by nats.js.
+// Sends one request with nats.js.
 //
 //     request.mjs URL SUBJECT BODY_BASE64 [NAME:VALUE]..
 //
@@ -7,7 +7,7 @@
 
 import { createRequire } from "node:module";
 
-// The packages lie elsewhere, named by NODE_PATH, which only `require` looks at.
+// The packages are in NODE_PATH, which only `require` supports.
 const require = createRequire(import.meta.url);
 const { connect, errors, headers } = require("@nats-io/transport-node");
 const { ServiceError } = require("@nats-io/services");

@@ -1,4 +1,4 @@
-"""One request by nats-py.
+"""Sends one request with nats-py.
 
     request.py URL SUBJECT BODY_BASE64 [NAME:VALUE]..
 

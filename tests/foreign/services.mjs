@@ -1,13 +1,13 @@
-// What nats.js sees of the services on a server.
+// Lists the services on a server with nats.js.
 //
 //     services.mjs URL [COUNT]
 //
-// Asks with the services client and prints {"ping": [..], "info": [..], "stats": [..]}. Collects
-// until COUNT answers to each came, else until none came for a while.
+// Queries discovery with the services client and prints {"ping": [..], "info": [..], "stats": [..]}. Collects
+// COUNT answers of each kind, or all answers until none arrives for a while.
 
 import { createRequire } from "node:module";
 
-// The packages lie elsewhere, named by NODE_PATH, which only `require` looks at.
+// The packages are in NODE_PATH, which only `require` supports.
 const require = createRequire(import.meta.url);
 const { connect } = require("@nats-io/transport-node");
 const { Svcm } = require("@nats-io/services");
@@ -27,7 +27,7 @@ for (const verb of ["ping", "info", "stats"]) {
       seen[verb].push(answer);
     }
   } catch (error) {
-    // Nobody there is an empty list; anything else is an answer that nats.js cannot read.
+    // No responders means an empty list; any other error is an answer that nats.js cannot read.
     if (!/no responders|503/i.test(String(error))) throw error;
   }
 }

@@ -1,10 +1,10 @@
-"""What nats-py sees of the services on a server.
+"""Lists the services on a server with nats-py.
 
     services.py URL [COUNT]
 
-Asks $SRV.PING, $SRV.INFO and $SRV.STATS, parses each answer with nats-py's own classes and prints
-{"ping": [..], "info": [..], "stats": [..]}. Collects until COUNT answers to each came, else until
-none came for half a second. An answer that nats-py cannot read ends it with an error.
+Queries $SRV.PING, $SRV.INFO and $SRV.STATS, parses each answer with nats-py's own classes, and prints
+{"ping": [..], "info": [..], "stats": [..]}. Collects COUNT answers of each kind, or all answers until
+none arrives for half a second. An answer that nats-py cannot read is an error.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def parse(kind, answer):
     try:
         data = json.loads(answer)
         if data["type"] != schema:
-            raise ValueError(f"type {data['type']!r}, not {schema!r}")
+            raise ValueError(f"type {data['type']!r}, instead of {schema!r}")
         return parser.from_dict(data).to_dict()
     except Exception as error:
         raise SystemExit(f"nats-py cannot read this {kind} answer: {error!r}\n{answer!r}")

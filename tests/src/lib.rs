@@ -10,6 +10,7 @@ pub mod faults;
 pub mod foreign;
 pub mod install;
 pub mod log;
+pub mod own_process;
 pub mod process;
 pub mod round_trip;
 pub mod services;

@@ -162,7 +162,7 @@ impl Running {
         let mut running = Self { told, child, log };
         let end = Instant::now() + SERVICE_LIMIT;
         while !running.log().contains(ready) {
-            let ended = running.child.try_wait().doing("look after the program")?;
+            let ended = running.child.try_wait().doing("check the program")?;
             if ended.is_some() || Instant::now() > end {
                 return Err(Failure::new(format!(
                     "`{}` did not print {ready:?} ({})\n{}",
@@ -198,7 +198,7 @@ impl Running {
         }
         timeout(SERVICE_LIMIT, self.child.wait())
             .await
-            .map_err(|_| Failure::new(format!("`{}` did not leave\n{}", self.told, self.log())))?
+            .map_err(|_| Failure::new(format!("`{}` did not end\n{}", self.told, self.log())))?
             .doing(format_args!("wait for `{}`", self.told))
     }
 }

@@ -52,7 +52,7 @@ pub async fn collect(
             }
             Ok(Some(reply)) => {
                 if answers.len() == count {
-                    return Err(unexpected(&format!("an answer too many, {reply:?}")));
+                    return Err(unexpected(&format!("an unexpected answer, {reply:?}")));
                 }
                 answers.push(reply);
             }

@@ -26,7 +26,7 @@ impl Look for bool {
         if self {
             Ok(())
         } else {
-            Err("it was false".to_owned())
+            Err("the condition was false".to_owned())
         }
     }
 }
@@ -35,7 +35,7 @@ impl<T> Look for Option<T> {
     type Value = T;
 
     fn look(self) -> Result<T, String> {
-        self.ok_or_else(|| "it was None".to_owned())
+        self.ok_or_else(|| "the value was None".to_owned())
     }
 }
 
@@ -67,7 +67,7 @@ where
     async move {
         let end = Instant::now() + limit;
         let mut pause = Duration::from_millis(2);
-        let mut last = "no look ended".to_owned();
+        let mut last = "no check completed".to_owned();
         let mut looks = 0_u32;
         loop {
             match timeout_at(end, condition()).await.map(Look::look) {
@@ -76,11 +76,12 @@ where
                     looks += 1;
                     last = reason;
                 }
-                Err(_) => last = format!("the look was still under way; before that, {last}"),
+                Err(_) => last = format!("a check was still running; before that, {last}"),
             }
             if Instant::now() + pause >= end {
                 panic!(
-                    "the condition at {caller} did not hold within {limit:?} ({looks} looks): {last}"
+                    "the condition at {caller} did not hold within {limit:?} ({looks} checks): \
+                     {last}"
                 );
             }
             sleep(pause).await;
@@ -95,7 +96,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn returns_the_value_of_the_first_look_that_holds() {
+    async fn returns_the_value_of_the_first_check_that_holds() {
         let mut looks = 0;
         let value = eventually(Duration::from_secs(5), || {
             looks += 1;
@@ -108,13 +109,13 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "wait.rs")]
-    async fn names_the_place_when_time_runs_out() {
+    async fn a_timeout_reports_the_location() {
         eventually(Duration::from_millis(20), || async { false }).await;
     }
 
     #[tokio::test]
-    #[should_panic(expected = "still under way")]
-    async fn gives_up_a_look_that_hangs() {
+    #[should_panic(expected = "still running")]
+    async fn a_check_that_hangs_is_abandoned() {
         eventually(Duration::from_millis(20), std::future::pending::<bool>).await;
     }
 }

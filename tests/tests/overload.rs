@@ -151,13 +151,13 @@ impl Callers {
         let id = self.sent.fetch_add(1, Ordering::Relaxed);
         let millis = MILLIS.into();
         let call = self.client.sleep(SleepRequest { millis });
-        let call = call.header(CALL_ID, id.to_string());
+        let call = call.metadata(CALL_ID, id.to_string());
         async move {
             let begin = Instant::now();
             let answer = match call.await {
                 Ok(_) => Answer::Done,
                 Err(status) if is_refusal(&status) => Answer::Refused,
-                Err(status) => panic!("neither done nor refused: {status:?}"),
+                Err(status) => panic!("a call neither succeeded nor was refused: {status:?}"),
             };
             (answer, begin.elapsed())
         }
@@ -206,7 +206,7 @@ impl Callers {
     /// Returns the time from `end` until calls are as fast as without load.
     async fn recovery(&self, end: Instant, unloaded: Times, answers: &mut Answers) -> Duration {
         let (mut begin, mut quick) = (end.elapsed(), 0);
-        // Several times, so that it is not by chance.
+        // Repeated, so that it is not by chance.
         while quick < 3 {
             let (answer, time) = self.call().await;
             answers.add((answer, time));
@@ -214,7 +214,10 @@ impl Callers {
                 quick += 1;
             } else {
                 (begin, quick) = (end.elapsed(), 0);
-                assert!(begin < LIMIT, "calls stay slow: {answer:?} after {time:?}");
+                assert!(
+                    begin < LIMIT,
+                    "calls remain slow: {answer:?} after {time:?}"
+                );
             }
         }
         begin
@@ -305,11 +308,11 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     let capacity = f64::from(CAPACITY) * TIME.as_secs_f64();
     assert!(
         answers.done.len() as f64 > capacity * 0.6,
-        "too few were run"
+        "too few calls ran"
     );
     assert!(
         answers.refused.len() as f64 > capacity,
-        "this was no overload"
+        "the service was not overloaded"
     );
     // A waiting call waits for at most one handler, as the queue is as long as the number of
     // handlers.
@@ -318,13 +321,10 @@ async fn overload(broker: &TestBroker, setting: Setting) {
         false => (Duration::ZERO, Duration::ZERO, LATE),
     };
     let admitted = unloaded.half + turn + pauses;
-    assert!(
-        done.half < admitted + late,
-        "calls that are run take {done}"
-    );
+    assert!(done.half < admitted + late, "accepted calls take {done}");
     assert!(
         done.nearly_all < admitted + VERY_LATE,
-        "calls that are run take {done}"
+        "accepted calls take {done}"
     );
     assert!(refused.half < pauses + late, "refusals take {refused}");
     assert!(
@@ -341,7 +341,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     );
     assert!(
         recovery < Duration::from_secs(1),
-        "it took {recovery:?} to recover"
+        "the recovery took {recovery:?}"
     );
 
     // The counts of callers, handlers and service match exactly.
@@ -361,7 +361,7 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     assert_eq!(
         runs.len() as u64,
         done,
-        "handlers that ran, and calls that were done"
+        "the number of handlers differs from that of successful calls"
     );
     let sent_again = redispatches() - sent_again;
     let expected = (done + refused + sent_again, refused + sent_again);
@@ -369,11 +369,17 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     eventually(LIMIT, || async {
         match puppet::sleep_stats(&broker.url()).await.unwrap() {
             stats if stats == expected => Ok(()),
-            stats => Err(format!("STATS says {stats:?}, callers saw {expected:?}")),
+            stats => Err(format!(
+                "STATS reports {stats:?}, callers observed {expected:?}"
+            )),
         }
     })
     .await;
-    assert_eq!(sent_again > 0, setting.defaults, "{sent_again} sent again");
+    assert_eq!(
+        sent_again > 0,
+        setting.defaults,
+        "{sent_again} calls were resent"
+    );
 }
 
 async fn with_every_setting(kind: Kind) {
@@ -393,11 +399,11 @@ async fn with_every_setting(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn is_refused_and_the_rest_is_as_ever_embedded() {
+async fn excess_calls_are_refused_and_others_unaffected_embedded() {
     with_every_setting(Kind::Embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn is_refused_and_the_rest_is_as_ever_nats_server() {
+async fn excess_calls_are_refused_and_others_unaffected_nats_server() {
     with_every_setting(Kind::NatsServer).await;
 }

@@ -53,7 +53,7 @@ const WELL: u8 = 0;
 const FAILS: u8 = 1;
 const STALLS: u8 = 2;
 
-/// A service whose `Echo` behaves as last told. Clones share all state.
+/// A service whose `Echo` behaves as last requested. Clones share all state.
 #[derive(Clone, Default)]
 struct Moody {
     strings: Strings,
@@ -294,7 +294,7 @@ on_both_brokers! {
                 break;
             }
             refused += 1;
-            assert_eq!(puppet.strings.started(), seen, "the service was asked");
+            assert_eq!(puppet.strings.started(), seen, "the service was called");
         }
         assert!(figures.get("circuit_refusals_total") >= refused);
         other.inspect(()).await.unwrap();
@@ -357,7 +357,7 @@ on_both_brokers! {
         assert!(CircuitOpen::of(&status).is_none(), "8 attempts, {status}");
         let status = client.echo(Blob::default()).await.unwrap_err();
         assert!(CircuitOpen::of(&status).is_some(), "2 more, {status}");
-        assert!(!status.is_not_started(), "the first of them may have been");
+        assert!(!status.is_not_started(), "the first attempt may have been started");
         assert_eq!(puppet.strings.started(), 10);
         for _ in 0..50 {
             let status = client.echo(Blob::default()).await.unwrap_err();
@@ -391,7 +391,7 @@ on_both_brokers! {
         let first = join_all((0..15).map(|nth| call(nth, LIMIT)));
         let given_up = tokio::time::timeout(moment, call(15, LIMIT));
         let rest = join_all((16..31).map(|nth| call(nth, LIMIT)));
-        // Its turn would come after 1.35 s, with less than half of its time left.
+        // A token would be due after 1.35 s, with less than half of the call's time left.
         let late = async { (call(31, 2 * second).await.unwrap_err(), begin.elapsed()) };
         let (first, given_up, rest, (late, at)) = tokio::join!(first, given_up, rest, late);
         for answer in first.into_iter().chain(rest) {
@@ -402,7 +402,7 @@ on_both_brokers! {
         assert!(time >= Duration::from_millis(50 * (30 - 5)), "{time:?}");
         assert_eq!(late.code(), Code::ResourceExhausted, "{late}");
         assert!(late.is_not_started());
-        assert!(at < second, "after {at:?}, {late}");
+        assert!(at < second, "after {at:?}: {late}");
 
         let passed: Vec<_> = passed.lock().unwrap().iter().flatten().cloned().collect();
         assert!(passed.is_sorted(), "{passed:?}");

@@ -1,9 +1,9 @@
-//! The public API of each published crate is that of its golden file in `tests/public-api`, so that a change of it
-//! is seen in review.
+//! Compares the public API of each published crate with its golden file in `tests/public-api`, so
+//! that changes are visible in review.
 //!
-//! Runs with `NMFW_TEST=all` or `NMFW_TEST=api`; with `NMFW_BLESS=1` it writes the files instead. It reads what
-//! rustdoc knows of a crate, in a format that changes with Rust releases: with a toolchain that writes another one,
-//! it says so and compares nothing.
+//! Runs with `NMFW_TEST=all` or `NMFW_TEST=api`; with `NMFW_BLESS=1` it writes the files instead.
+//! The test reads rustdoc's JSON, whose format changes with Rust releases: with a toolchain that
+//! writes another format, it reports that and compares nothing.
 
 #![cfg(test)]
 #![cfg(unix)]
@@ -27,8 +27,8 @@ const CRATES: [&str; 5] = [
 /// The format that `public-api` reads.
 const FORMAT: u64 = 57;
 
-/// rustdoc, allowed to write JSON on a stable toolchain. Cargo itself and the compiler run as ever, so that
-/// nothing is compiled anew.
+/// A script that runs rustdoc with permission to write JSON on a stable toolchain. Cargo and the
+/// compiler run without it, so that nothing is compiled again.
 const RUSTDOC: &str = "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n";
 
 #[test]
@@ -87,8 +87,8 @@ fn changes(name: &str, rustdoc: &Path) -> Option<String> {
     })
 }
 
-/// Takes hidden items out of the lists that they stand in. What a public `use` shows of a hidden module stays, and
-/// so does the module that generated code names.
+/// Removes hidden items from all lists. Items that a public `use` re-exports from a hidden module
+/// stay, and so does the module that generated code uses.
 fn hide(index: &mut Value) {
     let items = index.as_object_mut().unwrap();
     let is_hidden = |item: &Value| {
@@ -118,7 +118,7 @@ fn remove(value: &mut Value, ids: &HashSet<u64>) {
     }
 }
 
-/// Returns what rustdoc knows of a crate, as JSON.
+/// Returns rustdoc's JSON for a crate.
 fn document(name: &str, rustdoc: &Path) -> Vec<u8> {
     let unstable = "-Zunstable-options";
     let status = Command::new(env!("CARGO"))

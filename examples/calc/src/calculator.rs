@@ -33,7 +33,7 @@ impl Calc for Calculator {
         tracing::info!(expression, "calculating");
         if expression.len() > MAX_EXPRESSION {
             return Err(Status::invalid_argument(format!(
-                "an expression can be {MAX_EXPRESSION} bytes long, this is {}",
+                "the expression has {} bytes, which exceeds the limit of {MAX_EXPRESSION}",
                 expression.len()
             )));
         }
@@ -42,7 +42,7 @@ impl Calc for Calculator {
         })?;
         if !(value as f32).is_finite() {
             return Err(Status::out_of_range(format!(
-                "the result of {expression:?} is not a number that fits"
+                "the result of {expression:?} does not fit into a float"
             )));
         }
         Ok(response("expr", value))

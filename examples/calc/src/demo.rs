@@ -1,6 +1,6 @@
 //! `calc demo`: broker, service and client in one process, with nothing to install.
 
-#![allow(clippy::print_stdout, reason = "a demo is for looking at")]
+#![allow(clippy::print_stdout, reason = "a demo prints its results")]
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::{error::Error, time::Duration};
@@ -53,7 +53,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     );
 
     for verb in ["PING", "INFO", "STATS"] {
-        println!("\n$SRV.{verb}.calc says {}", ask(&nats, verb).await?);
+        println!("\nAnswer to $SRV.{verb}.calc: {}", ask(&nats, verb).await?);
     }
 
     server.stop();

@@ -138,7 +138,7 @@ async fn serve(mut run: cli::Run, embedded: bool) -> Result<ExitCode, Box<dyn Er
     Ok(run.serve(CalcServer::new(Calculator)).await)
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
+#[allow(clippy::print_stdout, reason = "the command prints its result")]
 fn print(response: &CalcResponse) {
     println!("{}", response.result);
 }

@@ -14,7 +14,7 @@ pub(crate) struct Telemetry {
 #[allow(
     clippy::unnecessary_wraps,
     clippy::unused_async,
-    reason = "as with the feature"
+    reason = "the signature is that of the version with the feature"
 )]
 impl Telemetry {
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {

@@ -24,7 +24,7 @@ fn the_demo_ends_well() {
 }
 
 #[test]
-fn its_own_flags_stand_beside_those_of_the_runner() {
+fn own_flags_are_listed_with_those_of_the_runner() {
     let help = calc(&["run", "--help"]);
     let help = text(&help.stdout);
     for flag in [
@@ -54,7 +54,7 @@ fn an_error_is_shown_with_its_causes_and_a_status() {
 }
 
 #[test]
-fn a_wrong_command_line_has_a_status_of_its_own() {
+fn an_invalid_command_line_has_a_separate_status() {
     for arguments in [
         &[][..],
         &["run", "--embedded", "--server", "a"],

@@ -130,7 +130,7 @@ fn permissions_are_those_that_calc_prints() {
         assert_eq!(
             read(&file),
             printed,
-            "deploy/README.md says how to renew it"
+            "deploy/README.md describes how to renew it"
         );
     }
 }

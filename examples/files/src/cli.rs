@@ -13,8 +13,8 @@ use nmfw::Connection;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 if all is well, 1 if not, with the reason on standard error, \
-                  2 if the command line is wrong, 130 if interrupted."
+    after_help = "Exit status: 0 on success, 1 on failure, with the reason on standard error, 2 if \
+                  the command line is invalid, 130 if interrupted."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     },
     /// Print changes until interrupted
     ///
-    /// Waits for the service if it goes away, and says so.
+    /// Waits for the service if it becomes unavailable, and prints a note.
     Watch {
         #[command(flatten)]
         nats: Nats,

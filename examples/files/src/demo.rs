@@ -42,7 +42,7 @@ pub(crate) async fn run() -> Result<(), Error> {
     line("\nls, one request and one response:")?;
     client::list(&files, String::new()).await?;
 
-    line("\nget, a stream of responses, after an attempt that broke off half way:")?;
+    line("\nget, a stream of responses, after an attempt that was interrupted half way:")?;
     let copy = temporary.path().join("copy.bin");
     let partial = temporary.path().join("copy.bin.files-partial");
     fs::write(partial, &content()[..SIZE / 2])?;
@@ -50,7 +50,7 @@ pub(crate) async fn run() -> Result<(), Error> {
     line(format_args!("{fetched}  copy.bin"))?;
     check(fetched == checksum && fs::read(&copy)? == content())?;
 
-    line("\nsync, streams both ways, after a change in the middle and a new file:")?;
+    line("\nsync, streams in both directions, after a change in the middle and a new file:")?;
     let mut changed = content();
     changed[SIZE / 2] ^= 1;
     fs::write(&original, &changed)?;
@@ -64,7 +64,7 @@ pub(crate) async fn run() -> Result<(), Error> {
     sync(&files, &local, true).await?;
     check(!served.join("numbers.bin").exists())?;
 
-    line("\nwatch, a stream of responses, saw meanwhile:")?;
+    line("\nwatch, a stream of responses, reported meanwhile:")?;
     while let Some(event) = events.message().await? {
         if let Some(Event::Change(change)) = event.event {
             line(client::describe(&change))?;
@@ -101,6 +101,6 @@ fn check(right: bool) -> Result<(), Error> {
     if right {
         Ok(())
     } else {
-        Err("the files are not what they should be".into())
+        Err("the files differ from the expected ones".into())
     }
 }

@@ -6,7 +6,7 @@ use nmfw::{Code, Status};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error("{name:?} cannot be the name of a file: {reason}")]
+    #[error("{name:?} is not a valid file name: {reason}")]
     Name { name: String, reason: &'static str },
     #[error("cannot {what} {name:?}: {error}")]
     Io {
@@ -18,13 +18,13 @@ pub(crate) enum FileError {
     NotAFile { name: String },
     #[error("{name:?} changed while it was read")]
     Changed { name: String },
-    #[error("{name:?} was to have {expected} bytes and has {actual}")]
+    #[error("{name:?} has {actual} bytes instead of the announced {expected}")]
     Size {
         name: String,
         expected: u64,
         actual: u64,
     },
-    #[error("{name:?} did not arrive as it was sent: the checksum is wrong")]
+    #[error("{name:?} was changed in transit: the checksum does not match")]
     Checksum { name: String },
     #[error("another transfer is writing {name:?}")]
     Busy { name: String },

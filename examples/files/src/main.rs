@@ -133,7 +133,7 @@ fn name_for(name: Option<String>, file: &Path) -> Result<String, Error> {
         return Ok(name);
     }
     let name = file.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| format!("{file:?} has no name to store it under; use --name"))?;
+    let name = name.ok_or_else(|| format!("{file:?} has no file name: set a name with --name"))?;
     Ok(name.to_owned())
 }
 
@@ -149,7 +149,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 /// Formats an error and its causes on one line.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
-        // Its source, if any, has the same text.
+        // The source of a status, if any, has the same text.
         return status.to_string();
     }
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -157,7 +157,7 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
-#[allow(clippy::print_stderr, reason = "how a command fails")]
+#[allow(clippy::print_stderr, reason = "errors are printed on standard error")]
 fn report(error: &str) {
     eprintln!("error: {}", plain(error));
 }

@@ -57,8 +57,8 @@ fn reason(name: &str) -> Option<&'static str> {
     for part in name.split('/') {
         match part {
             "" => return Some("one of its parts is empty"),
-            "." | ".." => return Some("it has . or .. for a part"),
-            part if is_part(part) => return Some("temporary files are called like that"),
+            "." | ".." => return Some("one of its parts is . or .."),
+            part if is_part(part) => return Some("the name is reserved for temporary files"),
             _ => {}
         }
     }

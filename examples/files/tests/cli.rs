@@ -41,7 +41,7 @@ fn an_error_is_one_line_and_a_status() {
 }
 
 #[test]
-fn a_wrong_command_line_has_a_status_of_its_own() {
+fn an_invalid_command_line_has_a_separate_status() {
     for arguments in [
         &[][..],
         &["put"],

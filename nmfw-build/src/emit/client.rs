@@ -3,12 +3,12 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Rpc, Target, deprecated, docs};
+use super::{Rpc, ServiceItem, Target, deprecated, docs};
 use crate::model::MethodKind;
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
-    let Item {
+    let ServiceItem {
         name,
         server,
         client,
@@ -16,8 +16,10 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         handler,
         ..
     } = item;
-    let about = docs(&[format!("Calls a service `{name}`. Cheap to clone.")]);
-    let new = docs(&["Makes a client that calls over a channel, such as a NATS connection."]);
+    let about = docs(&[format!(
+        "A client of the service `{name}`. Clones are cheap."
+    )]);
+    let new = docs(&["Creates a client on a channel, for example on a NATS connection."]);
     let wait_ready = docs(&[
         "Waits until an instance of the service answers.",
         "",
@@ -25,11 +27,15 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
         "Fails if no instance answers within the timeout.",
     ]);
     let deprecated = item.deprecated();
+    let full_name = &item.service.full_name;
+    let attributes = target.client_attributes.of(full_name);
+    let conditions: Vec<_> = target.client_attributes.conditions(full_name).collect();
     let local = target.server.then(|| {
-        let local =
-            docs(&["Makes a client that calls an implementation in this process, without NATS."]);
+        let conditions = target.server_attributes.conditions(full_name);
+        let local = docs(&["Creates a client of an implementation in this process, without NATS."]);
         quote! {
             #local
+            #(#conditions)*
             pub fn local<#handler: #name>(handler: #handler) -> Self {
                 Self(#runtime::Client::local(#server::new(handler)))
             }
@@ -41,9 +47,11 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     quote! {
         #about
         #deprecated
+        #(#attributes)*
         #[derive(Clone, Debug)]
         #allow
         pub struct #client(#runtime::Client);
+        #(#conditions)*
         #allow
         impl #client {
             #(#constants)*
@@ -58,6 +66,7 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
             }
             #(#methods)*
         }
+        #(#conditions)*
         #allow
         impl #name for #client {
             #(#forwards)*

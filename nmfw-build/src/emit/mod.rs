@@ -16,6 +16,7 @@ use syn::{Attribute, Ident, Type};
 
 use crate::error::Error;
 use crate::model::{Method, MethodKind, Service};
+use crate::service_attributes::ServiceAttributes;
 
 /// The settings that all services of a build share.
 pub(crate) struct Target {
@@ -25,16 +26,20 @@ pub(crate) struct Target {
     pub(crate) allow: Attribute,
     pub(crate) client: bool,
     pub(crate) server: bool,
+    pub(crate) default_stubs: bool,
+    pub(crate) client_attributes: ServiceAttributes,
+    pub(crate) server_attributes: ServiceAttributes,
+    pub(crate) trait_attributes: ServiceAttributes,
 }
 
 /// A service with the Rust types that prost-build generates for its messages.
-pub(crate) struct Item<'a> {
+pub(crate) struct ServiceItem<'a> {
     service: &'a Service,
     name: Ident,
     server: Ident,
     client: Ident,
     spec: Ident,
-    /// The type parameter for an implementation, which must differ from the name of the trait.
+    /// The type parameter of an implementation; its name must differ from that of the trait.
     handler: Ident,
     methods: Vec<Rpc<'a>>,
 }
@@ -79,7 +84,7 @@ impl Rpc<'_> {
     }
 }
 
-impl<'a> Item<'a> {
+impl<'a> ServiceItem<'a> {
     /// Pairs the model of a service with prost-build's.
     ///
     /// # Errors
@@ -139,7 +144,7 @@ impl<'a> Item<'a> {
 ///
 /// # Errors
 /// Fails if the code does not parse, which is a bug or due to an unusual extern path.
-pub(crate) fn service(item: &Item<'_>, target: &Target) -> Result<String, Error> {
+pub(crate) fn service(item: &ServiceItem<'_>, target: &Target) -> Result<String, Error> {
     let mut code = spec::emit(item, target);
     code.extend(service_trait::emit(item, target));
     if target.server {
@@ -167,12 +172,16 @@ fn kind_name(kind: MethodKind) -> &'static str {
 }
 
 fn ident(name: &str) -> Result<Ident, Error> {
-    syn::parse_str(name).map_err(|_| Error::generate(format!("`{name}` is no Rust name")))
+    syn::parse_str(name).map_err(|_| Error::generate(format!("`{name}` is not a valid Rust name")))
 }
 
 fn rust_type(name: &str) -> Result<Type, Error> {
-    syn::parse_str(name)
-        .map_err(|_| Error::generate(format!("`{name}` is no Rust type; check the extern paths")))
+    syn::parse_str(name).map_err(|_| {
+        Error::generate(format!(
+            "`{name}` is not a valid Rust type: check the extern \
+                                              paths"
+        ))
+    })
 }
 
 fn deprecated(yes: bool) -> TokenStream {

@@ -3,21 +3,29 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Item, Rpc, Target, docs};
+use super::{Rpc, ServiceItem, Target, docs};
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
-    let Item {
+    let ServiceItem {
         name,
         server,
         spec,
         handler,
         ..
     } = item;
-    let about = docs(&[format!("Serves an implementation of `{name}`.")]);
-    let new = docs(&["Makes a service of an implementation, to be added to a server."]);
-    let from_arc = docs(&["Makes a service of an implementation that is shared with other code."]);
+    let about = docs(&[format!(
+        "Creates services from implementations of `{name}`."
+    )]);
+    let new = docs(&["Creates a service from an implementation, to add it to a server."]);
+    let from_arc = docs(&[
+        "Creates a service from an implementation that is shared with other \
+                           code.",
+    ]);
     let deprecated = item.deprecated();
+    let full_name = &item.service.full_name;
+    let attributes = target.server_attributes.of(full_name);
+    let conditions = target.server_attributes.conditions(full_name);
     let constants = item.constants(target);
     let handlers = item.methods.iter().map(
         |Rpc {
@@ -30,9 +38,11 @@ pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
     quote! {
         #about
         #deprecated
+        #(#attributes)*
         #[derive(Clone, Copy, Debug)]
         #allow
         pub struct #server;
+        #(#conditions)*
         #allow
         impl #server {
             #(#constants)*

@@ -4,14 +4,14 @@ use proc_macro2::{Literal, TokenStream};
 use prost_types::method_options::IdempotencyLevel;
 use quote::quote;
 
-use super::{Item, Rpc, Target, docs};
+use super::{Rpc, ServiceItem, Target, docs};
 use crate::options::{Common, QueueGroup};
 
-pub(super) fn emit(item: &Item<'_>, target: &Target) -> TokenStream {
+pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
     let Target { runtime, allow, .. } = target;
     let service = item.service;
     let docs = docs(&[format!(
-        "Static facts of the service `{}`.",
+        "The description of the service `{}`: its names, options and methods.",
         service.full_name
     )]);
     let spec = &item.spec;

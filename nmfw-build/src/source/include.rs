@@ -70,7 +70,8 @@ impl Includes<'_> {
                 path.display()
             ));
             return self.list_folders(fault).help(
-                "add the folder that its imports begin at to the includes: the second argument of `compile_protos`",
+                "add the folder from which its imports start to the include folders, the second \
+                 argument of `compile_protos`",
             );
         }
         let mut fault = Fault::new(format!("there is no file `{}`", path.display()));
@@ -97,9 +98,9 @@ impl Includes<'_> {
     fn list_folders(&self, mut fault: Box<Fault>) -> Box<Fault> {
         for folder in self.0.iter().filter(|folder| !folder.is_dir()) {
             let what = if folder.exists() {
-                "is no folder"
+                "is not a folder"
             } else {
-                "is not there"
+                "does not exist"
             };
             fault = fault.help(format!("the include folder `{}` {what}", folder.display()));
         }
@@ -111,7 +112,7 @@ impl Includes<'_> {
         if near.is_empty() {
             return fault;
         }
-        fault.help(format!("there is {}", list(&near)))
+        fault.help(format!("files with similar names: {}", list(&near)))
     }
 
     /// Returns files with similar names, best first.

@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 /// The progress of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its imports are being loaded.
+    /// The imports of the file are being loaded.
     Open,
     Done,
 }
@@ -99,7 +99,7 @@ impl<'a> Loader<'a> {
                     let start = stack.iter().position(|name| name == import).unwrap_or(0);
                     let circle = stack[start..].iter().chain([import]);
                     let circle: Vec<String> = circle.map(|name| format!("`{name}`")).collect();
-                    return Err(at(Fault::new("files import each other in a circle"))
+                    return Err(at(Fault::new("files import each other in a cycle"))
                         .note(circle.join(" imports ")));
                 }
                 None => {}
@@ -137,7 +137,7 @@ impl<'a> Loader<'a> {
                     path: Some(path),
                     ..file
                 })),
-                // A copy of a file of Google that is too new must not break files that import it.
+                // A copy of a Google file that is too new must not break files that import it.
                 (Err(_), Some(descriptor)) => Ok(Some(built_in(descriptor))),
                 (Err(fault), None) => Err(fault),
             };
@@ -189,7 +189,7 @@ fn parse_source(name: &str, text: &str) -> Result<Loaded, Box<Fault>> {
                     Fault::new(format!("the edition {} is not supported", edition.name))
                         .at(&source, range, "found here")
                         .help(format!(
-                            "supported are the editions {}, proto2 and proto3",
+                            "the editions {}, proto2 and proto3 are supported",
                             editions::supported()
                         )),
                 );

@@ -1,4 +1,4 @@
-//! Finds, parses and resolves `.proto` files, and tells cargo which files were read.
+//! Finds, parses and resolves `.proto` files, and reports the files that were read to cargo.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,14 +54,14 @@ pub(crate) fn parse(
     ask_protoc(fault, &loader, protos, includes, protoc)
 }
 
-/// Tells cargo to run the build script again when the file changes.
+/// Instructs cargo to run the build script again when the file changes.
 pub(crate) fn rerun_if_changed(path: &Path) {
     tell_cargo(format_args!("rerun-if-changed={}", path.display()));
 }
 
 #[allow(
     clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
+    reason = "a build script passes instructions to cargo on standard output"
 )]
 fn tell_cargo(instruction: fmt::Arguments<'_>) {
     // Outside of a build script, as in a test or a tool, cargo does not read this output.
@@ -82,7 +82,7 @@ fn ask_protoc(
     includes: &[PathBuf],
     chosen: Option<&Path>,
 ) -> Result<Protos, Error> {
-    // A file of the build that is missing is also missing for protoc.
+    // A missing file of the build would be missing for protoc, too.
     let Ok(names) = loader.names(protos) else {
         return Err(fault.into());
     };
@@ -90,7 +90,8 @@ fn ask_protoc(
     let Some(protoc) = Protoc::find(chosen) else {
         if fault.is_limit {
             fault = fault.help(
-                "`protoc` can compile this: install it, or say where it is with `Builder::protoc` or the environment variable `PROTOC`",
+                "`protoc` can compile this file: install it, or set its path with \
+                 `Builder::protoc` or the environment variable `PROTOC`",
             );
         }
         return Err(fault.into());
@@ -113,11 +114,11 @@ fn ask_protoc(
         }
         Err(Refused::NotRun(error)) => Err(fault
             .note(format!(
-                "`{program}`, which was chosen as protoc, does not run: {error}"
+                "cannot run `{program}`, which is set as protoc: {error}"
             ))
             .into()),
         Err(Refused::Errors(text)) if fault.is_limit => Err(fault
-            .note(format!("`{program}` refuses it, too: {text}"))
+            .note(format!("`{program}` also reports an error: {text}"))
             .into()),
         Err(Refused::Set(error)) if fault.is_limit => Err(error),
         Err(Refused::Unusable | Refused::Errors(_) | Refused::Set(_)) => Err(fault.into()),

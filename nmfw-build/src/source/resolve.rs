@@ -57,13 +57,19 @@ fn explain(
     if let Some(other) = same_file(files, file) {
         let path = file.path.as_deref().unwrap_or(Path::new(""));
         return Fault::new(format!(
-            "one file has two names: `{}` is `{}` and `{}`",
+            "the file `{}` is imported by two names, `{}` and `{}`",
             path.display(),
             other.source.file,
             file.source.file
         ))
-        .note(format!("include folders are {}", include::list(includes.0)))
-        .help("keep one of the include folders that it can be reached from, and import it by one name everywhere");
+        .note(format!(
+            "the include folders are {}",
+            include::list(includes.0)
+        ))
+        .help(
+            "remove one of the include folders that contain the file, and import it by the same \
+               name everywhere",
+        );
     }
     let error = match &file.source.text {
         Some(text) => error.with_source_code(text),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use prost_types::FileDescriptorProto;
 
-use super::tokens::{Kind, Token, tokens};
+use super::tokens::{Token, TokenKind, tokens};
 
 /// The largest field number outside of message sets.
 const MAX_FIELD: u64 = 536_870_911;
@@ -262,7 +262,7 @@ impl<'a> Rewriter<'a> {
         self.negative_constants(start, end);
         let statement = self.tokens.get(start..end)?;
         let (first, second) = (statement.first()?, statement.get(1));
-        let is_definition = begins_block && second.is_some_and(|name| name.kind == Kind::Word);
+        let is_definition = begins_block && second.is_some_and(|name| name.kind == TokenKind::Word);
         if is_definition {
             let inner = match first.text {
                 "message" => Some(Block::Message),
@@ -303,9 +303,9 @@ impl<'a> Rewriter<'a> {
         };
         let hidden = (first.is("export") || first.is("local"))
             && (second.is("message") || second.is("enum"))
-            && third.kind == Kind::Word;
+            && third.kind == TokenKind::Word;
         // An import for options is treated like any other.
-        let option = first.is("import") && second.is("option") && third.kind == Kind::Text;
+        let option = first.is("import") && second.is("option") && third.kind == TokenKind::Text;
         if self.edition.is_none() || !(hidden || option) {
             return start;
         }
@@ -348,7 +348,7 @@ impl<'a> Rewriter<'a> {
         for at in start + 1..end {
             let [before, token] = [at - 1, at].map(|at| self.tokens[at]);
             if token.is("[") {
-                if before.kind == Kind::Number && !self.tokens[at - 2].is("to") {
+                if before.kind == TokenKind::Number && !self.tokens[at - 2].is("to") {
                     self.insert(before.end(), format!(" to {}", before.text));
                 }
                 return;
@@ -365,7 +365,7 @@ impl<'a> Rewriter<'a> {
         for at in start + 1..end {
             let [before, token] = [at - 1, at].map(|at| self.tokens[at]);
             // Not `to` and `max` of ranges.
-            if token.kind == Kind::Word && (before.is("reserved") || before.is(",")) {
+            if token.kind == TokenKind::Word && (before.is("reserved") || before.is(",")) {
                 self.insert(token.start, "\"");
                 self.insert(token.end(), "\"");
             }

@@ -3,14 +3,14 @@
 /// A piece of source that is neither white space nor comment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: TokenKind,
     pub(crate) text: &'a str,
     /// The offset of its first byte.
     pub(crate) start: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TokenKind {
     /// An identifier or a keyword.
     Word,
     Number,
@@ -26,12 +26,12 @@ impl<'a> Token<'a> {
     }
 
     pub(crate) fn is(&self, text: &str) -> bool {
-        self.kind != Kind::Text && self.text == text
+        self.kind != TokenKind::Text && self.text == text
     }
 
     /// Returns the value of a whole number.
     pub(crate) fn integer(&self) -> Option<u64> {
-        if self.kind != Kind::Number {
+        if self.kind != TokenKind::Number {
             return None;
         }
         let (digits, radix) = match self.text.as_bytes() {
@@ -45,7 +45,7 @@ impl<'a> Token<'a> {
     /// Returns the text between the quotes. Escapes stay as they are.
     pub(crate) fn unquoted(&self) -> Option<&'a str> {
         let inner = self.text.get(1..self.text.len().checked_sub(1)?)?;
-        (self.kind == Kind::Text).then_some(inner)
+        (self.kind == TokenKind::Text).then_some(inner)
     }
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
             continue;
         }
         let (kind, length) = match first {
-            'a'..='z' | 'A'..='Z' | '_' => (Kind::Word, length_while(rest, is_word)),
-            '0'..='9' => (Kind::Number, number(rest)),
-            '"' | '\'' => (Kind::Text, text(rest)),
-            _ => (Kind::Symbol, first.len_utf8()),
+            'a'..='z' | 'A'..='Z' | '_' => (TokenKind::Word, length_while(rest, is_word)),
+            '0'..='9' => (TokenKind::Number, number(rest)),
+            '"' | '\'' => (TokenKind::Text, text(rest)),
+            _ => (TokenKind::Symbol, first.len_utf8()),
         };
         tokens.push(Token {
             kind,

@@ -48,7 +48,7 @@ impl ::nmfw::codegen::v1::prost::Name for GetResponse {
         "type.googleapis.com/get_response".into()
     }
 }
-/// Static facts of the service `t`.
+/// The description of the service `t`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static T_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "",
@@ -68,38 +68,38 @@ pub trait T: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<GetResponse>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `T`.
+/// Creates services from implementations of `T`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct TServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl TServer {
     pub const GET: ::nmfw::codegen::v1::Method = T_SPEC.method_named("get");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<H: T>(handler: H) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<H: T>(handler: ::std::sync::Arc<H>) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&T_SPEC, handler)
             .unary(Self::GET, H::get)
             .build()
     }
 }
-/// Calls a service `T`. Cheap to clone.
+/// A client of the service `T`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct TClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl TClient {
     pub const GET: ::nmfw::codegen::v1::Method = T_SPEC.method_named("get");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<H: T>(handler: H) -> Self {
         Self(::nmfw::codegen::v1::Client::local(TServer::new(handler)))
     }

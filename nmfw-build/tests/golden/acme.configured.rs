@@ -14,7 +14,7 @@ impl ::nmfw::codegen::v1::prost::Name for Request {
         "type.googleapis.com/acme.configured.Request".into()
     }
 }
-/// Static facts of the service `acme.configured.Everything`.
+/// The description of the service `acme.configured.Everything`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static EVERYTHING_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "acme.configured",
@@ -41,7 +41,7 @@ pub static EVERYTHING_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::
             ::nmfw::codegen::v1::MethodSpec::unary("Everyone").without_queue_group(),
         ],
     );
-/// Not used: the option wins.
+/// Not used, because the option takes precedence.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Everything: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn plain(
@@ -67,7 +67,7 @@ pub trait Everything: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Request>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Everything`.
+/// Creates services from implementations of `Everything`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct EverythingServer;
@@ -78,11 +78,11 @@ impl EverythingServer {
         .method_named("Configured");
     pub const EVERYONE: ::nmfw::codegen::v1::Method = EVERYTHING_SPEC
         .method_named("Everyone");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Everything>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Everything>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -93,7 +93,7 @@ impl EverythingServer {
             .build()
     }
 }
-/// Calls a service `Everything`. Cheap to clone.
+/// A client of the service `Everything`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct EverythingClient(::nmfw::codegen::v1::Client);
@@ -104,13 +104,13 @@ impl EverythingClient {
         .method_named("Configured");
     pub const EVERYONE: ::nmfw::codegen::v1::Method = EVERYTHING_SPEC
         .method_named("Everyone");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Everything>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(EverythingServer::new(handler)))
     }
@@ -159,7 +159,7 @@ impl Everything for EverythingClient {
         self.everyone(request).context(&ctx).await
     }
 }
-/// Static facts of the service `acme.configured.Broadcast`.
+/// The description of the service `acme.configured.Broadcast`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static BROADCAST_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "acme.configured",
@@ -180,18 +180,18 @@ pub trait Broadcast: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Request>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Broadcast`.
+/// Creates services from implementations of `Broadcast`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct BroadcastServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl BroadcastServer {
     pub const TELL: ::nmfw::codegen::v1::Method = BROADCAST_SPEC.method_named("Tell");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Broadcast>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Broadcast>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -200,20 +200,20 @@ impl BroadcastServer {
             .build()
     }
 }
-/// Calls a service `Broadcast`. Cheap to clone.
+/// A client of the service `Broadcast`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct BroadcastClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl BroadcastClient {
     pub const TELL: ::nmfw::codegen::v1::Method = BROADCAST_SPEC.method_named("Tell");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Broadcast>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(BroadcastServer::new(handler)))
     }

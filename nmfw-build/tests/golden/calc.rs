@@ -21,7 +21,7 @@ impl ::nmfw::codegen::v1::prost::Name for AverageRequest {
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct AddRequest {
-    /// What to add.
+    /// The values to add.
     #[prost(double, repeated, tag = "1")]
     pub values: ::nmfw::codegen::v1::prost::alloc::vec::Vec<f64>,
 }
@@ -52,12 +52,12 @@ impl ::nmfw::codegen::v1::prost::Name for ExpressionRequest {
         "type.googleapis.com/calc.ExpressionRequest".into()
     }
 }
-/// What came out.
+/// The result.
 #[derive(Clone, PartialEq, ::nmfw::codegen::v1::prost::Message)]
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CalcResponse {
-    /// what was done
+    /// the operation
     #[prost(string, tag = "1")]
     pub operation: ::nmfw::codegen::v1::prost::alloc::string::String,
     #[prost(double, tag = "2")]
@@ -73,7 +73,7 @@ impl ::nmfw::codegen::v1::prost::Name for CalcResponse {
         "type.googleapis.com/calc.CalcResponse".into()
     }
 }
-/// Static facts of the service `calc.Calc`.
+/// The description of the service `calc.Calc`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static CALC_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "calc",
@@ -117,7 +117,7 @@ pub trait Calc: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<CalcResponse>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Calc`.
+/// Creates services from implementations of `Calc`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CalcServer;
@@ -127,11 +127,11 @@ impl CalcServer {
     pub const ADD: ::nmfw::codegen::v1::Method = CALC_SPEC.method_named("Add");
     pub const EXPRESSION: ::nmfw::codegen::v1::Method = CALC_SPEC
         .method_named("Expression");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Calc>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Calc>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -142,7 +142,7 @@ impl CalcServer {
             .build()
     }
 }
-/// Calls a service `Calc`. Cheap to clone.
+/// A client of the service `Calc`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CalcClient(::nmfw::codegen::v1::Client);
@@ -152,13 +152,13 @@ impl CalcClient {
     pub const ADD: ::nmfw::codegen::v1::Method = CALC_SPEC.method_named("Add");
     pub const EXPRESSION: ::nmfw::codegen::v1::Method = CALC_SPEC
         .method_named("Expression");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Calc>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(CalcServer::new(handler)))
     }

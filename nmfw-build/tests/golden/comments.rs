@@ -100,7 +100,7 @@ impl Level {
         }
     }
 }
-/// Static facts of the service `comments.Talk`.
+/// The description of the service `comments.Talk`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "comments",
@@ -110,7 +110,7 @@ pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Se
     .with_subject("nmfw.comments.talk")
     .with_version("0.1.0")
     .with_description(
-        "Comments that rustdoc or clippy would trip over. See https://example.com/a_b and <https://example.com>, or [an array].",
+        "Comments with which rustdoc or clippy would report problems. See https://example.com/a_b and <https://example.com>, or [an array].",
     )
     .with_methods(
         &[
@@ -118,7 +118,7 @@ pub static TALK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Se
             ::nmfw::codegen::v1::MethodSpec::unary("Tabs"),
         ],
     );
-/// Comments that rustdoc or clippy would trip over. See <https://example.com/a_b> and
+/// Comments with which rustdoc or clippy would report problems. See <https://example.com/a_b> and
 /// <https://example.com>, or \[an array\].
 ///
 /// ```text
@@ -167,7 +167,7 @@ pub trait Talk: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Words>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Talk`.
+/// Creates services from implementations of `Talk`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct TalkServer;
@@ -175,11 +175,11 @@ pub struct TalkServer;
 impl TalkServer {
     pub const SAY: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Say");
     pub const TABS: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Tabs");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Talk>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Talk>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -189,7 +189,7 @@ impl TalkServer {
             .build()
     }
 }
-/// Calls a service `Talk`. Cheap to clone.
+/// A client of the service `Talk`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct TalkClient(::nmfw::codegen::v1::Client);
@@ -197,13 +197,13 @@ pub struct TalkClient(::nmfw::codegen::v1::Client);
 impl TalkClient {
     pub const SAY: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Say");
     pub const TABS: ::nmfw::codegen::v1::Method = TALK_SPEC.method_named("Tabs");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Talk>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(TalkServer::new(handler)))
     }

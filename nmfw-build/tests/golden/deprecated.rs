@@ -74,7 +74,7 @@ impl ::nmfw::codegen::v1::prost::Name for Request {
         "type.googleapis.com/deprecated.Request".into()
     }
 }
-/// Static facts of the service `deprecated.Mixed`.
+/// The description of the service `deprecated.Mixed`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static MIXED_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "deprecated",
@@ -107,7 +107,7 @@ pub trait Mixed: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Request>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Mixed`.
+/// Creates services from implementations of `Mixed`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct MixedServer;
@@ -115,11 +115,11 @@ pub struct MixedServer;
 impl MixedServer {
     pub const FRESH: ::nmfw::codegen::v1::Method = MIXED_SPEC.method_named("Fresh");
     pub const STALE: ::nmfw::codegen::v1::Method = MIXED_SPEC.method_named("Stale");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Mixed>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Mixed>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -129,7 +129,7 @@ impl MixedServer {
             .build()
     }
 }
-/// Calls a service `Mixed`. Cheap to clone.
+/// A client of the service `Mixed`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct MixedClient(::nmfw::codegen::v1::Client);
@@ -137,13 +137,13 @@ pub struct MixedClient(::nmfw::codegen::v1::Client);
 impl MixedClient {
     pub const FRESH: ::nmfw::codegen::v1::Method = MIXED_SPEC.method_named("Fresh");
     pub const STALE: ::nmfw::codegen::v1::Method = MIXED_SPEC.method_named("Stale");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Mixed>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(MixedServer::new(handler)))
     }
@@ -182,7 +182,7 @@ impl Mixed for MixedClient {
         self.stale(request).context(&ctx).await
     }
 }
-/// Static facts of the service `deprecated.Old`.
+/// The description of the service `deprecated.Old`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static OLD_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "deprecated",
@@ -203,7 +203,7 @@ pub trait Old: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Request>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Old`.
+/// Creates services from implementations of `Old`.
 #[deprecated]
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
@@ -211,11 +211,11 @@ pub struct OldServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl OldServer {
     pub const STALE: ::nmfw::codegen::v1::Method = OLD_SPEC.method_named("Stale");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Old>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Old>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -224,7 +224,7 @@ impl OldServer {
             .build()
     }
 }
-/// Calls a service `Old`. Cheap to clone.
+/// A client of the service `Old`. Clones are cheap.
 #[deprecated]
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
@@ -232,13 +232,13 @@ pub struct OldClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl OldClient {
     pub const STALE: ::nmfw::codegen::v1::Method = OLD_SPEC.method_named("Stale");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Old>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(OldServer::new(handler)))
     }

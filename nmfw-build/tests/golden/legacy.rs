@@ -60,7 +60,7 @@ impl ::nmfw::codegen::v1::prost::Name for PutResponse {
         "type.googleapis.com/legacy.PutResponse".into()
     }
 }
-/// Static facts of the service `legacy.Store`.
+/// The description of the service `legacy.Store`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static STORE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "legacy",
@@ -80,18 +80,18 @@ pub trait Store: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<PutResponse>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Store`.
+/// Creates services from implementations of `Store`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct StoreServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl StoreServer {
     pub const PUT: ::nmfw::codegen::v1::Method = STORE_SPEC.method_named("Put");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Store>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Store>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -100,20 +100,20 @@ impl StoreServer {
             .build()
     }
 }
-/// Calls a service `Store`. Cheap to clone.
+/// A client of the service `Store`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct StoreClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl StoreClient {
     pub const PUT: ::nmfw::codegen::v1::Method = STORE_SPEC.method_named("Put");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Store>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(StoreServer::new(handler)))
     }

@@ -64,7 +64,7 @@ impl ::nmfw::codegen::v1::prost::Name for Large {
         "type.googleapis.com/lints.Large".into()
     }
 }
-/// No method and no message leads here.
+/// Not referenced by any method or message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::nmfw::codegen::v1::prost::Message)]
 #[prost(prost_path = "::nmfw::codegen::v1::prost")]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
@@ -177,7 +177,7 @@ impl Tone {
         }
     }
 }
-/// Static facts of the service `lints.Lints`.
+/// The description of the service `lints.Lints`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static LINTS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "lints",
@@ -186,9 +186,7 @@ pub static LINTS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("lints")
     .with_subject("nmfw.lints")
     .with_version("0.1.0")
-    .with_description(
-        "Shapes and names that clippy has opinions about in a private module.",
-    )
+    .with_description("Shapes and names that clippy reports in a private module.")
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("ToBytes"),
@@ -197,7 +195,7 @@ pub static LINTS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::unary("Cmp"),
         ],
     );
-/// Shapes and names that clippy has opinions about in a private module.
+/// Shapes and names that clippy reports in a private module.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Lints: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn to_bytes(
@@ -229,7 +227,7 @@ pub trait Lints: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Reached>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Lints`.
+/// Creates services from implementations of `Lints`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct LintsServer;
@@ -240,11 +238,11 @@ impl LintsServer {
         .method_named("FromBytes");
     pub const IS_EMPTY: ::nmfw::codegen::v1::Method = LINTS_SPEC.method_named("IsEmpty");
     pub const CMP: ::nmfw::codegen::v1::Method = LINTS_SPEC.method_named("Cmp");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Lints>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Lints>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -256,7 +254,7 @@ impl LintsServer {
             .build()
     }
 }
-/// Calls a service `Lints`. Cheap to clone.
+/// A client of the service `Lints`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct LintsClient(::nmfw::codegen::v1::Client);
@@ -267,13 +265,13 @@ impl LintsClient {
         .method_named("FromBytes");
     pub const IS_EMPTY: ::nmfw::codegen::v1::Method = LINTS_SPEC.method_named("IsEmpty");
     pub const CMP: ::nmfw::codegen::v1::Method = LINTS_SPEC.method_named("Cmp");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Lints>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(LintsServer::new(handler)))
     }

@@ -17,7 +17,7 @@ impl ::nmfw::codegen::v1::prost::Name for Filter {
         "type.googleapis.com/mesh.cluster.Filter".into()
     }
 }
-/// Static facts of the service `mesh.cluster.Endpoint`.
+/// The description of the service `mesh.cluster.Endpoint`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static ENDPOINT_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "mesh.cluster",
@@ -27,10 +27,10 @@ pub static ENDPOINT_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1
     .with_subject("nmfw.mesh.cluster.endpoint")
     .with_version("0.1.0")
     .with_description(
-        "Called like what is nested in `mesh.Cluster`, and in the same module.",
+        "Has the name of a type nested in `mesh.Cluster`, and is in the same module.",
     )
     .with_methods(&[::nmfw::codegen::v1::MethodSpec::unary("Get")]);
-/// Called like what is nested in `mesh.Cluster`, and in the same module.
+/// Has the name of a type nested in `mesh.Cluster`, and is in the same module.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Endpoint_: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn get(
@@ -41,18 +41,18 @@ pub trait Endpoint_: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Filter>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Endpoint_`.
+/// Creates services from implementations of `Endpoint_`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct EndpointServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl EndpointServer {
     pub const GET: ::nmfw::codegen::v1::Method = ENDPOINT_SPEC.method_named("Get");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Endpoint_>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Endpoint_>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -61,20 +61,20 @@ impl EndpointServer {
             .build()
     }
 }
-/// Calls a service `Endpoint_`. Cheap to clone.
+/// A client of the service `Endpoint_`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct EndpointClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl EndpointClient {
     pub const GET: ::nmfw::codegen::v1::Method = ENDPOINT_SPEC.method_named("Get");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Endpoint_>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(EndpointServer::new(handler)))
     }

@@ -111,7 +111,7 @@ impl ::nmfw::codegen::v1::prost::Name for Output {
         "type.googleapis.com/streaming.Output".into()
     }
 }
-/// Static facts of the service `streaming.Numbers`.
+/// The description of the service `streaming.Numbers`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static NUMBERS_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "streaming",
@@ -152,7 +152,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Counts up to a number.
     ///
     /// - Begins with 1.
-    /// - Ends after the number, or when nobody reads any more.
+    /// - Ends after the number, or when the caller drops the stream.
     fn count(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -164,7 +164,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// Adds numbers up, and answers when there are no more of them.
+    /// Adds numbers, and returns the sum after the last one.
     fn sum(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -172,7 +172,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = ::nmfw::codegen::v1::Result<Number>,
     > + ::core::marker::Send;
-    /// Says of each number how many there were:
+    /// Returns for each number how many there were so far:
     ///
     /// ```text
     /// 1 -> 1 of 1
@@ -203,7 +203,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// Takes numbers, and does nothing with them.
+    /// Reads numbers, and discards them.
     fn discard(
         &self,
         ctx: ::nmfw::codegen::v1::Context,
@@ -222,7 +222,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// As `Count`, from before that could end.
+    /// The former version of `Count`, which does not end.
     #[deprecated]
     fn count_forever(
         &self,
@@ -235,7 +235,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
             > + ::core::marker::Send + 'static,
         >,
     > + ::core::marker::Send;
-    /// As `Sum`.
+    /// The former version of `Sum`.
     #[deprecated]
     fn total(
         &self,
@@ -244,7 +244,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = ::nmfw::codegen::v1::Result<Number>,
     > + ::core::marker::Send;
-    /// As `Chat`.
+    /// The former version of `Chat`.
     #[deprecated]
     fn talk(
         &self,
@@ -258,7 +258,7 @@ pub trait Numbers: ::core::marker::Send + ::core::marker::Sync + 'static {
         >,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Numbers`.
+/// Creates services from implementations of `Numbers`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NumbersServer;
@@ -277,11 +277,11 @@ impl NumbersServer {
         .method_named("CountForever");
     pub const TOTAL: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Total");
     pub const TALK: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Talk");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Numbers>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Numbers>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -299,7 +299,7 @@ impl NumbersServer {
             .build()
     }
 }
-/// Calls a service `Numbers`. Cheap to clone.
+/// A client of the service `Numbers`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NumbersClient(::nmfw::codegen::v1::Client);
@@ -318,13 +318,13 @@ impl NumbersClient {
         .method_named("CountForever");
     pub const TOTAL: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Total");
     pub const TALK: ::nmfw::codegen::v1::Method = NUMBERS_SPEC.method_named("Talk");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Numbers>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(NumbersServer::new(handler)))
     }
@@ -345,21 +345,21 @@ impl NumbersClient {
     /// Counts up to a number.
     ///
     /// - Begins with 1.
-    /// - Ends after the number, or when nobody reads any more.
+    /// - Ends after the number, or when the caller drops the stream.
     pub fn count(
         &self,
         request: Number,
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<Number>> {
         self.0.server_streaming(Self::COUNT, request)
     }
-    /// Adds numbers up, and answers when there are no more of them.
+    /// Adds numbers, and returns the sum after the last one.
     pub fn sum(
         &self,
         requests: impl ::nmfw::codegen::v1::Requests<Number>,
     ) -> ::nmfw::codegen::v1::Call<Number> {
         self.0.client_streaming(Self::SUM, requests)
     }
-    /// Says of each number how many there were:
+    /// Returns for each number how many there were so far:
     ///
     /// ```text
     /// 1 -> 1 of 1
@@ -380,7 +380,7 @@ impl NumbersClient {
     > {
         self.0.server_streaming(Self::WATCH, request)
     }
-    /// Takes numbers, and does nothing with them.
+    /// Reads numbers, and discards them.
     pub fn discard(
         &self,
         requests: impl ::nmfw::codegen::v1::Requests<Number>,
@@ -393,7 +393,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<()>> {
         self.0.streaming(Self::UNDOCUMENTED, requests)
     }
-    /// As `Count`, from before that could end.
+    /// The former version of `Count`, which does not end.
     #[deprecated]
     pub fn count_forever(
         &self,
@@ -401,7 +401,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<::nmfw::codegen::v1::Streaming<Number>> {
         self.0.server_streaming(Self::COUNT_FOREVER, request)
     }
-    /// As `Sum`.
+    /// The former version of `Sum`.
     #[deprecated]
     pub fn total(
         &self,
@@ -409,7 +409,7 @@ impl NumbersClient {
     ) -> ::nmfw::codegen::v1::Call<Number> {
         self.0.client_streaming(Self::TOTAL, requests)
     }
-    /// As `Chat`.
+    /// The former version of `Chat`.
     #[deprecated]
     pub fn talk(
         &self,
@@ -517,7 +517,7 @@ impl Numbers for NumbersClient {
         self.talk(requests).context(&ctx).await
     }
 }
-/// Static facts of the service `streaming.Names`.
+/// The description of the service `streaming.Names`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "streaming",
@@ -526,7 +526,9 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("streaming-names")
     .with_subject("nmfw.streaming.names")
     .with_version("0.1.0")
-    .with_description("Methods and messages called like what streaming needs.")
+    .with_description(
+        "Methods and messages with names that generated code for streams uses.",
+    )
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("Stream"),
@@ -539,7 +541,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::client_streaming("Type"),
         ],
     );
-/// Methods and messages called like what streaming needs.
+/// Methods and messages with names that generated code for streams uses.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn stream(
@@ -615,7 +617,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Output>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Names`.
+/// Creates services from implementations of `Names`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesServer;
@@ -633,11 +635,11 @@ impl NamesServer {
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const NEW: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("New");
     pub const TYPE: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Type");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Names>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Names>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -653,7 +655,7 @@ impl NamesServer {
             .build()
     }
 }
-/// Calls a service `Names`. Cheap to clone.
+/// A client of the service `Names`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesClient(::nmfw::codegen::v1::Client);
@@ -671,13 +673,13 @@ impl NamesClient {
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const NEW: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("New");
     pub const TYPE: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Type");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Names>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(NamesServer::new(handler)))
     }

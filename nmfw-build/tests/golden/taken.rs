@@ -315,7 +315,7 @@ impl ::nmfw::codegen::v1::prost::Name for T {
         "type.googleapis.com/taken.T".into()
     }
 }
-/// Static facts of the service `taken.Names`.
+/// The description of the service `taken.Names`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "taken",
@@ -324,7 +324,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
     .with_name("taken-names")
     .with_subject("nmfw.taken.names")
     .with_version("0.1.0")
-    .with_description("Methods called like what clients and traits already have.")
+    .with_description("Methods with names that clients and traits already have.")
     .with_methods(
         &[
             ::nmfw::codegen::v1::MethodSpec::unary("New"),
@@ -338,7 +338,7 @@ pub static NAMES_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::S
             ::nmfw::codegen::v1::MethodSpec::unary("Drop"),
         ],
     );
-/// Methods called like what clients and traits already have.
+/// Methods with names that clients and traits already have.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn new_(
@@ -405,7 +405,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<T>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Names`.
+/// Creates services from implementations of `Names`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesServer;
@@ -421,11 +421,11 @@ impl NamesServer {
     pub const FROM_ARC: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("FromArc");
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const DROP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Drop");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Names>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Names>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -442,7 +442,7 @@ impl NamesServer {
             .build()
     }
 }
-/// Calls a service `Names`. Cheap to clone.
+/// A client of the service `Names`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct NamesClient(::nmfw::codegen::v1::Client);
@@ -458,13 +458,13 @@ impl NamesClient {
     pub const FROM_ARC: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("FromArc");
     pub const CMP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Cmp");
     pub const DROP: ::nmfw::codegen::v1::Method = NAMES_SPEC.method_named("Drop");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Names>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(NamesServer::new(handler)))
     }
@@ -572,7 +572,7 @@ impl Names for NamesClient {
         self.drop(request).context(&ctx).await
     }
 }
-/// Static facts of the service `taken.H`.
+/// The description of the service `taken.H`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static H_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "taken",
@@ -581,9 +581,9 @@ pub static H_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::Servi
     .with_name("taken-h")
     .with_subject("nmfw.taken.h")
     .with_version("0.1.0")
-    .with_description("Services called like traits of the prelude and type parameters.")
+    .with_description("Services with names of prelude traits and type parameters.")
     .with_methods(&[::nmfw::codegen::v1::MethodSpec::unary("Add")]);
-/// Services called like traits of the prelude and type parameters.
+/// Services with names of prelude traits and type parameters.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub trait H: ::core::marker::Send + ::core::marker::Sync + 'static {
     fn add(
@@ -594,38 +594,38 @@ pub trait H: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Result>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `H`.
+/// Creates services from implementations of `H`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct HServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl HServer {
     pub const ADD: ::nmfw::codegen::v1::Method = H_SPEC.method_named("Add");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: H>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: H>(handler: ::std::sync::Arc<T>) -> ::nmfw::codegen::v1::Service {
         ::nmfw::codegen::v1::ServiceBuilder::new(&H_SPEC, handler)
             .unary(Self::ADD, T::add)
             .build()
     }
 }
-/// Calls a service `H`. Cheap to clone.
+/// A client of the service `H`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct HClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl HClient {
     pub const ADD: ::nmfw::codegen::v1::Method = H_SPEC.method_named("Add");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: H>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(HServer::new(handler)))
     }
@@ -653,7 +653,7 @@ impl H for HClient {
         self.add(request).context(&ctx).await
     }
 }
-/// Static facts of the service `taken.Clone`.
+/// The description of the service `taken.Clone`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static CLONE_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "taken",
@@ -673,18 +673,18 @@ pub trait Clone: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Result>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Clone`.
+/// Creates services from implementations of `Clone`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CloneServer;
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl CloneServer {
     pub const ADD: ::nmfw::codegen::v1::Method = CLONE_SPEC.method_named("Add");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Clone>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Clone>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -693,20 +693,20 @@ impl CloneServer {
             .build()
     }
 }
-/// Calls a service `Clone`. Cheap to clone.
+/// A client of the service `Clone`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct CloneClient(::nmfw::codegen::v1::Client);
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 impl CloneClient {
     pub const ADD: ::nmfw::codegen::v1::Method = CLONE_SPEC.method_named("Add");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Clone>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(CloneServer::new(handler)))
     }

@@ -74,7 +74,7 @@ impl ::nmfw::codegen::v1::prost::Name for Fn {
         "type.googleapis.com/type.async.Fn".into()
     }
 }
-/// Static facts of the service `type.async.Self`.
+/// The description of the service `type.async.Self`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static SELF_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "type.async",
@@ -130,7 +130,7 @@ pub trait Self_: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Fn>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Self_`.
+/// Creates services from implementations of `Self_`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct SelfServer;
@@ -141,11 +141,11 @@ impl SelfServer {
     pub const SUPER: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Super");
     pub const GEN: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Gen");
     pub const AWAIT: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Await");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Self_>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Self_>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -158,7 +158,7 @@ impl SelfServer {
             .build()
     }
 }
-/// Calls a service `Self_`. Cheap to clone.
+/// A client of the service `Self_`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct SelfClient(::nmfw::codegen::v1::Client);
@@ -169,13 +169,13 @@ impl SelfClient {
     pub const SUPER: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Super");
     pub const GEN: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Gen");
     pub const AWAIT: ::nmfw::codegen::v1::Method = SELF_SPEC.method_named("Await");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Self_>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(SelfServer::new(handler)))
     }
@@ -243,7 +243,7 @@ impl Self_ for SelfClient {
         self.r#await(request).context(&ctx).await
     }
 }
-/// Static facts of the service `type.async.match`.
+/// The description of the service `type.async.match`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static MATCH_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "type.async",
@@ -275,7 +275,7 @@ pub trait Match: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<Fn>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Match`.
+/// Creates services from implementations of `Match`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct MatchServer;
@@ -284,11 +284,11 @@ impl MatchServer {
     pub const YIELD: ::nmfw::codegen::v1::Method = MATCH_SPEC.method_named("yield");
     pub const TO_STRING: ::nmfw::codegen::v1::Method = MATCH_SPEC
         .method_named("to_string");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Match>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Match>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -298,7 +298,7 @@ impl MatchServer {
             .build()
     }
 }
-/// Calls a service `Match`. Cheap to clone.
+/// A client of the service `Match`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct MatchClient(::nmfw::codegen::v1::Client);
@@ -307,13 +307,13 @@ impl MatchClient {
     pub const YIELD: ::nmfw::codegen::v1::Method = MATCH_SPEC.method_named("yield");
     pub const TO_STRING: ::nmfw::codegen::v1::Method = MATCH_SPEC
         .method_named("to_string");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Match>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(MatchServer::new(handler)))
     }

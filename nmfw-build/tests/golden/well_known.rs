@@ -21,7 +21,7 @@ impl ::nmfw::codegen::v1::prost::Name for Everything {
         "type.googleapis.com/well_known.Everything".into()
     }
 }
-/// Static facts of the service `well_known.Clock`.
+/// The description of the service `well_known.Clock`: its names, options and methods.
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub static CLOCK_SPEC: ::nmfw::codegen::v1::ServiceSpec = ::nmfw::codegen::v1::ServiceSpec::new(
         "well_known",
@@ -79,7 +79,7 @@ pub trait Clock: ::core::marker::Send + ::core::marker::Sync + 'static {
         Output = ::nmfw::codegen::v1::Result<::nmfw::codegen::v1::prost_types::Struct>,
     > + ::core::marker::Send;
 }
-/// Serves an implementation of `Clock`.
+/// Creates services from implementations of `Clock`.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct ClockServer;
@@ -90,11 +90,11 @@ impl ClockServer {
     pub const NAME: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Name");
     pub const LOG: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Log");
     pub const ECHO: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Echo");
-    /// Makes a service of an implementation, to be added to a server.
+    /// Creates a service from an implementation, to add it to a server.
     pub fn new<T: Clock>(handler: T) -> ::nmfw::codegen::v1::Service {
         Self::from_arc(::std::sync::Arc::new(handler))
     }
-    /// Makes a service of an implementation that is shared with other code.
+    /// Creates a service from an implementation that is shared with other code.
     pub fn from_arc<T: Clock>(
         handler: ::std::sync::Arc<T>,
     ) -> ::nmfw::codegen::v1::Service {
@@ -107,7 +107,7 @@ impl ClockServer {
             .build()
     }
 }
-/// Calls a service `Clock`. Cheap to clone.
+/// A client of the service `Clock`. Clones are cheap.
 #[derive(Clone, Debug)]
 #[allow(dead_code, deprecated, missing_docs, unreachable_pub, clippy::all)]
 pub struct ClockClient(::nmfw::codegen::v1::Client);
@@ -118,13 +118,13 @@ impl ClockClient {
     pub const NAME: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Name");
     pub const LOG: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Log");
     pub const ECHO: ::nmfw::codegen::v1::Method = CLOCK_SPEC.method_named("Echo");
-    /// Makes a client that calls over a channel, such as a NATS connection.
+    /// Creates a client on a channel, for example on a NATS connection.
     pub fn new(
         channel: impl ::core::convert::Into<::nmfw::codegen::v1::Channel>,
     ) -> Self {
         Self(::nmfw::codegen::v1::Client::new(channel))
     }
-    /// Makes a client that calls an implementation in this process, without NATS.
+    /// Creates a client of an implementation in this process, without NATS.
     pub fn local<T: Clock>(handler: T) -> Self {
         Self(::nmfw::codegen::v1::Client::local(ClockServer::new(handler)))
     }

@@ -25,8 +25,11 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "it is empty",
-            Self::TooLong => "it is too long: subjects have 1024 bytes at most, names 128",
-            Self::EmptyToken => "it has an empty token: dots must stand between tokens",
+            Self::TooLong => {
+                "it is too long: the limit is 1024 bytes for a subject and 128 bytes \
+                              for a name"
+            }
+            Self::EmptyToken => "it has an empty token: dots must separate tokens",
             Self::Space => "it has white space or a control character",
             Self::Wildcard => "it has a wildcard ('*' or '>')",
             Self::Reserved => "a token begins with '_' or '$', which is reserved",

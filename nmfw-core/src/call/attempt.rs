@@ -1,5 +1,4 @@
-//! Extensions for the attempts of a call, from client layers that send it more than once to their
-//! transport.
+//! Extensions with which client layers mark the attempts of a call that they send more than once.
 
 use std::{
     any::Any,
@@ -39,9 +38,10 @@ pub struct Spent;
 
 impl Spent {
     pub fn status() -> Status {
-        let text = "not sent again: too few calls of the channel have succeeded";
+        let text = "not resent: the channel's resend budget is used up, because too few calls have \
+                    succeeded";
         Status::resource_exhausted(text)
-            // Not started: this attempt is not made; earlier ones are for the layer to consider.
+            // Not started: this attempt is not made. The layer takes earlier attempts into account.
             .not_started()
             .with_source(Self)
     }
@@ -54,7 +54,7 @@ impl Spent {
 
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel's budget of further sends is spent")
+        f.write_str("the channel's resend budget is used up")
     }
 }
 

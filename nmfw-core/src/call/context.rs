@@ -35,10 +35,10 @@ use crate::{Deadline, Metadata, MetadataError, Method};
 /// [`Context::default`] belongs to no call, and has no deadline and no metadata. Use it in unit
 /// tests of handlers, and to call a client through its trait.
 #[derive(Clone, Default)]
-pub struct Context(Arc<Inner>);
+pub struct Context(Arc<ContextInner>);
 
 #[derive(Default)]
-struct Inner {
+struct ContextInner {
     method: Option<Method>,
     head: Box<Head>,
     span: Option<Span>,
@@ -64,16 +64,16 @@ impl Context {
             deadline,
             ..Head::default()
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(ContextInner {
             head: Box::new(head),
-            ..Inner::default()
+            ..ContextInner::default()
         }))
     }
 
     /// Splits a request into the context of its handler and its body.
     pub(crate) fn from_request(mut request: Request) -> (Self, Body) {
         let body = request.take_body();
-        let context = Self(Arc::new(Inner {
+        let context = Self(Arc::new(ContextInner {
             method: Some(request.method),
             head: request.head,
             span: current_span(),
@@ -243,7 +243,7 @@ impl Context {
 
     /// Returns the trace context that the caller sent. Calls made with
     /// [`Call::context`](crate::client::Call::context) belong to the same trace; see
-    /// [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html).
+    /// [`nmfw::trace`](https://docs.rs/nmfw/latest/nmfw/trace/index.html).
     #[must_use]
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.0.head.trace.as_deref()

@@ -44,13 +44,21 @@ impl Deadline {
 
     /// Creates a deadline at a point in time.
     #[must_use]
-    pub fn at(instant: Instant) -> Self {
-        Self(Some(instant))
+    pub fn at(instant: std::time::Instant) -> Self {
+        Self(Some(instant.into()))
     }
 
-    /// Returns the point in time, if there is a deadline.
+    /// Returns the point in time, if there is a deadline. While a test has paused tokio's time, it
+    /// is a point of that time.
     #[must_use]
-    pub fn instant(self) -> Option<Instant> {
+    pub fn instant(self) -> Option<std::time::Instant> {
+        self.0.map(Instant::into_std)
+    }
+
+    /// Returns the point in time for timers and for comparisons with tokio's time.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn timer_instant(self) -> Option<Instant> {
         self.0
     }
 
@@ -150,7 +158,7 @@ async fn first<F: Future + Unpin>(future: F, limit: impl Future<Output = ()>) ->
 #[derive(Debug)]
 enum Refused {
     Malformed(String),
-    /// It passed this long ago.
+    /// The deadline passed this long ago.
     Passed(time::Duration),
 }
 

@@ -10,7 +10,7 @@ use prost_types::{
     method_options::IdempotencyLevel,
 };
 
-use super::method::{MethodSpec, ServiceSpec};
+use super::spec::{MethodSpec, ServiceSpec};
 
 type Specs = HashMap<(String, Vec<u8>), &'static ServiceSpec>;
 
@@ -128,11 +128,11 @@ mod tests {
         let set = set("acme");
         let spec = ServiceSpec::from_descriptors(&set, "acme.Shop").unwrap();
         let chat = spec.find_method("Chat").unwrap();
-        assert!(chat.streams_requests() && chat.streams_responses());
+        assert!(chat.is_client_streaming() && chat.is_server_streaming());
         assert_eq!(chat.full_name(), "acme.Shop.Chat");
         let look = spec.find_method("Look").unwrap();
         assert_eq!(look.idempotency(), Idempotency::NoSideEffects);
-        assert!(!look.streams());
+        assert!(!look.is_streaming());
         assert!(spec.find_method("look").is_none());
         assert!(ServiceSpec::from_descriptors(&set, "acme.Stop").is_none());
         assert!(ServiceSpec::from_descriptors(&set, "Shop").is_none());

@@ -12,7 +12,7 @@ use std::{
 /// ```
 /// struct User(String);
 ///
-/// let mut extensions = nmfw::middleware::Extensions::default();
+/// let mut extensions = nmfw::middleware::Extensions::new();
 /// extensions.insert(User("ann".to_owned()));
 /// assert_eq!(extensions.get::<User>().unwrap().0, "ann");
 /// assert!(extensions.get::<u32>().is_none());
@@ -32,6 +32,15 @@ struct Value {
 }
 
 impl Extensions {
+    /// Creates an empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            first: None,
+            others: BTreeMap::new(),
+        }
+    }
+
     /// Inserts a value, replacing any of the same type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         let value = Value {
@@ -65,14 +74,14 @@ impl Extensions {
         Arc::clone(value).downcast().ok()
     }
 
-    /// Removes the value of a type, and returns whether there was one.
-    pub fn remove<T: Send + Sync + 'static>(&mut self) -> bool {
+    /// Removes and returns the value of a type. Clones of the request may share it.
+    pub fn remove<T: Send + Sync + 'static>(&mut self) -> Option<Arc<T>> {
         let id = TypeId::of::<T>();
-        if self.first.as_ref().is_some_and(|first| first.id == id) {
-            self.first = None;
-            return true;
-        }
-        self.others.remove(&id).is_some()
+        let removed = match self.first.take_if(|first| first.id == id) {
+            None => self.others.remove(&id),
+            first => first,
+        };
+        removed?.value.downcast().ok()
     }
 
     /// Returns whether there is no value.
@@ -112,11 +121,11 @@ mod tests {
         extensions.insert("b");
         assert_eq!(extensions.get::<u8>(), Some(&2));
         assert_eq!(extensions.get::<&str>(), Some(&"b"));
-        assert!(extensions.remove::<u8>());
-        assert!(!extensions.remove::<u8>());
+        assert_eq!(extensions.remove::<u8>().as_deref(), Some(&2));
+        assert_eq!(extensions.remove::<u8>(), None);
         extensions.insert("c");
         assert_eq!(extensions.get_shared::<&str>().as_deref(), Some(&"c"));
-        assert!(extensions.remove::<&str>());
+        assert_eq!(extensions.remove::<&str>().as_deref(), Some(&"c"));
         assert!(extensions.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod attempt;
 pub mod body;
+pub mod client_version;
 pub(crate) mod context;
 pub mod deadline;
 mod descriptor;
@@ -13,6 +14,7 @@ pub mod origin;
 pub mod per_method;
 pub mod request;
 pub mod response;
+pub mod spec;
 pub(crate) mod status;
 pub mod trace_context;
 pub mod transport;

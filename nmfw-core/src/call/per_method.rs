@@ -8,8 +8,8 @@ use std::{
 
 use crate::{Method, ServiceSpec};
 
-/// A value for each method of the first service that is used, which is nearly always the only one.
-/// For other services, values are computed on each use.
+/// A value for each method of the first service that is used, which is usually the only one. For
+/// other services, values are computed on each use.
 #[derive(Clone, Debug)]
 pub struct PerMethod<T>(OnceLock<(&'static ServiceSpec, Box<[T]>)>);
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
-    body::Body, extensions::Extensions, method::client_version, origin::Origin,
+    body::Body, client_version::client_version, extensions::Extensions, origin::Origin,
     trace_context::TraceContext,
 };
 use crate::{Deadline, Metadata, Method};
@@ -15,19 +15,19 @@ use crate::{Deadline, Metadata, Method};
 #[derive(Debug)]
 pub struct Request {
     pub(crate) method: Method,
-    /// Boxed, because it is moved between futures a dozen times.
+    /// Boxed, because a request is moved between many futures.
     #[doc(hidden)]
     pub head: Box<Head>,
 }
 
-/// The data of a call beside its body.
+/// The data of a call without its body.
 #[derive(Debug, Default)]
 pub struct Head {
     pub body: Body,
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) extensions: Extensions,
-    /// Set on the server, except for local calls.
+    /// Set on the server; `None` for local calls.
     pub origin: Option<Arc<Origin>>,
     pub client_version: Option<SmolStr>,
     pub trace: Option<Arc<TraceContext>>,
@@ -123,8 +123,8 @@ impl Request {
         mem::take(&mut self.head.body)
     }
 
-    /// Splits the request, for a layer that replaces its body; [`from_parts`](Self::from_parts) puts it
-    /// together again.
+    /// Splits the request, for a layer that replaces its body; [`from_parts`](Self::from_parts)
+    /// joins the parts again.
     #[must_use]
     pub fn into_parts(mut self) -> (Parts, Body) {
         let body = self.take_body();
@@ -205,7 +205,7 @@ impl Request {
         self.head.trace = Some(Arc::new(trace));
     }
 
-    /// Returns the encoded message; `None` if the caller sends a [stream](Method::streams_requests)
+    /// Returns the encoded message; `None` if the caller sends a [stream](Method::is_client_streaming)
     /// of messages.
     ///
     /// It may share a larger buffer: copy data that is kept for longer than the call.

@@ -66,7 +66,7 @@ impl Response {
     }
 
     /// Returns the encoded message; `None` if the service sends a
-    /// [stream](crate::Method::streams_responses) of messages, which has only begun.
+    /// [stream](crate::Method::is_server_streaming) of messages, which has only begun.
     ///
     /// It may share a larger buffer: copy data that is kept for longer than the call.
     #[must_use]

@@ -14,8 +14,9 @@ const MAX_TRACESTATE: usize = 4096;
 /// The trace of a call and the span that made it: the `traceparent` and `tracestate` of [W3C Trace
 /// Context](https://www.w3.org/TR/trace-context/), as on the wire.
 ///
-/// With the feature `otel`, it is handled automatically: see [`tracing`](https://docs.rs/nmfw/latest/nmfw/tracing/index.html). Without,
-/// use it to connect another tracing system: a handler reads its caller's with
+/// With the feature `otel`, trace contexts are read and sent automatically: see
+/// [`nmfw::trace`](https://docs.rs/nmfw/latest/nmfw/trace/index.html). Without the feature, use
+/// this type to connect another tracing system: a handler reads its caller's trace context with
 /// [`Context::trace_context`](crate::Context::trace_context), and a client layer sets that of a
 /// call with [`Request::set_trace_context`](crate::middleware::Request::set_trace_context).
 ///
@@ -45,9 +46,9 @@ impl TraceContext {
     /// longer than 4 KiB.
     pub fn new(traceparent: &str, tracestate: &str) -> Result<Self, TraceContextError> {
         let problem = if !is_traceparent(traceparent.as_bytes()) {
-            Problem::Traceparent
+            TraceContextProblem::Traceparent
         } else if !is_tracestate(tracestate.as_bytes()) {
-            Problem::Tracestate
+            TraceContextProblem::Tracestate
         } else {
             let tracestate = (!tracestate.is_empty()).then(|| tracestate.into());
             return Ok(Self {
@@ -90,23 +91,24 @@ impl fmt::Debug for TraceContext {
 /// An error for values that [`TraceContext::new`] does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TraceContextError(Problem);
+pub struct TraceContextError(TraceContextProblem);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
+enum TraceContextProblem {
     Traceparent,
     Tracestate,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for TraceContextProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Traceparent => {
-                "not a traceparent: it has a version, 32 digits of a trace, 16 of a span and 2 of \
-                 flags, in lower-case hexadecimal with dashes between, and only the flags can be 0"
+                "not a traceparent: the format is version-trace-span-flags, with 2, 32, 16 and 2 \
+                 lower-case hexadecimal digits, and neither trace nor span may be 0"
             }
             Self::Tracestate => {
-                "not a tracestate: it is printable ASCII, without blanks at its ends, of at most 4 KiB"
+                "not a tracestate: at most 4 KiB of printable ASCII without leading or trailing \
+                 blanks are allowed"
             }
         })
     }
@@ -197,7 +199,7 @@ mod tests {
     proptest! {
         /// async-nats panics on line breaks in headers.
         #[test]
-        fn what_is_taken_is_fit_for_headers(traceparent: Vec<u8>, tracestate: Vec<u8>) {
+        fn accepted_values_are_valid_headers(traceparent: Vec<u8>, tracestate: Vec<u8>) {
             let good = [GOOD.as_bytes(), &traceparent].concat();
             for traceparent in [traceparent, good] {
                 if let Some(read) = TraceContext::read(&traceparent, &tracestate) {

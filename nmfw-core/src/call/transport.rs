@@ -41,7 +41,7 @@ pub trait Transport: Any + Send + Sync {
 /// A source of a [`Channel`](crate::Channel): every [`Transport`], and types that convert to one
 /// with default settings.
 pub trait IntoTransport {
-    /// Converts into the transport.
+    /// Converts to the transport.
     fn into_transport(self) -> Arc<dyn Transport>;
 }
 

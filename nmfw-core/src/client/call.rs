@@ -12,7 +12,7 @@ use crate::{
     call::{
         body::{
             Body,
-            streaming::{Encoded, Payload, Reader},
+            streaming::{Encoded, Payload, ReadingSide},
         },
         request::Request,
         response::Response,
@@ -47,7 +47,7 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 /// // let call = calc.add(request);
 /// let sum = call
 ///     .timeout(Duration::from_millis(200))
-///     .header("tenant", "acme")
+///     .metadata("tenant", "acme")
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -78,7 +78,8 @@ impl<R: Message + Default + 'static> Answer for Streaming<R> {
 #[must_use = "a call is made when it is awaited or sent"]
 pub struct Call<A> {
     channel: Channel,
-    /// Has only the call's own metadata, and an inherited deadline.
+    /// The request with the call's own metadata and an inherited deadline; the channel adds its
+    /// settings.
     request: Request,
     timeout: Option<Duration>,
     handler: Option<Context>,
@@ -107,7 +108,7 @@ impl<A> Call<A> {
 
     /// Adds metadata, replacing the channel's values of the same key. If [`Metadata`] does not
     /// accept the key or the value, the call fails with `INVALID_ARGUMENT`.
-    pub fn header(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+    pub fn metadata(mut self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         if let Err(error) = self.request.metadata_mut().append(key, value) {
             self.invalid
                 // Not started: no call is made with this metadata.
@@ -118,7 +119,7 @@ impl<A> Call<A> {
 
     /// Adds metadata, replacing values of the same keys, for example to forward that of the
     /// handler's own caller.
-    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+    pub fn merge_metadata(mut self, metadata: &Metadata) -> Self {
         self.request.metadata_mut().merge(metadata);
         self
     }
@@ -201,7 +202,7 @@ fn decoded<A: Answer>(
     response: Response,
 ) -> Result<(A, Metadata), Status> {
     let Response { metadata, body } = response;
-    match A::from_body(Encoded(body), method, Reader::Client) {
+    match A::from_body(Encoded(body), method, ReadingSide::Client) {
         Ok(answer) => Ok((answer, metadata)),
         Err(status) => Err(channel.not_of(method, status)),
     }

@@ -43,13 +43,13 @@ use crate::{
 /// # fn example(nats: nmfw::Connection) {
 /// let channel = Channel::new(nats)
 ///     .timeout(Duration::from_millis(500))
-///     .header("tenant", "acme");
+///     .metadata("tenant", "acme");
 /// // let calc = CalcClient::new(channel);
 /// # }
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct Channel(Arc<Settings>);
+pub struct Channel(Arc<ChannelSettings>);
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ impl fmt::Debug for Channel {
 }
 
 #[derive(Clone)]
-struct Settings {
+struct ChannelSettings {
     transport: Arc<dyn Transport>,
     timeout: Option<Duration>,
     metadata: Metadata,
@@ -78,7 +78,7 @@ impl Channel {
     /// Creates a channel on a transport: a connection, a configured transport, or a service in this
     /// process.
     pub fn new(transport: impl IntoTransport) -> Self {
-        Self(Arc::new(Settings {
+        Self(Arc::new(ChannelSettings {
             transport: transport.into_transport(),
             timeout: None,
             metadata: Metadata::new(),
@@ -97,7 +97,7 @@ impl Channel {
         Self::new(service)
     }
 
-    fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, set: impl FnOnce(&mut ChannelSettings)) -> Self {
         set(Arc::make_mut(&mut self.0));
         self
     }
@@ -138,7 +138,7 @@ impl Channel {
 
     /// Adds metadata to all calls. If [`Metadata`] does not accept the key or the value, every call
     /// fails with `INVALID_ARGUMENT`.
-    pub fn header(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
+    pub fn metadata(self, key: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.set(|settings| {
             if let Err(error) = settings.metadata.append(key, value) {
                 settings
@@ -192,7 +192,7 @@ impl Channel {
 
     pub(super) fn default_timeout(&self, method: Method) -> Option<Duration> {
         // The duration of a stream is not limited by the channel.
-        let own = self.0.timeout.filter(|_| !method.streams());
+        let own = self.0.timeout.filter(|_| !method.is_streaming());
         own.or_else(|| method.timeout())
     }
 
@@ -202,8 +202,8 @@ impl Channel {
             return status;
         };
         let text = format!(
-            "{}. It came as the reply to {}: does another service answer there, or one of another \
-             .proto?",
+            "{}. The response came from {}: check that no other service, and no other version of \
+             the .proto, is served there",
             status.message(),
             address::method(base, method.name())
         );
@@ -252,8 +252,8 @@ impl Channel {
             return count.response(Err(status.clone()));
         }
         let deadline = request.deadline();
-        if deadline.instant().is_some_and(|at| at <= now) {
-            let text = format!("no time was left to call {method}");
+        if deadline.timer_instant().is_some_and(|at| at <= now) {
+            let text = format!("the deadline passed before {method} was called");
             // Not started: the call is not handed to a transport.
             return count.response(Err(Status::deadline_exceeded(text).not_started()));
         }
@@ -269,7 +269,7 @@ impl Channel {
                 // The deadline also covers waits in layers.
                 let outcome = deadline.limit_boxed(call).await;
                 outcome.unwrap_or_else(|| {
-                    let text = format!("{method} was not done when the deadline passed");
+                    let text = format!("{method} did not complete before its deadline");
                     Err(Status::deadline_exceeded(text))
                 })
             }

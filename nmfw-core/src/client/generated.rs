@@ -79,7 +79,8 @@ impl Client {
     {
         let encoded = AssertUnwindSafe(encode(requests.into_streaming())).catch_unwind();
         let encoded = encoded.map(move |requests| match requests {
-            // The mark belongs to another call, and would cause this one to be resent.
+            // The mark "not started" belongs to another call, and would cause this call to be
+            // resent.
             Ok(requests) => requests.map_err(|status: Status| {
                 let whose = format_args!("the stream of requests to {method}");
                 status.started().returned_by(whose)

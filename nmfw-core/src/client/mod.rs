@@ -1,5 +1,4 @@
-//! Clients: [`Channel`], on which generated clients are built, and [`Call`], which their methods
-//! return.
+//! Clients: [`Channel`], the basis of generated clients, and [`Call`], which their methods return.
 
 mod call;
 mod channel;

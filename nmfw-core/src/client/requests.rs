@@ -17,8 +17,8 @@ use crate::{Status, Streaming};
 /// takes(stream::iter([Ok("a".to_owned()), Err(Status::data_loss("the file is broken"))]));
 /// takes(Streaming::from(vec!["a".to_owned()]));
 ///
-/// let (sender, receiver) = tokio::sync::mpsc::channel::<String>(8);
-/// takes(Streaming::from(receiver)); // messages from the sender, until it is dropped
+/// let (sender, requests) = Streaming::<String>::channel(8);
+/// takes(requests); // messages from the sender, until it is dropped
 /// # drop(sender);
 /// ```
 pub trait Requests<T>: sealed::Sealed<T> {

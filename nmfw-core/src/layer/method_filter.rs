@@ -102,13 +102,16 @@ impl Named {
             Some(name) => {
                 let methods: Vec<_> = service.methods().map(Method::name).collect();
                 format!(
-                    "{layer}: there is no method {name:?}; {} has: {}. A method of another service is \
-                     named by its constant",
+                    "{layer}: there is no method {name:?}; {} has: {}. Use the generated constant \
+                     for a method of another service",
                     service.proto_name(),
                     methods.join(", ")
                 )
             }
-            None => format!("{layer}: methods() names no method; without it, all are meant"),
+            None => format!(
+                "{layer}: methods() was called without a method: name one, or remove \
+                             the call to include all methods"
+            ),
         };
         // Not started: the layer passes no call on.
         Status::invalid_argument(text).not_started()
@@ -153,7 +156,7 @@ mod tests {
             &["calc.Other.A"],
             &[""],
         ] {
-            // For each method, and every time.
+            // The error is returned for each method, on every call.
             for method in [add, SPEC.method(0), add] {
                 let text = include(names, method).unwrap_err();
                 let wrong = format!("{:?}", names[names.len() - 1]);
@@ -162,7 +165,7 @@ mod tests {
                 assert!(text.contains("calc.Calc has: Average, Add"), "{text}");
             }
         }
-        assert!(include(&[], add).unwrap_err().contains("names no method"));
+        assert!(include(&[], add).unwrap_err().contains("without a method"));
         // A channel may be shared by several services.
         let both = Methods::named("SomeLayer", [add, a]);
         assert!(both.include(add).unwrap());

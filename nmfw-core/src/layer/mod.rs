@@ -80,7 +80,7 @@ mod sealed {
 
     pub trait Sealed {}
 
-    // The bounds of `CallLayer`, so that no other type can implement that.
+    // The bounds of `CallLayer`, so that no other type can implement the trait.
     impl<L> Sealed for L
     where
         L: Layer<BoxService>,

@@ -90,8 +90,8 @@ impl RetryLayer {
         self
     }
 
-    /// Sets the codes that are retried, in place of `UNAVAILABLE`. `DEADLINE_EXCEEDED` is useless
-    /// here, because there is no time left.
+    /// Sets the codes that are retried, in place of `UNAVAILABLE`. `DEADLINE_EXCEEDED` has no
+    /// effect, because no time is left for a retry.
     pub fn codes(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
         self.codes = codes.into_iter().collect();
         self
@@ -207,7 +207,7 @@ impl RetryPolicy {
         is_safe
             && self.attempts < self.layer.max_attempts
             && self.layer.codes.contains(&status.code())
-            // Such a circuit stays open for longer than the attempts last.
+            // An open circuit usually outlasts all attempts.
             && CircuitOpen::of(status).is_none()
     }
 }
@@ -233,7 +233,8 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         let is_worth_it = self.is_worth_it(request, status);
         self.may_have_started |= !status.is_not_started();
         if self.may_have_started && status.is_not_started() {
-            // The mark applies to this attempt only, but would be taken for the whole call.
+            // The mark "not started" applies to this attempt only, but the caller would apply it to
+            // the whole call.
             *status = status.clone().started();
         }
         if !is_worth_it {
@@ -249,7 +250,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         }
         if !self.layer.budget.withdraw() {
             log_limited!(
-                debug, method = %request.method(), %status, "not repeated: the budget is spent"
+                debug, method = %request.method(), %status, "not retried: the budget is used up"
             );
             return None;
         }
@@ -267,7 +268,7 @@ impl Policy<Request, Response, Status> for RetryPolicy {
         let method = request.method();
         // A wrong name is reported by the call itself.
         let is_included = matches!(self.layer.methods.include(method), Ok(true));
-        if is_included && !method.streams() {
+        if is_included && !method.is_streaming() {
             request.try_clone()
         } else {
             None
@@ -397,7 +398,7 @@ mod tests {
         }
         assert!(
             (5..=10).contains(&repeated),
-            "{repeated} of 50, after 20 that were well"
+            "{repeated} of 50 were retried, after 20 successful calls"
         );
     }
 

@@ -47,8 +47,8 @@ impl RetryBudget {
         self
     }
 
-    /// Sets the number of retries that each call adds: 0.2 is one for every five calls, 0 none. A
-    /// [`RetryLayer`] counts successful calls, a [`HedgeLayer`] all calls.
+    /// Sets the number of retries that each call adds: 0.2 adds one retry for every five calls, 0
+    /// adds none. A [`RetryLayer`] counts successful calls, a [`HedgeLayer`] all calls.
     ///
     /// [`RetryLayer`]: super::retry::RetryLayer
     /// [`HedgeLayer`]: super::hedge::HedgeLayer

@@ -113,7 +113,7 @@ impl Watched {
         count: Count<Arc<Endpoint>>,
         place: StreamPlace,
     ) -> Self {
-        let deadline = deadline.instant();
+        let deadline = deadline.timer_instant();
         Self {
             messages,
             method,
@@ -173,7 +173,7 @@ impl Stream for Watched {
     }
 }
 
-/// Values of the handler's stream are dropped in its span.
+/// Drops the values of the handler's stream in the span of its call.
 impl Drop for Watched {
     fn drop(&mut self) {
         let _entered = self.call.as_ref().map(|call| call.enter());
@@ -190,11 +190,11 @@ pub(crate) fn clear(method: Method, messages: &mut Messages) {
 }
 
 pub(crate) fn late(method: Method) -> Status {
-    Status::deadline_exceeded(format!("{method} was not done when the deadline passed"))
+    Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
 pub(crate) fn stopped(method: Method) -> Status {
-    Status::unavailable(format!("the server was stopped before {method} was done"))
+    Status::unavailable(format!("the server was stopped before {method} completed"))
 }
 
 /// Maximum length of a panic message in a log line, in bytes.

@@ -44,9 +44,9 @@ mod tests {
     use super::*;
     use crate::call::method::tests::SPEC;
 
-    /// Levels and fields of logged events.
+    /// Records the levels and fields of logged events.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+    struct Events(Arc<Mutex<Vec<(Level, String)>>>);
 
     struct Fields(String);
 
@@ -56,7 +56,7 @@ mod tests {
         }
     }
 
-    impl<S: Subscriber> Layer<S> for Lines {
+    impl<S: Subscriber> Layer<S> for Events {
         fn on_event(
             &self,
             event: &tracing::Event<'_>,
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn what_a_caller_does_not_see_is_logged() {
         let io = |kind| Status::from(std::io::Error::new(kind, "/srv/secret"));
-        let lines = Lines::default();
+        let lines = Events::default();
         tracing::subscriber::with_default(
             tracing_subscriber::registry().with(lines.clone()),
             || {

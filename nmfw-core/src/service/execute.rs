@@ -78,7 +78,7 @@ impl Begun {
             }
             failed => failed,
         };
-        if self.deadline.instant().is_none_or(|end| at < end) {
+        if self.deadline.timer_instant().is_none_or(|end| at < end) {
             return outcome;
         }
         match outcome {
@@ -147,7 +147,7 @@ impl Instance {
         let turn = match admitted {
             Admitted::Now(permit) => Ok(permit),
             Admitted::Later(ticket) => {
-                // Boxed, so that futures of calls that need not wait have no space for it.
+                // Boxed, because most calls do not wait and should not reserve space for it.
                 let turn = ticket.turn(request.deadline(), &self.lifecycle.draining, || {
                     endpoint.stats.metrics.displaced();
                 });
@@ -182,8 +182,12 @@ impl Instance {
         request: Request,
     ) -> Result<Response, Status> {
         let bytes = request.body().map_or(0, Bytes::len);
-        match self.admit(endpoint, bytes, || ClientId::LOCAL) {
-            Admitted::Now(permit) if !endpoint.method.streams() => {
+        let client = || {
+            let named = request.extensions().get().copied();
+            named.unwrap_or(ClientId::LOCAL)
+        };
+        match self.admit(endpoint, bytes, client) {
+            Admitted::Now(permit) if !endpoint.method.is_streaming() => {
                 let mut handler = self.begin(endpoint, request)?;
                 match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {
                     Poll::Ready(outcome) => ended_at_once(endpoint, handler, outcome),
@@ -220,9 +224,11 @@ impl Instance {
 
     fn begin(&self, endpoint: &Arc<Endpoint>, mut request: Request) -> Result<Begun, Status> {
         let (method, deadline, began) = (request.method(), request.deadline(), Instant::now());
-        if deadline.instant().is_some_and(|at| at <= began) {
+        if deadline.timer_instant().is_some_and(|at| at <= began) {
             // A handler that never waits would otherwise run to completion.
-            let status = Status::deadline_exceeded(format!("no time was left for {method}"));
+            let status = Status::deadline_exceeded(format!(
+                "the deadline passed before the handler of {method} was called"
+            ));
             // Not started: the handler is called below.
             let status = status.not_started();
             endpoint.stats.refuse(&status);
@@ -260,8 +266,8 @@ impl Instance {
         })
     }
 
-    /// Runs a handler to completion. The permit is its slot; a response stream may have to give it
-    /// up while `stalling`.
+    /// Runs a handler to completion. The permit is its slot; a response stream may lose it while
+    /// `stalling`.
     pub(crate) async fn finish(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -352,7 +358,7 @@ impl Instance {
 /// Refuses a response with more metadata values than a session can carry, on every transport.
 fn check_values(response: &Response) -> Result<(), Status> {
     response.metadata.check_size().map_err(|error| {
-        let text = format!("the answer cannot be sent: {error}");
+        let text = format!("the response cannot be sent: {error}");
         Status::resource_exhausted(text)
     })
 }
@@ -360,8 +366,8 @@ fn check_values(response: &Response) -> Result<(), Status> {
 /// Refuses a single message where a stream is expected, which a layer may have returned. A session
 /// could send it, but a local caller would get an error.
 fn check_kind(method: Method, response: &Response) -> Result<(), Status> {
-    if method.streams_responses() && response.body().is_some() {
-        let text = "a layer has answered with one message, where there is to be a stream of them";
+    if method.is_server_streaming() && response.body().is_some() {
+        let text = "a layer returned a single message for a method that returns a stream";
         return Err(Status::internal(format!("{method}: {text}")));
     }
     Ok(())

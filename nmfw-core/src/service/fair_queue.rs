@@ -305,13 +305,13 @@ mod tests {
             order,
             [("hog", 0), ("late", 0), ("hog", 1), ("late", 1), ("hog", 2)]
         );
-        // The newest item of the largest client goes first, and its oldest stays.
+        // The newest item of the largest client is displaced first; its oldest item stays.
         let newcomer = ClientId::numbered(3);
         assert_eq!(queue.displace(newcomer, Excess::Items), Some(("hog", 99)));
         assert_eq!(
             queue.displace(ClientId::numbered(1), Excess::Items),
             None,
-            "nobody is displaced for its own"
+            "a client displaced its own call"
         );
     }
 }

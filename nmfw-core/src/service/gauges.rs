@@ -6,7 +6,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::instance::Instance;
 
-/// Sampling costs calls nothing.
+/// The interval of samples, which are taken outside of the path of calls.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Samples until aborted.

@@ -22,7 +22,7 @@ use crate::{
             Body, Messages,
             chunk::Chunk,
             encode::encode,
-            streaming::{Encoded, Payload, Reader},
+            streaming::{Encoded, Payload, ReadingSide},
         },
         context::CallGuard,
         request::Request,
@@ -104,7 +104,7 @@ impl Handlers {
             Entered::note(&request);
             let (method, deadline) = (request.method(), request.deadline());
             let call = self.call(request);
-            match deadline.instant() {
+            match deadline.timer_instant() {
                 Some(_) => in_time(method, deadline, call).boxed(),
                 None => call,
             }
@@ -212,12 +212,13 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
     {
         assert!(
             ptr::eq(method.service(), self.spec),
-            "a handler of {method} was given to the service {}",
+            "{method} is not a method of the service {}",
             self.spec.full_name()
         );
         assert!(
-            streams == (method.streams_requests(), method.streams_responses()),
-            "the handler of {method} streams where the method does not, or the other way round"
+            streams == (method.is_client_streaming(), method.is_server_streaming()),
+            "the handler of {method} has another kind: use the builder function for the sides that \
+             stream"
         );
         let service = Arc::clone(&self.service);
         let handler: Handler = Box::new(move |request| call(Arc::clone(&service), request));
@@ -238,6 +239,15 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
         });
         Service::new(self.spec, Handlers(handlers.collect()))
     }
+}
+
+/// Returns the outcome of a method that has no implementation.
+///
+/// # Errors
+/// Always fails with `UNIMPLEMENTED`.
+pub fn unimplemented<R>(method: Method) -> Result<R, Status> {
+    let text = format!("the service has no implementation of {method}");
+    Err(Status::unimplemented(text))
 }
 
 impl<T> fmt::Debug for ServiceBuilder<T> {
@@ -283,7 +293,7 @@ where
 {
     let name = request.method();
     let (context, body) = Context::from_request(request);
-    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
+    let input = Q::from_body(Encoded(body), name, ReadingSide::Service)?;
     let guard = context.guard();
     let outcome = method.call(&service, context.clone(), input).await;
     guard.finish();
@@ -306,7 +316,7 @@ where
 {
     let name = request.method();
     let (context, body) = Context::from_request(request);
-    let input = Q::from_body(Encoded(body), name, Reader::Service)?;
+    let input = Q::from_body(Encoded(body), name, ReadingSide::Service)?;
     let guard = context.guard();
     let outcome = method.call(&service, context.clone(), input).await;
     match outcome {
@@ -347,14 +357,16 @@ fn answers<R: Message>(
 fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     match metadata.check_size() {
         Ok(()) => Ok(metadata),
-        Err(problem) => Err(Status::internal(format!("the answer has {problem}"))),
+        Err(problem) => Err(Status::internal(format!(
+            "the response has invalid metadata: {problem}"
+        ))),
     }
 }
 
 /// Converts a handler's own error.
 fn failed(status: Status, context: &Context) -> Status {
-    // The handler has run. The mark can come from a call that it made itself, and would cause this
-    // call to be resent.
+    // The handler has run. The mark "not started" can come from a call that the handler made
+    // itself, and would cause this call to be resent.
     let mut status = status.started();
     if let Some(method) = context.method() {
         status = status.returned_by(format_args!("the handler of {method}"));
@@ -362,7 +374,7 @@ fn failed(status: Status, context: &Context) -> Status {
     let own = status.metadata().clone();
     status.metadata_mut().merge(&context.take_trailers());
     if let Err(error) = status.metadata().check_size() {
-        log_limited!(warn, %status, %error, "the metadata of an error is left out");
+        log_limited!(warn, %status, %error, "the metadata of an error is not sent");
         *status.metadata_mut() = own;
     }
     status
@@ -425,13 +437,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "the handler of a.Pair.Second streams where the method does not"]
+    #[should_panic = "the handler of a.Pair.Second has another kind"]
     fn a_handler_is_of_the_kind_of_its_method() {
         let _ = builder().unary(SECOND, Pair::first);
     }
 
     #[test]
-    #[should_panic = "a handler of calc.Calc.Add was given to the service a.Pair"]
+    #[should_panic = "calc.Calc.Add is not a method of the service a.Pair"]
     fn a_handler_is_of_the_same_service() {
         let add = crate::call::method::tests::SPEC.method_named("Add");
         let _ = builder().unary(add, Pair::first);

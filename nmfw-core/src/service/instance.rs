@@ -72,7 +72,7 @@ pub struct Endpoint {
 /// The stages of a server's shutdown, and the tasks that observe it.
 #[derive(Clone)]
 pub struct Lifecycle {
-    /// Cancelled when no more work is accepted.
+    /// Cancelled when the server stops accepting work.
     pub draining: Arc<CancellationToken>,
     /// Cancelled when running work is aborted.
     pub forced: CancellationToken,
@@ -81,11 +81,11 @@ pub struct Lifecycle {
     /// All requests in flight.
     pub tasks: TaskTracker,
     pub refusals: Arc<Semaphore>,
-    /// While checks fail, no calls are started.
+    /// The health checks; while one fails, no calls are started.
     pub checks: Arc<Checks>,
-    /// Wakes the task that monitors the server's subscriptions after a resubscription.
+    /// Notified after a resubscription, for the task that monitors the server's subscriptions.
     pub resubscribed: Arc<Notify>,
-    /// Whether the server accepts calls, or did.
+    /// Whether the server has begun to accept calls.
     pub has_started: Arc<AtomicBool>,
     /// Returns the reason why calls cannot arrive at present, if any.
     loss: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
@@ -246,11 +246,7 @@ impl Endpoint {
 
     /// Checks the encoding and the size of a request.
     pub fn check(&self, encoding: Encoding, size: usize) -> Result<(), Status> {
-        if encoding != Encoding::Protobuf {
-            let text = "this service does not take JSON: send the request as protobuf";
-            // Not started: requests are checked before their handlers exist.
-            return Err(Status::unimplemented(text).not_started());
-        }
+        check_encoding(encoding)?;
         self.check_size(size)
     }
 
@@ -259,7 +255,7 @@ impl Endpoint {
         let limit = self.limits.max_request_size;
         if size > limit {
             return Err(Status::resource_exhausted(format!(
-                "the request of {size} bytes is over this service's limit of {limit}"
+                "the request of {size} bytes exceeds this service's limit of {limit} bytes"
             )));
         }
         Ok(())
@@ -300,5 +296,21 @@ impl Endpoint {
     pub fn refuse(&self, status: &Status) {
         log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
+    }
+}
+
+/// Checks the encoding of a request.
+///
+/// # Errors
+/// Fails with `UNIMPLEMENTED` if handlers cannot read it.
+pub fn check_encoding(encoding: Encoding) -> Result<(), Status> {
+    match encoding {
+        Encoding::Protobuf => Ok(()),
+        Encoding::Json => {
+            let text = "this service does not support JSON: send the request in Protobuf's binary \
+                        format";
+            // Not started: requests are checked before their handlers exist.
+            Err(Status::unimplemented(text).not_started())
+        }
     }
 }

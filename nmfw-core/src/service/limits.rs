@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::service::Service;
 use crate::{
     Error, Method,
-    call::{address, body::MAX_MESSAGE, method::QueueGroup},
+    call::{address, body::MAX_MESSAGE, spec::QueueGroup},
 };
 
 /// Default number of concurrent handlers per method.
@@ -101,7 +101,7 @@ impl Effective {
                 .concurrency()
                 .map_or(DEFAULT_CONCURRENCY, |limit| limit as usize)
         });
-        // Semaphores of tokio have an upper limit.
+        // Tokio's semaphores have an upper limit.
         let bounds = 1..=tokio::sync::Semaphore::MAX_PERMITS;
         if !bounds.contains(&concurrency) {
             return Err(service.invalid(format!(
@@ -111,10 +111,13 @@ impl Effective {
             )));
         }
         // The duration of a stream is limited only by settings of its method.
-        let all_timeout = all.timeout.filter(|_| !method.streams());
+        let all_timeout = all.timeout.filter(|_| !method.is_streaming());
         let timeout = own.timeout.or(all_timeout).or(method.timeout());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(service.invalid(format!("the time-out of {} is zero", method.name())));
+            return Err(service.invalid(format!(
+                "the timeout of {} is zero: set a longer one",
+                method.name()
+            )));
         }
         let max_request_size = own
             .max_request_size
@@ -122,7 +125,7 @@ impl Effective {
             .unwrap_or(DEFAULT_MAX_REQUEST_SIZE);
         if max_request_size == 0 {
             return Err(service.invalid(format!(
-                "the largest request of {} is of 0 bytes, so that it takes none",
+                "the maximum request size of {} is 0 bytes, so that every request would be refused",
                 method.name()
             )));
         }
@@ -130,9 +133,10 @@ impl Effective {
             .queue_group()
             .or(method.service().default_queue_group());
         let queue_group = queue_group(service, own, from_proto)?;
-        if queue_group.is_none() && method.streams() {
+        if queue_group.is_none() && method.is_streaming() {
             return Err(service.invalid(format!(
-                "{} streams, and so needs a queue group: a stream is with one instance",
+                "{} streams and needs a queue group, because a stream is served by a single \
+                 instance",
                 method.name()
             )));
         }
@@ -140,10 +144,13 @@ impl Effective {
             queue_group,
             concurrency,
             // A stream may last forever, and so would the wait for its slot.
-            queue: own.queue.or(all.queue).unwrap_or(match method.streams() {
-                true => 0,
-                false => concurrency,
-            }),
+            queue: own
+                .queue
+                .or(all.queue)
+                .unwrap_or(match method.is_streaming() {
+                    true => 0,
+                    false => concurrency,
+                }),
             queue_bytes: own
                 .queue_bytes
                 .or(all.queue_bytes)

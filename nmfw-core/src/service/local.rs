@@ -75,7 +75,7 @@ fn prepare<'a>(
 ) -> Result<&'a Arc<Endpoint>, Status> {
     let method = request.method();
     let Some(endpoint) = instance.endpoint(method) else {
-        let text = format!("{method} is not served here");
+        let text = format!("{method} is not served by this instance");
         // Not started: no handler was found.
         return Err(Status::unimplemented(text).not_started());
     };
@@ -98,7 +98,7 @@ async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response
     // Extensions of a client's layers stay on the client's side.
     request.head.extensions = Extensions::default();
     request.head.client_version = Some(SmolStr::new_static(method.service().version()));
-    if method.streams_requests() {
+    if method.is_client_streaming() {
         Box::pin(call_with_stream(instance, endpoint, request)).await
     } else {
         instance.call_here(endpoint, request).await
@@ -162,4 +162,62 @@ fn until_failure(requests: Messages, failed: oneshot::Sender<Status>) -> Message
             }
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message;
+    use tokio::sync::{Semaphore, mpsc};
+
+    use super::*;
+    use crate::{Context, MethodSpec, server::ClientId, service::handler::ServiceBuilder};
+
+    static SPEC: ServiceSpec =
+        ServiceSpec::new("a", "Gate").with_methods(&[MethodSpec::unary("Add")]);
+
+    /// Reports each call, and ends it once it gets a permit.
+    struct Gate {
+        begun: mpsc::UnboundedSender<String>,
+        permits: Semaphore,
+    }
+
+    impl Gate {
+        async fn add(&self, _: Context, name: String) -> Result<String, Status> {
+            self.begun.send(name.clone()).unwrap();
+            self.permits.acquire().await.unwrap().forget();
+            Ok(name)
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_a_front_names_take_turns() {
+        let (begun, mut order) = mpsc::unbounded_channel();
+        let gate = Arc::new(Gate {
+            begun,
+            permits: Semaphore::new(0),
+        });
+        let method = SPEC.method(0);
+        let service = ServiceBuilder::new(&SPEC, Arc::clone(&gate)).unary(method, Gate::add);
+        let mut service = service.build().concurrency(1).queue(3);
+        let mut call = |client: &str, name: &str| {
+            let body = Bytes::from(name.to_owned().encode_to_vec());
+            let mut request = Request::new(method, body);
+            request.extensions_mut().insert(ClientId::of(client));
+            tokio::spawn(tower::Service::call(&mut service, request))
+        };
+        let mut calls = vec![call("a", "a1")];
+        assert_eq!(order.recv().await.unwrap(), "a1");
+        for (client, name) in [("a", "a2"), ("a", "a3"), ("b", "b1")] {
+            calls.push(call(client, name));
+            // Until the call is queued.
+            tokio::task::yield_now().await;
+        }
+        gate.permits.add_permits(calls.len());
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+        assert_eq!(order, ["a2", "b1", "a3"]);
+    }
 }

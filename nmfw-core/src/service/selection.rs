@@ -12,7 +12,9 @@ pub fn select(services: Vec<Service>, names: &[MethodName]) -> Result<Vec<Servic
     let invalid = |problem| Error::new(ErrorKind::InvalidConfig, problem);
     if names.is_empty() {
         return Err(invalid(
-            "no method is named to be served: name one, or do not limit them".to_owned(),
+            "the list of methods to serve is empty: name a method, or remove the list to serve \
+             all"
+            .to_owned(),
         ));
     }
     let unknown = |name: &&MethodName| !methods.iter().flatten().any(|method| name.is(*method));

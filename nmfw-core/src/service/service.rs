@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Method, MethodName, ServiceSpec, Status,
-    call::{address, method::QueueGroup},
+    call::{address, spec::QueueGroup},
     error::ErrorKind,
     layer::{CallLayer, Layers},
 };
@@ -57,8 +57,8 @@ pub struct Service {
     own: Own,
 }
 
-/// The instance that executes calls of a service without a server, once there was a call. Clones
-/// share it, until a setting changes.
+/// The instance that executes calls of a service without a server, created by the first call.
+/// Clones share it, until a setting changes.
 type Own = Arc<OnceLock<Result<Arc<Instance>, Status>>>;
 
 impl Service {
@@ -80,7 +80,7 @@ impl Service {
         }
     }
 
-    /// Returns the facts that the `.proto` states of the service and its methods.
+    /// Returns the description of the service and its methods from the `.proto`.
     #[must_use]
     pub fn spec(&self) -> &'static ServiceSpec {
         self.spec
@@ -253,7 +253,7 @@ impl Service {
     ) -> Self {
         self.own = Own::default();
         let name = method.into();
-        // A name that the service does not have is kept, to be reported at the start.
+        // A name that the service does not have is kept and reported when the server starts.
         let name = match self.spec.methods().find(|method| name.is(*method)) {
             Some(method) => method.name().to_owned(),
             None => name.to_string(),
@@ -293,13 +293,15 @@ impl Service {
             }
         }
         if self.only.as_ref().is_some_and(Vec::is_empty) {
-            return Err(
-                self.invalid("only() names no method, so that nothing is served".to_owned())
-            );
+            return Err(self.invalid(
+                "only() was called without a method: name one, or remove the call to \
+                              serve all methods"
+                    .to_owned(),
+            ));
         }
         if let Some(key) = self.metadata.keys().find(|key| key.starts_with("nmfw.")) {
             return Err(self.invalid(format!(
-                "the metadata key {key:?} is reserved, as all that begin with \"nmfw.\""
+                "the metadata key {key:?} is reserved: keys must not begin with \"nmfw.\""
             )));
         }
         let methods = self.spec.methods().filter(|method| {

@@ -1,4 +1,4 @@
-//! Streaming calls that stall, and give up their slots for other calls.
+//! Reclaims the slots of streaming calls that stall, for other calls.
 //!
 //! A stream may be idle for any time while it keeps no call waiting. When a call finds all slots of
 //! the method taken, one of these streams is ended, and the call gets its slot at once:
@@ -26,7 +26,7 @@ use crate::Status;
 /// Time without progress after which a stream may lose its slot.
 pub(crate) const MAX_STALL: Duration = Duration::from_secs(10);
 
-/// A client keeps one in this many slots, whether or not its streams progress.
+/// A client keeps up to `1 / SHARE` of the slots, whether or not its streams make progress.
 const SHARE: usize = 4;
 
 /// Minimum interval between scans of all streams, because many calls may find no slot.
@@ -49,7 +49,7 @@ pub trait Stalling: Send + Sync {
 /// The reason why a call loses its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
-    /// Its caller reads no messages.
+    /// The caller reads no messages.
     NotTaken,
     /// Both sides are silent, and its client holds more than its share.
     Idle,
@@ -60,12 +60,12 @@ impl Stall {
     pub fn status(self) -> Status {
         Status::resource_exhausted(match self {
             Self::NotTaken => format!(
-                "the caller took nothing for {MAX_STALL:?}, and another call needed the place: take \
-                 what comes, or call again"
+                "the caller read no messages for {MAX_STALL:?}, and another call needed the \
+                 handler slot: read messages as they arrive, or call again"
             ),
             Self::Idle => format!(
-                "nothing was sent either way for {MAX_STALL:?}, and a call of another client needed \
-                 the place: this client has more than its share of the method's"
+                "the stream was idle for {MAX_STALL:?}, and a call of another client needed the \
+                 handler slot: this client has more than its share of the method's"
             ),
         })
     }
@@ -73,10 +73,10 @@ impl Stall {
 
 /// The streams of a method.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Mutex<State>);
+pub(crate) struct Streams(Mutex<StreamsState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct StreamsState {
     streams: HashMap<u64, Known, RandomState>,
     last: u64,
     /// The streams that the last scan found stalled, longest last.
@@ -88,13 +88,13 @@ struct State {
 #[derive(Debug)]
 struct Known {
     stream: Arc<Stream<dyn Stalling>>,
-    /// Its progress, and when that value was first seen.
+    /// The last value of its progress, and the time at which it was first seen.
     seen: Option<(u64, Instant)>,
 }
 
 /// A streaming call whose slot can be reclaimed.
 pub struct Stream<C: ?Sized> {
-    /// Its slot, until it is reclaimed.
+    /// The slot of the call, until it is reclaimed.
     permit: Mutex<Option<Permit>>,
     call: C,
 }
@@ -145,7 +145,7 @@ impl Stream<dyn Stalling> {
 }
 
 impl Streams {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StreamsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,7 +172,7 @@ impl Streams {
     }
 }
 
-impl State {
+impl StreamsState {
     fn next(
         &mut self,
         client: ClientId,
@@ -301,9 +301,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Call(Arc<Mutex<Figures>>);
+    struct TestCall(Arc<Mutex<Figures>>);
 
-    impl Call {
+    impl TestCall {
         fn of(client: u64) -> Self {
             let call = Self::default();
             call.figures().client = client;
@@ -320,7 +320,7 @@ mod tests {
         }
     }
 
-    impl Stalling for Call {
+    impl Stalling for TestCall {
         fn client(&self) -> ClientId {
             ClientId::numbered(self.figures().client)
         }
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_stalled_stream_gives_its_place_to_a_call_that_has_none() {
         let gate = Admission::new(2, 0, 0);
-        let calls = [Call::of(1), Call::of(1)];
+        let calls = [TestCall::of(1), TestCall::of(1)];
         let lent = [calls[0].lend(&gate), calls[1].lend(&gate)];
         assert!(enter(&gate, 1).is_none());
         let now = Instant::now();
@@ -365,7 +365,7 @@ mod tests {
         assert!(enter(&gate, 2).is_none());
         assert_eq!(gate.running(), 2);
 
-        // It has no slot left to release.
+        // The stream has no slot left to release.
         drop(lent);
         assert_eq!(gate.running(), 1);
         drop(taken);
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_stream_that_goes_on_keeps_its_place() {
         let gate = Admission::new(1, 0, 0);
-        let call = Call::of(1);
+        let call = TestCall::of(1);
         let lent = call.lend(&gate);
         let now = Instant::now();
         let client = ClientId::numbered(1);
@@ -392,8 +392,8 @@ mod tests {
     fn idle_streams_of_a_client_with_more_than_its_share_make_room_for_others() {
         const LIMIT: usize = 8;
         let gate = Admission::new(LIMIT, 0, 0);
-        let many: Vec<_> = (0..6).map(|_| Call::of(1)).collect();
-        let few: Vec<_> = (0..2).map(|_| Call::of(2)).collect();
+        let many: Vec<_> = (0..6).map(|_| TestCall::of(1)).collect();
+        let few: Vec<_> = (0..2).map(|_| TestCall::of(2)).collect();
         let calls = many.iter().chain(&few);
         let lent: Vec<_> = calls.map(|call| call.lend(&gate)).collect();
         let now = Instant::now();
@@ -408,9 +408,10 @@ mod tests {
         while let Some(permit) = reclaim(3, MAX_STALL) {
             taken.push(permit);
         }
-        // Down to the share, without streams that progress, or those of the client with few.
+        // Slots are reclaimed down to the share, but not from streams that progress or from the
+        // client with few streams.
         assert_eq!(taken.len(), 4);
-        let ended = |call: &&Call| call.figures().ends == [Stall::Idle];
+        let ended = |call: &&TestCall| call.figures().ends == [Stall::Idle];
         assert_eq!(many.iter().filter(ended).count(), 4);
         assert_eq!(few.iter().filter(ended).count(), 0);
         assert!(many[0].figures().ends.is_empty());

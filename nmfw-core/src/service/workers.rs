@@ -26,30 +26,31 @@ pub trait Job: Send + 'static {
     fn run(self) -> impl Future<Output = ()> + Send;
 }
 
-/// When it is dropped, idle workers end at once, and the others after their job.
+/// A pool of worker tasks. When it is dropped, idle workers end at once, and the others after their
+/// job.
 #[derive(Debug)]
-pub struct Workers<J: Job>(Arc<Shared<J>>);
+pub struct Workers<J: Job>(Arc<Pool<J>>);
 
 #[derive(Debug)]
-struct Shared<J>(Mutex<Idle<J>>);
+struct Pool<J>(Mutex<Idle<J>>);
 
 #[derive(Debug)]
 struct Idle<J> {
-    desks: Vec<Arc<Desk<J>>>,
+    slots: Vec<Arc<Slot<J>>>,
     /// Whether there will be no more work.
     is_over: bool,
 }
 
 /// The slot from which a worker takes its job.
 #[derive(Debug)]
-struct Desk<J> {
-    state: Mutex<State<J>>,
+struct Slot<J> {
+    state: Mutex<SlotState<J>>,
     /// The number of the last aborted job.
     aborted: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State<J> {
+struct SlotState<J> {
     next: Option<J>,
     /// The number of the waiting or running job, counted from 1.
     number: u64,
@@ -61,7 +62,7 @@ struct State<J> {
 /// A job that was assigned to a worker.
 #[derive(Debug)]
 pub struct Assignment<J> {
-    desk: Arc<Desk<J>>,
+    slot: Arc<Slot<J>>,
     number: u64,
 }
 
@@ -75,97 +76,97 @@ impl<J: Job> Workers<J> {
     #[must_use]
     pub fn new() -> Self {
         let idle = Idle {
-            desks: Vec::new(),
+            slots: Vec::new(),
             is_over: false,
         };
-        Self(Arc::new(Shared(Mutex::new(idle))))
+        Self(Arc::new(Pool(Mutex::new(idle))))
     }
 
     /// Runs a job on a worker of the current runtime, or of an earlier one.
     pub fn start(&self, mut job: J) -> Assignment<J> {
-        while let Some(desk) = self.0.next() {
-            match desk.put(job) {
-                Ok(number) => return Assignment { desk, number },
+        while let Some(slot) = self.0.next() {
+            match slot.assign(job) {
+                Ok(number) => return Assignment { slot, number },
                 Err(refused) => job = refused,
             }
         }
-        let state = State {
+        let state = SlotState {
             next: Some(job),
             number: 1,
             is_over: false,
             waker: None,
         };
-        let desk = Arc::new(Desk {
+        let slot = Arc::new(Slot {
             state: Mutex::new(state),
             aborted: AtomicU64::new(0),
         });
-        tokio::spawn(work(Arc::clone(&self.0), Arc::clone(&desk)));
-        Assignment { desk, number: 1 }
+        tokio::spawn(work(Arc::clone(&self.0), Arc::clone(&slot)));
+        Assignment { slot, number: 1 }
     }
 }
 
 impl<J: Job> Drop for Workers<J> {
     fn drop(&mut self) {
-        let desks = {
+        let slots = {
             let mut idle = self.0.idle();
             idle.is_over = true;
-            mem::take(&mut idle.desks)
+            mem::take(&mut idle.slots)
         };
-        for desk in desks {
-            desk.tell(|state| state.is_over = true);
+        for slot in slots {
+            slot.update(|state| state.is_over = true);
         }
     }
 }
 
 impl<J> Assignment<J> {
-    /// Drops the job, unless it is done.
+    /// Drops the job unless it has completed.
     pub fn abort(&self) {
-        self.desk.tell(|state| {
+        self.slot.update(|state| {
             if state.number == self.number {
-                self.desk.aborted.store(self.number, Ordering::Release);
+                self.slot.aborted.store(self.number, Ordering::Release);
             }
         });
     }
 }
 
-impl<J> Shared<J> {
+impl<J> Pool<J> {
     fn idle(&self) -> MutexGuard<'_, Idle<J>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Arc<Desk<J>>> {
-        self.idle().desks.pop()
+    fn next(&self) -> Option<Arc<Slot<J>>> {
+        self.idle().slots.pop()
     }
 
     /// Returns whether the worker should wait for more work.
-    fn keep(&self, desk: &Arc<Desk<J>>) -> bool {
+    fn keep(&self, slot: &Arc<Slot<J>>) -> bool {
         let mut idle = self.idle();
-        let keep = !idle.is_over && idle.desks.len() < MAX_IDLE;
+        let keep = !idle.is_over && idle.slots.len() < MAX_IDLE;
         if keep {
-            idle.desks.push(Arc::clone(desk));
+            idle.slots.push(Arc::clone(slot));
         }
         keep
     }
 }
 
-impl<J> Desk<J> {
-    fn state(&self) -> MutexGuard<'_, State<J>> {
+impl<J> Slot<J> {
+    fn state(&self) -> MutexGuard<'_, SlotState<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the state, and wakes the worker.
-    fn tell<T>(&self, what: impl FnOnce(&mut State<J>) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut SlotState<J>) -> T) -> T {
         let mut state = self.state();
-        let told = what(&mut state);
+        let result = change(&mut state);
         if let Some(waker) = &state.waker {
             waker.wake_by_ref();
         }
-        told
+        result
     }
 
     /// Returns the job if the worker has ended with its runtime.
-    fn put(&self, job: J) -> Result<u64, J> {
-        self.tell(|state| {
+    fn assign(&self, job: J) -> Result<u64, J> {
+        self.update(|state| {
             if state.is_over {
                 return Err(job);
             }
@@ -195,29 +196,29 @@ impl<J> Desk<J> {
     }
 }
 
-async fn work<J: Job>(shared: Arc<Shared<J>>, desk: Arc<Desk<J>>) {
-    let seat = Seat(&desk);
-    while let Some((job, number)) = poll_fn(|cx| desk.poll_next(cx)).await {
+async fn work<J: Job>(pool: Arc<Pool<J>>, slot: Arc<Slot<J>>) {
+    let guard = SlotGuard(&slot);
+    while let Some((job, number)) = poll_fn(|cx| slot.poll_next(cx)).await {
         {
             // The panic hook has reported the panic, which must not end the worker.
             let mut work = pin!(AssertUnwindSafe(job.run()).catch_unwind());
-            poll_fn(|cx| match desk.is_aborted(number) {
+            poll_fn(|cx| match slot.is_aborted(number) {
                 true => Poll::Ready(()),
                 false => work.as_mut().poll(cx).map(drop),
             })
             .await;
         }
-        if !shared.keep(&desk) {
+        if !pool.keep(&slot) {
             break;
         }
     }
-    drop(seat);
+    drop(guard);
 }
 
 /// Marks the slot dead and drops a job that was never started.
-struct Seat<'a, J>(&'a Desk<J>);
+struct SlotGuard<'a, J>(&'a Slot<J>);
 
-impl<J> Drop for Seat<'_, J> {
+impl<J> Drop for SlotGuard<'_, J> {
     fn drop(&mut self) {
         let left = {
             let mut state = self.0.state();
@@ -240,13 +241,13 @@ mod tests {
 
     use super::*;
 
-    enum Test {
+    enum TestJob {
         Say(oneshot::Sender<()>),
         Hang(mpsc::Sender<()>),
         Panic,
     }
 
-    impl Job for Test {
+    impl Job for TestJob {
         async fn run(self) {
             match self {
                 Self::Say(done) => drop(done.send(())),
@@ -256,9 +257,9 @@ mod tests {
         }
     }
 
-    async fn say(workers: &Workers<Test>) {
+    async fn say(workers: &Workers<TestJob>) {
         let (sender, done) = oneshot::channel();
-        workers.start(Test::Say(sender));
+        workers.start(TestJob::Say(sender));
         done.await.unwrap();
     }
 
@@ -269,7 +270,7 @@ mod tests {
     async fn until_tasks(count: usize) {
         let mut turns = 0;
         while tasks() != count {
-            assert!(turns < 10_000, "{} tasks, and not {count}", tasks());
+            assert!(turns < 10_000, "{} tasks instead of {count}", tasks());
             turns += 1;
             yield_now().await;
         }
@@ -283,7 +284,7 @@ mod tests {
             yield_now().await;
         }
         assert_eq!(tasks(), 1);
-        workers.start(Test::Panic);
+        workers.start(TestJob::Panic);
         yield_now().await;
         say(&workers).await;
         assert_eq!(tasks(), 1);
@@ -295,14 +296,14 @@ mod tests {
         let (sender, mut alive) = mpsc::channel(1);
         // Before its first poll, and while it is pending.
         for turns in [0, 1] {
-            let job = workers.start(Test::Hang(sender.clone()));
+            let job = workers.start(TestJob::Hang(sender.clone()));
             for _ in 0..turns {
                 yield_now().await;
             }
             job.abort();
             yield_now().await;
             say(&workers).await;
-            // Too late, because the job is done.
+            // No effect: the job has completed.
             job.abort();
             say(&workers).await;
         }
@@ -315,7 +316,7 @@ mod tests {
     async fn few_wait_and_none_when_it_is_over() {
         let workers = Workers::new();
         let (sender, _alive) = mpsc::channel(1);
-        let hang = || workers.start(Test::Hang(sender.clone()));
+        let hang = || workers.start(TestJob::Hang(sender.clone()));
         let jobs: Vec<_> = (0..MAX_IDLE * 2).map(|_| hang()).collect();
         assert_eq!(tasks(), MAX_IDLE * 2);
         jobs.iter().for_each(Assignment::abort);
@@ -327,13 +328,13 @@ mod tests {
     #[test]
     fn outlives_a_runtime() {
         static DROPPED: AtomicUsize = AtomicUsize::new(0);
-        struct Job(Option<oneshot::Sender<()>>);
-        impl Drop for Job {
+        struct CountedJob(Option<oneshot::Sender<()>>);
+        impl Drop for CountedJob {
             fn drop(&mut self) {
                 DROPPED.fetch_add(1, Ordering::SeqCst);
             }
         }
-        impl super::Job for Job {
+        impl Job for CountedJob {
             async fn run(mut self) {
                 if let Some(done) = self.0.take() {
                     _ = done.send(());
@@ -345,7 +346,7 @@ mod tests {
             let runtime = Runtime::new().unwrap();
             runtime.block_on(async {
                 let (sender, done) = oneshot::channel();
-                workers.start(Job(Some(sender)));
+                workers.start(CountedJob(Some(sender)));
                 done.await.unwrap();
             });
             drop(runtime);

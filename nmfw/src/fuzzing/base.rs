@@ -9,13 +9,13 @@ use crate::{
     Code, Deadline, Metadata, Status, TraceContext,
     nats::unary::{
         reply::{decode, encode},
-        request::{Incoming, Outgoing},
+        request::{RequestHead, RequestHeaders},
     },
 };
 use nmfw_core::call::{
     metadata::MAX_VALUES,
-    method::{MethodSpec, ServiceSpec},
     response::Response,
+    spec::{MethodSpec, ServiceSpec},
 };
 
 static SPEC: ServiceSpec = ServiceSpec::new("calc", "Calc")
@@ -81,7 +81,7 @@ fn is_short(status: &Status, len: usize) {
 pub fn request(bytes: &[u8]) {
     let (map, _) = split(bytes);
     let method = SPEC.method(0);
-    let incoming = match Incoming::from_headers(Some(&map), method, TIMEOUT) {
+    let incoming = match RequestHead::from_headers(Some(&map), method, TIMEOUT) {
         Ok(incoming) => incoming,
         Err(status) => {
             is_short(&status, bytes.len());
@@ -99,8 +99,8 @@ pub fn request(bytes: &[u8]) {
     assert!(left <= LONGEST + Duration::from_secs(1), "{left:?}");
     let version = incoming.client_version.as_deref();
     assert!(version.is_none_or(|version| version.chars().count() <= 64));
-    let version = version.and_then(nmfw_core::call::method::client_version);
-    let again = Outgoing {
+    let version = version.and_then(nmfw_core::call::client_version::client_version);
+    let again = RequestHeaders {
         deadline: Deadline::after(Duration::from_secs(60)),
         metadata: &incoming.metadata,
         client_version: version,
@@ -108,7 +108,7 @@ pub fn request(bytes: &[u8]) {
         go_compatible: bytes.len().is_multiple_of(2),
     }
     .to_headers();
-    let read = Incoming::from_headers(Some(&again), method, TIMEOUT).unwrap();
+    let read = RequestHead::from_headers(Some(&again), method, TIMEOUT).unwrap();
     assert_eq!(read.metadata, incoming.metadata);
     assert_eq!(read.client_version.as_deref(), version);
     assert_eq!(read.trace, incoming.trace);
@@ -161,7 +161,10 @@ pub fn reply(bytes: &[u8]) {
     if has_text {
         assert_eq!(describe(&again), meaning);
     } else {
-        assert!(again.is_err(), "an error without a text stays one");
+        assert!(
+            again.is_err(),
+            "an error without a text is read as a success"
+        );
     }
     for max_payload in [128, 256, 1024] {
         let (headers, body, _) = encode(read(), max_payload);

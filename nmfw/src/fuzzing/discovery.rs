@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::nats::ready::serves;
 
-/// Reads bytes as an INFO answer, as a client that waits for a service does: the service is ready
-/// only if the answer lists a subject below the service's.
+/// Reads bytes as an INFO answer, like a client that waits for a service: the service is ready only
+/// if the answer lists a subject below the service's.
 pub fn discovery(bytes: &[u8]) {
     const BASE: &str = "nmfw.calc";
     let message = Message {

@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "what is fuzzed panics as tests do, and is public with `cfg(fuzzing)` only"
+    reason = "fuzz targets panic like tests, and are public only with `cfg(fuzzing)`"
 )]
 
 mod base;

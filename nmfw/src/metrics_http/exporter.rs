@@ -22,7 +22,8 @@ pub(crate) fn installed() -> Option<&'static PrometheusHandle> {
     let recorder = RECORDER.get_or_init(|| match install() {
         Ok(handle) => Some(handle),
         Err(error) => {
-            tracing::warn!(%error, "metrics go to the recorder that the program has installed");
+            tracing::warn!(%error, "the program has installed a metrics recorder, which is used \
+                                    instead of nmfw's");
             None
         }
     });
@@ -45,7 +46,8 @@ fn install() -> Result<PrometheusHandle, BuildError> {
         }
     });
     if let Err(error) = started {
-        tracing::error!(%error, "samples of metrics are put together only when somebody scrapes");
+        tracing::error!(%error, "cannot start the thread that aggregates metrics: samples are \
+                                 aggregated only when /metrics is scraped");
     }
     Ok(recorder)
 }

@@ -1,7 +1,7 @@
 //! [`Monitor`]: the HTTP endpoint of a server, for Prometheus and probes.
 
+mod connection_slots;
 mod exporter;
-mod places;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::places::{Place, Places};
+use self::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::Error;
 use nmfw_core::{
     error::ErrorKind,
@@ -60,7 +60,7 @@ impl Monitor {
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
         exporter::installed();
-        tracing::info!(%address, "answers /metrics, /healthz and /readyz");
+        tracing::info!(%address, "serving /metrics, /healthz and /readyz over HTTP");
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(listener, Arc::new(health)));
         Ok(Self {
@@ -79,37 +79,37 @@ where
     H: Fn() -> Health + Send + Sync + 'static,
 {
     let mut connections = JoinSet::new();
-    let mut places = Places::new(MAX_CONNECTIONS);
+    let mut slots = ConnectionSlots::new(MAX_CONNECTIONS);
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let place = Place::default();
+                let slot = ConnectionSlot::default();
                 let health = Arc::clone(&health);
-                let serving = serve(stream, place.clone(), health);
-                if places.add(connections.spawn(serving), place) {
+                let serving = serve(stream, slot.clone(), health);
+                if slots.add(connections.spawn(serving), slot) {
                     log_limited!(
                         debug,
-                        "an idle connection for metrics gave way to a new one"
+                        "closed an idle HTTP connection to make room for a new one"
                     );
                 }
             }
             Err(error) => {
                 // Most likely the process is temporarily out of file descriptors.
-                log_limited!(warn, %error, "a connection for metrics was not accepted");
+                log_limited!(warn, %error, "cannot accept an HTTP connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn serve<H>(stream: TcpStream, place: Place, health: Arc<H>)
+async fn serve<H>(stream: TcpStream, slot: ConnectionSlot, health: Arc<H>)
 where
     H: Fn() -> Health + Send + Sync + 'static,
 {
-    let (place, health) = (&place, &*health);
+    let (slot, health) = (&slot, &*health);
     let service = service_fn(|request: Request<Incoming>| async move {
-        place.requested();
+        slot.requested();
         Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health))
     });
     let served = http1::Builder::new()
@@ -119,15 +119,22 @@ where
         .serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(MAX_TIME, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => log_limited!(debug, %error, "a connection for metrics ended badly"),
-        Err(_) => log_limited!(debug, "a connection for metrics took too long"),
+        Ok(Err(error)) => log_limited!(debug, %error, "an HTTP connection failed"),
+        Err(_) => log_limited!(
+            debug,
+            "an HTTP connection was closed: it exceeded its time limit"
+        ),
     }
 }
 
 fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if method != Method::GET && method != Method::HEAD {
-        let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        let mut response = response(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "only GET and HEAD are supported\n",
+        );
         let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
@@ -138,7 +145,8 @@ fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<
             None => response(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "the program has installed a recorder of metrics itself: ask its exporter\n",
+                "the program has installed its own metrics recorder: use the exporter of that \
+                 recorder\n",
             ),
         },
         "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
@@ -156,7 +164,7 @@ fn answer(method: &Method, path: &str, health: impl Fn() -> Health) -> Response<
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /metrics, /healthz and /readyz\n",
+            "not found: the paths are /metrics, /healthz and /readyz\n",
         ),
     }
 }

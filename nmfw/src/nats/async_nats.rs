@@ -70,7 +70,7 @@ pub trait ConnectOptionsExt: sealed::Sealed + Sized {
     /// Logs in with a user JWT; `sign` signs the server's nonce, for instance with a key that does not leave its
     /// hardware.
     ///
-    /// Needs the cargo feature `nkeys`: without it connecting fails.
+    /// Needs the cargo feature `nkeys`; without it, connecting fails.
     #[must_use]
     fn jwt<F, Fut>(self, jwt: impl Into<String>, sign: F) -> Self
     where
@@ -80,7 +80,7 @@ pub trait ConnectOptionsExt: sealed::Sealed + Sized {
     /// Calls `answer` for the credentials on every connect and reconnect, with the server's nonce.
     /// The result replaces all other credentials.
     ///
-    /// An answer with a signature needs the cargo feature `nkeys`: without it connecting fails.
+    /// A result with a signature needs the cargo feature `nkeys`; without it, connecting fails.
     #[must_use]
     fn auth_callback<F, Fut>(self, answer: F) -> Self
     where

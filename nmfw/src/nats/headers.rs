@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use async_nats::{HeaderMap, HeaderName, Message};
 
 use crate::Metadata;
-use nmfw_core::call::{metadata::MAX_VALUES, method::client_version, request::Encoding};
+use nmfw_core::call::{client_version::client_version, metadata::MAX_VALUES, request::Encoding};
 
 /// Protocol version, remaining time and more in one header: see [`NmfwHeader`].
 pub(crate) const NMFW: HeaderName = HeaderName::from_static("Nmfw");
@@ -68,7 +68,8 @@ impl fmt::Display for TooManyHeaders {
         let Self { names, bytes } = self;
         write!(
             f,
-            "{names} headers of {bytes} bytes are too many: {MAX_NAMES} and {MAX_BYTES} at most"
+            "{names} headers with {bytes} bytes exceed the limits of {MAX_NAMES} headers and \
+             {MAX_BYTES} bytes"
         )
     }
 }
@@ -87,8 +88,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// | `t` | time left in milliseconds | none |
 /// | `e` | encoding of the body: `p` protobuf, `j` JSON | `p` |
 /// | `v` | version of the calling service, see [`client_version`] | none |
-/// | `m` | names of the metadata in order, commas between | any order |
 /// | `m` | names of the metadata in order, separated by commas | any order |
+///
 /// Unknown keys are skipped, so that keys can be added without a new version. A new version means
 /// that a peer must understand it to accept the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl<'a> NmfwHeader<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, NmfwHeaderError> {
         // Shortened, because it goes into an answer and a log line.
         let malformed = |part: &str| NmfwHeaderError::Malformed(part.chars().take(64).collect());
-        let mut fields = Fields(Some(text));
+        let mut fields = SemicolonFields(Some(text));
         let version = fields.next().unwrap_or_default();
         let version: u32 = version.parse().map_err(|_| malformed(version))?;
         if version != PROTOCOL {
@@ -196,9 +197,9 @@ fn push_order(out: &mut String, metadata: &Metadata) {
 
 /// The fields between semicolons, trimmed. For texts of a few bytes, this is faster than a pattern
 /// search.
-struct Fields<'a>(Option<&'a str>);
+struct SemicolonFields<'a>(Option<&'a str>);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for SemicolonFields<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -275,10 +276,13 @@ mod tests {
         }
         let mut many = named(MAX_NAMES);
         many.insert(SESSION, "1");
-        assert!(!opens_session(Some(&many)), "it would have been read");
+        assert!(
+            !opens_session(Some(&many)),
+            "a message beyond the limits was accepted"
+        );
     }
 
-    /// The largest metadata that a sender may have, in its longest form.
+    /// The largest permitted metadata, in its longest form, is within the limits.
     #[test]
     fn no_metadata_is_too_much() {
         let mut metadata = Metadata::new();
@@ -362,7 +366,7 @@ mod tests {
         fn any_semver_is_sent_as_one(version in versions()) {
             if semver::Version::parse(&version).is_ok() {
                 let sent = client_version(&version).unwrap();
-                prop_assert!(sent.len() <= nmfw_core::call::method::MAX_CLIENT_VERSION && version.starts_with(sent));
+                prop_assert!(sent.len() <= nmfw_core::call::client_version::MAX_CLIENT_VERSION && version.starts_with(sent));
                 prop_assert!(semver::Version::parse(sent).is_ok(), "{}", sent);
             }
         }

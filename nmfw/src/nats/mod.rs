@@ -1,6 +1,7 @@
 //! The NATS implementation of connections, transports and servers.
 
 pub mod async_nats;
+pub(crate) mod attempts;
 pub(crate) mod channel;
 mod client_id;
 pub(crate) mod connection;

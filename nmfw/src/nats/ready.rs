@@ -8,10 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{
-    subject,
-    transport::{NatsTransport, Refusal},
-};
+use super::{attempts::AttemptError, subject, transport::NatsTransport};
 use crate::{Code, ConnectionEvent, ServiceSpec, Status};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -32,7 +29,7 @@ const ALL_EVERY: Duration = Duration::from_secs(1);
 
 /// The relevant part of an INFO answer.
 #[derive(Deserialize)]
-struct Info {
+struct InfoReply {
     endpoints: Option<Vec<Endpoint>>,
     /// The form before ADR-32 had endpoints, as in Go nmfw's services.
     subjects: Option<Vec<String>>,
@@ -72,7 +69,7 @@ pub(crate) async fn wait(
     match tokio::time::timeout(timeout, asking).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Status::unavailable(format!(
-            "no instance of {} answered within {timeout:?}",
+            "no instance of {} responded to discovery within {timeout:?}",
             service.full_name()
         ))),
     }
@@ -84,7 +81,7 @@ async fn first_serves(nats: &NatsTransport, question: &str, base: &str) -> Resul
     let round = nats.request(&question, HeaderMap::new(), Bytes::new());
     match tokio::time::timeout(ROUND, round).await {
         Ok(Ok(message)) => Ok(serves(&message, base)),
-        Ok(Err(Refusal::Final(status))) if status.code() != Code::Unavailable => Err(status),
+        Ok(Err(AttemptError::Final(status))) if status.code() != Code::Unavailable => Err(status),
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }
@@ -112,7 +109,8 @@ async fn any_serves(
                 },
                 Ok(event) = events.recv() => {
                     if let ConnectionEvent::TooManySubscriptions { error } = event {
-                        let text = format!("the NATS server refuses to let services answer: {error}");
+                        let text = format!("the NATS server does not allow services to answer: \
+                                            {error}");
                         return Err(Status::resource_exhausted(text));
                     }
                 }
@@ -126,7 +124,7 @@ async fn any_serves(
 
 /// Returns the error if the connection accepts no more requests.
 fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Status {
-    Status::unavailable("discovery cannot be asked").with_source(error)
+    Status::unavailable("cannot query discovery").with_source(error)
 }
 
 /// Returns whether a discovery answer comes from a service below this subject.
@@ -135,7 +133,7 @@ pub(crate) fn serves(message: &Message, base: &str) -> bool {
     if is_none || message.payload.len() > MAX_ANSWER {
         return false;
     }
-    let Ok(info) = serde_json::from_slice::<Info>(&message.payload) else {
+    let Ok(info) = serde_json::from_slice::<InfoReply>(&message.payload) else {
         return false;
     };
     let below = |subject: &str| {

@@ -57,10 +57,10 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong => "it has more than 1024 bytes",
-            Self::Malformed => "it is not a subject to publish to",
-            Self::Api => "it begins with '$', as those of NATS itself do",
-            Self::Service => "it is a service's, and no inbox",
-            Self::NoSession => "it is not where that service's sessions are",
+            Self::Malformed => "it is not a valid subject without wildcards",
+            Self::Api => "it begins with '$', which NATS reserves",
+            Self::Service => "it belongs to a service and is not an inbox",
+            Self::NoSession => "it is not a subject of that service's sessions",
         })
     }
 }
@@ -92,7 +92,7 @@ pub(crate) fn check(reply: &str) -> Result<(), Refused> {
     check_form(reply)?;
     match reply.as_bytes().first() {
         Some(b'$') => return Err(Refused::Api),
-        // Nearly always an inbox: no service's base begins like this.
+        // The usual case, an inbox: no service's base begins with an underscore.
         Some(b'_') => return Ok(()),
         _ => {}
     }
@@ -156,7 +156,7 @@ fn refuse(what: &'static str, reply: &str, why: Refused) {
         let reply = Escaped::new(reply);
         tracing::warn!(
             what, %reply, %why, left_out,
-            "dropped: its reply subject is none that a peer may name"
+            "dropped a message: its reply subject is not allowed"
         );
     }
 }

@@ -34,7 +34,7 @@ const MOST_OF_FULL: u32 = 1000;
 /// The budgets of a channel and its clones, one per called service.
 #[derive(Debug, Default)]
 pub(crate) struct SendBudgets {
-    /// The service that was called first, which is nearly always the only one.
+    /// The service that was called first, usually the only one.
     first: OnceLock<(&'static ServiceSpec, SendBudget)>,
     others: RwLock<Vec<(&'static ServiceSpec, Arc<SendBudget>)>>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct SendBudgets {
 impl SendBudgets {
     /// Records the end of a call.
     pub(crate) fn ended(&self, service: &'static ServiceSpec, outcome: Result<(), &Status>) {
-        // An outcome that says nothing about the request may cause a resend, and adds nothing.
+        // An outcome that is not about the request may cause a resend, and adds nothing.
         let is_taken = outcome.map_or_else(
             |status| {
                 let code = status.code();
@@ -198,10 +198,10 @@ mod tests {
         for status in [
             gone(),
             full(),
-            Status::unavailable("it may have started"),
-            Status::resource_exhausted("the answer is too large"),
+            Status::unavailable("the call may have started"),
+            Status::resource_exhausted("the response is too large"),
             Status::deadline_exceeded("no answer"),
-            Status::not_found("not by a handler").not_started(),
+            Status::not_found("the error does not come from a handler").not_started(),
         ] {
             budgets.ended(&SHOP, Err(&status));
         }

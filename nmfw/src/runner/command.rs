@@ -12,6 +12,7 @@ use super::{IntoServices, Permissions, Run};
 #[non_exhaustive]
 pub enum Command {
     /// Run the service until SIGINT or SIGTERM
+    ///
     /// Any number of instances share the requests, on this machine and on others, without knowing
     /// each other.
     ///

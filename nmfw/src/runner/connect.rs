@@ -70,7 +70,7 @@ fn attempts(text: &str) -> Result<Attempts, &'static str> {
         _ => text
             .parse()
             .map(|attempts| Attempts(Some(attempts)))
-            .map_err(|_| "it must be a number from 1, or -1 to never give up"),
+            .map_err(|_| "it must be a number of at least 1, or -1 to retry forever"),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(max_recon(""), Ok(None));
         for wrong in ["0", "-2", "many", "1.5"] {
             let error = max_recon(wrong).unwrap_err();
-            assert!(error.contains("a number from 1, or -1"), "{error}");
+            assert!(error.contains("a number of at least 1, or -1"), "{error}");
         }
     }
 

@@ -5,7 +5,9 @@ use std::{io::Write, process::ExitCode};
 use clap::{Args, ValueEnum};
 
 use super::{BoxError, IntoServices, failure};
-use crate::permissions::{Format, Query, Role, ServiceFacts, What};
+use crate::permissions::{
+    PermissionsFormat, PermissionsKind, PermissionsQuery, Role, ServiceFacts,
+};
 
 // Included from a file, because clap would use a comment here as a help text.
 #[doc = include_str!("../docs/cli/permissions.md")]
@@ -14,7 +16,7 @@ use crate::permissions::{Format, Query, Role, ServiceFacts, What};
 pub struct Permissions {
     /// The role of the user, or the side of an export between accounts
     #[arg(long, value_enum, value_name = "ROLE")]
-    role: Of,
+    role: KindArg,
 
     /// Only these methods, separated by commas or repeated options
     ///
@@ -29,8 +31,8 @@ pub struct Permissions {
     methods: Vec<String>,
 
     /// The output format
-    #[arg(long, value_enum, default_value_t = Language::NatsConf)]
-    format: Language,
+    #[arg(long, value_enum, default_value_t = FormatArg::NatsConf)]
+    format: FormatArg,
 
     /// The account of the user, the exports or the imports; required for nsc
     #[arg(long, value_name = "NAME", help_heading = "Accounts")]
@@ -79,9 +81,9 @@ pub struct Permissions {
     wait_ready: bool,
 }
 
-/// The subject of the permissions.
+/// The user, or the side of an export, that gets the permissions.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Of {
+enum KindArg {
     /// An instance of the service
     Service,
     /// A client of the service
@@ -95,30 +97,30 @@ enum Of {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Language {
+enum FormatArg {
     /// nats-server's configuration
     NatsConf,
     /// Commands of nsc
     Nsc,
 }
 
-impl From<Of> for What {
-    fn from(of: Of) -> Self {
-        match of {
-            Of::Service => Self::Role(Role::Service),
-            Of::Client => Self::Role(Role::Client),
-            Of::Observer => Self::Role(Role::Observer),
-            Of::Export => Self::Export,
-            Of::Import => Self::Import,
+impl From<KindArg> for PermissionsKind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Service => Self::Role(Role::Service),
+            KindArg::Client => Self::Role(Role::Client),
+            KindArg::Observer => Self::Role(Role::Observer),
+            KindArg::Export => Self::Export,
+            KindArg::Import => Self::Import,
         }
     }
 }
 
-impl From<Language> for Format {
-    fn from(language: Language) -> Self {
-        match language {
-            Language::NatsConf => Self::NatsConf,
-            Language::Nsc => Self::Nsc,
+impl From<FormatArg> for PermissionsFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::NatsConf => Self::NatsConf,
+            FormatArg::Nsc => Self::Nsc,
         }
     }
 }
@@ -142,8 +144,8 @@ impl Permissions {
         Ok(())
     }
 
-    fn query(self) -> Query {
-        let mut query = Query::new(self.role.into());
+    fn query(self) -> PermissionsQuery {
+        let mut query = PermissionsQuery::new(self.role.into());
         query.format = self.format.into();
         query.methods = self.methods;
         query.account = self.account;

@@ -7,7 +7,7 @@ use super::variable;
 const ID: &str = "port";
 
 /// The port from the command line or the environment. Written by hand, because clap's derived code
-/// does not tell which of the two it was.
+/// does not report which of the two was used.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Port {
     /// 0 for none.
@@ -27,7 +27,8 @@ impl Port {
             tracing::info!(
                 port = number,
                 variable,
-                "listens for HTTP on all addresses, because of a variable: NMFW_PORT=0 closes it"
+                "serving HTTP on all addresses because an environment variable sets the port: \
+                 NMFW_PORT=0 disables it"
             );
         }
         Some(number)

@@ -26,17 +26,17 @@ const MAX_FORCED: Duration = Duration::from_secs(10);
 
 /// How long a program may continue after handlers were dropped. Handlers that block their threads
 /// cannot be dropped, and tokio waits for them.
-const MAX_FAREWELL: Duration = Duration::from_secs(5);
+const MAX_UNWIND: Duration = Duration::from_secs(5);
 
 /// The signal listener, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Signals {
-    tell: UnboundedSender<Told>,
+    messages: UnboundedSender<Message>,
 }
 
 /// A message to the listener.
 #[derive(Debug)]
-enum Told {
+enum Message {
     Grace(Duration),
     /// The process should have ended by now.
     Over(u8),
@@ -45,7 +45,7 @@ enum Told {
 impl Signals {
     /// Starts listening, and returns a stream with an item per signal.
     pub(super) fn listen() -> io::Result<(Self, BoxStream<'static, ()>)> {
-        let (tell, told) = unbounded_channel();
+        let (sender, messages) = unbounded_channel();
         let (signal, mut signals) = unbounded_channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let from_process = {
@@ -54,28 +54,28 @@ impl Signals {
         };
         thread::Builder::new()
             .name("nmfw-signals".to_owned())
-            .spawn(move || runtime.block_on(listen(from_process, signal, told)))?;
+            .spawn(move || runtime.block_on(listen(from_process, signal, messages)))?;
         let signals = stream::poll_fn(move |cx| signals.poll_recv(cx));
-        Ok((Self { tell }, signals.boxed()))
+        Ok((Self { messages: sender }, signals.boxed()))
     }
 
     /// Sets how long handlers may continue after the first signal.
     pub(super) fn grace(&self, grace: Duration) {
         // The thread lives as long as this.
-        _ = self.tell.send(Told::Grace(grace));
+        _ = self.messages.send(Message::Grace(grace));
     }
 
     /// Requests the end of the process, because the remaining handlers cannot be ended in any other
     /// way.
     pub(super) fn over(self, status: u8) {
-        _ = self.tell.send(Told::Over(status));
+        _ = self.messages.send(Message::Over(status));
     }
 }
 
 async fn listen(
     mut signals: BoxStream<'static, ()>,
     signal: UnboundedSender<()>,
-    mut told: UnboundedReceiver<Told>,
+    mut messages: UnboundedReceiver<Message>,
 ) {
     let mut grace = DEFAULT_GRACE;
     let mut count = 0;
@@ -101,20 +101,20 @@ async fn listen(
                         .checked_add(grace.saturating_add(MAX_DRAIN))
                         .map(|at| (at, EXIT_GRACE_ENDED)),
                     2 if !is_over => Some((now + MAX_FORCED, EXIT_FORCED)),
-                    _ => leave(EXIT_FORCED, "told once more to stop: the process is ended as it is"),
+                    _ => leave(EXIT_FORCED, "received a third signal: ending the process at once"),
                 };
                 // Fails if the server has ended.
                 _ = signal.send(());
             }
-            message = told.recv(), if !is_over => match message {
-                Some(Told::Grace(of_server)) => grace = of_server,
-                Some(Told::Over(status)) => {
+            message = messages.recv(), if !is_over => match message {
+                Some(Message::Grace(of_server)) => grace = of_server,
+                Some(Message::Over(status)) => {
                     is_over = true;
-                    end = Some((Instant::now() + MAX_FAREWELL, status));
+                    end = Some((Instant::now() + MAX_UNWIND, status));
                 }
                 None => return,
             },
-            status = time_is_up => leave(status, "something blocks its thread: the process is ended as it is"),
+            status = time_is_up => leave(status, "a handler blocks its thread: ending the process"),
         }
     }
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// job is what a client is told to do.
+// job is the task of a client.
 type job struct {
 	What    string `json:"what"`
 	Callers int    `json:"callers"`
@@ -17,7 +17,7 @@ type job struct {
 	Millis  int64  `json:"millis"`
 }
 
-// outcome is what came of it.
+// outcome is the result of a job.
 type outcome struct {
 	Done    int      `json:"done"`
 	Seconds float64  `json:"seconds"`
@@ -27,7 +27,7 @@ type outcome struct {
 	Error   *string  `json:"error"`
 }
 
-// drive has each caller make a call after the other until the time is over.
+// drive lets each caller make sequential calls until the time is over.
 func drive(clients []client, j job) outcome {
 	switch j.What {
 	case "unary", "sleep":
@@ -97,7 +97,7 @@ func drive(clients []client, j job) outcome {
 	return out
 }
 
-// stream has each caller keep a stream busy until the time is over.
+// stream lets each caller keep a stream busy until the time is over.
 func stream(clients []client, j job) outcome {
 	body := bytes.Repeat([]byte("x"), j.Payload)
 	var (
@@ -110,7 +110,7 @@ func stream(clients []client, j job) outcome {
 	defer cancel()
 	for number := range max(j.Callers, 1) {
 		group.Go(func() {
-			count, err := 0, fmt.Errorf("no streams here")
+			count, err := 0, fmt.Errorf("streams are not supported")
 			if s, ok := clients[number%len(clients)].(streamer); ok {
 				count, err = one(over, s, j.What, body)
 			}

@@ -16,7 +16,7 @@ func init() {
 	peers["grpc-go"] = peer{serveGRPC, connectGRPC}
 }
 
-// On the wire a BytesValue is what Payload of bench.proto is, so that nothing has to be generated.
+// BytesValue has the wire format of Payload in bench.proto, so no code has to be generated.
 
 func handleGRPC(sleep bool) grpc.MethodHandler {
 	return func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {

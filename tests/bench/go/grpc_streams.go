@@ -11,9 +11,9 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// On the wire a UInt32Value is what DownloadRequest is, and a UInt64Value what Total is.
+// UInt32Value has the wire format of DownloadRequest, and UInt64Value that of Total.
 
-// handleDownload sends messages until nobody takes them any more.
+// handleDownload sends messages until the caller ends the stream.
 func handleDownload(_ any, stream grpc.ServerStream) error {
 	request := new(wrapperspb.UInt32Value)
 	if err := stream.RecvMsg(request); err != nil {
@@ -27,7 +27,7 @@ func handleDownload(_ any, stream grpc.ServerStream) error {
 	}
 }
 
-// handleUpload counts what it gets.
+// handleUpload counts the received messages.
 func handleUpload(_ any, stream grpc.ServerStream) error {
 	for count := uint64(0); ; count++ {
 		err := stream.RecvMsg(new(wrapperspb.BytesValue))
@@ -40,7 +40,7 @@ func handleUpload(_ any, stream grpc.ServerStream) error {
 	}
 }
 
-// handleChat gives back each message as it comes.
+// handleChat returns each message as it arrives.
 func handleChat(_ any, stream grpc.ServerStream) error {
 	for {
 		message := new(wrapperspb.BytesValue)
@@ -63,7 +63,7 @@ func (c grpcClient) open(ctx context.Context, desc grpc.StreamDesc) (grpc.Client
 }
 
 func (c grpcClient) download(over context.Context, size int) (int, error) {
-	// What is taken when it is over ends the stream: the server goes on for ever.
+	// Cancelled after the last message, because the server never ends the stream.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stream, err := c.open(ctx, grpc.StreamDesc{StreamName: "Download", ServerStreams: true})
@@ -86,13 +86,13 @@ func (c grpcClient) download(over context.Context, size int) (int, error) {
 	return count, nil
 }
 
-// send sends messages until it is over, and says that it was all.
+// send sends messages until the time is over, and then closes its side.
 func send(over context.Context, stream grpc.ClientStream, body []byte) error {
 	message := wrapperspb.Bytes(body)
 	for over.Err() == nil {
 		err := stream.SendMsg(message)
 		if errors.Is(err, io.EOF) {
-			// The server has ended the stream: receiving says why.
+			// The server has ended the stream; receiving returns the reason.
 			return nil
 		}
 		if err != nil {
@@ -135,7 +135,7 @@ func (c grpcClient) chat(over context.Context, body []byte) (int, error) {
 		count++
 	}
 	cancel()
-	// A sender that was cut off has nothing to complain about.
+	// An interrupted sender is not an error.
 	<-sent
 	return count, nil
 }

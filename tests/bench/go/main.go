@@ -1,6 +1,6 @@
-// Peers of the benchmark suite that are written in Go. Like the suite's own program it is started as
-// `serve PEER URL` and `call PEER ADDRESS --clients N`, says that it is ready, and speaks JSON, a
-// line at a time; it ends when its input does.
+// The benchmark suite's peers in Go. Like the suite's own program, this one is started as `serve PEER URL`
+// and `call PEER ADDRESS --clients N`, prints that it is ready, exchanges lines of JSON, and ends with its
+// input.
 package main
 
 import (
@@ -13,38 +13,38 @@ import (
 	"time"
 )
 
-// nap is how long a handler sleeps, where one does.
+// nap is the duration of a sleeping handler.
 const nap = 10 * time.Millisecond
 
-// timeout is what calls get, as those of nmfw do.
+// timeout is the timeout of calls, the same as nmfw's.
 const timeout = 5 * time.Second
 
-// client makes calls on a connection of its own.
+// client makes calls on a separate connection.
 type client interface {
-	// call gives the number of bytes that came back. With sleep, the handler is to sleep first.
+	// call returns the size of the answer. With sleep, the handler sleeps first.
 	call(body []byte, sleep bool) (int, error)
 }
 
-// streamer is a client that has streams, too. What it does ends when the context does; it gives the
-// number of messages that have arrived.
+// streamer is a client that also supports streams. Its methods end with the context, and return the number
+// of messages that have arrived.
 type streamer interface {
-	// download takes messages of that size.
+	// download receives messages of this size.
 	download(over context.Context, size int) (int, error)
-	// upload sends messages, and counts those that the server has got.
+	// upload sends messages, and counts those that the server has received.
 	upload(over context.Context, body []byte) (int, error)
-	// chat sends messages, and counts those that come back.
+	// chat sends messages, and counts the returned ones.
 	chat(over context.Context, body []byte) (int, error)
 }
 
-// peer is a way to make calls.
+// peer is an implementation of calls.
 type peer struct {
-	// serve gives the address for clients.
+	// serve returns the address for clients.
 	serve   func(url string) (string, error)
 	connect func(address string) (client, error)
 }
 
-// peers by name, which add themselves. Go nmfw needs an old nats.go, and so is built by itself, with
-// the tag gonmfw; nRPC is added with the tag nrpc. Both are built by hand, as README.md says.
+// peers contains the peers by name; each file adds its own. Go nmfw needs an old nats.go and is therefore
+// built separately, with the tag gonmfw; the tag nrpc adds nRPC. README.md describes these builds.
 var peers = map[string]peer{}
 
 func main() {

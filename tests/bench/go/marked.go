@@ -2,8 +2,7 @@
 
 package main
 
-// marked gives the body as text, with an `s` in front in place of its first byte if the handler is
-// to sleep.
+// marked returns the body as text. Its first byte is replaced by an `s` if the handler should sleep.
 func marked(body []byte, sleep bool) string {
 	if !sleep || len(body) == 0 {
 		return string(body)

@@ -12,8 +12,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The Go project's own generated example. Its `Expression` takes a string and gives one, so that it
-// can be an echo; a request that begins with an `s` is one to sleep on.
+// The Go project's own generated example. Its `Expression` takes and returns a string, so it can be used as an
+// echo; for a request that begins with an `s`, the handler sleeps.
 
 func init() {
 	peers["go-nmfw"] = peer{serveNmfw, connectNmfw}
@@ -39,7 +39,7 @@ func serveNmfw(url string) (string, error) {
 		},
 	}
 	go calc.Start(context.Background(), nc)
-	// It does not say when it serves.
+	// The service does not report when it is ready.
 	c, err := connectNmfw(url)
 	for range 100 {
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-rpc/nrpc/examples/helloworld/helloworld"
 )
 
-// nRPC's own generated example takes a string and gives one, so that it can be an echo; a request
-// that begins with an `s` is one to sleep on.
+// nRPC's own generated example takes and returns a string, so it can be used as an echo; for a request that
+// begins with an `s`, the handler sleeps.
 
 func init() {
 	peers["nrpc"] = peer{serveNrpc, connectNrpc}

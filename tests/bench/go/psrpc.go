@@ -19,7 +19,7 @@ func init() {
 	peers["psrpc"] = peer{servePsrpc, connectPsrpc}
 }
 
-// What its generator emits for methods of type QUEUE, the fastest of its ways.
+// The code that its generator emits for methods of type QUEUE, its fastest kind.
 func definition(id string) *info.ServiceDefinition {
 	definition := &info.ServiceDefinition{Name: "Bench", ID: id}
 	definition.RegisterMethod("Echo", false, false, false, true)

@@ -1,7 +1,7 @@
 """nats-py as a peer of the benchmark suite: request and reply.
 
-Like the suite's own program it is started as `serve PEER URL` and `call PEER URL --clients N`, says
-that it is ready, and speaks JSON, a line at a time; it ends when its input does."""
+Like the suite's own program, this one is started as `serve PEER URL` and `call PEER URL --clients N`, prints
+that it is ready, exchanges lines of JSON, and ends with its input."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ def say(line):
 
 
 async def lines():
-    """The lines of the input, while other tasks go on."""
+    """Yields the lines of the input without blocking other tasks."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -40,7 +40,7 @@ async def serve(url):
         await message.respond(message.data)
 
     async def sleep(message):
-        # A task each, or it would sleep for one after the other.
+        # One task per request, so that handlers sleep concurrently.
         task = asyncio.create_task(nap(message))
         sleeping.add(task)
         task.add_done_callback(sleeping.discard)

@@ -1,7 +1,7 @@
 //! Counts allocations on request. Otherwise, the cost is the check of a constant flag, so timings
 //! are comparable with those of the system's allocator.
 
-#![allow(unsafe_code, reason = "an allocator cannot be had without")]
+#![allow(unsafe_code, reason = "an allocator requires unsafe code")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -22,28 +22,28 @@ fn count() {
     }
 }
 
-// SAFETY: all of it is what `System` does; counting does not allocate.
+// SAFETY: All functions forward to `System`, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as the caller's.
+        // SAFETY: The caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as the caller's.
+        // SAFETY: The caller upholds the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as the caller's.
+        // SAFETY: The caller upholds the same contract.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as the caller's.
+        // SAFETY: The caller upholds the same contract.
         unsafe { System.dealloc(block, layout) }
     }
 }

@@ -146,9 +146,9 @@ impl Line {
     fn parse(line: &str) -> Result<Self, String> {
         let fields: Vec<&str> = line.split(',').collect();
         let [work, peer, callers, measure, value] = *fields.as_slice() else {
-            return Err(format!("it has not the fields {HEADER}"));
+            return Err(format!("it does not have the fields {HEADER}"));
         };
-        let value: f64 = value.parse().map_err(|_| "its value is no number")?;
+        let value: f64 = value.parse().map_err(|_| "its value is not a number")?;
         if !(value.is_finite() && value > 0.0) {
             return Err("its value is not above 0".to_owned());
         }
@@ -157,7 +157,7 @@ impl Line {
             peer: Peer::from_str(peer, false)?,
             callers: callers
                 .parse()
-                .map_err(|_| "its number of callers is none")?,
+                .map_err(|_| "its number of callers is not a number")?,
             measure: measure.to_owned(),
             value,
         })
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn is_written_as_it_is_read() {
+    fn written_baselines_are_read_unchanged() {
         let baseline = Baseline::parse(TEXT).unwrap();
         assert_eq!(baseline.render(), TEXT);
         let case = |work: Work, callers| {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_is_left_out() {
+    fn unselected_costs_are_left_out() {
         let narrowed = |works: &[Work], peers: &[Peer]| {
             let mut baseline = Baseline::parse(TEXT).unwrap();
             baseline.narrow(works, peers);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn malformed_files_are_refused() {
         for line in [
             "instructions,nmfw,1,instructions_client",
             "instructions,nobody,1,instructions_client,5",
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_both_sides_fails() {
+    fn costs_on_one_side_only_fail() {
         let mut fewer = baseline(1000.0, 2000.0);
         fewer.lines.pop();
         assert_eq!(verdicts(&fewer), (true, false));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_went_over() {
+    fn the_table_marks_exceeded_costs() {
         let compared = Baseline::parse(TEXT)
             .unwrap()
             .compare(&baseline(1000.0, 2500.0));

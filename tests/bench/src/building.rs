@@ -48,7 +48,7 @@ pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
     let debug = package.build(&["build"])?;
     let release = package.build(&["build", "--release"])?;
     let size = |built: &Built| {
-        let found = fs::metadata(&built.program).doing("look at what was built");
+        let found = fs::metadata(&built.program).doing("read the built program");
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         found.map(|found| found.len() as f64 / 1024.0)
     };
@@ -149,7 +149,8 @@ impl Package {
         let text = install::run(&mut cargo, BUILD_LIMIT)?;
         let seconds = began.elapsed().as_secs_f64();
         let (crates, program) = built(&text);
-        let program = program.ok_or_else(|| Failure::new("cargo does not say what it built"))?;
+        let program =
+            program.ok_or_else(|| Failure::new("cargo did not report the built program"))?;
         Ok(Built {
             seconds,
             cpu_seconds: children_cpu_seconds() - cpu_before,

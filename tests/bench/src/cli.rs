@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused_with_what_does() {
+    fn unknown_names_are_refused_with_the_known_ones() {
         for args in [
             "--peers nobody",
             "--only nothing",

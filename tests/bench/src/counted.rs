@@ -197,7 +197,7 @@ async fn allocations(case: &Case, party: &mut Party) -> Result<Vec<Cost>, Failur
     });
     let costs: Vec<Cost> = costs.collect();
     if costs.is_empty() {
-        return Err(Failure::new("it does not count its allocations"));
+        return Err(Failure::new("the peer does not count its allocations"));
     }
     Ok(costs)
 }
@@ -209,7 +209,7 @@ async fn memory(case: &Case, party: &mut Party, broker: &Running) -> Result<Vec<
     let mut one = job;
     one.callers = 1;
     if party.client.run(one).await?.done == 0 {
-        return Err(Failure::new("it cannot do that"));
+        return Err(Failure::new("the peer does not support this"));
     }
     tokio::time::sleep(SETTLE).await;
     let parts = [
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_callgrind_says() {
+    fn reads_the_output_of_callgrind() {
         let log = "==7== Events    : Ir\n==7== Collected : 1234567\n==7== \n";
         assert_eq!(instructions_of(log), Some(1_234_567));
         assert_eq!(instructions_of("==7== killed"), None);

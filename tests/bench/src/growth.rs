@@ -34,7 +34,7 @@ pub(crate) async fn costs(
     suite: &Suite,
 ) -> Result<Vec<Cost>, Failure> {
     let Some((many, count)) = case.setup.many else {
-        return Err(Failure::new("there is not many of anything"));
+        return Err(Failure::new("the setup has no kind of items"));
     };
     let mut costs = Vec::new();
     let mut put = |measure: &str, unit, value: Option<f64>| {

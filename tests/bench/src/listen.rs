@@ -26,7 +26,7 @@ pub(crate) fn listen(tracing: Listener) -> Result<(), Failure> {
             registry.with(lines).try_init()
         }
     };
-    listens.doing("listen to tracing")
+    listens.doing("install a subscriber")
 }
 
 /// Installs a recorder like that of `Server::metrics`, for client processes too.

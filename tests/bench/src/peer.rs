@@ -19,7 +19,7 @@ pub(crate) enum Peer {
     NmfwLocal,
     /// async-nats, request and reply
     Raw,
-    /// The same, with the headers of nmfw's base mode
+    /// async-nats, request and reply, with the headers of nmfw's base mode
     RawHeaders,
     /// `async_nats::service`
     AsyncNatsService,
@@ -92,11 +92,11 @@ impl Peer {
             | (Self::GrpcGo, Download | Upload | Chat)
             | (Self::Raw, Download | Upload) => {}
             (Self::Raw | Self::RawHeaders | Self::AsyncNatsService, Download | Upload | Chat) => {
-                return Err("request and reply has no streams");
+                return Err("request and reply does not support streams");
             }
-            (_, Download | Upload | Chat | IdleStreams) => return Err("no streams here"),
+            (_, Download | Upload | Chat | IdleStreams) => return Err("streams are not supported"),
             (Self::Nmfw, IdleSessions) => {}
-            (_, IdleSessions) => return Err("it has no sessions"),
+            (_, IdleSessions) => return Err("the peer has no sessions"),
             (peer, Deadline | Metadata | IdleClients) if !peer.is_rust() => {
                 return Err("only measured for the peers in Rust");
             }
@@ -109,25 +109,28 @@ impl Peer {
             return Err("the service is in the client's process");
         }
         if self.is_direct() && case.setup.instances > 1 {
-            return Err("one address leads to one server");
+            return Err("the peer connects to a single server");
         }
         if self.is_direct() && case.setup.broker == Broker::Embedded {
-            return Err("it passes no broker");
+            return Err("calls do not pass through a broker");
         }
         if !self.has_flow_control() {
             // Only a bare body fits exactly.
             let bare = matches!(self, Self::Raw | Self::AsyncNatsService | Self::NatsPy);
             if case.payload > MAX_PAYLOAD || case.payload == MAX_PAYLOAD && !bare {
-                return Err("with what is around it, it is over the NATS server's max_payload");
+                return Err("the message with its envelope exceeds the NATS server's max_payload");
             }
             if under_way > MAX_UNDER_WAY && !matches!(case.what, Download | Upload) {
-                return Err("so many bytes at a time and the NATS server cuts the connection");
+                return Err(
+                    "the NATS server would close the connection because of the bytes in \
+                            flight",
+                );
             }
         } else if under_way > 8 * MAX_UNDER_WAY {
-            return Err("too many bytes at a time for this machine's memory");
+            return Err("the bytes in flight would exceed this machine's memory");
         }
         if self == Self::NatsPy && case.callers > 128 {
-            return Err("it would be overrun");
+            return Err("the peer has no flow control");
         }
         Ok(())
     }
@@ -148,11 +151,13 @@ impl Peer {
         }
         let (many, count) = case.setup.many?;
         if many == Many::Methods && count > 100 && !cfg!(feature = "thousand-methods") {
-            return Some(Err("this is built without the feature thousand-methods"));
+            return Some(Err(
+                "this program was built without the feature thousand-methods",
+            ));
         }
         Some(match (self, many) {
             (Self::Nmfw, _) => Ok(()),
-            (Self::NmfwBase, Many::Sessions) => Err("it has no sessions"),
+            (Self::NmfwBase, Many::Sessions) => Err("the peer has no sessions"),
             (Self::NmfwBase, _) => Ok(()),
             _ => Err("growth is measured for nmfw over NATS"),
         })
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mebibyte_fits_where_nothing_is_around_it() {
+    fn a_mebibyte_fits_only_without_an_envelope() {
         let case = |callers, payload| {
             let cases = Work::Unary.cases(false);
             let like = |case: &Case| case.callers == callers && case.payload == payload;

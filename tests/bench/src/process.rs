@@ -51,7 +51,10 @@ impl Process {
         };
         let line = process.line(START_LIMIT).await?;
         let address = line.strip_prefix(READY).ok_or_else(|| {
-            Failure::new(format!("{} is not ready, but says {line:?}", process.name))
+            Failure::new(format!(
+                "{} is not ready: it printed {line:?}",
+                process.name
+            ))
         })?;
         process.address = address.trim().to_owned();
         Ok(process)
@@ -74,7 +77,7 @@ impl Process {
     pub(crate) async fn say(&mut self, line: &str) -> Result<(), Failure> {
         let name = &self.name;
         let Some(input) = &mut self.input else {
-            return Err(Failure::new(format!("{name} was told to end")));
+            return Err(Failure::new(format!("{name} is stopping")));
         };
         let line = format!("{line}\n");
         let told = input.write_all(line.as_bytes()).await;
@@ -87,7 +90,9 @@ impl Process {
             Ok(Ok(Some(line))) => Ok(line),
             Ok(Ok(None)) => Err(Failure::new(format!("{name} has ended"))),
             Ok(Err(error)) => Err(error).doing(format_args!("read from {name}")),
-            Err(_) => Err(Failure::new(format!("{name} said nothing for {limit:?}"))),
+            Err(_) => Err(Failure::new(format!(
+                "{name} printed nothing for {limit:?}"
+            ))),
         }
     }
 

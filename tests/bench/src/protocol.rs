@@ -34,11 +34,11 @@ pub(crate) enum What {
     Download,
     Upload,
     Chat,
-    /// Opens this number of additional clients and keeps them.
+    /// Opens additional clients, as many as there are callers, and keeps them.
     IdleClients,
-    /// The same, with one call per client.
+    /// Opens additional clients with one call each.
     IdleSessions,
-    /// Opens this number of streams of one client and keeps them.
+    /// Opens streams of one client, as many as there are callers, and keeps them.
     IdleStreams,
 }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_may_leave_out_what_they_do_not_know() {
+    fn outcomes_may_omit_unknown_values() {
         let outcome: Outcome = serde_json::from_str(r#"{"done":10,"seconds":0.5}"#).unwrap();
         assert!((outcome.per_second() - 20.0).abs() < 1e-9);
         assert_eq!(outcome.p50_us, None);

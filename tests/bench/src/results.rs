@@ -60,7 +60,7 @@ impl Row {
         if sample.is_none() && outcome.error.is_none() {
             self.errors += 1;
             self.note
-                .get_or_insert_with(|| "nothing came of it in time".to_owned());
+                .get_or_insert_with(|| "it produced no result in time".to_owned());
         }
         if let Some(error) = &outcome.error {
             self.note

@@ -28,12 +28,12 @@ pub(crate) enum Broker {
 /// The receiver of the traces and metrics of client and server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listener {
-    /// Nobody
+    /// No receiver
     #[default]
     Off,
     /// A registry that enables spans of INFO and above, and discards them
     Spans,
-    /// The same, with a discarded line of text per span
+    /// A registry that enables spans of INFO and above, and discards a line of text per span
     Lines,
     /// A recorder of metrics for Prometheus, and no subscriber
     Metrics,

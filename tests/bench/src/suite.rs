@@ -68,7 +68,7 @@ pub(crate) fn run(suite: &Suite) -> Result<(), Failure> {
             row.case.title(),
             row.peer,
             row.errors,
-            row.note.as_deref().unwrap_or("no reason is known")
+            row.note.as_deref().unwrap_or("no reason was reported")
         ));
     }
     tell(&format!(
@@ -96,11 +96,11 @@ fn check(baseline: &Baseline, results: &Results) -> Result<(), Failure> {
     tell_skipped(results);
     if compared.has_failed() {
         return Err(Failure::new(
-            "costs are not what they were; if that is meant, write them anew with --bless",
+            "costs have changed: if the change is intended, record them with --bless",
         ));
     }
     if compared.has_improved() {
-        tell("Some costs are less than they were; --bless keeps it so.");
+        tell("Some costs have decreased: record them with --bless.");
     }
     Ok(())
 }
@@ -109,7 +109,9 @@ fn check(baseline: &Baseline, results: &Results) -> Result<(), Failure> {
 fn bless(file: &Path, results: &Results) -> Result<(), Failure> {
     tell_skipped(results);
     if results.costs.is_empty() || !results.skipped.is_empty() {
-        return Err(Failure::new("not all was measured; nothing is written"));
+        return Err(Failure::new(
+            "some costs were not measured, so nothing was written",
+        ));
     }
     let text = Baseline::of(results).render();
     fs::write(file, text).doing(format_args!("write {}", file.display()))
@@ -338,7 +340,7 @@ impl<'a> Run<'a> {
         match self.launchers.iter().find(|(each, _)| *each == peer) {
             Some((_, Ok(launcher))) => Ok(launcher),
             Some((_, Err(reason))) => Err(Failure::new(reason.clone())),
-            None => Err(Failure::new(format!("{peer} takes no part"))),
+            None => Err(Failure::new(format!("{peer} is not included"))),
         }
     }
 

@@ -34,7 +34,9 @@ pub(crate) fn serve(worker: &Worker) -> Result<(), Failure> {
     say(format_args!("{READY} {address}"))?;
     while let Some(line) = runtime.block_on(input.line()) {
         if line != COUNT {
-            return Err(Failure::new(format!("a server is told {line:?}")));
+            return Err(Failure::new(format!(
+                "a server received an unknown command {line:?}"
+            )));
         }
         say(READY)?;
         let ((), count) = allocations::counted(|| runtime.block_on(input.until(REPORT)));

@@ -46,7 +46,7 @@ fn quick_measures_the_peers_in_rust() {
 }
 
 #[test]
-fn all_work_can_be_done_and_what_cannot_has_a_reason() {
+fn all_work_runs_or_has_a_reason_for_not_running() {
     let out = tempfile::tempdir().unwrap();
     let work = "unary-sleep-10ms,unary-deadline,unary-metadata,server-streaming,client-streaming,\
                 bidi-streaming,unary-4-instances,unary-10-clients,unary-embedded,unary-tracing-lines,\
@@ -69,7 +69,7 @@ fn all_work_can_be_done_and_what_cannot_has_a_reason() {
     assert_eq!(of("bidi-streaming", "raw"), 0);
     let text = fs::read_to_string(out.path().join("results.md")).unwrap();
     assert!(
-        text.contains("| go-nmfw | NMFW_GO_BIN names no folder"),
+        text.contains("| go-nmfw | NMFW_GO_BIN is not set to a folder"),
         "{text}"
     );
     let costs = fs::read_to_string(out.path().join("costs.csv")).unwrap();
@@ -102,7 +102,7 @@ fn baseline(flag: &str, file: &Path) -> (bool, String) {
 }
 
 #[test]
-fn what_costs_more_than_before_fails() {
+fn increased_costs_fail() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("baseline.csv");
     let (is_well, said) = baseline("--check", &file);
@@ -113,7 +113,7 @@ fn what_costs_more_than_before_fails() {
     let (is_well, said) = baseline("--check", &file);
     assert!(is_well && said.contains("allocations_client"), "{said}");
 
-    // As if each call had taken half as much before.
+    // Halves the recorded costs.
     let text = fs::read_to_string(&file).unwrap();
     let halved = text.lines().enumerate().map(|(index, line)| {
         let (front, value) = line.rsplit_once(',').unwrap();

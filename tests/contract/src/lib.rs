@@ -1,4 +1,4 @@
-//! Messages, traits, clients and servers of a `.proto`, in a crate that knows no NATS.
+//! Messages, traits, clients and servers of a `.proto`, in a crate without NATS.
 //!
 //! A method that is named by its constant exists:
 //!

@@ -2,9 +2,13 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nmfw_contract::nmfw::streams::{
-    CountRequest, Item, STREAMS_SPEC, Streams, StreamsClient, StreamsServer, Total,
+    CountRequest, FILE_DESCRIPTOR_SET, Item, STREAMS_SPEC, Streams, StreamsClient, StreamsServer,
+    Total,
 };
-use rpc::{Channel, Context, Method, Result, Status, Stream, Streaming};
+use rpc::{
+    Channel, Code, Context, Method, Result, ServiceSpec, Status, Stream, Streaming,
+    prost::Message as _, prost_types::FileDescriptorSet,
+};
 
 struct Numbers;
 
@@ -76,4 +80,27 @@ async fn methods_are_named_by_constants() {
     assert_eq!(total.map(|total| total.sum).ok(), Some(3));
     let status = Streams::echo(&client, Context::default(), item(1)).await;
     assert!(status.is_err_and(|status| status.is_not_started()));
+}
+
+struct Stubs;
+
+impl Streams for Stubs {}
+
+#[tokio::test]
+async fn a_method_without_an_implementation_is_unimplemented() {
+    let client = StreamsClient::local(Stubs);
+    let unary = client.echo(item(1)).await.map(drop);
+    let stream = client.count(CountRequest::default()).await.map(drop);
+    let requests = client.sum(stream::iter([item(1)])).await.map(drop);
+    for outcome in [unary, stream, requests] {
+        assert_eq!(outcome.unwrap_err().code(), Code::Unimplemented);
+    }
+}
+
+#[test]
+fn the_descriptors_are_a_constant() {
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let spec = ServiceSpec::from_descriptors(&set, "nmfw.streams.Streams").unwrap();
+    let names = |spec: &'static ServiceSpec| spec.methods().map(Method::name).collect::<Vec<_>>();
+    assert_eq!(names(spec), names(&STREAMS_SPEC));
 }

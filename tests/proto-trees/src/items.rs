@@ -122,7 +122,7 @@ impl Items {
             found.extend(more.map(|name| format!("`{name}` is generated")));
         }
         if self.enums != other.enums {
-            found.push(format!("{} enums, not {}", other.enums, self.enums));
+            found.push(format!("{} enums instead of {}", other.enums, self.enums));
         }
         found
     }

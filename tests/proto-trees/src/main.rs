@@ -81,7 +81,7 @@ fn generate(
     fs::create_dir_all(out)?;
     // prost-build panics on some names.
     let generated = catch_unwind(AssertUnwindSafe(|| generator(out)))
-        .unwrap_or_else(|_| Err("it panics".to_owned()));
+        .unwrap_or_else(|_| Err("the generator panics".to_owned()));
     if let Err(error) = generated {
         return Ok(Err(error));
     }

@@ -66,7 +66,7 @@ fn say(what: &impl Serialize) -> Result<(), Error> {
 #[derive(Clone, Debug, Default)]
 struct Runs(Arc<Mutex<Vec<u8>>>);
 
-/// No caller makes more calls than this; larger numbers come from an attacker.
+/// More calls than any caller makes; larger numbers come from an attacker.
 const MOST_CALLS: u64 = 1 << 28;
 
 impl Runs {

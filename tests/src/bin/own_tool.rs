@@ -29,7 +29,7 @@ enum Command {
         /// The grace period in milliseconds
         #[arg(long, default_value_t = 10_000)]
         grace: u64,
-        /// Serve the same again below another subject
+        /// Serve the service a second time, below another subject
         #[arg(long)]
         twice: bool,
         /// Fail before it serves
@@ -90,7 +90,7 @@ impl Calc for Unruly {
                 Ok(CalcResponse::default())
             }
             "hang" => std::future::pending().await,
-            #[allow(clippy::infinite_loop, reason = "what it is told to do")]
+            #[allow(clippy::infinite_loop, reason = "the expression is an instruction")]
             "block" => loop {
                 std::thread::park();
             },

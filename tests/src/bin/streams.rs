@@ -57,7 +57,8 @@ fn tell(flows: &Flows) {
     }
 }
 
-/// Makes calls that never end by themselves; the service buffers as much of them as it may.
+/// Makes calls that never end by themselves; the service buffers as many messages of them as it
+/// may.
 async fn call(url: &str, subject: &str, calls: u64) -> Result<(), Error> {
     let channel = Channel::new(nmfw::connect(url).await?).subject(subject);
     let client = StreamsClient::new(channel);
@@ -78,7 +79,7 @@ async fn call(url: &str, subject: &str, calls: u64) -> Result<(), Error> {
         let caller = client.clone();
         tasks.spawn(async move {
             let call = caller.sum(items(0, 1_000_000, 4_000));
-            call.header("pause-micros", "600000000").await.map(drop)
+            call.metadata("pause-micros", "600000000").await.map(drop)
         });
         let caller = client.clone();
         tasks.spawn(async move {

@@ -215,7 +215,7 @@ where
     let failure = match timeout(limit, body(broker)).await.map(Outcome::outcome) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error,
-        Err(_) => format!("not over within {limit:?}"),
+        Err(_) => format!("the test did not end within {limit:?}"),
     };
     if let Some(log) = log {
         log.print();

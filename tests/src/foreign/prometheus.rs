@@ -69,7 +69,7 @@ fn unpack(directory: &Path) -> Result<(), Failure> {
     let files = std::fs::read_dir(directory).doing("look for the package")?;
     let mut packages = files.filter_map(|file| Some(file.ok()?.path()));
     let package = packages.find(|path| path.extension().is_some_and(|end| end == "deb"));
-    let package = package.ok_or_else(|| Failure::new("apt-get download gave no package"))?;
+    let package = package.ok_or_else(|| Failure::new("apt-get downloaded no package"))?;
     let mut unpack = Command::new("dpkg");
     unpack.arg("-x").arg(&package).arg(directory);
     install::run(&mut unpack, FETCH)?;

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_shows() {
+    fn reads_the_printed_spans() {
         let log = "Starting Rotel\nResource attributes:\n     -> service.name: Str(calc)\n\
                    ScopeSpans #0\n    Span #0\n    Trace ID       : c9\n    Parent ID      : \n    ID             : 1e\n    \
                    Name           : calc.Calc/Add\n    Kind           : SPAN_KIND_CLIENT\n\

@@ -65,8 +65,7 @@ pub enum Order {
     /// Callers: make this many concurrent calls of each kind to the hostile service. Answered with
     /// [`Made`].
     CallHostile(usize),
-    /// Service: report how often the calls with these numbers, and all calls, have run. Answered
-    /// with [`Ran`].
+    /// Service: report the number of runs of these calls, and of all calls. Answered with [`Ran`].
     Ran(Vec<u64>),
     /// Service: stop gracefully and end the process. Answered with [`Ran`] once it has stopped.
     Stop,
@@ -155,7 +154,7 @@ impl Process {
         let mut line = serde_json::to_string(order).doing("write an order")?;
         line.push('\n');
         let written = self.input.write_all(line.as_bytes()).await;
-        written.doing("give an order")?;
+        written.doing("send an order")?;
         self.answer().await
     }
 
@@ -170,9 +169,9 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails if the system cannot tell.
+    /// Fails if the system does not report it.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.child.try_wait().doing("look after a process")
+        self.child.try_wait().doing("check a process")
     }
 
     /// Waits for the process to end by itself.

@@ -4,7 +4,10 @@ use nmfw::{Context, Server, Status, server::Running};
 
 pub use self::generated::*;
 
-#[allow(missing_docs, reason = "generated from calc.proto, which says it all")]
+#[allow(
+    missing_docs,
+    reason = "generated from calc.proto, which has the documentation"
+)]
 mod generated {
     nmfw::include_proto!("calc");
 }

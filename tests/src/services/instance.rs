@@ -48,16 +48,16 @@ pub struct Orders {
 /// The reports of an instance on its standard output, one line of JSON each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It accepts calls.
+    /// The instance accepts calls.
     Serving,
-    /// It was told to stop while these handlers were running.
+    /// The instance is stopping while these handlers are running.
     Stopping {
         /// Handlers of calls with one message each way.
         unary: u64,
         /// Handlers of streams.
         streams: u64,
     },
-    /// Its server has ended.
+    /// The server of the instance has ended.
     Stopped {
         /// Number of handlers, including those of streams, that did not complete.
         dropped: u64,
@@ -93,7 +93,9 @@ impl Instance {
         };
         match instance.report().await? {
             Report::Serving => Ok(instance),
-            other => Err(Failure::new(format!("{other:?} in place of serving"))),
+            other => Err(Failure::new(format!(
+                "{other:?} instead of the report that it serves"
+            ))),
         }
     }
 
@@ -104,9 +106,9 @@ impl Instance {
     /// Fails if there is none.
     pub async fn report(&mut self) -> Result<Report, Failure> {
         let line = timeout(LIMIT, self.reports.next_line());
-        let line = line.await.doing("wait for an instance to say something")?;
-        let line = line.doing("hear an instance")?;
-        let line = line.ok_or_else(|| Failure::new("an instance has ended without a word"))?;
+        let line = line.await.doing("wait for a report of an instance")?;
+        let line = line.doing("read a report of an instance")?;
+        let line = line.ok_or_else(|| Failure::new("an instance ended without a report"))?;
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
@@ -135,7 +137,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if the system cannot tell.
+    /// Fails if the system does not report it.
     pub async fn exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Failure> {
         match timeout(limit, self.child.wait()).await {
             Ok(exit) => exit.map(Some).doing("wait for an instance"),
@@ -147,7 +149,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if the system cannot tell.
+    /// Fails if the system does not report it.
     pub fn resident(&self) -> Result<u64, Failure> {
         resident(&self.id()?.to_string())
     }
@@ -188,7 +190,7 @@ impl Instance {
 ///
 /// # Errors
 ///
-/// Fails if the system cannot tell.
+/// Fails if the system does not report it.
 pub fn resident(process: &str) -> Result<u64, Failure> {
     let path = format!("/proc/{process}/statm");
     let statm = fs::read_to_string(&path).doing(format_args!("read {path}"))?;

@@ -46,7 +46,7 @@ fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
     }
     ctx.update_response_metadata(|response| *response = metadata);
     match request {
-        FAIL => Err(Status::aborted("told to")),
+        FAIL => Err(Status::aborted("as requested")),
         _ => Ok(()),
     }
 }
@@ -129,7 +129,7 @@ impl Client {
         let call: Call<Streaming<String>> = self
             .client
             .server_streaming(self.spec.method(1), text.to_owned());
-        let mut answers = call.metadata(metadata).await?;
+        let mut answers = call.merge_metadata(metadata).await?;
         while answers.message().await?.is_some() {}
         Ok((answers.metadata().clone(), answers.trailers().clone()))
     }

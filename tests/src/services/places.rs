@@ -174,7 +174,7 @@ impl Caller {
     ///
     /// Returns the status of the call.
     pub async fn call_within(&self, limit: Duration) -> Result<(), Status> {
-        let late = || Status::deadline_exceeded("the caller has no more time");
+        let late = || Status::deadline_exceeded("the deadline of the call has passed");
         timeout(limit, self.call()).await.map_err(|_| late())?
     }
 
@@ -200,7 +200,7 @@ impl Caller {
             let is_reached = instance.calls() > before;
             is_reached
                 .then_some(())
-                .ok_or_else(|| "another one was reached".to_owned())
+                .ok_or_else(|| "another instance was reached".to_owned())
         })
         .await;
     }
@@ -271,7 +271,7 @@ impl Load {
     pub async fn stop(self) -> Result<Vec<Failed>, Failure> {
         self.over.store(true, Ordering::Relaxed);
         let failed = timeout(LIMIT, self.callers.join_all()).await;
-        let failed = failed.doing("wait for the calls under way")?;
+        let failed = failed.doing("wait for the calls in flight")?;
         Ok(failed.into_iter().flatten().collect())
     }
 }

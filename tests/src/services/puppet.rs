@@ -10,7 +10,7 @@ use crate::{Failure, failure::Doing};
 
 #[allow(
     missing_docs,
-    reason = "generated from puppet.proto, which says it all"
+    reason = "generated from puppet.proto, which has the documentation"
 )]
 mod generated {
     nmfw::include_proto!("nmfw.puppet");
@@ -68,7 +68,7 @@ impl Puppet for Strings {
 
     async fn panic(&self, _ctx: Context, (): ()) -> Result<(), Status> {
         let _entered = self.0.enter();
-        panic!("told to")
+        panic!("as requested")
     }
 
     async fn inspect(&self, ctx: Context, (): ()) -> Result<Seen, Status> {
@@ -151,5 +151,5 @@ async fn stats_of_sleep(url: &str) -> Result<serde_json::Value, Failure> {
 
 fn both(figures: &serde_json::Value, first: &str, second: &str) -> Result<(u64, u64), Failure> {
     let both = figures[first].as_u64().zip(figures[second].as_u64());
-    both.ok_or_else(|| Failure::new(format!("there is no {first} or {second} in {figures}")))
+    both.ok_or_else(|| Failure::new(format!("{first} or {second} is missing in {figures}")))
 }

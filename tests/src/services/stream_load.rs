@@ -100,7 +100,7 @@ impl StreamLoad {
                     pace(item.number, &over).await;
                 }
                 if total != expected {
-                    return Err(format!("Count gave {total:?}, not {expected:?}"));
+                    return Err(format!("Count returned {total:?} instead of {expected:?}"));
                 }
             }
             Ok(())
@@ -117,7 +117,7 @@ impl StreamLoad {
             if total == sent {
                 Ok(())
             } else {
-                Err(format!("Sum got {total:?}, not {sent:?}"))
+                Err(format!("Sum received {total:?} instead of {sent:?}"))
             }
         });
     }
@@ -137,7 +137,7 @@ impl StreamLoad {
             if total == sent {
                 Ok(())
             } else {
-                Err(format!("Chat gave back {total:?} of {sent:?}"))
+                Err(format!("Chat returned {total:?} of {sent:?}"))
             }
         });
     }
@@ -151,7 +151,7 @@ impl StreamLoad {
                 let sent = item(number, 50);
                 match client.echo(sent.clone()).timeout(SHORT).await {
                     Ok(echo) if echo == sent => _ = calls.fetch_add(1, Ordering::Relaxed),
-                    Ok(echo) => return Err(format!("Echo gave {echo:?}, not {sent:?}")),
+                    Ok(echo) => return Err(format!("Echo returned {echo:?} instead of {sent:?}")),
                     Err(status) if status.code() == Code::DeadlineExceeded => {
                         late.fetch_add(1, Ordering::Relaxed);
                     }
@@ -186,7 +186,9 @@ impl StreamLoad {
             let outcome = if !failures.is_empty() || (slowest >= STEP && calls > CALLERS) {
                 Ok(())
             } else {
-                Err(format!("a stream has moved {slowest}, {calls} calls"))
+                Err(format!(
+                    "the slowest stream has moved {slowest} items, with {calls} calls"
+                ))
             };
             async { outcome }
         })
@@ -211,7 +213,7 @@ impl StreamLoad {
         let [calls, late] = [calls, late].map(|count| count.load(Ordering::Relaxed));
         assert!(
             late * 10 <= calls,
-            "{late} calls were lost, and {calls} not"
+            "{late} calls were lost, {calls} succeeded"
         );
     }
 }

@@ -16,7 +16,7 @@ use super::fates::Fates;
 
 #[allow(
     missing_docs,
-    reason = "generated from streams.proto, which says it all"
+    reason = "generated from streams.proto, which has the documentation"
 )]
 mod generated {
     nmfw::include_proto!("nmfw.streams");
@@ -119,7 +119,7 @@ impl Streams for Flows {
         let entered = self.fates.enter();
         ctx.set_response_metadata("counts-to", request.to.to_string())?;
         if request.to < request.from {
-            return Err(Status::invalid_argument("it counts up only"));
+            return Err(Status::invalid_argument("the end is below the start"));
         }
         let until = match number(&ctx, "until-stop") {
             Some(_) => ctx.stopping().left_future(),
@@ -130,9 +130,9 @@ impl Streams for Flows {
             if request.fail_at == Some(next) {
                 entered.leave();
                 ctx.set_trailer("failed-at", next.to_string())?;
-                return Err(Status::data_loss("told to fail"));
+                return Err(Status::data_loss("requested failure"));
             }
-            assert!(request.panic_at != Some(next), "told to panic");
+            assert!(request.panic_at != Some(next), "requested panic");
             if next >= request.to {
                 if request.hang {
                     std::future::pending::<()>().await;

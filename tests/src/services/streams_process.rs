@@ -104,8 +104,11 @@ impl Process {
     ///
     /// Fails if it does not report them.
     pub fn counts(&mut self) -> Result<Counts, Failure> {
-        writeln!(self.input).doing("ask the service")?;
-        let line = self.output.recv_timeout(LIMIT).doing("hear the service")?;
+        writeln!(self.input).doing("query the service")?;
+        let line = self
+            .output
+            .recv_timeout(LIMIT)
+            .doing("read the answer of the service")?;
         serde_json::from_str(&line).doing(format_args!("read {line:?}"))
     }
 
@@ -113,7 +116,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails if the system cannot tell.
+    /// Fails if the system does not report it.
     pub fn resident(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/statm", self.child.id());
         let statm = std::fs::read_to_string(&path).doing(format_args!("read {path}"))?;
@@ -135,7 +138,7 @@ impl Process {
             .doing("wait for a killed process")
     }
 
-    /// Sends `SIGSTOP`: its connections stay open, and it does not answer.
+    /// Sends `SIGSTOP`: the process keeps its connections open, and does not answer.
     ///
     /// # Errors
     ///

@@ -192,8 +192,7 @@ impl Figures {
             self.wrong.push(format!("{count} calls failed: {what}"));
         }
         if self.messages == 0 && self.received == 0 && plan.compares() {
-            self.wrong
-                .push("nothing was sent, and nothing came".to_owned());
+            self.wrong.push("nothing was sent or received".to_owned());
         }
         // In a brief attack, a few lines are a high rate.
         if self.log_lines > FEW_LINES && !plan.compares() {

@@ -3,7 +3,7 @@
 //!
 //! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about 20 minutes
 //! and needs an idle machine and an optimized build. Otherwise some attacks run briefly, and the
-//! tests check only that no process ends and no promise is broken. `NMFW_ATTACK=header,reply`
+//! tests check only that no process ends and no guarantee is broken. `NMFW_ATTACK=header,reply`
 //! selects the attacks whose names begin with these words.
 
 #![cfg(test)]

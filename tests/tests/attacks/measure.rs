@@ -32,7 +32,7 @@ pub(crate) enum Victim {
 /// An attack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
-    /// Its row in `docs/threat-model.md`.
+    /// The row of the attack in `docs/threat-model.md`.
     pub(crate) name: &'static str,
     /// The user of the attacker, which determines its permissions.
     pub(crate) user: &'static str,
@@ -137,7 +137,7 @@ pub(crate) fn attack_until(
     }
 }
 
-/// Waits until no more messages arrive: messages in transit count.
+/// Waits until no more messages arrive, because messages in transit count.
 fn listen(traffic: &Traffic) {
     let received = || traffic.received_bytes.load(Ordering::Relaxed);
     let end = Instant::now() + LATE;
@@ -150,7 +150,7 @@ fn listen(traffic: &Traffic) {
     }
 }
 
-/// Publishes messages of this rate and size to a peer of its own.
+/// Publishes messages of this size at this rate to another peer of its own.
 fn be_busy(target: &Target, rate: f64, size: usize, until: Instant) -> io::Result<()> {
     let (heard, said) = (Arc::new(Traffic::default()), Arc::new(Traffic::default()));
     // The thread that reads takes the place of the attacked side.
@@ -224,7 +224,9 @@ pub(crate) async fn measure(
     let last = text[log_before..].rsplit(|byte| *byte == b'\n').nth(1);
     figures.last_line = String::from_utf8_lossy(last.unwrap_or_default()).into_owned();
     if text[log_before..].contains(&0x1b) {
-        figures.wrong.push("a terminal's ESC in the log".to_owned());
+        figures
+            .wrong
+            .push("the log contains a terminal's ESC".to_owned());
     }
     figures.messages = traffic.sent_messages.load(Ordering::Relaxed);
     figures.sent = traffic.sent_bytes.load(Ordering::Relaxed);
@@ -323,7 +325,7 @@ async fn recover(stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure
         if begin.elapsed() > GIVEN_BACK {
             figures
                 .wrong
-                .push(format!("after {GIVEN_BACK:?} only {kinds:?} succeed"));
+                .push(format!("only {kinds:?} succeed after {GIVEN_BACK:?}"));
             figures.is_stuck = true;
             break;
         }
@@ -338,7 +340,7 @@ fn resident(stage: &Stage, victim: Victim) -> Result<u64, Failure> {
         Victim::Service => stage.service.resident(),
         Victim::Client => stage.callers.resident(),
     }
-    .doing("look at the memory")
+    .doing("read the memory")
 }
 
 fn log(stage: &Stage, victim: Victim) -> Result<Vec<u8>, Failure> {

@@ -15,9 +15,9 @@ fn the_page_has_a_row_for_each_attack() {
     let names: Vec<&str> = attacks.iter().map(|attack| attack.name).collect();
     assert!(services::all().len() >= 25 && clients::all().len() >= 15);
     for name in &names {
-        assert!(rows.contains(name), "there is no row of {name}");
+        assert!(rows.contains(name), "there is no row for {name}");
     }
     for row in rows {
-        assert!(names.contains(&row), "no attack is called {row}");
+        assert!(names.contains(&row), "there is no attack {row}");
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions by hand, of either side: the attacks build their packets only here.
+//! Hand-made sessions of either side. All packets of the attacks are built here.
 
 use std::{io, time::Duration};
 

@@ -53,7 +53,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Returns the login of a user, if there are users.
+    /// Returns the login of a user, if the broker has users.
     pub(crate) fn login<'a>(&self, user: &'a str) -> Option<&'a str> {
         self.has_users.then_some(user)
     }
@@ -223,7 +223,7 @@ impl Stage {
             let log = self.callers.log().unwrap_or_default();
             let log = String::from_utf8_lossy(&log[log.len().saturating_sub(2_000)..]).into_owned();
             failure.while_doing(format_args!(
-                "tell the callers, whose log ends with {log:?}"
+                "send an order to the callers, whose log ends with {log:?}"
             ))
         })
     }
@@ -259,7 +259,7 @@ pub(crate) fn get(port: u16, path: &str) -> Result<String, Failure> {
     stream.set_read_timeout(limit).doing("set a timeout")?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let sent = stream.write_all(request.as_bytes());
-    sent.doing("ask the monitoring port")?;
+    sent.doing("send a request to the monitoring port")?;
     let mut page = String::new();
     let read = stream.read_to_string(&mut page);
     read.doing(format_args!("read {path}"))?;

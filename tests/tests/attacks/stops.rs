@@ -19,7 +19,7 @@ use crate::{TURN, measure::attack_until, services, stage::Stage, wire::Traffic};
 /// Attacks that might make a service stop too early, or never.
 const ATTACKS: [&str; 4] = ["reply-fence", "reply-itself", "open-flood", "call-slow"];
 
-/// Longer than the attack continues after the service was told to stop.
+/// Longer than the attack continues after the stop of the service.
 const LIMIT: Duration = Duration::from_secs(4);
 
 async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {
@@ -27,7 +27,7 @@ async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {
     let mut other = stage.another().await?;
     let attacks = services::all();
     let attack = attacks.iter().find(|attack| attack.name == name);
-    let attack = *attack.ok_or_else(|| Failure::new(format!("no attack is called {name}")))?;
+    let attack = *attack.ok_or_else(|| Failure::new(format!("there is no attack {name}")))?;
     stage.tell(&Order::Go).await?;
     let (target, traffic) = (stage.target.clone(), Arc::new(Traffic::little()));
     let until = Instant::now() + LIMIT;

@@ -1,4 +1,4 @@
-//! A NATS client by hand, for attackers: it writes at full speed, and on its own only answers the
+//! A minimal NATS client for attackers: it writes at full speed, and by itself only answers the
 //! pings of the NATS server.
 
 use std::{
@@ -19,7 +19,7 @@ const BUFFER: usize = 64 * 1024;
 /// Messages that may wait for the attacker. Further ones are counted and dropped.
 const WAITING: usize = 8_192;
 
-/// A NATS server that accepts no data for this long no longer reads.
+/// Time after which a NATS server that accepts no data is considered stuck.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A message that has arrived.
@@ -131,7 +131,7 @@ impl Peer {
         while line.trim_end() != "PONG" {
             line.clear();
             if input.read_line(&mut line)? == 0 || line.starts_with("-ERR") {
-                return Err(io::Error::other(format!("the NATS server says {line:?}")));
+                return Err(io::Error::other(format!("the NATS server sent {line:?}")));
             }
         }
         let out = Arc::new(Mutex::new(out));

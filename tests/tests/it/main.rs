@@ -1,7 +1,9 @@
 //! The integration tests: one program, a module for each subject.
 //!
-//! A test gets a program of its own, beside this one, only if it measures its process (its memory, its
-//! log, its recorder of metrics or spans) or needs an attribute of the whole crate.
+//! A test that measures its process (its memory, its log, its recorder of metrics) is started by this
+//! program in a process of its own: see `process`. A test gets a program of its own, beside this one, only
+//! if it measures times or needs an attribute of the whole crate, or if all tests of a file share something
+//! that a process has once.
 
 #![cfg(test)]
 
@@ -16,5 +18,6 @@ mod harness;
 mod hostile;
 mod lifecycle;
 mod permissions;
+mod process;
 mod sessions;
 mod streams;

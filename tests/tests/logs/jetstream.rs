@@ -174,7 +174,7 @@ on_both_brokers! {
         let call = client.count("x", &metadata);
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{status}");
-        for part in ["nmfw.mirror.", "not that of an nmfw service"] {
+        for part in ["nmfw.mirror.", "does not come from an nmfw service"] {
             assert!(status.message().contains(part), "{status}");
         }
     }

@@ -24,7 +24,7 @@ use table::{TREES, Tree};
 const FILES: usize = 1_500;
 const SERVICES: usize = 300;
 
-/// Generous, because other work slows the build down several times.
+/// Time limit of the build; generous, because other work can slow it down several times.
 const LIMIT: Duration = Duration::from_secs(3_600);
 
 /// The output of the program in `tests/proto-trees`.
@@ -38,7 +38,7 @@ struct Report {
     seconds: f64,
     /// Why nmfw-build failed, or how its code differs from the descriptors.
     nmfw: Vec<String>,
-    /// The same for tonic-prost-build.
+    /// Why tonic-prost-build failed, or how its code differs from the descriptors.
     tonic: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ fn generate(
         // All files that protoc accepts have to be included.
         assert!(
             protoc.compile(&files.includes, &[left_out], None).is_err(),
-            "{}: protoc takes {}",
+            "{}: protoc accepts {}",
             tree.name,
             left_out.display()
         );

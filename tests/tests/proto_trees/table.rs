@@ -75,7 +75,7 @@ impl Tree {
         }
         if files.left_out.len() != self.left_out.len() {
             return Err(Failure::new(format!(
-                "{}: of the {} files to leave out {} are there",
+                "{}: {} files should be left out, but {} of them exist",
                 self.name,
                 self.left_out.len(),
                 files.left_out.len()

@@ -29,7 +29,7 @@ impl Page {
     /// Returns a piece of inline code, which must be present.
     pub(crate) fn inline<'a>(&self, code: &'a str) -> &'a str {
         let there = self.text.contains(&format!("`{code}`"));
-        assert!(there, "{} does not say `{code}`", self.name);
+        assert!(there, "{} does not contain `{code}`", self.name);
         code
     }
 

@@ -21,7 +21,7 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(crate) async fn get(files: &FilesClient, name: &str, out: &Path) -> Result<Checksum, Error> {
     let mut partial = Partial::open(out).await?;
     if partial.size() > 0 {
-        note(format_args!("going on after {} bytes", partial.size()));
+        note(format_args!("continuing after {} bytes", partial.size()));
     }
     let progress = Progress::new(name, 0);
     let mut failed = 0;
@@ -92,7 +92,7 @@ async fn once(
 
 async fn next(responses: &mut Streaming<GetResponse>) -> Result<Part, Status> {
     let response = responses.message().await?;
-    response
-        .and_then(|response| response.part)
-        .ok_or_else(|| Status::internal("the service ended before the file did"))
+    response.and_then(|response| response.part).ok_or_else(|| {
+        Status::internal("the service ended the transfer before the end of the file")
+    })
 }

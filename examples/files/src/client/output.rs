@@ -9,7 +9,7 @@ pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
-/// Prints a line for people, on standard error.
+/// Prints a note on standard error.
 pub(super) fn note(text: impl std::fmt::Display) {
     // There is nothing to do if this fails.
     _ = writeln!(io::stderr().lock(), "{}", plain(&text.to_string()));

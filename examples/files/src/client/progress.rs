@@ -13,7 +13,7 @@ impl Progress {
         let bar = ProgressBar::new(size).with_message(what.into());
         match ProgressStyle::with_template(TEMPLATE) {
             Ok(style) => bar.set_style(style),
-            Err(error) => tracing::debug!(%error, "no style for the progress bar"),
+            Err(error) => tracing::debug!(%error, "the style of the progress bar is invalid"),
         }
         Self(bar)
     }
@@ -26,7 +26,7 @@ impl Progress {
     pub(super) fn start_at(&self, bytes: u64, size: u64) {
         self.0.set_length(size);
         self.0.set_position(bytes);
-        // Otherwise the existing data would count as fast progress.
+        // Resets the estimate, because the existing data would otherwise count as fast progress.
         self.0.reset_eta();
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nmfw::{Status, Streaming};
+use nmfw::{Status, StreamSender, Streaming};
 use tokio::sync::mpsc;
 
 use super::{Error, output::note, progress::Progress};
@@ -40,7 +40,7 @@ struct Wanted {
     old: OldBlocks,
 }
 
-type Requests = mpsc::Sender<SyncRequest>;
+type Requests = StreamSender<SyncRequest>;
 
 /// Sends the differences.
 pub(crate) async fn sync(
@@ -67,11 +67,11 @@ pub(crate) async fn sync(
         return Err(error.into());
     }
     for name in skipped {
-        note(format_args!("skipped, as it is no file: {name:?}"));
+        note(format_args!("skipped, because it is not a file: {name:?}"));
     }
 
     let progress = Progress::new("comparing", 0);
-    let (requests, queue) = mpsc::channel(QUEUE);
+    let (requests, queue) = Streaming::channel(QUEUE);
     // Unbounded, so that answers are read even if requests stall: a failing service sends its error
     // after the wants. The queue is bounded by 1/2000 of the size of the differences.
     let (wants, wanted) = mpsc::unbounded_channel();
@@ -83,7 +83,7 @@ pub(crate) async fn sync(
         }
     };
     let receiving = async {
-        let responses = files.sync(Streaming::from(queue)).await?;
+        let responses = files.sync(queue).await?;
         receive(responses, &local, wants, &progress).await
     };
     // Both halves end with the call, or with a local file that cannot be read, which cancels the
@@ -201,7 +201,9 @@ async fn receive(
                     continue;
                 }
                 progress.expect(wanted.file.size);
-                let queue = wants.as_ref().ok_or_else(|| broken("more than its end"))?;
+                let queue = wants
+                    .as_ref()
+                    .ok_or_else(|| broken("a message after the end"))?;
                 // Fails only if the sending side has failed, which also ends this side.
                 _ = queue.send(wanted);
             }
@@ -210,7 +212,7 @@ async fn receive(
             None => return Err(broken("an empty answer")),
         }
     }
-    Err(broken("no end"))
+    Err(broken("an incomplete answer"))
 }
 
 fn new(local: &[FileInfo], index: u64, block_size: u32) -> Result<Wanted, Error> {
@@ -219,7 +221,7 @@ fn new(local: &[FileInfo], index: u64, block_size: u32) -> Result<Wanted, Error>
         .and_then(|index| local.get(index));
     let file = file.ok_or_else(|| broken("a file that does not exist"))?;
     if block_size == 0 || block_size > MAX_BLOCK {
-        return Err(broken("a size of blocks that cannot be"));
+        return Err(broken("an invalid block size"));
     }
     Ok(Wanted {
         file: file.clone(),

@@ -15,8 +15,8 @@ use crate::files::{
 /// Delay before a service is called again, and timeout for its answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches until interrupted. If the service goes away, waits for the next one, and says so,
-/// because changes in between may be missed.
+/// Watches until interrupted. If the service becomes unavailable, waits for the next one, and
+/// prints a note, because changes in between may be missed.
 pub(crate) async fn watch(files: &FilesClient, directory: &str) -> Result<(), Error> {
     let mut began = false;
     loop {
@@ -70,7 +70,7 @@ async fn once(files: &FilesClient, directory: &str, began: &mut bool) -> Result<
 
 async fn event(events: &mut Streaming<WatchResponse>) -> Result<Event, Status> {
     let response = events.message().await?;
-    let response = response.ok_or_else(|| Status::unavailable("it has ended the call"))?;
+    let response = response.ok_or_else(|| Status::unavailable("the service has ended the call"))?;
     let event = response.event;
     event.ok_or_else(|| Status::internal("the service sent an empty event"))
 }

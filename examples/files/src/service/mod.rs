@@ -91,6 +91,6 @@ fn modified(file: &FileInfo) -> Result<SystemTime, Status> {
         return Ok(SystemTime::now());
     };
     time.try_into().map_err(|_| {
-        Status::invalid_argument(format!("{:?} has a time that does not exist", file.name))
+        Status::invalid_argument(format!("{:?} has an invalid modification time", file.name))
     })
 }

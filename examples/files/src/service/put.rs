@@ -11,14 +11,14 @@ use crate::{
     store::{PartFile, Store},
 };
 
-/// Stores a file. If the future is dropped, as when the caller goes away, [`PartFile`] removes the
-/// partial file.
+/// Stores a file. If the future is dropped, for example because the caller disconnects,
+/// [`PartFile`] removes the partial file.
 pub(super) async fn put(
     store: &Store,
     mut requests: Streaming<PutRequest>,
 ) -> Result<PutResponse, Status> {
     let Some(Part::Header(header)) = next(&mut requests).await? else {
-        return Err(Status::invalid_argument("a put begins with a header"));
+        return Err(Status::invalid_argument("a put must begin with a header"));
     };
     let modified = modified(&header)?;
     let FileInfo { name, size, .. } = header;
@@ -43,12 +43,10 @@ pub(super) async fn put(
                 });
             }
             Some(Part::Header(_)) => {
-                return Err(Status::invalid_argument("a put has one header"));
+                return Err(Status::invalid_argument("a put has more than one header"));
             }
             None => {
-                return Err(Status::invalid_argument(
-                    "the put ended before its checksum came",
-                ));
+                return Err(Status::invalid_argument("the put ended without a checksum"));
             }
         }
     }

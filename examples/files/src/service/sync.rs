@@ -4,8 +4,8 @@ mod manifest;
 mod plan;
 mod receive;
 
-use futures_util::stream;
-use nmfw::{Context, Status, Stream, Streaming};
+use futures_util::{StreamExt, stream};
+use nmfw::{Context, Status, Stream, StreamSender, Streaming};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -20,7 +20,7 @@ use crate::{
 /// Maximum number of queued answers.
 const QUEUE: usize = 8;
 
-type Answers = mpsc::Sender<Result<SyncResponse, Status>>;
+type Answers = StreamSender<SyncResponse>;
 
 /// Runs in a separate task, which ends with the stream: it has to read requests even while the
 /// caller does not read the answers; otherwise both sides could wait for each other.
@@ -29,16 +29,15 @@ pub(super) fn sync(
     ctx: Context,
     requests: Streaming<SyncRequest>,
 ) -> impl Stream<Item = Result<SyncResponse, Status>> + Send + 'static {
-    let (answers, queue) = mpsc::channel(QUEUE);
+    let (answers, queue) = Streaming::channel(QUEUE);
     let work = async move {
         if let Err(status) = run(&service, requests, &answers).await {
-            // Fails if the caller is gone.
-            _ = answers.send(Err(status)).await;
+            answers.fail(status).await;
         }
     };
     let task = AbortOnDropHandle::new(tokio::spawn(work.instrument(ctx.span())));
     stream::unfold((queue, task), |(mut queue, task)| async {
-        let answer = queue.recv().await?;
+        let answer = queue.next().await?;
         Some((answer, (queue, task)))
     })
 }
@@ -93,6 +92,5 @@ async fn remove(
 }
 
 async fn answer(answers: &Answers, part: Part) -> Result<(), Status> {
-    let sent = answers.send(Ok(SyncResponse { part: Some(part) })).await;
-    sent.map_err(|_| Status::cancelled("the caller is gone"))
+    answers.send(SyncResponse { part: Some(part) }).await
 }

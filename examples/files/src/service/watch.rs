@@ -81,7 +81,7 @@ impl Watching {
             self.wait().await?;
             let files = match list(&self.store, self.directory.clone()).await {
                 Ok(listing) => listing.files,
-                // The directory is gone, and may come back.
+                // The directory was removed and may be created again.
                 Err(status) if status.code() == Code::NotFound => Vec::new(),
                 Err(status) => return Err(status),
             };
@@ -94,8 +94,8 @@ impl Watching {
     /// Waits until the next scan.
     async fn wait(&mut self) -> Result<(), Status> {
         tokio::select! {
-            // An error, so that the caller knows to continue with another instance.
-            () = self.ctx.stopping() => Err(Status::unavailable("the service stops")),
+            // An error, so that the caller continues with another instance.
+            () = self.ctx.stopping() => Err(Status::unavailable("the service is stopping")),
             // Either the interval or a change ends the wait.
             _ = timeout(INTERVAL, self.doings.changed()) => Ok(()),
         }

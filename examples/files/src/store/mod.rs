@@ -97,7 +97,7 @@ impl Store {
             if part.modified.is_some_and(|time| age(time) > ABANDONED) {
                 tracing::info!(
                     file = part.path,
-                    "removing what a killed transfer left behind"
+                    "removing the temporary file of a killed transfer"
                 );
                 // Another process may be sweeping too.
                 _ = self.dir.remove_file(&part.path);

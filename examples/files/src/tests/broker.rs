@@ -42,7 +42,7 @@ async fn start() -> OverNats {
 }
 
 #[tokio::test]
-async fn everything_goes_through_small_messages() {
+async fn all_commands_work_with_small_messages() {
     let OverNats { setup, files, .. } = &start().await;
     let path = setup.local("x");
     fs::write(&path, content(3_000_000)).unwrap();
@@ -79,7 +79,10 @@ async fn a_put_whose_caller_vanishes_leaves_nothing() {
     while !has_begun() && !call.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(!call.is_finished(), "it was too fast to be given up");
+    assert!(
+        !call.is_finished(),
+        "the put completed before it could be dropped"
+    );
     call.abort();
     _ = call.await;
     for _ in 0..500 {
@@ -92,7 +95,7 @@ async fn a_put_whose_caller_vanishes_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn who_watches_does_not_hold_up_the_end() {
+async fn watching_calls_do_not_delay_the_shutdown() {
     let OverNats {
         setup: _setup,
         files,
@@ -104,7 +107,7 @@ async fn who_watches_does_not_hold_up_the_end() {
     events.message().await.unwrap();
     server.stop();
     let end = tokio::time::timeout(Duration::from_secs(8), server.join()).await;
-    end.expect("it waits for no call").unwrap();
+    end.expect("the shutdown waited for a call").unwrap();
     let status = events.message().await.unwrap_err();
-    assert_eq!(status.message(), "the service stops");
+    assert_eq!(status.message(), "the service is stopping");
 }

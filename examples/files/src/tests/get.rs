@@ -27,7 +27,7 @@ async fn fetches_files_of_all_sizes() {
 }
 
 #[tokio::test]
-async fn goes_on_from_what_has_arrived() {
+async fn continues_after_the_received_data() {
     let setup = Setup::new();
     fs::write(setup.served("x"), content(SIZE)).unwrap();
     for size in [0, 1, SIZE / 2, SIZE] {
@@ -41,7 +41,7 @@ async fn goes_on_from_what_has_arrived() {
 }
 
 #[tokio::test]
-async fn only_what_is_missing_is_sent() {
+async fn only_missing_data_is_sent() {
     let setup = Setup::new();
     fs::write(setup.served("x"), content(SIZE)).unwrap();
     let request = GetRequest {
@@ -79,14 +79,14 @@ async fn begins_anew_if_the_file_is_another_one() {
 }
 
 #[tokio::test]
-async fn what_fails_leaves_nothing_new() {
+async fn failed_transfers_leave_no_files() {
     let setup = Setup::new();
     fs::create_dir(setup.served("dir")).unwrap();
     fs::write(setup.local("out"), "old").unwrap();
     for (name, text) in [
         ("none", "No such file"),
         ("dir", "is not a file"),
-        ("../x", "cannot be"),
+        ("../x", "is not a valid file name"),
     ] {
         let error = client::get(&setup.files, name, &setup.local("out"))
             .await

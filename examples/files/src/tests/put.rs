@@ -1,7 +1,6 @@
 use std::{fs, time::Duration};
 
 use nmfw::{Code, Status, Streaming};
-use tokio::sync::mpsc;
 
 use super::{Setup, content, message};
 use crate::{
@@ -50,7 +49,7 @@ async fn stores_files_of_all_sizes() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_leaves_what_was_there() {
+async fn failed_puts_keep_the_existing_file() {
     let setup = Setup::new();
     fs::write(setup.served("x"), "old").unwrap();
     for (parts, code) in [
@@ -94,9 +93,9 @@ async fn what_is_wrong_leaves_what_was_there() {
 #[tokio::test]
 async fn given_up_half_way_nothing_is_left() {
     let setup = Setup::new();
-    let (requests, queue) = mpsc::channel(1);
+    let (requests, queue) = Streaming::channel(1);
     let files = setup.files.clone();
-    let call = tokio::spawn(async move { files.put(Streaming::from(queue)).await });
+    let call = tokio::spawn(async move { files.put(queue).await });
     for part in [header("new/x", 6), data("abc")] {
         requests
             .send(PutRequest { part: Some(part) })
@@ -123,9 +122,9 @@ async fn of_two_at_a_time_the_last_one_stays() {
     let setup = Setup::new();
     let mut puts = Vec::new();
     for _ in 0..2 {
-        let (requests, queue) = mpsc::channel(1);
+        let (requests, queue) = Streaming::channel(1);
         let files = setup.files.clone();
-        let call = tokio::spawn(async move { files.put(Streaming::from(queue)).await });
+        let call = tokio::spawn(async move { files.put(queue).await });
         let first = header("x", 1);
         requests
             .send(PutRequest { part: Some(first) })
@@ -166,5 +165,5 @@ async fn wait_until(mut is_so: impl FnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never was so");
+    panic!("the file never had this content");
 }

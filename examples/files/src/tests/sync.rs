@@ -48,7 +48,7 @@ async fn moves_everything_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn patches_what_differs() {
+async fn patches_changed_parts() {
     let setup = Setup::new();
     let mut new = content(1_000_000);
     fs::write(setup.served("x"), &new).unwrap();
@@ -100,7 +100,7 @@ async fn content_is_compared_on_demand() {
 }
 
 #[tokio::test]
-async fn nothing_is_removed_unless_asked_for() {
+async fn nothing_is_removed_without_the_option() {
     let setup = Setup::new();
     fs::create_dir(setup.local("dir")).unwrap();
     fs::write(setup.local("dir/old"), "x").unwrap();
@@ -162,7 +162,7 @@ async fn a_list_without_its_end_removes_nothing() {
 }
 
 #[tokio::test]
-async fn a_failure_among_many_files_is_told() {
+async fn a_failure_among_many_files_is_reported() {
     let setup = Setup::new();
     // Larger than the data in flight, so that neither side is done before the failure.
     fs::write(setup.served("z"), content(5_000_000)).unwrap();

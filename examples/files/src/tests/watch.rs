@@ -16,7 +16,7 @@ fn change(response: Option<WatchResponse>) -> (Kind, String) {
 }
 
 #[tokio::test]
-async fn tells_what_the_service_and_others_change() {
+async fn reports_changes_by_the_service_and_others() {
     let setup = Setup::new();
     fs::write(setup.served("before"), "x").unwrap();
     let mut events = setup.files.watch(WatchRequest::default()).await.unwrap();
@@ -40,7 +40,7 @@ async fn tells_what_the_service_and_others_change() {
 }
 
 #[tokio::test]
-async fn who_reads_slowly_gets_the_last_state() {
+async fn a_slow_reader_gets_the_last_state() {
     let setup = Setup::new();
     let mut events = setup.files.watch(WatchRequest::default()).await.unwrap();
     events.message().await.unwrap();

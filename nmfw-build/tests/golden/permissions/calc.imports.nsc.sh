@@ -2,8 +2,8 @@
 # usage: sh FILE ACCOUNT EXPORTING_ACCOUNT
 set -eu
 account=${1:?the account}
-exporter=${2:?the account that exports, its name or public key}
-# Taken from another account: calc.Calc, all methods.
+exporter=${2:?the exporting account, by its name or public key}
+# Imported from another account: calc.Calc, all methods.
 nsc add import --account "$account" --name 'nmfw.calc.Average' --service --src-account "$exporter" --remote-subject 'nmfw.calc.Average' --local-subject 'nmfw.calc.Average'
 nsc add import --account "$account" --name 'nmfw.calc.Add' --service --src-account "$exporter" --remote-subject 'nmfw.calc.Add' --local-subject 'nmfw.calc.Add'
 nsc add import --account "$account" --name 'nmfw.calc.Expression' --service --src-account "$exporter" --remote-subject 'nmfw.calc.Expression' --local-subject 'nmfw.calc.Expression'

@@ -3,7 +3,7 @@
 set -eu
 account=${1:?the account}
 user=${2:?the user}
-# Looks at calc.Calc with `nats micro`.
+# Inspects calc.Calc with `nats micro`.
 nsc add user --account "$account" --name "$user" \
   --allow-pub '$SRV.PING' \
   --allow-pub '$SRV.PING.calc' \

@@ -10,8 +10,8 @@ use prost::Message;
 
 use super::wire::{Malformed, Reader, bytes_len, put_varint};
 
-/// The cost of a message in a stream's window beyond its bytes, which is about the memory to hold
-/// it.
+/// The fixed cost of a message in a stream's window, in addition to its bytes. It is about the
+/// memory overhead of a message.
 pub const MESSAGE_COST: u64 = 32;
 
 /// Below this size, messages may share a packet and are copied when decoded.
@@ -57,7 +57,7 @@ impl From<Row> for Chunk {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub messages: usize,
-    /// Their cost in a stream's window.
+    /// The cost of all messages in a stream's window.
     pub cost: u64,
     pub largest: usize,
 }
@@ -98,7 +98,7 @@ impl Tally {
 }
 
 /// Two or more whole messages, encoded and length-delimited: the body of a ROW frame. It has fewer
-/// only while it is taken apart.
+/// only while messages are removed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Row {
     bytes: Bytes,
@@ -114,7 +114,7 @@ impl Row {
             tally.add(Tally::in_row(rest.bytes()?.len()));
         }
         if tally.messages < 2 {
-            return Err(Malformed("a row of less than two messages"));
+            return Err(Malformed("a row with fewer than two messages"));
         }
         Ok(tally)
     }
@@ -150,7 +150,7 @@ impl Row {
         let len = first.len();
         let value = read(first);
         self.bytes.advance(bytes_len(len));
-        // The rest has no larger message than the row had.
+        // The maximum stays an upper bound, because the rest is a part of the row.
         self.tally.messages -= 1;
         self.tally.cost -= bytes_len(len) as u64;
         Some(value)

@@ -26,8 +26,8 @@ pub const MAX_WAIT: Duration = Duration::from_micros(200);
 /// Number of messages between checks of the clock.
 const LOOK_EVERY: usize = 64;
 
-/// Encodes messages. Small ones that are ready at the same time become rows; none waits for
-/// another.
+/// Encodes messages. Small messages that are ready at the same time become rows; no message waits
+/// for another.
 pub(crate) fn encode<T: Message>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<Chunk, Status>> + Send + 'static {
@@ -41,12 +41,12 @@ pub(crate) fn encode<T: Message>(
 struct Encode<S> {
     messages: Pin<Box<S>>,
     row: RowWriter,
-    /// The item after the row that does not belong to it.
-    next: Option<Next>,
+    /// An item that was read while the row was filled, but is sent after it.
+    next: Option<AfterRow>,
 }
 
 /// An item after a row.
-enum Next {
+enum AfterRow {
     Item(Option<Result<Chunk, Status>>),
     /// A panic of the user's stream, resumed after the preceding messages were sent.
     Panic(Box<dyn Any + Send>),
@@ -56,7 +56,7 @@ enum Next {
 enum Close {
     Full,
     Pending,
-    Next(Next),
+    Next(AfterRow),
 }
 
 impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
@@ -69,17 +69,18 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Encode<S> {
             };
             let message = match item {
                 Some(Ok(message)) => message,
-                Some(Err(status)) => return Close::Next(Next::Item(Some(Err(status)))),
-                None => return Close::Next(Next::Item(None)),
+                Some(Err(status)) => return Close::Next(AfterRow::Item(Some(Err(status)))),
+                None => return Close::Next(AfterRow::Item(None)),
             };
             let len = message.encoded_len();
             if len >= LARGE {
                 let message = Chunk::Message(message.encode_to_vec().into());
-                return Close::Next(Next::Item(Some(Ok(message))));
+                return Close::Next(AfterRow::Item(Some(Ok(message))));
             }
             self.row.push(&message, len);
             let mut is_late = || began.get_or_insert_with(Instant::now).elapsed() > MAX_WAIT;
-            // Reading the clock takes as long as encoding a small message.
+            // The clock is not read for each message, because that takes as long as encoding a
+            // small one.
             let messages = self.row.messages();
             let is_time_to_look = messages.is_power_of_two() || messages.is_multiple_of(LOOK_EVERY);
             if self.row.len() >= ROW || (is_time_to_look && is_late()) {
@@ -98,7 +99,7 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
             Some(next) => next,
             None => {
                 let filled = catch_unwind(AssertUnwindSafe(|| this.fill(cx)));
-                let close = filled.unwrap_or_else(|panic| Close::Next(Next::Panic(panic)));
+                let close = filled.unwrap_or_else(|panic| Close::Next(AfterRow::Panic(panic)));
                 match (this.row.take(), close) {
                     (Some(row), Close::Next(next)) => {
                         this.next = Some(next);
@@ -111,8 +112,8 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
             }
         };
         match next {
-            Next::Item(item) => Poll::Ready(item),
-            Next::Panic(panic) => resume_unwind(panic),
+            AfterRow::Item(item) => Poll::Ready(item),
+            AfterRow::Panic(panic) => resume_unwind(panic),
         }
     }
 }
@@ -120,7 +121,6 @@ impl<T: Message, S: Stream<Item = Result<T, Status>>> Stream for Encode<S> {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt, stream};
-    use tokio::sync::mpsc;
 
     use super::*;
     use crate::Streaming;
@@ -167,8 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_waits_for_what_is_not_there() {
-        let (sender, receiver) = mpsc::channel::<Vec<u8>>(8);
-        let mut chunks = encode(Streaming::from(receiver));
+        let (sender, messages) = Streaming::<Vec<u8>>::channel(8);
+        let mut chunks = encode(messages);
         for messages in [1, 3] {
             for _ in 0..messages {
                 sender.send(vec![1]).await.unwrap();
@@ -184,7 +184,7 @@ mod tests {
     /// A handler that computes for long per message, and never waits, still sends message by
     /// message.
     #[tokio::test]
-    async fn a_slow_one_is_not_waited_for() {
+    async fn slow_streams_send_each_message_at_once() {
         let slow = stream::iter((0..4_u8).map(|i| {
             let until = Instant::now() + 2 * MAX_WAIT;
             while Instant::now() < until {}

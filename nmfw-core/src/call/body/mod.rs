@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod encode;
+pub(crate) mod stream_sender;
 pub(crate) mod streaming;
 pub mod wire;
 

@@ -10,7 +10,6 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use prost::{DecodeError, Message};
 use sync_wrapper::SyncWrapper;
-use tokio::sync::mpsc;
 
 use super::{
     Body, Messages,
@@ -137,22 +136,6 @@ impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
     }
 }
 
-/// Yields the channel's messages until all senders are dropped.
-impl<T: Send + 'static> From<mpsc::Receiver<T>> for Streaming<T> {
-    fn from(mut messages: mpsc::Receiver<T>) -> Self {
-        Self::new(stream::poll_fn(move |cx| {
-            messages.poll_recv(cx).map(|message| message.map(Ok))
-        }))
-    }
-}
-
-/// Yields the channel's messages until all senders are dropped or one sends an error.
-impl<T: Send + 'static> From<mpsc::Receiver<Result<T, Status>>> for Streaming<T> {
-    fn from(mut messages: mpsc::Receiver<Result<T, Status>>) -> Self {
-        Self::new(stream::poll_fn(move |cx| messages.poll_recv(cx)))
-    }
-}
-
 impl<T> fmt::Debug for Streaming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streaming")
@@ -198,7 +181,7 @@ impl Buf for Copied<'_> {
 /// The type of a method's request or response: a message, or a stream of messages.
 pub trait Payload: Sized {
     #[doc(hidden)]
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status>;
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status>;
 }
 
 /// A [`Body`] in the signature of a public trait, which it seals.
@@ -207,12 +190,12 @@ pub struct Encoded(pub(crate) Body);
 
 /// The side that reads a message, which determines the status for an invalid one.
 #[derive(Clone, Copy, Debug)]
-pub enum Reader {
+pub enum ReadingSide {
     Service,
     Client,
 }
 
-impl Reader {
+impl ReadingSide {
     fn invalid(self) -> fn(Method, DecodeError) -> Status {
         match self {
             Self::Service => |method, error| {
@@ -220,7 +203,7 @@ impl Reader {
                 Status::invalid_argument(text).with_source(error)
             },
             Self::Client => |method, error| {
-                let text = format!("the answer of {method} is not a valid message: {error}");
+                let text = format!("the response of {method} is not a valid message: {error}");
                 Status::internal(text).with_source(error)
             },
         }
@@ -228,20 +211,20 @@ impl Reader {
 }
 
 impl<T: Message + Default> Payload for T {
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status> {
         match body.0 {
             Body::Message(message) => {
                 decode(message).map_err(|error| reader.invalid()(method, error))
             }
             Body::Messages(_) => Err(Status::internal(format!(
-                "{method} has one message in this direction, not a stream"
+                "{method} takes a single message in this direction, but got a stream"
             ))),
         }
     }
 }
 
 impl<T: Message + Default + 'static> Payload for Streaming<T> {
-    fn from_body(body: Encoded, method: Method, reader: Reader) -> Result<Self, Status> {
+    fn from_body(body: Encoded, method: Method, reader: ReadingSide) -> Result<Self, Status> {
         match body.0 {
             Body::Messages(messages) => Ok(Self {
                 source: SyncWrapper::new(Source::Messages {
@@ -258,7 +241,7 @@ impl<T: Message + Default + 'static> Payload for Streaming<T> {
                 trailers: Metadata::new(),
             }),
             Body::Message(_) => Err(Status::internal(format!(
-                "{method} has a stream in this direction, not one message"
+                "{method} takes a stream in this direction, but got a single message"
             ))),
         }
     }

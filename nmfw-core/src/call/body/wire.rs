@@ -14,7 +14,10 @@ pub struct Malformed(pub &'static str);
 /// Appends a number, least significant group first; the high bit marks that more groups follow.
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    debug_assert!(value < NUMBER_LIMIT, "{value} does not go on the wire");
+    debug_assert!(
+        value < NUMBER_LIMIT,
+        "{value} exceeds the largest number on the wire"
+    );
     while value >= 0x80 {
         // The cast keeps the low seven bits, below the added high bit.
         out.push(value as u8 | 0x80);

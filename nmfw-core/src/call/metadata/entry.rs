@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{MetadataError, VALUE_COST, error::Problem};
+use super::{MetadataError, VALUE_COST, error::MetadataProblem};
 
 /// A value of [`Metadata`](crate::Metadata). The set of variants is final.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,13 +52,13 @@ impl MetadataEntry {
         let (key, value) = (key.as_ref(), value.into());
         check_key(key)?;
         if is_binary(key) {
-            return Err(MetadataError::new(key, Problem::TextUnderBin));
+            return Err(MetadataError::new(key, MetadataProblem::TextUnderBin));
         }
         if value.chars().any(char::is_control) {
-            return Err(MetadataError::new(key, Problem::Control));
+            return Err(MetadataError::new(key, MetadataProblem::Control));
         }
         if value.trim().len() != value.len() {
-            return Err(MetadataError::new(key, Problem::Space));
+            return Err(MetadataError::new(key, MetadataProblem::Space));
         }
         Ok(Self {
             key: key.into(),
@@ -74,7 +74,7 @@ impl MetadataEntry {
         let (key, value) = (key.as_ref(), value.into());
         check_key(key)?;
         if !is_binary(key) {
-            return Err(MetadataError::new(key, Problem::BinUnderText));
+            return Err(MetadataError::new(key, MetadataProblem::BinUnderText));
         }
         Ok(Self {
             key: key.into(),
@@ -132,10 +132,10 @@ pub(super) fn is_binary(key: &str) -> bool {
 fn check_key(key: &str) -> Result<(), MetadataError> {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if key.is_empty() || !key.bytes().all(is_token) {
-        return Err(MetadataError::new(key, Problem::Key));
+        return Err(MetadataError::new(key, MetadataProblem::Key));
     }
     if is_reserved(key) {
-        return Err(MetadataError::new(key, Problem::Reserved));
+        return Err(MetadataError::new(key, MetadataProblem::Reserved));
     }
     Ok(())
 }

@@ -6,11 +6,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataError {
     key: String,
-    pub(super) problem: Problem,
+    pub(super) problem: MetadataProblem,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(super) enum MetadataProblem {
     Key,
     Reserved,
     Control,
@@ -23,7 +23,7 @@ pub(super) enum Problem {
 }
 
 impl MetadataError {
-    pub(super) fn new(key: &str, problem: Problem) -> Self {
+    pub(super) fn new(key: &str, problem: MetadataProblem) -> Self {
         Self {
             key: key.chars().take(64).collect(),
             problem,
@@ -40,22 +40,28 @@ impl MetadataError {
 impl fmt::Display for MetadataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
-            Problem::Key => "is not a valid key: use ASCII letters, digits, '-', '_' and '.'",
-            Problem::Reserved => "is a reserved key: choose another one",
-            Problem::Control => {
-                "has a control character in its value: send such bytes under a key that ends in -bin"
+            MetadataProblem::Key => {
+                "is not a valid key: use ASCII letters, digits, '-', '_' and '.'"
             }
-            Problem::Space => {
-                "has white space at an end of its value, which NATS trims: trim it, or use a key \
-                 that ends in -bin"
+            MetadataProblem::Reserved => "is a reserved key: choose another one",
+            MetadataProblem::Control => {
+                "has a value with a control character: use a key that ends in -bin for binary \
+                 values"
             }
-            Problem::TextUnderBin => "ends in -bin: set it with insert_bin or append_bin",
-            Problem::BinUnderText => "carries bytes and must end in -bin",
-            Problem::NotBase64 => "has a value that is not base64",
-            Problem::TooMany => "is one value too many: a call has 256 at most, over all keys",
-            Problem::TooLarge => {
-                "makes the metadata too large: keys and values come to 64 KiB at most, with 32 bytes \
-                 more for each value; send what is larger in a message"
+            MetadataProblem::Space => {
+                "has a value with leading or trailing white space, which NATS would remove: trim \
+                 the value, or use a key that ends in -bin"
+            }
+            MetadataProblem::TextUnderBin => {
+                "ends in -bin: set its value with insert_bin or \
+                                              append_bin"
+            }
+            MetadataProblem::BinUnderText => "has a binary value: use a key that ends in -bin",
+            MetadataProblem::NotBase64 => "has a value that is not valid base64",
+            MetadataProblem::TooMany => "exceeds the limit of 256 values over all keys",
+            MetadataProblem::TooLarge => {
+                "exceeds the limit of 64 KiB for all keys and values, counting 32 additional bytes \
+                 per value: send larger data in a message"
             }
         };
         write!(f, "metadata {:?} {problem}", self.key)

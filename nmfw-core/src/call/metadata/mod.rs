@@ -13,7 +13,7 @@ use base64::{
 use bytes::Bytes;
 
 pub use self::entry::is_reserved;
-use self::{entry::is_binary, error::Problem, iter::Iter};
+use self::{entry::is_binary, error::MetadataProblem, iter::Iter};
 pub use self::{
     entry::{MetadataEntry, MetadataValue},
     error::MetadataError,
@@ -92,8 +92,8 @@ pub struct Metadata {
 /// than its bytes on the wire.
 pub const MAX_VALUES: usize = 256;
 
-/// The fixed cost of a value beside its bytes and those of its key, about its memory overhead.
-/// HTTP/2 counts header fields in the same way.
+/// The fixed cost of a value, in addition to the bytes of key and value. It is about the memory
+/// overhead of a value. HTTP/2 counts header fields in the same way.
 const VALUE_COST: usize = 32;
 
 impl Metadata {
@@ -160,7 +160,7 @@ impl Metadata {
     /// Appends a value to a `-bin` key, after any existing ones.
     ///
     /// # Errors
-    /// If the key breaks the rules above or does not end in `-bin`.
+    /// Fails if the key breaks the rules above or does not end in `-bin`.
     pub fn append_bin(
         &mut self,
         key: impl AsRef<str>,
@@ -171,11 +171,11 @@ impl Metadata {
 
     fn push(&mut self, entry: MetadataEntry) -> Result<(), MetadataError> {
         if self.entries.len() >= MAX_VALUES {
-            return Err(MetadataError::new(&entry.key, Problem::TooMany));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooMany));
         }
         let size = self.size + entry.size();
         if size > Self::MAX_SIZE {
-            return Err(MetadataError::new(&entry.key, Problem::TooLarge));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooLarge));
         }
         self.size = size;
         self.entries.push(entry);
@@ -186,12 +186,12 @@ impl Metadata {
     #[doc(hidden)]
     pub fn check_size(&self) -> Result<(), MetadataError> {
         if let Some(entry) = self.entries.get(MAX_VALUES) {
-            return Err(MetadataError::new(&entry.key, Problem::TooMany));
+            return Err(MetadataError::new(&entry.key, MetadataProblem::TooMany));
         }
         if self.size > Self::MAX_SIZE {
             let largest = self.entries.iter().max_by_key(|entry| entry.size());
             let key = largest.map_or("", MetadataEntry::key);
-            return Err(MetadataError::new(key, Problem::TooLarge));
+            return Err(MetadataError::new(key, MetadataProblem::TooLarge));
         }
         Ok(())
     }
@@ -278,7 +278,7 @@ impl Metadata {
         self.size += other.size;
     }
 
-    /// Returns whether there are keys that differ, if only in case.
+    /// Returns whether there are several keys, counting spellings that differ only in case.
     #[doc(hidden)]
     pub fn has_several_names(&self) -> bool {
         let mut names = self.entries.iter().map(MetadataEntry::key);
@@ -286,8 +286,8 @@ impl Metadata {
         names.any(|name| Some(name) != first)
     }
 
-    /// Restores the order of the writer, given as comma-separated names as written. Values that the
-    /// order does not mention come last, and names without a value are skipped.
+    /// Restores the sender's order, given as comma-separated names in the sender's spelling. Values
+    /// that the order does not mention come last, and names without a value are skipped.
     #[doc(hidden)]
     pub fn reorder(&mut self, order: &str) {
         let mut rest: Vec<_> = std::mem::take(&mut self.entries)
@@ -311,7 +311,7 @@ impl Metadata {
         let entry = if is_binary(key) {
             let bytes = BASE64
                 .decode(value)
-                .map_err(|_| MetadataError::new(key, Problem::NotBase64))?;
+                .map_err(|_| MetadataError::new(key, MetadataProblem::NotBase64))?;
             MetadataEntry::binary(key, bytes)?
         } else {
             MetadataEntry::text(key, value)?
@@ -319,7 +319,7 @@ impl Metadata {
         self.push(entry)
     }
 
-    /// Returns every key and value as they go into headers.
+    /// Returns every key and value in the form that is sent in headers.
     #[doc(hidden)]
     pub fn wire(&self) -> impl Iterator<Item = (&str, String)> {
         self.iter().map(|(key, value)| {
@@ -379,7 +379,7 @@ mod tests {
         let mut metadata = Metadata::new();
         for key in ["", "a b", "a:b", "ä", "a\n", "a\0"] {
             let error = metadata.insert(key, "x").unwrap_err();
-            assert_eq!(error.problem, Problem::Key, "{key:?}");
+            assert_eq!(error.problem, MetadataProblem::Key, "{key:?}");
         }
         for key in [
             "nmfw",
@@ -389,15 +389,15 @@ mod tests {
             "content-type",
         ] {
             let error = metadata.insert(key, "x").unwrap_err();
-            assert_eq!(error.problem, Problem::Reserved, "{key:?}");
+            assert_eq!(error.problem, MetadataProblem::Reserved, "{key:?}");
         }
         for value in ["a\nb", "a\rb", "\0", "a\u{85}b", "\t"] {
             let error = metadata.insert("key", value).unwrap_err();
-            assert_eq!(error.problem, Problem::Control, "{value:?}");
+            assert_eq!(error.problem, MetadataProblem::Control, "{value:?}");
         }
         for value in [" a", "a ", "\u{a0}a"] {
             let error = metadata.insert("key", value).unwrap_err();
-            assert_eq!(error.problem, Problem::Space, "{value:?}");
+            assert_eq!(error.problem, MetadataProblem::Space, "{value:?}");
         }
         assert!(metadata.insert("key-bin", "x").is_err());
         assert!(metadata.insert_bin("key", vec![1]).is_err());
@@ -442,7 +442,7 @@ mod tests {
             metadata.append_wire("k0", "v").unwrap_err(),
             metadata.insert("other", "v").unwrap_err(),
         ] {
-            assert_eq!(error.problem, Problem::TooMany);
+            assert_eq!(error.problem, MetadataProblem::TooMany);
         }
         // Replaces an existing value.
         metadata.insert("k0", "w").unwrap();
@@ -458,7 +458,7 @@ mod tests {
         let mut metadata = Metadata::new();
         let room = Metadata::MAX_SIZE - VALUE_COST - "k".len();
         let error = metadata.insert("k", "x".repeat(room + 1)).unwrap_err();
-        assert_eq!(error.problem, Problem::TooLarge);
+        assert_eq!(error.problem, MetadataProblem::TooLarge);
         metadata.insert("k", "x".repeat(room)).unwrap();
         assert_eq!(metadata.size(), Metadata::MAX_SIZE);
         for error in [
@@ -466,7 +466,7 @@ mod tests {
             metadata.append_bin("k-bin", vec![]).unwrap_err(),
             metadata.append_wire("k", "").unwrap_err(),
         ] {
-            assert_eq!(error.problem, Problem::TooLarge);
+            assert_eq!(error.problem, MetadataProblem::TooLarge);
         }
         // Replaces an existing value.
         metadata.insert("k", "x").unwrap();
@@ -492,7 +492,7 @@ mod tests {
         let mut metadata = half("a");
         metadata.merge(&half("b"));
         let error = metadata.check_size().unwrap_err();
-        assert_eq!(error.problem, Problem::TooLarge);
+        assert_eq!(error.problem, MetadataProblem::TooLarge);
         assert!(error.to_string().contains("64 KiB"), "{error}");
     }
 

@@ -3,7 +3,7 @@
 //! The text of an error is sent to the caller only if it describes a value that was parsed. Other
 //! texts can reveal internals of the service: see [`Status`].
 
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, io, iter};
 
 use tokio::task::JoinError;
 
@@ -43,7 +43,7 @@ shown! {
 }
 
 hidden! {
-    tokio::time::error::Elapsed => deadline_exceeded("a timeout has passed");
+    tokio::time::error::Elapsed => deadline_exceeded("a timeout has elapsed");
     tokio::sync::AcquireError => unavailable("a semaphore is closed");
     // Handlers decode messages from stores or peers; requests are decoded before.
     prost::DecodeError => internal("a message could not be decoded");
@@ -88,10 +88,50 @@ impl From<JoinError> for Status {
     }
 }
 
-/// For `Box<dyn Error + Send + Sync>`, the error type of most tower layers. A `Status` inside is
-/// returned unchanged, and I/O and task errors are converted as by their own conversions.
+/// See [`Status::from_error`].
 impl From<Box<dyn StdError + Send + Sync>> for Status {
     fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Self::from_error(error)
+    }
+}
+
+impl Status {
+    /// Converts any error, such as those of tower's layers, for which `?` does it too:
+    ///
+    /// - A `Status` is returned unchanged.
+    /// - I/O errors, and errors of tasks and of tower's layers, are converted by their kind.
+    /// - For an error with a `Status` among its [sources](StdError::source), returns the first one,
+    ///   with the error as its source. It is not marked as [not started](Self::not_started),
+    ///   because the error may be about more than one call.
+    /// - Other errors are `UNKNOWN`, and their text is not sent to the caller.
+    ///
+    /// ```
+    /// use std::{error::Error, fmt};
+    ///
+    /// use nmfw::{Code, Status};
+    ///
+    /// #[derive(Debug)]
+    /// struct StoreError(Status);
+    ///
+    /// impl fmt::Display for StoreError {
+    ///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    ///         f.write_str("the store does not answer")
+    ///     }
+    /// }
+    ///
+    /// impl Error for StoreError {
+    ///     fn source(&self) -> Option<&(dyn Error + 'static)> {
+    ///         Some(&self.0)
+    ///     }
+    /// }
+    ///
+    /// let error = StoreError(Status::unavailable("try again later"));
+    /// let status = Status::from_error(error.into());
+    /// assert_eq!(status.code(), Code::Unavailable);
+    /// assert_eq!(status.message(), "try again later");
+    /// ```
+    #[must_use]
+    pub fn from_error(error: Box<dyn StdError + Send + Sync>) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(status) => return *status,
             Err(error) => error,
@@ -105,7 +145,8 @@ impl From<Box<dyn StdError + Send + Sync>> for Status {
             Err(error) => error,
         };
         if error.is::<tower::timeout::error::Elapsed>() {
-            return Self::deadline_exceeded("a timeout layer's time is over").with_source(error);
+            return Self::deadline_exceeded("the timeout of a layer has elapsed")
+                .with_source(error);
         }
         if error.is::<tower::load_shed::error::Overloaded>() {
             return Self::resource_exhausted("overloaded")
@@ -114,8 +155,18 @@ impl From<Box<dyn StdError + Send + Sync>> for Status {
                 // the mark if the handler was called before.
                 .not_started();
         }
-        Self::unknown("an error without a status").with_source(error)
+        match inner_status(&*error) {
+            Some(status) => status.with_source(error),
+            None => Self::unknown("an error without a status").with_source(error),
+        }
     }
+}
+
+/// Returns the first status among the sources of an error.
+fn inner_status(error: &(dyn StdError + 'static)) -> Option<Status> {
+    let mut sources = iter::successors(error.source(), |error| (*error).source());
+    let status = sources.find_map(|error| error.downcast_ref::<Status>())?;
+    Some(status.clone().started())
 }
 
 #[cfg(test)]
@@ -132,6 +183,21 @@ mod tests {
         let status = Status::from(boxed);
         assert_eq!(status.code(), Code::Aborted);
         assert!(status.is_not_started());
+    }
+
+    #[test]
+    fn a_status_among_the_sources_is_found_without_its_mark() {
+        let error = io::Error::other(io::Error::other(Status::not_found("x").not_started()));
+        // An I/O error is converted by its kind.
+        assert_eq!(Status::from(error).code(), Code::Unknown);
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("secret")]
+        struct Failed(#[source] Status);
+        let status = Status::from_error(Failed(Status::not_found("x").not_started()).into());
+        assert_eq!((status.code(), status.message()), (Code::NotFound, "x"));
+        assert!(!status.is_not_started());
+        assert!(sources(&status).contains("secret"), "{status:?}");
     }
 
     #[test]

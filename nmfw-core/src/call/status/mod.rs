@@ -14,7 +14,7 @@ use crate::{Metadata, escape::Escaped};
 /// Maximum length of a message, and of metadata, in logs and on terminals, in bytes.
 const MAX_SHOWN: usize = 1024;
 
-/// Maximum number of details listed there.
+/// Maximum number of details in logs and on terminals.
 const MAX_DETAILS: usize = 8;
 
 /// The error of a call: a [`Code`], a message for people, and details for programs.
@@ -64,16 +64,17 @@ const MAX_DETAILS: usize = 8;
 /// assert!(format!("{status:?}").contains("NotFound"));
 /// ```
 #[derive(Clone)]
-pub struct Status(Box<Inner>);
+pub struct Status(Box<StatusInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct StatusInner {
     code: Code,
     message: Cow<'static, str>,
     details: Vec<Any>,
     metadata: Metadata,
     not_started: bool,
-    /// Whether the status was created with the code OK and does not name its origin yet.
+    /// Whether the status was created with the code OK and its message does not name its origin
+    /// yet.
     is_ok: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -93,8 +94,8 @@ impl Status {
     /// known.
     ///
     /// [`Code::Ok`] is replaced by `INTERNAL`: a successful call returns `Ok`, and an error with
-    /// the code OK would be ambiguous. The message says what returned it, and the source says where
-    /// it was created.
+    /// the code OK would be ambiguous. The message then names the origin of the status, and the
+    /// source the line of code that created it.
     ///
     /// ```
     /// use nmfw::{Code, Status};
@@ -114,7 +115,7 @@ impl Status {
     }
 
     fn failure(code: Code, message: Cow<'static, str>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(StatusInner {
             code,
             message,
             details: Vec::new(),
@@ -125,7 +126,7 @@ impl Status {
         }))
     }
 
-    /// The single place that excludes the code OK from errors, for all transports.
+    /// Creates the status that replaces an error with the code OK, on all transports.
     #[cold]
     #[track_caller]
     fn made_of_ok(message: &str) -> Self {
@@ -136,7 +137,7 @@ impl Status {
         }
         let mut status = Self::failure(Code::Internal, text.into());
         status.0.is_ok = true;
-        status.with_source(format!("the status was made at {}", Location::caller()))
+        status.with_source(format!("the status was created at {}", Location::caller()))
     }
 
     /// Adds the origin of an error that was created with the code OK.
@@ -299,7 +300,7 @@ impl fmt::Display for Status {
 }
 
 /// Formats like `Display`, followed by the other contents; details are listed with their types and
-/// sizes. A `main` that returns the error prints this.
+/// sizes. A `main` that returns the error prints it in this form.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)?;

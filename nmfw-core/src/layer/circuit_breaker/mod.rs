@@ -66,27 +66,28 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - After a [backoff](Self::backoff) it is *half-open*: a few [calls](Self::half_open_calls) are
 ///   made. If all of them succeed, it closes; if one fails, it opens again, for twice as long.
 ///
-/// A call with a response stream counts by whether the responses began, and one with only a request
-/// stream by how it ended. A call that its caller drops does not count, unless its deadline has
-/// passed, which counts as `DEADLINE_EXCEEDED`. A call that was not started does not count either,
-/// unless its code is one of the [codes](Self::codes), because it has not reached the service.
+/// A call with a response stream counts as a success once the responses have begun; a call with
+/// only a request stream counts by its result. A call that its caller drops does not count, unless
+/// its deadline has passed, which counts as `DEADLINE_EXCEEDED`. A call that was not started does
+/// not count either, unless its code is one of the [codes](Self::codes), because it has not reached
+/// the service.
 ///
 /// The [`metrics`](crate::metrics) `nmfw_client_circuits_open`,
 /// `nmfw_client_circuit_openings_total` and `nmfw_client_circuit_refusals_total` show the effect.
 /// Openings (`WARN`) and closings (`INFO`) are logged.
 #[derive(Clone)]
 #[must_use]
-pub struct CircuitBreakerLayer(Arc<Shared>);
+pub struct CircuitBreakerLayer(Arc<CircuitShared>);
 
 #[derive(Clone)]
-struct Settings {
+struct CircuitSettings {
     methods: Methods,
     codes: Arc<[Code]>,
     rules: Rules,
 }
 
-struct Shared {
-    settings: Settings,
+struct CircuitShared {
+    settings: CircuitSettings,
     circuits: EachMethod<Breaker>,
 }
 
@@ -95,7 +96,7 @@ impl CircuitBreakerLayer {
     /// them with `UNAVAILABLE` or `DEADLINE_EXCEEDED`. A circuit opens for 1 s, and for up to 10 s
     /// if half-open calls fail, of which there are 3.
     pub fn new() -> Self {
-        Self::with(Settings {
+        Self::with(CircuitSettings {
             methods: Methods::default(),
             codes: Arc::new([Code::Unavailable, Code::DeadlineExceeded]),
             rules: Rules {
@@ -109,15 +110,15 @@ impl CircuitBreakerLayer {
         })
     }
 
-    fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared {
+    fn with(settings: CircuitSettings) -> Self {
+        Self(Arc::new(CircuitShared {
             settings,
             circuits: EachMethod::default(),
         }))
     }
 
     /// Changes a setting. This resets the state; earlier clones keep the old one.
-    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, set: impl FnOnce(&mut CircuitSettings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
@@ -186,7 +187,7 @@ impl Default for CircuitBreakerLayer {
 
 impl fmt::Debug for CircuitBreakerLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings {
+        let CircuitSettings {
             methods,
             codes,
             rules,
@@ -213,7 +214,7 @@ impl Layer<BoxService> for CircuitBreakerLayer {
 /// The service of a [`CircuitBreakerLayer`].
 #[derive(Clone)]
 pub struct CircuitBreaker {
-    shared: Arc<Shared>,
+    shared: Arc<CircuitShared>,
     inner: BoxService,
 }
 
@@ -240,7 +241,7 @@ impl Service<Request> for CircuitBreaker {
             Ok(false) => return call.oneshot(request).boxed(),
             Err(status) => return ready(Err(status)).boxed(),
         }
-        match Entered::new(&self.shared, &request) {
+        match CircuitPermit::new(&self.shared, &request) {
             Err(refused) => ready(Err(refused)).boxed(),
             Ok(entered) => async move {
                 let outcome = call.oneshot(request).await;
@@ -291,15 +292,15 @@ impl Breaker {
             None => {}
             Some(Change::Opened { pause }) => {
                 self.metrics.opened();
-                tracing::warn!(%method, ?pause, "too many calls fail: none are made for a while");
+                tracing::warn!(%method, ?pause, "circuit opened: too many calls failed");
             }
             Some(Change::OpenedAgain { pause }) => {
                 self.metrics.opened_again();
-                tracing::debug!(%method, ?pause, "a probe has failed: no calls are made for a while");
+                tracing::debug!(%method, ?pause, "circuit opened again: a half-open call failed");
             }
             Some(Change::Closed) => {
                 self.metrics.closed();
-                tracing::info!(%method, "calls are made again");
+                tracing::info!(%method, "circuit closed: the half-open calls succeeded");
             }
         }
     }
@@ -314,16 +315,16 @@ impl Drop for Breaker {
 }
 
 /// A permitted call. It is recorded exactly once, even if it is dropped.
-struct Entered {
-    shared: Arc<Shared>,
+struct CircuitPermit {
+    shared: Arc<CircuitShared>,
     breaker: Arc<Breaker>,
     deadline: Deadline,
-    /// `None` once it was recorded.
+    /// `None` once the outcome is recorded.
     pass: Option<Pass>,
 }
 
-impl Entered {
-    fn new(shared: &Arc<Shared>, request: &Request) -> Result<Self, Status> {
+impl CircuitPermit {
+    fn new(shared: &Arc<CircuitShared>, request: &Request) -> Result<Self, Status> {
         let method = request.method();
         let breaker = shared.circuits.get(method, || Breaker::new(method));
         let pass = breaker.enter(&shared.settings.rules)?;
@@ -360,7 +361,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for CircuitPermit {
     fn drop(&mut self) {
         // The channel drops calls at their deadline, and its timer may fire first.
         let late = Code::DeadlineExceeded;

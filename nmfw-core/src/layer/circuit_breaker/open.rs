@@ -35,11 +35,11 @@ impl CircuitOpen {
         let retry_after = until.map(|until| until.saturating_duration_since(now));
         let state = match retry_after {
             Some(left) => format!("open for another {} ms", left.as_millis().max(1)),
-            None => "half-open, and others try whether it is well again".to_owned(),
+            None => "half-open with all of its calls in flight".to_owned(),
         };
         let text = format!(
-            "{method} was not called: its circuit is {state}, as {} of {} calls within {:?} have failed, \
-             the last with {}",
+            "{method} was not called: its circuit is {state}, because {} of {} calls within {:?} \
+             failed, the last one with {}",
             why.tally.failed,
             why.tally.calls,
             rules.window,
@@ -52,7 +52,7 @@ impl CircuitOpen {
         }
     }
 
-    /// Finds it in the status of a call.
+    /// Returns the error from the status of a call, if the call was refused for this reason.
     #[must_use]
     pub fn of(status: &Status) -> Option<&Self> {
         StdError::source(status)?.downcast_ref()

@@ -16,9 +16,9 @@ static SPEC: ServiceSpec = ServiceSpec::new("shop", "Shop").with_methods(&[
 
 /// A service that returns the configured outcome, and counts calls.
 #[derive(Clone, Default)]
-struct Shop(Arc<(Mutex<Option<Status>>, AtomicU32)>);
+struct FixedService(Arc<(Mutex<Option<Status>>, AtomicU32)>);
 
-impl Shop {
+impl FixedService {
     fn answers(&self, answer: Option<Status>) {
         *self.0.0.lock().unwrap() = answer;
     }
@@ -68,7 +68,7 @@ async fn fail(service: &BoxService, times: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn calls_end_at_once_while_it_is_open_and_go_on_after() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let service = shop.behind(&CircuitBreakerLayer::new());
     shop.answers(gone());
     fail(&service, 20).await;
@@ -96,7 +96,7 @@ async fn calls_end_at_once_while_it_is_open_and_go_on_after() {
 
 #[tokio::test(start_paused = true)]
 async fn only_its_codes_and_its_methods_count() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let service = shop.behind(&CircuitBreakerLayer::new());
     for status in [
         Status::not_found("no"),
@@ -138,7 +138,7 @@ async fn what_its_caller_gives_up_counts_only_at_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_given_up_leaves_its_place() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let layer = CircuitBreakerLayer::new().half_open_calls(1);
     let service = shop.behind(&layer);
     shop.answers(gone());
@@ -156,7 +156,7 @@ async fn a_probe_that_is_given_up_leaves_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_not_got_to_the_service_is_no_success() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let service = shop.behind(&CircuitBreakerLayer::new());
     shop.answers(Some(Status::resource_exhausted("limited").not_started()));
     fail(&service, 100).await;
@@ -168,12 +168,12 @@ async fn what_has_not_got_to_the_service_is_no_success() {
     shop.answers(gone());
     fail(&service, 1).await;
     let status = call(&service, look()).await.unwrap_err();
-    assert!(CircuitOpen::of(&status).is_some(), "that was a probe");
+    assert!(CircuitOpen::of(&status).is_some(), "a half-open call");
 }
 
 #[tokio::test(start_paused = true)]
 async fn clones_share_circuits_and_what_is_set_otherwise_does_not() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let layer = CircuitBreakerLayer::new();
     let (one, other) = (shop.behind(&layer), shop.behind(&layer.clone()));
     let apart = shop.behind(&layer.clone().failure_ratio(0.9));
@@ -185,7 +185,7 @@ async fn clones_share_circuits_and_what_is_set_otherwise_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_do_not_knock_at_an_open_circuit() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     let retry = RetryLayer::new()
         .max_attempts(10)
         .budget(RetryBudget::new().min_per_second(1000).max_ratio(1.0));
@@ -198,12 +198,16 @@ async fn retries_do_not_knock_at_an_open_circuit() {
     let begin = Instant::now();
     let status = call(&service, look()).await.unwrap_err();
     assert!(CircuitOpen::of(&status).is_some());
-    assert_eq!(begin.elapsed(), Duration::ZERO, "no attempt, no pause");
+    assert_eq!(
+        begin.elapsed(),
+        Duration::ZERO,
+        "an attempt or a backoff was made"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn odd_settings_are_no_panic() {
-    let shop = Shop::default();
+    let shop = FixedService::default();
     shop.answers(gone());
     for part in [0.0, -1.0, 2.0, f64::NAN, f64::INFINITY] {
         let layer = CircuitBreakerLayer::new()

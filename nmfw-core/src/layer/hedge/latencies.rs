@@ -12,7 +12,7 @@ const STEP_BITS: u32 = STEPS.ilog2();
 const MAX_BITS: u32 = 36;
 const BUCKETS: usize = ((MAX_BITS - STEP_BITS + 2) as usize) * STEPS as usize;
 
-/// Latencies are forgotten after one to two periods.
+/// Latencies are discarded after one to two periods.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Number of samples needed for a percentile, and between updates of it.
@@ -21,8 +21,8 @@ pub(crate) const FEW: u32 = 50;
 /// The latencies of one method, in a few kilobytes.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    now: Counts,
-    before: Counts,
+    now: LatencyCounts,
+    before: LatencyCounts,
     since: Instant,
     /// The last computed percentile, and the number of samples since then.
     known: Option<Duration>,
@@ -32,8 +32,8 @@ pub(crate) struct Latencies {
 impl Latencies {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            now: Counts::default(),
-            before: Counts::default(),
+            now: LatencyCounts::default(),
+            before: LatencyCounts::default(),
             since: now,
             known: None,
             news: 0,
@@ -45,7 +45,7 @@ impl Latencies {
         if age >= PERIOD {
             self.before = mem::take(&mut self.now);
             if age >= 2 * PERIOD {
-                self.before = Counts::default();
+                self.before = LatencyCounts::default();
             }
             self.since = now;
         }
@@ -78,12 +78,12 @@ impl Latencies {
 }
 
 #[derive(Debug)]
-struct Counts {
+struct LatencyCounts {
     of: Box<[u32]>,
     all: u32,
 }
 
-impl Default for Counts {
+impl Default for LatencyCounts {
     fn default() -> Self {
         Self {
             of: vec![0; BUCKETS].into(),
@@ -92,7 +92,7 @@ impl Default for Counts {
     }
 }
 
-impl Counts {
+impl LatencyCounts {
     fn add(&mut self, latency: Duration) {
         if let Some(count) = self.of.get_mut(bucket(latency)) {
             *count = count.saturating_add(1);
@@ -177,7 +177,7 @@ mod tests {
             prop_assert!(upper(bucket) <= widest);
         }
 
-        /// Equals the result from a sorted list, to an eighth.
+        /// The percentile equals that of a sorted list, with a precision of an eighth.
         #[test]
         fn the_percentile_is_that_of_the_list(
             mut micros in proptest::collection::vec(0u64..10_000_000, FEW as usize),

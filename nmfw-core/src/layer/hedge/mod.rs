@@ -71,17 +71,17 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// - The deadline covers all attempts.
 ///
 /// On a multiplexed channel, the second attempt goes to another instance than the first, if there
-/// is a session with one. Otherwise NATS chooses: of two instances, it picks the other one half of
-/// the time, and of ten nearly always.
+/// is a session with one. Otherwise NATS chooses an instance at random: with two instances, the
+/// attempt reaches the other one in half of the cases, with ten in nine of ten.
 ///
 /// The [`metrics`](crate::metrics) `nmfw_client_hedges_total` and `nmfw_client_hedge_wins_total`
 /// show the effect.
 #[derive(Clone)]
 #[must_use]
-pub struct HedgeLayer(Arc<Shared>);
+pub struct HedgeLayer(Arc<HedgeShared>);
 
 #[derive(Clone)]
-struct Settings {
+struct HedgeSettings {
     methods: Methods,
     after: After,
     max_hedges: u32,
@@ -95,8 +95,8 @@ enum After {
     Percentile { percent: f64, at_least: Duration },
 }
 
-struct Shared {
-    settings: Settings,
+struct HedgeShared {
+    settings: HedgeSettings,
     budget: TpsBudget,
     methods: EachMethod<Hedged>,
 }
@@ -105,7 +105,7 @@ impl HedgeLayer {
     /// Creates a layer that hedges at most 10 % of the calls, each after the recent 95th percentile
     /// of its method's latency, and after at least 5 ms.
     pub fn new() -> Self {
-        Self::with(Settings {
+        Self::with(HedgeSettings {
             methods: Methods::default(),
             after: After::Percentile {
                 percent: 95.0,
@@ -116,8 +116,8 @@ impl HedgeLayer {
         })
     }
 
-    fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared {
+    fn with(settings: HedgeSettings) -> Self {
+        Self(Arc::new(HedgeShared {
             budget: settings.budget.start(),
             methods: EachMethod::default(),
             settings,
@@ -125,7 +125,7 @@ impl HedgeLayer {
     }
 
     /// Changes a setting. This resets the state; earlier clones keep the old one.
-    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, set: impl FnOnce(&mut HedgeSettings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
@@ -201,7 +201,7 @@ impl Layer<BoxService> for HedgeLayer {
 /// The service of a [`HedgeLayer`].
 #[derive(Clone)]
 pub struct Hedge {
-    shared: Arc<Shared>,
+    shared: Arc<HedgeShared>,
     inner: BoxService,
 }
 
@@ -217,7 +217,7 @@ impl Service<Request> for Hedge {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Each attempt waits by itself.
+        // Each attempt waits for a ready service itself.
         Poll::Ready(Ok(()))
     }
 
@@ -229,7 +229,7 @@ impl Service<Request> for Hedge {
         };
         let may = is_included
             && method.idempotency() != Idempotency::Unknown
-            && !method.streams()
+            && !method.is_streaming()
             && settings.max_hedges > 0
             // A hedge layer above this one covers the method.
             && request.extensions().get::<Parallel>().is_none();
@@ -268,7 +268,7 @@ impl Hedged {
     }
 }
 
-impl Shared {
+impl HedgeShared {
     /// Returns the delay before a call is sent again; `None` if there are too few samples.
     fn delay(&self, hedged: &Hedged) -> Option<Duration> {
         match self.settings.after {
@@ -292,7 +292,7 @@ impl Shared {
 
 /// A call that may be sent again.
 struct Hedging {
-    shared: Arc<Shared>,
+    shared: Arc<HedgeShared>,
     hedged: Arc<Hedged>,
     inner: BoxService,
     spare: Request,
@@ -328,7 +328,7 @@ impl Hedging {
                 });
                 Box::pin(self.race(attempt.boxed(), delay)).await
             }
-            (None, None) => Err(Status::internal("a call without an end")),
+            (None, None) => Err(Status::internal("an attempt that never ends")),
         }
     }
 
@@ -365,13 +365,13 @@ impl Hedging {
                         last = Some(status);
                     }
                     None => {
-                        let none = || Status::internal("no attempt had an outcome");
+                        let none = || Status::internal("no attempt was sent");
                         return Err(mark(last.unwrap_or_else(none), may_have_started));
                     }
                 },
                 () = pause.as_mut(), if left > 0 => {
                     if !self.shared.budget.withdraw() {
-                        log_limited!(debug, %method, "not hedged: the budget is spent");
+                        log_limited!(debug, %method, "not hedged: the budget is used up");
                         left = 0;
                         continue;
                     }
@@ -381,7 +381,7 @@ impl Hedging {
                     };
                     request.extensions_mut().insert(Resent);
                     left -= 1;
-                    log_limited!(debug, %method, after = ?delay, "no answer yet: hedging");
+                    log_limited!(debug, %method, after = ?delay, "hedging: no response yet");
                     self.hedged.metrics.hedged();
                     let hedge = self.inner.clone().oneshot(request);
                     attempts.push(hedge.map(|outcome| (true, outcome)).boxed());
@@ -398,7 +398,7 @@ fn is_answer(status: &Status) -> bool {
         && !matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
-/// The mark applies to one attempt only, but would be taken for the whole call.
+/// Adapts the mark "not started", which applies to one attempt, to the whole call.
 fn mark(status: Status, may_have_started: bool) -> Status {
     match may_have_started {
         true => status.started(),
@@ -409,7 +409,7 @@ fn mark(status: Status, may_have_started: bool) -> Status {
 /// Measures the first attempt of a call. If another attempt is faster, its latency remains unknown,
 /// but must still count as long; otherwise the percentile would shrink continually.
 struct First<'a> {
-    shared: &'a Shared,
+    shared: &'a HedgeShared,
     hedged: &'a Hedged,
     begin: Instant,
     delay: Option<Duration>,

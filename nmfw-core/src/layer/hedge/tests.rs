@@ -27,7 +27,7 @@ type Plan = (Duration, Result<&'static str, Status>);
 
 /// A service that handles attempts by a list of plans, repeating the last.
 #[derive(Clone)]
-struct Shop {
+struct PlannedService {
     plans: Arc<Vec<Plan>>,
     begun: Arc<AtomicU32>,
     /// Number of attempts that were dropped early.
@@ -50,7 +50,7 @@ impl Drop for Attempt {
     }
 }
 
-impl Shop {
+impl PlannedService {
     fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
         Self {
             plans: Arc::new(plans.into_iter().collect()),
@@ -104,7 +104,7 @@ fn gone() -> Status {
 #[tokio::test(start_paused = true)]
 async fn the_faster_answer_wins_and_the_slower_attempt_is_dropped() {
     for (first, second, winner) in [(1000, 5, "second"), (20, 500, "first"), (5, 0, "first")] {
-        let shop = Shop::new([(ms(first), Ok("first")), (ms(second), Ok("second"))]);
+        let shop = PlannedService::new([(ms(first), Ok("first")), (ms(second), Ok("second"))]);
         let service = shop.behind(&layer());
         let begin = Instant::now();
         assert_eq!(call(&service, LOOK).await.unwrap(), winner);
@@ -117,11 +117,11 @@ async fn the_faster_answer_wins_and_the_slower_attempt_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn only_what_may_be_carried_out_twice_is_sent_twice() {
     for (method, attempts) in [(LOOK, 2), (SET, 2), (BUY, 1), (WATCH, 1)] {
-        let shop = Shop::new([(ms(100), Ok("slow"))]);
+        let shop = PlannedService::new([(ms(100), Ok("slow"))]);
         call(&shop.behind(&layer()), method).await.unwrap();
         assert_eq!(shop.begun(), attempts, "{method}");
     }
-    let shop = Shop::new([(ms(100), Ok("slow"))]);
+    let shop = PlannedService::new([(ms(100), Ok("slow"))]);
     call(&shop.behind(&layer().methods(["Set"])), LOOK)
         .await
         .unwrap();
@@ -135,19 +135,19 @@ async fn only_what_may_be_carried_out_twice_is_sent_twice() {
 async fn a_failure_ends_the_call_if_it_is_an_answer_or_the_only_attempt() {
     let late = (ms(100), Ok("late"));
     // A quick failure, with no other attempt in flight.
-    let shop = Shop::new([(ms(1), Err(gone())), late.clone()]);
+    let shop = PlannedService::new([(ms(1), Err(gone())), late.clone()]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.begun()), (Code::Unavailable, 1));
-    // The other attempt may succeed where one found no instance,
+    // An attempt that found no instance does not end the call,
     let full = Status::resource_exhausted("full").not_started();
     for status in [gone(), full, Status::internal("odd").not_started()] {
-        let shop = Shop::new([late.clone(), (ms(1), Err(status.clone()))]);
+        let shop = PlannedService::new([late.clone(), (ms(1), Err(status.clone()))]);
         assert_eq!(call(&shop.behind(&layer()), LOOK).await.unwrap(), "late");
-        let shop = Shop::new([(ms(20), Err(status)), late.clone()]);
+        let shop = PlannedService::new([(ms(20), Err(status)), late.clone()]);
         assert_eq!(call(&shop.behind(&layer()), LOOK).await.unwrap(), "late");
     }
-    // but not after a conclusive response.
-    let shop = Shop::new([late, (ms(1), Err(Status::not_found("no")))]);
+    // but a conclusive response does.
+    let shop = PlannedService::new([late, (ms(1), Err(Status::not_found("no")))]);
     let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
     assert_eq!((status.code(), shop.given_up()), (Code::NotFound, 1));
 }
@@ -160,7 +160,7 @@ async fn what_an_attempt_may_have_started_stays_so() {
         (refused(), gone(), true),
         (refused(), refused(), false),
     ] {
-        let shop = Shop::new([(ms(20), Err(first)), (ms(20), Err(second))]);
+        let shop = PlannedService::new([(ms(20), Err(first)), (ms(20), Err(second))]);
         let status = call(&shop.behind(&layer()), LOOK).await.unwrap_err();
         assert_eq!(status.is_not_started(), !is_started);
     }
@@ -168,7 +168,7 @@ async fn what_an_attempt_may_have_started_stays_so() {
 
 #[tokio::test(start_paused = true)]
 async fn there_are_as_many_as_may_be() {
-    let shop = Shop::new([(ms(1000), Ok("slow"))]);
+    let shop = PlannedService::new([(ms(1000), Ok("slow"))]);
     let begin = Instant::now();
     call(&shop.behind(&layer().max_hedges(3)), LOOK)
         .await
@@ -179,7 +179,7 @@ async fn there_are_as_many_as_may_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_bounds_all_calls_together() {
-    let shop = Shop::new([(ms(100), Ok("slow"))]);
+    let shop = PlannedService::new([(ms(100), Ok("slow"))]);
     let service = shop.behind(&HedgeLayer::new().after(ms(10)));
     let calls = (0..200).map(|_| call(&service, LOOK));
     for outcome in futures_util::future::join_all(calls).await {
@@ -190,18 +190,18 @@ async fn a_budget_bounds_all_calls_together() {
 
 #[tokio::test(start_paused = true)]
 async fn the_percentile_is_that_of_the_first_attempts() {
-    // One in twenty is slow.
+    // One call in twenty is slow.
     let plan = |nth: u32| match nth % 20 {
         19 => (ms(500), Ok("slow")),
         _ => (ms(20), Ok("fast")),
     };
-    let shop = Shop::new((0..10_000).map(plan));
+    let shop = PlannedService::new((0..10_000).map(plan));
     let layer = HedgeLayer::new().after_percentile(90.0, ms(1));
     let service = shop.behind(&layer);
     for _ in 0..latencies::FEW {
         call(&service, LOOK).await.unwrap();
     }
-    assert_eq!(shop.begun(), latencies::FEW, "too little is known");
+    assert_eq!(shop.begun(), latencies::FEW, "too few samples");
     let begin = Instant::now();
     for _ in 0..500 {
         call(&service, LOOK).await.unwrap();
@@ -218,7 +218,7 @@ async fn the_percentile_is_that_of_the_first_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_gives_all_attempts_up() {
-    let shop = Shop::new([(ms(1000), Ok("slow"))]);
+    let shop = PlannedService::new([(ms(1000), Ok("slow"))]);
     let service = shop.behind(&layer());
     let call = tokio::time::timeout(ms(50), call(&service, LOOK));
     call.await.unwrap_err();
@@ -247,7 +247,7 @@ async fn attempts_know_of_each_other_and_calls_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn of_several_layers_the_last_one_hedges() {
-    let shop = Shop::new([(ms(100), Ok("slow"))]);
+    let shop = PlannedService::new([(ms(100), Ok("slow"))]);
     let inner = shop.behind(&layer());
     for (outer, attempts) in [
         (layer().max_hedges(2), 3),

@@ -73,10 +73,10 @@ const MAX_PER: Duration = Duration::from_secs(24 * 60 * 60);
 /// `nmfw_client_rate_limit_refusals_total` show the effect.
 #[derive(Clone)]
 #[must_use]
-pub struct RateLimitLayer(Arc<Shared>);
+pub struct RateLimitLayer(Arc<RateLimitShared>);
 
 #[derive(Clone)]
-struct Settings {
+struct RateLimitSettings {
     calls: u32,
     per: Duration,
     burst: Option<u32>,
@@ -84,7 +84,7 @@ struct Settings {
     methods: Methods,
 }
 
-impl Settings {
+impl RateLimitSettings {
     fn pace(&self) -> Pace {
         Pace {
             interval: self.per.checked_div(self.calls),
@@ -93,8 +93,8 @@ impl Settings {
     }
 }
 
-struct Shared {
-    settings: Settings,
+struct RateLimitShared {
+    settings: RateLimitSettings,
     /// Locked briefly, never while waiting.
     queue: Mutex<Queue>,
     metrics: EachMethod<RateLimitMetrics>,
@@ -105,7 +105,7 @@ impl RateLimitLayer {
     /// second are one every 10 ms. Up to 1,024 calls may wait. With 0 `calls`, all calls are
     /// refused; a `per` of zero disables the limit. A `per` of more than a day counts as a day.
     pub fn new(calls: u32, per: Duration) -> Self {
-        Self::with(Settings {
+        Self::with(RateLimitSettings {
             calls,
             per: per.min(MAX_PER),
             burst: None,
@@ -114,8 +114,8 @@ impl RateLimitLayer {
         })
     }
 
-    fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared {
+    fn with(settings: RateLimitSettings) -> Self {
+        Self(Arc::new(RateLimitShared {
             queue: Mutex::new(Queue::new(settings.pace())),
             settings,
             metrics: EachMethod::default(),
@@ -123,7 +123,7 @@ impl RateLimitLayer {
     }
 
     /// Changes a setting. This resets the state; earlier clones keep the old one.
-    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, set: impl FnOnce(&mut RateLimitSettings)) -> Self {
         let mut settings = self.0.settings.clone();
         set(&mut settings);
         Self::with(settings)
@@ -182,7 +182,7 @@ impl Layer<BoxService> for RateLimitLayer {
 /// The service of a [`RateLimitLayer`].
 #[derive(Clone)]
 pub struct RateLimit {
-    shared: Arc<Shared>,
+    shared: Arc<RateLimitShared>,
     inner: BoxService,
 }
 
@@ -198,7 +198,7 @@ impl Service<Request> for RateLimit {
     type Future = BoxFuture<'static, Result<Response, Status>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Waiting here could neither be counted nor limited per call.
+        // A wait in `poll_ready` could neither be counted nor limited per call.
         Poll::Ready(Ok(()))
     }
 
@@ -219,13 +219,13 @@ impl Service<Request> for RateLimit {
 }
 
 /// The decision about a call.
-enum Verdict<'a> {
+enum Decision<'a> {
     Go,
-    Wait(Place<'a>),
+    Wait(Waiter<'a>),
     Refused(Status),
 }
 
-impl Shared {
+impl RateLimitShared {
     fn queue<T>(&self, act: impl FnOnce(&mut Queue) -> T) -> T {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let done = act(&mut queue);
@@ -241,57 +241,61 @@ impl Shared {
     async fn pass(&self, method: Method, deadline: Deadline) -> Result<(), Status> {
         let metrics = self.metrics.get(method, || RateLimitMetrics::of(method));
         let waited = match self.judge(method, deadline) {
-            Verdict::Go => return Ok(()),
-            Verdict::Wait(place) => {
+            Decision::Go => return Ok(()),
+            Decision::Wait(place) => {
                 metrics.waits();
                 place.turn(method, deadline).await
             }
-            Verdict::Refused(status) => Err(status),
+            Decision::Refused(status) => Err(status),
         };
         waited.inspect_err(|_| metrics.refused())
     }
 
-    fn judge(&self, method: Method, deadline: Deadline) -> Verdict<'_> {
+    fn judge(&self, method: Method, deadline: Deadline) -> Decision<'_> {
         let now = Instant::now();
         let time_left = deadline
-            .instant()
+            .timer_instant()
             .map(|at| at.saturating_duration_since(now));
         if time_left == Some(Duration::ZERO) {
-            return Verdict::Refused(self.refusal(method, "and its deadline has passed"));
+            return Decision::Refused(self.refusal(method, "its deadline has passed"));
         }
         let max_waiting = self.settings.max_waiting;
         let why = self.queue(|queue| {
             if queue.take_at_once(now) {
-                return Ok(Verdict::Go);
+                return Ok(Decision::Go);
             }
-            let due = queue.due(now).ok_or_else(|| "that is none".to_owned())?;
+            let due = queue
+                .due(now)
+                .ok_or_else(|| "so all calls are refused".to_owned())?;
             match queue.waiting() {
                 waiting if waiting < max_waiting => {}
-                0 => return Err("and none may wait".to_owned()),
-                waiting => return Err(format!("and {waiting} wait already")),
+                0 => return Err("waiting is disabled".to_owned()),
+                waiting => return Err(format!("{waiting} calls are already waiting")),
             }
             let wait = due.saturating_duration_since(now);
             if time_left.is_some_and(|left| left / 2 < wait) {
                 let wait = wait.as_millis();
                 return Err(format!(
-                    "and its turn would come in {wait} ms, after more than half of the time it has"
+                    "a token would be available in {wait} ms, which exceeds half of the remaining \
+                     time"
                 ));
             }
             let bell = Arc::default();
             let ticket = queue.join(due, &bell);
-            Ok(Verdict::Wait(Place {
+            Ok(Decision::Wait(Waiter {
                 shared: self,
                 ticket,
                 bell,
             }))
         });
-        why.unwrap_or_else(|why| Verdict::Refused(self.refusal(method, &why)))
+        why.unwrap_or_else(|why| Decision::Refused(self.refusal(method, &why)))
     }
 
     fn refusal(&self, method: Method, why: &str) -> Status {
-        let Settings { calls, per, .. } = self.settings;
+        let RateLimitSettings { calls, per, .. } = self.settings;
         let text = format!(
-            "{method} was not called: no more than {calls} calls in {per:?} are made here, {why}"
+            "{method} was not called: this client is limited to {calls} calls per {per:?}, and \
+             {why}"
         );
         // Not started: the layer does not pass the call on.
         Status::resource_exhausted(text).not_started()
@@ -299,18 +303,18 @@ impl Shared {
 }
 
 /// The place of a waiting call, released however the wait ends.
-struct Place<'a> {
-    shared: &'a Shared,
+struct Waiter<'a> {
+    shared: &'a RateLimitShared,
     ticket: u64,
     bell: Arc<Notify>,
 }
 
-impl Place<'_> {
+impl Waiter<'_> {
     /// Waits for a token.
     async fn turn(self, method: Method, deadline: Deadline) -> Result<(), Status> {
         loop {
             if deadline.has_passed() {
-                let why = "and its deadline passed while it waited for its turn";
+                let why = "the deadline passed while the call waited for a token";
                 return Err(self.shared.refusal(method, why));
             }
             let now = Instant::now();
@@ -328,13 +332,13 @@ impl Place<'_> {
                 biased;
                 () = is_late => {}
                 () = self.bell.notified() => {}
-                () = sleep_until(deadline.instant().map_or(at, |end| end.min(at))) => {}
+                () = sleep_until(deadline.timer_instant().map_or(at, |end| end.min(at))) => {}
             }
         }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         self.shared.queue(|queue| queue.leave(self.ticket, now));

@@ -20,8 +20,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(10);
 pub(crate) struct Queue {
     pace: Pace,
     bucket: Bucket,
-    /// By ticket, in order of arrival. A waiter that was passed over is missing until it is polled
-    /// again.
+    /// Waiters by ticket, in order of arrival. A waiter that was passed over is missing until it is
+    /// polled again.
     line: VecDeque<Entry>,
     last_ticket: u64,
     /// Number of waiters, including those passed over; each keeps its request in memory.
@@ -33,7 +33,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Entry {
     ticket: u64,
-    /// When its turn comes, according to its last poll.
+    /// The time at which its token is due, according to its last poll.
     due: Instant,
     bell: Arc<Notify>,
 }
@@ -98,7 +98,7 @@ impl Queue {
         let due = self.bucket.due(&self.pace, place, now).unwrap_or(now);
         match self.line.get_mut(place) {
             Some(entry) if entry.ticket == ticket => entry.due = due,
-            // It was passed over, and has returned.
+            // The waiter was passed over, and is polled again.
             _ => {
                 let bell = Arc::clone(bell);
                 self.line.insert(place, Entry { ticket, due, bell });

@@ -94,7 +94,7 @@ async fn a_burst_goes_at_once_and_the_others_in_order() {
         task.await.unwrap().unwrap();
     }
     let order = [("a", 0), ("b", 0), ("c", 100), ("d", 200), ("e", 300)];
-    // Timers are a millisecond late.
+    // Timers fire up to a millisecond late.
     for ((who, at), (is, came)) in expected(&order).into_iter().zip(door.came()) {
         assert_eq!(who, is);
         assert!((at..at + 5).contains(&came), "{who} at {came}");
@@ -114,8 +114,11 @@ async fn who_gives_up_leaves_its_place_to_those_behind() {
         }
         let status = look(&service, "d").await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert!(status.message().contains("3 wait already"), "{status}");
-        // The waiter whose turn it is, or one behind it.
+        assert!(
+            status.message().contains("3 calls are already waiting"),
+            "{status}"
+        );
+        // The first waiter, or one behind it.
         let gone = tasks.remove(usize::from(!first));
         gone.abort();
         gone.await.unwrap_err();
@@ -162,7 +165,7 @@ async fn with_nobody_waiting_all_that_are_too_many_fail() {
         look(&service, "a").await.unwrap();
     }
     let status = look(&service, "b").await.unwrap_err();
-    assert!(status.message().contains("none may wait"), "{status}");
+    assert!(status.message().contains("waiting is disabled"), "{status}");
     advance(Duration::from_millis(100)).await;
     look(&service, "c").await.unwrap();
     look(&service, "d").await.unwrap_err();
@@ -187,7 +190,10 @@ async fn odd_settings_are_no_panic() {
     let door = Door::new();
     let none = door.behind(&RateLimitLayer::new(0, SECOND));
     let status = look(&none, "a").await.unwrap_err();
-    assert!(status.message().contains("that is none"), "{status}");
+    assert!(
+        status.message().contains("all calls are refused"),
+        "{status}"
+    );
     let all = door.behind(&RateLimitLayer::new(1, Duration::ZERO).burst(0));
     for _ in 0..1000 {
         look(&all, "b").await.unwrap();
@@ -227,7 +233,7 @@ async fn many_at_once_keep_the_pace() {
     assert_eq!(layer.0.queue(|queue| queue.waiting()), 0);
 }
 
-/// Makes a call as a channel does, which ends it at its deadline.
+/// Makes a call and ends it at its deadline, like a channel.
 async fn call_of_channel(service: BoxService, who: &'static str, timeout: Duration) -> Code {
     let deadline = Deadline::after(timeout);
     let call = call(&service, 0, who, deadline);
@@ -250,7 +256,7 @@ async fn a_steady_overload_leaves_time_to_those_that_pass() {
         Ok::<_, Status>(Response::new(Bytes::new()))
     })));
     let mut calls = Vec::new();
-    // 150 per second for a minute.
+    // 150 calls per second for a minute.
     for _ in 0..9000 {
         calls.push(tokio::spawn(call_of_channel(service.clone(), "a", TIMEOUT)));
         advance(SECOND / 150).await;
@@ -260,14 +266,14 @@ async fn a_steady_overload_leaves_time_to_those_that_pass() {
         match call.await.unwrap() {
             Code::Ok => well += 1,
             Code::ResourceExhausted => refused += 1,
-            code => panic!("{code:?} after {well} that were well"),
+            code => panic!("{code:?} after {well} successful calls"),
         }
     }
-    // Two thirds is what the limit permits.
-    assert!(well > 5900, "{well} well, {refused} refused");
+    // The limit permits two thirds of the calls.
+    assert!(well > 5900, "{well} succeeded, {refused} were refused");
 }
 
-/// Polls a call once, which then waits.
+/// Polls a call once, so that it starts to wait.
 fn begin(call: Pin<&mut (impl Future<Output = Result<(), Status>> + ?Sized)>) {
     assert!(call.now_or_never().is_none());
 }
@@ -288,7 +294,7 @@ async fn one_that_nobody_polls_holds_up_nobody() {
     for task in tasks {
         assert_eq!(task.await.unwrap(), Code::Ok);
     }
-    // It keeps its ticket, but later calls do not wait for it.
+    // The waiter keeps its ticket, but later calls do not wait for it.
     assert_eq!(
         call_of_channel(service.clone(), "d", SECOND).await,
         Code::Ok
@@ -347,14 +353,17 @@ async fn after_its_deadline_none_takes_a_token() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started(), "{status}");
     look(&service, "first").await.unwrap();
-    // and while it is not polled.
+    // and while the call is not polled.
     let mut waits = Box::pin(call(&service, 0, "waits", Deadline::after(moment)));
     begin(waits.as_mut());
     advance(moment).await;
     let status = waits.await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.is_not_started(), "{status}");
-    assert!(status.message().contains("while it waited"), "{status}");
+    assert!(
+        status.message().contains("while the call waited"),
+        "{status}"
+    );
     // The token is still available.
     let now = look(&service, "second").now_or_never();
     now.unwrap().unwrap();
@@ -371,12 +380,12 @@ async fn a_longer_wait_than_expected_ends_before_the_call_is_sent() {
     for call in &mut before {
         begin(call.as_mut());
     }
-    // Its turn is after 400 ms.
+    // A token is due after 400 ms.
     let timeout = Duration::from_millis(800);
     let late = tokio::spawn(call_of_channel(service.clone(), "late", timeout));
     settle().await;
     let [a, mut b, mut c] = before;
-    // They lose their turns but return before its turn, repeatedly.
+    // Other waiters lose their turns, but are polled again before the turn of this one, repeatedly.
     advance(Duration::from_millis(405)).await;
     a.await.unwrap();
     begin(b.as_mut());

@@ -123,7 +123,7 @@ impl CallCount {
         };
         messages.wrap_with(|mut messages| {
             stream::poll_fn(move |cx| {
-                // All messages, which are counted when the stream is dropped.
+                // The stream counts its messages when it is dropped.
                 let count = &mut self;
                 let item = ready!(messages.poll_next_unpin(cx));
                 match &item {

@@ -5,7 +5,7 @@ use metrics::Unit;
 
 /// The type of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -13,7 +13,7 @@ pub(crate) enum Kind {
 
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MetricKind,
     pub(crate) unit: Option<Unit>,
     pub(crate) help: &'static str,
 }
@@ -24,7 +24,7 @@ macro_rules! metrics {
 
         pub(crate) const ALL: &[Metric] = &[$(Metric {
             name: $text,
-            kind: Kind::$kind,
+            kind: MetricKind::$kind,
             unit: metrics!(@ $($unit)?),
             help: $help,
         },)*];
@@ -124,12 +124,12 @@ pub(crate) fn describe() {
     for metric in ALL {
         let (name, help) = (metric.name, metric.help);
         match (metric.kind, metric.unit) {
-            (Kind::Counter, None) => metrics::describe_counter!(name, help),
-            (Kind::Counter, Some(unit)) => metrics::describe_counter!(name, unit, help),
-            (Kind::Gauge, None) => metrics::describe_gauge!(name, help),
-            (Kind::Gauge, Some(unit)) => metrics::describe_gauge!(name, unit, help),
-            (Kind::Histogram, None) => metrics::describe_histogram!(name, help),
-            (Kind::Histogram, Some(unit)) => metrics::describe_histogram!(name, unit, help),
+            (MetricKind::Counter, None) => metrics::describe_counter!(name, help),
+            (MetricKind::Counter, Some(unit)) => metrics::describe_counter!(name, unit, help),
+            (MetricKind::Gauge, None) => metrics::describe_gauge!(name, help),
+            (MetricKind::Gauge, Some(unit)) => metrics::describe_gauge!(name, unit, help),
+            (MetricKind::Histogram, None) => metrics::describe_histogram!(name, help),
+            (MetricKind::Histogram, Some(unit)) => metrics::describe_histogram!(name, unit, help),
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         for metric in ALL.iter().skip(3) {
             assert_eq!(
                 metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
+                metric.kind == MetricKind::Counter,
                 "{}",
                 metric.name
             );

@@ -29,7 +29,8 @@ impl HedgeMetrics {
     }
 }
 
-/// Metrics of a circuit. Several circuits of a method add up, so each subtracts what it has added.
+/// Metrics of a circuit. The circuits of several layers share a gauge, so each circuit subtracts
+/// its own contribution.
 pub(crate) struct CircuitMetrics {
     open: Gauge,
     openings: Counter,

@@ -79,7 +79,7 @@ impl MethodMetrics {
         self.stalled.increment(1);
     }
 
-    /// Counts an answer that could not be sent.
+    /// Counts a response that could not be sent.
     pub(crate) fn unsent(&self) {
         self.errors.increment(1);
     }
@@ -89,7 +89,7 @@ impl MethodMetrics {
         self.received.message(bytes);
     }
 
-    /// Counts an answer with a single message.
+    /// Counts a response with a single message.
     pub fn sent(&self, bytes: usize) {
         self.sent.message(bytes);
     }

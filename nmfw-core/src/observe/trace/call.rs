@@ -1,7 +1,7 @@
 //! The spans of calls: [`CallSpan`], which records the end of its call and counts its messages.
 //!
-//! Callers check first whether a subscriber is interested. A span that is disabled, for instance by
-//! a filter, does nothing.
+//! Code that creates a span checks first whether a subscriber is interested. A span that is
+//! disabled, for instance by a filter, does nothing.
 
 use std::{
     fmt,
@@ -145,8 +145,8 @@ impl CallSpan {
     fn new(span: Span, side: Side, method: Method) -> Self {
         let is_on = !span.is_disabled();
         Self {
-            requests: (is_on && method.streams_requests()).then(Arc::default),
-            responses: (is_on && method.streams_responses()).then_some(0),
+            requests: (is_on && method.is_client_streaming()).then(Arc::default),
+            responses: (is_on && method.is_server_streaming()).then_some(0),
             is_over: !is_on,
             side,
             span,
@@ -230,17 +230,17 @@ impl CallSpan {
     }
 }
 
-/// The call was cancelled.
+/// Records the call as cancelled unless its end was recorded.
 impl Drop for CallSpan {
     fn drop(&mut self) {
         if !self.is_over {
-            self.note(Err((Code::Cancelled, "the call was given up")));
+            self.note(Err((Code::Cancelled, "the call was dropped")));
         }
     }
 }
 
-/// Other errors are caused by the caller and are not failures of the service, as in the conventions
-/// for gRPC, which has the same codes.
+/// Returns whether an error is a failure of the service. The caller causes other errors. The
+/// distinction is that of OpenTelemetry's conventions for gRPC.
 pub(crate) fn is_fault_of_service(code: Code) -> bool {
     matches!(
         code,
@@ -253,7 +253,6 @@ pub(crate) fn is_fault_of_service(code: Code) -> bool {
     )
 }
 
-/// How often a call was sent, which its span is told when that is known.
 #[derive(Debug)]
 /// The number of sends of a call, recorded in its span.
 pub struct Attempts(pub u32);

@@ -265,9 +265,13 @@ impl Admission {
     fn busy(&self, excess: Excess) -> Status {
         let (limit, queue, bytes) = (self.limit, self.queue, self.queue_bytes);
         let text = match excess {
-            Excess::Items => format!("busy: {limit} calls are running and {queue} are waiting"),
+            Excess::Items => format!(
+                "this instance is busy: {limit} calls are running and {queue} \
+                                      are queued, which are the limits"
+            ),
             Excess::Bytes(_) => format!(
-                "busy: {limit} calls are running, and requests of no more than {bytes} bytes may wait"
+                "this instance is busy: {limit} calls are running, and queued requests are limited \
+                 to {bytes} bytes"
             ),
         };
         // Not started: the call was not admitted.
@@ -295,7 +299,7 @@ impl Ticket {
         displaced: impl FnOnce(),
     ) -> Result<Permit, Status> {
         let late = || {
-            Status::deadline_exceeded("the deadline passed while the call waited for its turn")
+            Status::deadline_exceeded("the deadline passed while the call was queued")
                 // Not started: the call still waits.
                 .not_started()
         };
@@ -308,8 +312,8 @@ impl Ticket {
                 Ok(Turn::Granted(permit)) => Ok(permit),
                 Ok(Turn::Displaced) => {
                     displaced();
-                    let text = "busy: the call waited for its turn, and made room for a client that \
-                                has fewer calls waiting";
+                    let text = "this instance is busy: the queued call was displaced by a call of \
+                                a client with fewer queued calls";
                     // Not started: the call still waits.
                     Err(Status::resource_exhausted(text).not_started())
                 }
@@ -334,7 +338,7 @@ impl Drop for Ticket {
 }
 
 fn stopping() -> Status {
-    // Not started: the call was not admitted, or still waits.
+    // Not started: the call was not admitted, or is still queued.
     Status::unavailable("this instance is stopping").not_started()
 }
 

@@ -105,7 +105,7 @@ async fn a_client_that_fills_the_queue_makes_room_and_takes_turns() {
     let running = now(enter_as(&gate, 1, 0));
     let mut hog: Vec<_> = (0..4).map(|_| later(enter_as(&gate, 1, 0))).collect();
     refused(enter_as(&gate, 1, 0));
-    // Two calls each is fair; a third is not.
+    // Two calls per client are a fair share; a third is refused.
     let others = [later(enter_as(&gate, 2, 0)), later(enter_as(&gate, 2, 0))];
     let status = refused(enter_as(&gate, 2, 0));
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -163,7 +163,7 @@ async fn requests_that_wait_are_bounded_in_bytes() {
 
 /// No slot is lost or granted twice while many threads enter, wait and cancel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_place_is_lost_or_given_twice() {
+async fn no_slot_is_lost_or_granted_twice() {
     use std::sync::atomic::AtomicUsize;
 
     const LIMIT: usize = 3;

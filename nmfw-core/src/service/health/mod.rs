@@ -61,7 +61,7 @@ pub struct Health {
     /// `Serving` if all checks last succeeded and the server is not about to stop.
     pub status: Serving,
     /// The checks, in the order in which they were added. Conditions that the server detects
-    /// itself, such as a lost connection, are included while they last.
+    /// itself, such as a lost connection, are included while they hold.
     pub checks: Vec<Check>,
 }
 
@@ -87,7 +87,7 @@ pub struct Checks {
     pub timeout: Duration,
     /// For each check in `all`, its last error.
     failures: Mutex<Vec<Option<String>>>,
-    /// A summary, so that calls need not look at the checks.
+    /// A summary, so that calls need not read all checks.
     is_healthy: AtomicBool,
     /// The summary for tasks that wait for a change.
     is_ready: watch::Sender<bool>,
@@ -137,7 +137,7 @@ impl Checks {
             match tokio::time::timeout(self.timeout, check).await {
                 Ok(Ok(outcome)) => outcome.err(),
                 Ok(Err(_)) => Some("the check panicked".to_owned()),
-                Err(_) => Some(format!("no answer within {:?}", self.timeout)),
+                Err(_) => Some(format!("no result within {:?}", self.timeout)),
             }
         });
         let outcomes = join_all(outcomes).await;
@@ -190,8 +190,8 @@ impl Checks {
         let mut failed = failed.filter_map(|((name, _), failure)| failure.as_ref().map(|_| name));
         // Details are for the operator: callers get only the name.
         let name = failed.next().map_or("health", String::as_str);
-        let text = format!("this instance is not ready: its check {name:?} fails");
-        // Not started: the check is asked before the handler is called.
+        let text = format!("this instance is not ready: its health check {name:?} fails");
+        // Not started: health is checked before the handler is called.
         Some(Status::unavailable(text).not_started())
     }
 
@@ -287,7 +287,7 @@ mod tests {
             std::future::pending::<Result<(), String>>,
         );
         checks.add("panics".to_owned(), || async {
-            panic!("told to") as Result<(), String>
+            panic!("as requested") as Result<(), String>
         });
         checks.make().await;
         let health = checks.health(None, None);
@@ -296,7 +296,7 @@ mod tests {
             .iter()
             .filter_map(|c| c.error.as_deref())
             .collect();
-        assert_eq!(errors, ["no answer within 2s", "the check panicked"]);
+        assert_eq!(errors, ["no result within 2s", "the check panicked"]);
     }
 
     #[test]

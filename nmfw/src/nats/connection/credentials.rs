@@ -37,7 +37,7 @@ pub(super) struct Credentials {
 #[derive(Clone)]
 #[cfg_attr(
     not(feature = "nkeys"),
-    allow(dead_code, reason = "only `signing` looks into them")
+    allow(dead_code, reason = "only `signing` reads the fields")
 )]
 pub(super) enum Identity {
     CredsFile(PathBuf),
@@ -78,8 +78,8 @@ impl Credentials {
         self.user.is_none() && self.token.is_none() && self.identity.is_none()
     }
 
-    /// Returns the inbox prefix of the user: that of the only inboxes which its JWT allows, else one by
-    /// its name.
+    /// Returns the inbox prefix of the user: the only prefix that its JWT allows, otherwise one
+    /// that contains its name.
     pub(super) async fn inbox_prefix(&self) -> Option<String> {
         let allowed = match &self.identity {
             Some(identity) => identity.inbox_prefix().await,
@@ -88,8 +88,8 @@ impl Credentials {
         allowed.or_else(|| self.named_inbox_prefix())
     }
 
-    /// Returns the inbox prefix of a user whose name is known and valid in a subject. It is below the
-    /// common prefix, so that permissions for that suffice.
+    /// Returns the inbox prefix of a user whose name is known and valid in a subject. It is below
+    /// the common prefix, so that permissions for the common prefix suffice.
     fn named_inbox_prefix(&self) -> Option<String> {
         let (user, _) = self.user.as_ref()?;
         let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -97,7 +97,8 @@ impl Credentials {
         fits.then(|| format!("{INBOX_PREFIX}.{user}"))
     }
 
-    /// The login of a URL replaces any other user, password and token, as in all NATS clients.
+    /// Adds the login of a URL, which replaces any other user, password and token, as in all NATS
+    /// clients.
     pub(super) fn with_url_login(mut self, login: &UrlLogin) -> Self {
         (self.user, self.token) = match login {
             UrlLogin::UserPassword(user, password) => {

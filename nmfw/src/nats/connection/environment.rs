@@ -13,7 +13,7 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Returns the environment of this process. Variables that are not UTF-8 are left out.
+    /// Returns the environment of this process. Variables that are not UTF-8 are skipped.
     pub(super) fn process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))

@@ -31,8 +31,8 @@ pub(super) async fn establish(
     let wait = options.wait_for_server;
     let hub = EventHub::new(servers.to_string());
     let capacity = options.subscription_capacity;
-    // Without the hub's callback, because dropping the last clone of that marks the end of the
-    // connection.
+    // Without the hub's callback, because dropping the last clone of the callback marks the end of
+    // the connection.
     let bare = client_options(options, &servers, &hub).await?;
     let options = hub.install(bare.clone());
 
@@ -85,7 +85,7 @@ pub(super) async fn establish(
         // Logged with exponentially decreasing frequency.
         if attempt.is_power_of_two() {
             tracing::warn!(
-                target: LOG, servers = %servers, attempt, %error, "cannot connect yet, trying again"
+                target: LOG, servers = %servers, attempt, %error, "cannot connect, retrying"
             );
         }
         tokio::time::sleep(pause.min(left)).await;
@@ -102,7 +102,7 @@ fn check(options: &ConnectOptions) -> Result<(), Error> {
         return bad("connect_attempts must be at least 1");
     }
     if options.max_reconnects == Some(0) {
-        return bad("max_reconnects must be at least 1, or None to never give up");
+        return bad("max_reconnects must be at least 1, or None to retry forever");
     }
     if options.connection_timeout == Some(Duration::ZERO) {
         return bad("connection_timeout must be longer than zero");
@@ -130,8 +130,8 @@ fn check(options: &ConnectOptions) -> Result<(), Error> {
         };
         if !prefix.split('.').all(token) {
             return bad(&format!(
-                "inbox_prefix {prefix:?} is not a subject: it must be tokens separated by dots, \
-                 without wildcards and white space"
+                "inbox_prefix {prefix:?} is not a subject: use tokens separated by dots, without \
+                 wildcards or white space"
             ));
         }
     }
@@ -235,7 +235,7 @@ async fn client_options(
 /// Number of servers that a connection tries without a delay while it is being moved.
 const MAX_HURRIED: usize = 8;
 
-/// Practically forever, without overflowing time arithmetic.
+/// Long enough to be unlimited, without overflowing time arithmetic.
 const PARKED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Doubles from `first` up to [`LONGEST_PAUSE`], and returns a random value between half of that
@@ -246,7 +246,7 @@ fn backoff(first: Duration, attempt: u32) -> Duration {
     ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// Returns the server's message, if it gave a reason for its refusal.
+/// Returns the server's message about its refusal, if there is one.
 fn server_words(error: &async_nats::ConnectError) -> Option<String> {
     causes(error).find_map(|cause| match cause.downcast_ref()? {
         async_nats::ServerError::AuthorizationViolation => {
@@ -334,33 +334,33 @@ fn explain(
     let words = server_words(&error);
     let message = match kind {
         ErrorKind::Limit => format!(
-            "{servers} refused the connection {tried}: raise the limit of the NATS server or of the \
-             account, or close other connections"
+            "{servers} refused the connection because of a limit {tried}: raise the limit of the \
+             NATS server or of the account, or close other connections"
         ),
         ErrorKind::Tls if causes(&error).any(is_plain_text) => format!(
-            "no TLS connection to {servers}: it answered without TLS, as a NATS server does that \
-             does not use TLS as configured here, or that has reached its max_connections"
+            "no TLS connection to {servers}: the server answered without TLS, because it does not \
+             use TLS as configured here, or because it has reached its max_connections"
         ),
         ErrorKind::Authorization => format!(
-            "{servers} refused the login: check user, password, token or credentials file, and \
-             that the account may connect"
+            "{servers} refused the login: check the user, password, token or credentials file, and \
+             that the account allows connections"
         ),
         ErrorKind::Tls => format!(
-            "no TLS connection to {servers}: check that the server's certificate is valid for that \
+            "no TLS connection to {servers}: check that the server's certificate is valid for this \
              host and signed by a trusted authority, and that the server uses TLS as configured \
              here"
         ),
         ErrorKind::Connect => format!(
-            "cannot connect to {servers} {tried}: is a NATS server running there, and can it be \
-             reached from here?"
+            "cannot connect to {servers} {tried}: check that a NATS server runs there and is \
+             reachable from this host"
         ),
         ErrorKind::Credentials => format!(
-            "cannot log in to {servers}: the callback that signs or gives the credentials failed"
+            "cannot log in to {servers}: the callback that signs or returns the credentials failed"
         ),
         _ => format!("cannot connect to {servers}"),
     };
     let message = match words {
-        Some(words) => format!("{message}; the NATS server says {words:?}"),
+        Some(words) => format!("{message}; the NATS server reports {words:?}"),
         None => message,
     };
     Error::new(kind, message).with_source(error)

@@ -176,7 +176,7 @@ impl EventHub {
         // Set once per hub, which has only one client.
         _ = self.statistics.set(statistics);
         self.change(|state| {
-            // Any other status was set by an event and is newer than what is read here.
+            // Any other status was set by an event and is newer than the status that is read here.
             if state.status != ConnectionStatus::Connecting {
                 return false;
             }
@@ -216,21 +216,21 @@ impl EventHub {
                 // The first time is logged where connecting returns, with the server's name.
                 if epoch > 1 {
                     metrics::reconnected();
-                    log_limited!(target: LOG, info, servers, epoch, "connected again");
+                    log_limited!(target: LOG, info, servers, epoch, "reconnected to the NATS server");
                 }
                 self.emit(ConnectionEvent::Connected);
             }
             Event::Disconnected => {
                 self.set(ConnectionStatus::Disconnected, 0);
                 if self.is_moving() {
-                    log_limited!(target: LOG, debug, servers, "moving to another server");
+                    log_limited!(target: LOG, debug, servers, "connection lost while moving to another NATS server");
                 } else {
-                    log_limited!(target: LOG, warn, servers, "connection lost, reconnecting");
+                    log_limited!(target: LOG, warn, servers, "connection to the NATS server lost, reconnecting");
                 }
                 self.emit(ConnectionEvent::Disconnected);
             }
             Event::LameDuckMode => {
-                tracing::info!(target: LOG, servers, "the server is about to shut down");
+                tracing::info!(target: LOG, servers, "the NATS server is about to shut down");
                 let epoch = self.current().epoch;
                 self.lame_duck.send_if_modified(|lame_duck| {
                     // The server repeats the message.
@@ -241,7 +241,7 @@ impl EventHub {
             Event::Draining => tracing::debug!(target: LOG, servers, "draining"),
             Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
                 if matches!(event, Event::ClientError(_)) {
-                    tracing::error!(target: LOG, servers, "gave up: max_reconnects is reached");
+                    tracing::error!(target: LOG, servers, "not reconnecting any more: max_reconnects is reached");
                 }
                 self.close();
             }
@@ -256,7 +256,7 @@ impl EventHub {
                 // Logged with exponentially decreasing frequency.
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
                 if failures.is_power_of_two() {
-                    tracing::warn!(target: LOG, servers, error, failures, "cannot connect yet");
+                    tracing::warn!(target: LOG, servers, error, failures, "cannot connect to the NATS server");
                 }
                 self.emit(ConnectionEvent::ClientError(error));
             }
@@ -269,14 +269,14 @@ impl EventHub {
             ServerMessage::Violation(Violation::Publish { subject }) => {
                 log_limited!(
                     target: LOG, error, servers, subject = %Escaped::new(&subject),
-                    "publishing is not permitted"
+                    "the NATS server denies publishing to a subject"
                 );
                 ConnectionEvent::PublishDenied { subject }
             }
             ServerMessage::Violation(Violation::Reply { reply }) => {
                 log_limited!(
                     target: LOG, error, servers, reply = %Escaped::new(&reply),
-                    "this reply subject is not permitted"
+                    "the NATS server denies a reply subject"
                 );
                 ConnectionEvent::ReplyDenied { reply }
             }
@@ -302,8 +302,8 @@ impl EventHub {
             }
             ServerMessage::PayloadTooLarge => {
                 log_limited!(target: LOG, error, servers, error = %Escaped::new(text),
-                    "the server takes less than the max_payload that it announced: a quarter of it is \
-                     taken for the largest payload from now on"
+                    "a message exceeded a limit that is lower than the announced max_payload: the \
+                     maximum payload is reduced to a quarter"
                 );
                 self.refusal.lower_max_payload();
                 self.refusal.set(text);
@@ -319,7 +319,7 @@ impl EventHub {
                 }
                 log_limited!(
                     target: LOG, error, servers, error = %Escaped::new(text),
-                    "the server reports an error"
+                    "the NATS server reported an error"
                 );
                 ConnectionEvent::ServerError(text.to_owned())
             }
@@ -344,7 +344,7 @@ impl EventHub {
         };
         let servers = self.servers.as_str();
         tracing::warn!(
-            target: LOG, servers, subscription, dropped, "slow consumer: messages dropped"
+            target: LOG, servers, subscription, dropped, "messages were dropped because a subscription's buffer is full"
         );
         self.emit(ConnectionEvent::SlowConsumer {
             subscription,
@@ -352,7 +352,7 @@ impl EventHub {
         });
     }
 
-    /// All changes pass this function.
+    /// Changes the state and notifies waiting tasks; the only function that does so.
     fn change(&self, change: impl FnOnce(&mut ConnectionState) -> bool) {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
@@ -395,7 +395,7 @@ impl EventHub {
         self.emit(ConnectionEvent::Closed);
     }
 
-    fn emit(&self, event: ConnectionEvent) {
+    pub(super) fn emit(&self, event: ConnectionEvent) {
         // Fails only without receivers.
         _ = self.events.send(event);
     }

@@ -2,7 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
-    reason = "what is fuzzed panics as tests do"
+    reason = "fuzz targets panic like tests"
 )]
 
 use std::path::Path;

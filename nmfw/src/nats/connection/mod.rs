@@ -39,7 +39,7 @@ pub use event::ConnectionEvent;
 pub use event_stream::ConnectionEvents;
 pub use events::{ConnectionState, ConnectionStatus};
 pub use options::ConnectOptions;
-pub(crate) use relocation::{Follower, Place, Stage};
+pub(crate) use relocation::{Follower, Placement, Stage};
 pub use server_url::IntoServers;
 
 use self::replies::Replies;
@@ -169,6 +169,11 @@ impl Connection {
     /// sent everything.
     pub(crate) async fn pass_second(&self) {
         relocation::pass_second(self).await;
+    }
+
+    /// Returns the connection that calls of base mode use instead of this one, while it moves.
+    pub(crate) fn second_for_calls(&self) -> Option<Box<async_nats::Client>> {
+        self.0.relocation.second_for_calls()
     }
 
     /// Returns a follower that keeps a subscription with the connection when it moves to another
@@ -318,7 +323,10 @@ impl Connection {
             Ok(Err(error)) => Err(closed().with_source(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
-                format!("not everything was sent to the NATS server within {limit:?}"),
+                format!(
+                    "the messages published so far were not sent to the NATS server within \
+                         {limit:?}"
+                ),
             )),
         }
     }
@@ -375,13 +383,13 @@ impl Refusals {
     /// Appends the server's message to an error about the lost connection, if there is one.
     pub(crate) fn because(&self, what: &str) -> String {
         match self.0.refusal.words() {
-            Some(words) => format!("{what}: the NATS server says {words:?}"),
+            Some(words) => format!("{what}: the NATS server reports {words:?}"),
             None => what.to_owned(),
         }
     }
 }
 
-/// Lets functions that take a connection accept a reference too.
+/// Clones the connection, so that functions that take a connection accept a reference.
 impl From<&Self> for Connection {
     fn from(connection: &Self) -> Self {
         connection.clone()

@@ -85,7 +85,7 @@ impl Context {
             if value.as_ref().is_some_and(|value| !value.is_empty()) {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    format!("{}: `{key}` is not supported here", what()),
+                    format!("{}: `{key}` is not supported", what()),
                 ));
             }
         }
@@ -94,7 +94,7 @@ impl Context {
             (None, None) => None,
             _ => {
                 return Err(context_error(format!(
-                    "{}: `cert` and `key` belong together, one of them is missing",
+                    "{}: `cert` and `key` must be set together, but one is missing",
                     what()
                 )));
             }
@@ -105,7 +105,7 @@ impl Context {
             Error::new(error.kind(), message)
         })?;
 
-        // One of these, in the order of the `nats` program.
+        // One of these applies, in the order of the `nats` program.
         let mut credentials = Credentials {
             token: given(file.token).map(Secret::new),
             ..Credentials::default()
@@ -117,7 +117,7 @@ impl Context {
             if creds.starts_with("op://") {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    format!("{}: `creds` from 1Password are not supported here", what()),
+                    format!("{}: `creds` from 1Password are not supported", what()),
                 ));
             }
             credentials.identity = Some(Identity::CredsFile(env.expand(&creds)));
@@ -233,14 +233,14 @@ fn is_path(name_or_path: &str) -> bool {
 fn named(env: &Environment, name: &str) -> Result<PathBuf, Error> {
     if name.is_empty() || name.contains("..") || name.contains(['/', '\\']) {
         return Err(context_error(format!(
-            "{name:?} is not the name of a NATS context: it is empty or has a slash or .. in it; a \
-             path must end in .json"
+            "{name:?} is not the name of a NATS context: a name must not be empty or contain a \
+             slash or `..`, and a path must end in .json"
         )));
     }
     let directory = env.nats_directory().ok_or_else(|| {
         context_error(format!(
-            "NATS context {name:?}: there is neither $XDG_CONFIG_HOME nor a home directory to look \
-             in"
+            "cannot find NATS context {name:?}: neither $XDG_CONFIG_HOME nor a home directory is \
+             set"
         ))
     })?;
     Ok(directory.join("context").join(format!("{name}.json")))
@@ -261,7 +261,7 @@ async fn known(env: &Environment) -> String {
     }
     names.sort();
     if names.is_empty() {
-        "there are no contexts, `nats context add` makes one".to_owned()
+        "there are no contexts; `nats context add` creates one".to_owned()
     } else {
         format!("known contexts: {}", names.join(", "))
     }

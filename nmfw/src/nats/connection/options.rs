@@ -266,8 +266,8 @@ impl ConnectOptions {
     /// retries forever.
     ///
     /// Every configured server is tried at least once, so a smaller number counts as the number of
-    /// servers. Zero is an error, because async-nats takes it for "retry forever", and other NATS
-    /// clients for "never reconnect".
+    /// servers. Zero is an error, because it means "retry forever" in async-nats, and "never
+    /// reconnect" in other NATS clients.
     pub fn max_reconnects(mut self, attempts: impl Into<Option<usize>>) -> Self {
         self.max_reconnects = attempts.into();
         self

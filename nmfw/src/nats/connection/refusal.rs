@@ -8,7 +8,7 @@ use std::sync::{
 use super::server_message;
 
 /// The power of two by which one violation lowers the largest payload: to a quarter, so that few
-/// violations lead from nats-server's default to the limit of the smallest accounts.
+/// violations are needed to get from nats-server's default to the limit of the smallest accounts.
 const STEP: u32 = 2;
 
 /// After this number of steps, a `max_payload` of 64 MiB, nats-server's maximum, is reduced to 16

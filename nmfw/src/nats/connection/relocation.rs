@@ -6,27 +6,34 @@
 //!
 //! 1. Inboxes and queue groups are also subscribed on the second connection.
 //! 2. Queue groups unsubscribe on the first, which is read until the server has sent everything.
-//! 3. New calls wait, published messages are flushed, and the first connection moves.
-//! 4. Queue groups subscribe on the first connection again.
-//! 5. They unsubscribe on the second, which is read until its server has sent everything, and is
+//! 3. New calls of base mode use the second connection, and those on the first may end.
+//! 4. New calls wait, published messages are flushed, and the first connection moves.
+//! 5. Queue groups subscribe on the first connection again, which calls use from then on; those on the
+//!    second may end.
+//! 6. Queue groups unsubscribe on the second, which is read until its server has sent everything, and is
 //!    then closed.
 //!
-//! A reply that arrives on both connections is used once, because its call waits for one.
-//! Subscriptions without a queue group, other than inboxes, are not carried, because each message
-//! would arrive twice; sessions resend their packets, and discovery is queried again.
+//! Calls may end before their connection leaves its server, because a request that an account imports
+//! is answered through a subject that the server of its caller maps, as long as that connection is
+//! open. A caller cannot see which requests these are.
+//!
+//! A reply that arrives on both connections is used once, because its call waits for a single
+//! reply. Subscriptions without a queue group, other than inboxes, are not carried, because each
+//! message would arrive twice; sessions resend their packets, and discovery is queried again.
 
 use std::{
+    convert::Infallible,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use rand::RngExt as _;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, broadcast},
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -34,6 +41,7 @@ use tokio::{
 use super::{
     Connection, ConnectionEvent, ConnectionState, Inner,
     events::{EventHub, LOG},
+    replies::CallNumber,
     round_trip::round_trip,
 };
 
@@ -49,12 +57,16 @@ const SPREAD: Duration = Duration::from_millis(250);
 const MAX_CONNECT: Duration = Duration::from_secs(5);
 const MAX_STEP: Duration = Duration::from_secs(2);
 
+/// How long a connection waits, twice per move, for calls whose answers may depend on it. It is below
+/// the default grace period of a server, 10 s.
+const MAX_CALLS: Duration = Duration::from_secs(5);
+
 /// Delay before the other servers are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The current placement of subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Placement {
     /// All on the first connection; there is no other.
     #[default]
     First,
@@ -71,7 +83,7 @@ pub(crate) enum Place {
 pub(crate) struct Stage {
     /// Incremented with every stage.
     number: u64,
-    pub(crate) place: Place,
+    pub(crate) place: Placement,
     /// The second connection, unless the placement is `First`.
     pub(crate) second: Option<async_nats::Client>,
     events: Option<Arc<EventHub>>,
@@ -83,6 +95,8 @@ pub(crate) struct Relocation {
     stage: Mutex<Stage>,
     followers: Mutex<Vec<Known>>,
     followed: Notify,
+    /// Whether calls of base mode use the second connection.
+    calls_use_second: AtomicBool,
 }
 
 /// A registered follower.
@@ -144,6 +158,14 @@ impl Relocation {
         }
     }
 
+    /// Returns the connection that calls of base mode use, if it is not the first one.
+    pub(super) fn second_for_calls(&self) -> Option<Box<async_nats::Client>> {
+        if !self.calls_use_second.load(Ordering::Acquire) {
+            return None;
+        }
+        self.stage().second.map(Box::new)
+    }
+
     fn stage(&self) -> Stage {
         self.stage
             .lock()
@@ -169,7 +191,7 @@ impl Relocation {
     async fn enter(
         &self,
         hub: &EventHub,
-        place: Place,
+        place: Placement,
         second: Option<(&async_nats::Client, &Arc<EventHub>)>,
     ) -> bool {
         let number = {
@@ -224,9 +246,11 @@ pub(super) fn watch(connection: &Connection, options: async_nats::ConnectOptions
                 // The connection may be lost or closed first.
                 _ = state.wait_for(ConnectionState::is_closed) => {}
             }
-            // Whatever the outcome, no call waits and nothing stays on a second connection.
+            // Whatever the outcome, delayed calls continue and no subscription stays on a second
+            // connection.
+            relocation.calls_use_second.store(false, Ordering::Release);
             hub.release(&connection.0.client);
-            relocation.enter(hub, Place::First, None).await;
+            relocation.enter(hub, Placement::First, None).await;
         }
     };
     connection.spawn(watching).abort_handle()
@@ -238,14 +262,15 @@ async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, ep
     let hub = &connection.0.hub;
     let mut has_warned = false;
     while hub.is_connected() && hub.current().epoch == epoch {
-        let second_hub = EventHub::new(format!("{}, while moving", hub.servers()));
+        let second_hub = EventHub::new(format!("{}, on the second connection", hub.servers()));
         match connect_second(&connection.0.client, options, &second_hub).await {
             Ok(second) => return relocate(connection, second, &second_hub, epoch).await,
             Err(error) if !has_warned => {
                 has_warned = true;
                 tracing::warn!(
                     target: LOG, servers = hub.servers(), error,
-                    "no other server lets this connection in yet: it stays until the server closes it"
+                    "no other NATS server accepts this connection: it stays connected until its \
+                     server closes it"
                 );
             }
             Err(_) => {}
@@ -254,7 +279,7 @@ async fn leave(connection: &Connection, options: &async_nats::ConnectOptions, ep
     }
 }
 
-/// Moves the connection. On any failure, it stays as async-nats keeps it.
+/// Moves the connection. On any failure, the first connection stays, and async-nats reconnects it.
 async fn relocate(
     connection: &Connection,
     second: async_nats::Client,
@@ -275,43 +300,54 @@ async fn relocate(
             .enter(hub, place, Some((&second, second_hub)))
             .await;
         if !is_followed {
-            tracing::warn!(target: LOG, ?place, "subscriptions do not move in time");
+            tracing::warn!(target: LOG, ?place, "the subscriptions did not move in time");
         }
     };
 
     let mut events = second_hub.subscribe();
-    stage(Place::Both).await;
+    stage(Placement::Both).await;
     second_trip().await;
     sleep(SPREAD).await;
     let refused = std::iter::from_fn(|| events.try_recv().ok()).find(is_refusal);
     let has_moved = match &refused {
         Some(_) => false,
         None => {
-            stage(Place::Second).await;
+            stage(Placement::Second).await;
             round_trip(client, hub, prefix, fence.as_deref()).await;
-            let has_moved = move_first(connection, epoch).await;
-            stage(Place::Both).await;
-            // Not a round trip, whose own subscription might exceed the limit.
-            _ = timeout(MAX_STEP, client.flush()).await;
-            sleep(SPREAD).await;
-            has_moved
+            let denials = forward_denials(second_hub.subscribe(), hub);
+            let moving = async {
+                relocation.calls_use_second.store(true, Ordering::Release);
+                let before = calls_end(connection, None, epoch).await;
+                let has_moved = move_first(connection, epoch).await;
+                relocation.calls_use_second.store(false, Ordering::Release);
+                stage(Placement::Both).await;
+                // Not a round trip, whose own subscription might exceed the limit.
+                _ = timeout(MAX_STEP, client.flush()).await;
+                sleep(SPREAD).await;
+                calls_end(connection, before, hub.current().epoch).await;
+                has_moved
+            };
+            tokio::select! {
+                has_moved = moving => has_moved,
+                never = denials => match never {},
+            }
         }
     };
-    stage(Place::Leaving).await;
+    stage(Placement::Leaving).await;
     // Messages that the server has sent by then arrive before its answer.
     second_trip().await;
-    relocation.enter(hub, Place::First, None).await;
+    relocation.enter(hub, Placement::First, None).await;
     _ = timeout(MAX_STEP, second.drain()).await;
     if has_moved {
         let info = client.server_info();
         tracing::info!(
             target: LOG, servers = hub.servers(), server_name = info.server_name,
-            "moved to another server"
+            "moved to another NATS server"
         );
     } else {
         tracing::warn!(
             target: LOG, servers = hub.servers(), ?refused,
-            "the connection does not move: it is re-established when the server closes it"
+            "the connection was not moved: it reconnects when the NATS server closes it"
         );
     }
 }
@@ -326,10 +362,19 @@ fn is_refusal(event: &ConnectionEvent) -> bool {
 
 /// Moves the first connection while new calls wait; returns whether it has moved.
 async fn move_first(connection: &Connection, epoch: u64) -> bool {
-    let Inner { client, hub, .. } = &*connection.0;
+    let Inner {
+        client,
+        hub,
+        relocation,
+        ..
+    } = &*connection.0;
     let is_still_there = || hub.is_connected() && hub.current().epoch == epoch;
     if is_still_there() {
         hub.hold();
+        // A flush is not enough: what the system has not sent yet is lost if the connection is closed
+        // while something on it is unread.
+        let fence = relocation.fence();
+        round_trip(client, hub, connection.inbox_prefix(), fence.as_deref()).await;
         _ = timeout(MAX_STEP, client.flush()).await;
         if let Err(error) = client.force_reconnect().await {
             tracing::debug!(target: LOG, %error, "the connection is closed");
@@ -340,6 +385,44 @@ async fn move_first(connection: &Connection, epoch: u64) -> bool {
     let has_moved = matches!(timeout(MAX_CONNECT, moved).await, Ok(Ok(_)));
     hub.release(client);
     has_moved
+}
+
+/// Waits until all calls of base mode since `after` have ended, at most as long as the connection of this
+/// epoch is there. Returns the newest of them.
+async fn calls_end(
+    connection: &Connection,
+    after: Option<CallNumber>,
+    epoch: u64,
+) -> Option<CallNumber> {
+    let replies = connection.replies_at_hand()?;
+    let newest = replies.newest_call();
+    let hub = &connection.0.hub;
+    let ended = async {
+        while hub.current().epoch == epoch && replies.has_calls(after, newest) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if timeout(MAX_CALLS, ended).await.is_err() {
+        tracing::debug!(target: LOG, "the connection waits no longer for calls in flight");
+    }
+    Some(newest)
+}
+
+/// Passes on which calls the server of the second connection denies.
+async fn forward_denials(
+    mut events: broadcast::Receiver<ConnectionEvent>,
+    hub: &EventHub,
+) -> Infallible {
+    loop {
+        match events.recv().await {
+            Ok(
+                denial @ (ConnectionEvent::PublishDenied { .. }
+                | ConnectionEvent::ReplyDenied { .. }),
+            ) => hub.emit(denial),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }
 
 /// Waits until the server of the second connection has sent everything.
@@ -358,7 +441,7 @@ async fn connect_second(
     options: &async_nats::ConnectOptions,
     hub: &Arc<EventHub>,
 ) -> Result<async_nats::Client, String> {
-    let late = |_| "no answer in time".to_owned();
+    let late = |_| "the second connection was not established in time".to_owned();
     let pool = timeout(MAX_STEP, client.server_pool())
         .await
         .map_err(late)?;

@@ -123,8 +123,8 @@ impl Servers {
                 && first != other
             {
                 return Err(invalid(
-                    "server URLs with different credentials: all servers of a connection get the \
-                     same, so give them in one URL, or in the options instead",
+                    "server URLs with different credentials: all servers of a connection receive \
+                     the same credentials, so set them in one URL or in the options",
                 ));
             }
             login = login.or(its_login);
@@ -146,7 +146,7 @@ impl Servers {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "{}: this program was built without WebSocket support, enable nmfw's cargo \
+                    "{}: this program was built without WebSocket support: enable nmfw's cargo \
                      feature `websocket`",
                     join(&urls)
                 ),
@@ -209,17 +209,17 @@ fn parse_one(given: &str) -> Result<(Url, Option<UrlLogin>), Error> {
         return Err(bad("the scheme must be nats, tls, ws or wss"));
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad("there is no host in it"));
+        return Err(bad("it has no host"));
     }
     if url.port() == Some(0) {
-        return Err(bad("port 0 cannot be connected to"));
+        return Err(bad("port 0 is not a valid port"));
     }
     // A WebSocket proxy may listen on a path; for other URLs, the path would silently be ignored.
     if !is_websocket(&url) && !matches!(url.path(), "" | "/") {
-        return Err(bad("nothing may follow host and port"));
+        return Err(bad("host and port must be the last part"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("nothing may follow host and port"));
+        return Err(bad("host and port must be the last part"));
     }
     let login =
         take_login(&mut url, &absolute).ok_or_else(|| bad("its credentials are not UTF-8"))?;
@@ -264,8 +264,8 @@ fn invalid(message: impl Into<String>) -> Error {
 
 fn empty() -> Error {
     invalid(
-        "empty list of server URLs: give one such as nats://localhost:4222, or call connect_env to take it \
-         from the environment",
+        "the list of server URLs is empty: set a URL such as nats://localhost:4222, or use \
+         connect_env to read it from the environment",
     )
 }
 
@@ -398,8 +398,8 @@ mod tests {
             ("nats://h:99999", "port"),
             ("h:port", "port"),
             ("h:0", "port 0"),
-            ("nats://h/path", "follow"),
-            ("nats://h?x=hush", "follow"),
+            ("nats://h/path", "last part"),
+            ("nats://h?x=hush", "last part"),
             ("nats://[::1", "IPv6"),
             ("nats://a b", "domain"),
             ("nats://user:hu/sh@h", "percent-encoded"),

@@ -37,7 +37,7 @@ impl Credentials {
                 let what = format!("nkey file {}", path.display());
                 let text = read(&path).await?;
                 let seed = seed_in(&text)
-                    .ok_or_else(|| bad(format!("{what}: there is no nkey seed in it (S...)")))?;
+                    .ok_or_else(|| bad(format!("{what}: no nkey seed (S...) was found")))?;
                 nkey(seed, &what)?
             }
             Identity::Callback(answer) => {
@@ -71,8 +71,8 @@ impl Credentials {
 }
 
 impl Identity {
-    /// Returns the prefix of the only inboxes that the JWT allows. What cannot be read is an error of
-    /// logging in, and not of this.
+    /// Returns the prefix of the only inboxes that the JWT allows. A JWT that cannot be read is
+    /// reported by the login.
     pub(super) async fn inbox_prefix(&self) -> Option<String> {
         match self {
             Self::CredsFile(path) => user_jwt::inbox_prefix(&Creds::read(path).await.ok()?.jwt),
@@ -109,14 +109,14 @@ impl Creds {
         }
         let [jwt, seed, ..] = blocks.as_slice() else {
             return Err(bad(format!(
-                "{what}: a user JWT and its nkey seed were expected, each below a line such as \
+                "{what}: a user JWT or its nkey seed is missing; each must follow a line such as \
                  -----BEGIN NATS USER JWT-----"
             )));
         };
         let key = key_pair(seed, what)?;
         let base64url = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.');
         if !jwt.chars().all(base64url) {
-            return Err(bad(format!("{what}: the user JWT in it is malformed")));
+            return Err(bad(format!("{what}: the user JWT is malformed")));
         }
         let jwt = (*jwt).to_owned();
         Ok(Self { jwt, key })

@@ -68,7 +68,7 @@ impl Tls {
         if self.first == Some(true) {
             options = options.tls_first();
         }
-        // For all servers, including discovered ones, whose URLs do not say it.
+        // Applies to all servers, including discovered ones, whose URLs do not specify TLS.
         Ok(
             options
                 .require_tls(url_asks || self.required == Some(true) || self.first == Some(true)),
@@ -97,7 +97,7 @@ impl Tls {
 /// in a second one.
 fn ensure_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that one was already installed, which is fine too.
+        // An error means that a provider is already installed.
         _ = rustls::crypto::ring::default_provider().install_default();
     }
 }

@@ -6,8 +6,8 @@ use async_nats::AuthError;
 use super::credentials::{Credentials, Identity};
 use nmfw_core::error::{Error, ErrorKind};
 
-const NO_NKEYS: &str = "this program was built without nkeys and JWTs, enable nmfw's cargo feature \
-                        `nkeys`";
+const NO_NKEYS: &str = "this program was built without support for nkeys and JWTs: enable nmfw's \
+                        cargo feature `nkeys`";
 
 impl Credentials {
     /// Creates options with an auth callback, and refuses any other identity.
@@ -35,7 +35,7 @@ impl Credentials {
 }
 
 impl Identity {
-    /// No identity with permissions of its own can be used without the feature.
+    /// Returns `None`, because identities with their own permissions need the feature.
     pub(super) async fn inbox_prefix(&self) -> Option<String> {
         None
     }

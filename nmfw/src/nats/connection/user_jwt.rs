@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
-/// The first tokens of inboxes begin with this.
+/// The first token of inboxes.
 const INBOX: &str = "_INBOX";
 
 #[derive(Deserialize)]
@@ -23,9 +23,10 @@ struct Permission {
     allow: Vec<String>,
 }
 
-/// Returns the prefix of the only inboxes that the user may subscribe to, as its JWT says. With the common
-/// prefix, such a user would get no answers. `None` if the JWT allows inboxes with the common prefix, or
-/// has no permissions, as that of a user whose permissions are those of a signing key.
+/// Returns the inbox prefix if the JWT allows the user to subscribe to inboxes with a single prefix
+/// only; with the common prefix, such a user would get no answers. Returns `None` if the JWT allows
+/// inboxes with the common prefix, or contains no permissions, because they are those of a signing
+/// key.
 ///
 /// The NATS server checks the JWT; here it only selects a default.
 pub(super) fn inbox_prefix(jwt: &str) -> Option<String> {

@@ -37,8 +37,8 @@ pub(crate) async fn look(connection: Connection, instances: Vec<Arc<Instance>>) 
     };
     match tokio::time::timeout(MAX_LOOK, looking).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "no look for JetStream streams"),
-        Err(_) => tracing::debug!("JetStream did not say in time which streams there are"),
+        Ok(Err(error)) => tracing::debug!(%error, "not checking for JetStream streams"),
+        Err(_) => tracing::debug!("JetStream did not list its streams in time"),
     }
 }
 
@@ -53,9 +53,9 @@ async fn look_at(connection: &Connection, instance: &Instance) -> Result<(), Err
         for stream in streams(connection, subject).await? {
             tracing::warn!(
                 stream,
-                "a JetStream stream captures {subject}: it stores every request, and its \
-                 acknowledgement comes before the service's answer, which other clients than those \
-                 of nmfw take for the answer. Take the subject out of the stream"
+                "a JetStream stream captures {subject}: it stores every request and acknowledges \
+                 it before the service responds, and clients other than nmfw's use the \
+                 acknowledgement as the response. Remove the subject from the stream"
             );
         }
     }
@@ -70,7 +70,7 @@ async fn streams(connection: &Connection, subject: &str) -> Result<Vec<String>, 
     let question = serde_json::json!({ "subject": subject }).to_string();
     let asked = client.publish_with_reply(STREAM_NAMES, inbox, question.into());
     let closed =
-        |source| Error::new(ErrorKind::Closed, "JetStream was not asked").with_source(source);
+        |source| Error::new(ErrorKind::Closed, "querying JetStream failed").with_source(source);
     asked.await.map_err(closed)?;
     let answer = answers.next().await;
     let names = answer.and_then(|answer| serde_json::from_slice(&answer.payload).ok());

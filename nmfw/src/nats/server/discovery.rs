@@ -17,7 +17,7 @@ use crate::{
     nats::{reply_subject, subject},
 };
 use nmfw_core::{
-    call::method::client_version,
+    call::client_version::client_version,
     escape::Escaped,
     log_limit::LogLimit,
     service::{
@@ -54,7 +54,7 @@ impl Verb {
 
 /// The common part of all three answers.
 #[derive(Serialize)]
-struct Identity<'a> {
+struct ServiceIdentity<'a> {
     r#type: &'static str,
     name: &'a str,
     id: &'a str,
@@ -65,7 +65,7 @@ struct Identity<'a> {
 #[derive(Serialize)]
 struct Info<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     description: &'a str,
     endpoints: Vec<EndpointInfo<'a>>,
 }
@@ -81,7 +81,7 @@ struct EndpointInfo<'a> {
 #[derive(Serialize)]
 struct Stats<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     started: &'a str,
     endpoints: Vec<EndpointStats<'a>>,
 }
@@ -143,7 +143,7 @@ trait Describe {
     fn describe(&self, verb: Verb, max_payload: usize) -> Result<Vec<u8>, serde_json::Error>;
     fn describe_to(&self, verb: Verb, extent: Extent) -> Result<Vec<u8>, serde_json::Error>;
     fn metadata_with_health(&self) -> BTreeMap<String, String>;
-    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_>;
+    fn shown(&self, r#type: &'static str, extent: Extent) -> ServiceIdentity<'_>;
 }
 
 impl Describe for Instance {
@@ -159,7 +159,7 @@ impl Describe for Instance {
                 ?verb,
                 bytes = whole.len(),
                 max_payload,
-                "a discovery answer is shortened: it is over the NATS server's max_payload"
+                "a discovery answer was shortened: it exceeds the NATS server's max_payload"
             );
         }
         let mut best = self.describe_to(verb, Extent::Bare(0))?;
@@ -216,7 +216,7 @@ impl Describe for Instance {
         metadata
     }
 
-    fn shown(&self, r#type: &'static str, extent: Extent) -> Identity<'_> {
+    fn shown(&self, r#type: &'static str, extent: Extent) -> ServiceIdentity<'_> {
         static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
         let (version, metadata) = if extent.is_whole() {
             (&*self.version, &self.metadata)
@@ -225,7 +225,7 @@ impl Describe for Instance {
             let short = client_version(&self.version);
             (short.unwrap_or(&self.version), &NO_METADATA)
         };
-        Identity {
+        ServiceIdentity {
             r#type,
             name: &self.name,
             id: &self.id,
@@ -340,7 +340,12 @@ pub(crate) async fn responder(
         while let Some(Some((verb, message))) = draining.run_until_cancelled(requests.next()).await
         {
             if !budgets.take(verb, Instant::now()) {
-                log_limited!(warn, ?verb, "discovery asks faster than it is answered");
+                log_limited!(
+                    warn,
+                    ?verb,
+                    "discovery requests exceed the rate limit and are \
+                                           dropped"
+                );
                 continue;
             }
             answer(&instance, &client, verb, message).await;
@@ -362,7 +367,7 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     let body = match instance.describe(verb, client.max_payload()) {
         Ok(body) => body,
         Err(error) => {
-            log_limited!(error, %error, ?verb, "discovery answer cannot be written");
+            log_limited!(error, %error, ?verb, "cannot encode a discovery answer");
             return;
         }
     };
@@ -370,9 +375,9 @@ async fn answer(instance: &Instance, client: &async_nats::Client, verb: Verb, me
     if let Err(error) = client.publish(reply, body.into()).await {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded if UNSENT.pass().is_some() => {
-                log_limited!(warn, %error, ?verb, "discovery answer not sent");
+                log_limited!(warn, %error, ?verb, "cannot send a discovery answer");
             }
-            _ => tracing::debug!(%error, ?verb, "discovery answer not sent"),
+            _ => tracing::debug!(%error, ?verb, "cannot send a discovery answer"),
         }
     }
 }
@@ -444,7 +449,10 @@ mod tests {
                     continue;
                 }
                 let endpoints = answer["endpoints"].as_array().unwrap();
-                assert!(endpoints.len() >= shown, "a larger answer says less");
+                assert!(
+                    endpoints.len() >= shown,
+                    "an answer has fewer endpoints although its limit is larger"
+                );
                 shown = endpoints.len();
                 for endpoint in endpoints {
                     assert!(
@@ -465,7 +473,7 @@ mod tests {
             assert_eq!(answer["metadata"]["team"], "numbers");
             assert!(matches!(verb, Verb::Ping) || shown == 3);
         }
-        // One endpoint is enough to be found.
+        // A service is found by a single endpoint.
         let (_, answer) = describe(&instance, Verb::Info, 256);
         assert_eq!(answer["endpoints"].as_array().unwrap().len(), 1);
     }

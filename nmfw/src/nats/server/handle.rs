@@ -38,7 +38,7 @@ pub struct Running {
     metrics: Option<SocketAddr>,
 }
 
-/// How a server that was told to stop ended.
+/// How a server ended after it was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
@@ -84,7 +84,7 @@ impl Running {
             .map(|service| Instance::new(service, lifecycle.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         wait_for_connection(&connection).await?;
-        // Done first, so that an unhealthy instance receives no calls from the start.
+        // Runs before the subscriptions, so that an unhealthy instance receives no calls.
         lifecycle.checks.make().await;
 
         let mut subscriptions = Subscriptions::of(&connection, &instances, &lifecycle);

@@ -69,6 +69,6 @@ async fn answer(instance: &Instance, client: &async_nats::Client, message: Messa
     let response = HealthCheckResponse::from(instance.health().status);
     // Waits while the connection is stuck, which delays only health checks.
     if let Err(error) = client.publish(reply, response.encode_to_vec().into()).await {
-        log_limited!(debug, %error, "health answer not sent");
+        log_limited!(debug, %error, "cannot send a health answer");
     }
 }

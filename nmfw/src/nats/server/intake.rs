@@ -10,7 +10,7 @@ use super::work::UNSUBSCRIBE_NOW;
 use crate::{
     Connection, Error,
     nats::{
-        connection::{Follower, Place, Stage},
+        connection::{Follower, Placement, Stage},
         subject,
     },
 };
@@ -90,8 +90,8 @@ impl Intake {
     }
 
     async fn follow_to(&mut self, stage: &Stage, is_ready: bool) {
-        let on_first = is_ready && stage.place != Place::Second;
-        let on_second = is_ready && matches!(stage.place, Place::Both | Place::Second);
+        let on_first = is_ready && stage.place != Placement::Second;
+        let on_second = is_ready && matches!(stage.place, Placement::Both | Placement::Second);
         if let Some(client) = &stage.second
             && on_second
         {
@@ -125,7 +125,10 @@ impl Intake {
             crate::nats::server::subscribe(client, self.subject.clone(), self.group.clone()).await;
         subscribed
             // The connection is closed. If it is the first, this ends the server.
-            .inspect_err(|error| tracing::debug!(%error, subject = self.subject, "not subscribed"))
+            .inspect_err(|error| {
+                let subject = &self.subject;
+                tracing::debug!(%error, %subject, "cannot subscribe to requests");
+            })
             .ok()
     }
 
@@ -166,7 +169,7 @@ impl Way {
             return;
         }
         if let Err(error) = self.subscriber.unsubscribe_after(UNSUBSCRIBE_NOW).await {
-            tracing::debug!(%error, subject, "unsubscribing failed");
+            tracing::debug!(%error, subject, "cannot unsubscribe from requests");
         }
         // Set after the await, because the future may be dropped while it waits, and is then
         // retried.

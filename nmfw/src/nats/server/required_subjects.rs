@@ -103,7 +103,7 @@ impl Subscriptions {
                     Ok(()) => {}
                     // The connection is lost again, or the NATS server hangs.
                     Err(error) if error.kind() == ErrorKind::TimedOut => {
-                        log_limited!(warn, %error, "the server's subscriptions are not confirmed");
+                        log_limited!(warn, %error, "the subscriptions of the server could not be confirmed");
                     }
                     Err(error) => return error,
                 }
@@ -126,7 +126,12 @@ impl Subscriptions {
             match self.events.recv().await {
                 Ok(event) => return event,
                 Err(RecvError::Lagged(missed)) => {
-                    log_limited!(warn, missed, "too many events of the connection at a time");
+                    log_limited!(
+                        warn,
+                        missed,
+                        "events of the connection were lost, which may \
+                                                include a refused subscription"
+                    );
                 }
                 Err(RecvError::Closed) => return ConnectionEvent::Closed,
             }
@@ -143,9 +148,10 @@ impl Subscriptions {
             ConnectionEvent::TooManySubscriptions { error } if is_unconfirmed => Some(Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "the NATS server refuses subscriptions of this server and says {error:?}: it \
-                     needs up to {}, besides those of clients on the same connection; raise \
-                     max_subscriptions of the NATS server, the account or the user",
+                    "the NATS server refuses subscriptions of this server with {error:?}: the \
+                     server needs up to {}, in addition to those of clients on the same \
+                     connection; raise max_subscriptions of the NATS server, the account or the \
+                     user",
                     self.count
                 ),
             )),
@@ -164,16 +170,16 @@ pub(crate) fn denied(subject: &str, words: &str) -> Error {
         return Error::new(
             ErrorKind::Limit,
             format!(
-                "the NATS server refuses the subscription to {subject} and says {words:?}: raise \
-                 max_sub_tokens of the NATS server, or give the service a shorter base subject"
+                "the NATS server refuses the subscription to {subject} with {words:?}: raise \
+                 max_sub_tokens of the NATS server, or set a shorter base subject for the service"
             ),
         );
     }
     Error::new(
         ErrorKind::PermissionDenied,
         format!(
-            "the NATS server does not let this connection subscribe to {subject}: \
-             a service needs to subscribe to its own subjects and to $SRV.>"
+            "the NATS server does not allow this connection to subscribe to {subject}: a service \
+             needs permission for its own subjects and for $SRV.>"
         ),
     )
 }

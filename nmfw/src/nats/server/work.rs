@@ -22,7 +22,7 @@ use crate::{
     nats::{
         headers,
         reply_subject::OwnBase,
-        session::server::{self, Sessions},
+        session::server::{self, ServerSessions},
         subject,
         unary::server::{UnaryFront, accept},
     },
@@ -96,7 +96,7 @@ impl Work {
 
     /// Starts all subscriptions of an instance except discovery.
     pub(crate) async fn serve(&mut self, instance: &Arc<Instance>) -> Result<(), Error> {
-        let sessions = Sessions::new(instance, &self.connection);
+        let sessions = ServerSessions::new(instance, &self.connection);
         self.own.push(OwnBase::new(&instance.base));
         let front = UnaryFront::new(Arc::clone(instance), self.connection.clone());
         let front = Arc::new(front);
@@ -113,7 +113,7 @@ impl Work {
         &mut self,
         front: &Arc<UnaryFront>,
         endpoint: &Arc<Endpoint>,
-        sessions: Option<Arc<Sessions>>,
+        sessions: Option<Arc<ServerSessions>>,
     ) -> Result<(), Error> {
         let group = endpoint.limits.queue_group.clone();
         let subject = endpoint.subject.clone();
@@ -135,7 +135,7 @@ impl Work {
     async fn sessions(
         &mut self,
         instance: &Arc<Instance>,
-        sessions: &Arc<Sessions>,
+        sessions: &Arc<ServerSessions>,
     ) -> Result<(), Error> {
         let client = self.connection.client();
         let own = subject::instance(&instance.base, &instance.id, "s.*");
@@ -207,13 +207,13 @@ impl Work {
                 let (first, ()) =
                     tokio::join!(fence.pass(MAX_ROUND_TRIP), self.connection.pass_second());
                 if let Err(error) = first {
-                    tracing::warn!(%error, "requests on their way may be lost");
+                    tracing::warn!(%error, "requests in transit may be lost");
                 }
             };
             tokio::select! {
                 () = intake => {}
                 () = patience(&forced, round_trip) => {
-                    tracing::warn!("the connection is stuck: requests on their way may be lost");
+                    tracing::warn!("the connection is stuck: requests in transit may be lost");
                 }
             }
             self.fenced.cancel();
@@ -242,20 +242,20 @@ impl Work {
             Ending::Drained
         };
         if left > 0 {
-            tracing::warn!(left, "handlers are ended before they are done");
+            tracing::warn!(left, "stopping handlers that did not complete");
             forced.cancel();
             let answers = self.lifecycle.tasks.wait();
             if tokio::time::timeout(MAX_LAST_ANSWERS, answers)
                 .await
                 .is_err()
             {
-                tracing::error!("handlers that block their threads cannot be ended");
+                tracing::error!("cannot stop handlers that block their threads");
             }
         }
         // A flush is not enough: if the process exits with unread input, its system may drop unsent
         // answers.
         if !connection_lost && let Err(error) = fence.pass(last_round_trip).await {
-            tracing::warn!(%error, "the last answers may be lost");
+            tracing::warn!(%error, "the last responses may be lost");
         }
         tracing::info!("stopped");
         ending
@@ -291,7 +291,7 @@ impl JoinAllWithin for JoinSet<()> {
 struct Requests {
     front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
-    sessions: Option<Arc<Sessions>>,
+    sessions: Option<Arc<ServerSessions>>,
 }
 
 impl Requests {

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
-use super::{reply, request::Outgoing};
+use super::{reply, request::RequestHeaders};
 use crate::{
     Deadline, Status,
     nats::{
+        attempts::{AttemptError, late},
         connection::replies::{Replies, Waiting},
         headers,
         session::client::source::Sent,
-        transport::{NatsTransport, Refusal, late},
+        transport::NatsTransport,
     },
 };
 use nmfw_core::call::{attempt::Parallel, request::Request, response::Response};
@@ -56,18 +57,19 @@ impl NatsTransport {
         &self,
         request: &Request,
         sent: &Sent,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, AttemptError> {
         let Sent::Message(body) = sent else {
-            let text = "a stream of requests needs a session";
-            return Err(Refusal::Final(Status::internal(text)));
+            let text = "a request stream needs a session";
+            return Err(AttemptError::Final(Status::internal(text)));
         };
         let headers = self.headers(request);
         let size = super::size(Some(&headers), body);
         let max = self.connection.max_payload();
         if size > max {
-            return Err(Refusal::TooLarge(
+            return Err(AttemptError::TooLarge(
                 Status::resource_exhausted(format!(
-                    "the request of {size} bytes is over the NATS server's max_payload of {max}"
+                    "the request of {size} bytes exceeds the NATS server's max_payload of {max} \
+                     bytes"
                 ))
                 // Not started: the request is not sent.
                 .not_started(),
@@ -76,7 +78,9 @@ impl NatsTransport {
         let method = request.method();
         let subject = self.method_subject(method);
         let asked = self.ask(&subject, headers, body.clone(), request.deadline());
-        let waiting = asked.await?.ok_or_else(|| Refusal::Final(late(method)))?;
+        let waiting = asked
+            .await?
+            .ok_or_else(|| AttemptError::Final(late(method)))?;
         self.answer(waiting, request).await
     }
 
@@ -85,32 +89,34 @@ impl NatsTransport {
         &self,
         waiting: Waiting,
         request: &Request,
-    ) -> Result<Response, Refusal> {
-        let reply = waiting.reply().await.map_err(Refusal::Final)?;
-        let message = reply.ok_or_else(|| Refusal::Final(late(request.method())))?;
+    ) -> Result<Response, AttemptError> {
+        let reply = waiting.reply().await.map_err(AttemptError::Final)?;
+        let message = reply.ok_or_else(|| AttemptError::Final(late(request.method())))?;
         self.read(message, request)
     }
 
-    fn read(&self, message: Message, request: &Request) -> Result<Response, Refusal> {
+    fn read(&self, message: Message, request: &Request) -> Result<Response, AttemptError> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.method_subject(request.method());
-            let text = format!("nobody serves {subject}: no responders");
-            // Not started: the NATS server delivered the request to nobody.
-            return Err(Refusal::Nobody(Status::unavailable(text).not_started()));
+            let text = format!("no instance serves {subject}: no responders");
+            // Not started: the NATS server found no subscriber for the request.
+            return Err(AttemptError::NoInstance(
+                Status::unavailable(text).not_started(),
+            ));
         }
         if let Err(error) = headers::check_size(&message) {
-            let text = format!("the reply cannot be read: {error}");
-            return Err(Refusal::Final(Status::internal(text)));
+            let text = format!("cannot read the reply: {error}");
+            return Err(AttemptError::Final(Status::internal(text)));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
         reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {
-            true => Refusal::TooLarge(status),
-            false => Refusal::of(status, request.method()),
+            true => AttemptError::TooLarge(status),
+            false => AttemptError::of(status, request.method()),
         })
     }
 
     fn headers(&self, request: &Request) -> HeaderMap {
-        Outgoing {
+        RequestHeaders {
             deadline: request.deadline(),
             metadata: request.metadata(),
             client_version: request.method().service().client_version(),
@@ -126,11 +132,12 @@ impl NatsTransport {
         subject: &Subject,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Message, Refusal> {
-        let late = || Refusal::Final(Status::internal("late, without a deadline"));
+    ) -> Result<Message, AttemptError> {
+        let late =
+            || AttemptError::Final(Status::internal("a call without a deadline has timed out"));
         let asked = self.ask(subject, headers, body, Deadline::NONE).await?;
         let reply = asked.ok_or_else(late)?.reply().await;
-        reply.map_err(Refusal::Final)?.ok_or_else(late)
+        reply.map_err(AttemptError::Final)?.ok_or_else(late)
     }
 
     /// Sends a request; returns `None` if the deadline passes before.
@@ -140,7 +147,7 @@ impl NatsTransport {
         headers: HeaderMap,
         body: Bytes,
         deadline: Deadline,
-    ) -> Result<Option<Waiting>, Refusal> {
+    ) -> Result<Option<Waiting>, AttemptError> {
         let send = async {
             self.wait_for_connection().await?;
             let replies = self.connection.replies().await?;
@@ -150,7 +157,7 @@ impl NatsTransport {
             Ok::<_, Status>(waiting)
         };
         let sent = deadline.limit(pin!(send)).await;
-        sent.transpose().map_err(Refusal::Final)
+        sent.transpose().map_err(AttemptError::Final)
     }
 
     /// Registers for the reply, before the request is sent. Dropping the result unregisters.
@@ -172,11 +179,12 @@ impl NatsTransport {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(), Status> {
-        let client = self.connection.client();
+        let second = self.connection.second_for_calls();
+        let client = second.as_deref().unwrap_or(self.connection.client());
         let (to, inbox) = (subject.clone(), waiting.inbox());
         let publishing = client.publish_with_reply_and_headers(to, inbox, headers, body);
         publishing.await.map_err(|error| {
-            let text = format!("the request to {subject} was not sent: {error}");
+            let text = format!("cannot send the request to {subject}: {error}");
             let status = match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Status::resource_exhausted(text),
                 PublishErrorKind::InvalidSubject => Status::invalid_argument(text),

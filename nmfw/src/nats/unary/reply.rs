@@ -35,7 +35,8 @@ const GO_DEADLINE: &str = "context deadline exceeded";
 /// Minimum remaining time for which such an error is worth a note.
 const MIN_LEFT: Duration = Duration::from_millis(100);
 
-/// Replaces an error text without room. ADR-32 clients take an empty one for success.
+/// Replaces an error text for which there is no room, because ADR-32 clients treat an empty error
+/// as success.
 const NO_TEXT: &str = "?";
 
 /// Marks the status of an answer that a session could carry.
@@ -64,7 +65,7 @@ pub(crate) fn encode(
         // Set by a layer: handlers get an error earlier.
         Ok(response) => match response.metadata.check_size() {
             Err(error) => {
-                let text = format!("the answer cannot be sent: {error}");
+                let text = format!("the response cannot be sent: {error}");
                 (Status::internal(text), None)
             }
             Ok(()) => match encode_ok(response, max_payload) {
@@ -96,7 +97,7 @@ pub(crate) fn is_answer_too_large(message: &Message) -> bool {
 fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap>, Bytes), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
-        let text = "a stream of answers to a plain NATS request";
+        let text = "the response to a plain NATS request is a stream";
         return Err(Status::internal(text));
     };
     let headers = (!metadata.is_empty()).then(|| {
@@ -107,7 +108,8 @@ fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap
     let size = crate::nats::unary::size(headers.as_ref(), &body);
     if size > max_payload {
         return Err(Status::resource_exhausted(format!(
-            "the answer of {size} bytes is over the NATS server's max_payload of {max_payload}"
+            "the response of {size} bytes exceeds the NATS server's max_payload of {max_payload} \
+             bytes"
         )));
     }
     Ok((headers, body))
@@ -137,7 +139,8 @@ fn encode_error(
     }
     // The code and the message must still fit.
     log_limited!(
-        warn, %status, max_payload, "details and metadata of an error do not fit, left out"
+        warn, %status, max_payload, "details and metadata of an error were left out: they do not \
+                                     fit into the NATS server's max_payload"
     );
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
     rpc.details.clear();
@@ -267,7 +270,7 @@ fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
     };
     let status = status.returned_by("the service");
     if fields.any(|field| field == NOT_STARTED) {
-        // Not started: the peer says so.
+        // Not started: the peer has set the mark.
         status.not_started()
     } else {
         status
@@ -289,7 +292,7 @@ fn foreign_status(error: Option<&str>, error_code: Option<&str>, deadline: Deadl
         && left >= MIN_LEFT
     {
         message = format!(
-            "{message}, {:.1} s before the call's deadline: a limit of the service's own passed, or \
+            "{message}, {:.1} s before the call's deadline: the service has a shorter timeout, or \
              its clock is ahead of the caller's",
             left.as_secs_f64()
         );
@@ -385,7 +388,6 @@ mod tests {
     }
 
     /// Minimum of `max_payload` for an error: one character, and the status with its longest mark.
-    /// with its longest mark.
     const LEAST: usize =
         12 + "Nats-Service-Error: ?\r\n".len() + "Nmfw-Status: 16;answer-too-large\r\n".len();
 
@@ -401,7 +403,8 @@ mod tests {
             let status = read(message).unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted);
             let text = format!(
-                "the answer of 301 bytes is over the NATS server's max_payload of {max_payload}"
+                "the response of 301 bytes exceeds the NATS server's max_payload of {max_payload} \
+                 bytes"
             );
             let is_cut = text.starts_with(status.message());
             assert!(is_cut || max_payload < 120, "{max_payload}: {status}");

@@ -9,13 +9,16 @@ use crate::{
     Code, Deadline, Metadata, Method, Status,
     nats::headers::{self, NmfwHeader, NmfwHeaderError},
 };
-use nmfw_core::call::{
-    deadline, metadata::is_reserved, method::client_version, request::Encoding,
-    trace_context::TraceContext,
+use nmfw_core::{
+    call::{
+        client_version::client_version, deadline, metadata::is_reserved, request::Encoding,
+        trace_context::TraceContext,
+    },
+    service::instance::check_encoding,
 };
 
 /// The client's data beside the body.
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct RequestHeaders<'a> {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: &'a Metadata,
     /// The version of the calling service, if known.
@@ -25,7 +28,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) go_compatible: bool,
 }
 
-impl Outgoing<'_> {
+impl RequestHeaders<'_> {
     pub(crate) fn to_headers(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
         // None of these can contain a line break, on which async-nats would panic: a formatted
@@ -57,14 +60,14 @@ impl Outgoing<'_> {
 
 /// The data that a server reads beside the body.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct RequestHead {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: Metadata,
     pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
-impl Incoming {
+impl RequestHead {
     /// Reads the headers of a request; `timeout` is the method's own.
     pub(crate) fn from_headers(
         headers: Option<&HeaderMap>,
@@ -79,7 +82,7 @@ impl Incoming {
         let mut metadata = Metadata::new();
         for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
             let name: &str = name.as_ref();
-            // Of the protocol's own headers, the first value counts.
+            // The first value of the protocol's own headers counts.
             let first = values.first().map_or("", |value| value.as_str());
             if !is_reserved(name) {
                 for value in values {
@@ -112,16 +115,14 @@ impl Incoming {
             None => (None, None),
         };
         if json {
-            return Err(Status::unimplemented(
-                "this service does not take JSON: send the request as protobuf",
-            ));
+            check_encoding(Encoding::Json)?;
         }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
-                // It may be split into several headers.
+                // `tracestate` may be split into several headers.
                 let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())
@@ -151,7 +152,8 @@ fn bad_nmfw_header(error: NmfwHeaderError) -> Status {
         NmfwHeaderError::Version(version) => Status::new(
             Code::Unimplemented,
             format!(
-                "the request speaks version {version} of the protocol, this service version {}",
+                "the request uses version {version} of the protocol, but this service supports \
+                 version {}",
                 headers::PROTOCOL
             ),
         )
@@ -165,7 +167,11 @@ pub(crate) fn append_metadata(map: &mut HeaderMap, metadata: &Metadata) {
         // Keys and values were validated when they were added, so this cannot fail; if it ever did,
         // dropping an entry is better than a panic.
         let Ok(name) = key.parse::<async_nats::HeaderName>() else {
-            log_limited!(error, key, "metadata key is not a header name");
+            log_limited!(
+                error,
+                key,
+                "left out metadata: its key is not a valid header name"
+            );
             continue;
         };
         map.append(name, value);
@@ -182,12 +188,12 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(5);
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn read(headers: &[(&str, &str)]) -> Result<Incoming, Status> {
+    fn read(headers: &[(&str, &str)]) -> Result<RequestHead, Status> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, *value);
         }
-        Incoming::from_headers(Some(&map), SPEC.method(0), TIMEOUT)
+        RequestHead::from_headers(Some(&map), SPEC.method(0), TIMEOUT)
     }
 
     #[test]
@@ -197,7 +203,7 @@ mod tests {
         metadata.append("tag", "ä").unwrap();
         metadata.append("tag", "b").unwrap();
         metadata.append_bin("x-bin", vec![0, 10, 13]).unwrap();
-        let headers = Outgoing {
+        let headers = RequestHeaders {
             deadline: Deadline::after(Duration::from_millis(800)),
             metadata: &metadata,
             client_version: Some("1.2.3"),
@@ -205,7 +211,7 @@ mod tests {
             go_compatible: true,
         }
         .to_headers();
-        let incoming = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
+        let incoming = RequestHead::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
         let left = incoming.deadline.time_left().unwrap();
         assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
         assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
@@ -236,7 +242,7 @@ mod tests {
         assert_eq!(read(&headers[1..]).unwrap().metadata.len(), 256);
         let status = read(&headers).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("256 at most"), "{status}");
+        assert!(status.message().contains("limit of 256 values"), "{status}");
     }
 
     proptest! {
@@ -257,7 +263,7 @@ mod tests {
             }
             let trace = TraceContext::new(TRACEPARENT, &tracestate).unwrap();
             let client_version = client_version(&version);
-            let headers = Outgoing {
+            let headers = RequestHeaders {
                 deadline: Deadline::after(Duration::from_millis(millis)),
                 metadata: &metadata,
                 client_version,
@@ -265,7 +271,7 @@ mod tests {
                 go_compatible,
             }
             .to_headers();
-            let read = Incoming::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
+            let read = RequestHead::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
             prop_assert_eq!(read.metadata, metadata);
             prop_assert_eq!(read.client_version.as_deref(), client_version);
             prop_assert_eq!(read.trace.as_deref(), Some(&trace));
@@ -301,7 +307,7 @@ mod tests {
 
     #[test]
     fn no_headers_at_all() {
-        let incoming = Incoming::from_headers(None, SPEC.method(0), TIMEOUT).unwrap();
+        let incoming = RequestHead::from_headers(None, SPEC.method(0), TIMEOUT).unwrap();
         assert!(incoming.deadline.time_left().unwrap() <= TIMEOUT);
     }
 

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{reply, request::Incoming};
+use super::{reply, request::RequestHead};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     nats::{
@@ -37,7 +37,7 @@ pub(crate) struct UnaryFront {
     pub(crate) instance: Arc<Instance>,
     connection: Connection,
     /// The tasks that run handlers and send their answers.
-    workers: Workers<Task>,
+    workers: Workers<RequestTask>,
 }
 
 impl UnaryFront {
@@ -58,13 +58,13 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         // Without a reply subject the outcome has nowhere to go; count the request, but do not run
         // the handler.
         endpoint.refuse(&Status::invalid_argument(
-            "a request without a reply subject: nobody waits for the answer",
+            "refused a request without a reply subject: its response could not be sent",
         ));
         return;
     };
     if !reply_subject::admits("a request", &reply) {
         endpoint.refuse(&Status::invalid_argument(
-            "a request with a reply subject that no peer may name: nothing is published there",
+            "refused a request: its reply subject is not allowed",
         ));
         return;
     }
@@ -87,7 +87,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         }
         admitted => Work::Admitted(admitted, request),
     };
-    let task = Task {
+    let task = RequestTask {
         _tracked: instance.lifecycle.tasks.token(),
         front: Arc::clone(front),
         endpoint: Arc::clone(endpoint),
@@ -127,7 +127,7 @@ fn answer_now(
 
 /// A running handler of a request.
 #[derive(Debug)]
-struct Task {
+struct RequestTask {
     front: Arc<UnaryFront>,
     endpoint: Arc<Endpoint>,
     work: Work,
@@ -135,7 +135,7 @@ struct Task {
     _tracked: TaskTrackerToken,
 }
 
-impl Job for Task {
+impl Job for RequestTask {
     async fn run(self) {
         let Self {
             front,
@@ -156,9 +156,9 @@ fn read(
     message: Message,
     reply: Subject,
 ) -> Result<Request, Status> {
-    if endpoint.method.streams() {
+    if endpoint.method.is_streaming() {
         return Err(Status::unimplemented(format!(
-            "{} streams, which takes a session: a plain NATS request does not do",
+            "{} streams and needs a session: a plain NATS request is not sufficient",
             endpoint.method
         ))
         // Not started: the request is refused before its handler is called.
@@ -167,7 +167,7 @@ fn read(
     endpoint.check_size(message.payload.len())?;
     headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let incoming = Incoming::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
+    let incoming = RequestHead::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
     let mut request = Request::with_head(
         endpoint.method,
         incoming.deadline,
@@ -186,7 +186,7 @@ fn read(
 }
 
 fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
-    // As it will be answered.
+    // The status that the caller will receive.
     let status = match endpoint.limits.queue_group {
         Some(_) => status,
         None => status.started(),
@@ -194,7 +194,7 @@ fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, sta
     endpoint.refuse(&status);
     let Ok(place) = Arc::clone(&front.instance.lifecycle.refusals).try_acquire_owned() else {
         log_limited!(error, method = %endpoint.method, %status,
-            "a refused request gets no answer: too many wait to be sent already"
+            "refused a request without an answer: too many answers are queued"
         );
         return;
     };
@@ -259,8 +259,8 @@ impl Answer {
             Some(published) => note(endpoint, bytes, published),
             None => {
                 let seconds = MAX_SEND.as_secs();
-                let problem = format!("the connection took nothing for {seconds} s");
-                log_limited!(warn, method = %endpoint.method, problem, "answer not sent");
+                let problem = format!("the connection accepted no data for {seconds} s");
+                log_limited!(warn, method = %endpoint.method, problem, "cannot send a response");
             }
         }
     }
@@ -285,7 +285,7 @@ fn note(endpoint: &Endpoint, bytes: usize, published: Result<(), PublishError>) 
     match published {
         Ok(()) => endpoint.stats.metrics.sent(bytes),
         Err(problem) => {
-            log_limited!(warn, method = %endpoint.method, %problem, "answer not sent");
+            log_limited!(warn, method = %endpoint.method, %problem, "cannot send a response");
         }
     }
 }

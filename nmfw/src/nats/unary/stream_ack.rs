@@ -23,9 +23,9 @@ pub(crate) struct StreamAck {
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct PubAckFields {
     stream: String,
-    /// 0 beside an error, as from a full stream.
+    /// Zero if there is an error, for example from a full stream.
     #[serde(rename = "seq")]
     _sequence: u64,
 }
@@ -41,7 +41,7 @@ impl StreamAck {
         if payload.first() != Some(&b'{') || payload.len() > MAX_LEN {
             return None;
         }
-        let fields: Fields = serde_json::from_slice(payload).ok()?;
+        let fields: PubAckFields = serde_json::from_slice(payload).ok()?;
         Some(Self {
             stream: fields.stream,
         })
@@ -50,8 +50,8 @@ impl StreamAck {
     /// Describes the problem and its solution.
     pub(crate) fn describe(&self, subject: &str) -> String {
         format!(
-            "a JetStream stream captures {subject}: its acknowledgement came first, and it hides \
-             that nobody may serve the subject. Take the subject out of the stream {:?}",
+            "a JetStream stream captures {subject}: its acknowledgement arrived first, and hides \
+             whether any instance serves the subject. Remove the subject from the stream {:?}",
             self.stream
         )
     }
@@ -62,7 +62,7 @@ impl StreamAck {
             tracing::warn!(
                 stream = %Escaped::new(&self.stream),
                 left_out,
-                "{}, which stores all that is sent there",
+                "{}, which stores all messages on it",
                 Escaped::up_to(&self.describe(subject), MAX_SHOWN)
             );
         }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// An acknowledgement may be skipped because it is not a valid message of any type.
+        /// An acknowledgement is not a valid message of any type, so it can be skipped.
         #[test]
         fn an_acknowledgement_is_no_message(stream in "[0-9A-Za-z_-]{1,255}", sequence: u64) {
             let payload = format!(r#"{{"stream":"{stream}","seq":{sequence}}}"#);

@@ -177,9 +177,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct JsonOutput(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Written {
+    impl Write for JsonOutput {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -191,7 +191,7 @@ mod tests {
 
     /// Returns the lines logged by `log`, without their times.
     fn lines(log: impl FnOnce()) -> Vec<Value> {
-        let written = Written::default();
+        let written = JsonOutput::default();
         let writer = written.clone();
         let layer = Json::new(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);

@@ -133,7 +133,7 @@ impl Log {
             Error::new(
                 ErrorKind::InvalidConfig,
                 format!(
-                    "$RUST_LOG is {directives:?}, which is no filter: write a level such as \
+                    "$RUST_LOG is {directives:?}, which is not a valid filter: use a level such as \
                      \"debug\", or targets with levels such as \"info,nmfw=debug\""
                 ),
             )
@@ -165,7 +165,7 @@ fn log_panics() {
         ) {
             (Some(text), _) => text,
             (_, Some(text)) => text.as_str(),
-            (None, None) => "without a text",
+            (None, None) => "a panic without a message",
         };
         let at = panic.location().map(ToString::to_string);
         tracing::error!(at, "panicked: {text}");

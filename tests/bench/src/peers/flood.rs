@@ -80,7 +80,9 @@ pub(super) async fn download(
     nats.publish_with_reply(subject, inbox, size.to_string().into())
         .await?;
     let greeting = messages.next().await.ok_or("the connection is closed")?;
-    let credits = greeting.reply.ok_or("nobody serves downloads")?;
+    let credits = greeting
+        .reply
+        .ok_or("no server answers download requests")?;
     receive(nats, &mut messages, &credits, size, || over.is_over()).await
 }
 
@@ -117,7 +119,7 @@ pub(super) async fn upload(
     nats.publish_with_reply(subject, inbox, body.len().to_string().into())
         .await?;
     let greeting = said.next().await.ok_or("the connection is closed")?;
-    let to = greeting.reply.ok_or("nobody serves uploads")?;
+    let to = greeting.reply.ok_or("no server answers upload requests")?;
     send(nats, &to, &body, &mut said, || over.is_over()).await
 }
 
@@ -151,7 +153,7 @@ async fn send(
     Ok(sent)
 }
 
-/// Receives until the sender marks the end, which it is asked to do when it is over. Returns the
+/// Receives until the sender marks the end, which is requested when the work is over. Returns the
 /// number of messages.
 async fn receive(
     nats: &Client,

@@ -171,7 +171,7 @@ pub(super) async fn unary(client: &BenchClient, how: How, body: Bytes) -> Result
         How::Metadata => METADATA
             .iter()
             .fold(client.echo(request), |call, (key, value)| {
-                call.header(key, *value)
+                call.metadata(key, *value)
             }),
     };
     call.await.map(|answer| answer.body).map_err(text)

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn results_have_these_columns_and_what_was_not_run_is_empty() {
+    fn results_have_these_columns_and_skipped_cases_are_empty() {
         assert_eq!(
             results(&some()),
             "work,peer,callers,payload,per_second,p50_us,p99_us,rounds,spread\n\

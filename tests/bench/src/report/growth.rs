@@ -72,7 +72,7 @@ mod tests {
     use crate::{results::Cost, work::Work};
 
     #[test]
-    fn a_row_for_each_count_and_nothing_where_nothing_was_measured() {
+    fn a_row_for_each_count_with_empty_cells_for_missing_values() {
         let cases = Work::Growth.cases(false);
         let cost = |count, measure: &str, value| Cost {
             case: *cases

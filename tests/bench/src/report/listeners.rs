@@ -27,7 +27,8 @@ pub(super) fn table(out: &mut String, results: &Results) {
     if !lines.is_empty() {
         let _ = writeln!(
             out,
-            "## Tracing and metrics\n\nCalls a second, to those that nobody listens to.\n\n\
+            "## Tracing and metrics\n\nCalls per second, relative to those without a \
+             subscriber.\n\n\
              | peer | spans | a line a span | metrics |\n|---|--:|--:|--:|\n{lines}"
         );
     }

@@ -42,8 +42,8 @@ fn circumstances(out: &mut String, run: &Run, results: &Results) {
     let most = others.iter().copied().fold(0.0, f64::max);
     let _ = writeln!(
         out,
-        "{}, {} cores of {}, {}. {} rounds in turns, {} ms each, medians over rounds; {:.0} s in \
-         all.\n\n\
+        "{}, {} cores of {}, {}. {} alternating rounds of {} ms each, medians over rounds; {:.0} s \
+         in total.\n\n\
          Load average {} before and {} after. While a peer was measured, other processes kept {:.2} \
          of {} cores busy (median; at most {most:.2}). On a machine that others use, only ratios \
          within this run count.\n",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_not_run_and_why() {
+    fn lists_skipped_cases_with_reasons() {
         let case = Work::Unary.cases(true)[1];
         let row = |peer, samples, note: Option<&str>| Row {
             case,

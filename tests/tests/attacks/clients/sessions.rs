@@ -21,7 +21,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("accept-lies", accept_lies).short(),
     attack("accept-elsewhere", |peer, target| {
-        // Otherwise the client would send its packets to another service.
+        // With this subject, the client would send its packets to another service.
         let elsewhere = format!("{}.Echo", target.streams);
         serve(peer, &offer(), &elsewhere, &|_, _, _| Ok(()))
     }),
@@ -158,7 +158,7 @@ fn offer() -> Offer {
 fn serve(peer: &Peer, offer: &Offer, own: &str, act: &Act) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}._open"))?;
     peer.subscribe(&format!("{HOSTILE}._i.*.s.*"))?;
-    // By the subject that the client was given.
+    // Sessions by the subject of their packets.
     let mut sessions: HashMap<String, Hosted> = HashMap::new();
     let open = format!("{HOSTILE}._open");
     let mut count = 0;

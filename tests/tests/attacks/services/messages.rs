@@ -99,7 +99,7 @@ fn header_nmfw(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// Headers that async-nats can read: see "What is not stopped" in the page.
+/// Sends headers that async-nats can read: see "What is not stopped" in the page.
 fn header_bytes(peer: &Peer, target: &Target) -> io::Result<()> {
     let heads: [&[u8]; 7] = [
         b"NATS/1.0",
@@ -114,7 +114,7 @@ fn header_bytes(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// Sequences that act on a terminal which shows a log.
+/// Sends escape sequences that would act on a terminal which displays a log.
 fn header_escapes(peer: &Peer, target: &Target) -> io::Result<()> {
     let text = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[31m";
     let requests = [
@@ -139,12 +139,12 @@ fn body_garbage(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &requests)
 }
 
-/// Nested groups: a parser without a limit overflows its stack.
+/// Sends nested groups, with which a parser without a limit overflows its stack.
 fn body_deep(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &[(Vec::new(), vec![0x0b; 100_000])])
 }
 
-/// A field that claims a length of two GiB.
+/// Sends a field that claims a length of two GiB.
 fn body_length(peer: &Peer, target: &Target) -> io::Result<()> {
     let body = vec![0x12, 0xff, 0xff, 0xff, 0xff, 0x07, 1, 2, 3];
     flood(peer, target, &[(Vec::new(), body)])
@@ -158,7 +158,7 @@ fn calls(peer: &Peer, target: &Target) -> io::Result<()> {
     flood(peer, target, &[(Vec::new(), item(10))])
 }
 
-/// Valid calls that keep their places.
+/// Makes valid calls that keep their slots.
 fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     let (subject, reply) = (
         format!("{}.Sleep", target.puppet),
@@ -176,7 +176,7 @@ fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls without time left, or that end while they wait.
+/// Makes calls without time left, or that end while they are queued.
 fn calls_late(peer: &Peer, target: &Target) -> io::Result<()> {
     let requests = ["0", "1"].map(|left| with_headers(&format!("Nmfw: 1;t={left}\r\n")));
     flood(peer, target, &requests)

@@ -1,4 +1,4 @@
-//! Attacks of a client in its own session: it holds places, repeats packets, and reads nothing.
+//! Attacks of a client in its own session: it keeps slots, repeats packets, and reads nothing.
 
 use std::{io, time::Duration};
 
@@ -71,7 +71,7 @@ fn echo(stream: u64, size: usize) -> [Vec<u8>; 2] {
     ]
 }
 
-/// Makes as many calls as a session allows, without messages, in session after session.
+/// Makes the maximum number of calls of a session, without messages, in one session after another.
 fn call_silent(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, ack| {
         let frames: Vec<_> = (0..500).map(|_| call(session.stream(), "Echo")).collect();
@@ -81,7 +81,7 @@ fn call_silent(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// The same with a megabyte of metadata per call.
+/// Makes the maximum number of calls of a session, with a megabyte of metadata each.
 fn call_metadata(peer: &Peer, target: &Target) -> io::Result<()> {
     let value = "v".repeat(7_000);
     let pairs: Vec<_> = (0..140).map(|_| ("name", value.as_str())).collect();
@@ -121,7 +121,7 @@ fn call_unknown(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Valid calls that keep their places.
+/// Makes valid calls that keep their slots.
 fn call_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     let request = SleepRequest { millis: 5_000 }.encode_to_vec();
     sessions(peer, target.puppet, &|session, ack| {
@@ -190,7 +190,7 @@ fn answers_untaken(peer: &Peer, target: &Target) -> io::Result<()> {
     })
 }
 
-/// Makes the service send the same answers again and again.
+/// Makes the service resend the same answers repeatedly.
 fn go_back(peer: &Peer, target: &Target) -> io::Result<()> {
     sessions(peer, target.streams, &|session, _| {
         if session.stream() == 1 {

@@ -37,7 +37,7 @@ impl Bench {
         }
     }
 
-    /// Sends headers that must be refused before a handler runs.
+    /// Sends headers, which must be refused before a handler runs.
     async fn refused(&self, pairs: &[(&str, &str)], code: &str, word: &str) {
         let before = self.strings.started();
         let reply = request(&self.plain, "Inspect", headers(pairs), [])
@@ -125,7 +125,7 @@ on_both_brokers! {
         client.sleep(SleepRequest { millis: 1 }).await.unwrap();
         let status = client.echo(blob(1_000)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert!(!status.is_not_started(), "no other instance would take it either");
+        assert!(!status.is_not_started(), "no other instance would accept it either");
         for number in ["1003", "1000"] {
             assert!(status.message().contains(number), "{status}");
         }
@@ -163,17 +163,17 @@ on_both_brokers! {
         // The answer is larger than the request: it repeats the bytes as text, four times as long.
         let mut metadata = Metadata::new();
         metadata.insert_bin("x-bin", vec![0xff; 3_000]).unwrap();
-        let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
+        let call = bench.client.inspect(()).merge_metadata(&metadata).timeout(LIMIT);
         let status = call.await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(status.message().starts_with("the answer of 12"), "{status}");
+        assert!(status.message().starts_with("the response of 12"), "{status}");
         assert!(status.message().contains("10000"), "{status}");
-        assert!(status.message().contains("not called again"), "{status}");
+        assert!(status.message().contains("was not repeated"), "{status}");
         assert_eq!(bench.errors("Inspect").await.0, 2);
         // The call has run, and callers may repeat it if that is harmless.
-        let call = bench.client.inspect(()).metadata(&metadata).timeout(LIMIT);
+        let call = bench.client.inspect(()).merge_metadata(&metadata).timeout(LIMIT);
         assert!(call.await.unwrap().metadata["x-bin"].len() > 10_000);
-        assert!(began.elapsed() < LIMIT, "something was a time-out");
+        assert!(began.elapsed() < LIMIT, "a call timed out");
         bench.still_serves().await;
     }
 
@@ -266,11 +266,11 @@ on_both_brokers! {
             ("Nmfw-Deadline", "x"),
             ("nats-msg-id", "x"),
         ] {
-            let status = bench.client.inspect(()).header(key, value).await.unwrap_err();
+            let status = bench.client.inspect(()).metadata(key, value).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{key:?}: {value:?}: {status}");
             // All calls of a channel with such a header fail too.
             let nats = nmfw::connect(broker.url()).await.unwrap();
-            let client = PuppetClient::new(Channel::new(nats).header(key, value));
+            let client = PuppetClient::new(Channel::new(nats).metadata(key, value));
             assert_eq!(client.inspect(()).await.unwrap_err().code(), Code::InvalidArgument);
         }
         assert_eq!(bench.strings.started(), 0);
@@ -278,7 +278,7 @@ on_both_brokers! {
         let mut metadata = Metadata::new();
         metadata.append("Tag", "größe 漢").unwrap();
         metadata.append_bin("x-bin", &b"\r\n\0\xff"[..]).unwrap();
-        let seen = bench.client.inspect(()).metadata(&metadata).await.unwrap();
+        let seen = bench.client.inspect(()).merge_metadata(&metadata).await.unwrap();
         assert_eq!(seen.metadata["Tag"], "größe 漢");
         assert_eq!(seen.metadata["x-bin"], r#"b"\r\n\0\xff""#);
     }
@@ -297,7 +297,7 @@ on_both_brokers! {
         eventually(LIMIT, || async { bench.errors("Echo").await.0 == 3 }).await;
         let (_, last) = bench.errors("Echo").await;
         assert!(last.contains("without a reply subject"), "{last}");
-        assert_eq!(bench.strings.started(), 0, "a request that nobody waits for was run");
+        assert_eq!(bench.strings.started(), 0, "a request without a reply subject was run");
         bench.still_serves().await;
     }
 
@@ -312,7 +312,7 @@ on_both_brokers! {
         }
         eventually(LIMIT, || async { bench.errors("Echo").await.0 == 6 }).await;
         assert_eq!(bench.strings.started(), 0);
-        // A short reply subject is as good as any other.
+        // A short reply subject is valid.
         bench.plain.publish_with_reply(own, "_", bytes(&blob(3)).into()).await.unwrap();
         eventually(LIMIT, || async { bench.strings.finished() == 1 }).await;
 
@@ -329,7 +329,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.is_not_started());
         assert!(status.message().contains("no.where.Echo"), "{status}");
-        assert!(began.elapsed() < LIMIT, "something was a time-out");
+        assert!(began.elapsed() < LIMIT, "a call timed out");
 
         // On its own subject, the instance accepts only its own messages.
         let id = &bench.running.services()[0].id;

@@ -67,7 +67,7 @@ on_both_brokers! {
         }
         while !calls.is_empty() {
             let under_way = strings.started() - strings.finished();
-            assert!(under_way <= 1, "{under_way} handlers at a time");
+            assert!(under_way <= 1, "{under_way} concurrent handlers");
             let _ = timeout(Duration::from_millis(1), calls.join_next()).await;
         }
         assert_eq!((strings.started(), done.lock().unwrap().len()), (20, 20));
@@ -114,8 +114,9 @@ on_both_brokers! {
         let refused = answers.values().filter(|refused| **refused).count();
         assert_eq!(endpoint["num_errors"], refused);
         assert_eq!(strings.started(), (REQUESTS - refused) as u64);
-        assert!(strings.started() >= 5, "who finds room runs");
-        assert!(refused > 1_000, "only {refused} were refused: no flood");
+        assert!(strings.started() >= 5, "admitted requests run");
+        assert!(refused > 1_000, "only {refused} requests were refused, so the service was not \
+                                  overloaded");
         // No answer arrives twice or late.
         round_trip(&plain, LIMIT).await.unwrap();
         assert!(timeout(Duration::from_millis(100), replies.next()).await.is_err());
@@ -162,8 +163,8 @@ on_both_brokers! {
         let client = PuppetClient::new(channel(&broker).await.max_attempts(u32::MAX));
         let _first = tokio::spawn(client.sleep(sleep(20_000)).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
-        // At the deadline, the status says what delayed the call, and that the call may be
-        // repeated. The exception is a call whose last attempt is in flight at that moment.
+        // At the deadline, the status contains the reason for the delay, and marks the call as not
+        // started. The exception is a call whose last attempt is in flight at that moment.
         eventually(LIMIT, || async {
             let call = client.sleep(sleep(1)).timeout(Duration::from_millis(300));
             let status = call.await.unwrap_err();
@@ -180,7 +181,7 @@ on_both_brokers! {
         for _ in 0..10 {
             let status = client.panic(()).await.unwrap_err();
             assert_eq!(status.code(), Code::Internal);
-            assert!(!status.message().contains("told to"), "the caller sees the panic's text");
+            assert!(!status.message().contains("as requested"), "the caller received the panic's text");
         }
         // The permits were returned; otherwise these calls would wait forever.
         client.echo(Blob::default()).await.unwrap();

@@ -71,20 +71,22 @@ async fn refused<T: std::fmt::Debug>(
 ) -> Status {
     let status = timeout(LIMIT, call)
         .await
-        .expect("a call that is refused hangs")
+        .expect("a refused call hangs")
         .unwrap_err();
     assert!(status.message().contains(words), "{words} in {status}");
     status
 }
 
-/// Whichever subscription exceeds the limit.
+/// The start fails whichever subscription exceeds the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_all_its_subscriptions_does_not_start() {
     let limits = (1..=SUBSCRIPTIONS).map(|n| (format!("a{n}"), format!("max_subscriptions: {n}")));
     let server = accounts(limits).await;
     for n in 1..SUBSCRIPTIONS {
         let nats = connect(&server, &format!("a{n}")).await;
-        let error = try_serve(nats.clone()).await.expect_err("too few");
+        let error = try_serve(nats.clone())
+            .await
+            .expect_err("the limit was not reached");
         assert_eq!(error.kind(), ErrorKind::Limit, "{n}: {error:?}");
         assert!(
             error.to_string().contains(TOO_MANY_SUBSCRIPTIONS),
@@ -102,7 +104,7 @@ async fn a_server_without_all_its_subscriptions_does_not_start() {
     assert_eq!(caller.add(numbers()).await.unwrap().result, 3.0);
 }
 
-/// All subscriptions are made again after a reconnect, and the new server may allow fewer.
+/// After a reconnect, all subscriptions are made again, and the new server may allow fewer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_loses_a_subscription_ends() {
     for limit in [1, 8, SUBSCRIPTIONS - 1] {
@@ -119,7 +121,9 @@ async fn a_server_that_loses_a_subscription_ends() {
             .await
             .unwrap();
         let end = timeout(LIMIT, running.join()).await;
-        let error = end.expect("it goes on without").unwrap_err();
+        let error = end
+            .expect("the server continues without the subscription")
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
         assert!(
             error.to_string().contains(TOO_MANY_SUBSCRIPTIONS),
@@ -138,7 +142,7 @@ async fn a_limit_that_is_lowered_ends_a_server() {
     server.configure("max_subscriptions: 5").unwrap();
     server.restart().await.unwrap();
     let ended = timeout(LIMIT, running.join()).await;
-    let error = ended.expect("it goes on").unwrap_err();
+    let error = ended.expect("the server continues").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
 }
 
@@ -171,14 +175,16 @@ async fn a_server_that_cannot_subscribe_again_ends() {
     let _taken = nats.client().subscribe("taken").await.unwrap();
     nats.flush_within(LIMIT).await.unwrap();
     is_good.store(true, Ordering::SeqCst);
-    let end = timeout(LIMIT, running.join()).await.expect("it goes on");
+    let end = timeout(LIMIT, running.join())
+        .await
+        .expect("the server continues");
     let error = end.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
 }
 
 /// A revoked login: the server reports it, and closes the connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_is_taken_back_is_told() {
+async fn a_revoked_login_is_reported() {
     const WORDS: &str = "Authorization Violation";
     let users = |password: &str| {
         format!("authorization {{ users: [{{ user: a, password: {password} }}] }}")
@@ -215,7 +221,7 @@ async fn a_login_that_is_taken_back_is_told() {
 
 /// Other subscriptions on its connection may be refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_has_its_subscriptions_goes_on() {
+async fn a_server_ignores_refusals_of_other_subscriptions() {
     let server = account(&format!("max_subscriptions: {SUBSCRIPTIONS}")).await;
     let nats = connect(&server, "a").await;
     let running = try_serve(nats.clone()).await.unwrap();
@@ -231,7 +237,7 @@ async fn a_server_that_has_its_subscriptions_goes_on() {
             }
         }
     };
-    let words = timeout(LIMIT, refused).await.expect("no event");
+    let words = timeout(LIMIT, refused).await.expect("no event arrived");
     assert_eq!(words, TOO_MANY_SUBSCRIPTIONS);
     let caller = CalcClient::new(connect(&server, "a").await);
     for _ in 0..10 {
@@ -244,7 +250,7 @@ async fn a_server_that_has_its_subscriptions_goes_on() {
 
 /// A client has one subscription for all replies.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_cannot_get_replies_says_so() {
+async fn a_client_without_replies_reports_the_limit() {
     let server = accounts([
         ("a".to_owned(), String::new()),
         ("b".to_owned(), "max_subscriptions: 1".to_owned()),
@@ -288,7 +294,9 @@ async fn a_subject_with_too_many_tokens_is_an_error_in_the_servers_words() {
     };
     let server = start(5).await.unwrap();
     let nats = options().connect(server.url()).await.unwrap();
-    let error = try_serve(nats).await.expect_err("it serves half");
+    let error = try_serve(nats)
+        .await
+        .expect_err("the server serves some of its subjects");
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
     let text = error.to_string();
     assert!(
@@ -348,7 +356,7 @@ async fn a_connection_too_many_is_refused_with_the_servers_words() {
 
 /// Another client took its place while it was disconnected.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_not_let_in_again_says_why() {
+async fn a_refused_reconnect_reports_the_reason() {
     const WORDS: &str = "maximum account active connections exceeded";
     let server = account("max_connections: 1").await;
     let proxy = Proxy::start(server.port()).await.unwrap();
@@ -416,7 +424,7 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
                 Err(status) => {
                     // A call on a session that has just ended this way was not started.
                     let is_told = status.message().contains(WORDS)
-                        || status.message().contains("given the session up")
+                        || status.message().contains("ended the session")
                         || status.is_not_started();
                     assert!(is_told, "{status}");
                     // The first request exceeds the limit itself. Later requests use a session.
@@ -426,10 +434,10 @@ async fn a_payload_over_the_accounts_limit_is_an_error() {
                     failures += 1;
                 }
             }
-            assert!(failures < 20, "it never gets there");
+            assert!(failures < 20, "the limit is never applied");
         };
         assert_eq!(echo, large());
-        assert!(failures > 0, "the limit is not there");
+        assert!(failures > 0, "the limit was not applied");
         assert!(began.elapsed() < LIMIT, "took {:?}", began.elapsed());
         assert!(nats.max_payload() < 8000);
     }

@@ -16,7 +16,7 @@ async fn answers_errors_and_metadata() {
     client.wait_ready(Duration::ZERO).await.unwrap();
     let blob = Blob { data: vec![1] };
     assert_eq!(client.echo(blob.clone()).await.unwrap(), blob);
-    let call = client.inspect(()).header("a", "b");
+    let call = client.inspect(()).metadata("a", "b");
     let (seen, metadata) = call.send_with_metadata().await.unwrap();
     assert_eq!(seen.metadata["a"], "b");
     assert_eq!(metadata.get("inspected-by"), Some("puppet"));
@@ -80,7 +80,7 @@ async fn wrong_settings_are_a_status() {
     client.wait_ready(Duration::ZERO).await.unwrap_err();
 }
 
-/// A setting that the transport of a channel does not have is not ignored.
+/// Settings that the transport of a channel does not support are errors.
 #[tokio::test]
 async fn settings_for_nats_are_refused() {
     let channel = || Channel::local(PuppetServer::new(Strings::default()));
@@ -91,13 +91,13 @@ async fn settings_for_nats_are_refused() {
         ("multiplexed", channel().multiplexed()),
         ("go_compatible", channel().go_compatible()),
     ] {
-        let client = PuppetClient::new(channel.header("tenant", "acme"));
+        let client = PuppetClient::new(channel.metadata("tenant", "acme"));
         let status = client.inspect(()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{setting}");
         assert!(status.is_not_started(), "{setting}");
         assert!(status.message().contains(setting), "{status}");
     }
-    let client = PuppetClient::new(channel().header("tenant", "acme"));
+    let client = PuppetClient::new(channel().metadata("tenant", "acme"));
     let seen = client.inspect(()).await.unwrap();
     assert_eq!(seen.metadata["tenant"], "acme");
     assert_eq!(seen.subject, "");

@@ -49,12 +49,12 @@ on_both_brokers! {
         for (way, client) in Client::all(&nats, &SPEC).await.unwrap() {
             // A hash map would keep the order by chance in some runs.
             for _ in 0..20 {
-                let call = client.echo("x").metadata(&sent).send_with_metadata();
+                let call = client.echo("x").merge_metadata(&sent).send_with_metadata();
                 let (_, got) = call.await.unwrap();
                 assert_eq!(got, sent, "{way}");
                 let tags: Vec<_> = got.get_all("tag").collect();
                 assert_eq!(tags, ["1", "2", "3", "4", "5", "6"], "{way}");
-                let status = client.echo(FAIL).metadata(&sent).await.unwrap_err();
+                let status = client.echo(FAIL).merge_metadata(&sent).await.unwrap_err();
                 assert_eq!(status.code(), Code::Aborted, "{way}");
                 assert_eq!(status.metadata(), &sent, "{way}");
             }
@@ -68,24 +68,24 @@ on_both_brokers! {
         let server = Server::new(&nats).add_service(mirror::service(&SPEC));
         let _running = server.start().await.unwrap();
         for (way, client) in Client::all(&nats, &SPEC).await.unwrap() {
-            let call = client.echo("x").metadata(&of(256)).send_with_metadata();
+            let call = client.echo("x").merge_metadata(&of(256)).send_with_metadata();
             assert_eq!(call.await.unwrap().1, of(256), "{way}");
-            let status = client.echo(FAIL).metadata(&of(256)).await.unwrap_err();
+            let status = client.echo(FAIL).merge_metadata(&of(256)).await.unwrap_err();
             assert_eq!(status.metadata().len(), 256, "{way}");
 
-            let status = client.echo("x").metadata(&of(257)).await.unwrap_err();
+            let status = client.echo("x").merge_metadata(&of(257)).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{way}: {status}");
-            assert!(status.message().contains("256 at most"), "{way}: {status}");
+            assert!(status.message().contains("limit of 256 values"), "{way}: {status}");
             let status = client.count("x", &of(257)).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{way}: {status}");
 
             let many = format!("{MANY}257");
             let status = client.echo(&many).await.unwrap_err();
             assert_eq!(status.code(), Code::Internal, "{way}: {status}");
-            assert!(status.message().contains("256 at most"), "{way}: {status}");
+            assert!(status.message().contains("limit of 256 values"), "{way}: {status}");
             let status = client.count(&many, &Metadata::new()).await.unwrap_err();
             assert_eq!(status.code(), Code::Internal, "{way}: {status}");
-            assert!(status.message().contains("256 at most"), "{way}: {status}");
+            assert!(status.message().contains("limit of 256 values"), "{way}: {status}");
         }
     }
 }

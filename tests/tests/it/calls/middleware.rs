@@ -49,7 +49,7 @@ async fn too_late(request: Request, next: Next) -> Result<Response, Status> {
 }
 
 on_both_brokers! {
-    /// Otherwise a client would run the handler again.
+    /// A mark from a layer is removed, because a client would otherwise run the handler again.
     async fn a_layer_cannot_mark_a_call_that_ran(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let strings = Strings::default();
@@ -65,7 +65,7 @@ on_both_brokers! {
             let status = client.sleep(SleepRequest::default()).await.unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
             assert!(!status.is_not_started(), "{status}");
-            assert_eq!(strings.started(), before + 1, "it ran again");
+            assert_eq!(strings.started(), before + 1, "the call ran twice");
         }
     }
 
@@ -171,7 +171,7 @@ on_both_brokers! {
     async fn a_layer_can_shorten_the_time_and_panic(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let hurry = |mut request: Request, next: Next| async move {
-            assert!(request.method().name() != "Panic", "told to");
+            assert!(request.method().name() != "Panic", "as requested");
             request.limit_deadline(Deadline::after(Duration::from_secs(1)));
             next.run(request).await
         };

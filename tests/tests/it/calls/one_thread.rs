@@ -22,7 +22,8 @@ fn one_thread() -> Runtime {
 }
 
 on_both_brokers! {
-    /// At the stop, the buffers of a server hold more than tokio lets a task read in one turn.
+    /// When a server stops, its buffers hold more messages than tokio's coop budget lets a task
+    /// read at once.
     async fn a_stop_answers_all_that_lies_in_buffers(broker: TestBroker) {
         const REQUESTS: usize = 20_000;
         let (stop, stopped) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! Limits the bytes of requests that wait for their turn, in base mode and in sessions.
+//! Tests of the limit on the bytes of queued requests, in base mode and in sessions.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::{
@@ -51,11 +51,11 @@ impl Gate {
 
 impl Calc for Gate {
     async fn average(&self, _: Context, _: AverageRequest) -> Result<CalcResponse, Status> {
-        Err(Status::unimplemented("it is not called"))
+        Err(Status::unimplemented("not used by this test"))
     }
 
     async fn add(&self, _: Context, _: AddRequest) -> Result<CalcResponse, Status> {
-        Err(Status::unimplemented("it is not called"))
+        Err(Status::unimplemented("not used by this test"))
     }
 
     async fn expression(
@@ -66,7 +66,7 @@ impl Calc for Gate {
         self.started.fetch_add(1, Ordering::SeqCst);
         let permit = self.open.acquire().await;
         permit
-            .map_err(|_| Status::internal("it was closed"))?
+            .map_err(|_| Status::internal("the gate is never closed"))?
             .forget();
         Ok(CalcResponse {
             operation: request.expression.len().to_string(),
@@ -120,7 +120,7 @@ on_both_brokers! {
             let status = client.expression(request(16_000)).await.unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
             assert!(status.is_not_started(), "{status}");
-            assert!(status.message().contains("40000 bytes may wait"), "{status}");
+            assert!(status.message().contains("limited to 40000 bytes"), "{status}");
         }
         // The limit of bytes is reached, not that of places.
         for (client, count) in [(&base, 3), (&multiplexed, 4)] {

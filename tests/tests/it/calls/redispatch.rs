@@ -1,4 +1,4 @@
-//! Calls that are sent again, and calls that must not be.
+//! Calls that are resent, and calls that must not be resent.
 
 use std::{
     pin::pin,
@@ -24,7 +24,7 @@ use nmfw_tests::{
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Calls a service that is not there, and counts its own runs.
+/// Calls a missing service, and counts its own runs.
 #[derive(Clone)]
 struct Relay {
     next: PuppetClient,
@@ -70,7 +70,7 @@ async fn two(url: &str, first: &Strings, second: &Strings) -> [Running; 2] {
 async fn requests(broker: &TestBroker, expected: u64) -> Result<(), String> {
     match puppet::sleep_stats(&broker.url()).await.unwrap() {
         (requests, _) if requests == expected => Ok(()),
-        (requests, _) => Err(format!("{requests} requests, not {expected}")),
+        (requests, _) => Err(format!("{requests} requests instead of {expected}")),
     }
 }
 
@@ -242,7 +242,7 @@ on_both_brokers! {
             }
         })
         .await;
-        assert!(strings.started() < 500, "{} answers wait", strings.started());
+        assert!(strings.started() < 500, "{} answers are queued", strings.started());
         proxy.resume(Direction::ToServer);
         for call in calls {
             match call.await.unwrap() {

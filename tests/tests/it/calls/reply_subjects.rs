@@ -102,7 +102,7 @@ on_both_brokers! {
         seen.retain(|subject, _| !is_answer(subject));
         assert_eq!(seen, asked, "something was published for the peer");
         // The requests to Echo of both services with an inbox as reply subject.
-        assert_eq!(strings.started(), 2, "handlers have run for nobody");
+        assert_eq!(strings.started(), 2, "handlers ran although their answers could not be sent");
 
         client.echo(Blob::default()).await.unwrap();
         assert_eq!(nats.state().epoch, 1, "the connection broke");
@@ -110,7 +110,7 @@ on_both_brokers! {
         running.join().await.unwrap();
     }
 
-    /// One peer sends as many as it can, while others make calls.
+    /// One peer sends such requests at full speed, while others make calls.
     async fn a_loop_of_replies_disturbs_nobody(broker: TestBroker) {
         let strings = Strings::default();
         let running = puppet::serve(&broker.url(), &strings).await.unwrap();
@@ -123,12 +123,13 @@ on_both_brokers! {
             peer.round_trip().await.unwrap();
             client.echo(Blob::default()).timeout(LIMIT).await.unwrap();
         }
-        assert_eq!(strings.started(), 20, "handlers have run for nobody");
+        assert_eq!(strings.started(), 20, "handlers ran although their answers could not be sent");
         running.stop();
         running.join().await.unwrap();
     }
 
-    /// Otherwise the service could make the client publish wherever the client may.
+    /// A client refuses other subjects, because a service could otherwise make it publish with its
+    /// own permissions.
     async fn a_client_sends_packets_to_the_service_that_it_called(broker: TestBroker) {
         let service = async_nats::connect(broker.url()).await.unwrap();
         let base = STREAMS_SPEC.base_subject();
@@ -154,7 +155,7 @@ on_both_brokers! {
             let call = client.count(CountRequest::default()).timeout(LIMIT);
             let call = tokio::spawn(call.send());
             let open = timeout(LIMIT, opening.next()).await.unwrap().unwrap();
-            assert_eq!(first_kind(&open.payload), Some(kind::OPEN), "a packet, and not OPEN");
+            assert_eq!(first_kind(&open.payload), Some(kind::OPEN), "a packet other than OPEN");
             let seal = Seal::service(secret_of(&open.payload));
             let (inbox, accept) = (open.reply.unwrap(), seal.seal(accept.clone()).into());
             match named {
@@ -169,6 +170,6 @@ on_both_brokers! {
         }
         service.publish("end-of-test", "".into()).await.unwrap();
         let first = timeout(LIMIT, spies.next()).await.unwrap().unwrap();
-        assert_eq!(first.subject.as_str(), "end-of-test", "the client has sent packets elsewhere");
+        assert_eq!(first.subject.as_str(), "end-of-test", "the client has sent packets to another subject");
     }
 }

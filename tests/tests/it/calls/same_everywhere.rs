@@ -57,7 +57,9 @@ fn unary(
         case,
         call: Box::new(move |channel, case| {
             let (channel, item) = set(channel, items_of(1).remove(0));
-            let made = StreamsClient::new(channel).echo(item).header("case", case);
+            let made = StreamsClient::new(channel)
+                .echo(item)
+                .metadata("case", case);
             Outcome::of_item(call(made)).boxed()
         }),
         expected,
@@ -155,7 +157,7 @@ fn unary_rows() -> Vec<Row> {
         plain("join", Failed(Code::Internal, "a task panicked")),
         plain("boxed", Failed(Code::Unknown, "an error without a status")),
         plain("version", Expected::Ok("0.1.0")),
-        plain("many values", Failed(Code::Internal, "256 at most")),
+        plain("many values", Failed(Code::Internal, "limit of 256 values")),
         with_channel(
             "extension",
             |channel| channel.layer(middleware::from_fn(leave)),
@@ -163,7 +165,7 @@ fn unary_rows() -> Vec<Row> {
         ),
         with_channel(
             "",
-            |channel| channel.header("nmfw-x", "y"),
+            |channel| channel.metadata("nmfw-x", "y"),
             NotStarted(Code::InvalidArgument, "reserved"),
         ),
         unary(
@@ -175,7 +177,7 @@ fn unary_rows() -> Vec<Row> {
             |call| call,
             Failed(
                 Code::ResourceExhausted,
-                "over this service's limit of 65536",
+                "exceeds this service's limit of 65536",
             ),
         ),
         plain("layer: message", Expected::Ok("")),
@@ -209,9 +211,10 @@ fn unary_rows() -> Vec<Row> {
             "nmfw.streams.Streams has: Echo, Count, Sum, Chat",
             |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(["Ecoh"])),
         ),
-        ("RateLimitLayer: methods() names no method", |channel| {
-            channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new()))
-        }),
+        (
+            "RateLimitLayer: methods() was called without a method",
+            |channel| channel.layer(RateLimitLayer::new(9, SHORT).methods(Vec::<String>::new())),
+        ),
     ];
     for (text, set) in typos {
         let expected = NotStarted(Code::InvalidArgument, text);
@@ -219,19 +222,20 @@ fn unary_rows() -> Vec<Row> {
     }
     let same = |channel, item| (channel, item);
     let no_time = |call: Call<Item>| call.timeout(Duration::ZERO);
-    let expected = NotStarted(Code::DeadlineExceeded, "no time was left");
+    let expected = NotStarted(Code::DeadlineExceeded, "the deadline passed before");
     rows.push(unary("", same, no_time, expected));
-    let reserved = |call: Call<Item>| call.header("Content-Type", "x");
+    let reserved = |call: Call<Item>| call.metadata("Content-Type", "x");
     let expected = NotStarted(Code::InvalidArgument, "reserved");
     rows.push(unary("", same, reserved, expected));
-    let many = |call: Call<Item>| (0..300).fold(call, |call, i| call.header(format!("k{i}"), "v"));
-    let expected = NotStarted(Code::InvalidArgument, "256 at most");
+    let many =
+        |call: Call<Item>| (0..300).fold(call, |call, i| call.metadata(format!("k{i}"), "v"));
+    let expected = NotStarted(Code::InvalidArgument, "limit of 256 values");
     rows.push(unary("", same, many, expected));
     let half = |channel: Channel| {
-        (0..200).fold(channel, |channel, i| channel.header(format!("k{i}"), "v"))
+        (0..200).fold(channel, |channel, i| channel.metadata(format!("k{i}"), "v"))
     };
     let other_half =
-        |call: Call<Item>| (0..200).fold(call, |call, i| call.header(format!("c{i}"), "v"));
+        |call: Call<Item>| (0..200).fold(call, |call, i| call.metadata(format!("c{i}"), "v"));
     let set = move |channel, item| (half(channel), item);
     rows.push(unary("", set, other_half, expected));
     let values = |call: Call<Item>| {
@@ -244,7 +248,7 @@ fn unary_rows() -> Vec<Row> {
             .insert_bin("all-bin", (0..=255).collect::<Vec<u8>>())
             .unwrap();
         metadata.insert_bin("no-bin", vec![]).unwrap();
-        call.metadata(&metadata)
+        call.merge_metadata(&metadata)
     };
     let expected = Expected::Ok("empty: \"\", no-bin: b\"\", text: \"a ä 100 % \u{1f980}\"");
     rows.push(unary("metadata", same, values, expected));
@@ -266,7 +270,7 @@ fn count(
             };
             let call = StreamsClient::new(channel)
                 .count(request)
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_stream(set(call)).boxed()
         }),
         expected,
@@ -282,7 +286,7 @@ where
         call: Box::new(move |channel, case| {
             let call = StreamsClient::new(channel)
                 .sum(requests())
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_total(call).boxed()
         }),
         expected,
@@ -298,7 +302,7 @@ where
         call: Box::new(move |channel, case| {
             let call = StreamsClient::new(channel)
                 .chat(requests())
-                .header("case", case);
+                .metadata("case", case);
             Outcome::of_stream(call).boxed()
         }),
         expected,
@@ -389,15 +393,12 @@ fn stream_rows() -> Vec<Row> {
         count(
             "layer: message",
             same,
-            Failed(
-                Code::Internal,
-                "Count: a layer has answered with one message",
-            ),
+            Failed(Code::Internal, "Count: a layer returned a single message"),
         ),
         count(
             "",
             no_time,
-            NotStarted(Code::DeadlineExceeded, "no time was left"),
+            NotStarted(Code::DeadlineExceeded, "the deadline passed before"),
         ),
         sum("", all_well, Expected::Ok("count: 3")),
         sum("ok", all_well, Failed(Code::Internal, ok)),
@@ -429,7 +430,7 @@ fn stream_rows() -> Vec<Row> {
         sum(
             "report",
             large,
-            Failed(Code::ResourceExhausted, "over this service's limit"),
+            Failed(Code::ResourceExhausted, "exceeds this service's limit"),
         ),
         sum("", large, Expected::Ok("count: 1")),
         chat("", all_well, Expected::Ok("0 1 2 99")),
@@ -484,7 +485,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
             let first = first.get_or_insert_with(|| (*transport, format!("{outcome:?}")));
             if first.1 != format!("{outcome:?}") {
                 wrong.push(format!(
-                    "{case:?}: {} gives {}, {transport} {outcome:?}",
+                    "{case:?}: {} returns {}, but {transport} {outcome:?}",
                     first.0, first.1
                 ));
             }
@@ -497,7 +498,7 @@ async fn compare(rows: Vec<Row>, channels: &[(&str, Channel)]) {
 async fn on_session(channel: &Channel) {
     let client = StreamsClient::new(channel);
     eventually(LIMIT, || async {
-        let reply = client.echo(Item::default()).header("case", "reply").await;
+        let reply = client.echo(Item::default()).metadata("case", "reply").await;
         let reply = String::from_utf8(reply.map_err(|status| status.to_string())?.padding);
         let reply = reply.map_err(|error| error.to_string())?;
         if reply.contains(".s.") {
@@ -540,7 +541,7 @@ on_both_brokers! {
         compare(stream_rows(), &channels).await;
     }
 
-    /// Over NATS no instance can report that a unary method is not served, so the codes differ.
+    /// Over NATS, no instance reports that a unary method is not served, so the codes differ.
     async fn what_is_not_served_is_not_started(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let service = || service().only(["Count", "Sum"]);

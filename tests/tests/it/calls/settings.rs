@@ -1,4 +1,4 @@
-//! Invalid settings are errors when the server starts, and the error says what is wrong.
+//! Invalid settings are errors when the server starts, and the error names the setting.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ on_both_brokers! {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let long = "n".repeat(2000);
         let wrong: [(Set, &str); 15] = [
-            (|s, _| s.only(Vec::<String>::new()), "names no method"),
+            (|s, _| s.only(Vec::<String>::new()), "without a method"),
             (|s, _| s.only(["Ecoh"]), "\"Ecoh\""),
             (|s, _| s.method("Ecoh", |limits| limits), "\"Ecoh\""),
             // Methods of another service.
@@ -46,7 +46,7 @@ on_both_brokers! {
             let error = Server::new(&nats).add_service(service).start().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
             let shown = error.to_string();
-            assert!(shown.contains(text), "{shown:?} does not say {text:?}");
+            assert!(shown.contains(text), "{shown:?} does not contain {text:?}");
             assert!(shown.contains("nmfw.puppet.Puppet"), "{shown}");
         }
         let error = Server::new(&nats).start().await.unwrap_err();
@@ -84,7 +84,7 @@ on_both_brokers! {
 
         for (server, text) in [
             (both().only(["Echo", "Ecoh"]), "\"Ecoh\" to serve; there are: nmfw.puppet.Puppet.Echo,"),
-            (both().only(Vec::<String>::new()), "no method is named"),
+            (both().only(Vec::<String>::new()), "the list of methods to serve is empty"),
             // Methods that the service itself excludes do not exist.
             (
                 Server::new(&nats).add_service(puppet().only(["Fail", "Sleep"])).only(["Echo"]),
@@ -100,7 +100,7 @@ on_both_brokers! {
     async fn layers_of_a_server_hold_for_services_added_later(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let refuse = |_: Request, _: Next| async {
-            Err(nmfw::Status::unauthenticated("nobody gets in"))
+            Err(nmfw::Status::unauthenticated("no caller is admitted"))
         };
         let _server = Server::new(&nats)
             .layer(middleware::from_fn(refuse))

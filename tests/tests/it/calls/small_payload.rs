@@ -60,12 +60,12 @@ on_both_brokers! {
         // Metadata that fits into the request, but not into an error together with its text.
         let mut metadata = Metadata::new();
         metadata.append("a", "x".repeat(100)).unwrap();
-        let call = client.echo(FAIL).metadata(&metadata);
+        let call = client.echo(FAIL).merge_metadata(&metadata);
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Aborted, "{status}");
 
         // An answer that exceeds the limit because of its metadata.
-        let call = client.echo(&"m".repeat(50)).metadata(&metadata);
+        let call = client.echo(&"m".repeat(50)).merge_metadata(&metadata);
         let outcome = timeout(LIMIT, call).await.unwrap();
         if let Err(status) = outcome {
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
@@ -73,7 +73,7 @@ on_both_brokers! {
         let call = client.echo("many 40");
         let status = timeout(LIMIT, call).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(status.message().contains("the answer of "), "{status}");
+        assert!(status.message().contains("the response of "), "{status}");
 
         // Refusals: a request over the limit, a request that base mode does not allow, and a
         // request that is too large.

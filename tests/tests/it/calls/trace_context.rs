@@ -75,7 +75,7 @@ on_both_brokers! {
         assert_eq!(seen.last().unwrap().traceparent(), later);
         foreign("Sleep", "nonsense").await.unwrap();
         assert_eq!(seen.last(), None);
-        // The relay does not say on whose behalf it calls.
+        // The relay calls without a context.
         foreign("Echo", TRACEPARENT).await.unwrap();
         assert_eq!(seen.last(), None);
     }

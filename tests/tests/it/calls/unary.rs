@@ -25,7 +25,7 @@ on_both_brokers! {
         // A message of defaults has an empty body.
         assert_eq!(client.echo(Blob::default()).await.unwrap(), Blob::default());
 
-        let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä").header("tag", "b");
+        let call = client.inspect(()).metadata("Tenant", "acme").metadata("tag", "ä").metadata("tag", "b");
         let (seen, metadata) = call.timeout(LONG).send_with_metadata().await.unwrap();
         assert_eq!(metadata.get("Inspected-By"), Some("puppet"));
         assert_eq!(seen.metadata["Tenant"], "acme");
@@ -99,7 +99,7 @@ on_both_brokers! {
         let seen = client.inspect(()).timeout(time).await.unwrap();
         let left = Duration::from_millis(seen.time_left_millis.unwrap());
         assert!(left <= time, "the inner call got {left:?}");
-        assert_eq!(seen.subject, "nmfw.nmfw.puppet.Inspect", "it was the inner service");
+        assert_eq!(seen.subject, "nmfw.nmfw.puppet.Inspect", "the inner service ended the call");
 
         // The shorter of the two applies, whichever it is.
         let status = client.sleep(SleepRequest { millis: 60_000 }).timeout(SHORT).await;
@@ -131,7 +131,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.is_not_started());
         assert!(status.message().contains("nmfw.puppet.Echo"), "{status}");
-        assert!(begin.elapsed() < LONG / 2, "that was a time-out");
+        assert!(begin.elapsed() < LONG / 2, "the call timed out");
 
         let status = client.wait_ready(SHORT).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -155,14 +155,14 @@ on_both_brokers! {
         let _server = puppet::serve(&broker.url(), &strings).await.unwrap();
         let nats = nmfw::connect(broker.url()).await.unwrap();
         for channel in [
-            Channel::new(&nats).header("Nmfw-Deadline", "x"),
-            Channel::new(&nats).header("a", "two\nlines"),
+            Channel::new(&nats).metadata("Nmfw-Deadline", "x"),
+            Channel::new(&nats).metadata("a", "two\nlines"),
             Channel::new(&nats).subject("a..b"),
         ] {
             let status = PuppetClient::new(channel).echo(Blob::default()).await.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
-        let call = PuppetClient::new(&nats).echo(Blob::default()).header("ä", "x");
+        let call = PuppetClient::new(&nats).echo(Blob::default()).metadata("ä", "x");
         assert_eq!(call.await.unwrap_err().code(), Code::InvalidArgument);
         assert_eq!(strings.started(), 0);
     }
@@ -170,10 +170,10 @@ on_both_brokers! {
     async fn metadata_of_channel_and_call(broker: TestBroker) {
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let nats = nmfw::connect(broker.url()).await.unwrap();
-        let client = PuppetClient::new(Channel::new(nats).header("a", "channel").header("b", "channel"));
+        let client = PuppetClient::new(Channel::new(nats).metadata("a", "channel").metadata("b", "channel"));
         let mut more = Metadata::new();
         more.insert_bin("c-bin", vec![1, 2]).unwrap();
-        let seen = client.inspect(()).header("A", "call").metadata(&more).await.unwrap();
+        let seen = client.inspect(()).metadata("A", "call").merge_metadata(&more).await.unwrap();
         assert_eq!(seen.metadata["A"], "call");
         assert!(!seen.metadata.contains_key("a"));
         assert_eq!(seen.metadata["b"], "channel");

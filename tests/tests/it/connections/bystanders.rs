@@ -1,4 +1,4 @@
-//! Other clients of the same server that subscribe to everything do no harm.
+//! Clients of the same server that subscribe to everything do not disturb others.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ on_both_brokers! {
     }
 }
 
-/// The same for a service that may publish only to inboxes: it may not use the other way of a round
-/// trip, and that denial is also an answer.
+/// A service that may publish only to inboxes is not allowed the second kind of round trip, but the
+/// denial is an answer, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_listens_to_a_restricted_service() {
     let users = r#"authorization { users: [

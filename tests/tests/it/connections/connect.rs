@@ -48,13 +48,13 @@ impl Server {
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future)
         .await
-        .expect("it takes too long")
+        .expect("a step takes too long")
 }
 
 async fn refused(options: ConnectOptions, url: &str) -> nmfw::Error {
     within(options.connect(url))
         .await
-        .expect_err("connecting should fail")
+        .expect_err("connecting succeeded")
 }
 
 /// Makes a round trip through the server, to check the connection.
@@ -154,7 +154,7 @@ async fn nothing_listens() {
     assert!(!text.contains("hush"), "{text}");
 }
 
-/// Accepts connections and hangs up.
+/// Accepts connections and closes them at once.
 async fn hang_up(listener: TcpListener, times: usize) {
     for _ in 0..times {
         drop(listener.accept().await.unwrap());
@@ -617,7 +617,7 @@ async fn tls_with_a_client_certificate() {
     works(&within(complete().connect(server.url())).await.unwrap()).await;
 
     for (options, why) in [
-        (new(), "nobody trusts that authority"),
+        (new(), "the authority is not trusted"),
         (trusting(), "no client certificate"),
         (new().root_certificates(path("gone.pem")), "no such file"),
         (
@@ -702,7 +702,7 @@ async fn websocket() {
     works(&within(nmfw::connect(url)).await.unwrap()).await;
 }
 
-/// As in other NATS clients.
+/// Empty entries are skipped, as in other NATS clients.
 #[tokio::test]
 async fn empty_entries_of_a_list_are_skipped() {
     let server = Server::start("").await;

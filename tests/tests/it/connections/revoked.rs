@@ -116,19 +116,16 @@ async fn marked_and_run_never_meet(channel: fn(nmfw::Connection) -> Channel, run
     let mut denied = 0;
     for (id, outcome) in &outcomes {
         match outcome {
-            Ok(()) => assert!(ran.contains(id), "an answer without a run"),
+            Ok(()) => assert!(ran.contains(id), "an answered call did not run"),
             Err(status) => {
                 denied += u32::from(status.code() == Code::PermissionDenied);
                 let has_run = ran.contains(id);
-                assert!(
-                    !(has_run && status.is_not_started()),
-                    "{id} has run: {status}"
-                );
+                assert!(!(has_run && status.is_not_started()), "{id} ran: {status}");
                 assert!(!(has_run && runs_end_well), "{id} was delivered: {status}");
             }
         }
     }
-    assert!(denied > 0, "no call was denied: the test shows nothing");
+    assert!(denied > 0, "no call was denied, so the test proves nothing");
     assert!(outcomes.iter().any(|(_, outcome)| outcome.is_ok()));
     running.stop();
     running.join().await.unwrap();

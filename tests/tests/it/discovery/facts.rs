@@ -217,7 +217,7 @@ async fn works(nats: &Connection, facts: &Facts, ways: &[(&str, Client)]) {
     let mut sent = Metadata::new();
     sent.append("a", "b").unwrap();
     for (way, client) in ways {
-        let echoed = client.echo("x").metadata(&sent).await;
+        let echoed = client.echo("x").merge_metadata(&sent).await;
         let echoed = echoed.unwrap_or_else(|status| panic!("{way}: {facts:?}: {status}"));
         assert_eq!(echoed, "x", "{way}: {facts:?}");
         let (ahead, _) = client.count("x", &sent).await.unwrap();
@@ -268,7 +268,7 @@ on_both_brokers! {
             running.stop();
             running.join().await.unwrap();
         }
-        assert!(built > count() / 3 && long > 2, "{built} services, {long} long versions");
+        assert!(built > count() / 3 && long > 2, "{built} services were accepted, {long} with long versions");
     }
 
     async fn what_is_accepted_at_run_time_works(broker: TestBroker) {

@@ -1,5 +1,5 @@
-//! Health checks of a server: what clients receive while a check fails, and where the failure is
-//! reported.
+//! Health checks of a server: the answers to clients while a check fails, and the reports of the
+//! failure.
 
 use std::{
     sync::{
@@ -68,7 +68,7 @@ on_both_brokers! {
                 client.echo(Blob::default()).await.unwrap();
             }
         }
-        assert_eq!(strings[0].started(), before, "calls of an instance that is not ready");
+        assert_eq!(strings[0].started(), before, "an instance that is not ready received calls");
 
         // Neither database is available: the answer comes at once, without details meant for
         // operators.

@@ -42,7 +42,7 @@ fn assert_fields(object: &Value, fields: &[&str]) {
 #[track_caller]
 fn assert_no_null(value: &Value, whole: &Value) {
     match value {
-        Value::Null => panic!("a null in {whole}"),
+        Value::Null => panic!("{whole} contains a null"),
         Value::Array(items) => items.iter().for_each(|item| assert_no_null(item, whole)),
         Value::Object(fields) => fields
             .values()

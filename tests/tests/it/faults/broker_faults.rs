@@ -35,7 +35,7 @@ async fn serve(nats: Connection, strings: &Strings) -> Running {
 
 async fn works(client: &PuppetClient) {
     eventually(LIMIT, || client.echo(Blob::default()).timeout(SOON).send()).await;
-    // Several times, so that success is not by chance.
+    // Repeated, so that success is not by chance.
     for i in 0..100_u8 {
         let echo = client
             .echo(Blob { data: vec![i] })
@@ -53,8 +53,8 @@ on_both_brokers! {
         let connecting = ConnectOptions::new().connect_attempts(2).connect(broker.url()).await;
         let error = connecting.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connect);
-        for part in [broker.url().as_str(), "2 attempts", "is a NATS server running there"] {
-            assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+        for part in [broker.url().as_str(), "2 attempts", "check that a NATS server runs there"] {
+            assert!(error.to_string().contains(part), "{error} does not contain {part:?}");
         }
         let waiting = ConnectOptions::new().wait_for_server(Duration::from_millis(300));
         let error = waiting.connect(broker.url()).await.unwrap_err();
@@ -78,7 +78,7 @@ on_both_brokers! {
             client.wait_ready(LIMIT).await.unwrap();
             client.echo(Blob::default()).await
         });
-        // By then, both have most likely failed to reconnect; they must not have given up.
+        // Meanwhile, both have probably failed to reconnect, and must keep trying.
         sleep(Duration::from_millis(500)).await;
         assert!(!serving.is_finished() && !calling.is_finished());
         broker.restart().await.unwrap();
@@ -103,7 +103,7 @@ on_both_brokers! {
             for outcome in calls.join_all().await {
                 let status = outcome.unwrap_err();
                 assert_eq!(status.code(), Code::Unavailable, "{status}");
-                assert!(!status.is_not_started(), "it was started: {status}");
+                assert!(!status.is_not_started(), "the call may have been started: {status}");
             }
             // Calls that begin now fail too.
             for _ in 0..2 {
@@ -123,7 +123,7 @@ on_both_brokers! {
                 assert_eq!(reply["id"], running.services()[0].id);
             }
         }
-        assert_eq!(strings.dropped(), 0, "handlers know nothing of it");
+        assert_eq!(strings.dropped(), 0, "handlers were dropped");
     }
 
     /// The grace limits the time without a connection: once the connection is back, a handler that
@@ -220,7 +220,7 @@ on_both_brokers! {
         let good: u32 = callers.iter().map(|caller| caller.0).sum();
         let bad: u32 = callers.iter().map(|caller| caller.1).sum();
         assert!(good > 200, "only {good} calls succeeded, {bad} did not");
-        assert!(bad > 0, "the cuts were not noticed: {good} calls succeeded");
+        assert!(bad > 0, "the cuts had no effect: {good} calls succeeded");
         let longest = callers.iter().map(|caller| caller.2).max().unwrap();
         assert!(longest < SOON, "a call took {longest:?}");
         works(&client).await;
@@ -276,7 +276,7 @@ on_both_brokers! {
         }
         assert!(began.elapsed() < SOON, "took {:?}", began.elapsed());
         // The handler has its grace, although its answer has no receiver.
-        let end = timeout(LIMIT, running.join()).await.expect("the server goes on");
+        let end = timeout(LIMIT, running.join()).await.expect("the server continues");
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(strings.dropped(), 1);
     }
@@ -295,17 +295,17 @@ on_both_brokers! {
         patient.stop();
         forced.stop();
         forced.force_stop();
-        timeout(LIMIT, forced.join()).await.expect("it hangs").unwrap();
+        timeout(LIMIT, forced.join()).await.expect("the call hangs").unwrap();
         assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
-        timeout(LIMIT, patient.join()).await.expect("it hangs").unwrap();
+        timeout(LIMIT, patient.join()).await.expect("the call hangs").unwrap();
         assert_eq!(strings.dropped() + strings.finished(), 20);
-        assert!(strings.dropped() > 0 && strings.finished() > 0, "one server got no call");
+        assert!(strings.dropped() > 0 && strings.finished() > 0, "one server received no call");
         for call in calls {
             assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
         }
     }
 
-    /// The caller is not told: in base mode, a call to a dead instance looks like a slow one.
+    /// In base mode, a caller cannot distinguish a dead instance from a slow one.
     async fn a_killed_service_costs_its_calls_the_deadline_and_no_more(broker: TestBroker) {
         let mut process = Command::new(env!("CARGO_BIN_EXE_puppet"));
         let mut process = OwnedChild::spawn(process.arg(broker.url())).unwrap();

@@ -15,8 +15,8 @@ use nmfw_tests::{
 };
 use tokio::time::timeout;
 
-/// After this time, a side of a session probes a silent peer, and gives up a peer that is known to
-/// be gone.
+/// After this time, a side of a session probes a silent peer, and ends if its peer is known to be
+/// gone.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const VANISHED: Duration = Duration::from_secs(10);
 
@@ -41,7 +41,7 @@ async fn nobody_is_there(caller: &Caller) {
         is_it.then_some(()).ok_or(status)
     })
     .await;
-    // Several times, so that it is not by chance.
+    // Repeated, so that it is not by chance.
     let begin = Instant::now();
     for _ in 0..10 {
         let status = caller.call().await.unwrap_err();
@@ -107,7 +107,7 @@ async fn each_side_goes_on_without_the_link() {
     for load in &loads {
         load.goes_on(50).await;
     }
-    assert_eq!(hub.calls(), before, "calls left the edge");
+    assert_eq!(hub.calls(), before, "calls went to the hub");
     loads.push(Load::start(&at_hub));
     net.link.down();
     eventually(LIMIT, || async { net.link.open() == 0 }).await;
@@ -137,7 +137,7 @@ async fn each_side_goes_on_without_the_link() {
     }
 }
 
-/// A link that is restored before the peer is given up: lost packets are sent again.
+/// If a link is restored before the peer is considered dead, lost packets are resent.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_outlive_a_short_cut_of_the_link() {
     let net = Edge::start("", "", "").await.unwrap();

@@ -144,7 +144,7 @@ async fn a_frozen_server_costs_calls_their_deadline() {
         let late = strings.started() - started;
         assert!(
             late <= 100 + 101 + 50,
-            "{late} handlers: something ran twice"
+            "{late} handlers, so a call ran twice"
         );
     }
 }
@@ -244,7 +244,7 @@ async fn all_move_on_when_a_server_asks_them_to() {
     let load = Load::start(&client);
     servers[0].lame_duck().unwrap();
     let told = async { while events.recv().await.unwrap() != ConnectionEvent::LameDuck {} };
-    timeout(LIMIT, told).await.expect("nobody was told");
+    timeout(LIMIT, told).await.expect("no client was notified");
     for nats in [&nats, &service] {
         eventually(LAME_DUCK + LIMIT, || async {
             nats.server_info().unwrap().server_name != leaving

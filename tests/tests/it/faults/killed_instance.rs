@@ -53,7 +53,7 @@ async fn client(url: &str, instances: usize) -> (PuppetClient, StreamsClient) {
     };
     timeout(LIMIT, all)
         .await
-        .expect("there are too few sessions");
+        .expect("too few sessions are open");
     (puppet, streams)
 }
 
@@ -93,7 +93,7 @@ on_both_brokers! {
         let calls = sleepers(&client, 4000).await;
         killed.kill().unwrap();
         let begin = Instant::now();
-        // Made from now until the instance is in doubt.
+        // Calls that are made until the client suspects the instance.
         let later = {
             let client = client.clone();
             tokio::spawn(async move {
@@ -176,7 +176,7 @@ on_both_brokers! {
         // The first call, and calls that are late because the machine is busy. Otherwise half of
         // them would be.
         assert!((1..=4).contains(&late), "{late} calls were late");
-        // It is used again once it answers.
+        // The instance is used again once it answers.
         frozen.thaw().unwrap();
         works(&client).await;
     }
@@ -229,7 +229,7 @@ on_both_brokers! {
         }
     }
 
-    /// It reconnects with the same sessions before it is considered gone.
+    /// The instance reconnects with the same sessions before it is considered gone.
     async fn an_instance_that_reconnects_at_once_loses_no_call(broker: TestBroker) {
         let proxy = Proxy::start(broker.port()).await.unwrap();
         let strings = Strings::default();

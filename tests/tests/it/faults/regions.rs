@@ -1,5 +1,5 @@
-//! Regions that gateways connect: where calls go, what a failure costs, and when all is as before.
-//! The servers are configured as `docs/operations.md` says, which has the numbers, too.
+//! Regions connected by gateways: the destinations of calls, the effects of failures, and the time
+//! to recover. The servers are configured as in `docs/operations.md`, which also has the numbers.
 
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,7 @@ async fn an_instance_that_is_killed_costs_what_it_had_begun() {
             assert!(failed.took < limit + SLACK, "{kind:?}: {failed:?}");
         }
     }
-    assert!(lost > 0, "nothing was under way");
+    assert!(lost > 0, "no calls were in flight");
 
     // If no instance is left anywhere, calls fail at once.
     far.stop().await.unwrap();
@@ -194,7 +194,7 @@ async fn callers_leave_a_region_that_is_gone() {
     drop(near);
 }
 
-/// The same permissions suffice wherever the other side is.
+/// The generated permissions suffice wherever the other side is.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_generated_permissions_between_regions() {
     let users = user("service", service()) + &user("client", client());

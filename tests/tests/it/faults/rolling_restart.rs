@@ -153,7 +153,7 @@ fn failed(status: Status) -> String {
 fn same<T: PartialEq + std::fmt::Debug>(got: &T, expected: &T) -> Result<(), String> {
     match got == expected {
         true => Ok(()),
-        false => Err(format!("{got:?}, not {expected:?}")),
+        false => Err(format!("{got:?} instead of {expected:?}")),
     }
 }
 
@@ -166,11 +166,13 @@ async fn unary(
     match number % 4 {
         0 => {
             let data = number.to_be_bytes().to_vec();
-            let echo = client.echo(Blob { data: data.clone() }).header(CALL_ID, id);
+            let echo = client
+                .echo(Blob { data: data.clone() })
+                .metadata(CALL_ID, id);
             same(&echo.await.map_err(failed)?.data, &data)
         }
         1 => {
-            let seen = client.inspect(()).header(CALL_ID, id);
+            let seen = client.inspect(()).metadata(CALL_ID, id);
             let seen = seen.await.map_err(failed)?;
             if seen.reply.contains(".s.") {
                 in_sessions.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +182,7 @@ async fn unary(
         // Some are always in flight.
         n => {
             let millis = number * 7919 % if n == 2 { 10 } else { 200 };
-            let slept = client.sleep(SleepRequest { millis }).header(CALL_ID, id);
+            let slept = client.sleep(SleepRequest { millis }).metadata(CALL_ID, id);
             same(&slept.await.map_err(failed)?, &Blob::default())
         }
     }
@@ -199,16 +201,16 @@ async fn stream(client: &StreamsClient, id: &str, number: u64) -> Result<(), Str
                 pause_micros: PAUSE_MICROS,
                 ..CountRequest::default()
             };
-            let count = client.count(request).header(CALL_ID, id);
+            let count = client.count(request).metadata(CALL_ID, id);
             Total::of(count.await.map_err(failed)?).await
         }
         1 => {
-            let sum = client.sum(items(0, ITEMS, SIZE)).header(CALL_ID, id);
-            sum.header("pause-micros", pause).await
+            let sum = client.sum(items(0, ITEMS, SIZE)).metadata(CALL_ID, id);
+            sum.metadata("pause-micros", pause).await
         }
         _ => {
-            let chat = client.chat(items(0, ITEMS, SIZE)).header(CALL_ID, id);
-            let chat = chat.header("pause-micros", pause).await;
+            let chat = client.chat(items(0, ITEMS, SIZE)).metadata(CALL_ID, id);
+            let chat = chat.metadata("pause-micros", pause).await;
             Total::of(chat.map_err(failed)?).await
         }
     };
@@ -261,22 +263,22 @@ impl Instances {
         place
     }
 
-    /// Stops one and starts another in its place. Returns the number of handlers that were running
-    /// when it was told to stop.
+    /// Stops an instance and starts another in its place. Returns the number of handlers that were
+    /// running at the stop.
     async fn replace(&mut self, slot: usize) -> (u64, u64) {
         let old = &mut self.all[self.now[slot]];
         old.terminate().unwrap();
         if self.lingers {
             let exit = old.exit(KILLED_AFTER).await.unwrap();
-            assert_eq!(exit, None, "there is nothing to kill");
+            assert_eq!(exit, None, "no instance is running in the slot");
             old.kill().await.unwrap();
         } else {
             let exit = old.exit(LIMIT).await.unwrap();
             assert!(exit.is_some_and(|exit| exit.success()), "{exit:?}");
         }
-        // Its earlier output can still be read.
+        // The earlier output of the instance can still be read.
         let Report::Stopping { unary, streams } = old.report().await.unwrap() else {
-            panic!("it was not told to stop");
+            panic!("the instance did not report its stop");
         };
         let stopped = old.report().await.unwrap();
         assert_eq!(stopped, Report::Stopped { dropped: 0 });
@@ -332,12 +334,15 @@ async fn rolling(broker: TestBroker, lingers: bool) {
         .filter(|(_, runs)| *runs != 1)
         .collect();
     assert!(others.is_empty(), "not run once: {others:?}");
-    assert!(runs.is_empty(), "nobody made these calls: {runs:?}");
+    assert!(
+        runs.is_empty(),
+        "these calls were not made by the callers: {runs:?}"
+    );
 
-    // Otherwise the other checks would prove little.
+    // Without these calls, the other checks would prove little.
     assert!(
         under_way.0 > 0 && under_way.1 > 0,
-        "{under_way:?} under way"
+        "{under_way:?} calls were in flight"
     );
     let in_sessions = in_sessions.load(Ordering::Relaxed);
     assert!(in_sessions > 100, "{in_sessions} unary calls in sessions");
@@ -349,7 +354,7 @@ async fn rolling(broker: TestBroker, lingers: bool) {
     }
     println!(
         "{}: {} calls ({} seen in sessions), none failed, none run twice; {} unary calls and {} \
-         streams were under way on instances that were told to stop",
+         streams were in flight on instances at their stop",
         broker.kind(),
         ids.len(),
         in_sessions,
@@ -381,12 +386,12 @@ async fn cut_short(broker: &TestBroker) {
     for _ in 0..CALLS {
         let millis = 60_000;
         let sleep = puppet.sleep(SleepRequest { millis });
-        let sleep = sleep.header(CALL_ID, Way::Base.prefix());
+        let sleep = sleep.metadata(CALL_ID, Way::Base.prefix());
         calls.spawn(async move { sleep.timeout(2 * LIMIT).await.map(drop) });
         // Messages reach the process at any moment, including its last.
         let sum = streams.sum(items(0, u64::MAX, SIZE));
-        let sum = sum.header(CALL_ID, Way::Stream.prefix());
-        calls.spawn(async move { sum.header("pause-micros", "1000").await.map(drop) });
+        let sum = sum.metadata(CALL_ID, Way::Stream.prefix());
+        calls.spawn(async move { sum.metadata("pause-micros", "1000").await.map(drop) });
     }
     for way in [Way::Base, Way::Stream] {
         eventually(LIMIT, || async {
@@ -396,7 +401,7 @@ async fn cut_short(broker: &TestBroker) {
     }
     instance.terminate().unwrap();
     let answers = tokio::time::timeout(LIMIT / 2, calls.join_all()).await;
-    for answer in answers.expect("a caller hears nothing") {
+    for answer in answers.expect("a caller gets no answer") {
         let status = answer.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(status.message().contains("was stopped"), "{status:?}");

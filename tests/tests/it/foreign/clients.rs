@@ -71,7 +71,7 @@ fn check_listing(seen: &Value) {
                 .iter()
                 .filter(|answer| answer["name"] == name)
                 .collect();
-            assert_eq!(found.len(), 1, "{name} once in {kind}: {seen}");
+            assert_eq!(found.len(), 1, "{name} must occur once in {kind}: {seen}");
             found[0]
         };
         assert_eq!(answers.len(), 2, "{kind} in {seen}");
@@ -108,7 +108,7 @@ fn check_counts(puppet: &Value) {
 }
 
 /// Makes requests through a script of `tests/foreign`, and compares subject, body and headers with
-/// what it received.
+/// the received ones.
 async fn check_requests<Fut: Future<Output = Output>>(ask: impl Fn(Vec<String>) -> Fut) -> Value {
     let ask = async |subject: &str, body: &[u8], headers: &[&str]| {
         let mut args = vec![subject.to_owned(), STANDARD.encode(body)];

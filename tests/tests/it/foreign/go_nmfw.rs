@@ -1,6 +1,5 @@
-//! Go nmfw itself, its example calculator built from source: its client with this service, and this
-//! client with its service. The tests of both wire formats are in `go_nmfw_wire.rs`, which needs no
-//! Go.
+//! Go nmfw's example calculator, built from source: its client with this service, and this client
+//! with its service. The tests of both wire formats are in `go_nmfw_wire.rs`, which needs no Go.
 
 use std::time::Duration;
 
@@ -79,8 +78,8 @@ async fn its_client_calls_our_service() {
         );
         assert_eq!(printed(&go, &url, &["expr", "2*(3+4)"]).await, "14");
         assert_eq!(printed(&go, &url, &["add"]).await, "0");
-        // Its deadlines are truncated to the second: make several calls, at different parts of a
-        // second.
+        // The deadlines of the Go client are truncated to the second: make several calls, at
+        // different parts of a second.
         for _ in 0..4 {
             let args = ["--timeout", "900ms", "add", "1", "2"];
             assert_eq!(printed(&go, &url, &args).await, "3");
@@ -139,7 +138,7 @@ async fn our_client_calls_its_service() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
             assert!(!status.message().is_empty());
         }
-        // It logs the calling client, if it is known.
+        // The Go service logs the calling client, if it is known.
         let log = service.log();
         assert!(
             log.contains("0.1.0"),
@@ -180,13 +179,17 @@ async fn both_services_share_the_requests() {
                 calls += 1;
                 let (by_us, by_them) =
                     (added(&plain, &our_id).await, added(&plain, &their_id).await);
-                assert_eq!(by_us + by_them, calls, "{by_us} by us, {by_them} by Go");
+                assert_eq!(
+                    by_us + by_them,
+                    calls,
+                    "{by_us} by this service, {by_them} by Go"
+                );
                 if by_us > 0 && by_them > 0 {
                     break;
                 }
                 assert!(
                     calls < 200,
-                    "{by_us} by us, {by_them} by Go: one gets nothing"
+                    "{by_us} by this service, {by_them} by Go: one of them receives no requests"
                 );
             }
             assert_eq!(printed(&go, &url, &["add", "1", "2", "3"]).await, "6");

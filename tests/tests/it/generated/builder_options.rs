@@ -6,7 +6,7 @@
 #![allow(unreachable_pub, reason = "generated for libraries too")]
 #![allow(
     unused_qualifications,
-    reason = "off unless turned on, and generated paths are absolute"
+    reason = "the lint is off by default, and generated paths are absolute"
 )]
 
 use std::collections::{BTreeMap, HashMap};
@@ -79,7 +79,7 @@ fn messages_print_alike_whatever_their_maps_are() {
 }
 
 #[test]
-fn maps_and_bytes_are_what_was_asked_for() {
+fn maps_and_bytes_have_the_chosen_types() {
     let _: BTreeMap<String, i64> = order!(btree_map).counts;
     let _: HashMap<String, i64> = order!(one_btree_map).counts;
     let _: BTreeMap<String, i32> = order!(one_btree_map).states;
@@ -106,7 +106,7 @@ fn types_from_elsewhere_are_used() {
 }
 
 #[test]
-fn the_spec_has_what_was_set() {
+fn the_spec_has_the_settings() {
     let spec = &named::corners::shop::SHOP_SPEC;
     assert_eq!(spec.base_subject(), "acme.eu.corners.shop");
     let code = include_str!(concat!(env!("OUT_DIR"), "/named/corners.shop.rs"));

@@ -44,7 +44,7 @@ golden! {
 
 #[allow(
     unused_qualifications,
-    reason = "off unless turned on, and paths between packages go through all modules"
+    reason = "the lint is off by default, and paths between packages go through all modules"
 )]
 mod nested {
     /// The package `mesh`.
@@ -117,7 +117,7 @@ impl taken::Names for Handler {
 }
 
 #[tokio::test]
-async fn names_that_are_taken_can_be_called() {
+async fn methods_with_taken_names_can_be_called() {
     let client = taken::NamesClient::local(Handler).clone();
     client.wait_ready(Duration::ZERO).await.unwrap();
     client.wait_ready_(taken::Vec {}).await.unwrap();
@@ -130,7 +130,7 @@ async fn names_that_are_taken_can_be_called() {
 }
 
 #[test]
-fn accessors_of_prost_do_not_meet() {
+fn accessors_of_prost_do_not_conflict() {
     let mut message = names::Accessors {
         set_state_: Some(7),
         push_modes_: Some(names::State::Off.into()),

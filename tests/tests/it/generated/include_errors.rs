@@ -63,7 +63,7 @@ fn errors(report: &str) -> Vec<&str> {
 }
 
 #[test]
-fn code_that_is_there_can_be_included() -> Result<(), Box<dyn Error>> {
+fn generated_code_can_be_included() -> Result<(), Box<dyn Error>> {
     let report = rustc(
         "pub mod calc { nmfw::include_proto!(\"calc\"); }\npub mod all { ::nmfw::include_protos!(); }",
         true,
@@ -73,7 +73,7 @@ fn code_that_is_there_can_be_included() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn a_crate_without_a_build_script_reads_how_to_get_one() -> Result<(), Box<dyn Error>> {
+fn a_missing_build_script_is_explained() -> Result<(), Box<dyn Error>> {
     for include in ["include_proto!(\"calc\")", "include_protos!()"] {
         let report = rustc(&format!("pub mod calc {{\n    nmfw::{include};\n}}"), false)?;
         let errors = errors(&report);
@@ -88,12 +88,13 @@ fn a_crate_without_a_build_script_reads_how_to_get_one() -> Result<(), Box<dyn E
 }
 
 #[test]
-fn a_wrong_name_is_answered_with_the_right_ones() -> Result<(), Box<dyn Error>> {
+fn a_wrong_name_lists_the_existing_packages() -> Result<(), Box<dyn Error>> {
     let source = "pub mod sums { pub mod calc { nmfw::include_proto!(\"calculator\"); } }";
     let report = rustc(source, true)?;
     let errors = errors(&report);
     assert_eq!(errors.len(), 1, "{report}");
-    let expected = "error: no code was generated for a package \"calculator\", which is included in `user::sums::calc`. There is ";
+    let expected = "error: no code was generated for a package \"calculator\", which is included \
+                    in `user::sums::calc`. The packages are ";
     assert!(errors[0].starts_with(expected), "{report}");
     for package in [
         "\"Acme.V1Beta\"",
@@ -108,7 +109,7 @@ fn a_wrong_name_is_answered_with_the_right_ones() -> Result<(), Box<dyn Error>> 
 }
 
 #[test]
-fn a_package_that_needs_another_one_says_so_first() -> Result<(), Box<dyn Error>> {
+fn a_missing_package_is_the_first_error() -> Result<(), Box<dyn Error>> {
     let report = rustc(
         "pub mod board { nmfw::include_proto!(\"Acme.V1Beta\"); }",
         true,
@@ -120,7 +121,7 @@ fn a_package_that_needs_another_one_says_so_first() -> Result<(), Box<dyn Error>
     );
     assert!(
         first.contains(
-            "use super::super::corners::types::Part as _; // Not there? Use `nmfw::include_protos!()`."
+            "use super::super::corners::types::Part as _; // Not found? Use `nmfw::include_protos!()`."
         ),
         "{report}"
     );
@@ -132,7 +133,7 @@ fn a_package_that_needs_another_one_says_so_first() -> Result<(), Box<dyn Error>
     )?;
     let first = report.split("\n\n").next().unwrap_or_default();
     assert!(
-        first.contains("// Not there? Use `nmfw::include_protos!()`."),
+        first.contains("// Not found? Use `nmfw::include_protos!()`."),
         "{report}"
     );
     Ok(())

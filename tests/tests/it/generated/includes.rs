@@ -4,7 +4,7 @@
 #![allow(unreachable_pub, reason = "generated for libraries too")]
 #![allow(
     unused_qualifications,
-    reason = "off unless turned on, and generated paths are absolute"
+    reason = "the lint is off by default, and generated paths are absolute"
 )]
 
 /// All packages, of both calls of the build script.
@@ -13,7 +13,7 @@ mod all {
     ::nmfw::include_protos!();
 }
 
-/// The same at a root: each package is a module.
+/// All packages at a root, where each package is a module.
 mod calc {
     nmfw::include_proto!("calc");
 

@@ -57,7 +57,7 @@ fn code(dir: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 #[test]
-fn sets_of_protoc_give_the_code_that_source_gives() -> Outcome {
+fn sets_of_protoc_and_source_give_the_same_code() -> Outcome {
     let Some(protoc) = or_not_run("sets_of_protoc_give_the_code_that_source_gives", protoc())
     else {
         return Ok(());
@@ -136,7 +136,7 @@ fn the_files_of_a_newer_protoc_break_nothing() -> Outcome {
 }
 
 #[test]
-fn protoc_is_asked_for_what_cannot_be_parsed() -> Outcome {
+fn protoc_compiles_files_that_cannot_be_parsed() -> Outcome {
     let Some(protoc) = or_not_run("protoc_is_asked_for_what_cannot_be_parsed", protoc()) else {
         return Ok(());
     };
@@ -149,7 +149,7 @@ fn protoc_is_asked_for_what_cannot_be_parsed() -> Outcome {
     let refused = compile(builder(&out))
         .err()
         .map(|error| format!("{error:?}"));
-    let refused = refused.ok_or("the file is built in by now: take another one")?;
+    let refused = refused.ok_or("the file is built in now: choose another one for this test")?;
     assert!(
         refused.contains("there is no file `google/protobuf/json_options.proto`"),
         "{refused}"

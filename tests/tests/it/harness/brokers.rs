@@ -27,7 +27,7 @@ async fn a_server_serves_and_is_gone_after_drop() {
     drop(server);
     assert!(
         std::net::TcpStream::connect(("127.0.0.1", port)).is_err(),
-        "something listens on {port}"
+        "the port {port} is still in use"
     );
     assert!(
         log.text().contains("Server is ready"),
@@ -45,7 +45,7 @@ async fn a_restart_keeps_the_port_and_clients_come_back() {
     server.kill().unwrap();
     assert!(
         probe::ask(server.port()).await.is_err(),
-        "a killed server answers"
+        "a killed server still answers"
     );
     assert_eq!(server.pid(), None);
     server.restart().await.unwrap();
@@ -77,7 +77,7 @@ async fn a_frozen_server_keeps_connections_and_answers_once_thawed() {
 }
 
 #[tokio::test]
-async fn a_terminated_server_leaves_in_order() {
+async fn a_terminated_server_shuts_down_cleanly() {
     let mut server = NatsServer::start().await.unwrap();
     server.terminate().await.unwrap();
     assert!(
@@ -87,7 +87,7 @@ async fn a_terminated_server_leaves_in_order() {
     );
     assert!(
         server.freeze().await.is_err(),
-        "there is nothing left to freeze"
+        "a stopped server was frozen"
     );
 }
 
@@ -110,7 +110,7 @@ async fn configuration_reaches_the_server() {
         .unwrap();
     assert!(
         async_nats::connect(server.url()).await.is_err(),
-        "no password, no entry"
+        "a client without a password was accepted"
     );
     let client = async_nats::ConnectOptions::with_user_and_password("u".into(), "p".into())
         .connect(server.url())
@@ -122,7 +122,7 @@ async fn configuration_reaches_the_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why_at_once() {
+async fn a_server_that_cannot_start_fails_at_once_with_the_reason() {
     let began = Instant::now();
     let failure = NatsServer::builder()
         .config("no_such_key: 1")
@@ -171,7 +171,7 @@ on_both_brokers! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[should_panic(expected = "sleeper on the nats-server: not over within 50ms")]
+#[should_panic(expected = "sleeper on the nats-server: the test did not end within 50ms")]
 async fn a_test_that_hangs_fails_by_name() {
     let limit = Duration::from_millis(50);
     run("sleeper", Kind::NatsServer, limit, |_broker| {

@@ -43,7 +43,7 @@ fn look(folder: &Path, bad: &mut Vec<String>) -> usize {
 }
 
 #[test]
-fn each_mark_has_its_proof() {
+fn each_mark_has_an_explanation() {
     let mut bad = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut good = 0;
@@ -52,7 +52,7 @@ fn each_mark_has_its_proof() {
     }
     assert!(
         bad.is_empty(),
-        "a comment `// Not started: ..` has to say why no handler can have run: {bad:#?}"
+        "a comment `// Not started: ..` must explain why no handler can have run: {bad:#?}"
     );
     assert!(good > 40, "only {good} places were found");
 }

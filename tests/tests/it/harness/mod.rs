@@ -2,4 +2,5 @@
 
 mod brokers;
 mod marks;
+mod names;
 mod proxy;

@@ -1,5 +1,5 @@
-//! Clients with all permissions of a client that take as much of a service as they can and read
-//! nothing: calls of others still succeed, and honest clients lose nothing.
+//! Clients that use as many resources of a service as their permissions allow, and read nothing:
+//! calls of others still succeed, and honest clients lose nothing.
 
 use std::time::{Duration, Instant};
 
@@ -105,7 +105,7 @@ on_both_brokers! {
         assert_eq!(flows.finished(), flows.started());
     }
 
-    /// The same with one client that has a call in each session. Its calls go on for a while.
+    /// One client has a call in each of its sessions. Its calls continue for a while.
     async fn one_clients_busy_sessions_keep_nobody_out_for_long(broker: TestBroker) {
         let _running = serve_few(&broker, StreamsServer::new(Flows::default())).await;
         let mut held = JoinSet::new();
@@ -127,9 +127,9 @@ on_both_brokers! {
         assert!(begin.elapsed() < MAX_STALL * 2, "{:?}", begin.elapsed());
         let ended = timeout(LIMIT, held.join_next()).await.unwrap().unwrap().unwrap();
         assert_eq!(ended, Code::ResourceExhausted);
-        // It keeps its share.
+        // The client keeps its share.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(held.len() >= PLACES / 4, "{} are left", held.len());
+        assert!(held.len() >= PLACES / 4, "{} sessions are left", held.len());
     }
 
     /// Honest clients that connect all at once, as after a restart of a NATS server, are served.
@@ -151,7 +151,7 @@ on_both_brokers! {
         count(&streams::client(&broker.url()).await.unwrap()).await;
     }
 
-    /// OPENs without further packets are answered within a budget, and do not affect others.
+    /// OPENs without further packets are answered within a rate limit, and do not affect others.
     async fn a_flood_of_opens(broker: TestBroker) {
         const FLOOD: usize = 20_000;
 
@@ -182,7 +182,7 @@ on_both_brokers! {
         }
         round_trip(&plain, LIMIT).await.unwrap();
 
-        // Another client connects, and the first goes on.
+        // Another client connects, and the first one continues.
         let new = streams::client(&broker.url()).await.unwrap();
         eventually(LIMIT, || new.count(CountRequest::default()).send()).await;
         eventually(LIMIT, || before.count(CountRequest::default()).send()).await;
@@ -194,7 +194,7 @@ on_both_brokers! {
         // Each accepted session is closed, at the latest when its time is up.
         let most = 4096 + 256 + 600 * seconds;
         assert!(closed <= most, "{closed} were closed in {seconds} s");
-        assert!(closed < FLOOD, "none was dropped");
+        assert!(closed < FLOOD, "no OPEN was dropped");
         count(&new).await;
     }
 
@@ -244,7 +244,7 @@ on_both_brokers! {
         slow.await.unwrap();
     }
 
-    /// The same with callers that send nothing, to a service that waits for them.
+    /// Callers send nothing to a service that waits for them.
     async fn callers_that_say_nothing_keep_no_more_than_their_share(broker: TestBroker) {
         let service = StreamsServer::new(Flows::default()).concurrency(4);
         let nats = nmfw::connect(broker.url()).await.unwrap();
@@ -366,7 +366,7 @@ async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
         eventually(LIMIT, || async {
             match puppet::sleep_load(&url).await.unwrap() {
                 load if load == expected => Ok(()),
-                load => Err(format!("{load:?} run and wait")),
+                load => Err(format!("{load:?} calls run and are queued")),
             }
         })
         .await;
@@ -380,9 +380,12 @@ async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
     for call in join_all(modest).await {
         call.unwrap().unwrap();
     }
-    // Every second turn was theirs.
+    // Every second turn belonged to the other client.
     let finished = strings.finished() - before;
-    assert!((3..=6).contains(&finished), "{finished} ended first");
+    assert!(
+        (3..=6).contains(&finished),
+        "{finished} calls of the other client completed before"
+    );
     first.await.unwrap().unwrap();
     let outcomes = join_all(greedy).await;
     let outcomes = outcomes.into_iter().map(Result::unwrap);
@@ -391,7 +394,7 @@ async fn take_turns(broker: TestBroker, is_multiplexed: bool) {
     for status in displaced {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.is_not_started());
-        assert!(status.message().contains("made room"), "{status}");
+        assert!(status.message().contains("displaced"), "{status}");
     }
 }
 

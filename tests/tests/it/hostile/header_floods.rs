@@ -34,11 +34,11 @@ fn floods() -> Vec<(Vec<u8>, &'static str)> {
     vec![
         (headers(50_000, 1), "50000 headers"),
         (headers(513, 1), "513 headers"),
-        (headers(1, 200_000), "1 headers of 2000"),
-        (headers(100, 5_000), "100 headers of"),
+        (headers(1, 200_000), "1 headers with 2000"),
+        (headers(100, 5_000), "100 headers with"),
         (opening(headers(50_000, 1)), "50001 headers"),
         // These can be parsed, but exceed the limit of metadata.
-        (headers(512, 1), "256 at most"),
+        (headers(512, 1), "limit of 256 values"),
     ]
 }
 
@@ -77,7 +77,7 @@ on_both_brokers! {
             let request = timeout(LIMIT, requests.next()).await.unwrap().unwrap();
             peer.publish(&request.reply.unwrap(), "", &headers, b"").await.unwrap();
             let outcome = timeout(LIMIT, call).await.unwrap().unwrap();
-            if text == "256 at most" {
+            if text == "limit of 256 values" {
                 outcome.unwrap();
                 continue;
             }

@@ -54,12 +54,15 @@ impl Victim {
         }
     }
 
-    /// Checks that the stream goes on, that no other handler has run, and that further calls
+    /// Checks that the stream continues, that no other handler has run, and that further calls
     /// succeed in the same session.
     async fn is_unharmed(&mut self) {
         let next = self.stream.message();
         let next = timeout(Duration::from_millis(300), next).await;
-        assert!(next.is_err(), "the stream goes on or ends: {next:?}");
+        assert!(
+            next.is_err(),
+            "the stream received a message or ended: {next:?}"
+        );
         assert_eq!(self.flows.started(), self.started, "a handler has run");
         assert_eq!(self.flows.dropped(), 0, "a handler was dropped");
         let total = timeout(LIMIT, self.client.sum(items(0, 5, 9)).send());
@@ -132,11 +135,11 @@ fn with_wrong_proofs(packet: &[u8]) -> [Vec<u8>; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
+async fn a_reader_of_inboxes_cannot_act_in_sessions_of_others() {
     let users = [
         permitted::user("service", permitted::service()),
         permitted::user("victim", permitted::client()),
-        // The same permissions, which include `_INBOX.>`.
+        // The default permissions of clients, which include `_INBOX.>`.
         permitted::user("mallory", permitted::client()),
     ];
     let server = permitted::server(&users).await;
@@ -148,7 +151,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     let mallory = permitted::connect(&server, "mallory").await;
     let mallory = mallory.client();
     let mut inboxes = mallory.subscribe("_INBOX.>").await.unwrap();
-    // Its own call shows that the subscription is active.
+    // The attacker's own call shows that the subscription is active.
     mallory
         .request(format!("{}.Echo", base()), "".into())
         .await
@@ -194,7 +197,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
     mallory.flush().await.unwrap();
     victim.is_unharmed().await;
 
-    // The publishes were all allowed, and in its own session the attacker may do as it likes.
+    // All publishes were allowed, and the attacker's own session works.
     assert_eq!(permitted::violations(&server), [""; 0]);
     let own = RawSession::open(mallory, base()).await.unwrap();
     own.send(packet(
@@ -214,7 +217,7 @@ async fn who_reads_inboxes_cannot_act_in_sessions_of_others() {
 
 on_both_brokers! {
     /// Without permissions, any client may do anything except read the OPEN.
-    async fn who_publishes_to_inboxes_cannot_act_in_sessions_of_others(broker: TestBroker) {
+    async fn a_publisher_to_inboxes_cannot_act_in_sessions_of_others(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
         let mallory = async_nats::connect(broker.url()).await.unwrap();
@@ -247,11 +250,11 @@ on_both_brokers! {
         }
         victim.is_unharmed().await;
         sleep(Duration::from_millis(100)).await;
-        assert!(lured.next().now_or_never().is_none(), "packets go to the attacker");
+        assert!(lured.next().now_or_never().is_none(), "packets were sent to the attacker");
     }
 
     /// Replayed packets have no effect, however often they are sent.
-    async fn what_was_seen_cannot_be_replayed(broker: TestBroker) {
+    async fn recorded_packets_cannot_be_replayed(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
         let mallory = async_nats::connect(broker.url()).await.unwrap();
@@ -325,17 +328,17 @@ on_both_brokers! {
         let (mut count, mut patience) = (0, LIMIT);
         while let Ok(Some(answer)) = timeout(patience, answers.next()).await {
             assert_eq!(first_kind(&answer.payload), Some(kind::CLOSE));
-            assert!(answer.payload.ends_with(&token), "not the token of its PING");
+            assert!(answer.payload.ends_with(&token), "the answer has another token than the PING");
             count += 1;
             patience = Duration::from_secs(1);
         }
         let most = 1000 + begin.elapsed().as_millis() + 1;
         assert!((1000..20_000).contains(&count), "{count} answers");
-        assert!(count <= most, "{count} answers, of {most} at most");
+        assert!(count <= most, "{count} answers, which exceeds {most}");
     }
 
     /// The secret in the OPEN proves the identity of the peer.
-    async fn who_reads_open_can_be_the_client(broker: TestBroker) {
+    async fn a_reader_of_open_can_act_as_the_client(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();
         let mallory = async_nats::connect(broker.url()).await.unwrap();
@@ -353,7 +356,7 @@ on_both_brokers! {
         // subscribe there.
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
         drop(victim.stream);
-        // The service tells the client, which continues with another session.
+        // The service notifies the client, which continues with another session.
         eventually(LIMIT, || victim.client.echo(Item::default()).send()).await;
     }
 }

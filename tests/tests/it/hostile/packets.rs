@@ -1,5 +1,5 @@
 //! Packets that no honest peer sends, to the subject where sessions are opened and to open
-//! sessions: at most the receiving session ends, with a status. All others go on.
+//! sessions: at most the receiving session ends, with a status. All others continue.
 
 use std::{
     collections::HashSet,
@@ -98,7 +98,10 @@ fn broken_packets() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("a packet far ahead", packet(1 << 40, 0, &[])),
         ("the last packet of all", packet((1 << 63) - 1, 0, &[])),
-        ("an ack of what was never sent", packet(0, 1 << 40, &[])),
+        (
+            "an ack of a packet that was never sent",
+            packet(0, 1 << 40, &[]),
+        ),
     ]
 }
 
@@ -204,7 +207,7 @@ on_both_brokers! {
             ("more than the credit", (0..9)
                 .map(|i| packet(i + 1, 0, &[if i == 0 { call(1, "Sum") } else { message(40_000) }]))
                 .collect()),
-            ("a method that is no text", vec![packet(1, 0, &[frame(1, kind::CALL, &[0, 2, 0xff, 0xfe])])]),
+            ("a method that is not UTF-8", vec![packet(1, 0, &[frame(1, kind::CALL, &[0, 2, 0xff, 0xfe])])]),
             ("ACCEPT of a client, numbered", vec![packet(1, 0, &[frame(0, kind::ACCEPT, OFFER)])]),
             ("GOAWAY of a client", vec![packet(1, 0, &[frame(0, 11, &number(1))])]),
         ];
@@ -231,7 +234,7 @@ on_both_brokers! {
         let mut bytes = 0;
         let mut seen = HashSet::new();
         let begin = Instant::now();
-        // It sends only signs of life.
+        // The service sends only PINGs.
         while begin.elapsed() < Duration::from_secs(3) {
             let message = silent.next().await.unwrap();
             if seen.insert(message.payload[1]) {
@@ -285,8 +288,8 @@ on_both_brokers! {
         assert!(status.message().contains("more than one message"), "{status}");
     }
 
-    /// A client opens as many sessions as possible and uses none: others go on, and there is room
-    /// again when the sessions have expired.
+    /// A client opens as many sessions as possible and uses none: others continue, and there is
+    /// room again when the sessions have expired.
     async fn a_flood_of_sessions_is_forgotten(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();

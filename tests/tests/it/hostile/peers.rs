@@ -183,7 +183,7 @@ on_both_brokers! {
             peer.publish(&subject("Echo"), &fence, b"NATS/1.0\r\n\r\n", b"").await.unwrap();
         }
         puppet::client(&broker.url()).await.unwrap().echo(Blob::default()).await.unwrap();
-        assert_eq!(strings.started(), 1, "for the forger");
+        assert_eq!(strings.started(), 1, "the forger received a message");
         running.stop();
         running.join().await.unwrap();
     }
@@ -201,7 +201,7 @@ on_both_brokers! {
             // In the middle of a message, which is never delivered.
             peer.send(format!("PUB {} 100\r\nhalf", subject("Echo")).as_bytes()).await.unwrap();
         }
-        // Their handlers complete, and the answers are lost.
+        // The handlers of the vanished callers complete, and the answers are lost.
         eventually(LIMIT, || async { strings.finished() == 20 }).await;
         assert_eq!((strings.started(), strings.dropped()), (20, 0));
         let client = puppet::client(&broker.url()).await.unwrap();

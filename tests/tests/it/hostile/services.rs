@@ -166,7 +166,7 @@ on_both_brokers! {
                         let pong = seal.seal(packet(0, 0, &[frame(0, kind::PONG, &number(0))]));
                         service.publish(inbox, pong.into()).await.unwrap();
                     }
-                    // It answers nothing else.
+                    // The service answers nothing else.
                     _ = packets.next() => {}
                 }
             };
@@ -211,7 +211,7 @@ on_both_brokers! {
             let ready = tokio::spawn(async move { waits.wait_ready(LIMIT).await });
             tokio::time::sleep(Duration::from_millis(300)).await;
             if ready.is_finished() {
-                panic!("it waits no more: {:?}", ready.await);
+                panic!("the wait ended: {:?}", ready.await);
             }
             let _running = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
             ready.await.unwrap().unwrap();

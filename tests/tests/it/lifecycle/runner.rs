@@ -61,7 +61,7 @@ fn golden(name: &str, text: &str) {
     let expected = std::fs::read_to_string(&path).unwrap();
     assert_eq!(
         text, expected,
-        "{name}: write it anew with NMFW_BLESS=1 if this is meant"
+        "{name}: if the change is intended, record it with NMFW_BLESS=1"
     );
 }
 
@@ -102,7 +102,10 @@ async fn wrong_command_lines() {
             &["run", "--server", "a", "--context", "b"][..],
             "cannot be used with",
         ),
-        (&["run", "--max-recon", "0"], "a number from 1, or -1"),
+        (
+            &["run", "--max-recon", "0"],
+            "a number of at least 1, or -1",
+        ),
         (&["run", "--port", "65536"], "a number from 1 to 65535"),
         (&["run", "--log", "xml"], "possible values: json, pretty"),
         (&["run", "--contxt", "b"], "--context"),
@@ -117,7 +120,7 @@ async fn wrong_command_lines() {
 }
 
 #[tokio::test]
-async fn what_keeps_it_from_starting_is_said() {
+async fn errors_at_the_start_are_reported() {
     for (program, args, variables, texts) in [
         (
             TOOL,
@@ -125,7 +128,7 @@ async fn what_keeps_it_from_starting_is_said() {
             &[][..],
             &[
                 "cannot connect to nats://127.0.0.1:1 ",
-                "is a NATS server running",
+                "check that a NATS server runs there",
             ][..],
         ),
         (
@@ -369,7 +372,7 @@ on_both_brokers! {
         assert_eq!(endpoints(&info(&url, "other").await), ["Add"]);
         tool.terminate();
         assert_eq!(tool.ended().await, Some(0));
-        // Lines that concern no particular service do not name one.
+        // Lines about no particular service have no service name.
         let stopped = tool.lines().into_iter().find(|line| line["msg"] == "stopped").unwrap();
         assert_eq!(stopped["service"], Value::Null);
 

@@ -26,7 +26,7 @@ async fn start(url: &str, service: Service, grace: Duration) -> Running {
 
 async fn ended(running: Running) {
     let end = timeout(LIMIT, running.join()).await;
-    end.unwrap_or_else(|_| panic!("not ended within {LIMIT:?}"))
+    end.unwrap_or_else(|_| panic!("the server did not end within {LIMIT:?}"))
         .unwrap();
 }
 
@@ -103,7 +103,7 @@ on_both_brokers! {
                     } else {
                         let data = number.to_be_bytes().to_vec();
                         let echo = client.echo(Blob { data: data.clone() }).await?;
-                        assert_eq!(echo.data, data, "the answer to another call");
+                        assert_eq!(echo.data, data, "an answer to another call");
                     }
                 }
                 Ok::<_, Status>(())
@@ -121,7 +121,7 @@ on_both_brokers! {
         let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
         assert!(failed.is_empty(), "{failed:?}");
         let calls = next.load(Ordering::Relaxed);
-        assert!(calls > 600, "{calls} calls are no load");
+        assert!(calls > 600, "only {calls} calls were made");
         // All calls succeeded, so each has run; equal numbers mean that each ran once.
         assert_eq!(strings.started(), calls);
         assert_eq!((strings.finished(), strings.dropped()), (calls, 0));
@@ -139,7 +139,7 @@ on_both_brokers! {
         })
         .await;
         is_gone(&broker.url()).await;
-        assert_eq!(strings.finished(), strings.started() - 1, "the handler did not outlive it");
+        assert_eq!(strings.finished(), strings.started() - 1, "the handler ended before its instance left discovery");
         call.await.unwrap().unwrap();
         ended(running).await;
     }
@@ -155,7 +155,7 @@ on_both_brokers! {
         assert_eq!(strings.dropped(), 1);
         let status = call.await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
-        assert!(!status.is_not_started(), "it was started, and must not be repeated blindly");
+        assert!(!status.is_not_started(), "a started call was marked as not started");
     }
 
     async fn a_second_stop_is_as_good_as_one(broker: TestBroker) {
@@ -163,7 +163,7 @@ on_both_brokers! {
         let running = start(&broker.url(), PuppetServer::new(strings.clone()), LIMIT).await;
         let client = puppet::client(&broker.url()).await.unwrap();
         let call = sleeping(&client, &strings, SleepRequest { millis: 500 }).await;
-        // As if two parts of a program stop it for different reasons.
+        // The server is stopped twice, as by two parts of a program.
         running.stop();
         eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
         running.stop();
@@ -214,7 +214,7 @@ on_both_brokers! {
         running.stop();
         for (i, call) in queued.into_iter().enumerate() {
             match call.await.unwrap() {
-                Ok(_) => assert!(i < 3, "sent twice"),
+                Ok(_) => assert!(i < 3, "a request was sent twice"),
                 Err(status) => {
                     assert!(i >= 3, "{status}");
                     assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -281,7 +281,7 @@ on_both_brokers! {
         })
         .await;
         let started: u64 = each.iter().map(Strings::started).sum();
-        assert_eq!(started, calls.into_inner(), "a call was run by both");
+        assert_eq!(started, calls.into_inner(), "both instances ran a call");
         for id in ids {
             let plain = async_nats::connect(broker.url()).await.unwrap();
             let ping = plain.request(format!("$SRV.PING.nmfw-puppet.{id}"), "".into());
@@ -396,7 +396,7 @@ on_both_brokers! {
         let call = tokio::spawn(client.sleep(LONG).send());
         load(&broker.url(), "running", 1).await;
         process.terminate();
-        // It has handled the first signal when it refuses new calls.
+        // The process has handled the first signal when it refuses new calls.
         eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
         assert!(!call.is_finished());
         process.terminate();

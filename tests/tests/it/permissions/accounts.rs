@@ -75,13 +75,13 @@ async fn an_imported_service_is_called() {
         let caller = caller(&server, user, subject).await;
         let (seen, metadata) = caller
             .inspect(())
-            .header("tenant", "acme")
+            .metadata("tenant", "acme")
             .send_with_metadata()
             .await
             .unwrap();
         assert!(
             seen.reply.starts_with("_R_."),
-            "{user}: not through a mapping: {seen:?}"
+            "{user}: the call did not pass a mapping: {seen:?}"
         );
         assert_eq!(seen.subject, "nmfw.calc.Inspect", "{user}");
         assert_eq!(
@@ -156,8 +156,8 @@ async fn a_stranger_finds_nobody() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
-/// Discovery is not imported with a service: waiting for it ends at its limit, with an error that
-/// says so.
+/// Discovery is not imported with a service: waiting for the service ends at its limit, with an
+/// error that gives the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn discovery_is_not_imported() {
     let server = server().await;

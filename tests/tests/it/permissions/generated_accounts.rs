@@ -119,7 +119,7 @@ async fn one_method_between_accounts() {
     works(&client, "Count").await;
     for other in ["Echo", "Sum", "Chat"] {
         let outcome = timeout(LIMIT, call(&client, other, 3, 1)).await;
-        let status = outcome.expect("it hangs").unwrap_err();
+        let status = outcome.expect("the call hangs").unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{other}: {status}");
     }
 }
@@ -166,7 +166,7 @@ async fn by_nsc() {
         .to_owned();
     script += &export.nsc("SERVICES");
     script += &private.nsc("PRIVATE");
-    // As in the file that a build script writes.
+    // The script is the file that a build script writes.
     script += &format!(
         "cat > import.sh <<'END'\n{}END\nsh import.sh CALLERS SERVICES\n",
         import.nsc_script()

@@ -35,10 +35,10 @@ async fn clients_of_one_method() {
                 denied(call(&client, other, 3, 1), &subject).await;
                 // Nor with a message that needs a session.
                 let large = call(&client, other, 3, LARGE);
-                let outcome = timeout(LIMIT, large).await.expect("it hangs");
-                assert!(outcome.is_err(), "{method} opens {other}");
+                let outcome = timeout(LIMIT, large).await.expect("the call hangs");
+                assert!(outcome.is_err(), "a permission for {method} allows {other}");
             }
-            assert_eq!(flows.started(), started, "of what is denied nothing is run");
+            assert_eq!(flows.started(), started, "a denied call ran");
             // The allowed method still works.
             works(&client, method).await;
         }
@@ -65,7 +65,7 @@ async fn roles_are_not_exchanged() {
     let running = serve(&server, "service").await;
     for client in clients(&connect(&server, "service").await) {
         for method in METHODS {
-            // It cannot receive the answer, either.
+            // The service cannot receive the answer, either.
             denied(call(&client, method, 3, 1), "_INBOX.").await;
         }
     }
@@ -90,7 +90,7 @@ async fn denials(events: &mut ConnectionEvents, marker: &str) -> Vec<String> {
     let mut denied = Vec::new();
     loop {
         let event = timeout(LIMIT, events.recv()).await;
-        let subject = match event.expect("no word of the marker").unwrap() {
+        let subject = match event.expect("the marker is not reported").unwrap() {
             ConnectionEvent::PublishDenied { subject, .. } => subject,
             ConnectionEvent::SubscribeDenied { subject, queue, .. } => match queue {
                 Some(queue) => format!("{subject} {queue}"),

@@ -12,10 +12,7 @@ use nmfw_tests::{
     NatsServer, Proxy, eventually, free_port,
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, item, items},
 };
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -120,8 +117,12 @@ async fn fails_soon(client: &StreamsClient, code: Code) -> [Status; 3] {
     let sum = client.sum(items(0, 9, 9)).send();
     let chat = async { Total::of(client.chat(items(0, 9, 9)).await?).await };
     let all = async { tokio::join!(count, sum, chat) };
-    let (count, sum, chat) = timeout(LIMIT, all).await.expect("it hangs");
-    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    let (count, sum, chat) = timeout(LIMIT, all).await.expect("the calls hang");
+    assert!(
+        begin.elapsed() < SOON,
+        "the call took {:?}",
+        begin.elapsed()
+    );
     [count, sum, chat].map(|outcome| {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
@@ -179,8 +180,8 @@ async fn an_export_for_single_answers_has_no_streams() {
     join_all(all).await;
 }
 
-/// A caller that may not publish answers, as packets of sessions require, gets an error that says
-/// so.
+/// A caller that may not publish answers, as sessions require, gets an error that names the denied
+/// subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_may_only_make_requests_is_told_so() {
     let server = NatsServer::builder().config(accounts("Stream"));
@@ -238,8 +239,8 @@ async fn streams_between_accounts_and_over_a_leaf_node() {
     every_kind(&client).await;
 }
 
-/// Mappings end with connections, and sessions with them. That is soon noticed, and new calls use
-/// another session.
+/// Mappings end with connections, and sessions end with mappings. The client soon notices, and new
+/// calls use another session.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_between_accounts_end_with_the_connection() {
     let server = NatsServer::builder().config(accounts("Stream"));
@@ -253,8 +254,8 @@ async fn streams_between_accounts_end_with_the_connection() {
         .unwrap();
     let client = StreamsClient::new(Channel::new(nats).subject("nmfw.flows"));
     for is_restart in [false, true] {
-        let (sender, receiver) = mpsc::channel(1);
-        let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+        let (sender, receiver) = Streaming::channel(1);
+        let mut chat = client.chat(receiver).await.unwrap();
         sender.send(item(1, 9)).await.unwrap();
         let answer = timeout(LIMIT, chat.message()).await.unwrap().unwrap();
         assert_eq!(answer, Some(item(1, 9)));
@@ -277,9 +278,17 @@ async fn streams_between_accounts_end_with_the_connection() {
             Ok::<_, Status>(())
         })
         .await;
-        assert!(begin.elapsed() < SOON / 2, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < SOON / 2,
+            "the call took {:?}",
+            begin.elapsed()
+        );
         let status = timeout(LIMIT, chat.message()).await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
-        assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < SOON,
+            "the call took {:?}",
+            begin.elapsed()
+        );
     }
 }

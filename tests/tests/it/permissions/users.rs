@@ -76,7 +76,7 @@ fn numbers() -> AddRequest {
 async fn denied<T: std::fmt::Debug>(call: impl Future<Output = Result<T, Status>>, subject: &str) {
     let status = timeout(LIMIT, call)
         .await
-        .expect("a call that is denied hangs")
+        .expect("a denied call hangs")
         .unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     assert!(status.message().contains(subject), "{subject} in {status}");
@@ -265,7 +265,7 @@ async fn a_single_method_that_streams() {
     };
     for _ in 0..3 {
         let count = timeout(LIMIT, client.count(request).send()).await;
-        let count = count.expect("a stream that is allowed hangs").unwrap();
+        let count = count.expect("an allowed stream hangs").unwrap();
         assert_eq!(Total::of(count).await.unwrap().count, 1000);
     }
     let sum = client.sum(streams::items(0, 3, 0));
@@ -275,7 +275,7 @@ async fn a_single_method_that_streams() {
         "nmfw.nmfw.streams.Echo",
     )
     .await;
-    assert_eq!(flows.started(), 3, "of what is denied nothing is started");
+    assert_eq!(flows.started(), 3, "a denied call was started");
 }
 
 /// A service without permission to answer starts, because it may be allowed to answer some callers;

@@ -85,7 +85,7 @@ impl Load {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let data = number.to_be_bytes().to_vec();
                     match client.echo(Blob { data: data.clone() }).timeout(time).await {
-                        Ok(echo) => assert_eq!(echo.data, data, "the answer to another call"),
+                        Ok(echo) => assert_eq!(echo.data, data, "an answer to another call"),
                         Err(status) => failed.push(status),
                     }
                 }
@@ -120,7 +120,7 @@ on_both_brokers! {
     async fn metadata_and_what_a_handler_sees(broker: TestBroker) {
         let _server = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         let client = open_client(&broker.url()).await;
-        let call = client.inspect(()).header("Tenant", "acme").header("tag", "ä");
+        let call = client.inspect(()).metadata("Tenant", "acme").metadata("tag", "ä");
         let (seen, metadata) = call.timeout(LIMIT).send_with_metadata().await.unwrap();
         assert_eq!(metadata.get("Inspected-By"), Some("puppet"));
         assert_eq!(seen.metadata["Tenant"], "acme");
@@ -193,7 +193,7 @@ on_both_brokers! {
         let client = client(&broker.url()).await;
         let data: Vec<u8> = (0..12 << 20).map(|i: u32| (i ^ (i >> 11)) as u8).collect();
         let echo = client.echo(Blob { data: data.clone() }).timeout(LIMIT).await.unwrap();
-        assert!(echo.data == data, "it was changed on its way");
+        assert!(echo.data == data, "the message was changed in transit");
         // A call over the limit fails, without further effects.
         let too_large = Blob { data: vec![0; 17 << 20] };
         let status = client.echo(too_large).timeout(LIMIT).await.unwrap_err();
@@ -220,7 +220,7 @@ on_both_brokers! {
         eventually(LIMIT, || async { strings.started() > started + 500 }).await;
         let (calls, failed) = load.stop().await;
         assert!(failed.is_empty(), "{failed:?}");
-        assert_eq!(strings.started(), before + calls, "each call is run once");
+        assert_eq!(strings.started(), before + calls, "each call must run once");
         on_session(&client).await;
     }
 
@@ -235,7 +235,8 @@ on_both_brokers! {
         call.await.unwrap().unwrap();
         let begin = Instant::now();
         ended(running).await;
-        assert!(begin.elapsed() < LIMIT / 2, "the session held it up for its grace");
+        assert!(begin.elapsed() < LIMIT / 2, "the session delayed the stop until the end of the \
+                                              grace period");
 
         let running = start(&broker.url(), &strings, LIMIT).await;
         on_session(&client).await;
@@ -269,7 +270,7 @@ on_both_brokers! {
         eventually(LIMIT, || async { strings.started() > started + 500 }).await;
         let (calls, failed) = load.stop().await;
         assert!(failed.is_empty(), "{} of {calls}: {failed:?}", failed.len());
-        assert_eq!(strings.started(), before + calls, "each call is run once");
+        assert_eq!(strings.started(), before + calls, "each call must run once");
     }
 
     async fn a_service_without_sessions_is_called_as_ever(broker: TestBroker) {
@@ -319,7 +320,7 @@ on_both_brokers! {
     async fn a_client_that_goes_away_frees_its_session(broker: TestBroker) {
         let strings = Strings::default();
         let _server = puppet::serve(&broker.url(), &strings).await.unwrap();
-        // Its runtime is gone at once, as in a killed process.
+        // The runtime of the client is gone at once, as in a killed process.
         let (url, sleeping) = (broker.url(), strings.clone());
         let killed = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -332,7 +333,7 @@ on_both_brokers! {
         });
         killed.await.unwrap();
         eventually(LIMIT, || async { strings.dropped() == 1 }).await;
-        // A dropped client says goodbye.
+        // A dropped client closes its session.
         let client = open_client(&broker.url()).await;
         let started = strings.started();
         let call = tokio::spawn(client.sleep(FOREVER).timeout(LIMIT * 100).send());

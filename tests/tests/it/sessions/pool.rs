@@ -9,11 +9,11 @@ use nmfw_tests::{
     TestBroker, eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, StreamsServer, Total},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(2);
-/// As documented.
+/// The documented maximum age of a session.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 async fn serve(url: &str, flows: &Flows) -> Running {
@@ -48,7 +48,7 @@ on_both_brokers! {
             let busy = all.iter().filter(|flows| flows.started() > 0).count();
             async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                if busy >= 2 { Ok(()) } else { Err(format!("{busy} instances are called")) }
+                if busy >= 2 { Ok(()) } else { Err(format!("only {busy} instances received calls")) }
             }
         })
         .await;
@@ -68,7 +68,7 @@ on_both_brokers! {
         .await;
         let more = all.iter().zip(&before).map(|(flows, before)| flows.started() - before);
         let busy = more.filter(|more| *more > 10).count();
-        assert!(busy >= 2, "{before:?}, and then {all:?}");
+        assert!(busy >= 2, "{before:?} calls before, {all:?} after");
         open.shutdown().await;
     }
 
@@ -83,8 +83,8 @@ on_both_brokers! {
         // The only place for each method is taken.
         let mut count = client.count(forever()).await.unwrap();
         count.message().await.unwrap();
-        let (_ask, questions) = mpsc::channel::<Item>(1);
-        let sum = tokio::spawn(client.sum(Streaming::from(questions)).send());
+        let (_ask, questions) = Streaming::<Item>::channel(1);
+        let sum = tokio::spawn(client.sum(questions).send());
         eventually(LIMIT, || async { full.started() == 2 }).await;
 
         let status = client.count(forever()).await.unwrap_err();
@@ -99,7 +99,8 @@ on_both_brokers! {
         }
         assert_eq!(full.started(), 2);
 
-        // The full instance stops. Its calls in flight go on; new calls go to the other.
+        // The full instance stops. Calls in flight continue there; new calls go to the other
+        // instance.
         full_running.stop();
         for _ in 0..20 {
             let chat = client.chat(streams::items(0, 10, 0)).await.unwrap();
@@ -123,7 +124,7 @@ on_both_brokers! {
         let _new = serve(&broker.url(), &new).await;
         let begin = Instant::now();
         while new.started() == 0 {
-            assert!(begin.elapsed() < MAX_AGE, "a new instance gets nothing");
+            assert!(begin.elapsed() < MAX_AGE, "a new instance receives no calls");
             client.echo(Item::default()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -132,7 +133,8 @@ on_both_brokers! {
             client.echo(Item::default()).await.unwrap();
         }
         let share = old.started() - of_old;
-        assert!((100..=300).contains(&share), "the old one still gets {share} of 400");
+        assert!((100..=300).contains(&share), "the old instance still receives {share} of 400 \
+                                               calls");
     }
 
     async fn a_service_that_is_not_there_is_named(broker: TestBroker) {
@@ -147,7 +149,7 @@ on_both_brokers! {
         client.count(CountRequest::default()).await.unwrap();
     }
 
-    /// Its requests and answers look alike, but it has no sessions.
+    /// The requests and answers of the foreign service look the same, but it has no sessions.
     async fn a_foreign_service_has_no_streams(broker: TestBroker) {
         let nats = async_nats::connect(broker.url()).await.unwrap();
         let mut requests = nats.subscribe("nmfw.nmfw.streams.*").await.unwrap();

@@ -43,7 +43,8 @@ impl Streams for Careless {
         Ok(Total::default())
     }
 
-    /// The same. With `drop-after-millis` it ignores its requests, then drops them, and goes on.
+    /// Answers before its task has all requests. With `drop-after-millis`, it ignores its requests,
+    /// then drops them, and continues.
     async fn chat(
         &self,
         ctx: Context,
@@ -98,14 +99,14 @@ on_both_brokers! {
         let (_running, client, mut outcomes) = careless(&broker.url()).await;
         let mut outcome = async || timeout(LIMIT, outcomes.recv()).await.unwrap().unwrap();
 
-        let (sender, requests) = mpsc::channel::<Item>(1);
-        let chat = client.chat(Streaming::from(requests)).await.unwrap();
+        let (sender, requests) = Streaming::<Item>::channel(1);
+        let chat = client.chat(requests).await.unwrap();
         assert_eq!(chat.try_collect::<Vec<_>>().await.unwrap().len(), 1);
         assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
         drop(sender);
 
-        let (sender, requests) = mpsc::channel::<Item>(1);
-        client.sum(Streaming::from(requests)).await.unwrap();
+        let (sender, requests) = Streaming::<Item>::channel(1);
+        client.sum(requests).await.unwrap();
         assert_eq!(outcome().await.unwrap_err().code(), Code::Cancelled);
         drop(sender);
     }
@@ -115,7 +116,7 @@ on_both_brokers! {
         const LARGE: u32 = 3 << 20;
         let (_running, client, _outcomes) = careless(&broker.url()).await;
         let call = client.chat(stream::iter([item(1, LARGE)]));
-        let _chat = call.header("drop-after-millis", "500").await.unwrap();
+        let _chat = call.metadata("drop-after-millis", "500").await.unwrap();
         let call = client.echo(item(2, LARGE)).timeout(LIMIT);
         assert_eq!(call.await.unwrap().padding.len(), LARGE as usize);
     }
@@ -142,8 +143,8 @@ on_both_brokers! {
         };
         assert_eq!(status.code(), Code::DeadlineExceeded);
 
-        let (sender, requests) = mpsc::channel(1);
-        let chat = client.chat(Streaming::from(requests)).timeout(limit);
+        let (sender, requests) = Streaming::channel(1);
+        let chat = client.chat(requests).timeout(limit);
         let _chat = chat.await.unwrap();
         let all = async { while sender.send(item(1, 1000)).await.is_ok() {} };
         timeout(LIMIT, all).await.unwrap();
@@ -170,7 +171,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable);
     }
 
-    /// As in tests that share a client, each with its own runtime.
+    /// The calls are made on other runtimes, as in tests that share a client.
     async fn streams_and_calls_outlive_the_runtime_of_the_first_call(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();

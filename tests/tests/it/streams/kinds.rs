@@ -10,7 +10,7 @@ use nmfw_tests::{
         self, CountRequest, Flows, Item, Streams, StreamsClient, StreamsServer, Total, item, items,
     },
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -49,9 +49,9 @@ async fn every_kind(client: &StreamsClient) {
     assert_eq!(total, expected);
     assert_eq!(metadata.get("summed"), Some("1000"));
 
-    // Both ways, in turns: each question waits for the previous answer.
-    let (questions, receiver) = mpsc::channel(1);
-    let mut chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    // Both directions in turn: each question waits for the previous answer.
+    let (questions, receiver) = Streaming::channel(1);
+    let mut chat = client.chat(receiver).await.unwrap();
     for number in 0..20 {
         questions.send(item(number, 3)).await.unwrap();
         let answer = chat.message().await.unwrap().unwrap();
@@ -81,7 +81,7 @@ async fn errors(client: &StreamsClient) {
     };
     let status = client.count(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.message(), "it counts up only");
+    assert_eq!(status.message(), "the end is below the start");
     assert_eq!(status.metadata().get("counts-to"), Some("0"));
 
     // An error after messages, which all arrive.
@@ -99,7 +99,7 @@ async fn errors(client: &StreamsClient) {
     assert_eq!(status.metadata().get("failed-at"), Some("300"));
     assert!(
         count.message().await.unwrap().is_none(),
-        "the error is the end"
+        "an item followed the error"
     );
 
     let request = CountRequest {
@@ -125,17 +125,15 @@ async fn errors(client: &StreamsClient) {
 async fn early_answers(client: &StreamsClient) {
     // The handler ends early, while the caller would send forever.
     let endless = stream::iter(0..).map(|number| item(number, 100));
-    let call = client.sum(endless).header("stop-after", "1000");
+    let call = client.sum(endless).metadata("stop-after", "1000");
     assert_eq!(
         timeout(LIMIT, call.send()).await.unwrap().unwrap().count,
         1000
     );
 
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, receiver) = Streaming::channel(1);
     sender.send(item(7, 0)).await.unwrap();
-    let chat = client
-        .chat(Streaming::from(receiver))
-        .header("stop-after", "1");
+    let chat = client.chat(receiver).metadata("stop-after", "1");
     let answers: Vec<_> = chat.await.unwrap().try_collect().await.unwrap();
     assert_eq!(numbers(&answers), [7]);
     // There is no reader any more: the caller's stream is dropped.
@@ -159,7 +157,7 @@ async fn deadlines(client: &StreamsClient, flows: &Flows) {
     assert!(begin.elapsed() >= Duration::from_millis(190));
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
-    // While the caller sends nothing.
+    // Cancelled while the caller sends nothing.
     let silent = stream::pending::<Item>();
     let call = client.sum(silent).timeout(Duration::from_millis(50));
     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
@@ -177,15 +175,15 @@ async fn drops(client: &StreamsClient, flows: &Flows) {
     drop(count);
     eventually(LIMIT, || async { flows.dropped() == before + 1 }).await;
 
-    let (sender, receiver) = mpsc::channel::<Item>(1);
-    let call = tokio::spawn(client.sum(Streaming::from(receiver)).send());
+    let (sender, receiver) = Streaming::<Item>::channel(1);
+    let call = tokio::spawn(client.sum(receiver).send());
     eventually(LIMIT, || async { flows.started() == started + 2 }).await;
     call.abort();
     eventually(LIMIT, || async { flows.dropped() == before + 2 }).await;
     timeout(LIMIT, sender.closed()).await.unwrap();
 
-    let (sender, receiver) = mpsc::channel::<Item>(1);
-    let chat = client.chat(Streaming::from(receiver)).await.unwrap();
+    let (sender, receiver) = Streaming::<Item>::channel(1);
+    let chat = client.chat(receiver).await.unwrap();
     drop(chat);
     eventually(LIMIT, || async { flows.dropped() == before + 3 }).await;
     timeout(LIMIT, sender.closed()).await.unwrap();
@@ -267,7 +265,7 @@ on_both_brokers! {
             hang: true,
             ..up_to(2)
         };
-        let call = client.count(request).header("until-stop", "1");
+        let call = client.count(request).metadata("until-stop", "1");
         let mut count = call.await.unwrap();
         assert!(count.message().await.unwrap().is_some());
         running.stop();
@@ -275,7 +273,7 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
         let begin = Instant::now();
         timeout(LIMIT, running.join()).await.unwrap().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(9), "it has waited for its grace");
+        assert!(begin.elapsed() < Duration::from_secs(9), "the stop waited for the grace period");
     }
 
     /// Closing a connection cancels its calls at the services.
@@ -294,7 +292,7 @@ on_both_brokers! {
         nats.close(LIMIT).await.unwrap();
         assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
-        // Otherwise it takes ten seconds, in which a client may come back.
+        // Without CLOSE, the service would wait ten seconds for the client's return.
         assert!(begin.elapsed() < Duration::from_secs(9));
     }
 }

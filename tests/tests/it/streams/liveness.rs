@@ -38,7 +38,7 @@ const FOREVER: Duration = Duration::from_secs(600);
 /// Number of calls of each kind that a client has in flight.
 const CALLS: u64 = 20;
 
-/// The same for the client process, for which the service holds a window each.
+/// Number of calls of each kind of the client process; the service holds a window for each.
 const HELD: u64 = 100;
 
 fn silent() -> impl Stream<Item = Item> + Send + 'static {
@@ -149,7 +149,7 @@ async fn settled(service: &Process) -> u64 {
         before = now;
         sleep(Duration::from_millis(300)).await;
     }
-    panic!("it does not settle");
+    panic!("the memory still changes");
 }
 
 /// A client in another process is gone: its calls are dropped, and the service frees the memory it
@@ -174,12 +174,19 @@ async fn gone_client(url: &str, signal: fn(&mut Process), limit: Duration) {
         }
     })
     .await;
-    assert!(begin.elapsed() < limit, "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < limit,
+        "the client was noticed after {:?}",
+        begin.elapsed()
+    );
 
     let _other = Process::call(PROGRAM, url, &subject, HELD).unwrap();
     has_running(&mut service, 3 * HELD).await;
     let again = settled(&service).await;
-    assert!(again < full + full / 4, "{full} MiB, and {again} MiB later");
+    assert!(
+        again < full + full / 4,
+        "{full} MiB before, {again} MiB later"
+    );
 }
 
 async fn all_at_once(broker: TestBroker) {

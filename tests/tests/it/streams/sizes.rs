@@ -10,7 +10,7 @@ use nmfw_tests::{
     eventually, on_both_brokers,
     streams::{self, CountRequest, Flows, Item, StreamsClient, item},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(50);
 
@@ -74,7 +74,7 @@ async fn large_calls(client: &StreamsClient) {
     // The first large answer in base mode only makes the client use a session for the next.
     _ = client
         .echo(Item::default())
-        .header("grow", OVER.to_string())
+        .metadata("grow", OVER.to_string())
         .await;
     for _ in 0..3 {
         let mut calls = JoinSet::new();
@@ -82,7 +82,7 @@ async fn large_calls(client: &StreamsClient) {
             let both = client.echo(of_size(OVER));
             let answer = client
                 .echo(Item::default())
-                .header("grow", OVER.to_string());
+                .metadata("grow", OVER.to_string());
             calls.spawn(both.timeout(LIMIT).send());
             calls.spawn(answer.timeout(LIMIT).send());
         }
@@ -90,7 +90,11 @@ async fn large_calls(client: &StreamsClient) {
         for answer in calls.join_all().await {
             assert_eq!(answer.unwrap().padding.len(), OVER);
         }
-        assert!(begin.elapsed() < PROMPT, "it took {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < PROMPT,
+            "the calls took {:?}",
+            begin.elapsed()
+        );
     }
 }
 
@@ -99,7 +103,11 @@ async fn refused<T>(call: impl Future<Output = Result<T, Status>>) {
     let begin = Instant::now();
     let status = timeout(LIMIT, call).await.unwrap().err().unwrap();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < SOON,
+        "the calls took {:?}",
+        begin.elapsed()
+    );
 }
 
 on_both_brokers! {
@@ -107,13 +115,13 @@ on_both_brokers! {
         let (_broker, _running, client) = start(&broker).await;
         let largest = of_size(LARGEST);
         let echo = client.echo(largest.clone()).timeout(LIMIT).await.unwrap();
-        assert!(echo == largest, "it was changed on its way");
+        assert!(echo == largest, "the message was changed in transit");
         drop(echo);
         // Between small ones, in order.
         let items = [item(1, 9), largest.clone(), item(2, 9)];
         let mut chat = client.chat(stream::iter(items)).timeout(LIMIT).await.unwrap();
         assert_eq!(chat.message().await.unwrap().unwrap().number, 1);
-        assert!(chat.message().await.unwrap().unwrap() == largest, "it was changed on its way");
+        assert!(chat.message().await.unwrap().unwrap() == largest, "the message was changed in transit");
         assert_eq!(chat.message().await.unwrap().unwrap().number, 2);
         assert!(chat.message().await.unwrap().is_none());
     }
@@ -128,12 +136,12 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
     }
 
-    /// It ends its call, without further effects on the session.
+    /// A message over the limit ends its call, without further effects on the session.
     async fn a_byte_more_is_refused_at_once(broker: TestBroker) {
         let (_broker, _running, client) = start(&broker).await;
         // In flight all the time.
-        let (sender, receiver) = mpsc::channel(1);
-        let mut other = client.chat(Streaming::from(receiver)).await.unwrap();
+        let (sender, receiver) = Streaming::channel(1);
+        let mut other = client.chat(receiver).await.unwrap();
         for number in 1..=2 {
             let too_large = of_size(LARGEST + 1);
             // Sent by the caller.
@@ -147,7 +155,7 @@ on_both_brokers! {
             })
             .await;
             // Sent by the handler.
-            let call = client.echo(Item::default()).header("grow", (LARGEST + 1).to_string());
+            let call = client.echo(Item::default()).metadata("grow", (LARGEST + 1).to_string());
             refused(call.timeout(LIMIT).send()).await;
             refused(async {
                 let size = (LARGEST + 1) as u32;
@@ -192,8 +200,8 @@ on_both_brokers! {
                 let mut slow = JoinSet::new();
                 for _ in 0..unread {
                     let items = streams::items(0, u64::MAX, UNREAD);
-                    // It takes one item, and then none for longer than the test.
-                    let call = client.sum(items).header("pause-micros", "100000000");
+                    // The handler reads one item, and then none for longer than the test.
+                    let call = client.sum(items).metadata("pause-micros", "100000000");
                     slow.spawn(call.timeout(LIMIT * 2).send());
                 }
                 eventually(LIMIT, || async { flows.started() == started + unread as u64 }).await;

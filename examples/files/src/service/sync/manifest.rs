@@ -21,7 +21,7 @@ pub(super) struct Manifest {
 
 pub(super) async fn read(requests: &mut Streaming<SyncRequest>) -> Result<Manifest, Status> {
     let Some(Part::Start(start)) = next(requests).await? else {
-        return Err(Status::invalid_argument("a sync begins with a start"));
+        return Err(Status::invalid_argument("a sync must begin with a start"));
     };
     let mut manifest = Manifest {
         files: Vec::new(),
@@ -32,7 +32,11 @@ pub(super) async fn read(requests: &mut Streaming<SyncRequest>) -> Result<Manife
         match next(requests).await? {
             Some(Part::Files(list)) => manifest.add(list.files)?,
             Some(Part::FilesEnd(_)) => break,
-            Some(_) => return Err(Status::invalid_argument("the list of files has no end")),
+            Some(_) => {
+                return Err(Status::invalid_argument(
+                    "the list of files is not terminated",
+                ));
+            }
             None => {
                 return Err(Status::invalid_argument(
                     "the sync ended in its list of files",
@@ -56,7 +60,7 @@ impl Manifest {
     fn add(&mut self, files: Vec<FileInfo>) -> Result<(), Status> {
         if self.files.len() + files.len() > MAX_FILES {
             return Err(Status::resource_exhausted(format!(
-                "no more than {MAX_FILES} files can be synchronized at a time"
+                "the list of files exceeds the limit of {MAX_FILES} files"
             )));
         }
         for file in &files {
@@ -71,7 +75,7 @@ impl Manifest {
         let mut names: Vec<&str> = self.files.iter().map(|file| &*file.name).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let message = format!("{:?} is in the list of files twice", pair[0]);
+            let message = format!("the list of files contains {:?} twice", pair[0]);
             return Err(Status::invalid_argument(message));
         }
         Ok(())

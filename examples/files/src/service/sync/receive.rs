@@ -35,9 +35,13 @@ pub(super) async fn receive(
                 Some(Part::Copy(range)) => Step::Copy(range),
                 Some(Part::Data(data)) => Step::Data(data),
                 Some(Part::FileEnd(sum)) => Step::End(put::checksum(&sum)?),
-                Some(_) => return Err(Status::invalid_argument("this is no part of a file")),
+                Some(_) => {
+                    return Err(Status::invalid_argument(
+                        "a message of the sync is not a part of a file",
+                    ));
+                }
                 None => {
-                    let message = format!("the sync ended before {:?} was whole", file.name);
+                    let message = format!("the sync ended before {:?} was complete", file.name);
                     return Err(Status::invalid_argument(message));
                 }
             };

@@ -26,17 +26,17 @@ pub(crate) struct Rules {
 /// The circuit of one method.
 #[derive(Debug)]
 pub(crate) struct Circuit {
-    state: State,
+    state: CircuitState,
     /// Number of state changes. Calls from before the last change are ignored.
     period: u64,
 }
 
 #[derive(Debug)]
-enum State {
+enum CircuitState {
     Closed(Window),
     Open {
         until: Instant,
-        /// Before it is shortened at random.
+        /// The backoff before it is shortened at random.
         pause: Duration,
         why: Why,
     },
@@ -53,7 +53,7 @@ enum State {
 /// The reason why a circuit was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Why {
-    pub(crate) tally: Tally,
+    pub(crate) tally: WindowCounts,
     pub(crate) last: Code,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Pass {
 pub(crate) enum Outcome {
     Success,
     Failure(Code),
-    /// It was dropped before its outcome was known.
+    /// The call was dropped before its outcome was known.
     Unknown,
 }
 
@@ -90,21 +90,21 @@ pub(crate) enum Change {
 impl Circuit {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            state: State::Closed(Window::new(now)),
+            state: CircuitState::Closed(Window::new(now)),
             period: 0,
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
+        matches!(self.state, CircuitState::Closed(_))
     }
 
     /// Requests permission for a call.
     pub(crate) fn enter(&mut self, rules: &Rules, now: Instant) -> Result<Pass, Refusal> {
-        if let State::Open { until, pause, why } = self.state
+        if let CircuitState::Open { until, pause, why } = self.state
             && until <= now
         {
-            self.change(State::HalfOpen {
+            self.change(CircuitState::HalfOpen {
                 pause,
                 why,
                 under_way: 0,
@@ -113,8 +113,8 @@ impl Circuit {
             });
         }
         match &mut self.state {
-            State::Closed(_) => {}
-            State::HalfOpen {
+            CircuitState::Closed(_) => {}
+            CircuitState::HalfOpen {
                 pause,
                 why,
                 under_way,
@@ -130,7 +130,7 @@ impl Circuit {
                 *under_way += 1;
                 *next = now + *pause;
             }
-            State::Open { until, why, .. } => {
+            CircuitState::Open { until, why, .. } => {
                 return Err(Refusal {
                     until: Some(*until),
                     why: *why,
@@ -155,7 +155,7 @@ impl Circuit {
             return None;
         }
         match &mut self.state {
-            State::Closed(window) => {
+            CircuitState::Closed(window) => {
                 let failure = match outcome {
                     Outcome::Success => None,
                     Outcome::Failure(code) => Some(code),
@@ -172,7 +172,7 @@ impl Circuit {
                 let cut = self.open(pause, Why { tally, last }, now, cut);
                 Some(Change::Opened { pause: cut })
             }
-            State::HalfOpen {
+            CircuitState::HalfOpen {
                 pause,
                 why,
                 under_way,
@@ -181,14 +181,14 @@ impl Circuit {
             } => {
                 *under_way = under_way.saturating_sub(1);
                 match outcome {
-                    // Its slot becomes free.
+                    // The slot of the call becomes free.
                     Outcome::Unknown => None,
                     Outcome::Success => {
                         *succeeded += 1;
                         if *succeeded < rules.half_open_calls {
                             return None;
                         }
-                        self.change(State::Closed(Window::new(now)));
+                        self.change(CircuitState::Closed(Window::new(now)));
                         Some(Change::Closed)
                     }
                     Outcome::Failure(last) => {
@@ -200,18 +200,18 @@ impl Circuit {
                 }
             }
             // Unreachable: no call was permitted in this period.
-            State::Open { .. } => None,
+            CircuitState::Open { .. } => None,
         }
     }
 
     fn open(&mut self, pause: Duration, why: Why, now: Instant, cut: f64) -> Duration {
         let cut = pause.mul_f64(cut);
         let until = now + cut;
-        self.change(State::Open { until, pause, why });
+        self.change(CircuitState::Open { until, pause, why });
         cut
     }
 
-    fn change(&mut self, state: State) {
+    fn change(&mut self, state: CircuitState) {
         self.state = state;
         self.period += 1;
     }
@@ -219,12 +219,12 @@ impl Circuit {
 
 /// Numbers of ended and failed calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct WindowCounts {
     pub(crate) calls: u32,
     pub(crate) failed: u32,
 }
 
-impl Tally {
+impl WindowCounts {
     fn add(self, other: Self) -> Self {
         Self {
             calls: self.calls.saturating_add(other.calls),
@@ -236,7 +236,7 @@ impl Tally {
 /// A sliding window of calls in constant memory, from which the oldest tenth expires at a time.
 #[derive(Debug)]
 struct Window {
-    slots: [Tally; SLOTS],
+    slots: [WindowCounts; SLOTS],
     current: usize,
     /// Start of the current slot.
     since: Instant,
@@ -246,7 +246,7 @@ struct Window {
 impl Window {
     fn new(now: Instant) -> Self {
         Self {
-            slots: [Tally::default(); SLOTS],
+            slots: [WindowCounts::default(); SLOTS],
             current: 0,
             since: now,
             last_failure: Code::Unknown,
@@ -254,9 +254,9 @@ impl Window {
     }
 
     /// Adds a call, and returns the totals of the window.
-    fn add(&mut self, length: Duration, now: Instant, failure: Option<Code>) -> Tally {
+    fn add(&mut self, length: Duration, now: Instant, failure: Option<Code>) -> WindowCounts {
         self.advance(length, now);
-        let call = Tally {
+        let call = WindowCounts {
             calls: 1,
             failed: u32::from(failure.is_some()),
         };
@@ -269,7 +269,7 @@ impl Window {
         self.slots
             .iter()
             .copied()
-            .fold(Tally::default(), Tally::add)
+            .fold(WindowCounts::default(), WindowCounts::add)
     }
 
     fn advance(&mut self, length: Duration, now: Instant) {
@@ -287,7 +287,7 @@ impl Window {
             self.since += slot;
             self.current = (self.current + 1) % SLOTS;
             if let Some(slot) = self.slots.get_mut(self.current) {
-                *slot = Tally::default();
+                *slot = WindowCounts::default();
             }
         }
     }

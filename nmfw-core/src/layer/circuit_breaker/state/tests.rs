@@ -17,13 +17,13 @@ fn rules() -> Rules {
 
 const FAILURE: Outcome = Outcome::Failure(Code::Unavailable);
 
-struct Test {
+struct TestCircuit {
     circuit: Circuit,
     rules: Rules,
     now: Instant,
 }
 
-impl Test {
+impl TestCircuit {
     fn new() -> Self {
         let now = Instant::now();
         Self {
@@ -58,16 +58,20 @@ impl Test {
 
 #[test]
 fn it_opens_when_enough_calls_have_failed() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for outcome in [Outcome::Success, Outcome::Success, FAILURE] {
         assert_eq!(test.call(outcome), None);
     }
-    assert_eq!(test.call(Outcome::Unknown), None, "counts for nothing");
+    assert_eq!(
+        test.call(Outcome::Unknown),
+        None,
+        "a late call of an earlier period has no effect"
+    );
     let pause = SECOND;
     assert_eq!(test.call(FAILURE), Some(Change::Opened { pause }));
     let refusal = test.circuit.enter(&test.rules, test.now).unwrap_err();
     assert_eq!(refusal.until, Some(test.now + SECOND));
-    let tally = Tally {
+    let tally = WindowCounts {
         calls: 4,
         failed: 2,
     };
@@ -77,7 +81,7 @@ fn it_opens_when_enough_calls_have_failed() {
 
 #[test]
 fn a_success_can_be_the_call_that_was_wanting() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for _ in 0..3 {
         assert_eq!(test.call(FAILURE), None);
     }
@@ -86,7 +90,7 @@ fn a_success_can_be_the_call_that_was_wanting() {
 
 #[test]
 fn failures_are_forgotten_with_the_window() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     for _ in 0..100 {
         assert_eq!(test.call(FAILURE), None, "one at a time");
         test.now += 3 * SECOND + SECOND / 2;
@@ -95,7 +99,7 @@ fn failures_are_forgotten_with_the_window() {
 
 #[test]
 fn probes_are_few_and_close_it() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     test.now += SECOND - Duration::from_millis(1);
     assert!(test.enter().is_none(), "too early");
@@ -105,7 +109,7 @@ fn probes_are_few_and_close_it() {
     assert_eq!(test.end(first, Outcome::Unknown), None);
     let third = test.enter().unwrap();
     assert_eq!(test.end(second, Outcome::Success), None);
-    assert!(test.enter().is_none(), "one is well, one under way");
+    assert!(test.enter().is_none(), "one succeeded, one in flight");
     assert!(!test.circuit.is_closed());
     assert_eq!(test.end(third, Outcome::Success), Some(Change::Closed));
     assert!(test.circuit.is_closed());
@@ -114,17 +118,17 @@ fn probes_are_few_and_close_it() {
 
 #[test]
 fn probes_that_hang_do_not_keep_it_half_open() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     test.now += SECOND;
     for _ in 0..2 {
         test.enter().unwrap();
     }
     test.now += SECOND - Duration::from_millis(1);
-    assert!(test.enter().is_none(), "two under way");
+    assert!(test.enter().is_none(), "two in flight");
     test.now += Duration::from_millis(1);
     let third = test.enter().unwrap();
-    assert!(test.enter().is_none(), "one more, and no others");
+    assert!(test.enter().is_none(), "one more call after a backoff");
     assert_eq!(test.end(third, Outcome::Success), None);
     test.now += SECOND;
     assert_eq!(test.call(Outcome::Success), Some(Change::Closed));
@@ -132,7 +136,7 @@ fn probes_that_hang_do_not_keep_it_half_open() {
 
 #[test]
 fn a_probe_that_fails_opens_it_for_longer() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     test.open();
     for seconds in [1, 2, 4, 4, 4] {
         test.now += seconds * SECOND;
@@ -149,7 +153,7 @@ fn a_probe_that_fails_opens_it_for_longer() {
 
 #[test]
 fn calls_of_an_earlier_period_say_nothing() {
-    let mut test = Test::new();
+    let mut test = TestCircuit::new();
     let old: Vec<_> = (0..10).map(|_| test.enter().unwrap()).collect();
     test.open();
     test.now += SECOND;
@@ -193,8 +197,8 @@ proptest! {
     /// calls and one per backoff, and a closed one all calls. A circuit always recovers, even if
     /// calls are dropped.
     #[test]
-    fn it_keeps_its_word(steps in steps()) {
-        let mut test = Test::new();
+    fn states_permit_only_their_calls(steps in steps()) {
+        let mut test = TestCircuit::new();
         let mut under_way = Vec::new();
         let mut probes = Vec::new();
         let mut half_open_since = None;
@@ -204,7 +208,7 @@ proptest! {
                 Step::Enter => {
                     let was_closed = test.circuit.is_closed();
                     let is_early =
-                        matches!(test.circuit.state, State::Open { until, .. } if test.now < until);
+                        matches!(test.circuit.state, CircuitState::Open { until, .. } if test.now < until);
                     let pass = test.enter();
                     prop_assert!(!(is_early && pass.is_some()));
                     prop_assert!(!was_closed || pass.is_some());
@@ -230,7 +234,7 @@ proptest! {
                 }
             }
             let of_now = |period: &&u64| **period == test.circuit.period;
-            let half_open = matches!(test.circuit.state, State::HalfOpen { .. });
+            let half_open = matches!(test.circuit.state, CircuitState::HalfOpen { .. });
             let running = under_way
                 .iter()
                 .filter(|pass| half_open && pass.period == test.circuit.period)

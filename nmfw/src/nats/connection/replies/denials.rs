@@ -2,8 +2,8 @@
 
 use nmfw_core::escape::Escaped;
 
-/// Maximum number of denied subjects. More are denied only to a client that may call next to
-/// nothing, whose calls then end at their deadlines.
+/// Maximum number of denied subjects. Only a client that may call hardly any method has more; its
+/// calls then end at their deadlines.
 const MAX_SUBJECTS: usize = 64;
 
 /// This number of denials of a subject ends all its calls. Denials in large numbers are not all

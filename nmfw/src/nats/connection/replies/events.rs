@@ -1,6 +1,6 @@
 //! Connection events that end calls.
 
-use super::{Entry, Shared, parse_id};
+use super::{PendingCall, Shared, parse_id};
 use crate::{ConnectionEvent, Status, nats::connection::server_message::is_token_limit};
 
 impl Shared {
@@ -18,8 +18,8 @@ impl Shared {
                 let id = reply.strip_prefix(&self.prefix).and_then(parse_id);
                 self.fail(
                     |slot, entry| id == Some((slot, entry.generation)),
-                    // Not started: no two calls have the same reply subject, so it is this call whose
-                    // request was denied, and the NATS server delivers no request that it has denied.
+                    // Not started: the reply subject identifies the call, and the NATS server does
+                    // not deliver a request that it has denied.
                     |_| denied(&format!("use the reply subject {reply}")).not_started(),
                 );
             }
@@ -28,13 +28,13 @@ impl Shared {
             {
                 let status = if is_token_limit(error) {
                     Status::resource_exhausted(format!(
-                        "the NATS server refuses the subscription to {subject}, where replies arrive, and \
-                         says {error:?}: raise max_sub_tokens of the NATS server, or set a shorter inbox \
-                         prefix"
+                        "the NATS server refuses the subscription for replies, {subject}, with \
+                         {error:?}: raise max_sub_tokens of the NATS server, or set a shorter \
+                         inbox prefix"
                     ))
                 } else {
                     denied(&format!(
-                        "subscribe to {subject}, where replies arrive: allow it, or set another inbox prefix"
+                        "subscribe to {subject} for replies: allow it, or set another inbox prefix"
                     ))
                 };
                 self.fail_all_from_now_on(&status);
@@ -44,7 +44,7 @@ impl Shared {
                 // The sessions would resend the same packet repeatedly. Later sessions use smaller
                 // packets.
                 self.each_session(|session| {
-                    let text = format!("the NATS server closed the connection and says {error:?}");
+                    let text = format!("the NATS server closed the connection with {error:?}");
                     session.mailbox.fail(Status::unavailable(text));
                 });
             }
@@ -75,9 +75,9 @@ impl Shared {
             |slot, entry| largest == Some((slot, entry.generation)),
             |entry| {
                 Status::resource_exhausted(format!(
-                    "the NATS server closed the connection and says {words:?}: the request of {} \
-                     bytes to {} was the largest under way; the account or the user may send less \
-                     than the max_payload that the server announces",
+                    "the NATS server closed the connection with {words:?}: the request of {} bytes \
+                     to {} was the largest one in flight; the limit of the account or the user is \
+                     lower than the max_payload that the server announces",
                     entry.size, entry.subject
                 ))
             },
@@ -87,9 +87,9 @@ impl Shared {
 
 /// Ends calls whose requests the NATS server has denied.
 ///
-/// They are not marked as not started: a denial names the subject, not the message, so the denied
-/// call may be one that was cancelled, and one of these calls may have been delivered.
-pub(crate) fn end_denied(entries: Vec<Entry>) {
+/// The calls are not marked as not started: a denial names the subject, not the message, so the
+/// denied call may be a cancelled one, and one of these calls may have been delivered.
+pub(crate) fn end_denied(entries: Vec<PendingCall>) {
     for entry in entries {
         let status = denied(&format!("publish to {}", entry.subject));
         _ = entry.sender.send(Err(status));
@@ -98,6 +98,6 @@ pub(crate) fn end_denied(entries: Vec<Entry>) {
 
 fn denied(what: &str) -> Status {
     Status::permission_denied(format!(
-        "the NATS server does not let this connection {what}"
+        "the NATS server does not allow this connection to {what}"
     ))
 }

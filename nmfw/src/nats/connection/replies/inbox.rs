@@ -42,10 +42,9 @@ impl Inbox {
         let follower = connection.follow(None);
         let client = connection.client();
         Ok(Self {
-            subscriber: client
-                .subscribe(pattern.clone())
-                .await
-                .map_err(|error| Status::unavailable("a subscription failed").with_source(error))?,
+            subscriber: client.subscribe(pattern.clone()).await.map_err(|error| {
+                Status::unavailable("subscribing to replies failed").with_source(error)
+            })?,
             client: client.clone(),
             pattern,
             is_confirmed: false,
@@ -65,10 +64,12 @@ impl Inbox {
         if let (Some(second), None) = (&stage.second, &self.second) {
             match second.subscribe(self.pattern.clone()).await {
                 Ok(subscriber) => self.second = Some(subscriber),
-                Err(error) => tracing::debug!(%error, "no replies on the second connection"),
+                Err(error) => {
+                    tracing::debug!(%error, "subscribing to replies on the second connection failed");
+                }
             }
         }
-        // Otherwise it ends with its connection, and is read until then.
+        // A subscription on a closed connection is read until its end.
         self.follower.done(&stage);
     }
 
@@ -112,7 +113,7 @@ impl Inbox {
     }
 
     /// Records that the server has refused a subscription. Returns the error for calls if it may be
-    /// this one; the server does not say which. A wrong guess affects calls until the next retry.
+    /// this one; the server does not name it. A wrong guess affects calls until the next retry.
     pub(crate) fn refused(&mut self, words: &str) -> Option<Status> {
         if self.is_confirmed {
             return None;
@@ -121,9 +122,9 @@ impl Inbox {
         self.refusals = self.refusals.saturating_add(1);
         self.retry = Some(Instant::now() + wait.min(LONGEST_RETRY));
         Some(Status::resource_exhausted(format!(
-            "the NATS server refuses a subscription, most likely to {}, where replies arrive, and \
-             says {words:?}: raise max_subscriptions of the server, the account or the user, or \
-             subscribe to less on this connection",
+            "the NATS server refuses a subscription, probably the one for replies, {}, with \
+             {words:?}: raise max_subscriptions of the server, the account or the user, or use \
+             fewer subscriptions on this connection",
             self.pattern
         )))
     }
@@ -148,7 +149,9 @@ impl Inbox {
         match self.client.subscribe(self.pattern.clone()).await {
             Ok(subscriber) => self.subscriber = subscriber,
             // The connection is closed, which ends the task.
-            Err(error) => tracing::debug!(%error, pattern = self.pattern, "not subscribed again"),
+            Err(error) => {
+                tracing::debug!(%error, pattern = self.pattern, "resubscribing to replies failed");
+            }
         }
         true
     }

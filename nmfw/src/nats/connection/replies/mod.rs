@@ -1,7 +1,7 @@
 //! The replies of a connection, with one subscription for all calls.
 //!
-//! async-nats has its own implementation, but that keeps an entry for every request that timed out,
-//! and does not end requests when the connection is lost or the server denies them.
+//! The implementation of async-nats keeps an entry for every request that timed out, and does not
+//! end requests when the connection is lost or the server denies them.
 
 mod denials;
 mod events;
@@ -57,23 +57,23 @@ struct Shared {
     prefix: String,
     state: watch::Receiver<ConnectionState>,
     refusals: Refusals,
-    calls: Mutex<Calls>,
+    calls: Mutex<PendingCalls>,
     /// Notified when the timer has to fire earlier.
     earlier: Notify,
     /// Rate limit for warnings about streams that capture requests.
     captured: LogLimit,
     secrets: Secrets,
-    /// Answers to services that continue sessions which have ended.
+    /// Notifications for services that continue a session which has ended.
     answers: Answers,
     client: async_nats::Client,
 }
 
 #[derive(Debug, Default)]
-struct Calls {
-    waiting: Slab<Entry>,
+struct PendingCalls {
+    waiting: Slab<PendingCall>,
     /// When to look for calls that end without a reply. At or before the first due time; earlier if
     /// that call has ended meanwhile.
-    alarm: Option<Instant>,
+    timer: Option<Instant>,
     sessions: HashMap<u64, SessionEntry, RandomState>,
     /// The number of the last session. Numbers are never reused, and so neither are their secrets.
     last_session: u64,
@@ -85,7 +85,7 @@ struct Calls {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PendingCall {
     generation: u32,
     subject: Subject,
     /// Size of the request, headers included.
@@ -104,10 +104,10 @@ struct Entry {
 /// A reply, or `None` if there was none before the deadline.
 type Outcome = Result<Option<Message>, Status>;
 
-impl Entry {
+impl PendingCall {
     /// Returns when the call ends without a reply.
     fn end(&self) -> Option<Instant> {
-        [self.deadline.instant(), self.give_up]
+        [self.deadline.timer_instant(), self.give_up]
             .into_iter()
             .flatten()
             .min()
@@ -138,7 +138,28 @@ impl Replies {
     }
 }
 
+/// The position of a call of base mode in the order of calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallNumber(u32);
+
 impl Replies {
+    /// Returns the newest call of base mode.
+    pub(crate) fn newest_call(&self) -> CallNumber {
+        CallNumber(self.shared.calls().generation)
+    }
+
+    /// Returns whether a call after `after`, and not after `newest`, is in flight.
+    pub(crate) fn has_calls(&self, after: Option<CallNumber>, newest: CallNumber) -> bool {
+        // Generations wrap around.
+        let is_at_most =
+            |generation: u32, number: CallNumber| number.0.wrapping_sub(generation) < u32::MAX / 2;
+        let calls = self.shared.calls();
+        calls.waiting.iter().any(|(_, entry)| {
+            is_at_most(entry.generation, newest)
+                && after.is_none_or(|after| !is_at_most(entry.generation, after))
+        })
+    }
+
     /// Closes all sessions, so that services are notified at once, and waits until they have ended.
     /// Later calls open new ones.
     pub(crate) async fn end_sessions(&self, limit: Duration) {
@@ -162,7 +183,7 @@ impl Drop for Replies {
 }
 
 impl Shared {
-    fn calls(&self) -> MutexGuard<'_, Calls> {
+    fn calls(&self) -> MutexGuard<'_, PendingCalls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -179,7 +200,7 @@ impl Shared {
         }
         let Some((slot, generation)) = id.and_then(parse_id) else {
             log_limited!(
-                debug, subject = %Escaped::new(&message.subject), "a reply that nobody asked for"
+                debug, subject = %Escaped::new(&message.subject), "skipped a reply without a waiting call"
             );
             return;
         };
@@ -206,11 +227,19 @@ impl Shared {
     }
 
     /// Ends the matching calls.
-    fn fail(&self, matches: impl Fn(usize, &Entry) -> bool, status: impl Fn(&Entry) -> Status) {
+    fn fail(
+        &self,
+        matches: impl Fn(usize, &PendingCall) -> bool,
+        status: impl Fn(&PendingCall) -> Status,
+    ) {
         self.end(matches, |entry| Err(status(entry)));
     }
 
-    fn end(&self, matches: impl Fn(usize, &Entry) -> bool, outcome: impl Fn(&Entry) -> Outcome) {
+    fn end(
+        &self,
+        matches: impl Fn(usize, &PendingCall) -> bool,
+        outcome: impl Fn(&PendingCall) -> Outcome,
+    ) {
         let (ended, denied) = {
             let mut calls = self.calls();
             let ended = calls.take(matches);
@@ -254,17 +283,17 @@ impl Shared {
                 entry.give_up.get_or_insert(now + entry.grace);
             }
         }
-        calls.set_alarm();
+        calls.set_timer();
     }
 
     /// Ends the due calls, and returns when the next one is due.
-    fn next_alarm(&self) -> Option<Instant> {
-        let alarm = self.calls().alarm?;
-        if alarm > Instant::now() {
-            return Some(alarm);
+    fn next_timer(&self) -> Option<Instant> {
+        let timer = self.calls().timer?;
+        if timer > Instant::now() {
+            return Some(timer);
         }
         self.give_up();
-        self.calls().alarm
+        self.calls().timer
     }
 
     /// Ends calls whose deadline has passed, or whose connection was lost for too long.
@@ -273,34 +302,34 @@ impl Shared {
         self.end(
             |_, entry| entry.end().is_some_and(|at| at <= now),
             |entry| {
-                if entry.deadline.instant().is_some_and(|at| at <= now) {
+                if entry.deadline.timer_instant().is_some_and(|at| at <= now) {
                     return match &entry.captured_by {
                         None => Ok(None),
                         Some(ack) => Err(Status::deadline_exceeded(format!(
-                            "no service answered in time: {}",
+                            "no service responded in time: {}",
                             ack.describe(&entry.subject)
                         ))),
                     };
                 }
                 let lost = format!(
-                    "the connection to NATS was lost while {} was under way",
+                    "the connection to NATS was lost while {} was in flight",
                     entry.subject
                 );
                 Err(Status::unavailable(self.refusals.because(&lost)))
             },
         );
-        self.calls().set_alarm();
+        self.calls().set_timer();
     }
 }
 
-impl Calls {
+impl PendingCalls {
     fn session(&self, number: u64) -> Option<Arc<Mailbox>> {
         let session = self.sessions.get(&number)?;
         Some(Arc::clone(&session.mailbox))
     }
 
     /// Removes the matching calls.
-    fn take(&mut self, matches: impl Fn(usize, &Entry) -> bool) -> Vec<Entry> {
+    fn take(&mut self, matches: impl Fn(usize, &PendingCall) -> bool) -> Vec<PendingCall> {
         let waiting = self.waiting.iter();
         let slots: Vec<_> = waiting
             .filter(|(slot, entry)| matches(*slot, entry))
@@ -312,7 +341,7 @@ impl Calls {
 
     /// Removes the calls that are known to be denied. Called whenever a call has ended or a publish
     /// was denied; usually there are no denials.
-    fn take_denied(&mut self) -> Vec<Entry> {
+    fn take_denied(&mut self) -> Vec<PendingCall> {
         if self.denials.is_empty() {
             return Vec::new();
         }
@@ -331,8 +360,8 @@ impl Calls {
         })
     }
 
-    fn set_alarm(&mut self) {
-        self.alarm = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
+    fn set_timer(&mut self) {
+        self.timer = self.waiting.iter().filter_map(|(_, e)| e.end()).min();
     }
 }
 
@@ -341,25 +370,25 @@ async fn read(
     mut inbox: Inbox,
     mut events: broadcast::Receiver<ConnectionEvent>,
 ) {
-    // Also if the task is dropped with its runtime, because callers on other runtimes have no
+    // Runs even if the task is dropped with its runtime, because callers on other runtimes have no
     // timers of their own.
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
-    let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<Instant> = None;
     loop {
         // Checked for each batch of replies, because tokio runs no other branch while they arrive
         // continuously.
         let at = shared
-            .next_alarm()
+            .next_timer()
             .into_iter()
             .chain(inbox.retry_at())
             .min();
         if at != armed {
             armed = at;
             if let Some(at) = at {
-                alarm.as_mut().reset(at);
+                timer.as_mut().reset(at);
             }
         }
         tokio::select! {
@@ -374,8 +403,8 @@ async fn read(
                 }
                 None => return,
             },
-            // It has to be reset, even to the same time.
-            () = &mut alarm, if armed.is_some() => {
+            // The timer has fired and has to be reset, even to the same time.
+            () = &mut timer, if armed.is_some() => {
                 armed = None;
                 if inbox.try_again().await {
                     shared.calls().dead = None;

@@ -11,7 +11,7 @@ use crate::{
         reply_subject,
         session::{
             client::Mailbox,
-            protocol::{Secret, answer_of_client},
+            protocol::{SessionSecret, answer_of_client},
         },
     },
 };
@@ -30,9 +30,9 @@ impl Shared {
         };
         let secret = self.secrets.of(number);
         if let Some(answer) = answer_of_client(secret, &message.payload)
-            && reply_subject::admits_session("a packet of a session that is over", &service)
+            && reply_subject::admits_session("a packet of an ended session", &service)
         {
-            log_limited!(debug, subject = %message.subject, "a packet of a session that is over");
+            log_limited!(debug, subject = %message.subject, "a packet of an ended session");
             self.answers.send(&self.client, service, answer);
         }
     }
@@ -87,7 +87,7 @@ impl SessionInbox {
     }
 
     /// Returns the secret of the session.
-    pub(crate) fn secret(&self) -> Secret {
+    pub(crate) fn secret(&self) -> SessionSecret {
         self.replies.shared.secrets.of(self.number)
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Subject;
 use tokio::sync::oneshot;
 
-use super::{Entry, Outcome, Replies, end_denied};
+use super::{Outcome, PendingCall, Replies, end_denied};
 use crate::{Deadline, Status};
 
 /// A call that waits for its reply. Dropping it releases its slot.
@@ -37,15 +37,15 @@ impl Waiting {
                 // Not started: the request is not sent.
                 return Err(status.clone().not_started());
             }
-            if let Some(end) = deadline.instant()
-                && calls.alarm.is_none_or(|alarm| end < alarm)
+            if let Some(end) = deadline.timer_instant()
+                && calls.timer.is_none_or(|timer| end < timer)
             {
-                calls.alarm = Some(end);
+                calls.timer = Some(end);
                 is_earlier = true;
             }
             calls.generation = calls.generation.wrapping_add(1);
             let generation = calls.generation;
-            let slot = calls.waiting.insert(Entry {
+            let slot = calls.waiting.insert(PendingCall {
                 generation,
                 subject: subject.clone(),
                 size,

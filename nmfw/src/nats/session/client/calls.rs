@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of a session on the client's side.
+//! [`ClientCalls`]: the calls of a session on the client's side.
 
 use std::{
     sync::Weak,
@@ -10,17 +10,19 @@ use tokio::sync::oneshot;
 
 use super::{
     Handle, Pool,
-    command::Command,
-    under_way::{Call, Unary},
+    call::{ClientCall, Unary},
+    command::ClientCommand,
 };
 use crate::{
     Code, Metadata, Method, Status,
     nats::{
+        attempts::late,
         session::{
-            driver::{self, Flow, LaneCommand, Port, Side, Signals},
-            protocol::{CallHead, Doubt, Event, Opened, SendError, Session, StreamId, StreamMap},
+            driver::{self, Flow, MailboxSignals, SessionHalf, Side, StreamCommand},
+            protocol::{
+                CallHead, Event, Liveness, Opened, SendError, Session, StreamId, StreamMap,
+            },
         },
-        transport::late,
     },
 };
 use nmfw_core::{
@@ -35,17 +37,17 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 
 /// The calls in flight on a session.
-pub(crate) struct Calls {
+pub(crate) struct ClientCalls {
     pub(crate) pool: Weak<Pool>,
     pub(crate) handle: Weak<Handle>,
-    pub(crate) calls: StreamMap<StreamId, Call>,
+    pub(crate) calls: StreamMap<StreamId, ClientCall>,
     /// The content of ACCEPT, until a further packet proves that the service can be received: an
     /// account mapping may pass only one answer.
     accepted: Option<Opened>,
     /// The state that callers see.
-    pub(crate) doubt: Doubt,
-    /// The connection's current epoch for the session, and the last one in which the service was
-    /// heard.
+    pub(crate) liveness: Liveness,
+    /// The connection's current epoch for the session, and the last one in which a packet of the
+    /// service arrived.
     pub(crate) epoch: u64,
     pub(crate) heard_in: u64,
     /// Whether this session gets no further calls: its callers are gone, or it was idle for too
@@ -64,14 +66,14 @@ pub(crate) struct Calls {
     failure: Option<Status>,
 }
 
-impl Calls {
+impl ClientCalls {
     pub(crate) fn new(pool: Weak<Pool>, handle: Weak<Handle>) -> Self {
         Self {
             pool,
             handle,
             calls: StreamMap::default(),
             accepted: None,
-            doubt: Doubt::No,
+            liveness: Liveness::Alive,
             epoch: 0,
             heard_in: 0,
             is_abandoned: false,
@@ -102,7 +104,7 @@ impl Calls {
                     body: None,
                     sender,
                 };
-                self.calls.insert(stream, Call::Unary(call));
+                self.calls.insert(stream, ClientCall::Unary(call));
             }
             // Fails if the call was just cancelled.
             Err(status) => _ = sender.send(Err(status)),
@@ -132,7 +134,7 @@ impl Calls {
     /// Makes the session available to callers.
     fn open(&mut self, opened: Opened) {
         if let Some(handle) = self.handle.upgrade() {
-            log_limited!(debug, instance = %Escaped::new(&opened.instance), "a session is open");
+            log_limited!(debug, instance = %Escaped::new(&opened.instance), "opened a session");
             handle.opened(opened);
             if let Some(pool) = self.pool.upgrade() {
                 pool.opened(&handle);
@@ -147,18 +149,20 @@ impl Calls {
         outcome: Result<Metadata, Status>,
     ) {
         match self.calls.remove(&stream) {
-            Some(Call::Unary(call)) => {
+            Some(ClientCall::Unary(call)) => {
                 call.give_back(session, stream);
                 call.finish(outcome);
             }
-            Some(Call::Uploading { port, .. } | Call::Streaming(port)) => port.lane.finish(outcome),
+            Some(ClientCall::Uploading { half, .. } | ClientCall::Streaming(half)) => {
+                half.io.finish(outcome);
+            }
             None => {}
         }
     }
 
     /// Ends a call that received more than one answer where one is expected.
     fn refuse_more(&mut self, session: &mut Session, stream: StreamId) {
-        let status = Status::internal("the answer has more than one message");
+        let status = Status::internal("the response has more than one message");
         session.reset(stream, &status);
         self.finish(session, stream, Err(status));
     }
@@ -166,38 +170,38 @@ impl Calls {
     /// Resets dropped calls at the service.
     fn reset_abandoned(&mut self, session: &mut Session) {
         self.calls.retain(|stream, call| {
-            let Call::Unary(call) = call else {
+            let ClientCall::Unary(call) = call else {
                 return true;
             };
             let is_abandoned = call.sender.is_closed();
             if is_abandoned {
                 call.give_back(session, stream);
-                session.reset(stream, &gave_up());
+                session.reset(stream, &cancelled());
             }
             !is_abandoned
         });
     }
 
-    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
-        let LaneCommand { lane, flow } = command;
-        let Some(stream) = lane.stream() else {
+    fn on_stream_command(&mut self, session: &mut Session, command: StreamCommand) {
+        let StreamCommand { io, flow } = command;
+        let Some(stream) = io.stream() else {
             return;
         };
-        let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) else {
+        let Some(half) = self.calls.get_mut(&stream).and_then(ClientCall::half_mut) else {
             if let Flow::Taken = flow {
-                lane.release(session, stream);
+                io.release(session, stream);
             }
             return;
         };
         match flow {
             Flow::Batch(batch) => {
-                let ended = port.on_batch(session, stream, batch);
+                let ended = half.on_batch(session, stream, batch);
                 self.after(stream, &ended);
             }
             Flow::Taken => {
-                if port.on_taken(session, stream) {
-                    session.reset(stream, &gave_up());
-                    self.finish(session, stream, Err(gave_up()));
+                if half.on_taken(session, stream) {
+                    session.reset(stream, &cancelled());
+                    self.finish(session, stream, Err(cancelled()));
                 }
             }
             // Callers send no headers.
@@ -218,28 +222,28 @@ impl Calls {
 
 fn unheard() -> Status {
     Status::unavailable(
-        "the service accepts the session, and then is not heard: if it is imported from another \
-         account, its export needs `response_type: Stream`",
+        "the service accepted the session, but no further packets arrived: if the service is \
+         imported from another account, its export needs `response_type: Stream`",
     )
-    // Not started: no call is made before the session is heard.
+    // Not started: no call is made before the first packet of the session arrives.
     .not_started()
 }
 
 /// Calls are left only if the session's task is dropped with its runtime.
-impl Drop for Calls {
+impl Drop for ClientCalls {
     fn drop(&mut self) {
         for call in self.calls.values() {
             // A waiting unary call detects this by itself.
-            if let Call::Uploading { port, .. } | Call::Streaming(port) = call {
-                let status = Status::unavailable("the session's task has ended");
-                port.lane.finish(Err(status));
+            if let ClientCall::Uploading { half, .. } | ClientCall::Streaming(half) = call {
+                let status = Status::unavailable("the session task has ended");
+                half.io.finish(Err(status));
             }
         }
     }
 }
 
-fn gave_up() -> Status {
-    Status::cancelled("the caller does not wait any more")
+fn cancelled() -> Status {
+    Status::cancelled("the caller has dropped the call")
 }
 
 /// Starts a call.
@@ -257,7 +261,7 @@ fn begin(
         // Not started: the CALL waits beside its message, and was reset with it.
         Err(SendError::TooLarge(status)) => Err(status.not_started()),
         Err(SendError::Full(_) | SendError::Ended) => {
-            let status = Status::internal("a new stream does not take a message");
+            let status = Status::internal("a new stream refused its message");
             session.reset(stream, &status);
             // Not started: the CALL waits beside its message, and was reset with it.
             Err(status.not_started())
@@ -265,38 +269,38 @@ fn begin(
     }
 }
 
-impl Side for Calls {
-    type Command = Command;
+impl Side for ClientCalls {
+    type Command = ClientCommand;
 
-    fn on_command(&mut self, session: &mut Session, command: Command) {
+    fn on_command(&mut self, session: &mut Session, command: ClientCommand) {
         match command {
             // Cancelled before it started.
-            Command::Unary { sender, .. } if sender.is_closed() => {}
-            Command::Unary {
+            ClientCommand::Unary { sender, .. } if sender.is_closed() => {}
+            ClientCommand::Unary {
                 method,
                 head,
                 body,
                 sender,
             } => self.begin_unary(session, method, (head, body), sender),
-            Command::Begin {
+            ClientCommand::Begin {
                 head,
-                lane,
+                io,
                 body,
                 is_single,
             } => match begin(session, (head, is_single), body) {
                 Ok(stream) => {
-                    lane.begin(stream);
-                    let port = Port::new(lane);
+                    io.begin(stream);
+                    let half = SessionHalf::new(io);
                     let is_answered = false;
                     let call = match is_single {
-                        true => Call::Uploading { port, is_answered },
-                        false => Call::Streaming(port),
+                        true => ClientCall::Uploading { half, is_answered },
+                        false => ClientCall::Streaming(half),
                     };
                     self.calls.insert(stream, call);
                 }
-                Err(status) => lane.finish(Err(status)),
+                Err(status) => io.finish(Err(status)),
             },
-            Command::Lane(command) => self.on_lane(session, command),
+            ClientCommand::StreamIo(command) => self.on_stream_command(session, command),
         }
     }
 
@@ -306,9 +310,9 @@ impl Side for Calls {
             Event::Headers { stream, metadata } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
-                    Some(Call::Unary(call)) => call.metadata = metadata,
-                    Some(Call::Uploading { port, .. } | Call::Streaming(port)) => {
-                        port.on_headers(metadata);
+                    Some(ClientCall::Unary(call)) => call.metadata = metadata,
+                    Some(ClientCall::Uploading { half, .. } | ClientCall::Streaming(half)) => {
+                        half.on_headers(metadata);
                     }
                     None => {}
                 }
@@ -316,9 +320,9 @@ impl Side for Calls {
             Event::Message { stream, message } => {
                 self.was_of_use = true;
                 match self.calls.get_mut(&stream) {
-                    // Counted as taken only when the call is over; otherwise, further answers would
-                    // be unbounded.
-                    Some(Call::Unary(call)) => {
+                    // Counted as taken only when the call has ended; otherwise, the number of
+                    // further answers would be unbounded.
+                    Some(ClientCall::Unary(call)) => {
                         let tally = Tally::of(message.len());
                         if call.body.is_none() {
                             call.body = Some(message);
@@ -327,34 +331,36 @@ impl Side for Calls {
                             self.refuse_more(session, stream);
                         }
                     }
-                    // Its caller waits for it.
-                    Some(Call::Uploading { port, is_answered }) => {
+                    // The caller waits for this message.
+                    Some(ClientCall::Uploading { half, is_answered }) => {
                         let tally = Tally::of(message.len());
                         if std::mem::replace(is_answered, true) {
                             session.consume(stream, tally);
                             self.refuse_more(session, stream);
                         } else {
-                            port.on_chunk(session, stream, message.into());
+                            half.on_chunk(session, stream, message.into());
                         }
                     }
-                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, message.into()),
+                    Some(ClientCall::Streaming(half)) => {
+                        half.on_chunk(session, stream, message.into());
+                    }
                     None => session.consume(stream, Tally::of(message.len())),
                 }
             }
             Event::Row { stream, row } => {
                 self.was_of_use = true;
                 match self.calls.get(&stream) {
-                    Some(Call::Unary(_) | Call::Uploading { .. }) => {
+                    Some(ClientCall::Unary(_) | ClientCall::Uploading { .. }) => {
                         session.consume(stream, row.tally());
                         self.refuse_more(session, stream);
                     }
-                    Some(Call::Streaming(port)) => port.on_chunk(session, stream, row.into()),
+                    Some(ClientCall::Streaming(half)) => half.on_chunk(session, stream, row.into()),
                     None => session.consume(stream, row.tally()),
                 }
             }
             Event::Writable { stream } => {
-                if let Some(port) = self.calls.get_mut(&stream).and_then(Call::port_mut) {
-                    let ended = port.push(session, stream);
+                if let Some(half) = self.calls.get_mut(&stream).and_then(ClientCall::half_mut) {
+                    let ended = half.push(session, stream);
                     self.after(stream, &ended);
                 }
             }
@@ -366,14 +372,14 @@ impl Side for Calls {
             }
             Event::Closed(status) => {
                 if let Some(mut status) = status {
-                    log_limited!(debug, %status, "a session was ended");
+                    log_limited!(debug, %status, "ended a session");
                     if self.accepted.is_some() && status.code() == Code::Unavailable {
                         status = unheard();
                     } else if status.code() == Code::Unimplemented
                         && let Some(pool) = self.pool.upgrade()
                     {
                         let open = pool.scope().open();
-                        let text = format!("no session on {open}: {}", status.message());
+                        let text = format!("cannot open a session on {open}: {}", status.message());
                         status = status.with_message(text);
                     }
                     self.fail(status);
@@ -384,18 +390,18 @@ impl Side for Calls {
         }
     }
 
-    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+    fn settle(&mut self, session: &mut Session, signals: &MailboxSignals, now: Instant) {
         if let Some(epoch) = signals.reconnected {
             self.epoch = epoch;
         }
-        self.see_to_reconnect(session);
+        self.update_reconnect(session);
         if session.is_confirmed()
             && let Some(opened) = self.accepted.take()
         {
             self.open(opened);
         }
         self.is_abandoned |= signals.drain;
-        if signals.gave_up {
+        if signals.cancelled {
             self.reset_abandoned(session);
         }
         if self.late_at.is_some_and(|at| at <= now) {
@@ -404,7 +410,7 @@ impl Side for Calls {
         if now >= self.next_tick {
             self.tick(now);
         }
-        self.see_to_doubt(session, now);
+        self.update_liveness(session, now);
         if session.open_streams() > 0 {
             self.idle_since = None;
             return;
@@ -422,7 +428,7 @@ impl Side for Calls {
         }
     }
 
-    fn alarm(&self) -> Option<Instant> {
+    fn timer(&self) -> Option<Instant> {
         let idle = self.idle_since.map(|since| since + MAX_IDLE);
         [idle, self.late_at].into_iter().flatten().min()
     }
@@ -438,22 +444,22 @@ impl Side for Calls {
         let mut overdue = Vec::new();
         for (stream, call) in self.calls.iter() {
             match call {
-                Call::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
+                ClientCall::Unary(call) if call.deadline.is_some_and(|at| at <= now) => {
                     overdue.push((stream, late(call.method)));
                 }
-                Call::Unary(call) => {
+                ClientCall::Unary(call) => {
                     self.late_at = [self.late_at, call.deadline].into_iter().flatten().min();
                 }
-                Call::Uploading { .. } | Call::Streaming(_) => {}
+                ClientCall::Uploading { .. } | ClientCall::Streaming(_) => {}
             }
         }
         if !overdue.is_empty() {
             session.suspect(now);
             // Before the callers wake, because they may call again at once.
-            self.see_to_doubt(session, now);
+            self.update_liveness(session, now);
         }
         for (stream, status) in overdue {
-            session.reset(stream, &gave_up());
+            session.reset(stream, &cancelled());
             self.finish(session, stream, Err(status));
         }
     }

@@ -18,14 +18,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Outgoing,
-    command::{Command, Mailbox},
+    command::{ClientCommand, Mailbox},
 };
 use crate::{
     Metadata, Method, Status,
     nats::session::{
         client::source::{Sent, Source},
-        driver::{Incoming, Lane, trailers},
-        protocol::{CallHead, Doubt, Opened},
+        driver::{Incoming, StreamIo, trailers},
+        protocol::{CallHead, Liveness, Opened},
     },
 };
 use nmfw_core::call::{
@@ -40,9 +40,10 @@ use nmfw_core::call::{
 pub(crate) struct Handle {
     pub(crate) mailbox: Arc<Mailbox>,
     calls: AtomicUsize,
-    /// The discriminant of a [`Doubt`].
-    doubt: AtomicU8,
-    /// The epoch of the connection in which the service was last heard: see [`Self::is_absent`].
+    /// The discriminant of a [`Liveness`].
+    liveness: AtomicU8,
+    /// The epoch of the connection in which the last packet of the service arrived: see
+    /// [`Self::is_absent`].
     heard_in: AtomicU64,
     service: OnceLock<Facts>,
 }
@@ -62,7 +63,7 @@ impl Handle {
         Self {
             mailbox: Arc::new(Mailbox::new(packet_window)),
             calls: AtomicUsize::new(0),
-            doubt: AtomicU8::new(Doubt::No as u8),
+            liveness: AtomicU8::new(Liveness::Alive as u8),
             heard_in: AtomicU64::new(0),
             service: OnceLock::new(),
         }
@@ -91,33 +92,33 @@ impl Handle {
         self.calls.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn doubt(&self, doubt: Doubt) {
-        self.doubt.store(doubt as u8, Ordering::Relaxed);
+    pub(crate) fn liveness(&self, liveness: Liveness) {
+        self.liveness.store(liveness as u8, Ordering::Relaxed);
     }
 
     /// Returns whether the service may be gone.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.doubt.load(Ordering::Relaxed) != Doubt::No as u8
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.liveness.load(Ordering::Relaxed) != Liveness::Alive as u8
     }
 
-    /// Records that the service was heard in this epoch of the connection.
+    /// Records that a packet of the service arrived in this epoch of the connection.
     pub(crate) fn heard_in(&self, epoch: u64) {
         self.heard_in.store(epoch, Ordering::Relaxed);
     }
 
-    /// Returns whether the service is known to be disconnected from NATS, or was not heard in this
-    /// epoch of the client's connection: it may have closed the session while the client was
+    /// Returns whether the service is known to be disconnected from NATS, or has sent no packet in
+    /// this epoch of the client's connection: it may have closed the session while the client was
     /// disconnected.
     pub(crate) fn is_absent(&self, epoch: u64) -> bool {
-        self.doubt.load(Ordering::Relaxed) >= Doubt::Vanished as u8
+        self.liveness.load(Ordering::Relaxed) >= Liveness::Vanished as u8
             || self.heard_in.load(Ordering::Relaxed) != epoch
     }
 
-    /// Returns whether the service was not heard in this epoch of the client's connection, and is
-    /// not known to be disconnected itself.
+    /// Returns whether the service has sent no packet in this epoch of the client's connection, and
+    /// is not known to be disconnected itself.
     pub(crate) fn is_unheard(&self, epoch: u64) -> bool {
         self.heard_in.load(Ordering::Relaxed) != epoch
-            && self.doubt.load(Ordering::Relaxed) < Doubt::Vanished as u8
+            && self.liveness.load(Ordering::Relaxed) < Liveness::Vanished as u8
     }
 
     /// Returns whether the session has room for another call.
@@ -156,7 +157,7 @@ impl Handle {
         sent: &Sent,
     ) -> Result<Response, Status> {
         match sent {
-            Sent::Message(body) if !request.method().streams() => {
+            Sent::Message(body) if !request.method().is_streaming() => {
                 self.unary(request, body.clone()).await
             }
             // Boxed, so that unary calls need no space for it.
@@ -172,14 +173,14 @@ impl Handle {
     ) -> impl Future<Output = Result<Response, Status>> + use<'a> {
         let busy = Busy::new(self);
         let (sender, receiver) = oneshot::channel();
-        let command = Command::Unary {
+        let command = ClientCommand::Unary {
             method: request.method(),
             head: head_of(request),
             body,
             sender,
         };
         let is_over = self.mailbox.command(command).is_err();
-        Waiting {
+        AwaitedAnswer {
             busy,
             receiver,
             is_over,
@@ -195,20 +196,20 @@ impl Handle {
         let busy = Busy::new(Arc::clone(self));
         match sent {
             Sent::Message(body) => {
-                let (lane, incoming) = self.lane();
-                self.begin(method, head, lane, Some(body.clone()))?;
+                let (io, incoming) = self.io();
+                self.begin(method, head, io, Some(body.clone()))?;
                 finish(method, incoming, busy, None, None).await
             }
             Sent::Stream(source) => {
-                let (lane, incoming) = self.lane();
-                self.begin(method, head, Arc::clone(&lane), None)?;
-                let outgoing = Outgoing::new(lane, Arc::clone(&self.mailbox));
+                let (io, incoming) = self.io();
+                self.begin(method, head, Arc::clone(&io), None)?;
+                let outgoing = Outgoing::new(io, Arc::clone(&self.mailbox));
                 let sending = Arc::clone(source);
                 let deadline = request.deadline();
                 let sending = tokio::spawn(async move {
                     tokio::select! {
                         () = sending.send(&outgoing) => {}
-                        // The answers may not be polled, where the deadline is enforced as well.
+                        // The answers also enforce the deadline, but may not be polled.
                         () = deadline.passed() => {}
                     }
                 });
@@ -218,23 +219,23 @@ impl Handle {
         }
     }
 
-    fn lane(&self) -> (Arc<Lane>, Incoming<Command>) {
-        let lane = Arc::new(Lane::default());
-        let incoming = Incoming::new(Arc::clone(&lane), Arc::clone(&self.mailbox));
-        (lane, incoming)
+    fn io(&self) -> (Arc<StreamIo>, Incoming<ClientCommand>) {
+        let io = Arc::new(StreamIo::default());
+        let incoming = Incoming::new(Arc::clone(&io), Arc::clone(&self.mailbox));
+        (io, incoming)
     }
 
     fn begin(
         &self,
         method: Method,
         head: CallHead,
-        lane: Arc<Lane>,
+        io: Arc<StreamIo>,
         body: Option<Bytes>,
     ) -> Result<(), Status> {
-        let is_single = !method.streams_responses();
-        let command = Command::Begin {
+        let is_single = !method.is_server_streaming();
+        let command = ClientCommand::Begin {
             head,
-            lane,
+            io,
             body,
             is_single,
         };
@@ -246,7 +247,7 @@ fn head_of(request: &Request) -> CallHead {
     let method = request.method();
     CallHead {
         method: SmolStr::new_static(method.name()),
-        deadline: request.deadline().instant().map(Into::into),
+        deadline: request.deadline().instant(),
         encoding: Encoding::Protobuf,
         client_version: method.service().client_version().map(SmolStr::new_static),
         metadata: request.metadata().clone(),
@@ -255,43 +256,43 @@ fn head_of(request: &Request) -> CallHead {
 }
 
 fn is_over() -> Status {
-    // Not started: the session did not take the command.
-    Status::unavailable("the session is over").not_started()
+    // Not started: the session did not accept the command.
+    Status::unavailable("the session has ended").not_started()
 }
 
 /// Waits for a streaming call: for its end if it has a single answer, otherwise for its start.
 async fn finish(
     method: Method,
-    mut incoming: Incoming<Command>,
+    mut incoming: Incoming<ClientCommand>,
     busy: Busy<Arc<Handle>>,
     sending: Option<AbortOnDropHandle<()>>,
     source: Option<&Arc<Source>>,
 ) -> Result<Response, Status> {
-    let lane = incoming.lane();
+    let io = incoming.io();
     let metadata = incoming.headers().await?;
     if let Some(source) = source {
         source.begun();
     }
-    if !method.streams_responses() {
-        return one(incoming, lane, metadata).await;
+    if !method.is_server_streaming() {
+        return one(incoming, io, metadata).await;
     }
-    let answers = Answers {
+    let answers = AnswerStream {
         incoming,
         _sending: sending,
         _busy: busy,
     };
-    let messages = Messages::new(answers).with_trailers(trailers(lane));
+    let messages = Messages::new(answers).with_trailers(trailers(io));
     Ok(Response::streaming(messages, metadata))
 }
 
 /// The answers of a call, and the task that sends its requests.
-struct Answers {
-    incoming: Incoming<Command>,
+struct AnswerStream {
+    incoming: Incoming<ClientCommand>,
     _sending: Option<AbortOnDropHandle<()>>,
     _busy: Busy<Arc<Handle>>,
 }
 
-impl Stream for Answers {
+impl Stream for AnswerStream {
     type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -302,20 +303,20 @@ impl Stream for Answers {
 /// Waits for the only answer.
 async fn one(
     mut answers: impl Stream<Item = Result<Chunk, Status>> + Unpin,
-    lane: Arc<Lane>,
+    io: Arc<StreamIo>,
     mut metadata: Metadata,
 ) -> Result<Response, Status> {
     let answer = answers.next().await.transpose()?;
-    let more = || Status::internal("the answer has more than one message");
+    let more = || Status::internal("the response has more than one message");
     let body = match answer {
         Some(Chunk::Message(body)) => body,
         Some(Chunk::Row(_)) => return Err(more()),
-        None => return Err(Status::internal("the answer has no message")),
+        None => return Err(Status::internal("the response has no message")),
     };
     if answers.next().await.transpose()?.is_some() {
         return Err(more());
     }
-    metadata.merge(&trailers(lane)());
+    metadata.merge(&trailers(io)());
     Ok(Response::with_metadata(body, metadata))
 }
 
@@ -343,14 +344,14 @@ impl<H: Deref<Target = Handle>> Drop for Busy<H> {
 }
 
 /// A unary call that waits for its answer.
-struct Waiting<'a> {
+struct AwaitedAnswer<'a> {
     busy: Busy<&'a Handle>,
     receiver: oneshot::Receiver<Result<Response, Status>>,
     /// Whether there is nothing to cancel: the call was answered or refused.
     is_over: bool,
 }
 
-impl Future for Waiting<'_> {
+impl Future for AwaitedAnswer<'_> {
     type Output = Result<Response, Status>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -361,17 +362,17 @@ impl Future for Waiting<'_> {
         self.is_over = true;
         // The session's task completes all calls, unless its runtime is shutting down.
         Poll::Ready(
-            outcome.unwrap_or_else(|_| Err(Status::unavailable("the session's task has ended"))),
+            outcome.unwrap_or_else(|_| Err(Status::unavailable("the session task has ended"))),
         )
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for AwaitedAnswer<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             // The session looks for closed receivers.
             self.receiver.close();
-            self.busy.0.mailbox.gave_up();
+            self.busy.0.mailbox.cancelled();
         }
     }
 }

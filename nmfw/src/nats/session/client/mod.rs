@@ -1,14 +1,14 @@
 //! Calls over sessions: choosing a session for a call, and opening sessions.
 
+mod call;
 mod calls;
 mod command;
-mod doubt;
 mod handle;
+mod liveness;
 mod pool;
 pub(crate) mod source;
 #[cfg(test)]
 mod tests;
-mod under_way;
 
 use std::{
     sync::{
@@ -20,13 +20,13 @@ use std::{
 
 use async_nats::{HeaderMap, Subject};
 
-use self::{calls::Calls, pool::Pool};
+use self::{calls::ClientCalls, pool::Pool};
 pub(crate) use self::{
     command::{Mailbox, Outgoing},
     handle::Handle,
 };
 use super::{
-    driver::{self, Carrier},
+    driver::{self, Publisher},
     protocol::Session,
 };
 use crate::{
@@ -39,9 +39,8 @@ const MAX_FLUSH: Duration = Duration::from_secs(1);
 
 /// The sessions of a channel and its clones, which end with it.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    /// The pool of the first called service, which is nearly always the only one. Each call looks
-    /// here first.
+pub(crate) struct ClientSessions {
+    /// The pool of the first called service, usually the only one. Each call looks here first.
     first: OnceLock<Arc<Pool>>,
     /// Pools of other called services, because a channel can be shared by several, and of methods
     /// with sessions of their own.
@@ -73,7 +72,7 @@ impl Scope {
     }
 }
 
-impl Sessions {
+impl ClientSessions {
     /// Makes all later calls use sessions.
     pub(crate) fn prefer(&self) {
         self.are_preferred.store(true, Ordering::Relaxed);
@@ -132,8 +131,8 @@ impl Sessions {
             Ok(handle) => return Ok(handle),
             Err(status) => status,
         };
-        // Service-wide sessions are not available for this method or client. The method's own may
-        // be.
+        // Service-wide sessions are not available for this method or client. Sessions of the method
+        // itself may be.
         own.wait(method, avoid).await.map_err(|own| {
             // If service-wide sessions are denied, the per-method error is the one to report;
             // otherwise the service-wide one.
@@ -184,13 +183,13 @@ struct Opening {
     connection: Connection,
     scope: Scope,
     mailbox: Arc<Mailbox>,
-    calls: Calls,
+    calls: ClientCalls,
 }
 
 impl Opening {
     async fn run(mut self, config: crate::nats::session::protocol::Config) {
         if let Err(status) = self.carry(config).await {
-            log_limited!(debug, open = self.scope.open(), %status, "no session");
+            log_limited!(debug, open = self.scope.open(), %status, "cannot open a session");
             self.calls.fail(status);
         }
     }
@@ -211,9 +210,9 @@ impl Opening {
             mark.insert(headers::SESSION, "1");
             mark
         });
-        let mut carrier = Carrier::to_open(self.connection.clone(), own, open, mark);
+        let mut publisher = Publisher::to_open(self.connection.clone(), own, open, mark);
         let mut session = Session::client(config, inbox.secret(), driver::now());
-        driver::drive(&mut session, &self.mailbox, &mut carrier, &mut self.calls).await;
+        driver::drive(&mut session, &self.mailbox, &mut publisher, &mut self.calls).await;
         drop(inbox);
         if self.pool.strong_count() == 0 {
             // This may be the last clone of the connection, which would end without sending its

@@ -57,7 +57,7 @@ impl Sent {
 /// A caller's request stream. Messages are kept until the call has started, up to a limit.
 #[derive(Debug)]
 pub(crate) struct Source {
-    state: Mutex<State>,
+    state: Mutex<SourceState>,
     has_begun: AtomicBool,
     /// Whether the first messages are no longer kept.
     is_lost: AtomicBool,
@@ -66,7 +66,7 @@ pub(crate) struct Source {
 }
 
 #[derive(Debug)]
-struct State {
+struct SourceState {
     messages: Messages,
     kept: VecDeque<Chunk>,
     size: u64,
@@ -74,7 +74,7 @@ struct State {
 
 impl Source {
     fn new(messages: Messages) -> Self {
-        let state = State {
+        let state = SourceState {
             messages,
             kept: VecDeque::new(),
             size: 0,
@@ -96,7 +96,7 @@ impl Source {
     pub(crate) async fn send(&self, outgoing: &Outgoing) {
         // The other attempt has ended, or is about to.
         let mut state = self.state.lock().await;
-        let State {
+        let SourceState {
             messages,
             kept,
             size,
@@ -135,7 +135,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::{super::Mailbox, *};
-    use crate::nats::session::driver::Lane;
+    use crate::nats::session::driver::StreamIo;
 
     fn source(sent: &Sent) -> &Source {
         match sent {
@@ -152,16 +152,16 @@ mod tests {
             let sent = Sent::from(Body::Messages(Messages::new(messages)));
             assert!(sent.failure().is_none());
             let outgoing = Outgoing::new(Arc::default(), Arc::new(Mailbox::new(1)));
-            // On a busy machine the error can miss the message's batch, and would wait for a
-            // session to take that; there is none here.
+            // On a busy machine, the error can miss the batch of the message, and would wait until
+            // a session takes that batch; this test has no session.
             let first = timeout(Duration::from_millis(50), source(&sent).send(&outgoing));
             if first.await.is_ok() {
                 break sent;
             }
         };
-        let lane = Arc::new(Lane::default());
-        lane.finish(Err(Status::unavailable("refused").not_started()));
-        let outgoing = Outgoing::new(lane, Arc::new(Mailbox::new(1)));
+        let io = Arc::new(StreamIo::default());
+        io.finish(Err(Status::unavailable("refused").not_started()));
+        let outgoing = Outgoing::new(io, Arc::new(Mailbox::new(1)));
         source(&sent).send(&outgoing).await;
         assert_eq!(sent.failure().map(Status::message), Some(failure.message()));
     }

@@ -13,13 +13,13 @@ use async_nats::Subject;
 use bytes::Bytes;
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
-use super::{Handle, calls::Calls, command::Command};
+use super::{Handle, calls::ClientCalls, command::ClientCommand};
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
     nats::session::{
-        driver::{Mailbox, Packet, Publish, Side, Signals, drive, now},
+        driver::{Mailbox, MailboxSignals, Publish, QueuedPacket, Side, drive, now},
         protocol::{
-            CallHead, Config, Event, MethodEntry, Methods, Secret, Session, Site, Transmit,
+            CallHead, Config, Event, MethodEntry, Methods, Session, SessionSecret, Site, Transmit,
         },
     },
 };
@@ -41,7 +41,7 @@ enum Link {
     Unsubscribed,
 }
 
-type Deliver = Arc<dyn Fn(Packet) + Send + Sync>;
+type Deliver = Arc<dyn Fn(QueuedPacket) + Send + Sync>;
 
 /// One direction of the pipe.
 struct Pipe {
@@ -57,12 +57,12 @@ impl Publish for Pipe {
         let reply = transmit.with_reply.then(|| Subject::from_static("reply"));
         let link = *self.link.lock().unwrap();
         match link {
-            Link::Up => (self.to_peer)(Packet {
+            Link::Up => (self.to_peer)(QueuedPacket {
                 payload: transmit.packet,
                 reply,
                 is_no_responders: false,
             }),
-            Link::Unsubscribed if transmit.with_reply => (self.to_own)(Packet {
+            Link::Unsubscribed if transmit.with_reply => (self.to_own)(QueuedPacket {
                 payload: Bytes::new(),
                 reply: None,
                 is_no_responders: true,
@@ -116,7 +116,7 @@ impl Side for Service {
         }
     }
 
-    fn settle(&mut self, _: &mut Session, _: &Signals, _: std::time::Instant) {}
+    fn settle(&mut self, _: &mut Session, _: &MailboxSignals, _: std::time::Instant) {}
 
     fn is_busy(&self) -> bool {
         false
@@ -174,9 +174,9 @@ impl Pair {
             drive(&mut session, &mailbox, &mut publisher, &mut side).await;
         });
 
-        let mut calls = Calls::new(Weak::new(), Arc::downgrade(&handle));
+        let mut calls = ClientCalls::new(Weak::new(), Arc::downgrade(&handle));
         let mailbox = Arc::clone(&handle.mailbox);
-        let mut session = Session::client(config, Secret::new(*b"0123456789abcdef"), now());
+        let mut session = Session::client(config, SessionSecret::new(*b"0123456789abcdef"), now());
         let mut publisher = pipe(&to_service, &to_client);
         let client = tokio::spawn(async move {
             drive(&mut session, &mailbox, &mut publisher, &mut calls).await;
@@ -208,7 +208,7 @@ impl Pair {
             trace: None,
         };
         let (sender, receiver) = oneshot::channel();
-        let command = Command::Unary {
+        let command = ClientCommand::Unary {
             method,
             head,
             body: Bytes::from_static(b"request"),

@@ -23,7 +23,8 @@ const PACE: Pace = Pace {
     burst: 1000,
 };
 
-/// Sends answers at a limited rate. Excess answers are dropped and counted; live peers ask again.
+/// Sends answers at a limited rate. Excess answers are dropped and counted; live peers repeat their
+/// packets.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     bucket: Mutex<Bucket>,
@@ -46,7 +47,7 @@ impl Answers {
         metrics::answer_dropped();
         log_limited!(
             debug,
-            "a packet of a session that is over gets no answer: too many"
+            "a packet of an ended session was not answered: too many such packets"
         );
     }
 }

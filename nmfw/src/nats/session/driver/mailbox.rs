@@ -28,14 +28,15 @@ const MAX_DENIED: usize = 64;
 /// Filled by readers of subscriptions and by callers, which must not wait, and drained by the
 /// session's task in batches.
 ///
-/// It is bounded: packets by the window, and commands by the number of calls in flight, each of
-/// which queues only a few: its start, a batch of messages, and a notification of taken messages.
+/// The queue is bounded: packets by the window, and commands by the number of calls in flight, each
+/// of which queues only a few: its start, a batch of messages, and a notification of taken
+/// messages.
 #[derive(Debug)]
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,
     bell: Notify,
-    /// Messages that applications have taken from ended streams, which the session's task processes
-    /// when it wakes for another reason.
+    /// The cost of messages that applications have taken from ended streams, which the session's
+    /// task processes when it wakes for another reason.
     untold: AtomicU64,
     /// See [`Self::is_full`].
     is_full: AtomicBool,
@@ -56,16 +57,16 @@ struct Contents<C> {
 /// The content of the queue at one point in time.
 #[derive(Debug)]
 pub(crate) struct Batch<C> {
-    pub(crate) packets: Vec<Packet>,
+    pub(crate) packets: Vec<QueuedPacket>,
     pub(crate) commands: Vec<C>,
-    pub(crate) signals: Signals,
+    pub(crate) signals: MailboxSignals,
 }
 
 /// Signals that are queued at most once.
 #[derive(Debug, Default)]
-pub(crate) struct Signals {
+pub(crate) struct MailboxSignals {
     /// Whether a caller has cancelled its call.
-    pub(crate) gave_up: bool,
+    pub(crate) cancelled: bool,
     /// Whether new calls are unwanted, so that the session may end after the current ones.
     pub(crate) drain: bool,
     /// The current epoch of the connection after a reconnect.
@@ -80,13 +81,13 @@ pub(crate) struct Signals {
 
 /// A NATS message for a session.
 #[derive(Debug)]
-pub(crate) struct Packet {
+pub(crate) struct QueuedPacket {
     pub(crate) payload: Bytes,
     pub(crate) reply: Option<Subject>,
     pub(crate) is_no_responders: bool,
 }
 
-impl From<Message> for Packet {
+impl From<Message> for QueuedPacket {
     fn from(message: Message) -> Self {
         Self {
             is_no_responders: message.status == Some(StatusCode::NO_RESPONDERS),
@@ -101,7 +102,7 @@ impl<C> Default for Batch<C> {
         Self {
             packets: Vec::new(),
             commands: Vec::new(),
-            signals: Signals::default(),
+            signals: MailboxSignals::default(),
         }
     }
 }
@@ -146,7 +147,7 @@ impl<C> Mailbox<C> {
 
     /// Queues a packet. Packets beyond the window or [`MAX_BYTES`] are dropped, because they may
     /// not come from the peer.
-    pub(crate) fn packet(&self, packet: Packet) {
+    pub(crate) fn packet(&self, packet: QueuedPacket) {
         let rings = {
             let mut contents = self.contents();
             if contents.is_over {
@@ -179,7 +180,7 @@ impl<C> Mailbox<C> {
         Ok(())
     }
 
-    /// Adds taken messages of an ended stream.
+    /// Adds the cost of messages taken from an ended stream.
     pub(crate) fn untold(&self, cost: u64) {
         self.untold.fetch_add(cost, Ordering::Relaxed);
     }
@@ -209,7 +210,7 @@ impl<C> Mailbox<C> {
         contents.batch.packets.len() + contents.batch.commands.len()
     }
 
-    fn signal(&self, set: impl FnOnce(&mut Signals)) {
+    fn signal(&self, set: impl FnOnce(&mut MailboxSignals)) {
         let rings = {
             let mut contents = self.contents();
             set(&mut contents.batch.signals);
@@ -225,8 +226,8 @@ impl<C> Mailbox<C> {
         }
     }
 
-    pub(crate) fn gave_up(&self) {
-        self.signal(|signals| signals.gave_up = true);
+    pub(crate) fn cancelled(&self) {
+        self.signal(|signals| signals.cancelled = true);
     }
 
     pub(crate) fn drain(&self) {
@@ -266,7 +267,7 @@ impl<C> Mailbox<C> {
     /// Takes the whole content, in exchange for an empty batch.
     pub(crate) fn take(&self, batch: &mut Batch<C>) {
         debug_assert!(batch.packets.is_empty() && batch.commands.is_empty());
-        batch.signals = Signals::default();
+        batch.signals = MailboxSignals::default();
         let mut contents = self.contents();
         contents.is_rung = false;
         contents.bytes = 0;
@@ -285,7 +286,7 @@ impl<C> Mailbox<C> {
     }
 
     /// Completes when the queue may have content.
-    pub(crate) async fn rung(&self) {
+    pub(crate) async fn elapsed(&self) {
         self.bell.notified().await;
     }
 }
@@ -294,12 +295,12 @@ impl<C> Mailbox<C> {
 mod tests {
     use super::*;
 
-    /// They may not come from the peer, so they do not end the session.
+    /// Packets beyond the window do not end the session, because they may not come from the peer.
     #[test]
     fn packets_beyond_the_window_are_dropped() {
         let mailbox = Mailbox::<()>::new(8);
         for _ in 0..max_packets(8) + 5 {
-            mailbox.packet(Packet {
+            mailbox.packet(QueuedPacket {
                 payload: Bytes::new(),
                 reply: None,
                 is_no_responders: false,
@@ -315,7 +316,7 @@ mod tests {
     #[test]
     fn packets_that_wait_have_a_bound_in_bytes() {
         let mailbox = Mailbox::<()>::new(64);
-        let packet = |len| Packet {
+        let packet = |len| QueuedPacket {
             payload: vec![0; len].into(),
             reply: None,
             is_no_responders: false,
@@ -330,7 +331,7 @@ mod tests {
             assert!(batch.signals.dropped > 0);
             assert!(
                 batch.signals.failure.is_none(),
-                "they are lost, and no more"
+                "the dropped packets are counted"
             );
             batch = Batch::default();
         }

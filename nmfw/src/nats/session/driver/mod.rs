@@ -13,11 +13,11 @@ use async_nats::Subject;
 
 pub(crate) use self::{
     answers::Answers,
-    mailbox::{Mailbox, Packet, Signals},
-    publisher::Carrier,
-    stream_io::{Ended, Flow, Incoming, Lane, LaneCommand, Outgoing, Port, trailers},
+    mailbox::{Mailbox, MailboxSignals, QueuedPacket},
+    publisher::Publisher,
+    stream_io::{Ended, Flow, Incoming, Outgoing, SessionHalf, StreamCommand, StreamIo, trailers},
 };
-use self::{mailbox::Batch, timer::Alarm};
+use self::{mailbox::Batch, timer::Timer};
 use super::protocol::{Config, Event, Session, Site, Transmit};
 use crate::{Connection, Status, nats::unary::stream_ack::StreamAck};
 use nmfw_core::{log_limit::LogLimit, observe::metrics};
@@ -104,10 +104,10 @@ pub(crate) trait Side {
     fn on_event(&mut self, session: &mut Session, event: Event);
 
     /// Called after all pending commands and packets, before packets are sent.
-    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant);
+    fn settle(&mut self, session: &mut Session, signals: &MailboxSignals, now: Instant);
 
     /// Returns when [`Self::settle`] has to be called again, unless something happens earlier.
-    fn alarm(&self) -> Option<Instant> {
+    fn timer(&self) -> Option<Instant> {
         None
     }
 
@@ -129,11 +129,11 @@ pub(crate) trait Side {
 pub(crate) async fn drive<S: Side>(
     session: &mut Session,
     mailbox: &Mailbox<S::Command>,
-    carrier: &mut impl Publish,
+    publisher: &mut impl Publish,
     side: &mut S,
 ) {
     let mut batch = Batch::default();
-    let mut alarm = Alarm::new();
+    let mut timer = Timer::new();
     let open = metrics::OpenSession::new(session.is_server());
     loop {
         mailbox.take(&mut batch);
@@ -145,18 +145,18 @@ pub(crate) async fn drive<S: Side>(
             } else if let Some(ack) = StreamAck::read(&packet.payload) {
                 // For a stream that captures the peer's subject. The peer's own packets arrive as
                 // well.
-                ack.warn(&carrier.peer(), &CAPTURED);
-                session.handle_capture(ack.describe(&carrier.peer()));
+                ack.warn(&publisher.peer(), &CAPTURED);
+                session.handle_capture(ack.describe(&publisher.peer()));
             } else if session.handle_packet(now, &packet.payload) {
                 // The peer's subject is taken only from a packet with a valid proof.
-                if let Err(status) = carrier.learn(packet.reply) {
+                if let Err(status) = publisher.learn(packet.reply) {
                     session.close(Some(status));
                 }
             } else if let Some(more) = UNPROVEN.pass() {
                 tracing::debug!(
-                    peer = %carrier.peer(),
+                    peer = %publisher.peer(),
                     more,
-                    "a packet was dropped: it does not prove to come from the peer of its session"
+                    "dropped a packet without a valid proof from the peer of its session"
                 );
             }
             pass_events(session, side);
@@ -164,22 +164,22 @@ pub(crate) async fn drive<S: Side>(
         if batch.signals.dropped > 0 {
             session.count_dropped(batch.signals.dropped);
             if let Some(more) = OVERFLOW.pass() {
-                tracing::debug!(peer = %carrier.peer(), more, "packets were dropped: too many waited");
+                tracing::debug!(peer = %publisher.peer(), more, "dropped packets of a session: its queue is full");
             }
         }
         for command in batch.commands.drain(..) {
             side.on_command(session, command);
         }
         if batch.signals.reconnected.is_some() {
-            session.set_site(carrier.site());
+            session.set_site(publisher.site());
             session.handle_reconnect(now);
-            if carrier.is_mapped() {
+            if publisher.is_mapped() {
                 // The server would not report it.
                 session.handle_no_responders(now);
             }
         }
         let mut denied = mem::take(&mut batch.signals.denied).into_iter();
-        let denied = denied.find(|(subject, _)| carrier.peer().as_str() == subject);
+        let denied = denied.find(|(subject, _)| publisher.peer().as_str() == subject);
         let denied = denied.map(|(_, status)| status);
         if let Some(status) = denied.or_else(|| batch.signals.failure.take()) {
             session.close(Some(status));
@@ -189,7 +189,7 @@ pub(crate) async fn drive<S: Side>(
         side.settle(session, &batch.signals, now);
         pass_events(session, side);
         loop {
-            if let Err(status) = transmit(session, carrier, (mailbox, side), now).await {
+            if let Err(status) = transmit(session, publisher, (mailbox, side), now).await {
                 session.close(Some(status));
             }
             if !pass_events(session, side) {
@@ -201,20 +201,20 @@ pub(crate) async fn drive<S: Side>(
         if session.is_closed() {
             return;
         }
-        alarm.set(
-            [session.poll_timeout(), side.alarm()]
+        timer.set(
+            [session.poll_timeout(), side.timer()]
                 .into_iter()
                 .flatten()
                 .min(),
         );
         tokio::select! {
             biased;
-            () = mailbox.rung() => {
+            () = mailbox.elapsed() => {
                 if side.is_busy() {
                     let_others_go_first(mailbox).await;
                 }
             }
-            () = alarm.rung() => {}
+            () = timer.elapsed() => {}
         }
     }
 }
@@ -233,10 +233,10 @@ async fn let_others_go_first<C>(mailbox: &Mailbox<C>) {
 }
 
 /// Publishes the last packets of an ended session.
-pub(crate) async fn farewell(session: &mut Session, carrier: &mut impl Publish) {
+pub(crate) async fn flush(session: &mut Session, publisher: &mut impl Publish) {
     while let Some(transmit) = session.poll_transmit(now()) {
-        if let Err(status) = carrier.publish(transmit).await {
-            return log_limited!(debug, %status, "a session was ended without a word");
+        if let Err(status) = publisher.publish(transmit).await {
+            return log_limited!(debug, %status, "a session ended without notifying its peer");
         }
     }
 }
@@ -253,12 +253,12 @@ fn pass_events<S: Side>(session: &mut Session, side: &mut S) -> bool {
 
 async fn transmit<S: Side>(
     session: &mut Session,
-    carrier: &mut impl Publish,
+    publisher: &mut impl Publish,
     (mailbox, side): (&Mailbox<S::Command>, &mut S),
     began: Instant,
 ) -> Result<(), Status> {
     while let Some(transmit) = session.poll_transmit(began) {
-        let mut publish = pin!(carrier.publish(transmit));
+        let mut publish = pin!(publisher.publish(transmit));
         let mut is_held_up = false;
         let taken = loop {
             let deadline = async {
@@ -272,7 +272,7 @@ async fn transmit<S: Side>(
                 taken = &mut publish => break taken?,
                 () = deadline => side.on_deadline(session, now()),
                 // Calls that start meanwhile have deadlines, too.
-                () = mailbox.rung() => {
+                () = mailbox.elapsed() => {
                     is_held_up = true;
                     for command in mailbox.take_commands() {
                         side.on_command(session, command);

@@ -1,4 +1,4 @@
-//! [`Carrier`]: the way of packets to the peer.
+//! [`Publisher`]: the way of packets to the peer.
 
 use std::{pin::pin, time::Duration};
 
@@ -20,7 +20,7 @@ use nmfw_core::{call::deadline::within, escape::Escaped};
 /// connection is lost; the packet is then dropped, because the session resends it.
 const MAX_SEND: Duration = Duration::from_secs(10);
 
-pub(crate) struct Carrier {
+pub(crate) struct Publisher {
     connection: Connection,
     /// The subject on which this side receives packets.
     own: Subject,
@@ -33,7 +33,7 @@ pub(crate) struct Carrier {
     mark: Option<HeaderMap>,
 }
 
-impl Carrier {
+impl Publisher {
     /// Creates a publisher for a client, which knows only the subject for opening the session.
     pub(crate) fn to_open(
         connection: Connection,
@@ -64,7 +64,7 @@ impl Carrier {
     }
 }
 
-impl Publish for Carrier {
+impl Publish for Publisher {
     fn peer(&self) -> Subject {
         self.peer.clone()
     }
@@ -84,7 +84,7 @@ impl Publish for Carrier {
         {
             reply_subject::check_session(&reply, &self.peer).map_err(|why| {
                 let open = &self.peer;
-                let text = format!("the subject that the answer to OPEN at {open} names: {why}");
+                let text = format!("the answer to OPEN on {open} names an invalid subject: {why}");
                 // Not started: the subject for packets is unknown, so no CALL has left.
                 Status::internal(text).not_started()
             })?;
@@ -126,7 +126,7 @@ impl Publish for Carrier {
                 Ok(true)
             }
             Some(Err(error)) => {
-                let text = format!("a packet was not sent: {error}");
+                let text = format!("cannot send a packet: {error}");
                 Err(match error.kind() {
                     // The server's limit is smaller than when the session was opened.
                     PublishErrorKind::MaxPayloadExceeded => Status::unavailable(text),
@@ -139,7 +139,7 @@ impl Publish for Carrier {
             None => {
                 log_limited!(
                     debug, peer = %Escaped::new(&self.peer),
-                    "a packet waits for the connection to come back"
+                    "a packet was not sent while the connection was lost"
                 );
                 Ok(false)
             }

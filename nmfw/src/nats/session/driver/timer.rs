@@ -6,12 +6,12 @@ use tokio::time::Sleep;
 
 /// A timer that is rarely reset: it may fire early, when its original time is no longer relevant.
 /// The times of a session change with every packet, and resetting a timer is not free.
-pub(crate) struct Alarm {
+pub(crate) struct Timer {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
 }
 
-impl Alarm {
+impl Timer {
     pub(crate) fn new() -> Self {
         Self {
             sleep: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
@@ -30,7 +30,7 @@ impl Alarm {
     }
 
     /// Completes when the timer fires; never if it is not set.
-    pub(crate) async fn rung(&mut self) {
+    pub(crate) async fn elapsed(&mut self) {
         if self.armed.is_none() {
             return std::future::pending().await;
         }

@@ -1,8 +1,8 @@
 //! Turns for assembling messages that are larger than the window of their stream.
 //!
 //! The parts of such a message count as taken on arrival, so that the peer can send the rest. If
-//! all streams were granted that at once, a peer could fill the memory with one large message on
-//! each. Streams therefore take turns.
+//! all streams were granted such credit at once, a peer could fill the memory with one large
+//! message on each. Streams therefore take turns.
 //!
 //! A turn of a stream with many messages would last until the application has taken the message,
 //! which may never happen. It therefore ends when the message is complete, as long as the session's
@@ -29,13 +29,14 @@ const LOOKED_AT: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assembly {
     No,
-    /// It waits for its turn.
+    /// The stream waits for its turn.
     Waits,
-    /// It has its turn.
+    /// The stream has its turn.
     Holds,
-    /// It still has its turn, for a complete message that was not taken.
+    /// The stream still has its turn, for a complete message that was not taken.
     Repays,
-    /// Its turn is over, but the message was not taken. The next message gets no turn before that.
+    /// The turn of the stream has ended, but the message was not taken. The next message gets no
+    /// turn before that.
     Owes,
 }
 
@@ -105,7 +106,7 @@ impl Turns {
             let grown = receiving.widen((base, room));
             if grown > 0 {
                 budget.grow(grown);
-                // Unless its message is nearly complete.
+                // A nearly complete message needs no turn.
                 if !receiving.needs_assembly() {
                     receiving.assembly = Assembly::No;
                     row.remove(place);
@@ -140,8 +141,8 @@ impl Session {
             let grown = stream.receiving.widen((self.hello.stream_window, room));
             if grown > 0 {
                 self.budget.grow(grown);
-                // Unless its message is nearly complete as well, when no further part would ask
-                // again.
+                // A stream with a nearly complete message is not queued, because no further part
+                // would request a turn again.
                 if !stream.receiving.needs_assembly() {
                     return;
                 }
@@ -190,7 +191,7 @@ impl Session {
         };
         let receiving = &stream.receiving;
         match receiving.assembly {
-            // It was completed without a turn, or within the window.
+            // The message was completed without a turn, or within the window.
             Assembly::Waits => self.release_assembly(id),
             Assembly::Repays if receiving.debt() == 0 => self.release_assembly(id),
             Assembly::Repays => self.end_turn(receiving.is_single),
@@ -289,7 +290,7 @@ impl Turns {
 }
 
 #[cfg(any(test, fuzzing))]
-use crate::nats::session::protocol::State;
+use crate::nats::session::protocol::SessionState;
 
 #[cfg(any(test, fuzzing))]
 impl Session {
@@ -328,7 +329,7 @@ impl Session {
             let has_turn = self.budget.has_turn(is_single);
             assert_eq!(holders[usize::from(is_single)], usize::from(has_turn));
             let has_room = self.budget.has_room_for_turn(is_single);
-            assert!(has_turn || row.is_empty() || !has_room || self.state == State::Closed);
+            assert!(has_turn || row.is_empty() || !has_room || self.state == SessionState::Closed);
         }
         assert_eq!(owed, self.turns.owed);
         assert!(owed <= self.most_owed());
@@ -336,7 +337,7 @@ impl Session {
         let most = self.most_owed() + 2 * turn;
         assert!(
             beyond <= most,
-            "{beyond} bytes are granted beyond the windows"
+            "{beyond} bytes were granted beyond the windows"
         );
     }
 }

@@ -116,7 +116,7 @@ pub(crate) type Methods = HashMap<SmolStr, MethodEntry, RandomState>;
 /// A served method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MethodEntry {
-    /// Its index in the list of methods.
+    /// The index of the method in the list of methods.
     pub(crate) index: usize,
     /// Whether its requests have one message, which the driver takes on arrival.
     pub(crate) is_single: bool,
@@ -124,7 +124,7 @@ pub(crate) struct MethodEntry {
 
 /// The decoded body of a CALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Call<'a> {
+pub(super) struct CallBody<'a> {
     pub(super) time_left: Option<Duration>,
     pub(super) method: &'a str,
     pub(super) encoding: u64,
@@ -137,7 +137,7 @@ pub(super) struct Call<'a> {
     tracestate: &'a [u8],
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallBody<'a> {
     pub(super) fn decode(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let time_left = body.varint()?;
         let mut call = Self {
@@ -195,8 +195,8 @@ impl<'a> Call<'a> {
         if let Some(version) = self.client_version
             && !same(last)
         {
-            let version = nmfw_core::call::method::client_version(version)
-                .ok_or_else(|| Status::invalid_argument("the client's version is not one"))?;
+            let version = nmfw_core::call::client_version::client_version(version)
+                .ok_or_else(|| Status::invalid_argument("the client's version is invalid"))?;
             *last = Some(SmolStr::from(version));
         }
         let head = CallHead {
@@ -225,7 +225,7 @@ impl CallHead {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Call<'_> {
+impl CallBody<'_> {
     /// Converts to a head as for a service that has the method.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
         let entry = MethodEntry {
@@ -270,7 +270,7 @@ impl<'a> RawMetadata<'a> {
         // Before anything is copied.
         if self.0.rest().len() > Metadata::MAX_SIZE {
             return Err(Status::invalid_argument(format!(
-                "metadata of {} bytes: a call has {} at most",
+                "the metadata has {} bytes, which exceeds the limit of {}",
                 self.0.rest().len(),
                 Metadata::MAX_SIZE
             )));
@@ -292,7 +292,7 @@ impl<'a> RawMetadata<'a> {
         let mut metadata = Metadata::new();
         for (name, value) in self.entries().take(MAX_ENTRIES) {
             if let Err(error) = append(&mut metadata, name, value) {
-                log_limited!(debug, %error, "skipped metadata of an answer");
+                log_limited!(debug, %error, "skipped metadata of a response");
             }
         }
         metadata
@@ -376,7 +376,8 @@ pub(super) fn encode_status(status: &Status, limit: usize) -> Bytes {
     let is_too_much =
         status.details().len() > MAX_ENTRIES || status.metadata().check_size().is_err();
     if out.len() > limit || is_too_much {
-        log_limited!(warn, %status, limit, "details and metadata of an error do not fit, left out");
+        log_limited!(warn, %status, limit, "details and metadata of an error were left out: they \
+                                            do not fit into a packet");
         out.truncate(short);
     }
     out.into()
@@ -499,7 +500,7 @@ impl<'a> StatusBody<'a> {
         let mut status = Status::new(code, self.message.to_owned()).with_details(details);
         *status.metadata_mut() = metadata;
         Err(if self.not_started {
-            // Not started: the peer says so.
+            // Not started: the peer has set the flag.
             status.not_started()
         } else {
             status

@@ -82,7 +82,10 @@ mod tests {
         bucket.take(99, at);
         assert!(bucket.has_any(at));
         bucket.take(1, at);
-        assert!(!bucket.has_any(at), "it holds no more than the most");
+        assert!(
+            !bucket.has_any(at),
+            "the bucket holds more than its capacity"
+        );
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Budget {
             return Ok(());
         }
         Err(Status::resource_exhausted(format!(
-            "{} bytes of calls that are over have not been read",
+            "the application has not read {} bytes of ended calls",
             self.left
         )))
     }
@@ -228,8 +228,7 @@ impl Budget {
     pub(super) fn add_head(&mut self, cost: u64) -> Result<(), Status> {
         if self.heads + cost > self.limits.heads {
             return Err(Status::resource_exhausted(format!(
-                "calls whose messages have not come hold {} bytes of metadata: no more begin before \
-                 some of them have come",
+                "calls that wait for their messages hold {} bytes of metadata, which is the limit",
                 self.heads
             )));
         }
@@ -294,7 +293,7 @@ impl Budget {
     /// Returns the error of an answer without room, and records it.
     pub(super) fn refuse_answer(&mut self) -> Status {
         self.has_refused = true;
-        self.untaken("the caller takes none of its answers")
+        self.untaken("the caller does not read its responses")
     }
 
     /// Records that the peer has acknowledged a packet or granted credit.
@@ -309,7 +308,7 @@ impl Budget {
     /// Fails if the peer accepts none of its answers.
     pub(super) fn check_answers(&self, now: Instant) -> Result<(), Status> {
         match self.answers > self.most_outgoing(true) / 2 && self.is_stalled(now) {
-            true => Err(self.untaken("the caller takes none of its answers")),
+            true => Err(self.untaken("the caller does not read its responses")),
             false => Ok(()),
         }
     }
@@ -320,7 +319,7 @@ impl Budget {
     /// Fails if the peer accepts none of the requests.
     pub(super) fn check_requests(&self) -> Result<(), Status> {
         match self.outgoing > self.most_outgoing(true) && self.is_stalled(self.clock) {
-            true => Err(self.untaken("the instance takes no requests")),
+            true => Err(self.untaken("the instance does not accept requests")),
             false => Ok(()),
         }
     }
@@ -331,7 +330,7 @@ impl Budget {
 
     fn untaken(&self, what: &str) -> Status {
         let waiting = self.outgoing;
-        Status::resource_exhausted(format!("{what}: {waiting} bytes wait for it"))
+        Status::resource_exhausted(format!("{what}: {waiting} bytes are queued"))
     }
 
     fn gone_at(&self) -> Option<Instant> {
@@ -342,7 +341,7 @@ impl Budget {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Status> {
         self.clock = now;
         let is_gone = self.gone_at().is_some_and(|at| now >= at);
-        is_gone.then(|| self.untaken("the caller takes none of its answers"))
+        is_gone.then(|| self.untaken("the caller does not read its responses"))
     }
 
     /// Returns when [`Self::handle_timeout`] has to be called next.

@@ -18,7 +18,7 @@ const ROUND_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// The next ones to use are last.
+    /// Buffers for reuse; the last is used first.
     spare: Vec<Vec<u8>>,
     /// The usual maximum size of packets. All spare buffers have this capacity, so that each fits
     /// any packet.
@@ -164,14 +164,14 @@ mod tests {
             buffers.give(packet, 64);
         }
         buffers.free_unused();
-        assert_eq!(buffers.spare.len(), 10, "all were needed");
+        assert_eq!(buffers.spare.len(), 10, "a needed buffer was freed");
         // From now on, one packet at a time is in flight.
         for _ in 0..2 * ROUND {
             let packet = packet(&mut buffers);
             buffers.give(packet, 64);
         }
         assert_eq!(buffers.spare.len(), 1);
-        // Then only small ones.
+        // From then on, packets are small.
         for _ in 0..2 * ROUND {
             buffers.take(100, FULL);
         }

@@ -1,4 +1,5 @@
-//! Answers to packets of unknown or ended sessions, without which the peer would continue in vain.
+//! Answers to packets of unknown or ended sessions. Without an answer, the peer would continue to
+//! send.
 //!
 //! Answers are never answered: a service answers PING, which CLOSE does not contain, and a client
 //! answers no CLOSE. The caller of these functions limits the rate of answers.
@@ -9,7 +10,7 @@ use super::{
     body::{encode_status, encode_status_with_token},
     frame::{Body, Header, kind, put_frame},
     handshake::MIN_PACKET,
-    proof::{Keys, PROOF_LEN, Secret},
+    proof::{Keys, PROOF_LEN, SessionSecret},
     receive::first_frame,
 };
 use crate::Status;
@@ -25,7 +26,7 @@ pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
     else {
         return None;
     };
-    let status = Status::unavailable("this instance has given the session up");
+    let status = Status::unavailable("this instance has ended the session");
     let body = encode_status_with_token(&status, MIN_PACKET as usize / 2, &token);
     let mut out = Vec::new();
     Header::BARE.put(&mut out);
@@ -35,13 +36,13 @@ pub(crate) fn answer_of_service(packet: &[u8]) -> Option<Bytes> {
 
 /// Returns the answer of a client with the secret of the session: a CLOSE with a proof. Returns
 /// `None` if the packet does not come from the session's service, or is a CLOSE.
-pub(crate) fn answer_of_client(secret: Secret, packet: &[u8]) -> Option<Bytes> {
+pub(crate) fn answer_of_client(secret: SessionSecret, packet: &[u8]) -> Option<Bytes> {
     let keys = Keys::new(secret, false);
     let content = keys.open(packet)?;
     if let Ok(Some(Body::Close(_))) = first_frame(content) {
         return None;
     }
-    let status = Status::unavailable("the client has given the session up");
+    let status = Status::unavailable("the client has ended the session");
     let body = encode_status(&status, MIN_PACKET as usize / 2);
     let mut out = Vec::new();
     Header::BARE.put(&mut out);

@@ -3,7 +3,7 @@
 //! Decoding borrows from the packet, and allocates only a few names in OPEN and ACCEPT.
 
 use super::{
-    body::{Call, RawMetadata, StatusBody},
+    body::{CallBody, RawMetadata, StatusBody},
     handshake::Hello,
 };
 use nmfw_core::call::body::chunk::{Row, Tally};
@@ -40,7 +40,7 @@ pub(super) mod kind {
     pub(in super::super) const CLOSE: u8 = 12;
     pub(in super::super) const END: u8 = 13;
     pub(in super::super) const ROW: u8 = 14;
-    /// Receivers skip unknown types from here on.
+    /// The first type that receivers skip if it is unknown.
     pub(in super::super) const SKIPPABLE: u8 = 16;
     pub(in super::super) const MASK: u8 = 0x1f;
 }
@@ -86,10 +86,10 @@ impl Header {
         let mut reader = Reader::new(packet);
         let first = reader.u8()?;
         if first >> 4 != VERSION {
-            return Err(Malformed("this is not version 1 of the protocol"));
+            return Err(Malformed("the version of the protocol is not 1"));
         }
         if first & 0x0f & !GO_BACK != 0 {
-            return Err(Malformed("a flag of a packet is not known"));
+            return Err(Malformed("an unknown flag of a packet"));
         }
         let header = Self {
             seq: reader.varint()?,
@@ -117,7 +117,7 @@ pub(super) struct Frame<'a> {
 pub(super) enum Body<'a> {
     Open(Hello),
     Accept(Hello),
-    Call(Call<'a>),
+    Call(CallBody<'a>),
     Message {
         part: &'a [u8],
         more: bool,
@@ -199,7 +199,7 @@ impl<'a> Frames<'a> {
             _ => 0,
         };
         if flags & !known_flags != 0 {
-            return Err(Malformed("a flag of a frame is not known"));
+            return Err(Malformed("an unknown flag of a frame"));
         }
         self.check_place(kind, stream)?;
         let not_started = flags & flag::NOT_STARTED != 0;
@@ -208,7 +208,7 @@ impl<'a> Frames<'a> {
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
             kind::CALL => {
                 let is_narrow = flags & flag::NARROW != 0;
-                Body::Call(Call::decode(body)?.narrow(is_narrow))
+                Body::Call(CallBody::decode(body)?.narrow(is_narrow))
             }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,
@@ -230,7 +230,7 @@ impl<'a> Frames<'a> {
             kind::END => Body::End,
             _ => {
                 return Err(Malformed(
-                    "a frame is of a type that must be known and is not",
+                    "a frame has an unknown type that cannot be skipped",
                 ));
             }
         };
@@ -255,10 +255,14 @@ impl<'a> Frames<'a> {
             _ => (false, false),
         };
         if of_stream != (stream > 0) {
-            return Err(Malformed("a frame is on a stream where it cannot be"));
+            return Err(Malformed(
+                "a frame is on a stream that does not allow its type",
+            ));
         }
         if numbered != self.numbered {
-            return Err(Malformed("a frame is in a packet where it cannot be"));
+            return Err(Malformed(
+                "a frame is in a packet that does not allow its type",
+            ));
         }
         Ok(())
     }
@@ -267,7 +271,9 @@ impl<'a> Frames<'a> {
 fn message(part: &[u8], flags: u8) -> Result<Body<'_>, Malformed> {
     let (more, end) = (flags & flag::MORE != 0, flags & flag::END != 0);
     if more && (end || part.is_empty()) {
-        return Err(Malformed("a part of a message is empty or the last"));
+        return Err(Malformed(
+            "a part with more to follow is empty or marked as the last",
+        ));
     }
     Ok(Body::Message { part, more, end })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::{proof::Secret, site::Site};
+use super::{proof::SessionSecret, site::Site};
 use nmfw_core::call::body::wire::{
     Malformed, Reader, put_bytes, put_bytes_field, put_field, put_varint, utf8,
 };
@@ -45,7 +45,7 @@ pub(super) struct Hello {
     /// The NATS server of the service; empty from a client.
     pub(super) site: Site,
     /// From a client only: the secret from which both sides derive the keys of the session.
-    pub(super) secret: Option<Secret>,
+    pub(super) secret: Option<SessionSecret>,
 }
 
 mod field {
@@ -157,8 +157,9 @@ impl Hello {
                 field::CLUSTER => cluster = utf8(value.rest())?,
                 field::SECRET => {
                     let bytes = value.rest().try_into();
-                    let bytes = bytes.map_err(|_| Malformed("the secret is not of 16 bytes"))?;
-                    hello.secret = Some(Secret::new(bytes));
+                    let bytes =
+                        bytes.map_err(|_| Malformed("the secret does not have 16 bytes"))?;
+                    hello.secret = Some(SessionSecret::new(bytes));
                 }
                 _ => {}
             }
@@ -171,7 +172,7 @@ impl Hello {
     /// Refuses values with which a session could not make progress. A missing field is zero.
     fn check(&self) -> Result<(), Malformed> {
         if self.packet_window < 1 {
-            return Err(Malformed("no packet window"));
+            return Err(Malformed("the packet window is zero"));
         }
         if self.stream_window < MIN_STREAM_WINDOW {
             return Err(Malformed("the stream window is too small"));
@@ -180,7 +181,7 @@ impl Hello {
             return Err(Malformed("the largest packet is too small"));
         }
         if self.max_message < 1 {
-            return Err(Malformed("no message is small enough"));
+            return Err(Malformed("the largest message is zero"));
         }
         if self.heartbeat < Duration::from_millis(10) {
             return Err(Malformed("the heartbeat is too short"));

@@ -1,28 +1,29 @@
 //! Detection of dead peers.
 //!
-//! A client with calls in flight pings early when it hears nothing. The conclusion depends on the
+//! A client with calls in flight pings early when no packets arrive. The conclusion depends on the
 //! source of the answer:
 //!
 //! - the peer: it is alive, however long its handlers take;
-//! - none: the peer is [silent](Doubt::Silent). Any hop may be the cause, such as a frozen NATS
+//! - none: the peer is [silent](Liveness::Silent). Any hop may be the cause, such as a frozen NATS
 //!   server or an overloaded machine, so no call ends because of this;
 //! - the NATS server, with "no responders": the peer has lost its connection, as a killed process
-//!   does at once. After [`Config::gone_after`], it is [gone](Doubt::Gone) for calls with a single
+//!   does at once. After [`Config::gone_after`], it is [gone](Liveness::Gone) for calls with a single
 //!   answer. The session and its streams stay for [`Config::vanished_after`], because the peer may
 //!   come back. For a peer that is not [near](super::Site::is_near), the cause may also be a cut
 //!   link between NATS servers that will be restored.
 //!
-//! After a reconnect of this side, it pings the peer at once and until it is heard: if this side
-//! was disconnected for long, the peer has closed the session and answers with CLOSE. "no
-//! responders" is less significant then, because the NATS server has probably restarted, and the
-//! peer will reconnect shortly.
+//! After a reconnect of this side, it pings the peer at once, and repeatedly until a packet
+//! arrives: if this side was disconnected for long, the peer has closed the session and answers
+//! with CLOSE. "no responders" is less significant then, because the NATS server has probably
+//! restarted, and the peer will reconnect shortly.
 
 use std::time::{Duration, Instant};
 
 use super::Config;
 use crate::Status;
 
-/// See [`Life::is_quiet`]. A busy session receives acknowledgements all the time.
+/// Silence after which a session is quiet: see [`Life::is_quiet`]. A busy session continually
+/// receives acknowledgements.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Number of round trips within which an answer arrives, if there is one.
@@ -32,16 +33,17 @@ const ROUND_TRIPS: u32 = 4;
 /// deadline suspicious.
 const MIN_OVERDUE: Duration = Duration::from_millis(30);
 
-/// The likelihood that the peer is dead.
+/// How alive the peer seems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Doubt {
+pub(crate) enum Liveness {
     #[default]
-    No,
-    /// It does not answer.
+    Alive,
+    /// The peer does not answer.
     Silent,
-    /// Its subject has no subscriber.
+    /// The subject of the peer has no subscriber.
     Vanished,
-    /// Its subject has had no subscriber for so long that calls with a single answer end.
+    /// The subject of the peer has had no subscriber for long enough to end calls with a single
+    /// answer.
     Gone,
 }
 
@@ -61,7 +63,7 @@ pub(super) struct Life {
     /// The time from a PING to its PONG; zero until it is known.
     round_trip: Duration,
     reconnected: Option<Instant>,
-    /// Whether nothing was heard since the last reconnect.
+    /// Whether no packet has arrived since the last reconnect.
     is_unheard: bool,
     is_near: bool,
     heartbeat: Duration,
@@ -75,7 +77,7 @@ pub(super) struct Life {
     captured: Option<String>,
 }
 
-/// The state since the peer was last heard.
+/// The state since the last packet of the peer.
 #[derive(Debug, Default)]
 struct Silence {
     /// When it was first pinged.
@@ -149,7 +151,7 @@ impl Life {
         self.has_asked = false;
     }
 
-    /// Returns whether nothing was heard for a while because nothing was to be expected.
+    /// Returns whether no packet has arrived for a while because none was expected.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.last_heard + QUIET
     }
@@ -184,7 +186,7 @@ impl Life {
         self.last_ping = now;
     }
 
-    /// Returns whether nothing was heard since this side's reconnect to NATS. The peer may have
+    /// Returns whether no packet has arrived since this side's reconnect to NATS. The peer may have
     /// closed the session meanwhile.
     pub(super) fn is_unheard(&self) -> bool {
         self.is_unheard
@@ -226,7 +228,7 @@ impl Life {
         MIN_OVERDUE + ack_delay + self.round_trip * ROUND_TRIPS
     }
 
-    pub(super) fn doubt(&self, now: Instant) -> Doubt {
+    pub(super) fn liveness(&self, now: Instant) -> Liveness {
         let Silence {
             asked,
             is_suspect,
@@ -234,12 +236,12 @@ impl Life {
             is_gone,
         } = &self.silence;
         match (vanished, asked) {
-            _ if *is_gone => Doubt::Gone,
-            (Some(_), _) if self.is_steady(now) => Doubt::Vanished,
-            (Some(_), _) => Doubt::Silent,
-            _ if *is_suspect => Doubt::Silent,
-            (None, Some(asked)) if now >= *asked + self.patience() => Doubt::Silent,
-            (None, _) => Doubt::No,
+            _ if *is_gone => Liveness::Gone,
+            (Some(_), _) if self.is_steady(now) => Liveness::Vanished,
+            (Some(_), _) => Liveness::Silent,
+            _ if *is_suspect => Liveness::Silent,
+            (None, Some(asked)) if now >= *asked + self.patience() => Liveness::Silent,
+            (None, _) => Liveness::Alive,
         }
     }
 
@@ -290,7 +292,9 @@ impl Life {
             return None;
         }
         Some(match &self.captured {
-            _ if self.is_confirmed => PeerGone::status("the peer of the session is gone"),
+            _ if self.is_confirmed => {
+                PeerGone::status("the peer of the session does not respond any more")
+            }
             // Not started: streams begin once the session is open.
             None => Status::unavailable("the session was not opened in time").not_started(),
             Some(captured) => {
@@ -338,7 +342,7 @@ impl PeerGone {
 
 impl std::fmt::Display for PeerGone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nothing is heard from the instance any more")
+        f.write_str("the instance does not respond any more")
     }
 }
 

@@ -222,7 +222,7 @@ impl Outbound {
         })
     }
 
-    /// Returns whether to probe the peer for what it has received.
+    /// Returns whether to request the number of the peer's last received packet.
     pub(super) fn is_probe_due(&mut self, now: Instant) -> bool {
         let max = self.max_probe;
         self.probe.as_mut().is_some_and(|p| p.is_due(now, max))
@@ -242,7 +242,7 @@ impl Outbound {
 pub(super) struct Inbound {
     /// The last packet that arrived in order.
     received: u64,
-    /// The largest window that was ever granted; the peer may not know of a smaller one yet.
+    /// The largest window that was ever granted; the peer may not have received a smaller one yet.
     window: u64,
     /// How many packets the peer is likely to send before it waits.
     pace: u64,
@@ -257,7 +257,7 @@ pub(super) struct Inbound {
     max_ask: Duration,
 }
 
-/// What to do with a packet.
+/// The handling of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// The next packet.
@@ -440,14 +440,14 @@ mod tests {
         assert_eq!(resent(&mut out, now), [0; 0]);
         let now = now + TICK;
         out.on_go_back(0, now);
-        assert_eq!(resent(&mut out, now), [0; 0], "an old request");
+        assert_eq!(resent(&mut out, now), [0; 0], "an old request was honoured");
         out.on_go_back(1, now);
         assert_eq!(out.resend(now).unwrap()[0], 2);
         out.on_ack(3, now).unwrap();
         assert_eq!(
             resent(&mut out, now),
             [4],
-            "not what was acknowledged meanwhile"
+            "an acknowledged packet was resent"
         );
     }
 
@@ -468,7 +468,11 @@ mod tests {
         out.on_ack(1, now).unwrap();
         now += GO_BACK_INTERVAL;
         out.on_go_back(1, now);
-        assert_eq!(resent(&mut out, now), [2, 3, 4], "there is progress");
+        assert_eq!(
+            resent(&mut out, now),
+            [2, 3, 4],
+            "a request was not honoured despite progress"
+        );
     }
 
     #[test]
@@ -483,7 +487,11 @@ mod tests {
         out.on_go_back(0, now);
         let first = FIRST_RESENT as usize / LEN;
         assert_eq!(resent(&mut out, now), first);
-        assert_eq!(out.next_seq(), None, "others come first");
+        assert_eq!(
+            out.next_seq(),
+            None,
+            "a new packet was sent before the resent ones"
+        );
         // Each packet that arrives pays for itself and one more.
         out.on_ack(first as u64 / 2, now).unwrap();
         assert_eq!(resent(&mut out, now), first);
@@ -512,9 +520,17 @@ mod tests {
         out.on_ack(1, now).unwrap();
         out.on_go_back(1, now);
         assert_eq!(resent(&mut out, now), [0; 0]);
-        assert_eq!(out.next_seq(), None, "it would be dropped");
+        assert_eq!(
+            out.next_seq(),
+            None,
+            "a packet was sent that the peer would drop"
+        );
         out.on_ack(2, now).unwrap();
-        assert_eq!(out.next_seq(), Some(5), "what was missing has come");
+        assert_eq!(
+            out.next_seq(),
+            Some(5),
+            "a packet was requested although it has arrived"
+        );
         out.on_go_back(2, now);
         let later = now + GO_BACK_INTERVAL;
         assert_eq!(out.timeout(), Some(later));
@@ -544,12 +560,22 @@ mod tests {
         assert!(inbound.is_ack_due(now));
         assert_eq!(inbound.take_ack(), (1, true));
         assert_eq!(inbound.on_numbered(4, now), Arrival::Drop);
-        assert!(!inbound.is_ack_due(now), "it has asked already");
+        assert!(
+            !inbound.is_ack_due(now),
+            "the missing packet was requested twice"
+        );
         inbound.handle_timeout(now + TICK);
-        assert_eq!(inbound.take_ack(), (1, true), "it asks again");
+        assert_eq!(
+            inbound.take_ack(),
+            (1, true),
+            "the missing packet was not requested again"
+        );
         assert_eq!(inbound.on_numbered(2, now), Arrival::Take);
         assert_eq!(inbound.on_numbered(2, now), Arrival::Drop);
-        assert!(inbound.is_ack_due(now), "a repetition is acknowledged");
+        assert!(
+            inbound.is_ack_due(now),
+            "a repeated packet was not acknowledged"
+        );
         assert_eq!(inbound.take_ack(), (2, false));
         assert_eq!(inbound.on_numbered(19, now), Arrival::Violation);
         assert_eq!(inbound.timeout(), None);
@@ -577,8 +603,15 @@ mod tests {
         inbound.on_last_sent(2, now);
         assert_eq!(inbound.take_ack(), (0, true));
         inbound.on_last_sent(2, now + TICK / 2);
-        assert!(!inbound.is_ack_due(now + TICK / 2), "it has asked already");
+        assert!(
+            !inbound.is_ack_due(now + TICK / 2),
+            "the missing packet was requested twice"
+        );
         inbound.on_last_sent(2, now + TICK);
-        assert_eq!(inbound.take_ack(), (0, true), "that was not heard");
+        assert_eq!(
+            inbound.take_ack(),
+            (0, true),
+            "the lost request was not repeated"
+        );
     }
 }

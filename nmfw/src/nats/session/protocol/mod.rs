@@ -61,8 +61,8 @@ pub(crate) use self::{
     config::{Config, STREAM_WINDOW},
     event::{Event, Opened, SendError, StreamId, Transmit},
     forgotten::{answer_of_client, answer_of_service},
-    life::{Doubt, PeerGone},
-    proof::{Secret, Secrets},
+    life::{Liveness, PeerGone},
+    proof::{Secrets, SessionSecret},
     site::Site,
     stream_map::StreamMap,
 };
@@ -78,7 +78,7 @@ pub(crate) struct Session {
     /// For a service, the served methods, shared by sessions with the same ones.
     methods: Arc<Methods>,
     is_server: bool,
-    state: State,
+    state: SessionState,
     /// `None` for a service before OPEN.
     keys: Option<Keys>,
     agreed: Agreed,
@@ -96,8 +96,8 @@ pub(crate) struct Session {
     /// (`Stream::is_starved`).
     starved: VecDeque<u64>,
     /// Number of entries of `ready` that are no longer in `streams`. They are purged when they
-    /// outnumber the others: purging at every end of a stream would be expensive, at little cost
-    /// for a hostile peer.
+    /// outnumber the others: purging at every end of a stream would let a hostile peer cause much
+    /// work at little cost.
     stale: usize,
     /// Bytes that the peer may still send on streams that have ended here.
     late_credit: u64,
@@ -128,7 +128,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SessionState {
     /// Before OPEN or ACCEPT.
     Opening,
     Open,
@@ -148,7 +148,7 @@ struct Due {
 
 impl Session {
     /// Creates the calling side. Its OPEN, with the secret, can be transmitted at once.
-    pub(crate) fn client(config: Config, secret: Secret, now: Instant) -> Self {
+    pub(crate) fn client(config: Config, secret: SessionSecret, now: Instant) -> Self {
         let hello = Hello {
             secret: Some(secret),
             ..config.hello()
@@ -198,7 +198,7 @@ impl Session {
             keys: hello.secret.map(|secret| Keys::new(secret, is_server)),
             hello,
             is_server,
-            state: State::Opening,
+            state: SessionState::Opening,
             streams: StreamMap::default(),
             wide: 0,
             highest: 0,
@@ -231,9 +231,9 @@ impl Session {
     /// the next call that changes or transmits something.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Closed => None,
-            State::Opening => Some(self.life.timeout(false)),
-            State::Open => [self.outbound.timeout(), self.inbound.timeout()]
+            SessionState::Closed => None,
+            SessionState::Opening => Some(self.life.timeout(false)),
+            SessionState::Open => [self.outbound.timeout(), self.inbound.timeout()]
                 .into_iter()
                 .flatten()
                 .chain([self.life.timeout(self.waiting > 0)])
@@ -244,7 +244,7 @@ impl Session {
 
     /// Updates the time. May be called at any time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.state == State::Closed {
+        if self.state == SessionState::Closed {
             return;
         }
         if let Some(status) = self.life.death(now) {
@@ -253,8 +253,8 @@ impl Session {
         if let Some(status) = self.budget.handle_timeout(now) {
             return self.fail(status);
         }
-        if self.state == State::Open {
-            // Both have to be called, because each schedules its next time.
+        if self.state == SessionState::Open {
+            // Both functions are called in any case, because each schedules its next time.
             let silent = self.life.is_ping_due(now, self.waiting > 0);
             self.due.ping |= self.outbound.is_probe_due(now) || silent;
             self.inbound.handle_timeout(now);
@@ -266,20 +266,20 @@ impl Session {
     /// resent.
     pub(crate) fn handle_reconnect(&mut self, now: Instant) {
         match self.state {
-            State::Open => {
+            SessionState::Open => {
                 self.due.ping = true;
                 self.life.reconnected(now);
             }
-            State::Opening if !self.is_server => {
+            SessionState::Opening if !self.is_server => {
                 let text = "the connection to NATS was lost while the session was being opened";
                 // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable(text).not_started());
             }
-            State::Opening | State::Closed => {}
+            SessionState::Opening | SessionState::Closed => {}
         }
     }
 
-    /// Returns whether nothing was heard from the peer since this side's reconnect.
+    /// Returns whether no packet of the peer has arrived since this side's reconnect.
     pub(crate) fn is_unheard(&self) -> bool {
         self.life.is_unheard()
     }
@@ -296,12 +296,12 @@ impl Session {
     /// is considered dead. If the packet was OPEN, there is no peer.
     pub(crate) fn handle_no_responders(&mut self, now: Instant) {
         match self.state {
-            State::Opening => {
+            SessionState::Opening => {
                 // Not started: streams begin once the session is open.
                 self.fail(Status::unavailable("no responders").not_started());
             }
-            State::Open => self.life.vanished(now),
-            State::Closed => {}
+            SessionState::Open => self.life.vanished(now),
+            SessionState::Closed => {}
         }
     }
 
@@ -318,14 +318,14 @@ impl Session {
     }
 
     /// Returns the likelihood that the peer is dead.
-    pub(crate) fn doubt(&self, now: Instant) -> Doubt {
+    pub(crate) fn liveness(&self, now: Instant) -> Liveness {
         match self.state {
-            State::Open => self.life.doubt(now),
-            State::Opening | State::Closed => Doubt::No,
+            SessionState::Open => self.life.liveness(now),
+            SessionState::Opening | SessionState::Closed => Liveness::Alive,
         }
     }
 
-    /// Records a call that has passed its deadline without an answer. If nothing else was heard
+    /// Records a call that has passed its deadline without an answer. If no other packet arrived
     /// either, not even an acknowledgement, the peer is pinged.
     pub(crate) fn suspect(&mut self, now: Instant) {
         let overdue = self.life.overdue(self.config.ack_delay);
@@ -333,7 +333,7 @@ impl Session {
             Some(unacked) => unacked,
             None => self.life.silent_for(now),
         };
-        if self.state == State::Open && silent >= overdue {
+        if self.state == SessionState::Open && silent >= overdue {
             self.life.suspect();
             self.due.ping = true;
         }
@@ -344,7 +344,7 @@ impl Session {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        self.state == SessionState::Closed
     }
 
     /// Returns whether a packet arrived after the handshake. Before that, a client does not know
@@ -378,7 +378,7 @@ impl Session {
 
     fn has_drained(&self) -> bool {
         self.is_server
-            && self.state == State::Open
+            && self.state == SessionState::Open
             && self.going_away.is_some()
             && !self.is_drained
             && !self.due.go_away
@@ -386,7 +386,7 @@ impl Session {
             && self.outbound.is_all_acked()
     }
 
-    /// Limits the windows to what both sides accept.
+    /// Limits the windows to the minimum of both sides.
     fn fit_windows(&mut self) {
         let packets = self.own_window.min(self.peer_window);
         self.outbound.set_window(packets);
@@ -440,20 +440,20 @@ impl Session {
 
     /// Ends the session with an error, and notifies the peer.
     fn fail(&mut self, status: Status) {
-        let farewell = self.farewell(Some(&status));
+        let close = self.last_packet(Some(&status));
         self.over(Some(status));
-        self.due.close = farewell;
+        self.due.close = close;
     }
 
-    /// Returns the packet that notifies the peer of the end. A client that has not heard from its
-    /// service does not know the peer's subject.
-    fn farewell(&self, status: Option<&Status>) -> Option<Bytes> {
-        (self.is_server || self.state == State::Open).then(|| self.close_packet(status))
+    /// Returns the packet that notifies the peer of the end. A client that has received no packet
+    /// does not know the peer's subject.
+    fn last_packet(&self, status: Option<&Status>) -> Option<Bytes> {
+        (self.is_server || self.state == SessionState::Open).then(|| self.close_packet(status))
     }
 
     /// Ends all streams, each exactly once.
     fn over(&mut self, status: Option<Status>) {
-        self.state = State::Closed;
+        self.state = SessionState::Closed;
         self.due = Due::default();
         let each = status
             .clone()

@@ -5,7 +5,7 @@ use std::mem;
 use bytes::Bytes;
 
 use super::{
-    CallHead, Event, PeerGone, SendError, Session, State, StreamId,
+    CallHead, Event, PeerGone, SendError, Session, SessionState, StreamId,
     assembly::Assembly,
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
@@ -39,18 +39,21 @@ impl Session {
         head: CallHead,
         is_single: bool,
     ) -> Result<StreamId, Status> {
-        if self.is_server || self.state != State::Open {
+        if self.is_server || self.state != SessionState::Open {
             // Not started: no CALL was queued.
             return Err(Status::unavailable("the session is not open").not_started());
         }
         if self.going_away.is_some() {
             // Not started: no CALL was queued.
-            return Err(Status::unavailable("the service takes no more calls").not_started());
+            return Err(
+                Status::unavailable("the service does not accept further calls").not_started(),
+            );
         }
         if self.streams.len() >= self.agreed.max_streams {
             return Err(
                 // Not started: no CALL was queued.
-                Status::resource_exhausted("the session has as many calls as it may").not_started(),
+                Status::resource_exhausted("the session has reached its maximum number of calls")
+                    .not_started(),
             );
         }
         // Not started: no CALL was queued.
@@ -134,7 +137,7 @@ impl Session {
         let own = state.sending.buffered();
         let has_room = self.budget.has_room(cost, own, end);
         if own == 0 && !has_room && self.is_server {
-            // It is woken when others have sent enough.
+            // The stream is woken when other streams have sent enough.
             if !mem::replace(&mut state.is_starved, true) {
                 self.starved.push_back(stream.0);
             }
@@ -148,6 +151,10 @@ impl Session {
             .change(state, |state| state.sending.push(chunk, end));
         let is_over = end && self.is_server && state.end_here(&mut self.budget);
         state.queue(stream.0, &mut self.ready);
+        if own == 0 && !state.queued {
+            // The last turn has used all of the credit and left nothing, so it has counted nothing.
+            self.counts.window_stalls += 1;
+        }
         if is_over {
             self.release_assembly(stream.0);
         }
@@ -157,7 +164,7 @@ impl Session {
     /// Ends a stream on which the application wants to send a message of `len` bytes.
     fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
         let status = Status::resource_exhausted(format!(
-            "a message of {len} bytes is over the limit of {}",
+            "a message of {len} bytes exceeds the limit of {} bytes",
             self.agreed.max_message
         ));
         if self.is_server {
@@ -200,7 +207,7 @@ impl Session {
         let is_sent = self.is_server && self.change(stream, push).unwrap_or(false);
         if !is_sent {
             return Err(Status::failed_precondition(
-                "metadata goes out once and before the first message",
+                "response metadata can be sent only once, before the first message",
             ));
         }
         self.after_send(stream, false);
@@ -257,13 +264,16 @@ impl Session {
         state.is_none_or(|state| state.sending.is_known())
     }
 
-    /// Ends a call whose peer is [gone](super::Doubt::Gone), and returns the status for its caller.
+    /// Ends a call whose peer is [gone](super::Liveness::Gone), and returns the status for its caller.
     /// If the peer comes back, it is notified.
     pub(crate) fn give_up(&mut self, stream: StreamId) -> Status {
         let is_known = self.is_known(stream);
-        self.reset(stream, &Status::cancelled("the caller waits no longer"));
+        self.reset(
+            stream,
+            &Status::cancelled("the caller does not wait for the response any more"),
+        );
         let status = PeerGone::status(
-            "the instance that has the call is gone: it has no connection to NATS any more",
+            "the instance that received the call is gone: it is not connected to NATS any more",
         );
         if is_known {
             status
@@ -297,7 +307,7 @@ impl Session {
     /// Records messages that the application has taken from streams that have ended, or may end
     /// soon.
     pub(crate) fn release(&mut self, cost: u64) {
-        if self.state != State::Closed {
+        if self.state != SessionState::Closed {
             self.budget.on_left_taken(cost);
         }
     }
@@ -305,7 +315,7 @@ impl Session {
     /// Accepts no more calls, for a service that is about to stop. [`Event::Drained`] follows when
     /// all have ended.
     pub(crate) fn go_away(&mut self) {
-        if self.is_server && self.state == State::Open && self.going_away.is_none() {
+        if self.is_server && self.state == SessionState::Open && self.going_away.is_none() {
             self.going_away = Some(self.highest);
             self.due.go_away = true;
             // Detects a client that is gone without notice.
@@ -314,9 +324,9 @@ impl Session {
     }
 
     /// Changes the number of packets that the peer may have in flight: a driver of many sessions
-    /// gives more to busy ones. A smaller window applies once the peer knows of it.
+    /// gives more to busy ones. A smaller window applies once the peer has received it.
     pub(crate) fn set_packet_window(&mut self, packets: u32) {
-        if self.state == State::Open {
+        if self.state == SessionState::Open {
             let window = u64::from(packets).max(1);
             self.own_window = window;
             self.inbound.widen(window);
@@ -328,12 +338,12 @@ impl Session {
     /// Ends the session at once. Open streams end with the status, or with UNAVAILABLE, on both
     /// sides.
     pub(crate) fn close(&mut self, status: Option<Status>) {
-        if self.state == State::Closed {
+        if self.state == SessionState::Closed {
             return;
         }
-        let farewell = self.farewell(status.as_ref());
+        let close = self.last_packet(status.as_ref());
         self.over(status);
-        self.due.close = farewell;
+        self.due.close = close;
     }
 
     /// Changes a stream's outgoing data, if this side may still send on it.
@@ -398,7 +408,7 @@ impl Session {
 
     fn too_large(&self, what: &str, len: usize) -> Status {
         Status::resource_exhausted(format!(
-            "{what} of {len} bytes do not fit into a packet of {}",
+            "{what} of {len} bytes does not fit into a packet of {} bytes",
             self.agreed.max_packet
         ))
     }
@@ -406,7 +416,7 @@ impl Session {
     pub(super) fn message_too_large(&mut self, id: u64) {
         let limit = self.hello.max_message;
         let status =
-            Status::resource_exhausted(format!("a message is over the limit of {limit} bytes"));
+            Status::resource_exhausted(format!("a message exceeds the limit of {limit} bytes"));
         let stream = StreamId(id);
         self.reset(stream, &status);
         let outcome = Err(status);

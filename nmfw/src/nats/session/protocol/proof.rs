@@ -15,7 +15,7 @@ use super::frame::Token;
 /// The length of the proof at the end of a packet.
 pub(super) const PROOF_LEN: usize = 8;
 
-/// The length of a [`Secret`].
+/// The length of a [`SessionSecret`].
 pub(super) const SECRET_LEN: usize = 16;
 
 /// Number of recent tokens that are valid. After a reconnect, there is a PING every half second, so
@@ -24,9 +24,9 @@ pub(super) const RECENT_TOKENS: u64 = 8;
 
 /// The secret of a session, as in its OPEN.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Secret([u8; SECRET_LEN]);
+pub(crate) struct SessionSecret([u8; SECRET_LEN]);
 
-impl Secret {
+impl SessionSecret {
     pub(crate) const fn new(bytes: [u8; SECRET_LEN]) -> Self {
         Self(bytes)
     }
@@ -44,7 +44,7 @@ impl Secret {
 }
 
 /// Formats without the secret.
-impl fmt::Debug for Secret {
+impl fmt::Debug for SessionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a secret")
     }
@@ -60,9 +60,9 @@ impl Secrets {
     }
 
     /// Returns the secret of a session. A number must not be used for two sessions.
-    pub(crate) fn of(&self, session: u64) -> Secret {
+    pub(crate) fn of(&self, session: u64) -> SessionSecret {
         let hash = HighwayHasher::new(Key(self.0.0)).hash128(&session.to_le_bytes());
-        Secret(bytes(hash))
+        SessionSecret(bytes(hash))
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Derives the keys of one side of a session.
-    pub(super) fn new(secret: Secret, is_server: bool) -> Self {
+    pub(super) fn new(secret: SessionSecret, is_server: bool) -> Self {
         let client = HighwayHasher::new(secret.key(b"nmfw client"));
         let service = HighwayHasher::new(secret.key(b"nmfw service"));
         let (own, peer) = if is_server {
@@ -146,7 +146,7 @@ fn bytes([low, high]: [u64; 2]) -> [u8; SECRET_LEN] {
 }
 
 #[cfg(test)]
-impl Secret {
+impl SessionSecret {
     /// Returns a key as bytes.
     pub(super) fn key_bytes(self, purpose: &[u8]) -> Vec<u8> {
         self.key(purpose)
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn keys(secret: u8) -> [Keys; 2] {
-        let secret = Secret::new([secret; SECRET_LEN]);
+        let secret = SessionSecret::new([secret; SECRET_LEN]);
         [Keys::new(secret, false), Keys::new(secret, true)]
     }
 
@@ -230,7 +230,10 @@ mod tests {
     fn only_the_last_tokens_are_good() {
         let [mut client, _] = keys(1);
         assert!(!client.is_recent(&client.token(0)));
-        assert!(!client.is_recent(&client.token(1)), "it was not made yet");
+        assert!(
+            !client.is_recent(&client.token(1)),
+            "a token was valid before it was created"
+        );
         let tokens: Vec<_> = (0..20).map(|_| client.next_token()).collect();
         let (old, recent) = tokens.split_at(20 - RECENT_TOKENS as usize);
         assert!(old.iter().all(|token| !client.is_recent(token)));

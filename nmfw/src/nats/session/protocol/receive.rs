@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Opened, PeerGone, Session, State, StreamId,
-    body::{Call, RawMetadata, StatusBody},
+    Event, Opened, PeerGone, Session, SessionState, StreamId,
+    body::{CallBody, RawMetadata, StatusBody},
     config::Agreed,
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
@@ -22,7 +22,7 @@ use nmfw_core::call::body::{
     wire::Malformed,
 };
 
-/// Maximum length of the status of CLOSE that is kept. It is for people.
+/// Maximum length of the status of CLOSE that is kept, which is only displayed.
 const MAX_CLOSE: usize = 1024;
 
 /// Messages of at least this size are not copied out of their packet, if they make up most of it.
@@ -40,10 +40,10 @@ impl Session {
     /// without an effect.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> bool {
         let outcome = match (self.state, &self.keys) {
-            (State::Closed, _) => return true,
-            (State::Opening, None) => self.handle_open(now, packet),
+            (SessionState::Closed, _) => return true,
+            (SessionState::Opening, None) => self.handle_open(now, packet),
             (state, Some(keys)) => match (keys.open(packet), state) {
-                (Some(content), State::Open) => self.take_packet(now, packet, content),
+                (Some(content), SessionState::Open) => self.take_packet(now, packet, content),
                 (Some(content), _) => self.handle_accept(now, content),
                 (None, _) => match self.handle_unproven(packet) {
                     Ok(false) => {
@@ -54,15 +54,15 @@ impl Session {
                 },
             },
             // A session does not open without keys.
-            (State::Open, None) => return false,
+            (SessionState::Open, None) => return false,
         };
         if let Err(Malformed(what)) = outcome {
-            let is_opening = self.state == State::Opening;
+            let is_opening = self.state == SessionState::Opening;
             let text = match (is_opening, self.is_server) {
-                (false, _) => format!("the peer broke the protocol: {what}"),
-                (true, true) => format!("OPEN cannot be read: {what}"),
+                (false, _) => format!("the peer violated the protocol: {what}"),
+                (true, true) => format!("cannot decode OPEN: {what}"),
                 (true, false) => {
-                    format!("the answer to OPEN is not that of an nmfw service: {what}")
+                    format!("the answer to OPEN does not come from an nmfw service: {what}")
                 }
             };
             self.fail(if is_opening {
@@ -72,7 +72,7 @@ impl Session {
                 Status::internal(text)
             });
         } else if let Some(status) = self.strain.excess()
-            && self.state == State::Open
+            && self.state == SessionState::Open
         {
             self.fail(status);
         }
@@ -86,7 +86,7 @@ impl Session {
         if self.is_server {
             return Ok(false);
         }
-        let is_opening = self.state == State::Opening;
+        let is_opening = self.state == SessionState::Opening;
         match first_frame(packet) {
             Ok(Some(Body::Close(status))) if is_opening => {
                 self.closed_by_peer(status);
@@ -96,9 +96,7 @@ impl Session {
                 let is_recent = |token| self.keys.as_ref().is_some_and(|k| k.is_recent(&token));
                 let is_answer = status.token().is_some_and(is_recent);
                 if is_answer {
-                    self.over(Some(PeerGone::status(
-                        "the instance has given the session up",
-                    )));
+                    self.over(Some(PeerGone::status("the instance has ended the session")));
                 }
                 Ok(is_answer)
             }
@@ -145,7 +143,7 @@ impl Session {
                 Body::Close(status) => self.closed_by_peer(status),
                 _ => {}
             }
-            if self.state != State::Opening {
+            if self.state != SessionState::Opening {
                 break;
             }
         }
@@ -169,7 +167,7 @@ impl Session {
         self.life.set_heartbeat(self.agreed.heartbeat);
         self.life.set_near(self.config.site.is_near(&peer.site));
         self.life.heard(now);
-        self.state = State::Open;
+        self.state = SessionState::Open;
         self.events.push_back(Event::Opened(Opened {
             instance: peer.instance,
             methods: peer.methods,
@@ -268,7 +266,7 @@ impl Session {
                 // A repetition: the first one counts, and this does not show that ACCEPT arrived.
                 Body::Open(_) | Body::Accept(_) => return Ok(()),
             }
-            if self.state == State::Closed {
+            if self.state == SessionState::Closed {
                 break;
             }
         }
@@ -298,16 +296,16 @@ impl Session {
         }
     }
 
-    fn on_call(&mut self, now: Instant, id: u64, call: Call<'_>) -> Result<(), Malformed> {
+    fn on_call(&mut self, now: Instant, id: u64, call: CallBody<'_>) -> Result<(), Malformed> {
         if !self.is_server {
-            return Err(Malformed("a service calls its client"));
+            return Err(Malformed("a service sent a CALL"));
         }
         if id <= self.highest {
-            return Err(Malformed("a call on a stream that was used before"));
+            return Err(Malformed("a CALL on a stream that was already used"));
         }
         self.highest = id;
         if self.going_away.is_some() {
-            // The client learns from GOAWAY, which is in transit, that it was not started.
+            // GOAWAY, which is in transit, notifies the client that the call was not started.
             self.late_credit += self.hello.stream_window;
             return Ok(());
         }
@@ -321,7 +319,7 @@ impl Session {
         let outcome = call.into_head(&self.methods, &mut self.last_version, now);
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
         let outcome = outcome.and_then(|(method, head)| {
-            // Other calls start at once, so the application has it.
+            // Other calls start at once, so the application holds their head.
             let cost = if is_single { head.cost() } else { 0 };
             self.budget.check_answers(now)?;
             self.budget
@@ -358,7 +356,7 @@ impl Session {
             return Ok(());
         };
         if !stream.receiving.on_headers() {
-            return Err(Malformed("HEADERS after the answer has begun"));
+            return Err(Malformed("HEADERS after the response has begun"));
         }
         if !stream.ended_here {
             self.events.push_back(Event::Headers {
@@ -448,7 +446,7 @@ impl Session {
             return Ok(());
         };
         stream.receiving.on_end()?;
-        // Its message never arrived.
+        // The message of the call never arrived.
         let is_useless = stream.head > 0;
         if is_useless {
             self.strain.on_useless_call(now);
@@ -511,7 +509,8 @@ impl Session {
         refused.sort_unstable();
         for id in refused {
             // Not started: the service ignores streams above the one that GOAWAY names.
-            let status = Status::unavailable("the service takes no more calls").not_started();
+            let status =
+                Status::unavailable("the service does not accept further calls").not_started();
             self.finish_stream(id, Err(status));
         }
         self.events.push_back(Event::GoAway);
@@ -522,7 +521,7 @@ impl Session {
     /// for.
     fn on_late(&mut self, cost: u64) -> Result<(), Malformed> {
         self.late_credit = self.late_credit.checked_sub(cost).ok_or(Malformed(
-            "more on streams that are over than their windows",
+            "more data on ended streams than their windows allow",
         ))?;
         Ok(())
     }

@@ -13,8 +13,8 @@ use nmfw_core::call::body::wire::Malformed;
 /// default window.
 pub(super) const MAX_GROWTH: u64 = 16;
 
-/// The same for a stream among many. Windows that have grown further while there were few streams
-/// keep their size.
+/// Maximum growth of a window while there are many streams. Windows that have grown further while
+/// there were few streams keep their size.
 const MAX_GROWTH_OF_MANY: u64 = 4;
 
 /// Each step of [`Receiving::widen`] takes this fraction of the room for growth, as a divisor.
@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(windows(many), [2000, 4000, 4000, 4000, 4000, 4000]);
         let few = FEW_STREAMS;
         assert_eq!(windows(few), [8000, 16000, 16000, 16000, 16000, 16000]);
-        assert_eq!(windows(many), [16000; 6], "what it has it keeps");
+        assert_eq!(windows(many), [16000; 6], "a grown window shrank");
     }
 
     #[test]

@@ -14,8 +14,9 @@ use nmfw_core::call::body::{
     wire::{put_varint, varint_len},
 };
 
-/// Number of bytes that a stream may write before the next one's turn. A message that fits into a
-/// packet is not split for this, nor to fill a packet: a turn is then at most a packet.
+/// Number of bytes that a stream may write before the next stream's turn. A message that fits into
+/// a packet is not split, neither at the end of a turn nor to fill a packet, so a turn is at most a
+/// packet.
 const QUANTUM: usize = 8 * 1024;
 
 /// Minimum size of a part, except for the last: credit in small steps must not fragment a message.
@@ -79,13 +80,13 @@ impl Items {
 /// How a stream's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It has nothing to send, or no credit.
+    /// The stream has nothing to send, or no credit.
     Idle,
-    /// It has written its share and has more.
+    /// The stream has written its share and has more.
     More,
     /// The packet has no room for the next frame.
     Full,
-    /// It has written its last frame; its state is no longer needed.
+    /// The stream has written its last frame; its state is no longer needed.
     Done,
 }
 
@@ -329,8 +330,8 @@ impl Sending {
         (end && self.end_is_last).then_some(Turn::Done)
     }
 
-    /// Writes as many messages of a row as credit, room and share permit. Returns `None` if the
-    /// turn can continue.
+    /// Writes the messages of a row that credit, room and share permit. Returns `None` if the turn
+    /// can continue.
     fn write_row(&mut self, id: u64, out: &mut Packet, share: usize) -> Option<Turn> {
         let credit = self.limit.saturating_sub(self.spent);
         let Some(Item::Row { row, end }) = self.items.front_mut() else {

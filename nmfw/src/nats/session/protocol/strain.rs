@@ -74,9 +74,9 @@ impl Strain {
     pub(super) fn excess(&self) -> Option<Status> {
         self.is_over.then(|| {
             Status::resource_exhausted(format!(
-                "the peer resets calls before they are answered, or sends frames that say nothing, \
-                 faster than a session allows: {} such calls at once, and {} a second beyond those that \
-                 are answered",
+                "the peer resets calls before they are answered, or sends frames without an \
+                 effect, faster than a session allows: the limit is {} such calls at once and {} \
+                 per second, in addition to one per answered call",
                 MOST / CALL,
                 PER_SECOND / CALL
             ))

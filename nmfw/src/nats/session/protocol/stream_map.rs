@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 /// go by the hundred, and recently freed slots are still in the processor's cache. A plain map
 /// would use a different slot for each number.
 ///
-/// Peers choose the numbers only within limits: they ascend, and their number at a time is
+/// Peers choose the keys only within limits: keys ascend, and the number of concurrent streams is
 /// negotiated.
 #[derive(Debug)]
 pub(crate) struct StreamMap<K, V> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Session, State, StreamId, Transmit,
+    Event, Session, SessionState, StreamId, Transmit,
     body::encode_status,
     frame::{Header, frame_len, kind, put_frame, put_number_frame, put_ping},
     handshake::MIN_PACKET,
@@ -20,7 +20,7 @@ impl Session {
     /// Returns the next packet. Call it only when necessary, so that data accumulates in a single
     /// packet.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        // Often enough: a live peer is heard in each heartbeat.
+        // This is called often enough, because packets are sent in each heartbeat.
         self.outbound.buffers().handle_time(now);
         self.feed_starved();
         self.give_turns();
@@ -31,7 +31,7 @@ impl Session {
                 with_reply: true,
             });
         }
-        if self.state != State::Open {
+        if self.state != SessionState::Open {
             return self.due.close.take().map(without_reply);
         }
         if self.due.ping || self.due.pong || self.inbound.must_ask() {
@@ -42,7 +42,7 @@ impl Session {
             return Some(without_reply(packet));
         }
         if let Some(packet) = self.numbered_packet(now) {
-            // If the peer was silent, find out soon whether it still exists.
+            // After a silence, the NATS server reports at once if the peer has no subscription.
             let with_reply = self.life.is_quiet(now);
             return Some(Transmit { packet, with_reply });
         }

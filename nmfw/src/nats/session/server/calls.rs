@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of a session on the service's side.
+//! [`ServerCalls`]: the calls of a session on the service's side.
 
 use std::{
     sync::Arc,
@@ -9,9 +9,9 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use super::{
-    Place,
+    SessionSlot,
     overdue::Arriving,
-    served::{Running, Served},
+    served::{RunningCall, Served},
     task::Common,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     nats::{
         context::NatsCall,
         session::{
-            driver::{Ended, Flow, LaneCommand, Side, Signals},
+            driver::{Ended, Flow, MailboxSignals, Side, StreamCommand},
             protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
         },
     },
@@ -38,13 +38,13 @@ const MAX_LAST_ACKS: Duration = Duration::from_secs(3);
 
 /// A command from a handler's task to the session's task.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ServerCommand {
     /// The answer of a handler that does not stream, or its error.
     Answer {
         stream: StreamId,
         outcome: Result<Response, Status>,
     },
-    Lane(LaneCommand),
+    StreamIo(StreamCommand),
     /// The call has stalled, and another one has got its slot.
     Stalled {
         stream: StreamId,
@@ -52,25 +52,25 @@ pub(crate) enum Command {
     },
 }
 
-impl From<LaneCommand> for Command {
-    fn from(command: LaneCommand) -> Self {
-        Self::Lane(command)
+impl From<StreamCommand> for ServerCommand {
+    fn from(command: StreamCommand) -> Self {
+        Self::StreamIo(command)
     }
 }
 
 /// The calls of a session. Calls in flight end when it is dropped.
-pub(crate) struct Calls {
-    pub(crate) place: Place,
+pub(crate) struct ServerCalls {
+    pub(crate) place: SessionSlot,
     pub(crate) common: Arc<Common>,
     client: Subject,
-    pub(crate) calls: StreamMap<StreamId, Call>,
+    pub(crate) calls: StreamMap<StreamId, ServerCall>,
     /// The latest call, if it waits for its message, which nearly always arrives next.
     pub(crate) newest: Option<(StreamId, Arrived)>,
     /// Set during shutdown.
     is_draining: bool,
     /// When to stop waiting for the client's acknowledgements.
     end: Option<Instant>,
-    /// Whether no call was in flight when the server was told to stop.
+    /// Whether no call was in flight when the shutdown began.
     was_idle: bool,
     /// A lower bound for the deadlines of calls that wait for their messages.
     pub(crate) arriving_until: Option<Instant>,
@@ -83,18 +83,18 @@ pub(crate) struct Arrived {
     /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) head: CallHead,
-    /// It runs from the arrival of CALL, even while the message is incomplete.
+    /// The deadline runs from the arrival of CALL, even while the message is incomplete.
     pub(crate) deadline: Deadline,
 }
 
-pub(crate) enum Call {
-    /// Its message has not arrived.
+pub(crate) enum ServerCall {
+    /// The message of the call has not arrived.
     Arriving(Box<Arriving>),
-    Running(Running),
+    Running(RunningCall),
 }
 
-impl Calls {
-    pub(crate) fn new(place: Place, served: Arc<[Served]>, client: Subject) -> Self {
+impl ServerCalls {
+    pub(crate) fn new(place: SessionSlot, served: Arc<[Served]>, client: Subject) -> Self {
         let instance = Arc::clone(&place.sessions.instance);
         let origin = |served: &Served| -> Arc<Origin> {
             Arc::new(instance.origin(NatsCall {
@@ -128,32 +128,34 @@ impl Calls {
     /// Handles the end of the caller's messages.
     fn on_end(&mut self, session: &mut Session, stream: StreamId) {
         match self.calls.get(&stream) {
-            Some(Call::Arriving(_)) => {
+            Some(ServerCall::Arriving(_)) => {
                 self.calls.remove(&stream);
-                let status = Status::invalid_argument("this method takes a message, and none came");
+                let status = Status::invalid_argument(
+                    "this method requires one message, but the caller sent none",
+                );
                 session.send_status(stream, Err(&status));
             }
-            Some(Call::Running(Running {
-                port: Some(port), ..
-            })) => port.lane.finish_inbox(Ok(Metadata::new())),
+            Some(ServerCall::Running(RunningCall {
+                half: Some(half), ..
+            })) => half.io.finish_inbox(Ok(Metadata::new())),
             _ => {}
         }
     }
 
-    fn on_lane(&mut self, session: &mut Session, command: LaneCommand) {
-        let LaneCommand { lane, flow } = command;
-        let Some(stream) = lane.stream() else {
+    fn on_stream_command(&mut self, session: &mut Session, command: StreamCommand) {
+        let StreamCommand { io, flow } = command;
+        let Some(stream) = io.stream() else {
             return;
         };
-        let Some(Call::Running(Running {
+        let Some(ServerCall::Running(RunningCall {
             index,
-            port: Some(port),
+            half: Some(half),
             ..
         })) = self.calls.get_mut(&stream)
         else {
             // A handler may have moved its requests into a task.
             if let Flow::Taken = flow {
-                lane.release(session, stream);
+                io.release(session, stream);
             }
             return;
         };
@@ -161,16 +163,16 @@ impl Calls {
         match flow {
             Flow::Headers(metadata) => {
                 if let Err(status) = session.send_headers(stream, &metadata) {
-                    let ended = port.fail(session, stream, status);
+                    let ended = half.fail(session, stream, status);
                     self.after(stream, index, ended);
                 }
             }
             Flow::Batch(batch) => {
-                let ended = port.on_batch(session, stream, batch);
+                let ended = half.on_batch(session, stream, batch);
                 self.after(stream, index, ended);
             }
             // A handler may drop its requests and still answer.
-            Flow::Taken => _ = port.on_taken(session, stream),
+            Flow::Taken => _ = half.on_taken(session, stream),
         }
     }
 
@@ -183,14 +185,14 @@ impl Calls {
                 let Some(served) = self.common.served.get(index) else {
                     return;
                 };
-                log_limited!(warn, method = %served.method(), %status, "an answer cannot be sent");
+                log_limited!(warn, method = %served.method(), %status, "cannot send a response");
                 // For a handler that is still running, the end of its call is counted.
                 if was_done {
                     served.endpoint.stats.fail(&status);
                 }
             }
         }
-        if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+        if let Some(ServerCall::Running(running)) = self.calls.remove(&stream) {
             running.is_over();
         }
     }
@@ -201,7 +203,7 @@ impl Calls {
         stream: StreamId,
         outcome: Result<Response, Status>,
     ) {
-        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
+        let Some(ServerCall::Running(running)) = self.calls.remove(&stream) else {
             return;
         };
         running.is_over();
@@ -242,7 +244,7 @@ impl Calls {
 fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
-        let status = Status::internal("a stream of answers, where there is to be one");
+        let status = Status::internal("the response is a stream instead of a single message");
         session.send_status(stream, Err(&status));
         return Err(status);
     };
@@ -260,14 +262,14 @@ fn send(session: &mut Session, stream: StreamId, response: Response) -> Result<(
     }
 }
 
-impl Side for Calls {
-    type Command = Command;
+impl Side for ServerCalls {
+    type Command = ServerCommand;
 
-    fn on_command(&mut self, session: &mut Session, command: Command) {
+    fn on_command(&mut self, session: &mut Session, command: ServerCommand) {
         match command {
-            Command::Answer { stream, outcome } => self.answer(session, stream, outcome),
-            Command::Lane(command) => self.on_lane(session, command),
-            Command::Stalled { stream, why } => self.end_stalled(session, stream, why),
+            ServerCommand::Answer { stream, outcome } => self.answer(session, stream, outcome),
+            ServerCommand::StreamIo(command) => self.on_stream_command(session, command),
+            ServerCommand::Stalled { stream, why } => self.end_stalled(session, stream, why),
         }
     }
 
@@ -285,33 +287,33 @@ impl Side for Calls {
             Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {
-                if let Some(Call::Running(running)) = self.calls.get_mut(&stream)
-                    && let Some(port) = &mut running.port
+                if let Some(ServerCall::Running(running)) = self.calls.get_mut(&stream)
+                    && let Some(half) = &mut running.half
                 {
                     let index = running.index;
-                    let ended = port.push(session, stream);
+                    let ended = half.push(session, stream);
                     self.after(stream, index, ended);
                 }
             }
             Event::Finished { stream, outcome } => {
-                if let Some(Call::Running(running)) = self.calls.remove(&stream) {
+                if let Some(ServerCall::Running(running)) = self.calls.remove(&stream) {
                     let status = outcome
                         .err()
-                        .unwrap_or_else(|| Status::cancelled("the caller went away"));
+                        .unwrap_or_else(|| Status::cancelled("the caller has disconnected"));
                     running.give_up(&status);
                 }
             }
             Event::Drained => session.close(None),
             Event::Closed(Some(status)) => {
                 log_limited!(
-                    debug, client = %Escaped::new(&self.client), %status, "a session was ended"
+                    debug, client = %Escaped::new(&self.client), %status, "ended a session"
                 );
             }
             Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
         }
     }
 
-    fn settle(&mut self, session: &mut Session, signals: &Signals, now: Instant) {
+    fn settle(&mut self, session: &mut Session, signals: &MailboxSignals, now: Instant) {
         self.place.note(session, now);
         self.put_aside();
         self.see_to_overdue(session, now);
@@ -334,9 +336,9 @@ impl Side for Calls {
         }
     }
 
-    fn alarm(&self) -> Option<Instant> {
-        let alarms = [self.end, self.arriving_until, self.look_at];
-        alarms.into_iter().flatten().min()
+    fn timer(&self) -> Option<Instant> {
+        let timers = [self.end, self.arriving_until, self.look_at];
+        timers.into_iter().flatten().min()
     }
 
     fn is_busy(&self) -> bool {
@@ -344,11 +346,11 @@ impl Side for Calls {
     }
 }
 
-impl Drop for Calls {
+impl Drop for ServerCalls {
     fn drop(&mut self) {
         for call in self.calls.values() {
-            if let Call::Running(running) = call {
-                running.give_up(&Status::unavailable("the session is over"));
+            if let ServerCall::Running(running) = call {
+                running.give_up(&Status::unavailable("the session has ended"));
             }
         }
     }

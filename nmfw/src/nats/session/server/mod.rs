@@ -18,15 +18,15 @@ use async_nats::{Message, Subject};
 use smol_str::SmolStr;
 
 pub(crate) use self::subscriptions::{opening, packets};
-use self::task::Task;
+use self::task::SessionCallTask;
 use self::{
-    calls::{Calls, Command},
+    calls::{ServerCalls, ServerCommand},
     opens::Opens,
     places::{Granted, NewSession, Places},
     served::Served,
 };
 use super::{
-    driver::{self, Answers, Carrier, Mailbox, Packet, Publish as _},
+    driver::{self, Answers, Mailbox, Publish as _, Publisher, QueuedPacket},
     protocol::{MethodEntry, Methods, Session, answer_of_service},
 };
 use crate::{
@@ -49,7 +49,7 @@ const MIN_LARGEST: usize = 1024 * 1024;
 
 /// The sessions of an instance.
 #[derive(Debug)]
-pub(crate) struct Sessions {
+pub(crate) struct ServerSessions {
     instance: Arc<Instance>,
     connection: Connection,
     /// The methods of service-wide sessions, which are those in the service's own queue group. A
@@ -60,10 +60,10 @@ pub(crate) struct Sessions {
     opens: Mutex<Opens>,
     answers: Answers,
     /// The tasks that run handlers.
-    workers: Workers<Task>,
+    workers: Workers<SessionCallTask>,
 }
 
-impl Sessions {
+impl ServerSessions {
     /// Returns `None` if the instance has no sessions.
     pub(crate) fn new(instance: &Arc<Instance>, connection: &Connection) -> Option<Arc<Self>> {
         let group_of = |endpoint: &Endpoint| endpoint.limits.queue_group.clone();
@@ -110,10 +110,7 @@ impl Sessions {
     /// Does not wait; the session's task sends the answer.
     fn open_for(self: &Arc<Self>, endpoint: Option<&Arc<Endpoint>>, message: Message) {
         let Some(client) = message.reply.clone() else {
-            log_limited!(
-                debug,
-                "nobody waits for the answer to an OPEN without a reply subject"
-            );
+            log_limited!(debug, "ignored an OPEN without a reply subject");
             return;
         };
         if !reply_subject::admits("OPEN of a session", &client) {
@@ -149,35 +146,35 @@ impl Sessions {
         let tasks = &self.instance.lifecycle.tasks;
         match admitted {
             Ok(place) => {
-                place.granted.mailbox.packet(Packet::from(message));
+                place.granted.mailbox.packet(QueuedPacket::from(message));
                 let own = place.subject.clone();
-                let carrier = Carrier::to_peer(self.connection.clone(), own, client);
-                tasks.spawn(serve(place, served, session(), carrier));
+                let publisher = Publisher::to_peer(self.connection.clone(), own, client);
+                tasks.spawn(serve(place, served, session(), publisher));
             }
             Err(status) => {
                 metrics::session_refused();
                 if !self.opens().may_refuse(tokio::time::Instant::now()) {
                     log_limited!(
                         warn, %status,
-                        "a session was refused without an answer: too many are refused"
+                        "refused a session without an answer: too many refusals"
                     );
                     return;
                 }
-                log_limited!(warn, %status, "a session was refused");
+                log_limited!(warn, %status, "refused a session");
                 let refusals = Arc::clone(&self.instance.lifecycle.refusals);
                 let Ok(permit) = refusals.try_acquire_owned() else {
                     log_limited!(
                         error,
-                        "a refused session gets no answer: too many wait already"
+                        "refused a session without an answer: too many answers are queued"
                     );
                     return;
                 };
                 let own = self.subject(endpoint, 0);
-                let mut carrier = Carrier::to_peer(self.connection.clone(), own, client);
+                let mut publisher = Publisher::to_peer(self.connection.clone(), own, client);
                 let mut session = session();
                 session.refuse(&message.payload, status);
                 tasks.spawn(async move {
-                    driver::farewell(&mut session, &mut carrier).await;
+                    driver::flush(&mut session, &mut publisher).await;
                     drop(permit);
                 });
             }
@@ -188,11 +185,14 @@ impl Sessions {
         self: &Arc<Self>,
         endpoint: Option<&Arc<Endpoint>>,
         client: ClientId,
-    ) -> Result<Place, Status> {
+    ) -> Result<SessionSlot, Status> {
         if let Some(endpoint) = endpoint
             && endpoint.limits.queue_group.is_none()
         {
-            let text = format!("{} has no queue group, and so no sessions", endpoint.method);
+            let text = format!(
+                "{} has no queue group and does not support sessions",
+                endpoint.method
+            );
             // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
@@ -200,7 +200,7 @@ impl Sessions {
             return Err(refusal);
         }
         if !self.opens().take(client, tokio::time::Instant::now()) {
-            let text = "too many sessions are asked for: try again later";
+            let text = "too many sessions are being opened: try again later";
             // Not started: no session was opened.
             return Err(Status::resource_exhausted(text).not_started());
         }
@@ -210,7 +210,8 @@ impl Sessions {
             return Err(Status::unavailable("the server is stopping").not_started());
         }
         if endpoint.is_some() && open.is_denied {
-            let text = "this instance may not subscribe to where sessions of single methods are";
+            let text = "this instance may not subscribe to the subjects of sessions of single \
+                        methods";
             // Not started: no session was opened.
             return Err(Status::unimplemented(text).not_started());
         }
@@ -232,7 +233,7 @@ impl Sessions {
             // A check has failed meanwhile, when existing sessions were drained.
             granted.mailbox.drain();
         }
-        Ok(Place {
+        Ok(SessionSlot {
             sessions: Arc::clone(self),
             id,
             subject,
@@ -285,18 +286,18 @@ impl Sessions {
             return;
         };
         if let Some(answer) = answer_of_service(&message.payload)
-            && reply_subject::admits("a packet of a session that is over", &client)
+            && reply_subject::admits("a packet of an ended session", &client)
         {
             log_limited!(
                 debug, subject = %Escaped::new(&message.subject),
-                "a packet of a session that is over"
+                "a packet of an ended session"
             );
             let client_of_nats = self.connection.client();
             self.answers.send(client_of_nats, client, answer);
         }
     }
 
-    fn each(&self, tell: impl Fn(&Mailbox<Command>)) {
+    fn each(&self, tell: impl Fn(&Mailbox<ServerCommand>)) {
         for entry in self.open().sessions.values() {
             tell(&entry.mailbox);
         }
@@ -307,7 +308,7 @@ impl Sessions {
         if subject == subject::method_session(base, "*", id, "*") {
             tracing::debug!(
                 subject,
-                "no sessions of single methods: the subscription is denied"
+                "sessions of single methods are not available: the subscription is denied"
             );
             self.open().is_denied = true;
         }
@@ -327,7 +328,7 @@ impl Sessions {
 
 fn methods(served: &[Served]) -> Arc<Methods> {
     let methods = served.iter().enumerate().map(|(index, served)| {
-        let is_single = !served.endpoint.method.streams_requests();
+        let is_single = !served.endpoint.method.is_client_streaming();
         let entry = MethodEntry { index, is_single };
         (SmolStr::new_static(served.method()), entry)
     });
@@ -335,8 +336,8 @@ fn methods(served: &[Served]) -> Arc<Methods> {
 }
 
 /// A slot of a session, released when dropped.
-struct Place {
-    sessions: Arc<Sessions>,
+struct SessionSlot {
+    sessions: Arc<ServerSessions>,
     id: u64,
     /// The subject of its packets.
     subject: Subject,
@@ -346,7 +347,7 @@ struct Place {
     was_busy: bool,
 }
 
-impl Place {
+impl SessionSlot {
     /// Enlarges a small window, for a session that turns out to be busy.
     fn widen(&mut self) -> Option<u32> {
         if self.granted.window >= places::WINDOW {
@@ -371,19 +372,24 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         self.sessions.open().remove(self.id);
     }
 }
 
 /// Runs a session. Its calls end with it.
-async fn serve(place: Place, served: Arc<[Served]>, mut session: Session, mut carrier: Carrier) {
+async fn serve(
+    place: SessionSlot,
+    served: Arc<[Served]>,
+    mut session: Session,
+    mut publisher: Publisher,
+) {
     let (subject, mailbox) = (place.subject.clone(), Arc::clone(&place.granted.mailbox));
-    log_limited!(debug, %subject, "a session is opened");
-    let mut calls = Calls::new(place, served, carrier.peer());
-    driver::drive(&mut session, &mailbox, &mut carrier, &mut calls).await;
-    // Later results of handlers have no destination.
+    log_limited!(debug, %subject, "opened a session");
+    let mut calls = ServerCalls::new(place, served, publisher.peer());
+    driver::drive(&mut session, &mailbox, &mut publisher, &mut calls).await;
+    // Handlers that end later have no session for their results.
     mailbox.close();
     log_limited!(debug, %subject, "a session has ended");
 }

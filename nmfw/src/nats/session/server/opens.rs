@@ -107,7 +107,10 @@ mod tests {
             assert!(opens.clients.len() <= MAX_CLIENTS);
         }
         let stranger = ClientId::numbered(100_000);
-        assert!(!opens.take(stranger, now), "they share all");
+        assert!(
+            !opens.take(stranger, now),
+            "the clients do not share the whole limit"
+        );
         now += Duration::from_secs(60);
         assert!(opens.take(ClientId::numbered(100_001), now));
         assert_eq!(opens.clients.len(), 1);

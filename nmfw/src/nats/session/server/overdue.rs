@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::calls::{Arrived, Call, Calls};
+use super::calls::{Arrived, ServerCall, ServerCalls};
 use crate::{
     Status,
     nats::session::{
-        driver::{self, Port},
+        driver::{self, SessionHalf},
         protocol::{Session, StreamId},
     },
 };
@@ -25,7 +25,7 @@ pub(crate) struct Arriving {
     until: Instant,
 }
 
-impl Calls {
+impl ServerCalls {
     /// Handles everything that is due.
     pub(crate) fn see_to_overdue(&mut self, session: &mut Session, now: Instant) {
         if self.arriving_until.is_some_and(|until| until <= now) {
@@ -36,17 +36,17 @@ impl Calls {
         }
     }
 
-    /// Adds the newest call to those that wait for their messages.
+    /// Adds the newest call to the calls that wait for their messages.
     pub(crate) fn put_aside(&mut self) {
         if let Some((stream, call)) = self.newest.take() {
-            let until = match call.deadline.instant() {
+            let until = match call.deadline.timer_instant() {
                 Some(deadline) => deadline.into_std(),
                 None => driver::now() + MAX_ARRIVAL,
             };
             let first = self.arriving_until.map_or(until, |first| first.min(until));
             self.arriving_until = Some(first);
             let arriving = Box::new(Arriving { call, until });
-            self.calls.insert(stream, Call::Arriving(arriving));
+            self.calls.insert(stream, ServerCall::Arriving(arriving));
         }
     }
 
@@ -55,7 +55,7 @@ impl Calls {
         self.arriving_until = None;
         let mut late = Vec::new();
         for (stream, call) in self.calls.iter() {
-            if let Call::Arriving(arriving) = call {
+            if let ServerCall::Arriving(arriving) = call {
                 let Arriving { call, until } = &**arriving;
                 if *until <= now {
                     late.push((stream, call.index, call.deadline));
@@ -69,7 +69,7 @@ impl Calls {
         }
         for (stream, index, deadline) in late {
             self.calls.remove(&stream);
-            let text = match deadline.instant() {
+            let text = match deadline.timer_instant() {
                 Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
                 None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
             };
@@ -85,8 +85,8 @@ impl Calls {
     /// Schedules a check if answers are pending.
     pub(crate) fn expect_taking(&mut self, stream: StreamId) {
         if self.look_at.is_none()
-            && let Some(Call::Running(running)) = self.calls.get(&stream)
-            && running.port.as_ref().is_some_and(Port::is_waiting)
+            && let Some(ServerCall::Running(running)) = self.calls.get(&stream)
+            && running.half.as_ref().is_some_and(SessionHalf::is_waiting)
         {
             self.look_at = Some(driver::now() + LOOK);
         }
@@ -96,11 +96,11 @@ impl Calls {
     fn look(&mut self, session: &Session, now: Instant) {
         self.look_at = None;
         for (stream, call) in self.calls.iter_mut() {
-            if let Call::Running(running) = call
-                && let Some(port) = &mut running.port
-                && port.is_waiting()
+            if let ServerCall::Running(running) = call
+                && let Some(half) = &mut running.half
+                && half.is_waiting()
             {
-                port.look(session, stream, now);
+                half.look(session, stream, now);
                 self.look_at = Some(now + LOOK);
             }
         }
@@ -108,11 +108,11 @@ impl Calls {
 
     /// Ends a call whose slot another one has got.
     pub(crate) fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
-        let Some(Call::Running(running)) = self.calls.remove(&stream) else {
+        let Some(ServerCall::Running(running)) = self.calls.remove(&stream) else {
             return;
         };
         let status = why.status();
-        // At once, not after the messages that the caller does not read.
+        // The reset is not queued behind the messages that the caller does not read.
         session.reset(stream, &status);
         running.give_up(&status);
         if let Some(served) = self.common.served.get(running.index) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    calls::{Arrived, Call, Calls},
-    served::{Running, Served},
-    task::Task,
+    calls::{Arrived, ServerCall, ServerCalls},
+    served::{RunningCall, Served},
+    task::SessionCallTask,
 };
 use crate::{
     Deadline, Status,
     nats::session::{
-        driver::{Incoming, Lane, Port},
+        driver::{Incoming, SessionHalf, StreamIo},
         protocol::{CallHead, Session, StreamId},
     },
 };
@@ -30,7 +30,7 @@ use nmfw_core::{
     },
 };
 
-impl Calls {
+impl ServerCalls {
     /// Handles a new call. A handler with a request stream starts now, others with their message.
     pub(crate) fn on_call(
         &mut self,
@@ -42,7 +42,7 @@ impl Calls {
             return session.send_status(stream, Err(&unknown()));
         };
         let deadline = match (head.deadline, served.endpoint.limits.timeout) {
-            (Some(at), _) => Deadline::at(at.into()),
+            (Some(at), _) => Deadline::at(at),
             (None, Some(timeout)) => Deadline::after(timeout),
             (None, None) => Deadline::NONE,
         };
@@ -51,15 +51,15 @@ impl Calls {
             head,
             deadline,
         };
-        if !served.endpoint.method.streams_requests() {
+        if !served.endpoint.method.is_client_streaming() {
             self.newest = Some((stream, call));
             return;
         }
-        let lane = Arc::new(Lane::default());
-        lane.begin(stream);
-        let requests = Incoming::new(Arc::clone(&lane), Arc::clone(&self.common.mailbox));
+        let io = Arc::new(StreamIo::default());
+        io.begin(stream);
+        let requests = Incoming::new(Arc::clone(&io), Arc::clone(&self.common.mailbox));
         let body = Body::Messages(Messages::new(requests));
-        if let Err(status) = self.start(session, stream, call, body, Some(lane)) {
+        if let Err(status) = self.start(session, stream, call, body, Some(io)) {
             session.send_status(stream, Err(&status));
         }
     }
@@ -71,7 +71,7 @@ impl Calls {
         stream: StreamId,
         call: Arrived,
         body: Body,
-        lane: Option<Arc<Lane>>,
+        io: Option<Arc<StreamIo>>,
     ) -> Result<(), Status> {
         let Arrived {
             index,
@@ -97,7 +97,9 @@ impl Calls {
         let instance = &self.common.instance;
         let work = match instance.admit(endpoint, bytes, || self.common.client) {
             Admitted::Refused(status) => return Err(refused(status)),
-            Admitted::Now(permit) if !endpoint.method.streams() && endpoint.quick.is_quick() => {
+            Admitted::Now(permit)
+                if !endpoint.method.is_streaming() && endpoint.quick.is_quick() =>
+            {
                 match instance.call_now(endpoint, request) {
                     Now::Done(outcome) => {
                         self.deliver(session, stream, index, outcome);
@@ -112,28 +114,28 @@ impl Calls {
             }
             admitted @ Admitted::Now(_) => Work::Admitted(admitted, request),
         };
-        let lane = lane.or_else(|| {
-            endpoint.method.streams().then(|| {
-                let lane = Arc::new(Lane::default());
-                lane.begin(stream);
-                lane
+        let io = io.or_else(|| {
+            endpoint.method.is_streaming().then(|| {
+                let io = Arc::new(StreamIo::default());
+                io.begin(stream);
+                io
             })
         });
-        let port = lane.clone().map(Port::new);
-        let task = Task {
+        let half = io.clone().map(SessionHalf::new);
+        let task = SessionCallTask {
             common: Arc::clone(&self.common),
             index,
             stream,
-            lane,
+            io,
             work,
             deadline,
         };
-        let running = Running {
+        let running = RunningCall {
             index,
             handler: self.place.sessions.workers.start(task),
-            port,
+            half,
         };
-        self.calls.insert(stream, Call::Running(running));
+        self.calls.insert(stream, ServerCall::Running(running));
         Ok(())
     }
 
@@ -150,23 +152,23 @@ impl Calls {
     }
 
     pub(crate) fn on_chunk(&mut self, session: &mut Session, stream: StreamId, chunk: Chunk) {
-        if let Some(Call::Running(Running { index, port, .. })) = self.calls.get(&stream)
-            && let Some(port) = port
+        if let Some(ServerCall::Running(RunningCall { index, half, .. })) = self.calls.get(&stream)
+            && let Some(half) = half
             && self.common.served[*index]
                 .endpoint
                 .method
-                .streams_requests()
+                .is_client_streaming()
         {
-            return port.on_chunk(session, stream, chunk);
+            return half.on_chunk(session, stream, chunk);
         }
         session.consume(stream, chunk.tally());
-        let more = || Status::invalid_argument("this method takes one message only");
+        let more = || Status::invalid_argument("this method takes a single message");
         let refusal = match (self.calls.remove(&stream), chunk) {
-            (Some(Call::Arriving(arriving)), Chunk::Message(message)) => self
+            (Some(ServerCall::Arriving(arriving)), Chunk::Message(message)) => self
                 .start(session, stream, arriving.call, message.into(), None)
                 .err(),
-            (Some(Call::Arriving(_)), Chunk::Row(_)) => Some(more()),
-            (Some(Call::Running(running)), _) => {
+            (Some(ServerCall::Arriving(_)), Chunk::Row(_)) => Some(more()),
+            (Some(ServerCall::Running(running)), _) => {
                 let status = more();
                 running.give_up(&status);
                 Some(status)
@@ -181,5 +183,5 @@ impl Calls {
 
 fn unknown() -> Status {
     // Not started: no handler was found.
-    Status::unimplemented("the method is not served here").not_started()
+    Status::unimplemented("the method is not served by this instance").not_started()
 }

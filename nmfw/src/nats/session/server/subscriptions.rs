@@ -10,13 +10,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Sessions;
+use super::ServerSessions;
 use crate::{ConnectionEvent, Status, nats::server::intake::Intake};
 
 /// Reads the subscription for opening sessions. Like requests, no OPEN in transit during shutdown
 /// stays unanswered.
 pub(crate) async fn opening(
-    sessions: Arc<Sessions>,
+    sessions: Arc<ServerSessions>,
     mut intake: Intake,
     asked: mpsc::Sender<()>,
     fenced: CancellationToken,
@@ -38,7 +38,7 @@ pub(crate) async fn opening(
 
 /// Reads the packets of all sessions until aborted. Never waits for anything except messages and
 /// events of all sessions.
-pub(crate) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2]) {
+pub(crate) async fn packets(sessions: Arc<ServerSessions>, subscribers: [Subscriber; 2]) {
     let mut subscriber = stream::select_all(subscribers);
     let mut events = sessions.connection.event_receiver();
     let lifecycle = &sessions.instance.lifecycle;
@@ -76,7 +76,7 @@ pub(crate) async fn packets(sessions: Arc<Sessions>, subscribers: [Subscriber; 2
                     // The sessions would resend the same packet repeatedly. Clients open others,
                     // with smaller packets.
                     let text = format!(
-                        "the NATS server closed the service's connection and says {error:?}"
+                        "the NATS server closed the service's connection with {error:?}"
                     );
                     let status = Status::unavailable(text);
                     sessions.each(|session| session.fail(status.clone()));

@@ -1,14 +1,14 @@
-//! [`Task`]: a running handler of a session's call.
+//! [`SessionCallTask`]: a running handler of a session's call.
 
 use std::{sync::Arc, time::Instant};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{calls::Command, served::Served};
+use super::{calls::ServerCommand, served::Served};
 use crate::{
     Deadline, Status,
     nats::session::{
-        driver::{Lane, Mailbox, Outgoing},
+        driver::{Mailbox, Outgoing, StreamIo},
         protocol::StreamId,
     },
 };
@@ -24,13 +24,13 @@ use nmfw_core::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Task {
+pub(crate) struct SessionCallTask {
     pub(crate) common: Arc<Common>,
     /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) stream: StreamId,
     /// Set if either side streams.
-    pub(crate) lane: Option<Arc<Lane>>,
+    pub(crate) io: Option<Arc<StreamIo>>,
     pub(crate) work: Work,
     pub(crate) deadline: Deadline,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) instance: Arc<Instance>,
-    pub(crate) mailbox: Arc<Mailbox<Command>>,
+    pub(crate) mailbox: Arc<Mailbox<ServerCommand>>,
     /// For accounting clients' shares.
     pub(crate) client: ClientId,
     pub(crate) served: Arc<[Served]>,
@@ -49,14 +49,14 @@ pub(crate) struct Common {
     pub(crate) _tracked: TaskTrackerToken,
 }
 
-impl Job for Task {
+impl Job for SessionCallTask {
     /// Runs the handler, and sends its outcome to the session's task.
     async fn run(self) {
         let Self {
             common,
             index,
             stream,
-            lane,
+            io,
             work,
             deadline,
         } = self;
@@ -74,10 +74,10 @@ impl Job for Task {
             stream: Some(stream),
         };
         // A stalled stream must not keep a slot that another call needs.
-        let stalling = lane.as_ref().map(|lane| {
+        let stalling = io.as_ref().map(|io| {
             let call: Arc<Stream<dyn Stalling>> = Arc::new(Stream::new(OnLane {
                 common: Arc::clone(&common),
-                lane: Arc::clone(lane),
+                io: Arc::clone(io),
                 stream,
             }));
             call
@@ -85,15 +85,15 @@ impl Job for Task {
         // The permit lasts until the session has the answer; the number of streams bounds the
         // answers in a session.
         let (outcome, _permit) = instance.work(endpoint, work, stalling).await;
-        match (outcome, lane) {
+        match (outcome, io) {
             (
                 Ok(Response {
                     metadata,
                     body: Body::Messages(mut messages),
                 }),
-                Some(lane),
+                Some(io),
             ) => {
-                let answers = Outgoing::new(lane, Arc::clone(mailbox));
+                let answers = Outgoing::new(io, Arc::clone(mailbox));
                 answers.headers(metadata);
                 let sending = async {
                     tokio::select! {
@@ -107,8 +107,8 @@ impl Job for Task {
                 // Boxed, so that other calls need no space for it.
                 Box::pin(sending).await;
             }
-            // Fails if the session has ended, and no caller waits.
-            (outcome, _) => _ = mailbox.command(Command::Answer { stream, outcome }),
+            // Fails if the session has ended, so that no caller waits.
+            (outcome, _) => _ = mailbox.command(ServerCommand::Answer { stream, outcome }),
         }
         unanswered.stream = None;
     }
@@ -117,7 +117,7 @@ impl Job for Task {
 /// A call that streams.
 struct OnLane {
     common: Arc<Common>,
-    lane: Arc<Lane>,
+    io: Arc<StreamIo>,
     stream: StreamId,
 }
 
@@ -127,11 +127,11 @@ impl Stalling for OnLane {
     }
 
     fn stalled_since(&self) -> Option<Instant> {
-        self.lane.stalled_since()
+        self.io.stalled_since()
     }
 
     fn progress(&self) -> u64 {
-        self.lane.progress()
+        self.io.progress()
     }
 
     fn end(&self, why: Stall) {
@@ -140,14 +140,14 @@ impl Stalling for OnLane {
         _ = self
             .common
             .mailbox
-            .command(Command::Stalled { stream, why });
+            .command(ServerCommand::Stalled { stream, why });
     }
 }
 
 /// A call without an answer. If it ends by an uncaught panic, for instance in a user's `Drop`, its
 /// caller still gets an error.
 struct Unanswered<'a> {
-    mailbox: &'a Mailbox<Command>,
+    mailbox: &'a Mailbox<ServerCommand>,
     stream: Option<StreamId>,
 }
 
@@ -156,7 +156,9 @@ impl Drop for Unanswered<'_> {
         if let Some(stream) = self.stream {
             let outcome = Err(Status::internal("the handler ended without an answer"));
             // Has no effect if the task was aborted because its call ended.
-            _ = self.mailbox.command(Command::Answer { stream, outcome });
+            _ = self
+                .mailbox
+                .command(ServerCommand::Answer { stream, outcome });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A transport and a front of our own, over a pipe in memory: by the public API alone.
+//! A custom transport and front over an in-memory pipe, with the public API only.
 
 use std::{
     future::pending,
@@ -48,13 +48,13 @@ impl Pipe {
     }
 }
 
-/// Serves a call, until its client goes away.
+/// Serves a call until its client disconnects.
 async fn serve(mut service: Service, call: Call) {
     let Some(method) = service.spec().find_method(call.method) else {
         return;
     };
     let mut requests = receive(call.requests);
-    let body = match method.streams_requests() {
+    let body = match method.is_client_streaming() {
         true => Body::from_stream(requests),
         false => match requests.next().await {
             Some(Ok(message)) => Body::from(message),
@@ -82,7 +82,7 @@ async fn serve(mut service: Service, call: Call) {
     }
 }
 
-/// Sends the messages of a body and its end. Returns the error of the body's own, if it has one.
+/// Sends the messages of a body and its end. Returns the error of the body, if there is one.
 async fn send(body: Body, frames: &mpsc::Sender<Frame>) -> Option<Status> {
     let mut messages = body.into_stream();
     let mut failure = None;
@@ -109,18 +109,18 @@ fn receive(
             Some(Frame::Message(message)) => Some((Ok(message), Some(frames))),
             Some(Frame::End(Ok(_)) | Frame::Headers(_)) => None,
             Some(Frame::End(Err(status))) => Some((Err(status), None)),
-            None => Some((Err(Status::cancelled("the caller went away")), None)),
+            None => Some((Err(Status::cancelled("the caller has disconnected")), None)),
         }
     }))
 }
 
-/// Ends at the deadline, with what the call then ends with.
+/// Returns the error of the call at its deadline.
 async fn late(method: Method, deadline: Deadline) -> Status {
     let Some(at) = deadline.instant() else {
         return pending().await;
     };
-    tokio::time::sleep_until(at).await;
-    Status::deadline_exceeded(format!("{method} did not end in time"))
+    tokio::time::sleep_until(at.into()).await;
+    Status::deadline_exceeded(format!("{method} did not complete before its deadline"))
 }
 
 impl Transport for Pipe {
@@ -179,7 +179,7 @@ impl Transport for Pipe {
             });
             let trailers = move || std::mem::take(&mut *trailers.lock().unwrap());
             let body = Body::from_stream(messages).with_trailers(trailers);
-            if method.streams_responses() {
+            if method.is_server_streaming() {
                 return Ok(Response::with_body(body, metadata));
             }
             let mut messages = body.into_stream();

@@ -19,7 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Handle, Opening, Scope, calls::Calls};
+use super::{Handle, Opening, Scope, calls::ClientCalls};
 use crate::{Connection, Method, Status, nats::session::driver};
 
 /// The initial delay after an unsuccessful attempt to open a session, which doubles up to
@@ -50,7 +50,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const PASSED_OVER: usize = 4;
 
 /// How long a call that requires a session waits, after a reconnect of the client, until the
-/// service of an existing one is heard. That takes a round trip; afterwards, another session is
+/// service of an existing one responds. That takes a round trip; afterwards, another session is
 /// opened.
 const MAX_UNHEARD: Duration = Duration::from_millis(250);
 
@@ -61,7 +61,7 @@ const MAX_TRIES: usize = 8;
 pub(crate) struct Pool {
     scope: Scope,
     connection: Connection,
-    state: watch::Sender<State>,
+    state: watch::Sender<PoolState>,
     /// The open sessions of the state, for lock-free access by calls on any thread.
     open: ArcSwap<Vec<Arc<Handle>>>,
     /// Whether an attempt is due, as of the last tick: calls do not read the clock.
@@ -70,7 +70,7 @@ pub(crate) struct Pool {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     open: Vec<Member>,
     opening: Option<Arc<Handle>>,
     /// When to retry after an unsuccessful attempt.
@@ -176,14 +176,14 @@ impl Pool {
         choose(&self.open.load(), method, avoid, Some(epoch))
     }
 
-    /// Wakes calls that wait for a service to be heard after a reconnect.
+    /// Wakes calls that wait for a response of a service after a reconnect.
     pub(crate) fn heard(&self) {
         self.change(|state| !state.open.is_empty());
     }
 
-    /// Waits briefly for a session whose service was not heard since the reconnect.
+    /// Waits briefly for a session whose service has not responded since the reconnect.
     async fn heard_soon(&self, method: Method, avoid: Option<&Arc<Handle>>) {
-        let is_settled = |state: &State| {
+        let is_settled = |state: &PoolState| {
             let epoch = self.connection.epoch();
             let mut open = state.open.iter();
             self.choose(method, avoid).handle.is_some()
@@ -195,7 +195,7 @@ impl Pool {
     }
 
     /// All changes pass this function, to keep the copy for calls up to date.
-    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
+    fn change(&self, change: impl FnOnce(&mut PoolState) -> bool) -> bool {
         self.state.send_if_modified(|state| {
             let is_changed = change(state);
             if is_changed {
@@ -238,7 +238,7 @@ impl Pool {
             });
             let Ok(state) = ready.await else {
                 // Not started: no session was found for the call.
-                return Err(Status::unavailable("the channel is gone").not_started());
+                return Err(Status::unavailable("the channel was dropped").not_started());
             };
             if let Some(handle) = self.choose(method, avoid).handle {
                 return Ok(handle);
@@ -258,7 +258,10 @@ impl Pool {
                 // The session was opened and closed at the same time.
                 Status::unavailable("the session was closed at once")
             } else if state.open.iter().any(|m| m.handle.serves(method)) {
-                Status::resource_exhausted("all sessions have as many calls as they may")
+                Status::resource_exhausted(
+                    "all sessions have reached their maximum number of \
+                                            calls",
+                )
             } else {
                 not_served()
             }
@@ -271,8 +274,9 @@ impl Pool {
     /// Opens a session in the background, unless one is being opened, or unless a retry is not due
     /// and the need is not urgent.
     fn open(self: &Arc<Self>, is_urgent: bool) {
-        let may =
-            |state: &State| state.opening.is_none() && (is_urgent || state.may_try(Instant::now()));
+        let may = |state: &PoolState| {
+            state.opening.is_none() && (is_urgent || state.may_try(Instant::now()))
+        };
         // The write lock is taken only if necessary.
         if !may(&self.state.borrow()) {
             self.may_try.store(false, Ordering::Relaxed);
@@ -292,7 +296,7 @@ impl Pool {
         });
         if is_ours {
             let mailbox = Arc::clone(&handle.mailbox);
-            let calls = Calls::new(Arc::downgrade(self), Arc::downgrade(&handle));
+            let calls = ClientCalls::new(Arc::downgrade(self), Arc::downgrade(&handle));
             // The session ends when the pool drops its handle.
             drop(handle);
             let opening = Opening {
@@ -358,7 +362,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl PoolState {
     /// Returns whether a retry is due.
     fn may_try(&self, now: Instant) -> bool {
         self.opening.is_none() && self.retry.is_none_or(|at| at <= now)
@@ -366,7 +370,7 @@ impl State {
 
     /// Adds an opened session. Returns sessions that are not needed: this one if its instance
     /// already has a session, or the one that it replaces, or a distant one. A session with the
-    /// same instance that is no longer heard is replaced by the new one.
+    /// same instance that no longer responds is replaced by the new one.
     fn admit(&mut self, handle: Arc<Handle>, epoch: u64) -> Vec<Arc<Handle>> {
         let now = Instant::now();
         let mut same = None;
@@ -403,7 +407,7 @@ impl State {
             return Vec::new();
         };
         if self.open.len() <= FEW {
-            // It is not replaced.
+            // The old session stays.
             self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
             return Vec::new();
         }
@@ -447,7 +451,7 @@ fn choose(
         is_there && handle.serves(method) && handle.has_room() && !avoided(handle)
     };
     // A service that may be gone is better than none.
-    let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_doubtful();
+    let sure = |handle: &Arc<Handle>| could(handle) && !handle.is_suspect();
     // The usual case, without a choice.
     if let [only] = open
         && sure(only)

@@ -18,21 +18,21 @@ fn session(instance: &str) -> Arc<Handle> {
     Arc::new(handle)
 }
 
-fn is_open(state: &State, session: &Arc<Handle>) -> bool {
+fn is_open(state: &PoolState, session: &Arc<Handle>) -> bool {
     let mut open = state.open.iter();
     open.any(|member| Arc::ptr_eq(&member.handle, session))
 }
 
-fn grow_old(state: &mut State) {
+fn grow_old(state: &mut PoolState) {
     for member in &mut state.open {
         member.until = Instant::now();
     }
 }
 
 /// Returns a state with sessions to a near and a far instance, as after an absence of the near one.
-fn near_and_far() -> (State, [Arc<Handle>; 2]) {
+fn near_and_far() -> (PoolState, [Arc<Handle>; 2]) {
     let both = ["near", "far"].map(session);
-    let mut state = State::default();
+    let mut state = PoolState::default();
     for session in &both {
         assert!(state.admit(Arc::clone(session), EPOCH).is_empty());
     }
@@ -45,14 +45,17 @@ fn an_old_session_that_is_passed_over_is_given_up() {
     for _ in 0..20 {
         assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
-    assert!(is_open(&state, &far), "it is not old yet");
+    assert!(
+        is_open(&state, &far),
+        "a session is replaced before its maximum age"
+    );
 
     let (mut state, [near, far]) = near_and_far();
     grow_old(&mut state);
     for _ in 1..PASSED_OVER * 2 {
         assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
-    assert!(is_open(&state, &far), "it is too early");
+    assert!(is_open(&state, &far), "a session is closed too early");
     let left = state.admit(session("near"), EPOCH);
     assert!(left.iter().any(|left| Arc::ptr_eq(left, &far)));
     assert_eq!((left.len(), state.open.len()), (2, 1));
@@ -73,7 +76,7 @@ fn one_that_is_found_again_is_kept() {
 
 #[test]
 fn the_only_one_is_kept() {
-    let mut state = State::default();
+    let mut state = PoolState::default();
     let only = session("only");
     assert!(state.admit(Arc::clone(&only), EPOCH).is_empty());
     for _ in 0..20 {
@@ -83,17 +86,17 @@ fn the_only_one_is_kept() {
     assert!(is_open(&state, &only));
 }
 
-/// Calls prefer other sessions to one in doubt, and to one whose service is disconnected they
-/// prefer anything else.
+/// Calls avoid a suspect session, and use a session whose service is disconnected only as a last
+/// resort.
 #[test]
-fn sessions_in_doubt_are_left() {
-    use crate::{MethodSpec, ServiceSpec, nats::session::protocol::Doubt};
+fn suspect_sessions_are_left() {
+    use crate::{MethodSpec, ServiceSpec, nats::session::protocol::Liveness};
 
     static SPEC: ServiceSpec =
         ServiceSpec::new("calc", "Calc").with_methods(&[MethodSpec::unary("Add")]);
     let method = SPEC.method(0);
-    let both = ["doubtful", "sure"].map(session);
-    let [doubtful, sure] = &both;
+    let both = ["suspect", "sure"].map(session);
+    let [suspect, sure] = &both;
     let chosen = |open: &[Arc<Handle>], is_last_resort: bool| {
         let choice = choose(open, method, None, (!is_last_resort).then_some(EPOCH));
         (choice.handle, choice.wants_more)
@@ -103,23 +106,23 @@ fn sessions_in_doubt_are_left() {
             .as_ref()
             .is_some_and(|chosen| Arc::ptr_eq(chosen, session))
     };
-    for doubt in [Doubt::Silent, Doubt::Vanished, Doubt::Gone] {
-        doubtful.doubt(doubt);
+    for liveness in [Liveness::Silent, Liveness::Vanished, Liveness::Gone] {
+        suspect.liveness(liveness);
         for _ in 0..20 {
-            assert!(is(&chosen(&both, false).0, sure), "{doubt:?}");
+            assert!(is(&chosen(&both, false).0, sure), "{liveness:?}");
         }
         let alone = &both[..1];
         let (handle, wants_more) = chosen(alone, false);
         assert!(wants_more);
-        match doubt {
-            // Possibly everything is silent.
-            Doubt::Silent => assert!(is(&handle, doubtful)),
+        match liveness {
+            // The cause may be on the path to all services.
+            Liveness::Silent => assert!(is(&handle, suspect)),
             _ => assert!(handle.is_none()),
         }
-        assert!(is(&chosen(alone, true).0, doubtful));
+        assert!(is(&chosen(alone, true).0, suspect));
     }
-    doubtful.doubt(Doubt::No);
-    assert!(is(&chosen(&both[..1], false).0, doubtful));
+    suspect.liveness(Liveness::Alive);
+    assert!(is(&chosen(&both[..1], false).0, suspect));
     // After a reconnect of the client.
     let choice = choose(&both[..1], method, None, Some(EPOCH + 1));
     assert!(choice.handle.is_none() && choice.wants_more);
@@ -132,7 +135,7 @@ fn sessions_in_doubt_are_left() {
 /// disconnected.
 #[test]
 fn a_session_that_is_not_heard_after_a_reconnect_is_replaced() {
-    let mut state = State::default();
+    let mut state = PoolState::default();
     let (old, new) = (session("only"), session("only"));
     assert!(state.admit(Arc::clone(&old), EPOCH).is_empty());
     new.heard_in(EPOCH + 1);

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::Stream;
 
-use super::{Flow, Lane, LaneCommand, lock, park};
+use super::{Flow, StreamCommand, StreamIo, lock, park};
 use crate::{
     Metadata, Status,
     nats::session::{driver::Mailbox, protocol::STREAM_WINDOW},
@@ -25,8 +25,8 @@ const CREDIT_STEP: u64 = STREAM_WINDOW as u64 / 2;
 
 /// The application's end of a stream, for received messages. Dropping it notifies the session.
 #[derive(Debug)]
-pub(crate) struct Incoming<C: From<LaneCommand>> {
-    lane: Arc<Lane>,
+pub(crate) struct Incoming<C: From<StreamCommand>> {
+    io: Arc<StreamIo>,
     mailbox: Arc<Mailbox<C>>,
     /// Messages taken from the shared queue in one batch.
     chunks: VecDeque<Chunk>,
@@ -34,10 +34,10 @@ pub(crate) struct Incoming<C: From<LaneCommand>> {
     is_over: bool,
 }
 
-impl<C: From<LaneCommand>> Incoming<C> {
-    pub(crate) fn new(lane: Arc<Lane>, mailbox: Arc<Mailbox<C>>) -> Self {
+impl<C: From<StreamCommand>> Incoming<C> {
+    pub(crate) fn new(io: Arc<StreamIo>, mailbox: Arc<Mailbox<C>>) -> Self {
         Self {
-            lane,
+            io,
             mailbox,
             chunks: VecDeque::new(),
             taken: Tally::default(),
@@ -45,8 +45,8 @@ impl<C: From<LaneCommand>> Incoming<C> {
         }
     }
 
-    pub(crate) fn lane(&self) -> Arc<Lane> {
-        Arc::clone(&self.lane)
+    pub(crate) fn io(&self) -> Arc<StreamIo> {
+        Arc::clone(&self.io)
     }
 
     /// Waits until the service has started to answer, and returns the metadata before the messages.
@@ -55,7 +55,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
     /// Fails if the call ends with an error before that.
     pub(crate) async fn headers(&mut self) -> Result<Metadata, Status> {
         poll_fn(|cx| {
-            let mut inbox = lock(&self.lane.inbox);
+            let mut inbox = lock(&self.io.inbox);
             if let Some(headers) = inbox.headers.take() {
                 return Poll::Ready(Ok(headers));
             }
@@ -92,7 +92,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let mut inbox = lock(&self.lane.inbox);
+        let mut inbox = lock(&self.io.inbox);
         if !inbox.chunks.is_empty() {
             mem::swap(&mut inbox.chunks, &mut self.chunks);
             drop(inbox);
@@ -120,7 +120,7 @@ impl<C: From<LaneCommand>> Incoming<C> {
     fn tell(&mut self) {
         let taken = mem::take(&mut self.taken);
         let was_told = {
-            let mut inbox = lock(&self.lane.inbox);
+            let mut inbox = lock(&self.io.inbox);
             inbox.taken.add(taken);
             mem::replace(&mut inbox.is_told, true)
         };
@@ -130,14 +130,14 @@ impl<C: From<LaneCommand>> Incoming<C> {
     }
 
     fn command(&self) {
-        let lane = Arc::clone(&self.lane);
+        let io = Arc::clone(&self.io);
         let flow = Flow::Taken;
         // Fails if the session has ended, when no report is needed.
-        _ = self.mailbox.command(LaneCommand { lane, flow }.into());
+        _ = self.mailbox.command(StreamCommand { io, flow }.into());
     }
 }
 
-impl<C: From<LaneCommand>> Stream for Incoming<C> {
+impl<C: From<StreamCommand>> Stream for Incoming<C> {
     type Item = Result<Chunk, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -145,10 +145,10 @@ impl<C: From<LaneCommand>> Stream for Incoming<C> {
     }
 }
 
-impl<C: From<LaneCommand>> Drop for Incoming<C> {
+impl<C: From<StreamCommand>> Drop for Incoming<C> {
     fn drop(&mut self) {
         {
-            let mut inbox = lock(&self.lane.inbox);
+            let mut inbox = lock(&self.io.inbox);
             inbox.is_dropped = true;
             let mut left = Tally::default();
             for chunk in self.chunks.iter().chain(&inbox.chunks) {
@@ -171,8 +171,8 @@ impl<C: From<LaneCommand>> Drop for Incoming<C> {
 }
 
 /// Returns the trailers of a stream that ended without an error.
-pub(crate) fn trailers(lane: Arc<Lane>) -> impl FnOnce() -> Metadata + Send {
-    move || match lock(&lane.inbox).outcome.take() {
+pub(crate) fn trailers(io: Arc<StreamIo>) -> impl FnOnce() -> Metadata + Send {
+    move || match lock(&io.inbox).outcome.take() {
         Some(Ok(trailers)) => trailers,
         _ => Metadata::new(),
     }

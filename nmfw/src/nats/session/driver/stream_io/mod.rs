@@ -3,11 +3,11 @@
 //!
 //! Received messages are kept in a queue that is bounded by the stream's window: the peer gets
 //! credit when the application has taken them. Messages to be sent are passed in one batch at a
-//! time; the application is asked for the next one when the session has taken it.
+//! time; the next batch is requested when the session has taken the previous one.
 
 mod incoming;
 mod outgoing;
-mod port;
+mod session_half;
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use std::{
 pub(crate) use self::{
     incoming::{Incoming, trailers},
     outgoing::Outgoing,
-    port::{Ended, Port},
+    session_half::{Ended, SessionHalf},
 };
 use crate::{
     Metadata, Status,
@@ -28,16 +28,16 @@ use crate::{
 use nmfw_core::call::body::chunk::{Chunk, Tally};
 
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
+pub(crate) struct StreamIo {
     /// Set when the session has started the stream.
     stream: OnceLock<StreamId>,
-    inbox: Mutex<Inbox>,
-    outbox: Mutex<Outbox>,
+    inbox: Mutex<ReceiveQueue>,
+    outbox: Mutex<SendQueue>,
 }
 
 /// From the session to the application.
 #[derive(Debug, Default)]
-struct Inbox {
+struct ReceiveQueue {
     chunks: VecDeque<Chunk>,
     headers: Option<Metadata>,
     /// The end of the stream, with trailers if it is not an error.
@@ -55,7 +55,7 @@ struct Inbox {
 
 /// From the application to the session.
 #[derive(Debug, Default)]
-struct Outbox {
+struct SendQueue {
     /// While a batch is pending: the time when it was passed, or of the peer's last progress.
     busy_since: Option<Instant>,
     /// Number of batches passed to the session.
@@ -69,22 +69,22 @@ struct Outbox {
 #[derive(Debug)]
 pub(crate) enum Flow {
     Headers(Metadata),
-    Batch(Batch),
+    Batch(SendBatch),
     /// Check which messages were taken, and whether the application has dropped its end.
     Taken,
 }
 
-/// Messages to send, and the end if it is near.
+/// Messages to send, with the end if it follows them.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct SendBatch {
     chunks: VecDeque<Chunk>,
     end: Option<Result<Metadata, Status>>,
 }
 
 /// A side's command for a stream.
 #[derive(Debug)]
-pub(crate) struct LaneCommand {
-    pub(crate) lane: Arc<Lane>,
+pub(crate) struct StreamCommand {
+    pub(crate) io: Arc<StreamIo>,
     pub(crate) flow: Flow,
 }
 
@@ -107,7 +107,7 @@ fn park(slot: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 // The session's side.
-impl Lane {
+impl StreamIo {
     pub(crate) fn stream(&self) -> Option<StreamId> {
         self.stream.get().copied()
     }
@@ -127,7 +127,7 @@ impl Lane {
         session.consume(stream, taken);
     }
 
-    fn put(&self, change: impl FnOnce(&mut Inbox)) {
+    fn put(&self, change: impl FnOnce(&mut ReceiveQueue)) {
         let waker = {
             let mut inbox = lock(&self.inbox);
             change(&mut inbox);

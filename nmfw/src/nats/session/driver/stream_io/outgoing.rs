@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::Stream;
 
-use super::{Batch, Flow, Lane, LaneCommand, lock, park};
+use super::{Flow, SendBatch, StreamCommand, StreamIo, lock, park};
 use crate::{
     Metadata, Status,
     nats::session::driver::{self, Mailbox},
@@ -22,19 +22,19 @@ use nmfw_core::call::body::{Messages, chunk::Chunk, encode::MAX_WAIT};
 /// Size at which a batch for the session is closed; a row is a batch by itself.
 const BATCH: u64 = 128 * 1024;
 
-/// Size at which a batch is closed while the peer accepts little of what the session has to send.
+/// Size at which a batch is closed while the peer accepts little of the session's data.
 const SMALL_BATCH: u64 = 4 * 1024;
 
 /// The application's end of a stream, for sent messages.
 #[derive(Debug)]
-pub(crate) struct Outgoing<C: From<LaneCommand>> {
-    lane: Arc<Lane>,
+pub(crate) struct Outgoing<C: From<StreamCommand>> {
+    io: Arc<StreamIo>,
     mailbox: Arc<Mailbox<C>>,
 }
 
-impl<C: From<LaneCommand>> Outgoing<C> {
-    pub(crate) fn new(lane: Arc<Lane>, mailbox: Arc<Mailbox<C>>) -> Self {
-        Self { lane, mailbox }
+impl<C: From<StreamCommand>> Outgoing<C> {
+    pub(crate) fn new(io: Arc<StreamIo>, mailbox: Arc<Mailbox<C>>) -> Self {
+        Self { io, mailbox }
     }
 
     /// Sends metadata before the messages.
@@ -55,7 +55,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                 return;
             };
             let is_last = batch.end.is_some();
-            self.lane.batch_given(began);
+            self.io.batch_given(began);
             if !self.command(Flow::Batch(batch)) || is_last {
                 return;
             }
@@ -67,15 +67,16 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Sends these messages, with more to follow. Returns whether the peer wants them.
     pub(crate) async fn send_again(&self, chunks: VecDeque<Chunk>) -> bool {
-        self.lane.batch_given(driver::now());
+        self.io.batch_given(driver::now());
         let end = None;
-        self.command(Flow::Batch(Batch { chunks, end })) && poll_fn(|cx| self.poll_free(cx)).await
+        self.command(Flow::Batch(SendBatch { chunks, end }))
+            && poll_fn(|cx| self.poll_free(cx)).await
     }
 
     fn command(&self, flow: Flow) -> bool {
-        let lane = Arc::clone(&self.lane);
+        let io = Arc::clone(&self.io);
         self.mailbox
-            .command(LaneCommand { lane, flow }.into())
+            .command(StreamCommand { io, flow }.into())
             .is_ok()
     }
 
@@ -85,8 +86,8 @@ impl<C: From<LaneCommand>> Outgoing<C> {
         &self,
         messages: &mut Messages,
         seen: &mut impl FnMut(Result<&Chunk, &Status>),
-    ) -> Option<(Batch, Instant)> {
-        let mut batch = Batch::default();
+    ) -> Option<(SendBatch, Instant)> {
+        let mut batch = SendBatch::default();
         let mut size = 0;
         poll_fn(|cx| {
             let began = driver::now();
@@ -100,7 +101,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                     Poll::Ready(Some(Ok(chunk))) => {
                         size += chunk.tally().cost;
                         seen(Ok(&chunk));
-                        // The batch is full, or has taken its time.
+                        // The batch is full or has reached its time limit.
                         let is_row = matches!(chunk, Chunk::Row(_));
                         batch.chunks.push_back(chunk);
                         if is_row || began.elapsed() > MAX_WAIT {
@@ -118,7 +119,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
                     }
                     Poll::Pending if size > 0 => break,
                     Poll::Pending => {
-                        let mut outbox = lock(&self.lane.outbox);
+                        let mut outbox = lock(&self.io.outbox);
                         if outbox.is_over {
                             return Poll::Ready(None);
                         }
@@ -134,7 +135,7 @@ impl<C: From<LaneCommand>> Outgoing<C> {
 
     /// Completes when the next batch is wanted; `false` if none ever is.
     fn poll_free(&self, cx: &Context<'_>) -> Poll<bool> {
-        let mut outbox = lock(&self.lane.outbox);
+        let mut outbox = lock(&self.io.outbox);
         if outbox.is_over {
             return Poll::Ready(false);
         }

@@ -148,7 +148,7 @@ mod tests {
             open(&mut network, UNARY);
         }
         assert_eq!(outcomes(&mut network).0, 10);
-        // So do calls that end without their message.
+        // Calls that end without their message make room, too.
         for id in &ids[10..20] {
             network.sides[0].reset(*id, &Status::cancelled(""));
         }
@@ -362,7 +362,7 @@ mod tests {
     }
 
     fn is_excess(status: &Status) -> bool {
-        status.code() == Code::ResourceExhausted && status.message().contains("say nothing")
+        status.code() == Code::ResourceExhausted && status.message().contains("without an effect")
     }
 
     #[test]
@@ -541,7 +541,10 @@ mod tests {
                 Err(SendError::Full(_)) => {
                     let status = raw.server().refuse_answer(id);
                     assert_eq!(status.code(), Code::ResourceExhausted);
-                    assert!(status.message().contains("takes none"), "{status}");
+                    assert!(
+                        status.message().contains("does not read its responses"),
+                        "{status}"
+                    );
                     refused += 1;
                 }
                 Err(error) => panic!("{error:?}"),
@@ -560,7 +563,10 @@ mod tests {
         raw.wait(Duration::from_secs(9));
         let reason = raw.reason().unwrap();
         assert_eq!(reason.code(), Code::ResourceExhausted);
-        assert!(reason.message().contains("takes none"), "{reason}");
+        assert!(
+            reason.message().contains("does not read its responses"),
+            "{reason}"
+        );
     }
 
     /// For a caller that is slow but reads its answers, no answer is refused, and the session
@@ -721,7 +727,10 @@ mod tests {
         }
         let status = refused.unwrap();
         assert!(status.is_not_started(), "{status}");
-        assert!(status.message().contains("takes no requests"), "{status}");
+        assert!(
+            status.message().contains("does not accept requests"),
+            "{status}"
+        );
     }
 
     #[test]
@@ -811,8 +820,8 @@ mod tests {
         let status = refused.unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.is_not_started(), "{status}");
-        assert!(status.message().contains("have not been read"), "{status}");
-        // It continues when the application has read some messages.
+        assert!(status.message().contains("has not read"), "{status}");
+        // The call continues when the application has read some messages.
         let untaken = network.sides[0].untaken();
         assert!(untaken < 64 << 20);
         network.sides[0].release(untaken.unsigned_abs() / 2);

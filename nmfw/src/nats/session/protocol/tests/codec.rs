@@ -334,7 +334,8 @@ fn what_was_written_is_read() {
     assert!(header.go_back && header.ack == 4);
 }
 
-/// Otherwise, a truncated stream would look complete.
+/// An error with the code OK stays an error, because a truncated stream would otherwise look
+/// complete.
 #[test]
 fn an_error_that_calls_itself_ok_is_one() {
     for (body, not_started) in [
@@ -370,7 +371,7 @@ fn frames_of_the_future() {
             last_sent: 5,
             token: None
         },
-        "as is what follows a body"
+        "so are bytes after a body"
     );
 
     for (kind_and_flags, stream) in [(0, 0), (15, 0), (15, 1), (kind::PING | flag::END, 0)] {
@@ -431,7 +432,8 @@ fn trace_contexts_that_cannot_be_used() {
         body.extend_from_slice(&head("Sum").encode());
         put_bytes_field(&mut body, 4, traceparent);
         put_bytes_field(&mut body, 5, tracestate);
-        let call = crate::nats::session::protocol::body::Call::decode(Reader::new(&body)).unwrap();
+        let call =
+            crate::nats::session::protocol::body::CallBody::decode(Reader::new(&body)).unwrap();
         call.into_any_head(Instant::now()).unwrap().trace
     };
     assert!(trace(b"nonsense", b"a=1").is_none());
@@ -452,7 +454,8 @@ fn a_long_version_is_no_reason_to_refuse_a_call() {
         sent.client_version = Some(version.into());
         let mut body = vec![0];
         body.extend_from_slice(&sent.encode());
-        let call = crate::nats::session::protocol::body::Call::decode(Reader::new(&body)).unwrap();
+        let call =
+            crate::nats::session::protocol::body::CallBody::decode(Reader::new(&body)).unwrap();
         let read = call.into_any_head(Instant::now()).unwrap();
         assert_eq!(read.client_version.as_deref(), Some(expected));
     }
@@ -552,7 +555,7 @@ proptest! {
     ) {
         let mut sent = head(&method);
         sent.trace = tracestate.map(|state| TraceContext::new(TRACEPARENT, &state).unwrap().into());
-        let sent_version = version.as_deref().and_then(nmfw_core::call::method::client_version);
+        let sent_version = version.as_deref().and_then(nmfw_core::call::client_version::client_version);
         sent.client_version = sent_version.map(SmolStr::from);
         if json {
             sent.encoding = Encoding::Json;
@@ -567,7 +570,7 @@ proptest! {
         let head = sent.encode();
         prop_assert_eq!(head.len(), sent.len());
         body.extend_from_slice(&head);
-        let call = crate::nats::session::protocol::body::Call::decode(Reader::new(&body)).unwrap();
+        let call = crate::nats::session::protocol::body::CallBody::decode(Reader::new(&body)).unwrap();
         prop_assert_eq!(call.into_any_head(Instant::now()).unwrap(), sent);
     }
 }

@@ -8,7 +8,7 @@ use super::network::{CLIENT, METHOD, Network, SECRET, SERVER, head};
 use crate::{
     Code, Status,
     nats::session::protocol::{
-        Config, Doubt, Event, PeerGone, Secret, Secrets, Session, answer_of_client,
+        Config, Event, Liveness, PeerGone, Secrets, Session, SessionSecret, answer_of_client,
         answer_of_service,
         body::{encode_status, encode_status_with_token},
         frame::{Header, Token, kind, put_frame, put_number_frame, put_ping},
@@ -117,7 +117,7 @@ fn an_answer_to_open_without_the_key_opens_nothing() {
     let now = network.now;
     let open = network.sides[CLIENT].poll_transmit(now).unwrap();
     let mut service = Session::server(Config::default(), String::new(), &Default::default(), now);
-    let mut other = Session::client(Config::default(), Secret::new([7; 16]), now);
+    let mut other = Session::client(Config::default(), SessionSecret::new([7; 16]), now);
     let others = other.poll_transmit(now).unwrap();
     assert!(service.handle_packet(now, &others.packet));
     let accept = service.poll_transmit(now).unwrap();
@@ -198,7 +198,7 @@ fn a_peer_that_is_heard_after_a_reconnect_is_there() {
     assert!(network.sides[CLIENT].is_unheard());
     network.run_ms(3);
     assert!(!network.sides[CLIENT].is_unheard());
-    assert_eq!(network.sides[CLIENT].doubt(network.now), Doubt::No);
+    assert_eq!(network.sides[CLIENT].liveness(network.now), Liveness::Alive);
 }
 
 /// If the first PING after a reconnect is lost, the wait does not last until the heartbeat.

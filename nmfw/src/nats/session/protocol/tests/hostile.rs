@@ -17,7 +17,7 @@ use nmfw_core::call::body::chunk::Tally;
 use nmfw_core::call::body::wire::{put_bytes, put_varint};
 
 #[derive(Clone, Debug)]
-enum Frame {
+enum ForgedFrame {
     Call(u64, bool),
     Message(u64, usize, u8),
     /// A number of messages of a given size.
@@ -28,60 +28,60 @@ enum Frame {
 }
 
 #[derive(Clone, Debug)]
-struct Packet {
+struct ForgedPacket {
     /// Added to the next sequence number; usually zero.
     ahead: i64,
     ack: u64,
     go_back: bool,
-    frames: Vec<Frame>,
+    frames: Vec<ForgedFrame>,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Numbered(Packet),
-    Bare(Packet),
+    Numbered(ForgedPacket),
+    Bare(ForgedPacket),
     Bytes(Vec<u8>),
     Wait(u64),
     /// Performs an operation of the application.
     Act(u8, u64),
 }
 
-fn frame(is_numbered: bool) -> BoxedStrategy<Frame> {
+fn frame(is_numbered: bool) -> BoxedStrategy<ForgedFrame> {
     let stream = 0..6u64;
     let number = prop_oneof![0..10u64, 0..300_000u64, Just((1 << 63) - 1)];
     if is_numbered {
         prop_oneof![
-            4 => (stream.clone(), any::<bool>()).prop_map(|(s, known)| Frame::Call(s, known)),
-            6 => (stream.clone(), 0..9000usize, 0..4u8).prop_map(|(s, l, f)| Frame::Message(s, l, f)),
+            4 => (stream.clone(), any::<bool>()).prop_map(|(s, known)| ForgedFrame::Call(s, known)),
+            6 => (stream.clone(), 0..9000usize, 0..4u8).prop_map(|(s, l, f)| ForgedFrame::Message(s, l, f)),
             4 => (stream.clone(), 0..50usize, 0..100usize, 0..4u8)
-                .prop_map(|(s, n, l, f)| Frame::Messages(s, n, l, f)),
+                .prop_map(|(s, n, l, f)| ForgedFrame::Messages(s, n, l, f)),
             2 => (stream.clone(), prop_oneof![Just(kind::END), Just(kind::HEADERS)])
-                .prop_map(|(s, k)| Frame::Plain(s, k)),
+                .prop_map(|(s, k)| ForgedFrame::Plain(s, k)),
             2 => (stream.clone(), prop_oneof![Just(kind::STATUS), Just(kind::RESET)], 0..17u8)
-                .prop_map(|(s, k, c)| Frame::Status(s, k, c)),
+                .prop_map(|(s, k, c)| ForgedFrame::Status(s, k, c)),
             3 => (stream, prop_oneof![Just(kind::WINDOW), Just(kind::GO_AWAY)], number)
-                .prop_map(|(s, k, n)| Frame::Number(s, k, n)),
+                .prop_map(|(s, k, n)| ForgedFrame::Number(s, k, n)),
         ]
         .boxed()
     } else {
         prop_oneof![
             8 => (prop_oneof![Just(kind::PING), Just(kind::PONG)], number)
-                .prop_map(|(k, n)| Frame::Number(0, k, n)),
-            1 => (0..17u8).prop_map(|c| Frame::Status(0, kind::CLOSE, c)),
-            1 => Just(Frame::Plain(0, kind::OPEN)),
+                .prop_map(|(k, n)| ForgedFrame::Number(0, k, n)),
+            1 => (0..17u8).prop_map(|c| ForgedFrame::Status(0, kind::CLOSE, c)),
+            1 => Just(ForgedFrame::Plain(0, kind::OPEN)),
         ]
         .boxed()
     }
 }
 
-fn packet(is_numbered: bool) -> impl Strategy<Value = Packet> {
+fn packet(is_numbered: bool) -> impl Strategy<Value = ForgedPacket> {
     (
         prop_oneof![20 => Just(0i64), 1 => -2..100i64],
         prop_oneof![10 => Just(0u64), 1 => 0..4u64],
         prop::bool::weighted(0.2),
         proptest::collection::vec(frame(is_numbered), 0..5),
     )
-        .prop_map(|(ahead, ack, go_back, frames)| Packet {
+        .prop_map(|(ahead, ack, go_back, frames)| ForgedPacket {
             ahead,
             ack,
             go_back,
@@ -99,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn write(packet: &Packet, seq: u64) -> Vec<u8> {
+fn write(packet: &ForgedPacket, seq: u64) -> Vec<u8> {
     let mut out = Vec::new();
     Header {
         seq,
@@ -109,7 +109,7 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
     .put(&mut out);
     for frame in &packet.frames {
         match *frame {
-            Frame::Call(stream, is_known) => {
+            ForgedFrame::Call(stream, is_known) => {
                 let mut body = Vec::new();
                 put_varint(&mut body, 0);
                 let method = match (is_known, stream % 2) {
@@ -121,11 +121,11 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
                 let flags = if stream > 8 { flag::NARROW } else { 0 };
                 put_frame(&mut out, stream, kind::CALL | flags, &body);
             }
-            Frame::Message(stream, len, flags) => {
+            ForgedFrame::Message(stream, len, flags) => {
                 let flags = [0, flag::MORE, flag::END, flag::MORE][usize::from(flags)];
                 put_frame(&mut out, stream, kind::MESSAGE | flags, &vec![0; len]);
             }
-            Frame::Messages(stream, count, len, flags) => {
+            ForgedFrame::Messages(stream, count, len, flags) => {
                 let mut row = Vec::new();
                 for _ in 0..count {
                     put_bytes(&mut row, &vec![0; len]);
@@ -133,12 +133,12 @@ fn write(packet: &Packet, seq: u64) -> Vec<u8> {
                 let flags = [0, flag::END, 0, flag::MORE][usize::from(flags)];
                 put_frame(&mut out, stream, kind::ROW | flags, &row);
             }
-            Frame::Plain(stream, kind) => put_frame(&mut out, stream, kind, b""),
-            Frame::Status(stream, kind, code) => {
+            ForgedFrame::Plain(stream, kind) => put_frame(&mut out, stream, kind, b""),
+            ForgedFrame::Status(stream, kind, code) => {
                 let status = Status::new(crate::Code::from_number(code.into()), "");
                 put_frame(&mut out, stream, kind, &encode_status(&status, 500));
             }
-            Frame::Number(stream, kind, number) => {
+            ForgedFrame::Number(stream, kind, number) => {
                 put_number_frame(&mut out, stream, kind, number);
             }
         }
@@ -250,90 +250,108 @@ proptest! {
 /// Returns well-formed frames that violate the protocol and so end a session.
 #[test]
 fn violations() {
-    let numbered = |frames| Packet {
+    let numbered = |frames| ForgedPacket {
         ahead: 0,
         ack: 0,
         go_back: false,
         frames,
     };
     let cases = [
-        (SERVER, numbered(vec![Frame::Message(1, 1, 0)])),
+        (SERVER, numbered(vec![ForgedFrame::Message(1, 1, 0)])),
         (
             SERVER,
-            numbered(vec![Frame::Call(2, true), Frame::Call(2, true)]),
+            numbered(vec![ForgedFrame::Call(2, true), ForgedFrame::Call(2, true)]),
         ),
         (
             SERVER,
-            numbered(vec![Frame::Call(2, true), Frame::Call(1, true)]),
+            numbered(vec![ForgedFrame::Call(2, true), ForgedFrame::Call(1, true)]),
         ),
         (
             SERVER,
-            numbered((1..5).map(|i| Frame::Call(i, true)).collect()),
-        ),
-        (
-            SERVER,
-            numbered(vec![Frame::Call(1, true), Frame::Message(1, 8161, 0)]),
-        ),
-        (
-            SERVER,
-            numbered(vec![Frame::Call(1, true), Frame::Plain(1, kind::HEADERS)]),
+            numbered((1..5).map(|i| ForgedFrame::Call(i, true)).collect()),
         ),
         (
             SERVER,
             numbered(vec![
-                Frame::Call(1, true),
-                Frame::Status(1, kind::STATUS, 0),
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Message(1, 8161, 0),
             ]),
         ),
         (
             SERVER,
             numbered(vec![
-                Frame::Call(1, true),
-                Frame::Message(1, 1, 2),
-                Frame::Plain(1, kind::END),
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Plain(1, kind::HEADERS),
             ]),
         ),
         (
             SERVER,
             numbered(vec![
-                Frame::Call(1, true),
-                Frame::Message(1, 1, 1),
-                Frame::Plain(1, kind::END),
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Status(1, kind::STATUS, 0),
+            ]),
+        ),
+        (
+            SERVER,
+            numbered(vec![
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Message(1, 1, 2),
+                ForgedFrame::Plain(1, kind::END),
+            ]),
+        ),
+        (
+            SERVER,
+            numbered(vec![
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Message(1, 1, 1),
+                ForgedFrame::Plain(1, kind::END),
             ]),
         ),
         // Beyond the window.
         (
             SERVER,
-            numbered(vec![Frame::Call(1, true), Frame::Messages(1, 81, 101, 0)]),
+            numbered(vec![
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Messages(1, 81, 101, 0),
+            ]),
         ),
         (
             SERVER,
-            numbered(vec![Frame::Call(1, true), Frame::Messages(1, 1, 1, 0)]),
+            numbered(vec![
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Messages(1, 1, 1, 0),
+            ]),
         ),
         // Within another message, and after the end.
         (
             SERVER,
             numbered(vec![
-                Frame::Call(1, true),
-                Frame::Message(1, 1, 1),
-                Frame::Messages(1, 2, 1, 0),
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Message(1, 1, 1),
+                ForgedFrame::Messages(1, 2, 1, 0),
             ]),
         ),
         (
             SERVER,
             numbered(vec![
-                Frame::Call(1, true),
-                Frame::Messages(1, 2, 1, 1),
-                Frame::Messages(1, 2, 1, 0),
+                ForgedFrame::Call(1, true),
+                ForgedFrame::Messages(1, 2, 1, 1),
+                ForgedFrame::Messages(1, 2, 1, 0),
             ]),
         ),
-        (SERVER, numbered(vec![Frame::Number(0, kind::GO_AWAY, 1)])),
-        (SERVER, numbered(vec![Frame::Number(0, kind::WINDOW, 0)])),
-        (CLIENT, numbered(vec![Frame::Call(1, true)])),
-        (CLIENT, numbered(vec![Frame::Message(1, 1, 0)])),
+        (
+            SERVER,
+            numbered(vec![ForgedFrame::Number(0, kind::GO_AWAY, 1)]),
+        ),
+        (
+            SERVER,
+            numbered(vec![ForgedFrame::Number(0, kind::WINDOW, 0)]),
+        ),
+        (CLIENT, numbered(vec![ForgedFrame::Call(1, true)])),
+        (CLIENT, numbered(vec![ForgedFrame::Message(1, 1, 0)])),
         (
             CLIENT,
-            Packet {
+            ForgedPacket {
                 ack: 1,
                 ..numbered(vec![])
             },
@@ -364,7 +382,7 @@ fn late_messages_have_a_bound() {
     let mut seq = 0;
     let mut hear = |session: &mut Session, frames| {
         seq += 1;
-        let packet = Packet {
+        let packet = ForgedPacket {
             ahead: 0,
             ack: 0,
             go_back: false,
@@ -373,12 +391,12 @@ fn late_messages_have_a_bound() {
         session.hear(now, write(&packet, seq));
         while session.poll_transmit(now).is_some() {}
     };
-    hear(&mut session, vec![Frame::Call(1, false)]);
+    hear(&mut session, vec![ForgedFrame::Call(1, false)]);
     assert_eq!(session.open_streams(), 0);
-    hear(&mut session, vec![Frame::Message(1, 4000, 0)]);
-    hear(&mut session, vec![Frame::Message(1, 4000, 0)]);
+    hear(&mut session, vec![ForgedFrame::Message(1, 4000, 0)]);
+    hear(&mut session, vec![ForgedFrame::Message(1, 4000, 0)]);
     assert!(!session.is_closed());
-    hear(&mut session, vec![Frame::Message(1, 4000, 0)]);
+    hear(&mut session, vec![ForgedFrame::Message(1, 4000, 0)]);
     assert!(session.is_closed());
 }
 
@@ -416,12 +434,14 @@ fn many_refused_calls_that_are_reset() {
     let mut session = network.sides.into_iter().nth(SERVER).unwrap();
     let calls = |ids: std::ops::Range<u64>, reset: bool| {
         ids.flat_map(|id| {
-            let reset = reset.then_some(Frame::Status(id, kind::RESET, 1));
-            [Some(Frame::Call(id, false)), reset].into_iter().flatten()
+            let reset = reset.then_some(ForgedFrame::Status(id, kind::RESET, 1));
+            [Some(ForgedFrame::Call(id, false)), reset]
+                .into_iter()
+                .flatten()
         })
         .collect()
     };
-    let packet = |frames| Packet {
+    let packet = |frames| ForgedPacket {
         ahead: 0,
         ack: 0,
         go_back: false,
@@ -447,11 +467,11 @@ fn a_packet_after_a_gap_is_a_sign_of_life() {
     let open = network.sides[CLIENT].poll_transmit(now).unwrap();
     let service = &mut network.sides[SERVER];
     service.handle_packet(now, &open.packet);
-    let packet = Packet {
+    let packet = ForgedPacket {
         ahead: 0,
         ack: 0,
         go_back: false,
-        frames: vec![Frame::Call(1, true)],
+        frames: vec![ForgedFrame::Call(1, true)],
     };
     service.hear(now, write(&packet, 2));
     service.handle_timeout(now + Duration::from_secs(6));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::network::{CLIENT, METHOD, Network, SERVER, UNARY, Weather, head};
 use crate::{
     Code, Status,
-    nats::session::protocol::{Config, Doubt, Event, Site, StreamId},
+    nats::session::protocol::{Config, Event, Liveness, Site, StreamId},
 };
 use nmfw_core::call::body::chunk::Tally;
 
@@ -45,14 +45,14 @@ fn stream(network: &mut Network) -> StreamId {
     id
 }
 
-fn doubt(network: &Network) -> Doubt {
-    network.sides[CLIENT].doubt(network.now)
+fn liveness(network: &Network) -> Liveness {
+    network.sides[CLIENT].liveness(network.now)
 }
 
-/// Returns the time until the service is in at least this state of doubt.
-fn until(network: &mut Network, at_least: Doubt) -> Duration {
+/// Returns the time until the service is at least in this state.
+fn until(network: &mut Network, at_least: Liveness) -> Duration {
     let begin = network.now;
-    while doubt(network) < at_least {
+    while liveness(network) < at_least {
         network.run_ms(1);
         let took = network.now - begin;
         assert!(took < Duration::from_secs(40), "it is never {at_least:?}");
@@ -67,10 +67,10 @@ fn a_killed_service_is_gone_within_a_second() {
         let mut network = network();
         ask(&mut network);
         network.run_ms(before);
-        assert_eq!(doubt(&network), Doubt::No);
+        assert_eq!(liveness(&network), Liveness::Alive);
         network.is_gone[SERVER] = true;
-        let vanished = until(&mut network, Doubt::Vanished);
-        let gone = vanished + until(&mut network, Doubt::Gone);
+        let vanished = until(&mut network, Liveness::Vanished);
+        let gone = vanished + until(&mut network, Liveness::Gone);
         assert!(gone < SOON, "{before}: it took {vanished:?} and {gone:?}");
         // Long enough for a service that comes back.
         assert!(gone >= vanished + Duration::from_millis(400));
@@ -79,7 +79,7 @@ fn a_killed_service_is_gone_within_a_second() {
 
 /// A service that was active until its death is pinged sooner than one that was idle.
 #[test]
-fn a_killed_service_that_was_busy_is_in_doubt_sooner() {
+fn a_killed_service_that_was_busy_is_suspect_sooner() {
     let mut network = network();
     for _ in 0..20 {
         let id = ask(&mut network);
@@ -91,7 +91,7 @@ fn a_killed_service_that_was_busy_is_in_doubt_sooner() {
     }
     ask(&mut network);
     network.is_gone[SERVER] = true;
-    let took = until(&mut network, Doubt::Vanished);
+    let took = until(&mut network, Liveness::Vanished);
     assert!(took < Duration::from_millis(260), "{took:?}");
 }
 
@@ -103,7 +103,7 @@ fn a_slow_handler_is_no_death() {
     let before = network.sent;
     for _ in 0..60_000 {
         network.run_ms(1);
-        assert_eq!(doubt(&network), Doubt::No);
+        assert_eq!(liveness(&network), Liveness::Alive);
     }
     for side in [CLIENT, SERVER] {
         let sent = network.sent[side] - before[side];
@@ -145,13 +145,13 @@ fn a_service_that_comes_back_soon_is_not_gone() {
         network.is_gone[SERVER] = true;
         for _ in 0..390 {
             network.run_ms(1);
-            assert_ne!(doubt(&network), Doubt::Gone);
+            assert_ne!(liveness(&network), Liveness::Gone);
         }
         network.is_gone[SERVER] = false;
         let now = network.now;
         network.sides[SERVER].handle_reconnect(now);
         network.run_ms(5);
-        assert_eq!(doubt(&network), Doubt::No);
+        assert_eq!(liveness(&network), Liveness::Alive);
         let message = Bytes::from_static(b"!");
         let server = &mut network.sides[SERVER];
         server.send_message(id, message, true).unwrap();
@@ -174,14 +174,14 @@ fn after_a_reconnect_of_its_own_a_client_is_patient() {
     network.sides[CLIENT].handle_reconnect(now);
     for _ in 0..9000 {
         network.run_ms(1);
-        assert!(doubt(&network) <= Doubt::Silent);
+        assert!(liveness(&network) <= Liveness::Silent);
     }
-    assert_eq!(doubt(&network), Doubt::Silent);
+    assert_eq!(liveness(&network), Liveness::Silent);
     network.is_gone[SERVER] = false;
     let now = network.now;
     network.sides[SERVER].handle_reconnect(now);
     network.run_ms(600);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
     assert!(!network.sides[CLIENT].is_closed());
 }
 
@@ -193,15 +193,15 @@ fn silence_alone_ends_no_call() {
     ask(&mut network);
     network.run_ms(100);
     network.weather.is_cut = true;
-    let took = until(&mut network, Doubt::Silent);
+    let took = until(&mut network, Liveness::Silent);
     assert!(took < SOON, "{took:?}");
     for _ in 0..28_000 {
         network.run_ms(1);
-        assert_eq!(doubt(&network), Doubt::Silent);
+        assert_eq!(liveness(&network), Liveness::Silent);
     }
     network.weather = Weather::default();
     network.run_ms(600);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
     // If it lasts, the session ends as usual.
     network.weather.is_cut = true;
     network.run_ms(31_000);
@@ -245,24 +245,24 @@ fn a_service_that_is_not_near_is_not_taken_for_gone() {
         then(&mut network);
         network.is_gone[SERVER] = true;
         if is_near {
-            assert!(until(&mut network, Doubt::Gone) < SOON);
+            assert!(until(&mut network, Liveness::Gone) < SOON);
             continue;
         }
         // New calls use other sessions anyway.
-        assert!(until(&mut network, Doubt::Vanished) < SOON);
+        assert!(until(&mut network, Liveness::Vanished) < SOON);
         for _ in 0..9000 {
             network.run_ms(1);
-            assert_ne!(doubt(&network), Doubt::Gone);
+            assert_ne!(liveness(&network), Liveness::Gone);
         }
         network.is_gone[SERVER] = false;
         network.run_ms(300);
-        assert_eq!(doubt(&network), Doubt::No);
+        assert_eq!(liveness(&network), Liveness::Alive);
     }
 }
 
-/// A long round trip is measured, and does not cause doubt.
+/// A long round trip is measured, and does not make the peer suspect.
 #[test]
-fn a_long_way_is_no_reason_for_doubt() {
+fn a_long_round_trip_is_no_sign_of_death() {
     let mut network = network();
     network.latency = Duration::from_millis(300);
     // The PING after the handshake may have been answered quickly.
@@ -270,7 +270,7 @@ fn a_long_way_is_no_reason_for_doubt() {
     network.run_ms(3000);
     for _ in 0..20_000 {
         network.run_ms(1);
-        assert_eq!(doubt(&network), Doubt::No);
+        assert_eq!(liveness(&network), Liveness::Alive);
     }
 }
 
@@ -284,16 +284,16 @@ fn a_deadline_that_passes_in_silence_is_suspicious() {
     network.is_gone[SERVER] = true;
     let late = ask(&mut network);
     network.run_ms(100);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
     let now = network.now;
     let client = &mut network.sides[CLIENT];
     client.suspect(now);
     client.reset(late, &Status::cancelled(""));
-    assert_eq!(doubt(&network), Doubt::Silent);
+    assert_eq!(liveness(&network), Liveness::Silent);
     network.run_ms(3);
     assert_eq!(
-        doubt(&network),
-        Doubt::Vanished,
+        liveness(&network),
+        Liveness::Vanished,
         "the server was asked at once"
     );
 }
@@ -306,7 +306,7 @@ fn a_deadline_that_passes_is_not_suspicious_by_itself() {
     network.run_ms(30);
     let now = network.now;
     network.sides[CLIENT].suspect(now);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
     // Nothing was to be expected before the call.
     network.run_ms(5000);
     network.take(SERVER);
@@ -314,13 +314,13 @@ fn a_deadline_that_passes_is_not_suspicious_by_itself() {
     network.run_ms(3);
     let now = network.now;
     network.sides[CLIENT].suspect(now);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
     // The handler is slow, as the answer to the PING shows.
     network.run_ms(200);
     let now = network.now;
     network.sides[CLIENT].suspect(now);
     network.run_ms(3);
-    assert_eq!(doubt(&network), Doubt::No);
+    assert_eq!(liveness(&network), Liveness::Alive);
 }
 
 /// Calls that the service cannot have started are marked so, and if it comes back, it is notified
@@ -341,7 +341,7 @@ fn calls_that_are_given_up() {
     let pushed = ask(&mut network);
     network.run_ms(1);
     let unknown = ask(&mut network);
-    until(&mut network, Doubt::Gone);
+    until(&mut network, Liveness::Gone);
     for (call, is_not_started) in [(known, false), (pushed, false), (unknown, true)] {
         let status = network.sides[CLIENT].give_up(call);
         assert_eq!(status.code(), Code::Unavailable);
@@ -380,7 +380,7 @@ fn streams_of_a_service_that_is_gone_wait_longer() {
     let streaming = stream(&mut network);
     let call = ask(&mut network);
     network.is_gone[SERVER] = true;
-    let took = until(&mut network, Doubt::Gone);
+    let took = until(&mut network, Liveness::Gone);
     network.sides[CLIENT].give_up(call);
     network.run(Duration::from_millis(9500) - took);
     assert!(network.take(CLIENT).is_empty());

@@ -2,7 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
-    reason = "what is fuzzed panics as tests do, and is public with `cfg(fuzzing)` only"
+    reason = "fuzz targets panic like tests, and are public only with `cfg(fuzzing)`"
 )]
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::{
     Metadata, Status,
     nats::session::protocol::{
-        CallHead, Config, Event, MethodEntry, Methods, Secret, Session, State, Transmit,
-        answer_of_client, answer_of_service,
+        CallHead, Config, Event, MethodEntry, Methods, Session, SessionSecret, SessionState,
+        Transmit, answer_of_client, answer_of_service,
     },
 };
 use nmfw_core::call::request::Encoding;
@@ -29,7 +29,7 @@ pub(super) const METHOD: &str = "Echo";
 pub(super) const UNARY: &str = "Ask";
 
 /// The secret of sessions in these tests.
-pub(super) const SECRET: Secret = Secret::new(*b"0123456789abcdef");
+pub(super) const SECRET: SessionSecret = SessionSecret::new(*b"0123456789abcdef");
 
 /// Creates a call without optional parts.
 pub(super) fn head(method: &str) -> CallHead {
@@ -357,7 +357,7 @@ pub(super) fn check(session: &Session) {
     assert_eq!(stale, session.stale);
     assert!(session.ready.len() <= 2 * session.agreed.max_streams);
     assert!(session.streams.len() <= session.agreed.max_streams);
-    if session.state == State::Closed {
+    if session.state == SessionState::Closed {
         assert!(session.is_empty());
     }
 }

@@ -23,7 +23,7 @@ use std::{
 
 use async_nats::Subject;
 
-use super::calls::Command;
+use super::calls::ServerCommand;
 use crate::{
     Status,
     nats::session::driver::{self, Mailbox},
@@ -39,7 +39,7 @@ pub(crate) const SMALL_WINDOW: u32 = 8;
 /// others need it.
 const SHARE: usize = 4;
 
-/// Limits on sessions whose client has not been heard since ACCEPT: a quarter of the capacity in
+/// Limits on sessions whose client has sent no packet since ACCEPT: a quarter of the capacity in
 /// the smallest sessions, within these bounds. The oldest is closed for a new one.
 const HALF_OPEN: usize = 4;
 const MIN_HALF_OPEN: usize = 16;
@@ -61,7 +61,7 @@ const MAX_LEAVING: Duration = Duration::from_secs(10);
 /// The sessions of an instance.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) sessions: HashMap<u64, Entry>,
+    pub(crate) sessions: HashMap<u64, OpenSession>,
     /// Unconfirmed sessions, in the order in which they were opened.
     half_open: BTreeMap<u64, u64>,
     /// Capacity held by sessions, and by closing ones whose place is reassigned.
@@ -78,25 +78,25 @@ pub(crate) struct Places {
 
 /// A session.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct OpenSession {
     /// The subject of its packets.
     pub(crate) subject: Subject,
-    pub(crate) mailbox: Arc<Mailbox<Command>>,
+    pub(crate) mailbox: Arc<Mailbox<ServerCommand>>,
     client: ClientId,
     number: u64,
     opened: Instant,
     usage: Arc<Usage>,
     window: u32,
-    stage: Stage,
+    stage: SessionStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum SessionStage {
     HalfOpen,
     Confirmed,
     /// Asked to end when its calls have ended. Until then, it keeps its place.
     Leaving(Instant),
-    /// Its place is reassigned.
+    /// The place of the session is reassigned.
     Evicted,
 }
 
@@ -150,7 +150,7 @@ pub(crate) struct NewSession {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) window: u32,
-    pub(crate) mailbox: Arc<Mailbox<Command>>,
+    pub(crate) mailbox: Arc<Mailbox<ServerCommand>>,
     pub(crate) usage: Arc<Usage>,
 }
 
@@ -197,7 +197,10 @@ impl Places {
                 break;
             }
         }
-        let text = format!("{} sessions are open: no more", self.sessions.len());
+        let text = format!(
+            "{} sessions are open, which is the limit",
+            self.sessions.len()
+        );
         // Not started: no session was opened for the call.
         Err(Status::resource_exhausted(text).not_started())
     }
@@ -213,7 +216,7 @@ impl Places {
         let number = self.next;
         let mailbox = Arc::new(Mailbox::new(window));
         let usage = Usage::new(self.began);
-        let entry = Entry {
+        let entry = OpenSession {
             subject,
             mailbox: Arc::clone(&mailbox),
             client,
@@ -221,7 +224,7 @@ impl Places {
             opened: now,
             usage: Arc::clone(&usage),
             window,
-            stage: Stage::HalfOpen,
+            stage: SessionStage::HalfOpen,
         };
         self.sessions.insert(id, entry);
         self.half_open.insert(number, id);
@@ -233,12 +236,12 @@ impl Places {
         }
     }
 
-    /// Records that the client was heard after ACCEPT.
+    /// Records that a packet of the client arrived after ACCEPT.
     pub(crate) fn confirm(&mut self, id: u64) {
         if let Some(entry) = self.sessions.get_mut(&id)
-            && entry.stage == Stage::HalfOpen
+            && entry.stage == SessionStage::HalfOpen
         {
-            entry.stage = Stage::Confirmed;
+            entry.stage = SessionStage::Confirmed;
             self.half_open.remove(&entry.number);
         }
     }
@@ -249,7 +252,12 @@ impl Places {
     pub(crate) fn widen(&mut self, id: u64, most: usize) -> Option<u32> {
         let entry = self.sessions.get_mut(&id)?;
         let more = WINDOW.saturating_sub(entry.window);
-        if more == 0 || matches!(entry.stage, Stage::Leaving(_) | Stage::Evicted) {
+        if more == 0
+            || matches!(
+                entry.stage,
+                SessionStage::Leaving(_) | SessionStage::Evicted
+            )
+        {
             return None;
         }
         let all = self.window + more as usize;
@@ -272,7 +280,7 @@ impl Places {
         };
         self.half_open.remove(&entry.number);
         match entry.stage {
-            Stage::Evicted => self.leaving -= entry.window as usize,
+            SessionStage::Evicted => self.leaving -= entry.window as usize,
             _ => self.release(entry.client, entry.window),
         }
     }
@@ -318,13 +326,15 @@ impl Places {
             }
             let held = self.clients.get(&entry.client).copied().unwrap_or(0);
             match entry.stage {
-                Stage::Confirmed => {}
-                Stage::Leaving(since) if now >= since + MAX_LEAVING => {
+                SessionStage::Confirmed => {}
+                SessionStage::Leaving(since) if now >= since + MAX_LEAVING => {
                     let id = *id;
                     self.end(id, "the client has more than its share of sessions");
                     return true;
                 }
-                Stage::Leaving(_) | Stage::Evicted | Stage::HalfOpen => continue,
+                SessionStage::Leaving(_) | SessionStage::Evicted | SessionStage::HalfOpen => {
+                    continue;
+                }
             }
             match entry.usage.idle_since() {
                 Some(since) if since > 0 || now >= entry.opened + MIN_AGE => {
@@ -348,8 +358,8 @@ impl Places {
         if let Some((_, id)) = busy
             && let Some(entry) = self.sessions.get_mut(&id)
         {
-            // It accepts no new calls; there is room once the current ones have ended.
-            entry.stage = Stage::Leaving(now);
+            // The session accepts no new calls; there is room once the current ones have ended.
+            entry.stage = SessionStage::Leaving(now);
             entry.mailbox.drain();
             metrics::session_evicted();
         }
@@ -366,7 +376,10 @@ impl Places {
             metrics::session_evicted();
             self.give_away(id);
         } else if is_over_share {
-            self.end(id, "the session was idle, and others need its place");
+            self.end(
+                id,
+                "the session was idle, and another session needs its place",
+            );
         } else {
             return false;
         }
@@ -387,10 +400,10 @@ impl Places {
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
         };
-        if entry.stage == Stage::Evicted {
+        if entry.stage == SessionStage::Evicted {
             return;
         }
-        entry.stage = Stage::Evicted;
+        entry.stage = SessionStage::Evicted;
         self.half_open.remove(&entry.number);
         let (client, window) = (entry.client, entry.window);
         self.leaving += window as usize;

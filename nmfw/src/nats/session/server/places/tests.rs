@@ -60,7 +60,7 @@ impl Test {
     }
 
     fn is_evicted(&self, id: u64) -> bool {
-        self.places.sessions[&id].stage == Stage::Evicted
+        self.places.sessions[&id].stage == SessionStage::Evicted
     }
 
     fn evicted(&self) -> Vec<u64> {
@@ -82,14 +82,14 @@ impl Test {
         } = &self.places;
         let sum = |evicted: bool| {
             let of = sessions.values();
-            let of = of.filter(|entry| (entry.stage == Stage::Evicted) == evicted);
+            let of = of.filter(|entry| (entry.stage == SessionStage::Evicted) == evicted);
             of.map(|entry| entry.window as usize).sum::<usize>()
         };
         assert_eq!((sum(false), sum(true)), (*window, *leaving));
         assert_eq!(clients.values().sum::<usize>(), *window);
         assert!(*window <= MOST);
         let opening = sessions.values();
-        let opening = opening.filter(|entry| entry.stage == Stage::HalfOpen);
+        let opening = opening.filter(|entry| entry.stage == SessionStage::HalfOpen);
         assert_eq!(opening.count(), half_open.len());
     }
 }
@@ -141,7 +141,7 @@ fn a_client_that_fills_an_instance_makes_room_for_all_others() {
         test.busy(id, true);
         test.wait(Duration::from_millis(10));
     }
-    // It takes nothing from the others, and at most one of its own for another.
+    // The client loses at most one of its own sessions per new one; other clients lose none.
     test.wait(Duration::from_secs(10));
     let before = test.evicted();
     test.open(1).unwrap();
@@ -158,11 +158,12 @@ fn busy_sessions_of_a_client_with_more_than_its_share_end_for_others() {
         test.busy(*id, true);
     }
     test.wait(Duration::from_secs(1));
-    // Asked to end, oldest first, until the client is at its share. Their calls continue meanwhile.
+    // Sessions are asked to end, oldest first, until the client is at its share. Their calls
+    // continue meanwhile.
     test.open(2).unwrap_err();
     assert!(matches!(
         test.places.sessions[&hog[0]].stage,
-        Stage::Leaving(_)
+        SessionStage::Leaving(_)
     ));
     test.wait(MAX_LEAVING);
     test.open(2).unwrap();

@@ -42,12 +42,12 @@ pub fn hostile(bytes: &[u8]) {
 /// The view of a side's application.
 #[derive(Default)]
 struct Application {
-    streams: BTreeMap<StreamId, View>,
+    streams: BTreeMap<StreamId, HostileView>,
     is_over: bool,
 }
 
 #[derive(Default)]
-struct View {
+struct HostileView {
     /// Ended by this side, which should report nothing more about it.
     is_ended: bool,
     is_finished: bool,
@@ -114,15 +114,15 @@ impl Scene {
         let application = &mut self.applications[side];
         let stream = StreamId(1 + input.below(8));
         // Ended or unknown streams are not used in operations.
-        let is_live = |view: &View| !view.is_ended && !view.is_finished;
+        let is_live = |view: &HostileView| !view.is_ended && !view.is_finished;
         let view = application.streams.get_mut(&stream);
-        let mut none = View::default();
+        let mut none = HostileView::default();
         let is_known = view.as_deref().is_some_and(is_live);
         let view = view.unwrap_or(&mut none);
         match input.below(10) {
             0 | 1 => {
                 if let Ok(stream) = session.open_call(head(METHOD), stream.0.is_multiple_of(2)) {
-                    let before = application.streams.insert(stream, View::default());
+                    let before = application.streams.insert(stream, HostileView::default());
                     assert!(before.is_none(), "a number is used again");
                 }
             }
@@ -198,7 +198,7 @@ impl Scene {
 }
 
 impl Application {
-    fn view(&mut self, stream: StreamId) -> &mut View {
+    fn view(&mut self, stream: StreamId) -> &mut HostileView {
         let view = self.streams.get_mut(&stream).unwrap();
         assert!(!view.is_finished, "{stream} is over");
         assert!(!view.is_ended, "{stream} was ended here");
@@ -209,7 +209,7 @@ impl Application {
         match event {
             Event::Call { stream, head, .. } => {
                 assert_eq!((side, &*head.method), (SERVER, METHOD));
-                let before = self.streams.insert(stream, View::default());
+                let before = self.streams.insert(stream, HostileView::default());
                 assert!(before.is_none(), "called twice");
             }
             Event::Message { stream, message } => {

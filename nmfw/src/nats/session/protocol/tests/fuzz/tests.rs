@@ -21,7 +21,7 @@ pub(crate) fn run(name: &str, target: fn(&[u8])) {
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
     let seeds = seeds(name);
     for (path, seed) in &seeds {
-        let on_panic = Input(path, seed);
+        let on_panic = FailingInput(path, seed);
         target(seed);
         mem::forget(on_panic);
     }
@@ -31,7 +31,7 @@ pub(crate) fn run(name: &str, target: fn(&[u8])) {
     let mut runs = 0;
     while start.elapsed() < time {
         let input = change(&mut dice, &seeds);
-        let on_panic = Input(name, &input);
+        let on_panic = FailingInput(name, &input);
         target(&input);
         mem::forget(on_panic);
         runs += 1;
@@ -40,9 +40,9 @@ pub(crate) fn run(name: &str, target: fn(&[u8])) {
 }
 
 /// Prints the input that made a target panic.
-struct Input<'a>(&'a str, &'a [u8]);
+struct FailingInput<'a>(&'a str, &'a [u8]);
 
-impl Drop for Input<'_> {
+impl Drop for FailingInput<'_> {
     fn drop(&mut self) {
         let hex: String = self.1.iter().map(|byte| format!("{byte:02x}")).collect();
         eprintln!("{} panics with {hex}", self.0);

@@ -1,8 +1,6 @@
 //! Calls leave no memory behind. The only test of its process, because it measures the whole
 //! process.
 
-#![cfg(test)]
-
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,7 +8,7 @@ use nmfw::Code;
 use nmfw_tests::broker::{Kind, TEST_LIMIT, run};
 use nmfw_tests::foreign_peer::subject;
 use nmfw_tests::puppet::{self, PuppetClient, SleepRequest};
-use nmfw_tests::{TestBroker, round_trip};
+use nmfw_tests::{TestBroker, in_own_process, round_trip};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -34,7 +32,7 @@ async fn give_up(client: &PuppetClient, calls: usize) {
                     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
                 } else {
                     let call = timeout(Duration::from_millis(20), call.send()).await;
-                    assert!(call.is_err(), "it was answered: {call:?}");
+                    assert!(call.is_err(), "a call was answered: {call:?}");
                 }
             });
         }
@@ -58,9 +56,10 @@ async fn calls_given_up(broker: TestBroker) {
     listening.abort();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_given_up_leave_nothing_behind() {
-    for kind in Kind::BOTH {
-        run("calls_given_up", kind, TEST_LIMIT, calls_given_up).await;
+in_own_process! {
+    async fn calls_given_up_leave_nothing_behind() {
+        for kind in Kind::BOTH {
+            run("calls_given_up", kind, TEST_LIMIT, calls_given_up).await;
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! [`Port`]: the session's end of a stream.
+//! [`SessionHalf`]: the session's end of a stream.
 
 use std::{mem, sync::Arc, time::Instant};
 
-use super::{Batch, Lane, lock};
+use super::{SendBatch, StreamIo, lock};
 use crate::{
     Metadata, Status,
     nats::session::protocol::{SendError, Session, StreamId},
@@ -11,15 +11,15 @@ use nmfw_core::call::body::chunk::Chunk;
 
 /// The session's end of a stream.
 #[derive(Debug)]
-pub(crate) struct Port {
-    pub(crate) lane: Arc<Lane>,
+pub(crate) struct SessionHalf {
+    pub(crate) io: Arc<StreamIo>,
     /// Messages that the session has no room for yet.
-    waiting: Batch,
+    waiting: SendBatch,
     /// Number of bytes sent on the stream at the last check.
     sent: u64,
 }
 
-/// How this side's messages ended.
+/// The end of this side's messages.
 #[derive(Debug)]
 pub(crate) enum Ended {
     No,
@@ -35,11 +35,11 @@ pub(crate) enum Ended {
     },
 }
 
-impl Port {
-    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+impl SessionHalf {
+    pub(crate) fn new(io: Arc<StreamIo>) -> Self {
         Self {
-            lane,
-            waiting: Batch::default(),
+            io,
+            waiting: SendBatch::default(),
             sent: 0,
         }
     }
@@ -53,12 +53,12 @@ impl Port {
     pub(crate) fn look(&mut self, session: &Session, stream: StreamId, now: Instant) {
         let sent = session.sent(stream);
         if mem::replace(&mut self.sent, sent) != sent {
-            self.lane.goes_on(now);
+            self.io.goes_on(now);
         }
     }
 
     pub(crate) fn on_headers(&self, metadata: Metadata) {
-        self.lane.put(|inbox| inbox.headers = Some(metadata));
+        self.io.put(|inbox| inbox.headers = Some(metadata));
     }
 
     /// Queues received messages; if the application has dropped its end, they are reported as
@@ -66,7 +66,7 @@ impl Port {
     pub(crate) fn on_chunk(&self, session: &mut Session, stream: StreamId, chunk: Chunk) {
         let tally = chunk.tally();
         let mut is_dropped = false;
-        self.lane.put(|inbox| {
+        self.io.put(|inbox| {
             is_dropped = inbox.is_dropped;
             if !is_dropped {
                 inbox.chunks.push_back(chunk);
@@ -83,7 +83,7 @@ impl Port {
     /// Returns whether the application has dropped its end.
     pub(crate) fn on_taken(&self, session: &mut Session, stream: StreamId) -> bool {
         let (taken, is_dropped) = {
-            let mut inbox = lock(&self.lane.inbox);
+            let mut inbox = lock(&self.io.inbox);
             inbox.is_told = false;
             (mem::take(&mut inbox.taken), inbox.is_dropped)
         };
@@ -99,7 +99,7 @@ impl Port {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        batch: Batch,
+        batch: SendBatch,
     ) -> Ended {
         if self.waiting.chunks.is_empty() {
             self.waiting = batch;
@@ -112,7 +112,7 @@ impl Port {
 
     /// Passes as much to the session as it has room for.
     pub(crate) fn push(&mut self, session: &mut Session, stream: StreamId) -> Ended {
-        let Batch { chunks, end } = &mut self.waiting;
+        let SendBatch { chunks, end } = &mut self.waiting;
         let was_empty = chunks.is_empty() && end.is_none();
         while let Some(chunk) = chunks.pop_front() {
             // An end without trailers is sent with the last message.
@@ -129,14 +129,14 @@ impl Port {
                     return Ended::No;
                 }
                 Err(SendError::Ended) => {
-                    self.waiting = Batch::default();
-                    self.lane.finish_outbox();
+                    self.waiting = SendBatch::default();
+                    self.io.finish_outbox();
                     return Ended::No;
                 }
                 Err(SendError::TooLarge(status)) => {
                     let was_done = end.is_some();
-                    self.waiting = Batch::default();
-                    self.lane.finish(Err(status.clone()));
+                    self.waiting = SendBatch::default();
+                    self.io.finish(Err(status.clone()));
                     return Ended::Refused { status, was_done };
                 }
             }
@@ -144,7 +144,7 @@ impl Port {
         match end.take() {
             None => {
                 if !was_empty {
-                    self.lane.batch_taken();
+                    self.io.batch_taken();
                 }
                 Ended::No
             }
@@ -176,12 +176,12 @@ impl Port {
     }
 
     fn end(&mut self, session: &mut Session, stream: StreamId, status: &Status) {
-        self.waiting = Batch::default();
+        self.waiting = SendBatch::default();
         if session.is_server() {
             session.send_status(stream, Err(status));
         } else {
             session.reset(stream, status);
         }
-        self.lane.finish(Err(status.clone()));
+        self.io.finish(Err(status.clone()));
     }
 }

@@ -1,8 +1,6 @@
 //! Memory that streams hold and leave behind. The only tests of their process, one after the other,
 //! because they measure the whole process.
 
-#![cfg(test)]
-
 use std::{
     pin::Pin,
     time::{Duration, Instant},
@@ -13,7 +11,7 @@ use nmfw::{Channel, NatsChannel as _};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},
-    eventually,
+    eventually, in_own_process,
     streams::{self, CountRequest, Flows, StreamsClient, Total, item, items},
 };
 use tokio::{runtime::Handle, task::JoinSet};
@@ -25,8 +23,9 @@ const LONG: Duration = Duration::from_secs(300);
 /// least three bytes: buffered by the caller and the service, and in transit.
 const HELD: u64 = 3 * 256 * 1024 / 3;
 
-/// The same with a grown window, because the caller read everything between two pauses.
-const MOST_HELD: u64 = 2 * HELD;
+/// The number of items with a fully grown window of 4 MiB: the caller reads everything between two pauses, on a busy
+/// machine many times.
+const MOST_HELD: u64 = (4 * 1024 + 2 * 256) * 1024 / 3;
 
 /// Returns the resident memory of this process in MiB.
 fn resident() -> u64 {
@@ -62,11 +61,11 @@ async fn slow_consumer(broker: TestBroker) {
     }
     assert!(
         begin.elapsed() < LIMIT,
-        "others stand still behind a slow one"
+        "other streams make no progress beside a slow one"
     );
     assert!(
         slow.sent() <= HELD,
-        "{} items were made for nobody",
+        "{} items were produced although no caller read them",
         slow.sent()
     );
 
@@ -77,7 +76,10 @@ async fn slow_consumer(broker: TestBroker) {
         if taken % 100_000 == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let ahead = slow.sent() - taken;
-            assert!(ahead <= MOST_HELD, "{ahead} items wait for a slow consumer");
+            assert!(
+                ahead <= MOST_HELD,
+                "{ahead} items are buffered for a slow consumer"
+            );
         }
     }
     assert_eq!(taken, MESSAGES);
@@ -147,7 +149,7 @@ async fn tasks(most: usize) -> usize {
     eventually(LIMIT, || async {
         match metrics.num_alive_tasks() {
             tasks if tasks <= most => Ok(()),
-            tasks => Err(format!("{tasks} tasks, and not {most}")),
+            tasks => Err(format!("{tasks} tasks instead of at most {most}")),
         }
     })
     .await;
@@ -171,18 +173,21 @@ async fn calls_given_up(broker: TestBroker) {
     let begin = flows.started();
     give_up(&client, 100_000).await;
     settled().await;
-    assert!(flows.started() - begin > 80_000, "most calls have begun");
+    // All but those that are abandoned at any moment, which may be before they begin.
+    let started = flows.started() - begin;
+    assert!(started >= 70_000, "only {started} calls have begun");
     tasks(before.1 + 4).await;
     let after = resident();
     let before = before.0;
     assert!(after < before + 15, "grew from {before} to {after} MiB");
 }
 
-// A single test, because it measures the whole process.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_held_beyond_the_window_or_left_behind() {
-    for kind in Kind::BOTH {
-        run("calls_given_up", kind, LONG, calls_given_up).await;
-        run("slow_consumer", kind, LONG, slow_consumer).await;
+in_own_process! {
+    /// A single test, because it measures the whole process.
+    async fn memory_is_bounded_by_the_window_and_freed() {
+        for kind in Kind::BOTH {
+            run("calls_given_up", kind, LONG, calls_given_up).await;
+            run("slow_consumer", kind, LONG, slow_consumer).await;
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! The metrics, read as by Prometheus. The recorder belongs to the whole process, so the parts run
 //! one after the other.
 
-#![cfg(test)]
-
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -10,7 +8,7 @@ use nmfw::{Channel, Code, NatsChannel as _, Server};
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, Options, run},
-    eventually,
+    eventually, in_own_process,
     puppet::{Blob, FailRequest, PuppetClient, PuppetServer, SleepRequest, Strings},
     streams::{CountRequest, Flows, StreamsClient, StreamsServer, Total, items},
 };
@@ -256,21 +254,22 @@ async fn all(mut broker: TestBroker, figures: &Figures) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn figures_tell_what_happens() {
-    let seconds = [0.001, 0.01, 0.1, 1.0];
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Prefix("nmfw_".to_owned()), &seconds)
-        .unwrap();
-    let figures = Figures(builder.install_recorder().unwrap());
-    at_zero(&figures).await;
-    for kind in Kind::BOTH {
-        let body = |broker| all(broker, &figures);
-        run("figures_tell_what_happens", kind, LONG, body).await;
+in_own_process! {
+    async fn figures_tell_what_happens() {
+        let seconds = [0.001, 0.01, 0.1, 1.0];
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Prefix("nmfw_".to_owned()), &seconds)
+            .unwrap();
+        let figures = Figures(builder.install_recorder().unwrap());
+        at_zero(&figures).await;
+        for kind in Kind::BOTH {
+            let body = |broker| all(broker, &figures);
+            run("figures_tell_what_happens", kind, LONG, body).await;
+        }
+        // Every metric has a description.
+        let text = figures.0.render();
+        let count = |begin| text.lines().filter(|line| line.starts_with(begin)).count();
+        assert_eq!(count("# TYPE nmfw_"), count("# HELP nmfw_"), "{text}");
+        assert!(count("# TYPE nmfw_") > 20, "{text}");
     }
-    // Every metric has a description.
-    let text = figures.0.render();
-    let count = |begin| text.lines().filter(|line| line.starts_with(begin)).count();
-    assert_eq!(count("# TYPE nmfw_"), count("# HELP nmfw_"), "{text}");
-    assert!(count("# TYPE nmfw_") > 20, "{text}");
 }

@@ -2,15 +2,13 @@
 //! the permissions of any client. The only test of its process, because it measures the whole
 //! process: the service, the client, and the embedded broker.
 
-#![cfg(test)]
-
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use nmfw_tests::{
     TestBroker,
     broker::{Kind, run},
-    eventually,
+    eventually, in_own_process,
     packets::{RawSession, first_kind, frame, kind, number, packet},
     streams::{self, CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient},
 };
@@ -53,7 +51,7 @@ struct Attacker {
     seq: u64,
     sent: usize,
     got: usize,
-    /// The text of the service when it ended the session.
+    /// The service's message at the end of the session.
     last: String,
 }
 
@@ -167,7 +165,7 @@ async fn takes_nothing(attacker: &mut Attacker) {
     assert!(attacker.sent < 100_000, "{}", attacker.sent);
 }
 
-/// The same with calls that answer with streams.
+/// Requests streams of answers, and reads none.
 async fn reads_no_stream(attacker: &mut Attacker) {
     // A million items of 10 kB.
     let request = [&[0x10][..], &number(1_000_000), &[0x18], &number(10_000)].concat();
@@ -211,7 +209,7 @@ async fn kept_memory_has_a_bound(broker: TestBroker) {
         if number == 2 {
             // The service ends the session because no packet was acknowledged.
             let text = attacker.closed().await;
-            assert!(text.contains("takes none of its answers"), "{text}");
+            assert!(text.contains("does not read its responses"), "{text}");
         } else {
             let close = frame(0, kind::CLOSE, &[1]);
             attacker.publish(packet(0, 0, &[close])).await;
@@ -251,7 +249,7 @@ async fn large_metadata_is_refused(broker: TestBroker) {
     let client = streams::client(&broker.url()).await.unwrap();
     let call = client.echo(Item::default());
     let values = (0..3).map(|i| (format!("a{i}"), "x".repeat(30_000)));
-    let call = values.fold(call, |call, (name, value)| call.header(name, value));
+    let call = values.fold(call, |call, (name, value)| call.metadata(name, value));
     let status = call.timeout(LIMIT).await.unwrap_err();
     assert_eq!(status.code(), nmfw::Code::InvalidArgument, "{status}");
     assert!(
@@ -260,7 +258,7 @@ async fn large_metadata_is_refused(broker: TestBroker) {
     );
 }
 
-/// Requests retransmissions again and again, with 24 kB/s and at full speed.
+/// Requests retransmissions repeatedly, at 24 kB/s and at full speed.
 async fn going_back_has_a_bound(broker: TestBroker) {
     let flows = Flows::default();
     let _running = streams::serve(&broker.url(), &flows).await.unwrap();
@@ -318,7 +316,7 @@ async fn rapid_resets_end_the_session(broker: TestBroker) {
         attacker.seq += 1;
         let packet = packet(attacker.seq, 0, &frames);
         attacker.publish(packet).await;
-        assert!(stream < 500_000, "nothing ends it");
+        assert!(stream < 500_000, "the session does not end");
         if attacker.seq.is_multiple_of(10) {
             let is_over = !attacker.heard().await;
             if is_over {
@@ -332,13 +330,14 @@ async fn rapid_resets_end_the_session(broker: TestBroker) {
     others_go_on(&bystander).await;
 }
 
-// A single test, because it measures the whole process.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_one_client_can_have_a_service_do() {
-    for kind in Kind::BOTH {
-        run("kept_memory", kind, LONG, kept_memory_has_a_bound).await;
-        run("large_metadata", kind, LONG, large_metadata_is_refused).await;
-        run("going_back", kind, LONG, going_back_has_a_bound).await;
-        run("rapid_resets", kind, LONG, rapid_resets_end_the_session).await;
+in_own_process! {
+    /// A single test, because it measures the whole process.
+    async fn the_cost_of_one_client_is_bounded() {
+        for kind in Kind::BOTH {
+            run("kept_memory", kind, LONG, kept_memory_has_a_bound).await;
+            run("large_metadata", kind, LONG, large_metadata_is_refused).await;
+            run("going_back", kind, LONG, going_back_has_a_bound).await;
+            run("rapid_resets", kind, LONG, rapid_resets_end_the_session).await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Call`]: the state of a call in the task of a session.
+//! [`ClientCall`]: the state of a call in the task of a session.
 
 use std::time::Instant;
 
@@ -8,30 +8,30 @@ use tokio::sync::oneshot;
 use crate::{
     Metadata, Method, Status,
     nats::session::{
-        driver::Port,
+        driver::SessionHalf,
         protocol::{Session, StreamId},
     },
 };
 use nmfw_core::call::{body::chunk::Tally, response::Response};
 
 /// A started call.
-pub(crate) enum Call {
+pub(crate) enum ClientCall {
     Unary(Unary),
     /// Requests stream, and there is one answer.
     Uploading {
-        port: Port,
+        half: SessionHalf,
         is_answered: bool,
     },
     /// Answers stream.
-    Streaming(Port),
+    Streaming(SessionHalf),
 }
 
-impl Call {
+impl ClientCall {
     /// Returns the session's end of the stream, if there is one.
-    pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
+    pub(crate) fn half_mut(&mut self) -> Option<&mut SessionHalf> {
         match self {
             Self::Unary(_) => None,
-            Self::Uploading { port, .. } | Self::Streaming(port) => Some(port),
+            Self::Uploading { half, .. } | Self::Streaming(half) => Some(half),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Unary {
                 metadata.merge(&trailers);
                 Ok(Response::with_metadata(body, metadata))
             }
-            (Ok(_), None) => Err(Status::internal("the answer has no message")),
+            (Ok(_), None) => Err(Status::internal("the response has no message")),
             (Err(status), _) => Err(status),
         };
         // Fails if the call was just cancelled.
