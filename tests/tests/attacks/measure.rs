@@ -31,7 +31,7 @@ pub(crate) enum Victim {
 /// An attack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
-    /// Its row in `docs/threat-model.md`.
+    /// The row of the attack in `docs/threat-model.md`.
     pub(crate) name: &'static str,
     /// The user of the attacker, which determines its permissions.
     pub(crate) user: &'static str,
