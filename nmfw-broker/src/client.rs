@@ -125,7 +125,7 @@ struct Connection {
     id: u64,
     batch: Batch,
     limits: Limits,
-    // nats-server is verbose until CONNECT says otherwise, for users of telnet.
+    // Initially true, as in nats-server, for users of telnet. CONNECT can change it.
     verbose: bool,
     pedantic: bool,
     no_responders: bool,

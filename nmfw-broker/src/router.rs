@@ -42,8 +42,8 @@ pub(crate) struct Router {
 
 /// The outboxes that received output during one read of a client.
 ///
-/// Their writers are woken together at its end, so that many small messages leave in one write.
-/// Dropping the batch wakes them too, which covers every exit of the read loop.
+/// The writers are woken together at the end of the batch, so that many small messages are sent in
+/// one write. Dropping the batch also wakes the writers, which covers every exit of the read loop.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     wake: Vec<Arc<Client>>,

@@ -11,7 +11,7 @@
 //! - Files behind public imports become imports in the pool.
 //! - Extensions with field numbers that only message sets allow are left out. No code is generated
 //!   for extensions.
-//! - Of two fields with the same JSON name, the second gets another one in the pool. No code is
+//! - If two fields have the same JSON name, the second gets another one in the pool. No code is
 //!   generated for JSON.
 //! - A proto3 file with fields whose names differ only in case or underscores becomes a proto2 file
 //!   in the pool.

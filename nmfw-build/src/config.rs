@@ -306,8 +306,8 @@ impl Builder {
 
     /// Changes the underlying prost-build configuration, for settings without a method here.
     ///
-    /// Its settings for the output folder, the include file, file names, formatting and `protoc`,
-    /// and its service generator, have no effect.
+    /// The settings for the output folder, the include file, file names, formatting and `protoc`,
+    /// and the service generator, have no effect.
     ///
     /// To keep the prefixes of enum values, use [`strip_enum_prefix`](Self::strip_enum_prefix) instead
     /// of `retain_enum_prefix`: the check for values of one name depends on it.
@@ -367,9 +367,9 @@ impl Builder {
 
     /// Uses this `protoc` for files that nmfw-build cannot parse.
     ///
-    /// Few files need it, and their error says so. By default the program is named by the
-    /// environment variable `PROTOC`, or found in `PATH`. It is not started for files that compile
-    /// without it.
+    /// Few files need `protoc`, and the error for such a file suggests it. By default the program
+    /// is named by the environment variable `PROTOC`, or found in `PATH`. It is not started for
+    /// files that compile without it.
     ///
     /// ```
     /// let builder = nmfw_build::configure().protoc("/opt/protoc/bin/protoc");

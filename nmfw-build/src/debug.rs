@@ -22,7 +22,7 @@ pub(crate) fn complete(items: &mut Vec<Item>) {
                     complete(items);
                 }
             }
-            // If prost-build was told to skip `Debug`, the user has an implementation.
+            // With `skip_debug`, the user provides the implementation.
             Item::Struct(message)
                 if message.fields.iter().any(is_btree_map)
                     && !message.attrs.iter().any(skips_debug) =>

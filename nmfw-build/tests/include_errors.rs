@@ -97,7 +97,7 @@ fn a_missing_include_folder_is_named() {
   = help: the include folder `file` is not a folder
 "
     );
-    // It does not matter if everything is found without it, as in protoc.
+    // A missing folder is no error if all files are found without it, as in protoc.
     configure()
         .out_dir(dir.path().join("out"))
         .compile_protos(

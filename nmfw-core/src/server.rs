@@ -1,4 +1,4 @@
-//! Serving: [`Service`] and what can be set about it.
+//! Serving: [`Service`] and its settings.
 
 pub use crate::service::{
     client_id::ClientId,

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt};
 
-/// An error in the input for permissions. Its text says what is wrong and lists the valid choices.
+/// An error in the input for permissions. The text names the problem and lists the valid choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 

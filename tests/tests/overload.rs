@@ -369,7 +369,9 @@ async fn overload(broker: &TestBroker, setting: Setting) {
     eventually(LIMIT, || async {
         match puppet::sleep_stats(&broker.url()).await.unwrap() {
             stats if stats == expected => Ok(()),
-            stats => Err(format!("STATS says {stats:?}, callers saw {expected:?}")),
+            stats => Err(format!(
+                "STATS reports {stats:?}, callers observed {expected:?}"
+            )),
         }
     })
     .await;

@@ -53,7 +53,7 @@ const WELL: u8 = 0;
 const FAILS: u8 = 1;
 const STALLS: u8 = 2;
 
-/// A service whose `Echo` behaves as last told. Clones share all state.
+/// A service whose `Echo` behaves as last requested. Clones share all state.
 #[derive(Clone, Default)]
 struct Moody {
     strings: Strings,
@@ -391,7 +391,7 @@ on_both_brokers! {
         let first = join_all((0..15).map(|nth| call(nth, LIMIT)));
         let given_up = tokio::time::timeout(moment, call(15, LIMIT));
         let rest = join_all((16..31).map(|nth| call(nth, LIMIT)));
-        // Its turn would come after 1.35 s, with less than half of its time left.
+        // A token would be due after 1.35 s, with less than half of the call's time left.
         let late = async { (call(31, 2 * second).await.unwrap_err(), begin.elapsed()) };
         let (first, given_up, rest, (late, at)) = tokio::join!(first, given_up, rest, late);
         for answer in first.into_iter().chain(rest) {

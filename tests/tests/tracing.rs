@@ -199,7 +199,7 @@ async fn chain(url: &str, is_multiplexed: bool) -> (PuppetClient, [Running; 2]) 
 fn fail(code: Code) -> FailRequest {
     FailRequest {
         code: code.number(),
-        message: "told to".to_owned(),
+        message: "as requested".to_owned(),
         ..FailRequest::default()
     }
 }
@@ -277,7 +277,7 @@ on_both_brokers! {
                 for span in trace.calls::<4>().await {
                     let is_error = is_fault || span.span_kind == SpanKind::Client;
                     let status = match is_error {
-                        true => SpanStatus::error("told to"),
+                        true => SpanStatus::error("as requested"),
                         false => SpanStatus::Unset,
                     };
                     assert_eq!(span.status, status, "{span:#?}");
@@ -345,7 +345,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::DataLoss);
         let [sent, handled] = trace.calls().await;
         for span in [&sent, &handled] {
-            assert_eq!(span.status, SpanStatus::error("told to fail"));
+            assert_eq!(span.status, SpanStatus::error("requested failure"));
         }
         assert_attributes(&sent, &[("nmfw.messages.received", Some("3"))]);
         assert_attributes(&handled, &[("nmfw.messages.sent", Some("3"))]);

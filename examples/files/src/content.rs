@@ -22,8 +22,8 @@ pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// A file that is read sequentially.
 ///
-/// Its size is fixed when it is opened. Writes to the file in the meantime are detected at the end;
-/// a file that is replaced as a whole is not disturbed.
+/// The size is fixed when the file is opened. Writes to the file in the meantime are detected at
+/// the end; a file that is replaced as a whole is not disturbed.
 pub(crate) struct Content {
     name: String,
     file: File,

@@ -149,7 +149,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 /// Formats an error and its causes on one line.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
-        // Its source, if any, has the same text.
+        // The source of a status, if any, has the same text.
         return status.to_string();
     }
     let causes = std::iter::successors(Some(error), |error| error.source());

@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 /// The progress of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its imports are being loaded.
+    /// The imports of the file are being loaded.
     Open,
     Done,
 }

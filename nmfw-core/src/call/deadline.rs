@@ -158,7 +158,7 @@ async fn first<F: Future + Unpin>(future: F, limit: impl Future<Output = ()>) ->
 #[derive(Debug)]
 enum Refused {
     Malformed(String),
-    /// It passed this long ago.
+    /// The deadline passed this long ago.
     Passed(time::Duration),
 }
 

@@ -49,7 +49,7 @@ pub trait Stalling: Send + Sync {
 /// The reason why a call loses its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
-    /// Its caller reads no messages.
+    /// The caller reads no messages.
     NotTaken,
     /// Both sides are silent, and its client holds more than its share.
     Idle,
@@ -94,7 +94,7 @@ struct Known {
 
 /// A streaming call whose slot can be reclaimed.
 pub struct Stream<C: ?Sized> {
-    /// Its slot, until it is reclaimed.
+    /// The slot of the call, until it is reclaimed.
     permit: Mutex<Option<Permit>>,
     call: C,
 }
@@ -365,7 +365,7 @@ mod tests {
         assert!(enter(&gate, 2).is_none());
         assert_eq!(gate.running(), 2);
 
-        // It has no slot left to release.
+        // The stream has no slot left to release.
         drop(lent);
         assert_eq!(gate.running(), 1);
         drop(taken);

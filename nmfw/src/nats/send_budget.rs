@@ -42,7 +42,7 @@ pub(crate) struct SendBudgets {
 impl SendBudgets {
     /// Records the end of a call.
     pub(crate) fn ended(&self, service: &'static ServiceSpec, outcome: Result<(), &Status>) {
-        // An outcome that says nothing about the request may cause a resend, and adds nothing.
+        // An outcome that is not about the request may cause a resend, and adds nothing.
         let is_taken = outcome.map_or_else(
             |status| {
                 let code = status.code();

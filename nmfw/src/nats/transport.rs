@@ -89,10 +89,11 @@ impl NatsTransport {
     /// `IDEMPOTENT` or `NO_SIDE_EFFECTS`; others end with `UNAVAILABLE`. The default is 5; 1
     /// disables resends.
     ///
-    /// So that neither an overload nor a broken service multiplies calls, a channel and its clones
-    /// have a budget for each service. It starts with 1,000 sends; each resend costs one, and each
-    /// accepted call adds four, up to 10,000. Resends to full instances can use at most 1,000 of
-    /// it. Layers that retry or hedge spend from it, too. While it is used up, calls are sent once.
+    /// A channel and its clones have a budget for each service, so that neither an overload nor a
+    /// broken service multiplies calls. The budget starts with 1,000 sends; each resend costs one,
+    /// and each accepted call adds four, up to 10,000. Resends to full instances can use at most
+    /// 1,000 of it. Layers that retry or hedge spend from it, too. While it is used up, calls are
+    /// sent once.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
         self
@@ -125,9 +126,9 @@ impl NatsTransport {
     /// survive a reconnect until their deadlines, and those with a killed instance end with
     /// `UNAVAILABLE` within a second instead of waiting for their deadlines.
     ///
-    /// Otherwise, such calls use a session only if a message is larger than the NATS server's
-    /// `max_payload`: requests up to the service's limit, 16 MiB by default, and answers up to 16
-    /// MiB. This is opt-in because sessions exist with only a few instances, whereas NATS
+    /// Without this setting, such calls use a session only if a message is larger than the NATS
+    /// server's `max_payload`: requests up to the service's limit, 16 MiB by default, and answers
+    /// up to 16 MiB. This is opt-in because sessions exist with only a few instances, whereas NATS
     /// distributes other calls evenly over all of them.
     ///
     /// Sessions are opened in the background when the first call is made. Calls do not wait for

@@ -16,7 +16,7 @@ pub const EXIT_GRACE_ENDED: u8 = 3;
 /// The exit status if a second signal aborted requests in flight.
 pub const EXIT_FORCED: u8 = 4;
 
-/// Returns the exit status of a service that was told to stop.
+/// Returns the exit status of a stopped service.
 pub(super) const fn status(ending: Ending) -> u8 {
     match ending {
         Ending::Drained => 0,

@@ -44,7 +44,8 @@ fn built() -> Result<PathBuf, Failure> {
     Ok(program)
 }
 
-/// Returns the program `bench` in the folder named by a variable. `README.md` says how to build it.
+/// Returns the program `bench` in the folder named by a variable. `README.md` describes how to
+/// build it.
 fn ready_built(variable: &str) -> Result<PathBuf, Failure> {
     let folder = env::var_os(variable).ok_or_else(|| {
         Failure::new(format!(
@@ -64,7 +65,7 @@ fn ready_built(variable: &str) -> Result<PathBuf, Failure> {
 pub(crate) fn python(peer: Peer) -> Result<Launcher, Failure> {
     let python = install::in_path("python3");
     let python = python.ok_or_else(|| Failure::new("there is no python3 in PATH"))?;
-    // The same folder and version as for the tests.
+    // The folder and version are those of the tests.
     let packages = install::once(&format!("nats-py-{NATS_PY}"), |scratch| {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--target"])

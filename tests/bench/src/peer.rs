@@ -19,7 +19,7 @@ pub(crate) enum Peer {
     NmfwLocal,
     /// async-nats, request and reply
     Raw,
-    /// The same, with the headers of nmfw's base mode
+    /// async-nats, request and reply, with the headers of nmfw's base mode
     RawHeaders,
     /// `async_nats::service`
     AsyncNatsService,

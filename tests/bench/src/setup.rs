@@ -33,7 +33,7 @@ pub(crate) enum Listener {
     Off,
     /// A registry that enables spans of INFO and above, and discards them
     Spans,
-    /// The same, with a discarded line of text per span
+    /// A registry that enables spans of INFO and above, and discards a line of text per span
     Lines,
     /// A recorder of metrics for Prometheus, and no subscriber
     Metrics,

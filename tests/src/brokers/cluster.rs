@@ -113,7 +113,7 @@ impl Cluster {
                     .map_err(|error| error.to_string())?;
                 match client.server_info().connect_urls.len() {
                     known if known >= self.nodes.len() => Ok(()),
-                    known => Err(format!("it knows of {known} servers")),
+                    known => Err(format!("it is connected to {known} servers")),
                 }
             })
             .await;

@@ -11,8 +11,8 @@ use crate::free_port;
 
 /// Starts an embedded broker, on `port` if one is given.
 ///
-/// Otherwise it uses a port that is free again after a stop, unlike a port that the system chooses;
-/// see [`free_port`].
+/// Without `port`, it uses a port that is free again after a stop, unlike a port that the system
+/// chooses; see [`free_port`].
 ///
 /// # Errors
 ///

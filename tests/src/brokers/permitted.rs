@@ -152,7 +152,7 @@ pub fn clients(nats: &Connection) -> [StreamsClient; 2] {
 pub async fn denied<T: Debug>(call: impl Future<Output = Result<T, Status>>, subject: &str) {
     let status = timeout(LIMIT, call)
         .await
-        .unwrap_or_else(|_| panic!("what is denied hangs: {subject}"))
+        .unwrap_or_else(|_| panic!("a denied call hangs: {subject}"))
         .unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{subject}: {status}");
     assert!(status.message().contains(subject), "{subject} in {status}");

@@ -13,9 +13,9 @@ const LOWEST: u16 = 10_240;
 
 /// Returns a loopback port that is not in use and that this process has not returned before.
 ///
-/// It is below the range that the system uses for outgoing connections. Inside that range, a client
-/// that keeps dialling a stopped server's port ends up connected to itself, and the server cannot
-/// get its port back.
+/// The port is below the range that the system uses for outgoing connections. Inside that range, a
+/// client that keeps dialling a stopped server's port ends up connected to itself, and the server
+/// cannot get its port back.
 ///
 /// The search connects rather than listens: a process that is starting on another thread briefly
 /// holds a copy of the listening socket, and the port with it.

@@ -138,7 +138,7 @@ impl Edge {
     /// See [`NatsServer::start`].
     pub async fn start(hub: &str, edge: &str, login: &str) -> Result<Self, Failure> {
         let port = free_port()?;
-        // The hub tells its leaf nodes its own address, so they would bypass the proxy.
+        // The hub would announce its own address to leaf nodes, which would then bypass the proxy.
         let listen = format!("listen: \"127.0.0.1:{port}\", no_advertise: true");
         let config = block("of the hub:")?.replace("listen: \"0.0.0.0:7422\"", &listen);
         let hub = NatsServer::builder()

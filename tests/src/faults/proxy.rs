@@ -124,13 +124,13 @@ impl Proxy {
         self.conditions.send_modify(|now| now.down = false);
     }
 
-    /// Holds back the data of one direction. The connection stays open, and its sender soon finds
-    /// its socket full.
+    /// Stalls the data of one direction. The connection stays open, and its sender soon finds its
+    /// socket full.
     pub fn stall(&self, direction: Direction) {
         self.set_stalled(direction, true);
     }
 
-    /// Releases the data of one direction, beginning with the data held back.
+    /// Releases the data of one direction, beginning with the stalled data.
     pub fn resume(&self, direction: Direction) {
         self.set_stalled(direction, false);
     }

@@ -1,7 +1,7 @@
 //! Clients, services and tools in other languages: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
 //! Prometheus, an OpenTelemetry collector, protoc.
 //!
-//! They are installed and run only with `NMFW_TEST=all`, and even then they may be missing on a
+//! The tools are installed and run only with `NMFW_TEST=all`, and may then still be missing on a
 //! machine. A test that does not run for that reason reports it through [`or_not_run`], past the
 //! capture of test output.
 
@@ -36,7 +36,7 @@ use crate::failure::Failure;
 /// The reason why a foreign tool is not available on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAvailable {
-    /// The reason and, where it helps, what to set or install.
+    /// The reason and, where it helps, the variable to set or the program to install.
     pub why: String,
 }
 

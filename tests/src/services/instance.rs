@@ -48,16 +48,16 @@ pub struct Orders {
 /// The reports of an instance on its standard output, one line of JSON each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It accepts calls.
+    /// The instance accepts calls.
     Serving,
-    /// It was told to stop while these handlers were running.
+    /// The instance is stopping while these handlers are running.
     Stopping {
         /// Handlers of calls with one message each way.
         unary: u64,
         /// Handlers of streams.
         streams: u64,
     },
-    /// Its server has ended.
+    /// The server of the instance has ended.
     Stopped {
         /// Number of handlers, including those of streams, that did not complete.
         dropped: u64,

@@ -46,7 +46,7 @@ fn reflect(ctx: &Context, request: &str) -> Result<(), Status> {
     }
     ctx.update_response_metadata(|response| *response = metadata);
     match request {
-        FAIL => Err(Status::aborted("told to")),
+        FAIL => Err(Status::aborted("as requested")),
         _ => Ok(()),
     }
 }

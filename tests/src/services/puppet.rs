@@ -68,7 +68,7 @@ impl Puppet for Strings {
 
     async fn panic(&self, _ctx: Context, (): ()) -> Result<(), Status> {
         let _entered = self.0.enter();
-        panic!("told to")
+        panic!("as requested")
     }
 
     async fn inspect(&self, ctx: Context, (): ()) -> Result<Seen, Status> {

@@ -130,9 +130,9 @@ impl Streams for Flows {
             if request.fail_at == Some(next) {
                 entered.leave();
                 ctx.set_trailer("failed-at", next.to_string())?;
-                return Err(Status::data_loss("told to fail"));
+                return Err(Status::data_loss("requested failure"));
             }
-            assert!(request.panic_at != Some(next), "told to panic");
+            assert!(request.panic_at != Some(next), "requested panic");
             if next >= request.to {
                 if request.hang {
                     std::future::pending::<()>().await;

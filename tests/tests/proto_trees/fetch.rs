@@ -143,7 +143,7 @@ impl Protoc {
     /// Compiles files, and writes their descriptors, those of all imports and all comments to `set`.
     ///
     /// # Errors
-    /// Fails if protoc rejects them; the text says why.
+    /// Fails if protoc rejects the files; the text contains the reason.
     pub(crate) fn compile(
         &self,
         includes: &[PathBuf],

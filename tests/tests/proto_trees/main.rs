@@ -38,7 +38,7 @@ struct Report {
     seconds: f64,
     /// Why nmfw-build failed, or how its code differs from the descriptors.
     nmfw: Vec<String>,
-    /// The same for tonic-prost-build.
+    /// Why tonic-prost-build failed, or how its code differs from the descriptors.
     tonic: Vec<String>,
 }
 

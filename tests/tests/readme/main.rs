@@ -134,7 +134,7 @@ async fn streams(readme: &Page, folder: &Folder, serve: &str) {
     service.interrupt().await;
 }
 
-/// The same service as a command-line tool.
+/// Builds the service as a command-line tool.
 async fn tool(readme: &Page, folder: &Folder) {
     folder.run(readme.inline("cargo add -p greeter --path nmfw/nmfw --features cli"));
     let main = folder.read("greeter/src/main.rs");

@@ -63,7 +63,7 @@ impl Partial {
         })
     }
 
-    /// Returns the size of what has arrived.
+    /// Returns the size of the received data.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
@@ -126,7 +126,8 @@ impl Partial {
                     .set_modified(time)
                     .map_err(error("write", &path))?;
             }
-            // Otherwise, after a power failure, the name could exist without the content.
+            // Syncs before the rename, because the name could otherwise exist without the content
+            // after a power failure.
             state.file.sync_all().map_err(error("write", &path))?;
             fs::rename(&path, &out).map_err(error("write", &out))?;
             sync_directory(&out).map_err(error("write", &out))

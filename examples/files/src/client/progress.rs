@@ -26,7 +26,7 @@ impl Progress {
     pub(super) fn start_at(&self, bytes: u64, size: u64) {
         self.0.set_length(size);
         self.0.set_position(bytes);
-        // Otherwise the existing data would count as fast progress.
+        // Resets the estimate, because the existing data would otherwise count as fast progress.
         self.0.reset_eta();
     }
 

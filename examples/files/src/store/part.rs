@@ -128,7 +128,8 @@ impl PartFile {
 
     fn publish(&mut self, modified: SystemTime) -> std::io::Result<()> {
         self.file.set_modified(modified)?;
-        // Otherwise, after a power failure, the name could exist without the content.
+        // Syncs before the rename, because the name could otherwise exist without the content after
+        // a power failure.
         self.file.sync_all()?;
         let parent = self.target.parent();
         let directory = parent.filter(|path| !path.as_os_str().is_empty());

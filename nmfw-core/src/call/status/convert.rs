@@ -100,9 +100,9 @@ impl Status {
     ///
     /// - A `Status` is returned unchanged.
     /// - I/O errors, and errors of tasks and of tower's layers, are converted by their kind.
-    /// - Of an error with a `Status` among its [sources](StdError::source), the first one is
-    ///   returned, with the error as its source. It is not marked as [not
-    ///   started](Self::not_started), because the error may be about more than one call.
+    /// - For an error with a `Status` among its [sources](StdError::source), returns the first one,
+    ///   with the error as its source. It is not marked as [not started](Self::not_started),
+    ///   because the error may be about more than one call.
     /// - Other errors are `UNKNOWN`, and their text is not sent to the caller.
     ///
     /// ```

@@ -98,7 +98,7 @@ impl Queue {
         let due = self.bucket.due(&self.pace, place, now).unwrap_or(now);
         match self.line.get_mut(place) {
             Some(entry) if entry.ticket == ticket => entry.due = due,
-            // It was passed over, and has returned.
+            // The waiter was passed over, and is polled again.
             _ => {
                 let bell = Arc::clone(bell);
                 self.line.insert(place, Entry { ticket, due, bell });

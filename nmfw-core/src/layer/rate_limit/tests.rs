@@ -294,7 +294,7 @@ async fn one_that_nobody_polls_holds_up_nobody() {
     for task in tasks {
         assert_eq!(task.await.unwrap(), Code::Ok);
     }
-    // It keeps its ticket, but later calls do not wait for it.
+    // The waiter keeps its ticket, but later calls do not wait for it.
     assert_eq!(
         call_of_channel(service.clone(), "d", SECOND).await,
         Code::Ok

@@ -87,7 +87,7 @@ pub struct Checks {
     pub timeout: Duration,
     /// For each check in `all`, its last error.
     failures: Mutex<Vec<Option<String>>>,
-    /// A summary, so that calls need not look at the checks.
+    /// A summary, so that calls need not read all checks.
     is_healthy: AtomicBool,
     /// The summary for tasks that wait for a change.
     is_ready: watch::Sender<bool>,
@@ -287,7 +287,7 @@ mod tests {
             std::future::pending::<Result<(), String>>,
         );
         checks.add("panics".to_owned(), || async {
-            panic!("told to") as Result<(), String>
+            panic!("as requested") as Result<(), String>
         });
         checks.make().await;
         let health = checks.health(None, None);

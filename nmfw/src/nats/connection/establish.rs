@@ -360,7 +360,7 @@ fn explain(
         _ => format!("cannot connect to {servers}"),
     };
     let message = match words {
-        Some(words) => format!("{message}; the NATS server says {words:?}"),
+        Some(words) => format!("{message}; the NATS server reports {words:?}"),
         None => message,
     };
     Error::new(kind, message).with_source(error)

@@ -51,8 +51,8 @@ pub enum ConnectionEvent {
         error: String,
     },
     /// The server has refused a subscription because this connection has reached
-    /// `max_subscriptions` of the server, the account or the user. It does not say which
-    /// subscription, and nothing will arrive there.
+    /// `max_subscriptions` of the server, the account or the user. The server does not name the
+    /// subscription, on which nothing will arrive.
     #[non_exhaustive]
     TooManySubscriptions {
         /// The server's message.

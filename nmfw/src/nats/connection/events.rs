@@ -176,7 +176,7 @@ impl EventHub {
         // Set once per hub, which has only one client.
         _ = self.statistics.set(statistics);
         self.change(|state| {
-            // Any other status was set by an event and is newer than what is read here.
+            // Any other status was set by an event and is newer than the status that is read here.
             if state.status != ConnectionStatus::Connecting {
                 return false;
             }

@@ -383,7 +383,7 @@ impl Refusals {
     /// Appends the server's message to an error about the lost connection, if there is one.
     pub(crate) fn because(&self, what: &str) -> String {
         match self.0.refusal.words() {
-            Some(words) => format!("{what}: the NATS server says {words:?}"),
+            Some(words) => format!("{what}: the NATS server reports {words:?}"),
             None => what.to_owned(),
         }
     }

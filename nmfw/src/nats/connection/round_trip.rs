@@ -22,10 +22,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Returns when the server has processed everything that was sent before, and its subscriptions
 /// have received everything that it sent before; or after a time limit.
 ///
-/// It needs only the permissions of a service: it publishes to an unused inbox with a reply subject
-/// below `fence`, on which the server reports "no responders". If another connection subscribes to
-/// everything, it publishes to the reply subject itself; a denial of that also counts as an answer.
-/// Without services there are no queue groups, which need this, and a flush is enough.
+/// A round trip needs only the permissions of a service: it publishes to an unused inbox with a
+/// reply subject below `fence`, on which the server reports "no responders". If another connection
+/// subscribes to everything, it publishes to the reply subject itself; a denial of that also counts
+/// as an answer. Without services there are no queue groups, which need this, and a flush is
+/// enough.
 pub(super) async fn round_trip(
     client: &async_nats::Client,
     hub: &EventHub,

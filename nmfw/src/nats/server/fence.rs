@@ -20,10 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Performs round trips with the permissions that a service has anyway: publishing to inboxes, and
 /// subscribing below its own subject.
 ///
-/// It publishes to an unused inbox, with a reply subject of its own, on which the NATS server
-/// reports "no responders". If another connection subscribes to everything, as `nats sub '>'` does,
-/// there is no such report, so after a while it also publishes to the reply subject itself. If that
-/// is denied, the denial counts as an answer too, but the server logs it.
+/// A round trip publishes to an unused inbox, with a reply subject of its own, on which the NATS
+/// server reports "no responders". If another connection subscribes to everything, as `nats sub
+/// '>'` does, there is no such report, so after a while it also publishes to the reply subject
+/// itself. If that is denied, the denial counts as an answer too, but the server logs it.
 ///
 /// A client that may call the service may also publish below its subject. Each round trip therefore
 /// has a random reply subject, which is subscribed only during the round trip, and is ended only by

@@ -39,8 +39,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// # }
 /// ```
 ///
-/// Instances are independent of each other: NATS delivers each request to one of those that serve
-/// the method, in this process, on this machine or in another region.
+/// Instances are independent of each other: NATS delivers each request to one of the instances that
+/// serve the method, in this process, on this machine or in another region.
 ///
 /// # Where handlers run
 ///

@@ -82,7 +82,7 @@ impl RequestHead {
         let mut metadata = Metadata::new();
         for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
             let name: &str = name.as_ref();
-            // Of the protocol's own headers, the first value counts.
+            // The first value of the protocol's own headers counts.
             let first = values.first().map_or("", |value| value.as_str());
             if !is_reserved(name) {
                 for value in values {
@@ -122,7 +122,7 @@ impl RequestHead {
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
-                // It may be split into several headers.
+                // `tracestate` may be split into several headers.
                 let tracestate = tracestate.into_iter().flatten().take(headers::MAX_PARTS);
                 let tracestate: Vec<_> = tracestate.map(HeaderValue::as_str).collect();
                 TraceContext::read(traceparent.as_bytes(), tracestate.join(",").as_bytes())

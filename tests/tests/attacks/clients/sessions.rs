@@ -21,7 +21,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("accept-lies", accept_lies).short(),
     attack("accept-elsewhere", |peer, target| {
-        // Otherwise the client would send its packets to another service.
+        // With this subject, the client would send its packets to another service.
         let elsewhere = format!("{}.Echo", target.streams);
         serve(peer, &offer(), &elsewhere, &|_, _, _| Ok(()))
     }),

@@ -65,7 +65,7 @@ fn flood(peer: &Peer, target: &Target, reply: &dyn Fn(usize) -> String) -> io::R
     Ok(())
 }
 
-/// Finds the id of an instance, which ACCEPT tells any client.
+/// Finds the id of an instance, which ACCEPT contains for any client.
 fn instance(peer: &Peer, target: &Target) -> io::Result<Option<(String, Session)>> {
     let session = Session::opened(peer, target.streams)?;
     Ok(session.and_then(|session| {

@@ -163,8 +163,8 @@ on_both_brokers! {
         let client = PuppetClient::new(channel(&broker).await.max_attempts(u32::MAX));
         let _first = tokio::spawn(client.sleep(sleep(20_000)).send());
         eventually(LIMIT, || async { strings.started() == 1 }).await;
-        // At the deadline, the status says what delayed the call, and that the call may be
-        // repeated. The exception is a call whose last attempt is in flight at that moment.
+        // At the deadline, the status contains the reason for the delay, and marks the call as not
+        // started. The exception is a call whose last attempt is in flight at that moment.
         eventually(LIMIT, || async {
             let call = client.sleep(sleep(1)).timeout(Duration::from_millis(300));
             let status = call.await.unwrap_err();
@@ -181,7 +181,7 @@ on_both_brokers! {
         for _ in 0..10 {
             let status = client.panic(()).await.unwrap_err();
             assert_eq!(status.code(), Code::Internal);
-            assert!(!status.message().contains("told to"), "the caller received the panic's text");
+            assert!(!status.message().contains("as requested"), "the caller received the panic's text");
         }
         // The permits were returned; otherwise these calls would wait forever.
         client.echo(Blob::default()).await.unwrap();

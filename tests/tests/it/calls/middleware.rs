@@ -171,7 +171,7 @@ on_both_brokers! {
     async fn a_layer_can_shorten_the_time_and_panic(broker: TestBroker) {
         let nats = nmfw::connect(broker.url()).await.unwrap();
         let hurry = |mut request: Request, next: Next| async move {
-            assert!(request.method().name() != "Panic", "told to");
+            assert!(request.method().name() != "Panic", "as requested");
             request.limit_deadline(Deadline::after(Duration::from_secs(1)));
             next.run(request).await
         };

@@ -1,5 +1,5 @@
-//! Health checks of a server: what clients receive while a check fails, and where the failure is
-//! reported.
+//! Health checks of a server: the answers to clients while a check fails, and the reports of the
+//! failure.
 
 use std::{
     sync::{

@@ -137,7 +137,7 @@ async fn each_side_goes_on_without_the_link() {
     }
 }
 
-/// A link that is restored before the peer is given up: lost packets are sent again.
+/// If a link is restored before the peer is considered dead, lost packets are resent.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_outlive_a_short_cut_of_the_link() {
     let net = Edge::start("", "", "").await.unwrap();

@@ -176,7 +176,7 @@ on_both_brokers! {
         // The first call, and calls that are late because the machine is busy. Otherwise half of
         // them would be.
         assert!((1..=4).contains(&late), "{late} calls were late");
-        // It is used again once it answers.
+        // The instance is used again once it answers.
         frozen.thaw().unwrap();
         works(&client).await;
     }
@@ -229,7 +229,7 @@ on_both_brokers! {
         }
     }
 
-    /// It reconnects with the same sessions before it is considered gone.
+    /// The instance reconnects with the same sessions before it is considered gone.
     async fn an_instance_that_reconnects_at_once_loses_no_call(broker: TestBroker) {
         let proxy = Proxy::start(broker.port()).await.unwrap();
         let strings = Strings::default();

@@ -315,7 +315,7 @@ async fn calls_to_another_account() {
     nothing_is_lost(&[0], plan).await;
 }
 
-/// As in an upgrade of a cluster, one server after the other.
+/// One server after the other leaves, as in an upgrade of a cluster.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_server_leaves_too() {
     let plan = Plan {

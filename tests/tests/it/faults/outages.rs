@@ -1,5 +1,5 @@
 //! Connections that are lost for longer than a session lasts: calls of every kind that begin after
-//! the reconnect soon succeed, and streams that the other side has given up end then.
+//! the reconnect soon succeed, and streams that the other side has ended end then.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::time::{Duration, Instant};
@@ -189,7 +189,7 @@ async fn client_away(broker: TestBroker, away: Duration) {
     let begin = Instant::now();
     all_kinds_do_well(&clients, soon).await;
 
-    // The service gives up a client that has had no subscription for ten seconds.
+    // The service considers a client dead that has had no subscription for ten seconds.
     assert_eq!(is_given_up, away > Duration::from_secs(11));
     if is_given_up {
         for _ in 0..OPEN {
@@ -220,7 +220,7 @@ async fn service_away(broker: TestBroker, away: Duration) {
 
     let before = epoch(&service);
     proxy.down();
-    // The client gives up the service, and forgets the session.
+    // The client considers the service dead, and removes the session.
     while open.join_next().await.is_some() {}
     sleep(away).await;
     assert_eq!(
@@ -230,7 +230,7 @@ async fn service_away(broker: TestBroker, away: Duration) {
     );
     proxy.up();
     back(&service, before).await;
-    // Its subscriptions have to reach the server first.
+    // The subscriptions of the service have to reach the server first.
     round_trip(service.client(), LIMIT).await.unwrap();
     all_kinds_do_well(&clients, soon).await;
     eventually(soon, || async { flows.dropped() == dropped + OPEN }).await;

@@ -194,7 +194,7 @@ async fn callers_leave_a_region_that_is_gone() {
     drop(near);
 }
 
-/// The same permissions suffice wherever the other side is.
+/// The generated permissions suffice wherever the other side is.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_generated_permissions_between_regions() {
     let users = user("service", service()) + &user("client", client());

@@ -276,7 +276,7 @@ impl Instances {
             let exit = old.exit(LIMIT).await.unwrap();
             assert!(exit.is_some_and(|exit| exit.success()), "{exit:?}");
         }
-        // Its earlier output can still be read.
+        // The earlier output of the instance can still be read.
         let Report::Stopping { unary, streams } = old.report().await.unwrap() else {
             panic!("the instance did not report its stop");
         };
@@ -339,7 +339,7 @@ async fn rolling(broker: TestBroker, lingers: bool) {
         "these calls were not made by the callers: {runs:?}"
     );
 
-    // Otherwise the other checks would prove little.
+    // Without these calls, the other checks would prove little.
     assert!(
         under_way.0 > 0 && under_way.1 > 0,
         "{under_way:?} calls were in flight"

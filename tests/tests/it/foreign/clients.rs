@@ -108,7 +108,7 @@ fn check_counts(puppet: &Value) {
 }
 
 /// Makes requests through a script of `tests/foreign`, and compares subject, body and headers with
-/// what it received.
+/// the received ones.
 async fn check_requests<Fut: Future<Output = Output>>(ask: impl Fn(Vec<String>) -> Fut) -> Value {
     let ask = async |subject: &str, body: &[u8], headers: &[&str]| {
         let mut args = vec![subject.to_owned(), STANDARD.encode(body)];

@@ -78,8 +78,8 @@ async fn its_client_calls_our_service() {
         );
         assert_eq!(printed(&go, &url, &["expr", "2*(3+4)"]).await, "14");
         assert_eq!(printed(&go, &url, &["add"]).await, "0");
-        // Its deadlines are truncated to the second: make several calls, at different parts of a
-        // second.
+        // The deadlines of the Go client are truncated to the second: make several calls, at
+        // different parts of a second.
         for _ in 0..4 {
             let args = ["--timeout", "900ms", "add", "1", "2"];
             assert_eq!(printed(&go, &url, &args).await, "3");
@@ -138,7 +138,7 @@ async fn our_client_calls_its_service() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
             assert!(!status.message().is_empty());
         }
-        // It logs the calling client, if it is known.
+        // The Go service logs the calling client, if it is known.
         let log = service.log();
         assert!(
             log.contains("0.1.0"),

@@ -80,7 +80,7 @@ on_both_brokers! {
             assert_eq!(answer.payload, ADDED_6, "{text}: {:?}", answer.headers);
             assert_eq!(answer.headers, None, "{text}");
         }
-        // It needs none of the headers.
+        // The service needs none of the headers.
         let answer = client.request("nmfw.calc.Add", ADD_1_2_3.into()).await.unwrap();
         assert_eq!((answer.payload.as_ref(), answer.headers), (ADDED_6, None));
     }
@@ -293,7 +293,7 @@ on_both_brokers! {
         assert!(status.message().contains("calc"), "{status}");
     }
 
-    /// Its handlers run until the absolute deadline, by their own clock.
+    /// Handlers of Go nmfw run until the absolute deadline, by their own clock.
     async fn its_service_whose_clock_is_ahead_gives_up_at_once(broker: TestBroker) {
         let error = Answer::error("adding: context deadline exceeded", "ERROR");
         let mut requests = go_service(&broker, vec![error]).await;
@@ -350,7 +350,7 @@ on_both_brokers! {
         assert_eq!(requests.recv().await.unwrap().payload, b"\x0a\x03abc".as_slice());
     }
 
-    /// Its discovery is older than endpoints: INFO has a list of subjects.
+    /// The discovery of Go nmfw is older than endpoints: INFO has a list of subjects.
     async fn waiting_for_its_service(broker: TestBroker) {
         let client = plain(&broker).await;
         let mut asked = client.subscribe("$SRV.INFO.calc").await.unwrap();

@@ -82,7 +82,7 @@ async fn idle_connections_keep_no_probe_away() {
             assert_eq!(get(address, "/healthz").await.0, 200);
         }
     }
-    // They are closed after some time.
+    // Idle connections are closed after some time.
     let mut last = idle.pop().unwrap();
     let mut rest = Vec::new();
     let ended = timeout(LIMIT, last.read_to_end(&mut rest)).await;

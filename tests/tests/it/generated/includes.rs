@@ -13,7 +13,7 @@ mod all {
     ::nmfw::include_protos!();
 }
 
-/// The same at a root: each package is a module.
+/// All packages at a root, where each package is a module.
 mod calc {
     nmfw::include_proto!("calc");
 

@@ -127,7 +127,7 @@ on_both_brokers! {
         assert!(begin.elapsed() < MAX_STALL * 2, "{:?}", begin.elapsed());
         let ended = timeout(LIMIT, held.join_next()).await.unwrap().unwrap().unwrap();
         assert_eq!(ended, Code::ResourceExhausted);
-        // It keeps its share.
+        // The client keeps its share.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(held.len() >= PLACES / 4, "{} sessions are left", held.len());
     }
@@ -182,7 +182,7 @@ on_both_brokers! {
         }
         round_trip(&plain, LIMIT).await.unwrap();
 
-        // Another client connects, and the first goes on.
+        // Another client connects, and the first one continues.
         let new = streams::client(&broker.url()).await.unwrap();
         eventually(LIMIT, || new.count(CountRequest::default()).send()).await;
         eventually(LIMIT, || before.count(CountRequest::default()).send()).await;

@@ -139,7 +139,7 @@ async fn a_reader_of_inboxes_cannot_act_in_sessions_of_others() {
     let users = [
         permitted::user("service", permitted::service()),
         permitted::user("victim", permitted::client()),
-        // The same permissions, which include `_INBOX.>`.
+        // The default permissions of clients, which include `_INBOX.>`.
         permitted::user("mallory", permitted::client()),
     ];
     let server = permitted::server(&users).await;
@@ -151,7 +151,7 @@ async fn a_reader_of_inboxes_cannot_act_in_sessions_of_others() {
     let mallory = permitted::connect(&server, "mallory").await;
     let mallory = mallory.client();
     let mut inboxes = mallory.subscribe("_INBOX.>").await.unwrap();
-    // Its own call shows that the subscription is active.
+    // The attacker's own call shows that the subscription is active.
     mallory
         .request(format!("{}.Echo", base()), "".into())
         .await

@@ -288,8 +288,8 @@ on_both_brokers! {
         assert!(status.message().contains("more than one message"), "{status}");
     }
 
-    /// A client opens as many sessions as possible and uses none: others go on, and there is room
-    /// again when the sessions have expired.
+    /// A client opens as many sessions as possible and uses none: others continue, and there is
+    /// room again when the sessions have expired.
     async fn a_flood_of_sessions_is_forgotten(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();

@@ -201,7 +201,7 @@ on_both_brokers! {
             // In the middle of a message, which is never delivered.
             peer.send(format!("PUB {} 100\r\nhalf", subject("Echo")).as_bytes()).await.unwrap();
         }
-        // Their handlers complete, and the answers are lost.
+        // The handlers of the vanished callers complete, and the answers are lost.
         eventually(LIMIT, || async { strings.finished() == 20 }).await;
         assert_eq!((strings.started(), strings.dropped()), (20, 0));
         let client = puppet::client(&broker.url()).await.unwrap();

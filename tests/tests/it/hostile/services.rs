@@ -166,7 +166,7 @@ on_both_brokers! {
                         let pong = seal.seal(packet(0, 0, &[frame(0, kind::PONG, &number(0))]));
                         service.publish(inbox, pong.into()).await.unwrap();
                     }
-                    // It answers nothing else.
+                    // The service answers nothing else.
                     _ = packets.next() => {}
                 }
             };

@@ -396,7 +396,7 @@ on_both_brokers! {
         let call = tokio::spawn(client.sleep(LONG).send());
         load(&broker.url(), "running", 1).await;
         process.terminate();
-        // It has handled the first signal when it refuses new calls.
+        // The process has handled the first signal when it refuses new calls.
         eventually(LIMIT, || async { client.echo(Blob::default()).await.is_err() }).await;
         assert!(!call.is_finished());
         process.terminate();

@@ -156,8 +156,8 @@ async fn a_stranger_finds_nobody() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
-/// Discovery is not imported with a service: waiting for it ends at its limit, with an error that
-/// says so.
+/// Discovery is not imported with a service: waiting for the service ends at its limit, with an
+/// error that gives the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn discovery_is_not_imported() {
     let server = server().await;

@@ -166,7 +166,7 @@ async fn by_nsc() {
         .to_owned();
     script += &export.nsc("SERVICES");
     script += &private.nsc("PRIVATE");
-    // As in the file that a build script writes.
+    // The script is the file that a build script writes.
     script += &format!(
         "cat > import.sh <<'END'\n{}END\nsh import.sh CALLERS SERVICES\n",
         import.nsc_script()

@@ -65,7 +65,7 @@ async fn roles_are_not_exchanged() {
     let running = serve(&server, "service").await;
     for client in clients(&connect(&server, "service").await) {
         for method in METHODS {
-            // It cannot receive the answer, either.
+            // The service cannot receive the answer, either.
             denied(call(&client, method, 3, 1), "_INBOX.").await;
         }
     }

@@ -180,8 +180,8 @@ async fn an_export_for_single_answers_has_no_streams() {
     join_all(all).await;
 }
 
-/// A caller that may not publish answers, as packets of sessions require, gets an error that says
-/// so.
+/// A caller that may not publish answers, as sessions require, gets an error that names the denied
+/// subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_may_only_make_requests_is_told_so() {
     let server = NatsServer::builder().config(accounts("Stream"));

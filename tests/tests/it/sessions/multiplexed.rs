@@ -320,7 +320,7 @@ on_both_brokers! {
     async fn a_client_that_goes_away_frees_its_session(broker: TestBroker) {
         let strings = Strings::default();
         let _server = puppet::serve(&broker.url(), &strings).await.unwrap();
-        // Its runtime is gone at once, as in a killed process.
+        // The runtime of the client is gone at once, as in a killed process.
         let (url, sleeping) = (broker.url(), strings.clone());
         let killed = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();

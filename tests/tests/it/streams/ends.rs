@@ -171,7 +171,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable);
     }
 
-    /// As in tests that share a client, each with its own runtime.
+    /// The calls are made on other runtimes, as in tests that share a client.
     async fn streams_and_calls_outlive_the_runtime_of_the_first_call(broker: TestBroker) {
         let flows = Flows::default();
         let _running = streams::serve(&broker.url(), &flows).await.unwrap();

@@ -292,7 +292,7 @@ on_both_brokers! {
         nats.close(LIMIT).await.unwrap();
         assert_eq!(count.message().await.unwrap_err().code(), Code::Unavailable);
         eventually(LIMIT, || async { flows.dropped() == 1 }).await;
-        // Otherwise it takes ten seconds, in which a client may come back.
+        // Without CLOSE, the service would wait ten seconds for the client's return.
         assert!(begin.elapsed() < Duration::from_secs(9));
     }
 }

@@ -136,7 +136,7 @@ on_both_brokers! {
         assert!(count.message().await.unwrap().is_none());
     }
 
-    /// It ends its call, without further effects on the session.
+    /// A message over the limit ends its call, without further effects on the session.
     async fn a_byte_more_is_refused_at_once(broker: TestBroker) {
         let (_broker, _running, client) = start(&broker).await;
         // In flight all the time.
@@ -200,7 +200,7 @@ on_both_brokers! {
                 let mut slow = JoinSet::new();
                 for _ in 0..unread {
                     let items = streams::items(0, u64::MAX, UNREAD);
-                    // It takes one item, and then none for longer than the test.
+                    // The handler reads one item, and then none for longer than the test.
                     let call = client.sum(items).metadata("pause-micros", "100000000");
                     slow.spawn(call.timeout(LIMIT * 2).send());
                 }

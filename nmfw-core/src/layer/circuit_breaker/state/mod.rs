@@ -68,7 +68,7 @@ pub(crate) struct Pass {
 pub(crate) enum Outcome {
     Success,
     Failure(Code),
-    /// It was dropped before its outcome was known.
+    /// The call was dropped before its outcome was known.
     Unknown,
 }
 

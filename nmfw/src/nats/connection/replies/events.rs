@@ -87,8 +87,8 @@ impl Shared {
 
 /// Ends calls whose requests the NATS server has denied.
 ///
-/// They are not marked as not started: a denial names the subject, not the message, so the denied
-/// call may be one that was cancelled, and one of these calls may have been delivered.
+/// The calls are not marked as not started: a denial names the subject, not the message, so the
+/// denied call may be a cancelled one, and one of these calls may have been delivered.
 pub(crate) fn end_denied(entries: Vec<PendingCall>) {
     for entry in entries {
         let status = denied(&format!("publish to {}", entry.subject));

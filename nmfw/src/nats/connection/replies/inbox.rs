@@ -69,7 +69,7 @@ impl Inbox {
                 }
             }
         }
-        // Otherwise it ends with its connection, and is read until then.
+        // A subscription on a closed connection is read until its end.
         self.follower.done(&stage);
     }
 
@@ -113,7 +113,7 @@ impl Inbox {
     }
 
     /// Records that the server has refused a subscription. Returns the error for calls if it may be
-    /// this one; the server does not say which. A wrong guess affects calls until the next retry.
+    /// this one; the server does not name it. A wrong guess affects calls until the next retry.
     pub(crate) fn refused(&mut self, words: &str) -> Option<Status> {
         if self.is_confirmed {
             return None;

@@ -46,8 +46,8 @@ pub(crate) struct ClientCalls {
     accepted: Option<Opened>,
     /// The state that callers see.
     pub(crate) liveness: Liveness,
-    /// The connection's current epoch for the session, and the last one in which the service was
-    /// heard.
+    /// The connection's current epoch for the session, and the last one in which a packet of the
+    /// service arrived.
     pub(crate) epoch: u64,
     pub(crate) heard_in: u64,
     /// Whether this session gets no further calls: its callers are gone, or it was idle for too
@@ -225,7 +225,7 @@ fn unheard() -> Status {
         "the service accepted the session, but no further packets arrived: if the service is \
          imported from another account, its export needs `response_type: Stream`",
     )
-    // Not started: no call is made before the session is heard.
+    // Not started: no call is made before the first packet of the session arrives.
     .not_started()
 }
 
@@ -331,7 +331,7 @@ impl Side for ClientCalls {
                             self.refuse_more(session, stream);
                         }
                     }
-                    // Its caller waits for it.
+                    // The caller waits for this message.
                     Some(ClientCall::Uploading { half, is_answered }) => {
                         let tally = Tally::of(message.len());
                         if std::mem::replace(is_answered, true) {

@@ -42,7 +42,8 @@ pub(crate) struct Handle {
     calls: AtomicUsize,
     /// The discriminant of a [`Liveness`].
     liveness: AtomicU8,
-    /// The epoch of the connection in which the service was last heard: see [`Self::is_absent`].
+    /// The epoch of the connection in which the last packet of the service arrived: see
+    /// [`Self::is_absent`].
     heard_in: AtomicU64,
     service: OnceLock<Facts>,
 }
@@ -100,21 +101,21 @@ impl Handle {
         self.liveness.load(Ordering::Relaxed) != Liveness::Alive as u8
     }
 
-    /// Records that the service was heard in this epoch of the connection.
+    /// Records that a packet of the service arrived in this epoch of the connection.
     pub(crate) fn heard_in(&self, epoch: u64) {
         self.heard_in.store(epoch, Ordering::Relaxed);
     }
 
-    /// Returns whether the service is known to be disconnected from NATS, or was not heard in this
-    /// epoch of the client's connection: it may have closed the session while the client was
+    /// Returns whether the service is known to be disconnected from NATS, or has sent no packet in
+    /// this epoch of the client's connection: it may have closed the session while the client was
     /// disconnected.
     pub(crate) fn is_absent(&self, epoch: u64) -> bool {
         self.liveness.load(Ordering::Relaxed) >= Liveness::Vanished as u8
             || self.heard_in.load(Ordering::Relaxed) != epoch
     }
 
-    /// Returns whether the service was not heard in this epoch of the client's connection, and is
-    /// not known to be disconnected itself.
+    /// Returns whether the service has sent no packet in this epoch of the client's connection, and
+    /// is not known to be disconnected itself.
     pub(crate) fn is_unheard(&self, epoch: u64) -> bool {
         self.heard_in.load(Ordering::Relaxed) != epoch
             && self.liveness.load(Ordering::Relaxed) < Liveness::Vanished as u8

@@ -10,7 +10,7 @@ use crate::nats::session::protocol::{Liveness, Session};
 const MAX_VANISHED: Duration = Duration::from_secs(2);
 
 impl ClientCalls {
-    /// Updates the session's state when the service seems to be gone, or is heard again. New calls
+    /// Updates the session's state when the service seems to be gone, or responds again. New calls
     /// use other sessions if there are any and, after a while, in any case. Calls in flight may
     /// still be answered until the service is considered dead.
     pub(crate) fn update_liveness(&mut self, session: &mut Session, now: Instant) {
@@ -35,7 +35,7 @@ impl ClientCalls {
         }
     }
 
-    /// Makes the session available again once the service is heard after a reconnect.
+    /// Makes the session available again once the service responds after a reconnect.
     pub(crate) fn update_reconnect(&mut self, session: &Session) {
         if self.heard_in == self.epoch || !session.is_confirmed() || session.is_unheard() {
             return;
@@ -49,8 +49,8 @@ impl ClientCalls {
         }
     }
 
-    /// Ends the calls that do not wait for a service to come back: those with one message in each
-    /// direction, and those that the service has not acknowledged.
+    /// Ends the calls that do not wait for a service to come back: calls with one message in each
+    /// direction, and calls that the service has not acknowledged.
     fn give_up_calls(&mut self, session: &mut Session) {
         let lost = self.calls.iter().filter(|(stream, call)| {
             matches!(call, ClientCall::Unary(_)) || !session.is_known(*stream)

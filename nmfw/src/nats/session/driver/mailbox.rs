@@ -28,8 +28,9 @@ const MAX_DENIED: usize = 64;
 /// Filled by readers of subscriptions and by callers, which must not wait, and drained by the
 /// session's task in batches.
 ///
-/// It is bounded: packets by the window, and commands by the number of calls in flight, each of
-/// which queues only a few: its start, a batch of messages, and a notification of taken messages.
+/// The queue is bounded: packets by the window, and commands by the number of calls in flight, each
+/// of which queues only a few: its start, a batch of messages, and a notification of taken
+/// messages.
 #[derive(Debug)]
 pub(crate) struct Mailbox<C> {
     contents: Mutex<Contents<C>>,

@@ -29,13 +29,14 @@ const LOOKED_AT: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assembly {
     No,
-    /// It waits for its turn.
+    /// The stream waits for its turn.
     Waits,
-    /// It has its turn.
+    /// The stream has its turn.
     Holds,
-    /// It still has its turn, for a complete message that was not taken.
+    /// The stream still has its turn, for a complete message that was not taken.
     Repays,
-    /// Its turn is over, but the message was not taken. The next message gets no turn before that.
+    /// The turn of the stream has ended, but the message was not taken. The next message gets no
+    /// turn before that.
     Owes,
 }
 
@@ -190,7 +191,7 @@ impl Session {
         };
         let receiving = &stream.receiving;
         match receiving.assembly {
-            // It was completed without a turn, or within the window.
+            // The message was completed without a turn, or within the window.
             Assembly::Waits => self.release_assembly(id),
             Assembly::Repays if receiving.debt() == 0 => self.release_assembly(id),
             Assembly::Repays => self.end_turn(receiving.is_single),

@@ -116,7 +116,7 @@ pub(crate) type Methods = HashMap<SmolStr, MethodEntry, RandomState>;
 /// A served method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MethodEntry {
-    /// Its index in the list of methods.
+    /// The index of the method in the list of methods.
     pub(crate) index: usize,
     /// Whether its requests have one message, which the driver takes on arrival.
     pub(crate) is_single: bool,

@@ -52,8 +52,8 @@ pub(crate) struct Config {
     /// How long a peer's subject may have no subscriber before the peer is considered dead. Not
     /// immediately, because after a restart of the broker the peer may be reconnecting.
     pub(crate) vanished_after: Duration,
-    /// Silence after which a client with calls in flight sends a PING, or four round trips. If it
-    /// hears only the answers, later ones come after twice that time.
+    /// Silence after which a client with calls in flight sends a PING, or four round trips. If only
+    /// the answers to PING arrive, later PINGs are sent after twice that time.
     pub(crate) ask_after: Duration,
     /// How long a nearby peer's subject may have no subscriber before the calls in flight with a
     /// single answer are ended.

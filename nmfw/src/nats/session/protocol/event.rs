@@ -46,7 +46,7 @@ pub(crate) enum Event {
     /// it is not an error. For a service, it is always an error, because the caller or the session
     /// is gone.
     ///
-    /// It occurs exactly once per stream, unless this side ended the stream itself.
+    /// This event occurs exactly once per stream, unless this side ended the stream itself.
     Finished {
         stream: StreamId,
         outcome: Result<Metadata, Status>,
@@ -81,8 +81,8 @@ pub(crate) struct Opened {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transmit {
     pub(crate) packet: Bytes,
-    /// Whether to publish it with this side's subject as the reply: the peer learns the subject in
-    /// the handshake, and later the NATS server reports "no responders" there if the peer has no
+    /// Whether to publish it with this side's subject as the reply: the peer receives the subject
+    /// in the handshake, and later the NATS server reports "no responders" there if the peer has no
     /// subscription.
     pub(crate) with_reply: bool,
 }

@@ -1,6 +1,6 @@
 //! Detection of dead peers.
 //!
-//! A client with calls in flight pings early when it hears nothing. The conclusion depends on the
+//! A client with calls in flight pings early when no packets arrive. The conclusion depends on the
 //! source of the answer:
 //!
 //! - the peer: it is alive, however long its handlers take;
@@ -12,10 +12,10 @@
 //!   come back. For a peer that is not [near](super::Site::is_near), the cause may also be a cut
 //!   link between NATS servers that will be restored.
 //!
-//! After a reconnect of this side, it pings the peer at once and until it is heard: if this side
-//! was disconnected for long, the peer has closed the session and answers with CLOSE. "no
-//! responders" is less significant then, because the NATS server has probably restarted, and the
-//! peer will reconnect shortly.
+//! After a reconnect of this side, it pings the peer at once, and repeatedly until a packet
+//! arrives: if this side was disconnected for long, the peer has closed the session and answers
+//! with CLOSE. "no responders" is less significant then, because the NATS server has probably
+//! restarted, and the peer will reconnect shortly.
 
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,12 @@ const MIN_OVERDUE: Duration = Duration::from_millis(30);
 pub(crate) enum Liveness {
     #[default]
     Alive,
-    /// It does not answer.
+    /// The peer does not answer.
     Silent,
-    /// Its subject has no subscriber.
+    /// The subject of the peer has no subscriber.
     Vanished,
-    /// Its subject has had no subscriber for so long that calls with a single answer end.
+    /// The subject of the peer has had no subscriber for long enough to end calls with a single
+    /// answer.
     Gone,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Life {
     /// The time from a PING to its PONG; zero until it is known.
     round_trip: Duration,
     reconnected: Option<Instant>,
-    /// Whether nothing was heard since the last reconnect.
+    /// Whether no packet has arrived since the last reconnect.
     is_unheard: bool,
     is_near: bool,
     heartbeat: Duration,
@@ -76,7 +77,7 @@ pub(super) struct Life {
     captured: Option<String>,
 }
 
-/// The state since the peer was last heard.
+/// The state since the last packet of the peer.
 #[derive(Debug, Default)]
 struct Silence {
     /// When it was first pinged.
@@ -150,7 +151,7 @@ impl Life {
         self.has_asked = false;
     }
 
-    /// Returns whether nothing was heard for a while because nothing was to be expected.
+    /// Returns whether no packet has arrived for a while because none was expected.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.last_heard + QUIET
     }
@@ -185,7 +186,7 @@ impl Life {
         self.last_ping = now;
     }
 
-    /// Returns whether nothing was heard since this side's reconnect to NATS. The peer may have
+    /// Returns whether no packet has arrived since this side's reconnect to NATS. The peer may have
     /// closed the session meanwhile.
     pub(super) fn is_unheard(&self) -> bool {
         self.is_unheard

@@ -222,7 +222,7 @@ impl Outbound {
         })
     }
 
-    /// Returns whether to probe the peer for what it has received.
+    /// Returns whether to request the number of the peer's last received packet.
     pub(super) fn is_probe_due(&mut self, now: Instant) -> bool {
         let max = self.max_probe;
         self.probe.as_mut().is_some_and(|p| p.is_due(now, max))
@@ -242,7 +242,7 @@ impl Outbound {
 pub(super) struct Inbound {
     /// The last packet that arrived in order.
     received: u64,
-    /// The largest window that was ever granted; the peer may not know of a smaller one yet.
+    /// The largest window that was ever granted; the peer may not have received a smaller one yet.
     window: u64,
     /// How many packets the peer is likely to send before it waits.
     pace: u64,
@@ -257,7 +257,7 @@ pub(super) struct Inbound {
     max_ask: Duration,
 }
 
-/// What to do with a packet.
+/// The handling of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// The next packet.

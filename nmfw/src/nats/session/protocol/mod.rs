@@ -279,7 +279,7 @@ impl Session {
         }
     }
 
-    /// Returns whether nothing was heard from the peer since this side's reconnect.
+    /// Returns whether no packet of the peer has arrived since this side's reconnect.
     pub(crate) fn is_unheard(&self) -> bool {
         self.life.is_unheard()
     }
@@ -325,7 +325,7 @@ impl Session {
         }
     }
 
-    /// Records a call that has passed its deadline without an answer. If nothing else was heard
+    /// Records a call that has passed its deadline without an answer. If no other packet arrived
     /// either, not even an acknowledgement, the peer is pinged.
     pub(crate) fn suspect(&mut self, now: Instant) {
         let overdue = self.life.overdue(self.config.ack_delay);
@@ -386,7 +386,7 @@ impl Session {
             && self.outbound.is_all_acked()
     }
 
-    /// Limits the windows to what both sides accept.
+    /// Limits the windows to the minimum of both sides.
     fn fit_windows(&mut self) {
         let packets = self.own_window.min(self.peer_window);
         self.outbound.set_window(packets);
@@ -445,8 +445,8 @@ impl Session {
         self.due.close = close;
     }
 
-    /// Returns the packet that notifies the peer of the end. A client that has not heard from its
-    /// service does not know the peer's subject.
+    /// Returns the packet that notifies the peer of the end. A client that has received no packet
+    /// does not know the peer's subject.
     fn last_packet(&self, status: Option<&Status>) -> Option<Bytes> {
         (self.is_server || self.state == SessionState::Open).then(|| self.close_packet(status))
     }

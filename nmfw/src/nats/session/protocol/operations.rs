@@ -324,7 +324,7 @@ impl Session {
     }
 
     /// Changes the number of packets that the peer may have in flight: a driver of many sessions
-    /// gives more to busy ones. A smaller window applies once the peer knows of it.
+    /// gives more to busy ones. A smaller window applies once the peer has received it.
     pub(crate) fn set_packet_window(&mut self, packets: u32) {
         if self.state == SessionState::Open {
             let window = u64::from(packets).max(1);

@@ -305,7 +305,7 @@ impl Session {
         }
         self.highest = id;
         if self.going_away.is_some() {
-            // The client learns from GOAWAY, which is in transit, that it was not started.
+            // GOAWAY, which is in transit, notifies the client that the call was not started.
             self.late_credit += self.hello.stream_window;
             return Ok(());
         }
@@ -446,7 +446,7 @@ impl Session {
             return Ok(());
         };
         stream.receiving.on_end()?;
-        // Its message never arrived.
+        // The message of the call never arrived.
         let is_useless = stream.head > 0;
         if is_useless {
             self.strain.on_useless_call(now);

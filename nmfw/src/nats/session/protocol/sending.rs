@@ -80,13 +80,13 @@ impl Items {
 /// How a stream's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It has nothing to send, or no credit.
+    /// The stream has nothing to send, or no credit.
     Idle,
-    /// It has written its share and has more.
+    /// The stream has written its share and has more.
     More,
     /// The packet has no room for the next frame.
     Full,
-    /// It has written its last frame; its state is no longer needed.
+    /// The stream has written its last frame; its state is no longer needed.
     Done,
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct ServerCalls {
     is_draining: bool,
     /// When to stop waiting for the client's acknowledgements.
     end: Option<Instant>,
-    /// Whether no call was in flight when the server was told to stop.
+    /// Whether no call was in flight when the shutdown began.
     was_idle: bool,
     /// A lower bound for the deadlines of calls that wait for their messages.
     pub(crate) arriving_until: Option<Instant>,
@@ -83,12 +83,12 @@ pub(crate) struct Arrived {
     /// The index of its method among the served ones.
     pub(crate) index: usize,
     pub(crate) head: CallHead,
-    /// It runs from the arrival of CALL, even while the message is incomplete.
+    /// The deadline runs from the arrival of CALL, even while the message is incomplete.
     pub(crate) deadline: Deadline,
 }
 
 pub(crate) enum ServerCall {
-    /// Its message has not arrived.
+    /// The message of the call has not arrived.
     Arriving(Box<Arriving>),
     Running(RunningCall),
 }

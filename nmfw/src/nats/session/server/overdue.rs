@@ -36,7 +36,7 @@ impl ServerCalls {
         }
     }
 
-    /// Adds the newest call to those that wait for their messages.
+    /// Adds the newest call to the calls that wait for their messages.
     pub(crate) fn put_aside(&mut self) {
         if let Some((stream, call)) = self.newest.take() {
             let until = match call.deadline.timer_instant() {

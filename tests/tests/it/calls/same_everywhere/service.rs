@@ -43,7 +43,7 @@ async fn layer(mut request: Request, next: Next) -> Result<Response, Status> {
     match request.metadata().get("case") {
         Some("layer: ok") => Err(Status::new(Code::Ok, "done")),
         Some("layer: not started") => Err(Status::unavailable("come back").not_started()),
-        Some("layer: panic") => panic!("told to"),
+        Some("layer: panic") => panic!("as requested"),
         Some("layer: message") => Ok(Response::new("".into())),
         Some("layer: deadline") => {
             request.limit_deadline(Deadline::after(SHORT));
@@ -68,7 +68,7 @@ struct PanicsWhenDropped;
 
 impl Drop for PanicsWhenDropped {
     fn drop(&mut self) {
-        assert!(thread::panicking(), "told to");
+        assert!(thread::panicking(), "as requested");
     }
 }
 
@@ -149,7 +149,7 @@ impl Streams for Cases {
                 Ok(request)
             }
             "many values of an error" => {
-                let mut status = Status::aborted("told to");
+                let mut status = Status::aborted("as requested");
                 for i in 0..200 {
                     ctx.set_trailer(format!("t{i}"), "v")?;
                     status.metadata_mut().insert(format!("k{i}"), "v")?;

@@ -50,7 +50,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const FAR_OPENS: usize = 4;
 
 /// How long a call that requires a session waits, after a reconnect of the client, until the
-/// service of an existing one is heard. That takes a round trip; afterwards, another session is
+/// service of an existing one responds. That takes a round trip; afterwards, another session is
 /// opened.
 const MAX_UNHEARD: Duration = Duration::from_millis(250);
 
@@ -176,12 +176,12 @@ impl Pool {
         choose(&self.open.load(), method, avoid, Some(epoch))
     }
 
-    /// Wakes calls that wait for a service to be heard after a reconnect.
+    /// Wakes calls that wait for a response of a service after a reconnect.
     pub(crate) fn heard(&self) {
         self.change(|state| !state.open.is_empty());
     }
 
-    /// Waits briefly for a session whose service was not heard since the reconnect.
+    /// Waits briefly for a session whose service has not responded since the reconnect.
     async fn heard_soon(&self, method: Method, avoid: Option<&Arc<Handle>>) {
         let is_settled = |state: &PoolState| {
             let epoch = self.connection.epoch();
@@ -370,7 +370,7 @@ impl PoolState {
 
     /// Adds an opened session. Returns sessions that are not needed: this one if its instance
     /// already has a session, or the one that it replaces, or a distant one. A session with the
-    /// same instance that is no longer heard is replaced by the new one.
+    /// same instance that no longer responds is replaced by the new one.
     fn admit(&mut self, handle: Arc<Handle>, epoch: u64) -> Vec<Arc<Handle>> {
         let now = Instant::now();
         let mut same = None;
@@ -407,7 +407,7 @@ impl PoolState {
             return Vec::new();
         };
         if self.open.len() <= USUAL_SESSIONS {
-            // It is not replaced.
+            // The old session stays.
             self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
             return Vec::new();
         }

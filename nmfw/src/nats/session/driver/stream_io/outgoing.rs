@@ -22,7 +22,7 @@ use nmfw_core::call::body::{Messages, chunk::Chunk, encode::MAX_WAIT};
 /// Size at which a batch for the session is closed; a row is a batch by itself.
 const BATCH: u64 = 128 * 1024;
 
-/// Size at which a batch is closed while the peer accepts little of what the session has to send.
+/// Size at which a batch is closed while the peer accepts little of the session's data.
 const SMALL_BATCH: u64 = 4 * 1024;
 
 /// The application's end of a stream, for sent messages.

@@ -148,7 +148,7 @@ mod tests {
             open(&mut network, UNARY);
         }
         assert_eq!(outcomes(&mut network).0, 10);
-        // So do calls that end without their message.
+        // Calls that end without their message make room, too.
         for id in &ids[10..20] {
             network.sides[0].reset(*id, &Status::cancelled(""));
         }
@@ -821,7 +821,7 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.is_not_started(), "{status}");
         assert!(status.message().contains("has not read"), "{status}");
-        // It continues when the application has read some messages.
+        // The call continues when the application has read some messages.
         let untaken = network.sides[0].untaken();
         assert!(untaken < 64 << 20);
         network.sides[0].release(untaken.unsigned_abs() / 2);

@@ -334,7 +334,8 @@ fn what_was_written_is_read() {
     assert!(header.go_back && header.ack == 4);
 }
 
-/// Otherwise, a truncated stream would look complete.
+/// An error with the code OK stays an error, because a truncated stream would otherwise look
+/// complete.
 #[test]
 fn an_error_that_calls_itself_ok_is_one() {
     for (body, not_started) in [
@@ -370,7 +371,7 @@ fn frames_of_the_future() {
             last_sent: 5,
             token: None
         },
-        "as is what follows a body"
+        "so are bytes after a body"
     );
 
     for (kind_and_flags, stream) in [(0, 0), (15, 0), (15, 1), (kind::PING | flag::END, 0)] {

@@ -429,8 +429,8 @@ impl Model {
                 if side == SERVER {
                     assert_ne!(code, Code::Ok);
                 } else if not_started && code == Code::ResourceExhausted {
-                    // Only while applications hold messages of ended streams, or the other side has
-                    // not been heard.
+                    // Only while applications hold messages of ended streams, or no packet of the
+                    // other side has arrived.
                     let text = outcome_text.as_deref().unwrap_or_default();
                     assert!(text.contains("has not read") || text.contains("does not read"));
                 } else if !matches!(code, Code::Unavailable | Code::Aborted) {

@@ -102,7 +102,7 @@ fn streams_that_are_not_alone_take_turns() {
     assert!(first.contains(&(small, 10, false)), "{first:?}");
 }
 
-/// As much as was needed recently, and nothing in an idle session.
+/// A session keeps the memory that it needed recently, and none when it is idle.
 #[test]
 fn memory_of_packets_is_used_again_and_then_freed() {
     let mut network = Network::both(Config::default());

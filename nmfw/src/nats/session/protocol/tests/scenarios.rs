@@ -266,7 +266,7 @@ fn a_slow_consumer_holds_up_its_stream_alone() {
                     taken += 1;
                     network.sides[CLIENT].consume(stream, Tally::of(message.len()));
                 } else {
-                    // It counts against the window of its stream, and stays there.
+                    // The data counts against the window of its stream, and stays there.
                     taken += 1_000_000;
                 }
             }
@@ -381,7 +381,7 @@ fn a_message_does_not_wait_for_a_step_that_never_comes() {
     assert_eq!(network.take(SERVER).len(), 1);
 }
 
-/// Their numbers must ascend on the wire, whatever fits into a packet.
+/// The numbers of calls must ascend on the wire, whatever fits into a packet.
 #[test]
 fn calls_go_out_in_order() {
     let mut network = Network::both(Config {
@@ -806,7 +806,7 @@ fn nothing_is_left_of_100_000_streams() {
     }
 }
 
-/// They take room only for their headers.
+/// Empty messages take room only for their headers.
 #[test]
 fn empty_messages_end_with_the_packet() {
     let config = Config {

@@ -39,7 +39,7 @@ pub(crate) const SMALL_WINDOW: u32 = 8;
 /// others need it.
 const SHARE: usize = 4;
 
-/// Limits on sessions whose client has not been heard since ACCEPT: a quarter of the capacity in
+/// Limits on sessions whose client has sent no packet since ACCEPT: a quarter of the capacity in
 /// the smallest sessions, within these bounds. The oldest is closed for a new one.
 const HALF_OPEN: usize = 4;
 const MIN_HALF_OPEN: usize = 16;
@@ -96,7 +96,7 @@ enum SessionStage {
     Confirmed,
     /// Asked to end when its calls have ended. Until then, it keeps its place.
     Leaving(Instant),
-    /// Its place is reassigned.
+    /// The place of the session is reassigned.
     Evicted,
 }
 
@@ -236,7 +236,7 @@ impl Places {
         }
     }
 
-    /// Records that the client was heard after ACCEPT.
+    /// Records that a packet of the client arrived after ACCEPT.
     pub(crate) fn confirm(&mut self, id: u64) {
         if let Some(entry) = self.sessions.get_mut(&id)
             && entry.stage == SessionStage::HalfOpen
@@ -358,7 +358,7 @@ impl Places {
         if let Some((_, id)) = busy
             && let Some(entry) = self.sessions.get_mut(&id)
         {
-            // It accepts no new calls; there is room once the current ones have ended.
+            // The session accepts no new calls; there is room once the current ones have ended.
             entry.stage = SessionStage::Leaving(now);
             entry.mailbox.drain();
             metrics::session_evicted();

@@ -26,7 +26,10 @@ pub fn decoder(packet: &[u8]) {
     };
     let mut written = Vec::new();
     header.put(&mut written);
-    assert!(packet.starts_with(&written), "a header has one form");
+    assert!(
+        packet.starts_with(&written),
+        "a header was encoded differently"
+    );
     while let Some(Ok(frame)) = frames.next() {
         let meaning = Meaning::of(&frame, packet.len(), now);
         let mut first = Vec::new();
@@ -41,9 +44,9 @@ pub fn decoder(packet: &[u8]) {
         let mut second = Vec::new();
         header.put(&mut second);
         read.put(&mut second, frame.stream);
-        assert_eq!(first, second, "what was written is written alike");
+        assert_eq!(first, second, "a decoded frame is encoded differently");
     }
-    assert!(frames.next().is_none(), "it goes on after an error");
+    assert!(frames.next().is_none(), "a frame follows an error");
 }
 
 /// The meaning of a frame for a session.
@@ -68,7 +71,7 @@ enum Outcome {
     Good(Metadata),
     Bad {
         status: String,
-        /// As encoded on the wire.
+        /// The encoding on the wire.
         body: Bytes,
         not_started: bool,
     },
