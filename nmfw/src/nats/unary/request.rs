@@ -115,7 +115,8 @@ impl RequestHead {
             None => (None, None),
         };
         if json {
-            check_encoding(Encoding::Json)?;
+            // Not marked as not started: all instances of this version refuse it.
+            check_encoding(Encoding::Json).map_err(Status::started)?;
         }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
