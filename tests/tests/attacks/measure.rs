@@ -366,7 +366,7 @@ fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Resu
     Ok(())
 }
 
-/// Checks that no call of others has failed, run twice, or been marked wrongly.
+/// Checks that no call of other clients has failed, run twice, or been marked incorrectly.
 async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Result<(), Failure> {
     for (what, count) in &made.failed {
         *figures.failed.entry(what.clone()).or_default() += count;
@@ -443,7 +443,7 @@ async fn give_back(
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
-    // No call in either round.
+    // Neither round had a call of this kind.
     for value in &mut values {
         if value.is_nan() {
             *value = 0.0;
