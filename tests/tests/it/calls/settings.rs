@@ -32,7 +32,7 @@ on_both_brokers! {
             (|s, _| s.method(CalcServer::ADD, |limits| limits), "\"calc.Calc.Add\""),
             (|s, _| s.concurrency(0), "from 1 to"),
             (|s, _| s.concurrency(usize::MAX), "from 1 to"),
-            (|s, _| s.timeout(Duration::ZERO), "time-out"),
+            (|s, _| s.timeout(Duration::ZERO), "timeout"),
             (|s, _| s.max_request_size(0), "0 bytes"),
             (|s, _| s.metadata("nmfw.service", "x"), "reserved"),
             (|s, _| s.name("a b"), "ADR-32"),
