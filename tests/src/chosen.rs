@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch; and the README in an empty folder |
 //! | `api` | the public API of each crate; with `all`, too |
-//! | `attacks` | every attack of `docs/threat-model.md`, measured: an hour |
+//! | `attacks` | every attack of `docs/threat-model.md`, measured: under half an hour |
 //! | `trees` | code for all `.proto` files of public packages, which are fetched: minutes |
 
 use std::env;

@@ -185,6 +185,12 @@ impl Process {
             .doing("wait for a process")
     }
 
+    /// Returns its id; `None` once it has been seen to have ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Returns its resident memory in bytes.
     ///
     /// # Errors

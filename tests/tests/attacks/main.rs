@@ -1,7 +1,7 @@
 //! Attacks: measures what a peer with only the generated permissions can do to a service, to its
 //! other callers and to its clients. `docs/threat-model.md` has the table.
 //!
-//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about an hour
+//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about 20 minutes
 //! and needs an idle machine and an optimized build. Otherwise some attacks run briefly, and the
 //! tests check only that no process ends and no guarantee is broken. `NMFW_ATTACK=header,reply`
 //! selects the attacks whose names begin with these words.
@@ -9,12 +9,15 @@
 #![cfg(test)]
 
 mod clients;
+mod figures;
 mod measure;
 mod page;
+mod processor;
 mod services;
 mod session;
 mod stage;
 mod stops;
+mod table;
 mod wire;
 
 use std::{env, io::Write as _, time::Duration};
@@ -29,14 +32,16 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 const SHORT: Plan = Plan {
     rounds: 1,
+    most_rounds: 1,
     round: Duration::from_millis(300),
-    compares: false,
+    beside: None,
 };
 
 const FULL: Plan = Plan {
-    rounds: 3,
-    round: Duration::from_millis(1_000),
-    compares: true,
+    rounds: 2,
+    most_rounds: 4,
+    round: Duration::from_millis(800),
+    beside: Some(Duration::from_millis(500)),
 };
 
 /// Runs the attacks, and fails with all errors found.
@@ -53,14 +58,13 @@ async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
         .collect();
     let mut wrong = Vec::new();
     say(&format!("{kind}, {victim:?}"));
-    say(
-        "| attack | calls, % | p99, times | messages | sent, MiB | held, MiB | bytes for a byte | log, kB a minute | given back |",
-    );
+    say(&format!("| attack | {} |", figures::HEADS.join(" | ")));
     let mut stage = Stage::start(kind).await.unwrap();
     for attack in &chosen {
         match measure(&mut stage, attack, victim, plan).await {
             Ok(figures) => {
                 say(&figures.row(attack.name));
+                table::add(kind, victim, attack.name, &figures);
                 let told = figures.wrong.iter();
                 wrong.extend(told.map(|what| format!("{}: {what}", attack.name)));
                 // The effects of one attack must not be measured as those of the next.
@@ -74,6 +78,10 @@ async fn attacks(kind: Kind, victim: Victim, attacks: &[Attack]) {
                 stage = Stage::start(kind).await.unwrap();
             }
         }
+    }
+    if is_full {
+        let path = table::write().unwrap();
+        say(&format!("all figures so far: {}", path.display()));
     }
     drop(turn);
     assert!(wrong.is_empty(), "{kind}:\n{}", wrong.join("\n"));

@@ -25,6 +25,8 @@ use nmfw_tests::{
 };
 use tempfile::TempDir;
 
+use crate::processor::{ATTACKED, ATTACKERS, pin};
+
 /// The subject of the hostile service's streams.
 pub(crate) const HOSTILE: &str = "test.hostile";
 
@@ -37,7 +39,7 @@ const CALLS: u64 = 1 << 20;
 #[derive(Debug)]
 enum Running {
     Embedded(#[expect(dead_code, reason = "stops when dropped")] Broker),
-    NatsServer(#[expect(dead_code, reason = "stops when dropped")] NatsServer),
+    NatsServer(NatsServer),
 }
 
 /// The attacker's knowledge of its target.
@@ -63,7 +65,7 @@ pub(crate) struct Stage {
     pub(crate) target: Target,
     pub(crate) service: Process,
     pub(crate) callers: Process,
-    _broker: Running,
+    broker: Running,
     folder: TempDir,
 }
 
@@ -116,6 +118,15 @@ fn url(target: &Target, user: &str) -> String {
     )
 }
 
+/// Starts a process on another processor than the attackers'.
+async fn start(orders: &Orders) -> Result<Process, Failure> {
+    let process = Process::start(env!("CARGO_BIN_EXE_attacked"), orders).await?;
+    if let Some(id) = process.id() {
+        pin(id, ATTACKED)?;
+    }
+    Ok(process)
+}
+
 async fn callers(target: &Target, folder: &TempDir) -> Result<Process, Failure> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let orders = Orders {
@@ -126,12 +137,13 @@ async fn callers(target: &Target, folder: &TempDir) -> Result<Process, Failure> 
         url: url(target, "caller"),
         log: folder.path().join("callers"),
     };
-    Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await
+    start(&orders).await
 }
 
 impl Stage {
     /// Starts all processes. The callers make no calls yet.
     pub(crate) async fn start(kind: Kind) -> Result<Self, Failure> {
+        pin(std::process::id(), ATTACKERS)?;
         let (broker, port) = match kind {
             Kind::Embedded => {
                 let broker = embedded::start(None, None).await?;
@@ -145,6 +157,9 @@ impl Stage {
                     .start()
                     .await?;
                 let port = server.port();
+                if let Some(id) = server.pid() {
+                    pin(id, ATTACKERS)?;
+                }
                 (Running::NatsServer(server), port)
             }
         };
@@ -163,15 +178,25 @@ impl Stage {
             url: url(&target, "service"),
             log: folder.path().join("service"),
         };
-        let service = Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await?;
+        let service = start(&orders).await?;
         let callers = callers(&target, &folder).await?;
         Ok(Self {
             target,
             service,
             callers,
-            _broker: broker,
+            broker,
             folder,
         })
+    }
+
+    /// Returns the ids of all processes but this one.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let broker = match &self.broker {
+            Running::Embedded(_) => None,
+            Running::NatsServer(server) => server.pid(),
+        };
+        let processes = [self.service.id(), self.callers.id(), broker];
+        processes.into_iter().flatten().collect()
     }
 
     /// Restarts the callers.
@@ -189,7 +214,7 @@ impl Stage {
             url: url(&self.target, "service"),
             log: self.folder.path().join("another"),
         };
-        Process::start(env!("CARGO_BIN_EXE_attacked"), &orders).await
+        start(&orders).await
     }
 
     /// Sends an order to the callers.

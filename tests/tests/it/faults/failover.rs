@@ -39,8 +39,9 @@ async fn cluster() -> [NatsServer; 2] {
         start(routes[1], routes[0]).await.unwrap(),
     ];
     for server in &servers {
-        let client = async_nats::connect(server.url()).await.unwrap();
+        // Connects anew each time: a client that is connecting while the other server joins is not told.
         eventually(LIMIT, || async {
+            let client = async_nats::connect(server.url()).await.unwrap();
             client.server_info().connect_urls.len() > 1
         })
         .await;

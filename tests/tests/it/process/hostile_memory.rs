@@ -12,9 +12,11 @@ use nmfw_tests::{
     packets::{RawSession, first_kind, frame, kind, number, packet},
     streams::{self, CountRequest, Flows, Item, STREAMS_SPEC, StreamsClient},
 };
+use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(200);
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limit for the memory of a session, for its peer.
 const MOST: u64 = 64;
@@ -100,9 +102,21 @@ impl Attacker {
         }
     }
 
-    /// Returns the text with which the service ends the session.
+    /// Returns the text with which the service ends the session. Pings meanwhile, so that its silence is
+    /// not the reason.
     async fn closed(&mut self) -> String {
-        let close = self.session.closed().await.unwrap();
+        let ping = packet(0, 0, &[frame(0, kind::PING, &number(0))]);
+        let closing = async {
+            loop {
+                self.publish(ping.clone()).await;
+                if let Ok(close) = timeout(PING_INTERVAL, self.session.closed()).await {
+                    return close.unwrap();
+                }
+            }
+        };
+        let close = timeout(LIMIT, closing)
+            .await
+            .expect("the service keeps the session");
         String::from_utf8_lossy(&close).into_owned()
     }
 }
