@@ -258,12 +258,12 @@ fn begin(
     };
     match session.send_message(stream, body, true) {
         Ok(()) => Ok(stream),
-        // Not started: the CALL waits beside its message, and was reset with it.
+        // Not started: the CALL was queued with its message, and was dropped by the reset.
         Err(SendError::TooLarge(status)) => Err(status.not_started()),
         Err(SendError::Full(_) | SendError::Ended) => {
             let status = Status::internal("a new stream refused its message");
             session.reset(stream, &status);
-            // Not started: the CALL waits beside its message, and was reset with it.
+            // Not started: the CALL was queued with its message, and was dropped by the reset.
             Err(status.not_started())
         }
     }
@@ -455,7 +455,7 @@ impl Side for ClientCalls {
         }
         if !overdue.is_empty() {
             session.suspect(now);
-            // Before the callers wake, because they may call again at once.
+            // Updated before the callers wake, because they may call again at once.
             self.update_liveness(session, now);
         }
         for (stream, status) in overdue {
