@@ -212,7 +212,7 @@ impl ClientCalls {
     /// Handles the end of a caller's messages: an error ends its call.
     fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
         match ended {
-            driver::Ended::No | driver::Ended::Said => {}
+            driver::Ended::No | driver::Ended::Finished => {}
             driver::Ended::Failed | driver::Ended::Refused { .. } => {
                 self.calls.remove(&stream);
             }

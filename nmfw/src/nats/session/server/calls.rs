@@ -180,7 +180,7 @@ impl ServerCalls {
     fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
         match ended {
             Ended::No => return self.expect_taking(stream),
-            Ended::Said | Ended::Failed => {}
+            Ended::Finished | Ended::Failed => {}
             Ended::Refused { status, was_done } => {
                 let Some(served) = self.common.served.get(index) else {
                     return;
