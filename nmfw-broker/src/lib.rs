@@ -56,7 +56,7 @@ pub struct Builder {
 impl Builder {
     /// Sets the port to listen on. The default, 0, selects any free port.
     ///
-    /// A broker can be started on a port that another broker has just left.
+    /// A broker can be started on a port that another broker has just released.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self

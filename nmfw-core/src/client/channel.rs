@@ -331,7 +331,7 @@ impl Stack {
         self.layers.push(Arc::new(layer));
     }
 
-    /// Puts the layers around another transport.
+    /// Wraps another transport in the layers.
     fn compose(&mut self, transport: &Arc<dyn Transport>) {
         self.composed = self.layers.iter().fold(None, |inner, layer| {
             Some(layer.wrap(inner.unwrap_or_else(|| innermost(transport))))

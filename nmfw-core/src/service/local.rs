@@ -68,7 +68,7 @@ async fn take(instance: Arc<Instance>, mut request: Request) -> Result<Response,
     instance.call_here(endpoint, request).await
 }
 
-/// Finds the endpoint of a call, and checks what is the same for all fronts.
+/// Finds the endpoint of a call, and makes the checks that all fronts have in common.
 fn prepare<'a>(
     instance: &'a Arc<Instance>,
     request: &mut Request,

@@ -21,10 +21,10 @@ use nmfw_core::call::attempt::Spent;
 /// one call in five is accepted; excess calls are then sent once.
 const EARNED_PER_CALL: u32 = 4;
 
-/// The initial budget: enough for a burst that finds an instance full or stopping.
+/// The initial budget, sufficient for a burst of calls to an instance that is full or stopping.
 const INITIAL: u32 = 1000;
 
-/// The maximum budget: enough for all calls of a channel with an instance that stops.
+/// The maximum budget, sufficient for all calls of a channel that are with a stopping instance.
 const CAPACITY: u32 = 10_000;
 
 /// Maximum number of tokens for calls that full instances refuse. Such resends amplify an overload,

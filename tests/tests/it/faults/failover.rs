@@ -1,4 +1,4 @@
-//! Servers that freeze, leave or die while others take over: needs real nats-servers.
+//! Servers that freeze, shut down or die while others take over. Needs real nats-servers.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;

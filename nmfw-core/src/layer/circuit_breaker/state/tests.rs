@@ -92,7 +92,7 @@ fn a_success_can_be_the_call_that_was_wanting() {
 fn failures_are_forgotten_with_the_window() {
     let mut test = TestCircuit::new();
     for _ in 0..100 {
-        assert_eq!(test.call(FAILURE), None, "one at a time");
+        assert_eq!(test.call(FAILURE), None, "only one call is permitted");
         test.now += 3 * SECOND + SECOND / 2;
     }
 }
@@ -105,7 +105,7 @@ fn probes_are_few_and_close_it() {
     assert!(test.enter().is_none(), "too early");
     test.now += Duration::from_millis(1);
     let (first, second) = (test.enter().unwrap(), test.enter().unwrap());
-    assert!(test.enter().is_none(), "two at a time");
+    assert!(test.enter().is_none(), "only two calls are permitted");
     assert_eq!(test.end(first, Outcome::Unknown), None);
     let third = test.enter().unwrap();
     assert_eq!(test.end(second, Outcome::Success), None);

@@ -440,7 +440,7 @@ impl Side for ClientCalls {
         }
         if !overdue.is_empty() {
             session.suspect(now);
-            // Before the callers wake, because they may call again at once.
+            // Updated before the callers wake, because they may call again at once.
             self.update_liveness(session, now);
         }
         for (stream, status) in overdue {

@@ -294,7 +294,7 @@ impl<'a> RawMetadata<'a> {
 
     /// Decodes the metadata; fails if any entry breaks the rules, as for a request at a service.
     pub(super) fn decode(self) -> Result<Metadata, Status> {
-        // Before anything is copied.
+        // Checked before anything is copied.
         if self.0.rest().len() > Metadata::MAX_SIZE {
             return Err(Status::invalid_argument(format!(
                 "the metadata has {} bytes, which exceeds the limit of {}",

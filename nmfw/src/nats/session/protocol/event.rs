@@ -68,7 +68,7 @@ pub(crate) enum Event {
     /// A whole message. Once the application has taken it, [`super::Session::consume`] grants the
     /// peer more credit.
     Message { stream: StreamId, message: Bytes },
-    /// Several messages, with the same rule.
+    /// Several messages, for which [`super::Session::consume`] grants credit in the same way.
     Row { stream: StreamId, row: Row },
     /// The caller sends no more messages; the service still may.
     End { stream: StreamId },

@@ -356,7 +356,7 @@ impl Inbound {
         }
     }
 
-    /// Returns whether to ask the peer to go back.
+    /// Returns whether a request to go back has to be sent.
     pub(super) fn must_ask(&self) -> bool {
         self.ask
     }

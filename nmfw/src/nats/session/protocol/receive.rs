@@ -100,7 +100,7 @@ impl Session {
                 }
                 Ok(is_answer)
             }
-            // Something that does not know sessions has answered OPEN.
+            // A peer without sessions has answered OPEN.
             Err(malformed) if is_opening => Err(malformed),
             Ok(_) | Err(_) => Ok(false),
         }

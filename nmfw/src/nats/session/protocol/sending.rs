@@ -233,7 +233,7 @@ impl Sending {
         if rest as u64 + MESSAGE_COST <= credit {
             return Some(rest);
         }
-        // At least one byte stays for the last part, which pays for the message.
+        // At least one byte stays for the last part, which includes the message's fixed cost.
         let part = usize::try_from(credit)
             .unwrap_or(usize::MAX)
             .min(rest.saturating_sub(1));

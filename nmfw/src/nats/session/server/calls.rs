@@ -45,7 +45,7 @@ pub(crate) enum ServerCommand {
         outcome: Result<Response, Status>,
     },
     StreamIo(StreamCommand),
-    /// The call has stalled, and another one has got its slot.
+    /// The call has stalled, and its slot was given to another call.
     Stalled {
         stream: StreamId,
         why: Stall,

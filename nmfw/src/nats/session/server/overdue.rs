@@ -104,7 +104,7 @@ impl ServerCalls {
         }
     }
 
-    /// Ends a call whose slot another one has got.
+    /// Ends a call whose slot was given to another call.
     pub(crate) fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
         let Some(ServerCall::Running(running)) = self.calls.remove(stream) else {
             return;

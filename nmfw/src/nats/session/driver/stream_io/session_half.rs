@@ -25,7 +25,7 @@ pub(crate) enum Ended {
     No,
     /// All were passed to the session; for a service, the call has ended.
     Finished,
-    /// With the application's own error.
+    /// The messages ended with the application's own error.
     Failed,
     /// A message of the application cannot be sent.
     Refused {

@@ -61,7 +61,7 @@ fn serve(network: &mut Network, answer: usize) -> usize {
     served
 }
 
-/// One, and enough that none of them may owe any more.
+/// Numbers of unread streams: one, and as many as reach the limit of owed bytes.
 const UNREAD_STREAMS: [usize; 2] = [1, 40];
 
 #[test]
@@ -124,7 +124,7 @@ fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
     }
 }
 
-/// The memory that a peer can occupy is bounded, however many streams are not read.
+/// The memory that a peer can occupy is bounded for any number of unread streams.
 #[test]
 fn what_is_held_for_readers_has_a_bound() {
     let config = Config {
@@ -257,7 +257,7 @@ fn a_second_message_of_a_unary_call_is_seen_at_once() {
             Event::Message { message, .. } => Some(message),
             _ => None,
         });
-        let message = message.expect("nothing came of a message");
+        let message = message.expect("a part of the message was lost");
         let server = &mut network.sides[SERVER];
         server.consume(call, Tally::of(message.len()));
     }

@@ -451,7 +451,7 @@ mod tests {
                 raw.reason()
             });
             assert!(is_excess(&reason.unwrap()), "{kind}");
-            // However many PINGs a packet contains, there is one answer.
+            // A packet gets one answer, even if it contains several PINGs.
             assert!(raw.got < raw.sent / 10, "{} for {}", raw.got, raw.sent);
         }
         for stream in [None, Some(7)] {
@@ -909,7 +909,10 @@ mod tests {
         network.sides[SERVER].send_status(id, Err(&long));
         let (_, refused) = outcomes(&mut network);
         assert_eq!(refused[0].message(), "so");
-        assert!(refused[0].details().is_empty(), "they are left out");
+        assert!(
+            refused[0].details().is_empty(),
+            "details beyond the limit were sent"
+        );
         let id = network.sides[0].open_call(head(UNARY), true, None).unwrap();
         network.run_ms(50);
         network.sides[SERVER].send_status(id, Err(&status));

@@ -269,7 +269,7 @@ impl Network {
         let until = self.now + time;
         self.pump();
         for step in 0.. {
-            assert!(step < 200_000, "it does not come to rest");
+            assert!(step < 200_000, "the network does not become idle");
             let arrivals = self.wires.iter().filter_map(|wire| wire.front());
             let arrivals = arrivals.map(|(at, _)| at);
             let arrivals = arrivals.chain(self.no_responders.iter().flatten());

@@ -838,7 +838,10 @@ fn large_messages_without_end_do_not_starve_another() {
         let large = Bytes::from(vec![0; len]);
         let mut got = 0;
         'rounds: for round in 0.. {
-            assert!(round < 20, "it waits behind {got} others of {len} bytes");
+            assert!(
+                round < 20,
+                "the stream waits for {got} other messages of {len} bytes"
+            );
             let client = &mut network.sides[CLIENT];
             while client.send_message(endless, large.clone(), false).is_ok() {}
             if round == 10 {

@@ -193,7 +193,10 @@ impl Scene {
             assert!(application.is_over);
             assert!(self.network.sides[side].poll_timeout().is_none());
             for (id, view) in &application.streams {
-                assert!(view.is_finished || view.is_ended, "{id} is left");
+                assert!(
+                    view.is_finished || view.is_ended,
+                    "stream {id} has not ended"
+                );
             }
         }
     }
