@@ -14,7 +14,8 @@ use crate::{ServiceSpec, Status};
 /// calls: layers, metadata, timeouts, metrics and spans.
 pub trait Transport: Any + Send + Sync {
     /// Makes a call, which starts when the future is first polled. Dropping the future, or the
-    /// stream of messages in the response, cancels the call.
+    /// stream of messages in the response, cancels the call. The future may outlive the channel,
+    /// and so it shares ownership of the transport.
     ///
     /// The transport ends the call at its [deadline](Request::deadline) with `DEADLINE_EXCEEDED`.
     /// If the call was certainly not started, it marks the error as [not

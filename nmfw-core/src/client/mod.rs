@@ -9,6 +9,7 @@ mod requests;
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
+    exchange::CallFuture,
     requests::Requests,
 };
 pub use crate::call::transport::{IntoTransport, Transport};

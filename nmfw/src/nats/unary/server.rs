@@ -82,7 +82,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
                 Now::Done(outcome) => {
                     return answer_now(front, endpoint, reply, outcome, permit);
                 }
-                Now::Begun(handler) => Work::Begun(handler, permit),
+                Now::Begun(handler) => Work::Begun(Box::new(handler), permit),
             }
         }
         admitted => Work::Admitted(admitted, request),

@@ -251,7 +251,7 @@ impl Side for ClientCalls {
             // Cancelled before it started.
             ClientCommand::Unary { sender, .. } if sender.is_closed() => {}
             ClientCommand::Unary { head, body, sender } => {
-                self.begin_unary(session, (head, body), sender)
+                self.begin_unary(session, (head, body), sender);
             }
             ClientCommand::Begin {
                 head,

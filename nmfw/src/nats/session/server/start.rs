@@ -107,7 +107,7 @@ impl ServerCalls {
                         self.deliver(session, stream, index, outcome);
                         return Ok(());
                     }
-                    Now::Begun(handler) => Work::Begun(handler, permit),
+                    Now::Begun(handler) => Work::Begun(Box::new(handler), permit),
                 }
             }
             admitted @ Admitted::Later(_) => {

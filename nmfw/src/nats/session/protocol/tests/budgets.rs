@@ -33,7 +33,7 @@ impl Session {
         let partial = self.streams.values().map(|stream| stream.receiving.held());
         let left = u64::try_from(self.budget.left()).unwrap_or(0);
         let there = received.chain(partial).sum::<u64>() + left + outgoing + self.budget.heads();
-        // One message may exceed the limit, and the end of each stream.
+        // One message may exceed the limit, and so may the end of each stream.
         let ends = 1024 * self.streams.len() as u64;
         // Answers that the peer accepts may use the room for unfinished messages.
         let turns = 2 * (self.hello.max_message + self.hello.stream_window);
