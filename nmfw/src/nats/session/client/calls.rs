@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     Handle, Pool,
     call::{ClientCall, Unary},
-    command::{ClientCommand, RequestHead},
+    command::{ClientCommand, CommandHead},
 };
 use crate::{
     Code, Metadata, Status,
@@ -87,7 +87,7 @@ impl ClientCalls {
     fn begin_unary(
         &mut self,
         session: &mut Session,
-        (head, body): (RequestHead, Bytes),
+        (head, body): (CommandHead, Bytes),
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
         let (method, deadline) = (head.method, head.deadline);

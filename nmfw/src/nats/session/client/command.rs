@@ -24,14 +24,14 @@ pub(crate) type Outgoing = driver::Outgoing<ClientCommand>;
 
 /// The head of a request. The session's task adds what the method says, so that commands are small.
 #[derive(Debug)]
-pub(crate) struct RequestHead {
+pub(crate) struct CommandHead {
     pub(crate) method: Method,
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
-impl RequestHead {
+impl CommandHead {
     pub(crate) fn of(request: &Request) -> Self {
         Self {
             method: request.method(),
@@ -59,13 +59,13 @@ impl RequestHead {
 pub(crate) enum ClientCommand {
     /// A call with one message in each direction.
     Unary {
-        head: RequestHead,
+        head: CommandHead,
         body: Bytes,
         sender: oneshot::Sender<Result<Response, Status>>,
     },
     /// A call that streams, with its request if that is a single one.
     Begin {
-        head: RequestHead,
+        head: CommandHead,
         io: Arc<StreamIo>,
         body: Option<Bytes>,
         /// Whether there is a single answer.

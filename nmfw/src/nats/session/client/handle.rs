@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Outgoing,
-    command::{ClientCommand, Mailbox, RequestHead},
+    command::{ClientCommand, CommandHead, Mailbox},
 };
 use crate::{
     Metadata, Method, Status,
@@ -174,7 +174,7 @@ impl Handle {
         let busy = Busy::new(self);
         let (sender, receiver) = oneshot::channel();
         let command = ClientCommand::Unary {
-            head: RequestHead::of(request),
+            head: CommandHead::of(request),
             body,
             sender,
         };
@@ -191,7 +191,7 @@ impl Handle {
         request: &Request,
         sent: &Sent,
     ) -> Result<Response, Status> {
-        let (method, head) = (request.method(), RequestHead::of(request));
+        let (method, head) = (request.method(), CommandHead::of(request));
         let busy = Busy::new(Arc::clone(self));
         match sent {
             Sent::Message(body) => {
@@ -227,7 +227,7 @@ impl Handle {
     fn begin(
         &self,
         method: Method,
-        head: RequestHead,
+        head: CommandHead,
         io: Arc<StreamIo>,
         body: Option<Bytes>,
     ) -> Result<(), Status> {

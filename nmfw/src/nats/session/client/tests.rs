@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use super::{
     Handle,
     calls::ClientCalls,
-    command::{ClientCommand, RequestHead},
+    command::{ClientCommand, CommandHead},
 };
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
@@ -208,7 +208,7 @@ impl Pair {
     /// Makes a call.
     async fn call(&self) -> Result<Response, Status> {
         let method: Method = SPEC.method(0);
-        let head = RequestHead {
+        let head = CommandHead {
             method,
             deadline: None,
             metadata: Metadata::new(),
