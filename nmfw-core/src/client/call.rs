@@ -2,7 +2,6 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use futures_util::future::BoxFuture;
 use prost::Message;
 use tokio::time::Instant;
 
@@ -15,7 +14,6 @@ use crate::{
     call::{
         body::{Body, streaming::Payload},
         request::Request,
-        response::Response,
     },
     observe::trace,
 };
@@ -170,8 +168,7 @@ impl<A: Answer> Call<A> {
 pub(super) struct Started {
     pub(super) channel: Channel,
     pub(super) method: Method,
-    /// The exchange, or a future with its span.
-    pub(super) reply: Result<Exchange, BoxFuture<'static, Result<Response, Status>>>,
+    pub(super) exchange: Exchange,
 }
 
 impl<A> Call<A> {
@@ -193,17 +190,17 @@ impl<A> Call<A> {
         if let Some(timeout) = timeout.or_else(|| channel.default_timeout(method)) {
             request.limit_deadline(Deadline::after_from(now, timeout));
         }
-        let reply = match trace::is_listened_to() {
-            true => Err(channel.send_in_span(request, now, handler)),
+        let exchange = match trace::is_listened_to() {
+            true => Exchange::in_span(channel.send_in_span(request, now, handler)),
             false => {
                 request.head.trace = handler.as_ref().and_then(Context::shared_trace);
-                Ok(channel.send(request, now))
+                channel.send(request, now)
             }
         };
         Ok(Started {
             channel,
             method,
-            reply,
+            exchange,
         })
     }
 }

@@ -8,19 +8,19 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Channel, call::Call};
+use super::call::{Answer, Call, Started};
 use crate::{
-    Metadata, Method, Status,
+    Metadata, Status,
     call::{
         body::streaming::{Encoded, ReadingSide},
         response::Response,
     },
-    client::call::Answer,
     observe::metrics::CallCount,
 };
 
 /// A call that a channel has started: its reply, and the metrics that end with it.
 pub(super) struct Exchange {
+    /// `None` for a call in a span, which contains another exchange.
     count: Option<CallCount>,
     reply: Reply,
 }
@@ -38,6 +38,14 @@ impl Exchange {
     ) -> Self {
         Self {
             count: Some(count),
+            reply: Reply::Pending(reply),
+        }
+    }
+
+    /// Creates an exchange with a span, for which there is a subscriber.
+    pub(super) fn in_span(reply: BoxFuture<'static, Result<Response, Status>>) -> Self {
+        Self {
+            count: None,
             reply: Reply::Pending(reply),
         }
     }
@@ -105,39 +113,8 @@ impl<A> WithMetadata<A> {
 
 enum State<A> {
     New(Call<A>),
-    Sent {
-        channel: Channel,
-        method: Method,
-        exchange: Exchange,
-    },
-    /// A call for which there is a subscriber of spans. It is boxed, so that other calls need no
-    /// space for its span.
-    InSpan {
-        channel: Channel,
-        method: Method,
-        reply: BoxFuture<'static, Result<Response, Status>>,
-    },
+    Sent(Started),
     Done,
-}
-
-impl<A> State<A> {
-    /// Starts the call.
-    fn start(call: Call<A>) -> Result<Self, Status> {
-        let started = call.start()?;
-        let (channel, method) = (started.channel, started.method);
-        Ok(match started.reply {
-            Ok(exchange) => Self::Sent {
-                channel,
-                method,
-                exchange,
-            },
-            Err(reply) => Self::InSpan {
-                channel,
-                method,
-                reply,
-            },
-        })
-    }
 }
 
 impl<A: Answer> Future for WithMetadata<A> {
@@ -147,25 +124,16 @@ impl<A: Answer> Future for WithMetadata<A> {
         if let State::New(_) = self.0
             && let State::New(call) = mem::replace(&mut self.0, State::Done)
         {
-            self.0 = State::start(call)?;
+            self.0 = State::Sent(call.start()?);
         }
-        let (channel, method, outcome) = match &mut self.0 {
-            State::Sent {
-                channel,
-                method,
-                exchange,
-            } => (channel, *method, ready!(exchange.poll_unpin(cx))),
-            State::InSpan {
-                channel,
-                method,
-                reply,
-            } => (channel, *method, ready!(reply.poll_unpin(cx))),
-            State::New(_) | State::Done => return Poll::Pending,
+        let State::Sent(started) = &mut self.0 else {
+            return Poll::Pending;
         };
+        let outcome = ready!(started.exchange.poll_unpin(cx));
         let outcome = outcome.and_then(|Response { metadata, body }| {
-            match A::from_body(Encoded(body), method, ReadingSide::Client) {
+            match A::from_body(Encoded(body), started.method, ReadingSide::Client) {
                 Ok(answer) => Ok((answer, metadata)),
-                Err(status) => Err(channel.not_of(method, status)),
+                Err(status) => Err(started.channel.not_of(started.method, status)),
             }
         });
         self.0 = State::Done;
