@@ -39,7 +39,7 @@ const SHORT: Plan = Plan {
 
 const FULL: Plan = Plan {
     rounds: 2,
-    most_rounds: 4,
+    most_rounds: 3,
     round: Duration::from_millis(800),
     beside: Some(Duration::from_millis(500)),
 };
