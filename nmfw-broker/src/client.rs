@@ -133,7 +133,7 @@ struct Connection {
     connected: bool,
     /// Whether the first PING was answered.
     ponged: bool,
-    /// Whether the next PING is the one that every client gets, idle or not.
+    /// Whether the next PING is the first one, which is also sent to busy clients.
     first_ping: bool,
     pings_out: u32,
     next_ping: Instant,
@@ -282,7 +282,7 @@ impl Connection {
     }
 
     fn connect(&mut self, json: &[u8]) -> Result<(), Close> {
-        // `null` changes nothing, as in Go.
+        // `null` has no effect, as in Go.
         let options: Option<ConnectOptions> =
             serde_json::from_slice(json).map_err(|_| Close::Silent)?;
         let options = options.unwrap_or_default();

@@ -56,7 +56,7 @@ pub struct Builder {
 impl Builder {
     /// Sets the port to listen on. The default, 0, selects any free port.
     ///
-    /// A broker can be started on a port that another broker has just left.
+    /// A broker can be started on a port that another broker has just released.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -187,7 +187,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     socket.listen(BACKLOG).map_err(at_port)
 }
 
-/// Accepts clients until the shutdown, and owns their tasks, which end with this one.
+/// Accepts clients until the shutdown. The tasks of clients are aborted when this task ends.
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut clients = JoinSet::new();
     let mut id = 0;

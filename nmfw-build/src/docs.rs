@@ -448,7 +448,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut comment = String::new();
             for _ in 0..14 {
-                // Knuth's generator: the same comments every time.
+                // Knuth's generator, so that each run has the same comments.
                 state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);

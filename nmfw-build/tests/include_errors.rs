@@ -43,7 +43,7 @@ fn a_typo_in_a_file_name_suggests_similar_files() {
   = help: files with similar names: `proto/acme/calc.proto`
 "
     );
-    // In another folder than its own.
+    // The file is in another folder.
     assert_eq!(
         report(dir.path(), "proto/calc.proto", &["proto"]),
         "error: there is no file `calc.proto`

@@ -38,7 +38,7 @@ const MILLIS: u32 = if cfg!(debug_assertions) { 100 } else { 20 };
 const HANDLER: Duration = Duration::from_millis(MILLIS as u64);
 const CAPACITY: u32 = CONCURRENCY * 1000 / MILLIS;
 
-/// Calls per second, whatever their outcome.
+/// Calls per second, regardless of their outcome.
 const OFFERED: u32 = 5 * CAPACITY;
 
 /// The duration.

@@ -362,7 +362,7 @@ on_both_brokers! {
         }
     }
 
-    /// A call has one span, however many attempts it takes.
+    /// A call has one span, regardless of the number of attempts.
     async fn a_call_that_is_sent_again_has_one_span(broker: TestBroker) {
         let strings = Strings::default();
         let nats = nmfw::connect(broker.url()).await.unwrap();

@@ -46,7 +46,7 @@ impl Telemetry {
             let lines = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
                 .with_filter(filter);
-            // Without the exporter's own spans.
+            // The exporter's own spans are not exported.
             let own = [("nmfw", LevelFilter::INFO), ("calc", LevelFilter::INFO)];
             let spans = tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer("calc"))

@@ -90,7 +90,11 @@ impl Request {
             body: body.into(),
             deadline,
             metadata,
-            ..Head::default()
+            extensions: Extensions::default(),
+            origin: None,
+            client_version: None,
+            trace: None,
+            encoding: Encoding::Protobuf,
         };
         Self {
             method,

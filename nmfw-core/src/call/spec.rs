@@ -213,7 +213,7 @@ impl ServiceSpec {
     pub const fn method_named(&'static self, name: &str) -> Method {
         match self.find_method(name) {
             Some(method) => method,
-            None => panic!("the service has no method of that name"),
+            None => panic!("the service has no method with this name"),
         }
     }
 

@@ -14,12 +14,13 @@ use crate::{ServiceSpec, Status};
 /// calls: layers, metadata, timeouts, metrics and spans.
 pub trait Transport: Any + Send + Sync {
     /// Makes a call, which starts when the future is first polled. Dropping the future, or the
-    /// stream of messages in the response, cancels the call.
+    /// stream of messages in the response, cancels the call. The future may outlive the channel,
+    /// and so it shares ownership of the transport.
     ///
     /// The transport ends the call at its [deadline](Request::deadline) with `DEADLINE_EXCEEDED`.
     /// If the call was certainly not started, it marks the error as [not
     /// started](Status::not_started), so that the call can be sent again.
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>>;
+    fn call(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Response, Status>>;
 
     /// Waits until an instance of the service is reachable, for at most `timeout`.
     fn ready(

@@ -2,20 +2,18 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use prost::Message;
 use tokio::time::Instant;
 
-use super::Channel;
+use super::{
+    Channel,
+    exchange::{CallFuture, Exchange, WithMetadata},
+};
 use crate::{
     Context, Deadline, Metadata, Method, Status, Streaming,
     call::{
-        body::{
-            Body,
-            streaming::{Encoded, Payload, ReadingSide},
-        },
+        body::{Body, streaming::Payload},
         request::Request,
-        response::Response,
     },
     observe::trace,
 };
@@ -149,9 +147,8 @@ impl<A: Answer> Call<A> {
     ///
     /// # Errors
     /// See [`Call`](Self#errors).
-    pub fn send(self) -> impl Future<Output = Result<A, Status>> + Send + use<A> {
-        self.exchange()
-            .map_ok(|(answer, metadata)| answer.with_metadata(metadata))
+    pub fn send(self) -> CallFuture<A> {
+        CallFuture::new(self)
     }
 
     /// Makes the call like [`send`](Self::send), and returns the response with its metadata. The
@@ -163,11 +160,20 @@ impl<A: Answer> Call<A> {
     pub fn send_with_metadata(
         self,
     ) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
-        self.exchange()
+        WithMetadata::new(self)
     }
+}
 
-    // Not an `async fn`, whose future would store the whole call twice.
-    fn exchange(self) -> impl Future<Output = Result<(A, Metadata), Status>> + Send + use<A> {
+/// A call that was handed to its channel.
+pub(super) struct Started {
+    pub(super) channel: Channel,
+    pub(super) method: Method,
+    pub(super) exchange: Exchange,
+}
+
+impl<A> Call<A> {
+    /// Starts the call.
+    pub(super) fn start(self) -> Result<Started, Status> {
         let Self {
             channel,
             mut request,
@@ -176,44 +182,35 @@ impl<A: Answer> Call<A> {
             invalid,
             ..
         } = self;
-        async move {
-            if let Some(status) = invalid {
-                return Err(status);
-            }
-            let now = Instant::now();
-            let method = request.method();
-            if let Some(timeout) = timeout.or_else(|| channel.default_timeout(method)) {
-                request.limit_deadline(Deadline::after_from(now, timeout));
-            }
-            if trace::is_listened_to() {
-                let sent = channel.send_in_span(request, now, handler.as_ref());
-                // Boxed, so that futures of calls without a subscriber need no space for it.
-                return decoded(&channel, method, Box::pin(sent).await?);
-            }
-            request.head.trace = handler.as_ref().and_then(Context::shared_trace);
-            decoded(&channel, method, channel.send(request, now).await?)
+        if let Some(status) = invalid {
+            return Err(status);
         }
-    }
-}
-
-fn decoded<A: Answer>(
-    channel: &Channel,
-    method: Method,
-    response: Response,
-) -> Result<(A, Metadata), Status> {
-    let Response { metadata, body } = response;
-    match A::from_body(Encoded(body), method, ReadingSide::Client) {
-        Ok(answer) => Ok((answer, metadata)),
-        Err(status) => Err(channel.not_of(method, status)),
+        let now = Instant::now();
+        let method = request.method();
+        if let Some(timeout) = timeout.or_else(|| channel.default_timeout(method)) {
+            request.limit_deadline(Deadline::after_from(now, timeout));
+        }
+        let exchange = match trace::is_listened_to() {
+            true => Exchange::in_span(channel.send_in_span(request, now, handler)),
+            false => {
+                request.head.trace = handler.as_ref().and_then(Context::shared_trace);
+                channel.send(request, now)
+            }
+        };
+        Ok(Started {
+            channel,
+            method,
+            exchange,
+        })
     }
 }
 
 impl<A: Answer> IntoFuture for Call<A> {
     type Output = Result<A, Status>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+    type IntoFuture = CallFuture<A>;
 
     fn into_future(self) -> Self::IntoFuture {
-        self.send().boxed()
+        self.send()
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 use tracing::Instrument;
 
+use super::exchange::Exchange;
 use crate::{
     Context, Deadline, Metadata, Method, ServiceSpec, Status,
     call::{
@@ -168,7 +169,7 @@ impl Channel {
             request.limit_deadline(Deadline::after_from(now, timeout));
         }
         match trace::is_listened_to() {
-            true => Box::pin(self.send_in_span(request, now, None)).await,
+            true => self.send_in_span(request, now, None).await,
             false => self.send(request, now).await,
         }
     }
@@ -211,70 +212,75 @@ impl Channel {
     }
 
     /// Makes a call with tracing enabled, in a span that lasts until the end of the responses.
-    pub(super) async fn send_in_span(
+    pub(super) fn send_in_span(
         &self,
         mut request: Request,
         now: Instant,
-        handler: Option<&Context>,
-    ) -> Result<Response, Status> {
+        handler: Option<Context>,
+    ) -> BoxFuture<'static, Result<Response, Status>> {
         let method = request.method();
         let base = self.0.transport.address(method.service());
+        let handler = handler.as_ref();
         let mut call = CallSpan::client(method, base, handler.map(Context::span).as_ref());
         let trace = call.trace_context();
         request.head.trace = trace.or_else(|| handler.and_then(Context::shared_trace));
         call.count_requests(&mut request.head.body);
         let span = call.span().clone();
-        match self.send(request, now).instrument(span).await {
-            Ok(Response {
-                metadata,
-                body: Body::Messages(messages),
-            }) => {
-                let messages = messages.wrap(|messages| Received::new(messages, call));
-                Ok(Response::streaming(messages, metadata))
+        let sent = span.in_scope(|| self.send(request, now)).instrument(span);
+        Box::pin(async move {
+            match sent.await {
+                Ok(Response {
+                    metadata,
+                    body: Body::Messages(messages),
+                }) => {
+                    let messages = messages.wrap(|messages| Received::new(messages, call));
+                    Ok(Response::streaming(messages, metadata))
+                }
+                outcome => {
+                    call.end(outcome.as_ref().map(|_| ()));
+                    outcome
+                }
             }
-            outcome => {
-                call.end(outcome.as_ref().map(|_| ()));
-                outcome
-            }
-        }
+        })
     }
 
     /// Makes a call with the settings of the channel, starting now.
-    pub(super) async fn send(
-        &self,
-        mut request: Request,
-        now: Instant,
-    ) -> Result<Response, Status> {
+    pub(super) fn send(&self, mut request: Request, now: Instant) -> Exchange {
         let settings = &*self.0;
         let method = request.method();
         let count = CallCount::begin(settings.metrics.get(method, CallMetrics::of), now);
         if let Some(status) = &settings.invalid {
-            return count.response(Err(status.clone()));
+            return Exchange::refused(count, status.clone());
         }
         let deadline = request.deadline();
         if deadline.timer_instant().is_some_and(|at| at <= now) {
             let text = format!("the deadline passed before {method} was called");
             // Not started: the call is not handed to a transport.
-            return count.response(Err(Status::deadline_exceeded(text).not_started()));
+            return Exchange::refused(count, Status::deadline_exceeded(text).not_started());
         }
         count.request(&mut request.head.body);
         if !settings.metadata.is_empty() {
             let own = mem::replace(request.metadata_mut(), settings.metadata.clone());
             request.metadata_mut().merge(&own);
         }
-        let outcome = match &settings.layers.composed {
-            None => carry(&*settings.transport, request).await,
+        match &settings.layers.composed {
+            None => match carry(&settings.transport, request) {
+                Ok(reply) => Exchange::new(count, reply),
+                Err(status) => Exchange::refused(count, status),
+            },
             Some(layered) => {
                 let call = tower::ServiceExt::oneshot(layered.clone(), request);
                 // The deadline also covers waits in layers.
-                let outcome = deadline.limit_boxed(call).await;
-                outcome.unwrap_or_else(|| {
-                    let text = format!("{method} did not complete before its deadline");
-                    Err(Status::deadline_exceeded(text))
-                })
+                let limited = async move {
+                    let outcome = deadline.limit_boxed(call).await;
+                    outcome.unwrap_or_else(|| {
+                        let text = format!("{method} did not complete before its deadline");
+                        Err(Status::deadline_exceeded(text))
+                    })
+                };
+                Exchange::new(count, limited.boxed())
             }
-        };
-        count.response(outcome)
+        }
     }
 }
 
@@ -325,7 +331,7 @@ impl Stack {
         self.layers.push(Arc::new(layer));
     }
 
-    /// Puts the layers around another transport.
+    /// Wraps another transport in the layers.
     fn compose(&mut self, transport: &Arc<dyn Transport>) {
         self.composed = self.layers.iter().fold(None, |inner, layer| {
             Some(layer.wrap(inner.unwrap_or_else(|| innermost(transport))))
@@ -338,15 +344,18 @@ fn innermost(transport: &Arc<dyn Transport>) -> BoxService {
     let transport = Arc::clone(transport);
     BoxService::new(service_fn(move |request: Request| {
         let transport = Arc::clone(&transport);
-        async move { carry(&*transport, request).await }.boxed()
+        async move { carry(&transport, request)?.await }.boxed()
     }))
 }
 
 /// Makes a call after all layers, which may have added metadata.
-async fn carry(transport: &dyn Transport, request: Request) -> Result<Response, Status> {
+fn carry(
+    transport: &Arc<dyn Transport>,
+    request: Request,
+) -> Result<BoxFuture<'static, Result<Response, Status>>, Status> {
     if let Err(error) = request.metadata().check_size() {
         // Not started: the call is not handed to a transport.
         return Err(Status::from(error).not_started());
     }
-    transport.call(request).await
+    Ok(Arc::clone(transport).call(request))
 }

@@ -2,12 +2,14 @@
 
 mod call;
 mod channel;
+mod exchange;
 pub(crate) mod generated;
 mod requests;
 
 pub use self::{
     call::{Answer, Call},
     channel::Channel,
+    exchange::CallFuture,
     requests::Requests,
 };
 pub use crate::call::transport::{IntoTransport, Transport};

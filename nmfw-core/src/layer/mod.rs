@@ -91,7 +91,7 @@ mod sealed {
     }
 }
 
-/// The layers of a channel or a service; without layers, they cost nothing.
+/// The layers of a channel or a service; without layers, calls have no overhead.
 #[derive(Clone, Default)]
 pub(crate) struct Layers(Option<BoxService>);
 

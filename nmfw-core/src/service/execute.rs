@@ -126,7 +126,8 @@ pub enum Now {
 #[derive(Debug)]
 pub enum Work {
     Admitted(Admitted, Request),
-    Begun(Begun, Permit),
+    /// Boxed, so that the others are small to hand over.
+    Begun(Box<Begun>, Permit),
 }
 
 impl Instance {
@@ -350,7 +351,7 @@ impl Instance {
             Work::Admitted(admitted, request) => {
                 self.call(endpoint, admitted, request, stalling).await
             }
-            Work::Begun(handler, permit) => self.finish(endpoint, handler, permit, stalling).await,
+            Work::Begun(handler, permit) => self.finish(endpoint, *handler, permit, stalling).await,
         }
     }
 }

@@ -21,7 +21,7 @@ const CALLS: u64 = 1024;
 const WAITED: u64 = 200_000;
 
 /// Maximum weight of one run, so that the average recovers in reasonable time.
-const MOST: u64 = 10_000_000;
+const MAX_NANOS: u64 = 10_000_000;
 
 #[derive(Debug)]
 pub struct Quick {
@@ -46,8 +46,8 @@ impl Quick {
 
     /// Records a handler that ended after this time without waiting.
     pub(crate) fn ended(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(MOST);
-        self.count(nanos.min(MOST));
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(MAX_NANOS);
+        self.count(nanos.min(MAX_NANOS));
     }
 
     /// Records a handler that waits.

@@ -26,9 +26,9 @@ use crate::{
 impl Transport for Service {
     /// Executes a local call, with only the data that a network would transfer: extensions of the
     /// caller's layers stay on their side.
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
+    fn call(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
         match self.instance() {
-            Ok(instance) => Box::pin(call(instance, request)),
+            Ok(instance) => Box::pin(call(Arc::clone(instance), request)),
             Err(status) => Box::pin(std::future::ready(Err(status.clone()))),
         }
     }
@@ -68,7 +68,7 @@ async fn take(instance: Arc<Instance>, mut request: Request) -> Result<Response,
     instance.call_here(endpoint, request).await
 }
 
-/// Finds the endpoint of a call, and checks what is the same for all fronts.
+/// Finds the endpoint of a call, and makes the checks that all fronts have in common.
 fn prepare<'a>(
     instance: &'a Arc<Instance>,
     request: &mut Request,
@@ -92,14 +92,14 @@ fn prepare<'a>(
     Ok(endpoint)
 }
 
-async fn call(instance: &Arc<Instance>, mut request: Request) -> Result<Response, Status> {
-    let endpoint = prepare(instance, &mut request)?;
+async fn call(instance: Arc<Instance>, mut request: Request) -> Result<Response, Status> {
+    let endpoint = prepare(&instance, &mut request)?;
     let method = endpoint.method;
     // Extensions of a client's layers stay on the client's side.
     request.head.extensions = Extensions::default();
     request.head.client_version = Some(SmolStr::new_static(method.service().version()));
     if method.is_client_streaming() {
-        Box::pin(call_with_stream(instance, endpoint, request)).await
+        Box::pin(call_with_stream(&instance, endpoint, request)).await
     } else {
         instance.call_here(endpoint, request).await
     }

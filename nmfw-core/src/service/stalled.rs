@@ -342,7 +342,7 @@ mod tests {
         let open = CancellationToken::new();
         match gate.enter(&open, 0, || ClientId::numbered(client)) {
             Admitted::Now(permit) => Some(permit),
-            Admitted::Later(_) => panic!("it has no queue"),
+            Admitted::Later(_) => panic!("the method has no queue"),
             Admitted::Refused(_) => None,
         }
     }
@@ -401,9 +401,15 @@ mod tests {
             let client = ClientId::numbered(client);
             gate.streams().reclaim_at(client, LIMIT, now + after)
         };
-        assert!(reclaim(3, Duration::ZERO).is_none(), "they are new");
+        assert!(
+            reclaim(3, Duration::ZERO).is_none(),
+            "new streams lost a slot"
+        );
         many[0].figures().progress += 1;
-        assert!(reclaim(1, MAX_STALL).is_none(), "it is its own");
+        assert!(
+            reclaim(1, MAX_STALL).is_none(),
+            "a client reclaimed its own slot"
+        );
         let mut taken = Vec::new();
         while let Some(permit) = reclaim(3, MAX_STALL) {
             taken.push(permit);

@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_millis(250);
 /// Maximum number of answers read per query: more than an account has instances.
 const MAX_ANSWERS: usize = 10_000;
 
-/// Maximum size of an answer. A service with a thousand methods stays below.
+/// Maximum size of an answer. The answer of a service with a thousand methods is smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Interval of queries to all services, in addition to those of the name. Each service answers
@@ -31,7 +31,7 @@ const ALL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Deserialize)]
 struct InfoReply {
     endpoints: Option<Vec<Endpoint>>,
-    /// The form before ADR-32 had endpoints, as in Go nmfw's services.
+    /// The list of subjects from before ADR-32 had endpoints, as in Go nmfw's services.
     subjects: Option<Vec<String>>,
 }
 

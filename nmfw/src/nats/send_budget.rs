@@ -19,17 +19,17 @@ use nmfw_core::call::attempt::Spent;
 
 /// Tokens an accepted call adds: `max_attempts − 1` at the default of five. The budget lasts while
 /// one call in five is accepted; excess calls are then sent once.
-const EARNED: u32 = 4;
+const EARNED_PER_CALL: u32 = 4;
 
-/// The initial budget: enough for a burst that finds an instance full or stopping.
-const FIRST: u32 = 1000;
+/// The initial budget, sufficient for a burst of calls to an instance that is full or stopping.
+const INITIAL: u32 = 1000;
 
-/// The maximum budget: enough for all calls of a channel with an instance that stops.
-const MOST: u32 = 10_000;
+/// The maximum budget, sufficient for all calls of a channel that are with a stopping instance.
+const CAPACITY: u32 = 10_000;
 
 /// Maximum number of tokens for calls that full instances refuse. Such resends amplify an overload,
 /// whereas a stopping instance refuses its calls only once, and others have room for them.
-const MOST_OF_FULL: u32 = 1000;
+const CAPACITY_OF_FULL: u32 = 1000;
 
 /// The budgets of a channel and its clones, one per called service.
 #[derive(Debug, Default)]
@@ -111,17 +111,18 @@ struct SendBudget {
 impl Default for SendBudget {
     fn default() -> Self {
         Self {
-            all: AtomicU32::new(FIRST),
-            of_full: AtomicU32::new(MOST_OF_FULL),
+            all: AtomicU32::new(INITIAL),
+            of_full: AtomicU32::new(CAPACITY_OF_FULL),
         }
     }
 }
 
 impl SendBudget {
     fn earn(&self) {
-        for (left, most) in [(&self.all, MOST), (&self.of_full, MOST_OF_FULL)] {
+        for (left, capacity) in [(&self.all, CAPACITY), (&self.of_full, CAPACITY_OF_FULL)] {
             // Usually full, in which case the shared counter is only read.
-            let more = |left: u32| (left < most).then(|| (left + EARNED).min(most));
+            let more =
+                |left: u32| (left < capacity).then(|| (left + EARNED_PER_CALL).min(capacity));
             _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }
     }
@@ -167,28 +168,28 @@ mod tests {
     #[test]
     fn it_is_spent_and_earned() {
         let budgets = SendBudgets::default();
-        assert_eq!(spent(&budgets, &SHOP, &gone()), FIRST);
+        assert_eq!(spent(&budgets, &SHOP, &gone()), INITIAL);
         assert_eq!(spent(&budgets, &SHOP, &full()), 0);
         assert!(Spent::is_cause_of(
             &budgets.spend_for_layer(&SHOP).unwrap_err()
         ));
         budgets.ended(&SHOP, Ok(()));
-        assert_eq!(spent(&budgets, &SHOP, &gone()), EARNED);
-        for _ in 0..MOST {
+        assert_eq!(spent(&budgets, &SHOP, &gone()), EARNED_PER_CALL);
+        for _ in 0..CAPACITY {
             budgets.ended(&SHOP, Err(&Status::not_found("no such item")));
         }
         budgets.spend_for_layer(&SHOP).unwrap();
-        assert_eq!(spent(&budgets, &SHOP, &gone()), MOST - 1);
+        assert_eq!(spent(&budgets, &SHOP, &gone()), CAPACITY - 1);
     }
 
     #[test]
     fn an_overload_gets_a_part() {
         let budgets = SendBudgets::default();
-        for _ in 0..MOST {
+        for _ in 0..CAPACITY {
             budgets.ended(&SHOP, Ok(()));
         }
-        assert_eq!(spent(&budgets, &SHOP, &full()), MOST_OF_FULL);
-        assert_eq!(spent(&budgets, &SHOP, &gone()), MOST - MOST_OF_FULL);
+        assert_eq!(spent(&budgets, &SHOP, &full()), CAPACITY_OF_FULL);
+        assert_eq!(spent(&budgets, &SHOP, &gone()), CAPACITY - CAPACITY_OF_FULL);
     }
 
     #[test]
@@ -212,11 +213,11 @@ mod tests {
     fn each_service_has_its_own() {
         let budgets = SendBudgets::default();
         for service in [&SHOP, &BANK, &POST] {
-            assert_eq!(spent(&budgets, service, &gone()), FIRST);
+            assert_eq!(spent(&budgets, service, &gone()), INITIAL);
         }
         budgets.ended(&POST, Ok(()));
         assert_eq!(spent(&budgets, &BANK, &gone()), 0);
-        assert_eq!(spent(&budgets, &POST, &gone()), EARNED);
+        assert_eq!(spent(&budgets, &POST, &gone()), EARNED_PER_CALL);
     }
 
     #[test]
@@ -228,6 +229,6 @@ mod tests {
             let spent = threads.into_iter().map(|thread| thread.join().unwrap());
             spent.sum()
         });
-        assert_eq!(all, FIRST);
+        assert_eq!(all, INITIAL);
     }
 }

@@ -159,43 +159,6 @@ impl NatsTransport {
         })
     }
 
-    /// Makes a call.
-    ///
-    /// Most calls with one message in each direction take a fast path: a session exists, or the
-    /// connection accepts the request at once, and an instance accepts the call. Their futures have
-    /// no space for the slow path, which is boxed.
-    async fn send(&self, mut request: Request) -> Result<Response, Status> {
-        if let Some(status) = &self.invalid {
-            return Err(status.clone());
-        }
-        let method = request.method();
-        if request.extensions().get::<Resent>().is_some() {
-            self.send_budgets.spend_for_layer(method.service())?;
-        }
-        if method.is_streaming() {
-            return Box::pin(self.stream(request)).await;
-        }
-        let session = self.session_at_hand(&request);
-        let sent = Sent::from(request.take_body());
-        let outcome = match &session {
-            Some(session) => {
-                let outcome = session.call(&request, &sent).await;
-                outcome.map_err(|status| AttemptError::of(status, method))
-            }
-            None => match self.ask_at_once(&request, &sent) {
-                Some(waiting) => self.answer(waiting, &request).await,
-                None => return Box::pin(self.attempts(request, sent, None)).await,
-            },
-        };
-        match outcome {
-            Ok(response) => {
-                self.send_budgets.ended(method.service(), Ok(()));
-                Ok(response)
-            }
-            Err(refusal) => Box::pin(self.attempts(request, sent, Some((session, refusal)))).await,
-        }
-    }
-
     /// Returns a session for a call with one message in each direction, if such calls use sessions
     /// and one is available without waiting.
     fn session_at_hand(&self, request: &Request) -> Option<Arc<Handle>> {
@@ -238,8 +201,45 @@ impl NatsTransport {
 }
 
 impl Transport for NatsTransport {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
-        Box::pin(self.send(request))
+    /// Makes a call.
+    ///
+    /// Most calls with one message in each direction take a fast path: a session exists, or the
+    /// connection accepts the request at once, and an instance accepts the call. Their futures have
+    /// no space for the slow path, which is boxed.
+    fn call(self: Arc<Self>, mut request: Request) -> BoxFuture<'static, Result<Response, Status>> {
+        Box::pin(async move {
+            if let Some(status) = &self.invalid {
+                return Err(status.clone());
+            }
+            let method = request.method();
+            if request.extensions().get::<Resent>().is_some() {
+                self.send_budgets.spend_for_layer(method.service())?;
+            }
+            if method.is_streaming() {
+                return Box::pin(self.stream(request)).await;
+            }
+            let session = self.session_at_hand(&request);
+            let sent = Sent::from(request.take_body());
+            let outcome = match &session {
+                Some(session) => {
+                    let outcome = session.call(&request, &sent).await;
+                    outcome.map_err(|status| AttemptError::of(status, method))
+                }
+                None => match self.ask_at_once(&request, &sent) {
+                    Some(waiting) => self.answer(waiting, &request).await,
+                    None => return Box::pin(self.attempts(request, sent, None)).await,
+                },
+            };
+            match outcome {
+                Ok(response) => {
+                    self.send_budgets.ended(method.service(), Ok(()));
+                    Ok(response)
+                }
+                Err(refusal) => {
+                    Box::pin(self.attempts(request, sent, Some((session, refusal)))).await
+                }
+            }
+        })
     }
 
     fn ready(

@@ -65,6 +65,6 @@ mod tests {
     fn counts_while_it_runs() {
         // Other tests may run concurrently.
         let (boxes, count) = counted(|| (0..100).map(Box::new).collect::<Vec<_>>());
-        assert!(count >= 101, "{count} for {}", boxes.len());
+        assert!(count >= 101, "{count} allocations for {}", boxes.len());
     }
 }

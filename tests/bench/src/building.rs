@@ -130,7 +130,7 @@ impl Package {
         fetched.doing("fetch crates").map(drop)
     }
 
-    /// Returns the dependencies, one crate per line, as far as they are cached.
+    /// Returns the dependencies, one crate per line, including only cached ones.
     fn tree(&self, edges: &str) -> Result<String, Failure> {
         let args = ["tree", "--offline", "--quiet", "--prefix=none", "--edges"];
         install::run(self.cargo(&args).arg(edges), FETCH_LIMIT)

@@ -140,7 +140,7 @@ impl Peer {
         if case.work == Work::Building {
             return Some(match self {
                 Self::Nmfw | Self::Tonic => Ok(()),
-                _ => Err("only nmfw and tonic are built as packages of their own"),
+                _ => Err("only nmfw and tonic are built as separate packages"),
             });
         }
         if case.work == Work::UnaryTracingOff || case.setup.listener != Listener::Off {

@@ -22,11 +22,11 @@ pub(crate) enum Work {
     UnaryMetadata,
     /// Calls by 128 callers without a `tracing` subscriber
     UnaryTracingOff,
-    /// The same with a registry that keeps spans, in client and server
+    /// Calls by 128 callers with a registry that keeps spans, in client and server
     UnaryTracingSpans,
-    /// The same with a discarded line of text per span
+    /// Calls by 128 callers with a discarded line of text per span, in client and server
     UnaryTracingLines,
-    /// The same without a subscriber and with all metrics, in client and server
+    /// Calls by 128 callers without a subscriber and with all metrics, in client and server
     UnaryMetrics,
     /// Messages from the server
     ServerStreaming,

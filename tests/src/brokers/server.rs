@@ -72,7 +72,7 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Logs every protocol line. Useful for a single test, too much for all of them.
+    /// Logs every protocol line. Intended for debugging a single test.
     pub fn trace(mut self) -> Self {
         self.trace = true;
         self

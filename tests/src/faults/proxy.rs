@@ -135,7 +135,7 @@ impl Proxy {
         self.set_stalled(direction, false);
     }
 
-    /// Delays data in each direction by this time, whatever its amount.
+    /// Delays data in each direction by this time, independent of its size.
     pub fn delay(&self, delay: Duration) {
         self.conditions.send_modify(|now| now.delay = delay);
     }

@@ -41,7 +41,7 @@ fn find() -> Result<PathBuf, NotAvailable> {
         let mut ask = StdCommand::new(&given);
         return match install::run(ask.arg("--version"), Duration::from_secs(20)) {
             Ok(_) => Ok(given),
-            Err(_) => Err(NotAvailable::new("NSC does not name an nsc that runs")),
+            Err(_) => Err(NotAvailable::new("NSC is not the path of a working nsc")),
         };
     }
     if let Some(found) = install::in_path("nsc") {

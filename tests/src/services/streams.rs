@@ -201,7 +201,7 @@ impl Streams for Flows {
     }
 }
 
-/// Returns the items between two numbers, for a caller to send.
+/// Returns the items between two numbers, which a caller can send.
 pub fn items(from: u64, to: u64, size: u32) -> impl Stream<Item = Item> + Send + 'static {
     stream::iter(from..to).map(move |number| item(number, size))
 }

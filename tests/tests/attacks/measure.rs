@@ -379,7 +379,7 @@ fn look_after(stage: &mut Stage, attack: &Attack, figures: &mut Figures) -> Resu
     Ok(())
 }
 
-/// Checks that no call of others has failed, run twice, or been marked wrongly.
+/// Checks that no call of other clients has failed, run twice, or been marked incorrectly.
 async fn promises(stage: &mut Stage, made: &Made, figures: &mut Figures) -> Result<(), Failure> {
     for (what, count) in &made.failed {
         *figures.failed.entry(what.clone()).or_default() += count;

@@ -9,7 +9,7 @@ use crate::wire::{Message, Peer};
 /// Longer than a service takes to answer, and shorter than an attack.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The flag of a packet that asks the other side to go back.
+/// The flag of a packet that requests resent packets.
 const GO_BACK: u8 = 0x11;
 
 /// The flags of a message's frame.

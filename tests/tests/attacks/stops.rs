@@ -48,7 +48,10 @@ async fn stop_under(kind: Kind, name: &str) -> Result<(), Failure> {
         (0, 0, 0),
         "{name}"
     );
-    assert!(ran.calls > 0, "{name}: the other instance got no calls");
+    assert!(
+        ran.calls > 0,
+        "{name}: the other instance received no calls"
+    );
     Ok(())
 }
 

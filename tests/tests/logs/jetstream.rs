@@ -77,14 +77,14 @@ async fn without_a_service_the_error_names_the_stream() {
     let call = client.echo("x").timeout(Duration::from_millis(300));
     let status = call.await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-    let text = "a JetStream stream captures nmfw.mirror.Echo: its acknowledgement came first";
+    let text = "a JetStream stream captures nmfw.mirror.Echo: its acknowledgement arrived first";
     assert!(status.message().contains(text), "{status}");
     assert!(status.message().contains("\"ORDERS\""), "{status}");
 
     let status = client.count("x", &Metadata::new()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.is_not_started());
-    let text = "a JetStream stream captures nmfw.mirror._open: its acknowledgement came first";
+    let text = "a JetStream stream captures nmfw.mirror._open: its acknowledgement arrived first";
     assert!(status.message().contains(text), "{status}");
 }
 
@@ -123,7 +123,7 @@ async fn both_sides_warn_of_a_stream() {
     for _ in 0..10 {
         client.echo("x").await.unwrap();
     }
-    let warnings = of("its acknowledgement came first");
+    let warnings = of("its acknowledgement arrived first");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("ORDERS"), "{warnings:?}");
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Maximum number of attempts without progress after the service went away.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait for the service to come back.
+/// How long to wait until the service is available again.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Fetches the file `name` as `out`, and returns its checksum. Data from an earlier attempt is not

@@ -79,7 +79,7 @@ impl Store {
         }
         let mut parent = Path::new(name).parent();
         while let Some(directory) = parent.filter(|path| !path.as_os_str().is_empty()) {
-            // Most likely not empty; otherwise an empty directory does no harm.
+            // The directory is probably not empty. An empty one that cannot be removed is harmless.
             if self.dir.remove_dir(directory).is_err() {
                 break;
             }

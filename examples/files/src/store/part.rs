@@ -176,7 +176,8 @@ fn temporary(dir: &Dir) -> std::io::Result<(String, File)> {
         let mut options = OpenOptions::new();
         match dir.open_with(&name, options.read(true).write(true).create_new(true)) {
             Ok(file) => return Ok((name, file.into_std())),
-            // Left by a killed process, or by one elsewhere with the same number.
+            // The file was left by a killed process, or by one on another machine with the same
+            // number.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

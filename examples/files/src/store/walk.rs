@@ -117,7 +117,7 @@ fn file_info(root: &Dir, path: &str, entry: &DirEntry) -> io::Result<Option<File
     let metadata: Metadata = if link {
         match root.metadata(path) {
             Ok(metadata) => metadata,
-            // Leads nowhere, or out of the store.
+            // The link is broken, or leads out of the store.
             Err(_) => return Ok(None),
         }
     } else {

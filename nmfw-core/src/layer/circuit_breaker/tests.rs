@@ -175,12 +175,12 @@ async fn what_has_not_got_to_the_service_is_no_success() {
 async fn clones_share_circuits_and_what_is_set_otherwise_does_not() {
     let shop = FixedService::default();
     let layer = CircuitBreakerLayer::new();
-    let (one, other) = (shop.behind(&layer), shop.behind(&layer.clone()));
-    let apart = shop.behind(&layer.clone().failure_ratio(0.9));
+    let (one, clone) = (shop.behind(&layer), shop.behind(&layer.clone()));
+    let other = shop.behind(&layer.clone().failure_ratio(0.9));
     shop.answers(gone());
     fail(&one, 20).await;
-    assert!(CircuitOpen::of(&call(&other, look()).await.unwrap_err()).is_some());
-    assert!(CircuitOpen::of(&call(&apart, look()).await.unwrap_err()).is_none());
+    assert!(CircuitOpen::of(&call(&clone, look()).await.unwrap_err()).is_some());
+    assert!(CircuitOpen::of(&call(&other, look()).await.unwrap_err()).is_none());
 }
 
 #[tokio::test(start_paused = true)]

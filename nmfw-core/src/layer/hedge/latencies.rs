@@ -16,7 +16,7 @@ const BUCKETS: usize = ((MAX_BITS - STEP_BITS + 2) as usize) * STEPS as usize;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Number of samples needed for a percentile, and between updates of it.
-pub(crate) const FEW: u32 = 50;
+pub(crate) const MIN_SAMPLES: u32 = 50;
 
 /// The latencies of one method, in a few kilobytes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Latencies {
         }
         self.now.add(latency);
         self.news += 1;
-        if self.news >= FEW {
+        if self.news >= MIN_SAMPLES {
             self.news = 0;
             self.known = Some(self.percentile(percent));
         }
@@ -134,7 +134,7 @@ mod tests {
     fn nothing_is_said_of_a_few() {
         let now = Instant::now();
         let mut latencies = Latencies::new(now);
-        for _ in 1..FEW {
+        for _ in 1..MIN_SAMPLES {
             latencies.add(Duration::from_millis(1), 95.0, now);
             assert_eq!(latencies.known(), None);
         }
@@ -148,7 +148,7 @@ mod tests {
         let mut latencies = Latencies::new(now);
         let (slow, fast) = (Duration::from_secs(1), Duration::from_millis(1));
         let add = |latencies: &mut Latencies, latency, now| {
-            for _ in 0..FEW {
+            for _ in 0..MIN_SAMPLES {
                 latencies.add(latency, 95.0, now);
             }
         };
@@ -180,7 +180,7 @@ mod tests {
         /// The percentile equals that of a sorted list, with a precision of an eighth.
         #[test]
         fn the_percentile_is_that_of_the_list(
-            mut micros in proptest::collection::vec(0u64..10_000_000, FEW as usize),
+            mut micros in proptest::collection::vec(0u64..10_000_000, MIN_SAMPLES as usize),
             percent in 1.0f64..100.0,
         ) {
             let now = Instant::now();
@@ -189,7 +189,7 @@ mod tests {
                 latencies.add(Duration::from_micros(*micros), percent, now);
             }
             micros.sort_unstable();
-            let nth = (f64::from(FEW) * percent / 100.0).ceil() as usize - 1;
+            let nth = (f64::from(MIN_SAMPLES) * percent / 100.0).ceil() as usize - 1;
             let exact = Duration::from_micros(micros[nth.min(micros.len() - 1)]);
             let known = latencies.known().unwrap();
             prop_assert!(known > exact && known <= exact + exact / 8 + Duration::from_micros(1));
@@ -199,7 +199,7 @@ mod tests {
         fn never_panics(nanos in any::<u64>(), percent in any::<f64>()) {
             let now = Instant::now();
             let mut latencies = Latencies::new(now);
-            for _ in 0..FEW {
+            for _ in 0..MIN_SAMPLES {
                 latencies.add(Duration::from_nanos(nanos), percent, now);
             }
             latencies.add(Duration::MAX, percent, now);

@@ -198,15 +198,15 @@ async fn the_percentile_is_that_of_the_first_attempts() {
     let shop = PlannedService::new((0..10_000).map(plan));
     let layer = HedgeLayer::new().after_percentile(90.0, ms(1));
     let service = shop.behind(&layer);
-    for _ in 0..latencies::FEW {
+    for _ in 0..latencies::MIN_SAMPLES {
         call(&service, LOOK).await.unwrap();
     }
-    assert_eq!(shop.begun(), latencies::FEW, "too few samples");
+    assert_eq!(shop.begun(), latencies::MIN_SAMPLES, "too few samples");
     let begin = Instant::now();
     for _ in 0..500 {
         call(&service, LOOK).await.unwrap();
     }
-    let hedges = shop.begun() - latencies::FEW - 500;
+    let hedges = shop.begun() - latencies::MIN_SAMPLES - 500;
     assert!((20..=27).contains(&hedges), "{hedges}");
     // About twice 20 ms instead of 500.
     assert!(begin.elapsed() < 500 * ms(23), "{:?}", begin.elapsed());

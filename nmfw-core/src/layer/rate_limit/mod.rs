@@ -302,7 +302,7 @@ impl RateLimitShared {
     }
 }
 
-/// The place of a waiting call, released however the wait ends.
+/// The place of a waiting call, released when dropped.
 struct Waiter<'a> {
     shared: &'a RateLimitShared,
     ticket: u64,

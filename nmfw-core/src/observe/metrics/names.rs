@@ -72,7 +72,7 @@ metrics! {
     CLIENT_IN_FLIGHT = "nmfw_client_in_flight", Gauge,
         "Calls in flight";
     CLIENT_REDISPATCHES = "nmfw_client_redispatches_total", Counter,
-        "Calls that were sent again because no instance had started them";
+        "Calls that were resent because no instance had started them";
     CLIENT_RETRIES = "nmfw_client_retries_total", Counter,
         "Failed calls that a retry layer made again";
     CLIENT_HEDGES = "nmfw_client_hedges_total", Counter,

@@ -27,7 +27,7 @@ pub(super) struct Context {
     inbox_prefix: Option<String>,
 }
 
-/// The relevant keys. Others (description, JetStream, colours) are for other programs.
+/// The relevant keys. Other keys (description, JetStream, colours) are for other programs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {

@@ -67,7 +67,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The current placement of subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// All on the first connection; there is no other.
+    /// All subscriptions are on the first connection, which is the only one.
     #[default]
     First,
     /// All on both.
@@ -321,7 +321,7 @@ async fn relocate(
                 let has_moved = move_first(connection, epoch).await;
                 relocation.calls_use_second.store(false, Ordering::Release);
                 stage(Placement::Both).await;
-                // Not a round trip, whose own subscription might exceed the limit.
+                // A flush instead of a round trip, whose own subscription might exceed the limit.
                 _ = timeout(MAX_STEP, client.flush()).await;
                 sleep(SPREAD).await;
                 calls_end(connection, before, hub.current().epoch).await;
@@ -403,7 +403,7 @@ async fn calls_end(
         }
     };
     if timeout(MAX_CALLS, ended).await.is_err() {
-        tracing::debug!(target: LOG, "the connection waits no longer for calls in flight");
+        tracing::debug!(target: LOG, "the connection does not wait any longer for calls in flight");
     }
     Some(newest)
 }

@@ -263,7 +263,7 @@ async fn subscribe(
         work.serve(instance).await?;
     }
     subscriptions.confirm(&fence).await?;
-    // Done last, so that a discovered service can be called.
+    // Subscribed last, so that a discovered service can be called.
     for instance in instances {
         let client = work.connection.client();
         let responder = discovery::responder(instance, client).await?;

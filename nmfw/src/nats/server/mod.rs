@@ -61,7 +61,7 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// 4. The server waits until the NATS server has received all answers, so that the process can exit
 ///    at once. The connection stays open, because it may have other users.
 ///
-/// Every request is answered.
+/// Every request gets an answer.
 #[derive(Debug)]
 #[must_use = "a server does nothing until it is started"]
 pub struct Server {
@@ -266,7 +266,7 @@ impl Server {
         }
         let connection = self.connection.clone();
         let lifecycle = Lifecycle::new(self.checks).with_loss(move || connection.loss());
-        // First, because counters belong to the recorder that exists when they are created.
+        // Runs first, because counters belong to the recorder that exists when they are created.
         #[cfg(feature = "prometheus")]
         let monitor = match self.metrics {
             None => None,
@@ -320,7 +320,7 @@ impl Server {
                     // Nothing has started while it waits for a NATS server.
                     return Ok(Ending::Drained);
                 }
-                // Requests may already be in flight, and get their answers.
+                // Requests may already be in flight, and are answered.
                 let running = starting.await?;
                 running.stop();
                 running

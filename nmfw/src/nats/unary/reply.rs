@@ -62,7 +62,7 @@ pub(crate) fn encode(
     max_payload: usize,
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
     let (status, mark) = match outcome {
-        // Set by a layer: handlers get an error earlier.
+        // Only a layer can exceed the limit here, because handlers get an error earlier.
         Ok(response) => match response.metadata.check_size() {
             Err(error) => {
                 let text = format!("the response cannot be sent: {error}");

@@ -17,7 +17,7 @@ use nmfw_core::{
     service::instance::check_encoding,
 };
 
-/// The client's data beside the body.
+/// The client's data in addition to the body.
 pub(crate) struct RequestHeaders<'a> {
     pub(crate) deadline: Deadline,
     pub(crate) metadata: &'a Metadata,
@@ -58,7 +58,7 @@ impl RequestHeaders<'_> {
     }
 }
 
-/// The data that a server reads beside the body.
+/// The data that a server reads in addition to the body.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) deadline: Deadline,
@@ -115,7 +115,8 @@ impl RequestHead {
             None => (None, None),
         };
         if json {
-            check_encoding(Encoding::Json)?;
+            // Not marked as not started: all instances of this version refuse it.
+            check_encoding(Encoding::Json).map_err(Status::started)?;
         }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,

@@ -82,7 +82,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
                 Now::Done(outcome) => {
                     return answer_now(front, endpoint, reply, outcome, permit);
                 }
-                Now::Begun(handler) => Work::Begun(handler, permit),
+                Now::Begun(handler) => Work::Begun(Box::new(handler), permit),
             }
         }
         admitted => Work::Admitted(admitted, request),
@@ -232,7 +232,8 @@ impl Answer {
         reply: Subject,
         outcome: Result<Response, Status>,
     ) -> Self {
-        // If every instance gets every request, one cannot claim that none has started it.
+        // If every instance gets every request, this one cannot know whether another has started
+        // it.
         let outcome = match endpoint.limits.queue_group {
             Some(_) => outcome,
             None => outcome.map_err(Status::started),

@@ -141,7 +141,7 @@ fn answer_others(peer: &Peer, _: &Target) -> io::Result<()> {
     })
 }
 
-/// Sends anything, at full speed, to an inbox that it has received once.
+/// Sends arbitrary messages at full speed to an inbox that it has received once.
 fn answer_flood(peer: &Peer, _: &Target) -> io::Result<()> {
     peer.queue_subscribe(&format!("{HOSTILE}.Echo"))?;
     let (body, mut inbox) = (item(100), None);

@@ -176,7 +176,7 @@ fn calls_slow(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes calls without time left, or that end while they are queued.
+/// Makes calls without time left, and calls that end while they are queued.
 fn calls_late(peer: &Peer, target: &Target) -> io::Result<()> {
     let requests = ["0", "1"].map(|left| with_headers(&format!("Nmfw: 1;t={left}\r\n")));
     flood(peer, target, &requests)

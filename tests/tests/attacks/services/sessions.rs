@@ -125,7 +125,7 @@ fn open_idle(peer: &Peer, target: &Target) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends invalid OPENs, and packets that are no OPEN.
+/// Sends invalid OPENs, and other packets instead of OPEN.
 fn open_broken(peer: &Peer, target: &Target) -> io::Result<()> {
     let (subject, reply) = (
         format!("{}._open", target.streams),

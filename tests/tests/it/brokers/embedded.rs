@@ -520,9 +520,9 @@ async fn a_client_that_does_not_read_is_disconnected_without_affecting_others() 
             let msg = timeout(PATIENCE, sub.next()).await.unwrap().unwrap();
             assert_eq!(msg.payload.len(), body.len());
         }
-        // The kernel's buffers hold a few MB of the 19; the end follows after those.
+        // The kernel's buffers hold a few of the 19 MB, after which the connection ends.
         let (got, closed) = stuck.read(300 * body.len()).await;
-        assert!(closed, "{}: got everything", server.kind());
+        assert!(closed, "{}: the client received everything", server.kind());
         assert!(got.len() < 200 * body.len());
     }
 }

@@ -73,7 +73,7 @@ on_both_brokers! {
         assert_eq!((strings.started(), done.lock().unwrap().len()), (20, 20));
     }
 
-    /// Beyond its queue a service refuses calls, but loses none: each request gets an answer.
+    /// A service refuses calls beyond its queue, but loses none: each request gets an answer.
     async fn a_flood_gets_an_answer_each(broker: TestBroker) {
         const REQUESTS: usize = 5_000;
         let strings = Strings::default();

@@ -226,7 +226,7 @@ async fn a_server_ignores_refusals_of_other_subscriptions() {
     let nats = connect(&server, "a").await;
     let running = try_serve(nats.clone()).await.unwrap();
     let mut events = nats.events();
-    // One subscription is left, which round trips use otherwise.
+    // Takes the last subscription, which round trips would use.
     let _another = nats.client().subscribe("another").await.unwrap();
     let _one_more = nats.client().subscribe("one.more").await.unwrap();
     let refused = async {

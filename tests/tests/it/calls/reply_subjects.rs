@@ -80,7 +80,7 @@ on_both_brokers! {
         for target in &targets {
             for reply in &replies {
                 let body = if target.ends_with("_open") { OPEN } else { b"" };
-                // A NATS server that refuses such a subject itself is fine too.
+                // A NATS server may also refuse such a subject itself.
                 match peer.publish(target, reply, b"NATS/1.0\r\n\r\n", body).await {
                     Ok(()) => *asked.entry(target.clone()).or_default() += 1,
                     Err(_) => peer = RawPeer::connect(broker.port()).await.unwrap(),
@@ -100,7 +100,7 @@ on_both_brokers! {
         let mut seen = seen(&mut spy, "end-of-test").await;
         let is_answer = |subject: &str| subject.starts_with("_INBOX.") && subject.len() < 1000;
         seen.retain(|subject, _| !is_answer(subject));
-        assert_eq!(seen, asked, "something was published for the peer");
+        assert_eq!(seen, asked, "the service published to a subject of the peer's choice");
         // The requests to Echo of both services with an inbox as reply subject.
         assert_eq!(strings.started(), 2, "handlers ran although their answers could not be sent");
 

@@ -138,7 +138,7 @@ on_both_brokers! {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.is_not_started() && status.message().contains("puppet.Sleep"), "{status}");
 
-        // Another instance serves the other methods: together they are the service.
+        // Another instance serves the other methods, so that the two form the whole service.
         let rest = serve(&broker, [puppet().only(["Sleep"])]).await;
         caller.sleep(SleepRequest::default()).await.unwrap();
         caller.echo(Blob::default()).await.unwrap();

@@ -275,7 +275,7 @@ on_both_brokers! {
             assert_eq!(status.code(), Code::Unavailable);
         }
         assert!(began.elapsed() < SOON, "took {:?}", began.elapsed());
-        // The handler has its grace, although its answer has no receiver.
+        // The handler gets its grace period, although its answer has no receiver.
         let end = timeout(LIMIT, running.join()).await.expect("the server continues");
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(strings.dropped(), 1);

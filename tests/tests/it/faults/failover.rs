@@ -1,4 +1,4 @@
-//! Servers that freeze, leave or die while others take over: needs real nats-servers.
+//! Servers that freeze, shut down or die while others take over. Needs real nats-servers.
 
 use nmfw::async_nats::ConnectionExt as _;
 use std::sync::Arc;
@@ -23,28 +23,25 @@ fn options() -> ConnectOptions {
 
 /// Starts a cluster of two servers.
 async fn cluster() -> [NatsServer; 2] {
-    // Only the second has a route to the other: nats-server sometimes forgets the address of one that it
-    // connects to while that connects to it.
-    let port = free_port().unwrap();
-    let start = |listen: &str, routes: &str| {
+    let routes = [free_port().unwrap(), free_port().unwrap()];
+    let start = |own: u16, other: u16| {
         NatsServer::builder()
             .config(format!(
-                "cluster {{ name: test, listen: \"127.0.0.1:{listen}\", \
-                 routes: [{routes}], ping_interval: \"500ms\" }}"
+                "cluster {{ name: test, listen: \"127.0.0.1:{own}\", \
+                 routes: [\"nats://127.0.0.1:{other}\"], ping_interval: \"500ms\" }}"
             ))
             .config(format!("lame_duck_duration: \"{}s\"", LAME_DUCK.as_secs()))
             .config("lame_duck_grace_period: \"1s\"")
             .start()
     };
     let servers = [
-        start(&port.to_string(), "").await.unwrap(),
-        start("-1", &format!("\"nats://127.0.0.1:{port}\""))
-            .await
-            .unwrap(),
+        start(routes[0], routes[1]).await.unwrap(),
+        start(routes[1], routes[0]).await.unwrap(),
     ];
     for server in &servers {
-        let client = async_nats::connect(server.url()).await.unwrap();
+        // Connects anew each time: a client that is connecting while the other server joins is not told.
         eventually(LIMIT, || async {
+            let client = async_nats::connect(server.url()).await.unwrap();
             client.server_info().connect_urls.len() > 1
         })
         .await;

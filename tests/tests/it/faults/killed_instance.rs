@@ -139,7 +139,7 @@ on_both_brokers! {
         assert!(took < SOON, "{took:?}");
     }
 
-    /// Whether the instance has started the calls is unknown, whatever other instances answer.
+    /// Answers of other instances do not show whether the instance has started the calls.
     async fn idempotent_calls_that_find_nobody_else(broker: TestBroker) {
         let mut killed = serve(&broker.url());
         let (client, _) = client(&broker.url(), 1).await;
@@ -159,7 +159,7 @@ on_both_brokers! {
         assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     }
 
-    /// However short deadlines are, one late call is enough.
+    /// One late call is enough, even with short deadlines.
     async fn a_second_call_does_not_go_to_an_instance_that_did_not_answer(broker: TestBroker) {
         let frozen = serve(&broker.url());
         let _stays = serve(&broker.url());
@@ -214,7 +214,7 @@ on_both_brokers! {
         eventually(LIMIT, || client.echo(Blob::default()).send()).await;
     }
 
-    /// The NATS server knows that the instance is still connected.
+    /// A frozen instance stays connected, so the NATS server reports no missing subscriber.
     async fn an_instance_that_freezes_for_a_while_loses_no_call(broker: TestBroker) {
         let frozen = serve(&broker.url());
         let (client, _) = client(&broker.url(), 1).await;

@@ -162,7 +162,7 @@ async fn moved(connections: &[Connection], leaving: &str) {
 struct Plan {
     is_multiplexed: bool,
     /// The caller is in another account than the service. It makes unary calls only, the longest of
-    /// which takes less than a connection waits for before it moves.
+    /// which takes less time than a connection waits before it moves.
     is_mapped: bool,
     /// The server to which everything has moved leaves too.
     leaves_again: bool,

@@ -39,7 +39,7 @@ async fn a_region_is_left_and_come_back_to(kind: Kind) {
     let far_caller = Caller::new(kind, regions.us[1].url()).await.unwrap();
     far_caller.reaches(&far).await;
 
-    // Each region by itself.
+    // Each region serves its own callers.
     let (near_before, far_before) = (near.calls(), far.calls());
     let load = Load::start(&caller);
     load.goes_on(200).await;
@@ -52,7 +52,7 @@ async fn a_region_is_left_and_come_back_to(kind: Kind) {
     load.goes_on(200).await;
     assert!(far.calls() >= before + 200 - Load::CALLERS as u64);
 
-    // Nor when it is used again, under load as well.
+    // No call is lost when the region is used again, even under load.
     let near = Instance::start(regions.eu[0].url()).await.unwrap();
     eventually(LIMIT, || async { near.calls() > 100 }).await;
     if kind == Kind::Base {

@@ -217,7 +217,7 @@ async fn stream(client: &StreamsClient, id: &str, number: u64) -> Result<(), Str
     same(&total.map_err(failed)?, &expected)
 }
 
-/// The current and former instances; the latter have left their journals.
+/// The current and former instances, including the journals of the latter.
 struct Instances {
     folder: TempDir,
     lingers: bool,
@@ -293,7 +293,7 @@ impl Instances {
             let instance = &self.all[*place];
             eventually(LIMIT, || async {
                 match instance.has_run(Way::Base.prefix()).unwrap() {
-                    0..20 => Err("an instance gets no calls"),
+                    0..20 => Err("an instance receives no calls"),
                     _ => Ok(()),
                 }
             })
@@ -416,7 +416,7 @@ on_both_brokers! {
         rolling(broker, false).await;
     }
 
-    /// The processes run until they are killed, as some part of them never ends.
+    /// The processes run until they are killed, because a part of each never ends.
     async fn processes_that_are_terminated_and_then_killed(broker: TestBroker) {
         rolling(broker, true).await;
     }

@@ -128,7 +128,7 @@ async fn our_client_calls_its_service() {
                 "{status}"
             );
 
-            // Field 1 is present, but three bytes are no list of floats.
+            // Field 1 is present, but its three bytes are not a list of floats.
             let blob = Blob {
                 data: b"abc".to_vec(),
             };

@@ -210,7 +210,7 @@ async fn prometheus_scrapes_it() {
             return None;
         }
         let (_, body) = get(listen, &format!("/api/v1/query?query={what}")).await;
-        // The body may be chunked: the JSON has a line of its own.
+        // The body may be chunked, but the JSON is on a separate line.
         let json = body.lines().find(|line| line.starts_with('{'))?;
         let answer: Value = serde_json::from_str(json).ok()?;
         let value = answer["data"]["result"][0]["value"][1].as_str()?;

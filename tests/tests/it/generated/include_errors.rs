@@ -79,7 +79,7 @@ fn a_missing_build_script_is_explained() -> Result<(), Box<dyn Error>> {
         let errors = errors(&report);
         assert_eq!(errors.len(), 1, "{report}");
         assert!(
-            errors[0].starts_with("error: no code was generated for this crate: add `nmfw-build` to its [build-dependencies], and a `build.rs`"),
+            errors[0].starts_with("error: no code was generated for this crate: add `nmfw-build` to its [build-dependencies] and a `build.rs`"),
             "{report}"
         );
         assert!(report.contains("user.rs:2:5"), "{report}");

@@ -222,7 +222,7 @@ on_both_brokers! {
             status.is_some_and(|status| status.code() == Code::ResourceExhausted)
         })
         .await;
-        // Places are freed when they have stalled for long enough: two, not three.
+        // Only the two slots are freed whose streams have stalled for long enough, not the third.
         let begin = Instant::now();
         let mut counts = Vec::new();
         for _ in 0..2 {
@@ -270,7 +270,7 @@ on_both_brokers! {
             });
             open.push(chat.await);
         }
-        // One of each is left: a quarter.
+        // One stream of each kind keeps its slot, which is a quarter.
         for _ in 0..3 {
             let code = timeout(LIMIT, silent.join_next()).await.unwrap().unwrap().unwrap();
             assert_eq!(code, Code::ResourceExhausted);

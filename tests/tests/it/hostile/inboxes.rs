@@ -139,7 +139,7 @@ async fn a_reader_of_inboxes_cannot_act_in_sessions_of_others() {
     let users = [
         permitted::user("service", permitted::service()),
         permitted::user("victim", permitted::client()),
-        // The default permissions of clients, which include `_INBOX.>`.
+        // The attacker has the default permissions of clients, which include `_INBOX.>`.
         permitted::user("mallory", permitted::client()),
     ];
     let server = permitted::server(&users).await;

@@ -156,7 +156,7 @@ on_both_brokers! {
         bystander.goes_on().await;
     }
 
-    /// Broken packets of the peer itself; those of others end no session.
+    /// Broken packets end a session only if they come from its peer.
     async fn broken_packets_end_the_session_that_gets_them(broker: TestBroker) {
         let bystander = Bystander::start(&broker).await;
         let plain = async_nats::connect(broker.url()).await.unwrap();
@@ -185,7 +185,7 @@ on_both_brokers! {
                 assert_eq!(status.code(), Code::Internal, "{what}: {status}");
                 assert!(begin.elapsed() < LIMIT / 3, "{what} took {:?}", begin.elapsed());
                 eventually(LIMIT, || async { bystander.flows.dropped() == dropped + 1 }).await;
-                // In its own session.
+                // The bystander's own session is unaffected.
                 let echo = client.count(CountRequest { to: 1, ..request }).await;
                 assert_eq!(echo.unwrap().message().await.unwrap().unwrap().number, 0, "{what}");
             }

@@ -105,7 +105,8 @@ async fn an_export_for_one_account() {
     );
 }
 
-/// An export of one method shares no other, whatever the permissions of the importers' users.
+/// An export of one method shares no other method, even if users of the importer have permissions
+/// for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_method_between_accounts() {
     let export = Export::of(&STREAMS_SPEC).unwrap();

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Without a session, a streaming call must fail by then, whatever its own limit.
+/// Without a session, a streaming call must fail within this time, even with a longer timeout.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Returns accounts that export a service, with answers of one or of many messages, and import it

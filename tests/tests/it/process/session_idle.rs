@@ -57,7 +57,7 @@ in_own_process! {
         let tasks = || Handle::current().metrics().num_alive_tasks();
         let before = (resident(), tasks());
 
-        // Each opens a session, and all have one at the same time.
+        // Each client opens a session, and all sessions are open at the same time.
         let open = Instant::now();
         stream::iter(&clients)
             .for_each_concurrent(AT_A_TIME, |client| async {

@@ -41,7 +41,7 @@ fn up_to(to: u64) -> CountRequest {
     }
 }
 
-/// One caller reads ten million messages with pauses; others stream beside it.
+/// One caller reads ten million messages with pauses, concurrently with other streams.
 async fn slow_consumer(broker: TestBroker) {
     const MESSAGES: u64 = 10_000_000;
     let slow = Flows::default();
@@ -173,7 +173,7 @@ async fn calls_given_up(broker: TestBroker) {
     let begin = flows.started();
     give_up(&client, 100_000).await;
     settled().await;
-    // All but those that are abandoned at any moment, which may be before they begin.
+    // All calls except those that are abandoned at any moment, possibly before they begin.
     let started = flows.started() - begin;
     assert!(started >= 70_000, "only {started} calls have begun");
     tasks(before.1 + 4).await;

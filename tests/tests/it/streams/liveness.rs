@@ -138,7 +138,7 @@ async fn has_running(service: &mut Process, calls: u64) {
     .await;
 }
 
-/// Returns its memory once it no longer changes.
+/// Returns the memory of a process once it no longer changes.
 async fn settled(service: &Process) -> u64 {
     let mut before = 0;
     for _ in 0..100 {

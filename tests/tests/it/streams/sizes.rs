@@ -53,7 +53,7 @@ async fn start(broker: &TestBroker) -> (TestBroker, impl Drop, StreamsClient) {
     (broker, running, client)
 }
 
-/// Size of the items of unread streams: they fit into a window, one by one.
+/// Size of the items of unread streams, each of which fits into a window.
 const UNREAD: u32 = 200 * 1024;
 
 /// One stream, and more streams than may keep their received messages before others wait for them.

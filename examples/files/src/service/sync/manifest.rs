@@ -39,7 +39,7 @@ pub(super) async fn read(requests: &mut Streaming<SyncRequest>) -> Result<Manife
             }
             None => {
                 return Err(Status::invalid_argument(
-                    "the sync ended in its list of files",
+                    "the sync ended before the end of the list of files",
                 ));
             }
         }

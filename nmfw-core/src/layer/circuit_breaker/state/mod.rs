@@ -43,7 +43,7 @@ enum CircuitState {
     HalfOpen {
         pause: Duration,
         why: Why,
-        under_way: u32,
+        in_flight: u32,
         succeeded: u32,
         /// When a further call may be made, however many are in flight, because they may hang.
         next: Instant,
@@ -107,7 +107,7 @@ impl Circuit {
             self.change(CircuitState::HalfOpen {
                 pause,
                 why,
-                under_way: 0,
+                in_flight: 0,
                 succeeded: 0,
                 next: now + pause,
             });
@@ -117,17 +117,17 @@ impl Circuit {
             CircuitState::HalfOpen {
                 pause,
                 why,
-                under_way,
+                in_flight,
                 succeeded,
                 next,
             } => {
-                if *under_way + *succeeded >= rules.half_open_calls && now < *next {
+                if *in_flight + *succeeded >= rules.half_open_calls && now < *next {
                     return Err(Refusal {
                         until: None,
                         why: *why,
                     });
                 }
-                *under_way += 1;
+                *in_flight += 1;
                 *next = now + *pause;
             }
             CircuitState::Open { until, why, .. } => {
@@ -175,11 +175,11 @@ impl Circuit {
             CircuitState::HalfOpen {
                 pause,
                 why,
-                under_way,
+                in_flight,
                 succeeded,
                 ..
             } => {
-                *under_way = under_way.saturating_sub(1);
+                *in_flight = in_flight.saturating_sub(1);
                 match outcome {
                     // The slot of the call becomes free.
                     Outcome::Unknown => None,

@@ -92,7 +92,7 @@ fn a_success_can_be_the_call_that_was_wanting() {
 fn failures_are_forgotten_with_the_window() {
     let mut test = TestCircuit::new();
     for _ in 0..100 {
-        assert_eq!(test.call(FAILURE), None, "one at a time");
+        assert_eq!(test.call(FAILURE), None, "only one call is permitted");
         test.now += 3 * SECOND + SECOND / 2;
     }
 }
@@ -105,7 +105,7 @@ fn probes_are_few_and_close_it() {
     assert!(test.enter().is_none(), "too early");
     test.now += Duration::from_millis(1);
     let (first, second) = (test.enter().unwrap(), test.enter().unwrap());
-    assert!(test.enter().is_none(), "two at a time");
+    assert!(test.enter().is_none(), "only two calls are permitted");
     assert_eq!(test.end(first, Outcome::Unknown), None);
     let third = test.enter().unwrap();
     assert_eq!(test.end(second, Outcome::Success), None);
@@ -199,7 +199,7 @@ proptest! {
     #[test]
     fn states_permit_only_their_calls(steps in steps()) {
         let mut test = TestCircuit::new();
-        let mut under_way = Vec::new();
+        let mut in_flight = Vec::new();
         let mut probes = Vec::new();
         let mut half_open_since = None;
         for step in steps {
@@ -219,12 +219,12 @@ proptest! {
                                 .take_if(|(period, _)| *period != pass.period);
                             half_open_since.get_or_insert((pass.period, test.now));
                         }
-                        under_way.push(pass);
+                        in_flight.push(pass);
                     }
                 }
                 Step::End(nth, outcome) => {
-                    if !under_way.is_empty() {
-                        let pass = under_way.swap_remove(nth % under_way.len());
+                    if !in_flight.is_empty() {
+                        let pass = in_flight.swap_remove(nth % in_flight.len());
                         let change = test.end(pass, outcome);
                         if let Some(Change::Opened { pause } | Change::OpenedAgain { pause }) = change {
                             prop_assert!(outcome != Outcome::Unknown);
@@ -235,7 +235,7 @@ proptest! {
             }
             let of_now = |period: &&u64| **period == test.circuit.period;
             let half_open = matches!(test.circuit.state, CircuitState::HalfOpen { .. });
-            let running = under_way
+            let running = in_flight
                 .iter()
                 .filter(|pass| half_open && pass.period == test.circuit.period)
                 .count();
@@ -244,7 +244,7 @@ proptest! {
             prop_assert!(running <= test.rules.half_open_calls as usize + pauses as usize);
             prop_assert!(probes.iter().filter(of_now).count() >= running);
         }
-        for pass in under_way {
+        for pass in in_flight {
             test.end(pass, Outcome::Unknown);
         }
         test.now += test.rules.max_backoff;

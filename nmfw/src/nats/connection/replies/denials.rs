@@ -8,7 +8,7 @@ const MAX_SUBJECTS: usize = 64;
 
 /// This number of denials of a subject ends all its calls. Denials in large numbers are not all
 /// reported, so calls could otherwise wait for a count that is never reached.
-const MANY: usize = 64;
+const MAX_DENIALS: usize = 64;
 
 /// Counts denied publishes by subject.
 ///
@@ -69,7 +69,7 @@ impl Denials {
     /// number of waiting calls that may be denied.
     pub(crate) fn settle(&mut self, waiting: impl Fn(&Denied) -> usize) -> Vec<Denied> {
         let is_settled =
-            |denied: &mut Denied| denied.count >= MANY || denied.count >= waiting(denied);
+            |denied: &mut Denied| denied.count >= MAX_DENIALS || denied.count >= waiting(denied);
         self.0.extract_if(.., is_settled).collect()
     }
 }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn many_denials_are_all() {
         let mut denials = Denials::default();
-        for _ in 0..MANY {
+        for _ in 0..MAX_DENIALS {
             denials.add("a", 0);
         }
         assert_eq!(subjects(denials.settle(|_| 1000)), ["a"]);

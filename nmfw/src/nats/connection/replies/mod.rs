@@ -95,7 +95,7 @@ struct PendingCall {
     /// The epoch of the connection in which the request was registered.
     epoch: u64,
     /// When to end the call unless the connection is back.
-    give_up: Option<Instant>,
+    grace_end: Option<Instant>,
     /// A JetStream acknowledgement that arrived instead of an answer.
     captured_by: Option<StreamAck>,
     sender: oneshot::Sender<Outcome>,
@@ -107,7 +107,7 @@ type Outcome = Result<Option<Message>, Status>;
 impl PendingCall {
     /// Returns when the call ends without a reply.
     fn end(&self) -> Option<Instant> {
-        [self.deadline.timer_instant(), self.give_up]
+        [self.deadline.timer_instant(), self.grace_end]
             .into_iter()
             .flatten()
             .min()
@@ -252,9 +252,9 @@ impl Shared {
         end_denied(denied);
     }
 
-    fn each_session(&self, tell: impl Fn(&SessionEntry)) {
+    fn each_session(&self, each: impl Fn(&SessionEntry)) {
         for session in self.calls().sessions.values() {
-            tell(session);
+            each(session);
         }
     }
 
@@ -278,9 +278,9 @@ impl Shared {
             // Replies still arrive while the connection moves to another server.
             let is_back = state.is_connected() || self.refusals.is_moving();
             if is_back && entry.deadline != Deadline::NONE {
-                entry.give_up = None;
+                entry.grace_end = None;
             } else if !is_back || entry.epoch < state.epoch {
-                entry.give_up.get_or_insert(now + entry.grace);
+                entry.grace_end.get_or_insert(now + entry.grace);
             }
         }
         calls.set_timer();
@@ -292,12 +292,12 @@ impl Shared {
         if timer > Instant::now() {
             return Some(timer);
         }
-        self.give_up();
+        self.end_due();
         self.calls().timer
     }
 
     /// Ends calls whose deadline has passed, or whose connection was lost for too long.
-    fn give_up(&self) {
+    fn end_due(&self) {
         let now = Instant::now();
         self.end(
             |_, entry| entry.end().is_some_and(|at| at <= now),

@@ -52,7 +52,7 @@ impl Waiting {
                 deadline,
                 grace,
                 epoch,
-                give_up: None,
+                grace_end: None,
                 captured_by: None,
                 sender,
             });

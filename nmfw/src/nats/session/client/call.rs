@@ -53,6 +53,14 @@ impl Unary {
         }
     }
 
+    /// Ends the call with its answer.
+    pub(crate) fn answer(self, body: Bytes) {
+        // Fails if the call was just cancelled.
+        _ = self
+            .sender
+            .send(Ok(Response::with_metadata(body, self.metadata)));
+    }
+
     pub(crate) fn finish(self, outcome: Result<Metadata, Status>) {
         let outcome = match (outcome, self.body) {
             (Ok(trailers), Some(body)) => {

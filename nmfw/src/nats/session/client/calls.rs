@@ -11,17 +11,15 @@ use tokio::sync::oneshot;
 use super::{
     Handle, Pool,
     call::{ClientCall, Unary},
-    command::ClientCommand,
+    command::{ClientCommand, CommandHead},
 };
 use crate::{
-    Code, Metadata, Method, Status,
+    Code, Metadata, Status,
     nats::{
         attempts::late,
         session::{
             driver::{self, Flow, MailboxSignals, SessionHalf, Side, StreamCommand},
-            protocol::{
-                CallHead, Event, Liveness, Opened, SendError, Session, StreamId, StreamMap,
-            },
+            protocol::{Event, Liveness, Opened, Session, StreamId, StreamTable},
         },
     },
 };
@@ -40,7 +38,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) struct ClientCalls {
     pub(crate) pool: Weak<Pool>,
     pub(crate) handle: Weak<Handle>,
-    pub(crate) calls: StreamMap<StreamId, ClientCall>,
+    pub(crate) calls: StreamTable<ClientCall>,
     /// The content of ACCEPT, until a further packet proves that the service can be received: an
     /// account mapping may pass only one answer.
     accepted: Option<Opened>,
@@ -71,7 +69,7 @@ impl ClientCalls {
         Self {
             pool,
             handle,
-            calls: StreamMap::default(),
+            calls: StreamTable::default(),
             accepted: None,
             liveness: Liveness::Alive,
             epoch: 0,
@@ -89,12 +87,11 @@ impl ClientCalls {
     fn begin_unary(
         &mut self,
         session: &mut Session,
-        method: Method,
-        (head, body): (CallHead, Bytes),
+        (head, body): (CommandHead, Bytes),
         sender: oneshot::Sender<Result<Response, Status>>,
     ) {
-        let deadline = head.deadline;
-        match begin(session, (head, true), Some(body)) {
+        let (method, deadline) = (head.method, head.deadline);
+        match session.open_call(head.into_call_head(), true, Some(body)) {
             Ok(stream) => {
                 self.late_at = [self.late_at, deadline].into_iter().flatten().min();
                 let call = Unary {
@@ -148,7 +145,7 @@ impl ClientCalls {
         stream: StreamId,
         outcome: Result<Metadata, Status>,
     ) {
-        match self.calls.remove(&stream) {
+        match self.calls.remove(stream) {
             Some(ClientCall::Unary(call)) => {
                 call.give_back(session, stream);
                 call.finish(outcome);
@@ -187,7 +184,7 @@ impl ClientCalls {
         let Some(stream) = io.stream() else {
             return;
         };
-        let Some(half) = self.calls.get_mut(&stream).and_then(ClientCall::half_mut) else {
+        let Some(half) = self.calls.get_mut(stream).and_then(ClientCall::half_mut) else {
             if let Flow::Taken = flow {
                 io.release(session, stream);
             }
@@ -212,9 +209,9 @@ impl ClientCalls {
     /// Handles the end of a caller's messages: an error ends its call.
     fn after(&mut self, stream: StreamId, ended: &driver::Ended) {
         match ended {
-            driver::Ended::No | driver::Ended::Said => {}
+            driver::Ended::No | driver::Ended::Finished => {}
             driver::Ended::Failed | driver::Ended::Refused { .. } => {
-                self.calls.remove(&stream);
+                self.calls.remove(stream);
             }
         }
     }
@@ -246,29 +243,6 @@ fn cancelled() -> Status {
     Status::cancelled("the caller has dropped the call")
 }
 
-/// Starts a call.
-fn begin(
-    session: &mut Session,
-    (head, is_single): (CallHead, bool),
-    body: Option<Bytes>,
-) -> Result<StreamId, Status> {
-    let stream = session.open_call(head, is_single)?;
-    let Some(body) = body else {
-        return Ok(stream);
-    };
-    match session.send_message(stream, body, true) {
-        Ok(()) => Ok(stream),
-        // Not started: the CALL waits beside its message, and was reset with it.
-        Err(SendError::TooLarge(status)) => Err(status.not_started()),
-        Err(SendError::Full(_) | SendError::Ended) => {
-            let status = Status::internal("a new stream refused its message");
-            session.reset(stream, &status);
-            // Not started: the CALL waits beside its message, and was reset with it.
-            Err(status.not_started())
-        }
-    }
-}
-
 impl Side for ClientCalls {
     type Command = ClientCommand;
 
@@ -276,18 +250,15 @@ impl Side for ClientCalls {
         match command {
             // Cancelled before it started.
             ClientCommand::Unary { sender, .. } if sender.is_closed() => {}
-            ClientCommand::Unary {
-                method,
-                head,
-                body,
-                sender,
-            } => self.begin_unary(session, method, (head, body), sender),
+            ClientCommand::Unary { head, body, sender } => {
+                self.begin_unary(session, (head, body), sender);
+            }
             ClientCommand::Begin {
                 head,
                 io,
                 body,
                 is_single,
-            } => match begin(session, (head, is_single), body) {
+            } => match session.open_call(head.into_call_head(), is_single, body) {
                 Ok(stream) => {
                     io.begin(stream);
                     let half = SessionHalf::new(io);
@@ -309,7 +280,7 @@ impl Side for ClientCalls {
             Event::Opened(opened) => self.accepted = Some(opened),
             Event::Headers { stream, metadata } => {
                 self.was_of_use = true;
-                match self.calls.get_mut(&stream) {
+                match self.calls.get_mut(stream) {
                     Some(ClientCall::Unary(call)) => call.metadata = metadata,
                     Some(ClientCall::Uploading { half, .. } | ClientCall::Streaming(half)) => {
                         half.on_headers(metadata);
@@ -317,9 +288,23 @@ impl Side for ClientCalls {
                     None => {}
                 }
             }
+            Event::Answer { stream, message } => {
+                self.was_of_use = true;
+                match self.calls.remove(stream) {
+                    Some(ClientCall::Unary(call)) => {
+                        session.release(Tally::of(message.len()).cost);
+                        call.answer(message);
+                    }
+                    Some(ClientCall::Uploading { half, .. } | ClientCall::Streaming(half)) => {
+                        half.on_chunk(session, stream, message.into());
+                        half.io.finish(Ok(Metadata::new()));
+                    }
+                    None => session.release(Tally::of(message.len()).cost),
+                }
+            }
             Event::Message { stream, message } => {
                 self.was_of_use = true;
-                match self.calls.get_mut(&stream) {
+                match self.calls.get_mut(stream) {
                     // Counted as taken only when the call has ended; otherwise, the number of
                     // further answers would be unbounded.
                     Some(ClientCall::Unary(call)) => {
@@ -349,7 +334,7 @@ impl Side for ClientCalls {
             }
             Event::Row { stream, row } => {
                 self.was_of_use = true;
-                match self.calls.get(&stream) {
+                match self.calls.get(stream) {
                     Some(ClientCall::Unary(_) | ClientCall::Uploading { .. }) => {
                         session.consume(stream, row.tally());
                         self.refuse_more(session, stream);
@@ -359,7 +344,7 @@ impl Side for ClientCalls {
                 }
             }
             Event::Writable { stream } => {
-                if let Some(half) = self.calls.get_mut(&stream).and_then(ClientCall::half_mut) {
+                if let Some(half) = self.calls.get_mut(stream).and_then(ClientCall::half_mut) {
                     let ended = half.push(session, stream);
                     self.after(stream, &ended);
                 }
@@ -455,7 +440,7 @@ impl Side for ClientCalls {
         }
         if !overdue.is_empty() {
             session.suspect(now);
-            // Before the callers wake, because they may call again at once.
+            // Updated before the callers wake, because they may call again at once.
             self.update_liveness(session, now);
         }
         for (stream, status) in overdue {

@@ -1,35 +1,71 @@
 //! [`ClientCommand`]: commands from callers to the task of a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use crate::{
-    Method, Status,
+    Metadata, Method, Status,
     nats::session::{
         driver::{self, StreamCommand, StreamIo},
         protocol::CallHead,
     },
 };
-use nmfw_core::call::response::Response;
+use nmfw_core::call::{
+    request::{Encoding, Request},
+    response::Response,
+    trace_context::TraceContext,
+};
 
 pub(crate) type Mailbox = driver::Mailbox<ClientCommand>;
 pub(crate) type Outgoing = driver::Outgoing<ClientCommand>;
+
+/// The head of a request. The session's task adds what the method says, so that commands are small.
+#[derive(Debug)]
+pub(crate) struct CommandHead {
+    pub(crate) method: Method,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) metadata: Metadata,
+    pub(crate) trace: Option<Arc<TraceContext>>,
+}
+
+impl CommandHead {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            method: request.method(),
+            deadline: request.deadline().instant(),
+            metadata: request.metadata().clone(),
+            trace: request.head.trace.clone(),
+        }
+    }
+
+    pub(crate) fn into_call_head(self) -> CallHead {
+        let service = self.method.service();
+        CallHead {
+            method: SmolStr::new_static(self.method.name()),
+            deadline: self.deadline,
+            encoding: Encoding::Protobuf,
+            client_version: service.client_version().map(SmolStr::new_static),
+            metadata: self.metadata,
+            trace: self.trace,
+        }
+    }
+}
 
 /// Commands are processed once, in order.
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
     /// A call with one message in each direction.
     Unary {
-        method: Method,
-        head: CallHead,
+        head: CommandHead,
         body: Bytes,
         sender: oneshot::Sender<Result<Response, Status>>,
     },
     /// A call that streams, with its request if that is a single one.
     Begin {
-        head: CallHead,
+        head: CommandHead,
         io: Arc<StreamIo>,
         body: Option<Bytes>,
         /// Whether there is a single answer.

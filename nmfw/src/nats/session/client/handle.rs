@@ -18,20 +18,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Outgoing,
-    command::{ClientCommand, Mailbox},
+    command::{ClientCommand, CommandHead, Mailbox},
 };
 use crate::{
     Metadata, Method, Status,
     nats::session::{
         client::source::{Sent, Source},
         driver::{Incoming, StreamIo, trailers},
-        protocol::{CallHead, Liveness, Opened},
+        protocol::{Liveness, Opened},
     },
 };
 use nmfw_core::call::{
     body::{Messages, chunk::Chunk},
     per_method::PerMethod,
-    request::{Encoding, Request},
+    request::Request,
     response::Response,
 };
 
@@ -174,8 +174,7 @@ impl Handle {
         let busy = Busy::new(self);
         let (sender, receiver) = oneshot::channel();
         let command = ClientCommand::Unary {
-            method: request.method(),
-            head: head_of(request),
+            head: CommandHead::of(request),
             body,
             sender,
         };
@@ -192,7 +191,7 @@ impl Handle {
         request: &Request,
         sent: &Sent,
     ) -> Result<Response, Status> {
-        let (method, head) = (request.method(), head_of(request));
+        let (method, head) = (request.method(), CommandHead::of(request));
         let busy = Busy::new(Arc::clone(self));
         match sent {
             Sent::Message(body) => {
@@ -228,7 +227,7 @@ impl Handle {
     fn begin(
         &self,
         method: Method,
-        head: CallHead,
+        head: CommandHead,
         io: Arc<StreamIo>,
         body: Option<Bytes>,
     ) -> Result<(), Status> {
@@ -240,18 +239,6 @@ impl Handle {
             is_single,
         };
         self.mailbox.command(command).map_err(|_| is_over())
-    }
-}
-
-fn head_of(request: &Request) -> CallHead {
-    let method = request.method();
-    CallHead {
-        method: SmolStr::new_static(method.name()),
-        deadline: request.deadline().instant(),
-        encoding: Encoding::Protobuf,
-        client_version: method.service().client_version().map(SmolStr::new_static),
-        metadata: request.metadata().clone(),
-        trace: request.head.trace.clone(),
     }
 }
 

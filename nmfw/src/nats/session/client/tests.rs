@@ -13,17 +13,19 @@ use async_nats::Subject;
 use bytes::Bytes;
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
-use super::{Handle, calls::ClientCalls, command::ClientCommand};
+use super::{
+    Handle,
+    calls::ClientCalls,
+    command::{ClientCommand, CommandHead},
+};
 use crate::{
     Code, Metadata, Method, MethodSpec, ServiceSpec, Status,
     nats::session::{
         driver::{Mailbox, MailboxSignals, Publish, QueuedPacket, Side, drive, now},
-        protocol::{
-            CallHead, Config, Event, MethodEntry, Methods, Session, SessionSecret, Site, Transmit,
-        },
+        protocol::{Config, Event, MethodEntry, Methods, Session, SessionSecret, Site, Transmit},
     },
 };
-use nmfw_core::call::{body::chunk::Tally, request::Encoding, response::Response};
+use nmfw_core::call::{body::chunk::Tally, response::Response};
 
 const IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -105,7 +107,14 @@ impl Side for Service {
     fn on_event(&mut self, session: &mut Session, event: Event) {
         match event {
             Event::Message { stream, message } => session.consume(stream, Tally::of(message.len())),
-            Event::End { stream } if !self.is_slow => {
+            Event::Call {
+                stream,
+                message: Some(_),
+                ..
+            }
+            | Event::End { stream }
+                if !self.is_slow =>
+            {
                 let message = Bytes::from_static(b"answer");
                 session.send_message(stream, message, true).unwrap();
             }
@@ -199,17 +208,14 @@ impl Pair {
     /// Makes a call.
     async fn call(&self) -> Result<Response, Status> {
         let method: Method = SPEC.method(0);
-        let head = CallHead {
-            method: method.name().into(),
+        let head = CommandHead {
+            method,
             deadline: None,
-            encoding: Encoding::Protobuf,
-            client_version: None,
             metadata: Metadata::new(),
             trace: None,
         };
         let (sender, receiver) = oneshot::channel();
         let command = ClientCommand::Unary {
-            method,
             head,
             body: Bytes::from_static(b"request"),
             sender,

@@ -71,7 +71,7 @@ pub(crate) struct MailboxSignals {
     pub(crate) drain: bool,
     /// The current epoch of the connection after a reconnect.
     pub(crate) reconnected: Option<u64>,
-    /// Distinct subjects to which the NATS server does not let this side publish.
+    /// Distinct subjects to which the NATS server denies publishing by this side.
     pub(crate) denied: Vec<(String, Status)>,
     /// Number of packets that were dropped because the queue was full.
     pub(crate) dropped: u64,

@@ -34,7 +34,7 @@ const MAX_PACKET: usize = 160 * 1024;
 /// broker and the peer.
 const MAX_TURNS: usize = 8;
 
-/// Below this, a packet has no room beside the reserve.
+/// Minimum `max_payload`, below which the reserve would leave no room for a packet.
 const MIN_PAYLOAD: usize = 2 * PACKET_RESERVE;
 
 /// Rate limit for warnings about streams that capture packets.
@@ -143,8 +143,8 @@ pub(crate) async fn drive<S: Side>(
             if packet.is_no_responders {
                 session.handle_no_responders(now);
             } else if let Some(ack) = StreamAck::read(&packet.payload) {
-                // For a stream that captures the peer's subject. The peer's own packets arrive as
-                // well.
+                // A stream that captures the peer's subject acknowledges packets; the peer's own
+                // packets arrive as well.
                 ack.warn(&publisher.peer(), &CAPTURED);
                 session.handle_capture(ack.describe(&publisher.peer()));
             } else if session.handle_packet(now, &packet.payload) {

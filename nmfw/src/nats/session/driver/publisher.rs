@@ -85,7 +85,7 @@ impl Publish for Publisher {
             reply_subject::check_session(&reply, &self.peer).map_err(|why| {
                 let open = &self.peer;
                 let text = format!("the answer to OPEN on {open} names an invalid subject: {why}");
-                // Not started: the subject for packets is unknown, so no CALL has left.
+                // Not started: the subject for packets is unknown, so no CALL was sent.
                 Status::internal(text).not_started()
             })?;
             self.peer = reply;
@@ -98,7 +98,7 @@ impl Publish for Publisher {
     async fn publish(&mut self, transmit: Transmit) -> Result<bool, Status> {
         if self.is_introduced && !self.is_known {
             let text = "the answer to OPEN names no subject for packets";
-            // Not started: the subject for packets is unknown, so no CALL has left.
+            // Not started: the subject for packets is unknown, so no CALL was sent.
             return Err(Status::internal(text).not_started());
         }
         let client = self.connection.client();

@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Session, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
+use super::{Session, StreamId, StreamMap, budget::Budget, receiving::MAX_GROWTH, stream::Stream};
 
 /// Number of streams at the front of a queue that are checked for a window that can grow; streams
 /// with the widest window wait among them for their turns.
@@ -44,16 +44,16 @@ pub(super) enum Assembly {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Streams with a single message. The first has its turn.
-    single: VecDeque<u64>,
+    single: VecDeque<StreamId>,
     /// All other streams. The first has its turn.
-    many: VecDeque<u64>,
+    many: VecDeque<StreamId>,
     /// Bytes granted beyond windows for messages that were not taken yet, on streams whose turns
     /// are over.
     owed: u64,
 }
 
 impl Turns {
-    fn row(&mut self, is_single: bool) -> &mut VecDeque<u64> {
+    fn row(&mut self, is_single: bool) -> &mut VecDeque<StreamId> {
         if is_single {
             &mut self.single
         } else {
@@ -64,12 +64,12 @@ impl Turns {
     /// Starts the turn of the first stream in a queue, if there is room for the largest message.
     fn begin(
         &mut self,
-        streams: &mut StreamMap<u64, Stream>,
+        streams: &mut StreamMap<Stream>,
         budget: &mut Budget,
         (is_single, base): (bool, u64),
-    ) -> Option<u64> {
+    ) -> Option<StreamId> {
         let first = self.row(is_single).front().copied();
-        let receiving = first.and_then(|id| Some(&mut streams.get_mut(&id)?.receiving));
+        let receiving = first.and_then(|id| Some(&mut streams.get_mut(id)?.receiving));
         let waits = receiving.filter(|receiving| receiving.assembly == Assembly::Waits);
         let Some(receiving) = waits else {
             // A stream has the turn if the queue is not empty.
@@ -94,15 +94,15 @@ impl Turns {
     /// there is room again. Returns a stream whose window was widened.
     fn widen(
         &mut self,
-        streams: &mut StreamMap<u64, Stream>,
+        streams: &mut StreamMap<Stream>,
         budget: &mut Budget,
         (is_single, base): (bool, u64),
-    ) -> Option<u64> {
+    ) -> Option<StreamId> {
         let room = self.room(budget, is_single);
         let row = self.row(is_single);
         for place in 1..row.len().min(LOOKED_AT) {
             let id = *row.get(place)?;
-            let receiving = &mut streams.get_mut(&id)?.receiving;
+            let receiving = &mut streams.get_mut(id)?.receiving;
             let grown = receiving.widen((base, room));
             if grown > 0 {
                 budget.grow(grown);
@@ -131,8 +131,8 @@ impl Session {
     }
 
     /// Queues a stream with a large message.
-    pub(super) fn ask_for_assembly(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id)
+    pub(super) fn ask_for_assembly(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id)
             && stream.receiving.assembly == Assembly::No
             && stream.receiving.needs_assembly()
         {
@@ -154,8 +154,8 @@ impl Session {
     }
 
     /// Removes a stream from all turns.
-    pub(super) fn release_assembly(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+    pub(super) fn release_assembly(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id) {
             let receiving = &mut stream.receiving;
             let (assembly, debt) = (receiving.assembly, receiving.debt());
             receiving.assembly = Assembly::No;
@@ -167,7 +167,7 @@ impl Session {
     /// Removes an ended stream from all turns, including what it owed.
     pub(super) fn forget_turn(
         &mut self,
-        id: u64,
+        id: StreamId,
         (assembly, debt): (Assembly, u64),
         is_single: bool,
     ) {
@@ -185,8 +185,8 @@ impl Session {
     }
 
     /// Handles the completion of a message that came in parts.
-    pub(super) fn assembled(&mut self, id: u64) {
-        let Some(stream) = self.streams.get(&id) else {
+    pub(super) fn assembled(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get(id) else {
             return;
         };
         let receiving = &stream.receiving;
@@ -200,8 +200,8 @@ impl Session {
     }
 
     /// Handles messages taken from a stream that owed `before`.
-    pub(super) fn repaid(&mut self, id: u64, before: u64) {
-        let Some(stream) = self.streams.get(&id) else {
+    pub(super) fn repaid(&mut self, id: StreamId, before: u64) {
+        let Some(stream) = self.streams.get(id) else {
             return;
         };
         let debt = stream.receiving.debt();
@@ -228,7 +228,7 @@ impl Session {
     fn end_turn(&mut self, is_single: bool) {
         let most = self.most_owed();
         if let Some(&id) = self.turns.row(is_single).front()
-            && let Some(stream) = self.streams.get_mut(&id)
+            && let Some(stream) = self.streams.get_mut(id)
             && stream.receiving.assembly == Assembly::Repays
             && self.turns.owed + stream.receiving.debt() <= most
         {
@@ -265,7 +265,7 @@ impl Session {
         }
     }
 
-    fn widen_next(&mut self, is_single: bool) -> Option<u64> {
+    fn widen_next(&mut self, is_single: bool) -> Option<StreamId> {
         let base = self.hello.stream_window;
         let Self {
             turns,

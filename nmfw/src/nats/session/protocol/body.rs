@@ -60,43 +60,46 @@ impl CallHead {
         (size_of::<Self>() + self.metadata.size() + trace) as u64
     }
 
-    /// Returns the number of bytes that [`Self::put`] appends.
-    pub(super) fn len(&self) -> usize {
-        // Field ids take one byte.
-        let field = |len| 1 + bytes_len(len);
-        let mut len = bytes_len(self.method.len());
-        if self.encoding == Encoding::Json {
-            len += field(1);
-        }
-        if let Some(version) = &self.client_version {
-            len += field(version.len());
-        }
-        if !self.metadata.is_empty() {
-            len += field(metadata_len(&self.metadata));
-        }
-        if let Some(trace) = &self.trace {
-            len += field(trace.traceparent().len());
-            len += trace.tracestate().map_or(0, |state| field(state.len()));
-        }
-        len
+    /// Returns whether many calls have the same head, except for their deadlines.
+    pub(super) fn is_common(&self) -> bool {
+        self.metadata.is_empty() && self.trace.is_none()
     }
 
-    /// Appends the body except the time left, which comes first and is known only when it is sent.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.method.as_bytes());
+    /// Returns a [common](Self::is_common) head for another call.
+    pub(super) fn again(&self, deadline: Option<Instant>) -> Self {
+        Self {
+            method: self.method.clone(),
+            deadline,
+            encoding: self.encoding,
+            client_version: self.client_version.clone(),
+            metadata: Metadata::new(),
+            trace: None,
+        }
+    }
+
+    /// Returns the encoded body except the time left, which comes first and is known only when it
+    /// is sent.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_bytes(&mut out, self.method.as_bytes());
         if self.encoding == Encoding::Json {
-            put_bytes_field(out, call_field::ENCODING, &[1]);
+            put_bytes_field(&mut out, call_field::ENCODING, &[1]);
         }
         if let Some(version) = &self.client_version {
-            put_bytes_field(out, call_field::CLIENT_VERSION, version.as_bytes());
+            put_bytes_field(&mut out, call_field::CLIENT_VERSION, version.as_bytes());
         }
-        put_metadata_field(out, call_field::METADATA, &self.metadata);
+        put_metadata_field(&mut out, call_field::METADATA, &self.metadata);
         if let Some(trace) = &self.trace {
-            put_bytes_field(out, call_field::TRACEPARENT, trace.traceparent().as_bytes());
+            put_bytes_field(
+                &mut out,
+                call_field::TRACEPARENT,
+                trace.traceparent().as_bytes(),
+            );
             if let Some(tracestate) = trace.tracestate() {
-                put_bytes_field(out, call_field::TRACESTATE, tracestate.as_bytes());
+                put_bytes_field(&mut out, call_field::TRACESTATE, tracestate.as_bytes());
             }
         }
+        out
     }
 }
 
@@ -122,31 +125,71 @@ pub(crate) struct MethodEntry {
     pub(crate) is_single: bool,
 }
 
-/// The decoded body of a CALL.
+/// The body of a CALL whose head was not read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnreadCall<'a> {
+    time_left: Option<Duration>,
+    head: Reader<'a>,
+    /// Whether the windows of its stream are small at first.
+    pub(super) is_narrow: bool,
+}
+
+impl PartialEq for UnreadCall<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |call: &Self| (call.time_left, call.is_narrow);
+        parts(self) == parts(other) && self.head() == other.head()
+    }
+}
+
+impl Eq for UnreadCall<'_> {}
+
+impl<'a> UnreadCall<'a> {
+    pub(super) fn decode(mut body: Reader<'a>) -> Result<Self, Malformed> {
+        let time_left = body.varint()?;
+        Ok(Self {
+            time_left: time_left.checked_sub(1).map(Duration::from_millis),
+            head: body,
+            is_narrow: false,
+        })
+    }
+
+    pub(super) fn narrow(self, is_narrow: bool) -> Self {
+        Self { is_narrow, ..self }
+    }
+
+    /// Returns the encoded head.
+    pub(super) fn head(&self) -> &'a [u8] {
+        self.head.rest()
+    }
+
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.time_left.map(|left| now + left.min(MAX_TIME_LEFT))
+    }
+
+    pub(super) fn read(self) -> Result<CallBody<'a>, Malformed> {
+        CallBody::read(self.head)
+    }
+}
+
+/// The decoded head of a CALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallBody<'a> {
-    pub(super) time_left: Option<Duration>,
     pub(super) method: &'a str,
     pub(super) encoding: u64,
     pub(super) client_version: Option<&'a str>,
     pub(super) metadata: RawMetadata<'a>,
-    /// Whether the windows of its stream are small at first.
-    pub(super) is_narrow: bool,
     /// Not validated; an invalid trace context is ignored.
     traceparent: &'a [u8],
     tracestate: &'a [u8],
 }
 
 impl<'a> CallBody<'a> {
-    pub(super) fn decode(mut body: Reader<'a>) -> Result<Self, Malformed> {
-        let time_left = body.varint()?;
+    fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let mut call = Self {
-            time_left: time_left.checked_sub(1).map(Duration::from_millis),
             method: body.str()?,
             encoding: 0,
             client_version: None,
             metadata: RawMetadata(Reader::new(&[])),
-            is_narrow: false,
             traceparent: &[],
             tracestate: &[],
         };
@@ -164,19 +207,12 @@ impl<'a> CallBody<'a> {
         Ok(call)
     }
 
-    pub(super) fn narrow(self, is_narrow: bool) -> Self {
-        Self { is_narrow, ..self }
-    }
-
     /// Converts a readable call to its head and method. The error, for a call that cannot be
     /// served, is for its caller.
-    ///
-    /// `last` is the version of the previous call, which is shared to avoid a copy.
     pub(super) fn into_head(
         self,
         methods: &Methods,
-        last: &mut Option<SmolStr>,
-        now: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(MethodEntry, CallHead), Status> {
         let Some((method, &entry)) = methods.get_key_value(self.method) else {
             let text = "the method is not served in this session";
@@ -191,19 +227,16 @@ impl<'a> CallBody<'a> {
                 )));
             }
         };
-        let same = |last: &Option<SmolStr>| last.as_deref() == self.client_version;
-        if let Some(version) = self.client_version
-            && !same(last)
-        {
-            let version = nmfw_core::call::client_version::client_version(version)
-                .ok_or_else(|| Status::invalid_argument("the client's version is invalid"))?;
-            *last = Some(SmolStr::from(version));
-        }
+        let version = |version| {
+            let version = nmfw_core::call::client_version::client_version(version);
+            version.ok_or_else(|| Status::invalid_argument("the client's version is invalid"))
+        };
+        let client_version = self.client_version.map(version).transpose()?;
         let head = CallHead {
             method: method.clone(),
-            deadline: self.time_left.map(|left| now + left.min(MAX_TIME_LEFT)),
+            deadline,
             encoding,
-            client_version: last.clone().filter(|_| self.client_version.is_some()),
+            client_version: client_version.map(SmolStr::from),
             metadata: self.metadata.decode()?,
             trace: if self.traceparent.is_empty() {
                 None
@@ -216,24 +249,18 @@ impl<'a> CallBody<'a> {
 }
 
 #[cfg(any(test, fuzzing))]
-impl CallHead {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.put(&mut out);
-        out
-    }
-}
-
-#[cfg(any(test, fuzzing))]
-impl CallBody<'_> {
+impl UnreadCall<'_> {
     /// Converts to a head as for a service that has the method.
     pub(super) fn into_any_head(self, now: Instant) -> Result<CallHead, Status> {
+        let call = self
+            .read()
+            .map_err(|Malformed(what)| Status::internal(what))?;
         let entry = MethodEntry {
             index: 0,
             is_single: false,
         };
-        let methods = [(self.method.into(), entry)].into_iter().collect();
-        let (_, head) = self.into_head(&methods, &mut None, now)?;
+        let methods = [(call.method.into(), entry)].into_iter().collect();
+        let (_, head) = call.into_head(&methods, self.deadline(now))?;
         Ok(head)
     }
 }
@@ -267,7 +294,7 @@ impl<'a> RawMetadata<'a> {
 
     /// Decodes the metadata; fails if any entry breaks the rules, as for a request at a service.
     pub(super) fn decode(self) -> Result<Metadata, Status> {
-        // Before anything is copied.
+        // Checked before anything is copied.
         if self.0.rest().len() > Metadata::MAX_SIZE {
             return Err(Status::invalid_argument(format!(
                 "the metadata has {} bytes, which exceeds the limit of {}",

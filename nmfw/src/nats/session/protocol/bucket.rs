@@ -41,7 +41,7 @@ impl Bucket {
         self.level = self.level.saturating_add(tokens).min(self.most);
     }
 
-    /// Returns whether a use is permitted, whatever it takes.
+    /// Returns whether a use is permitted, regardless of its cost.
     pub(super) fn has_any(&mut self, now: Instant) -> bool {
         if self.level <= 0 {
             self.refill(now);

@@ -94,8 +94,8 @@ impl Budget {
         let windows = wide * config.first_window(false) + narrow * config.first_window(true);
         let owed = MAX_GROWTH * config.first_window(false);
         // Heads, unacknowledged packets, and a small part for ended streams.
-        let apart = config.memory / 8;
-        let others = windows + owed + apart;
+        let reserve = config.memory / 8;
+        let others = windows + owed + reserve;
         let least = 2 * message + config.memory / 64 * 7;
         let shared = config.memory.saturating_sub(others).max(least);
         Self {
@@ -253,6 +253,12 @@ impl Budget {
         self.outgoing = self.outgoing + after.0 - before.0;
         self.answers = self.answers + after.1 - before.1;
         outcome
+    }
+
+    /// Adds a new stream with its outgoing data.
+    pub(super) fn add(&mut self, stream: &Stream) {
+        self.outgoing += stream.sending.held();
+        self.answers += stream.sending.last_words();
     }
 
     /// Removes an ended stream with its outgoing data.

@@ -1,6 +1,6 @@
 //! Events of a session for its driver, and errors of sending.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -10,12 +10,36 @@ use crate::{Metadata, Status};
 use nmfw_core::call::body::chunk::{Chunk, Row};
 
 /// A call of a session. Numbers ascend and are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct StreamId(pub(super) u64);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamId {
+    pub(super) number: u64,
+    /// Where this side stores it: see [`super::stream_map`].
+    pub(super) slot: u32,
+}
+
+impl PartialEq for StreamId {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for StreamId {}
+
+impl PartialOrd for StreamId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for StreamId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number.cmp(&other.number)
+    }
+}
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.number.fmt(f)
     }
 }
 
@@ -24,12 +48,18 @@ impl fmt::Display for StreamId {
 pub(crate) enum Event {
     /// The handshake is complete.
     Opened(Opened),
-    /// A call at the service, with the index of its method in the session's list.
+    /// A call at the service, with the index of its method in the session's list, and the only
+    /// message of a method without a request stream if it has arrived as well, which then counts as
+    /// taken. Otherwise that message is an event of its own.
     Call {
         stream: StreamId,
         method: usize,
         head: CallHead,
+        message: Option<Bytes>,
     },
+    /// The only message of a call of a method with a single answer, and the successful end of the
+    /// call. Once the application has taken it, [`super::Session::release`] frees its memory.
+    Answer { stream: StreamId, message: Bytes },
     /// Metadata of an answer; at most once, and before the first message.
     Headers {
         stream: StreamId,
@@ -38,7 +68,7 @@ pub(crate) enum Event {
     /// A whole message. Once the application has taken it, [`super::Session::consume`] grants the
     /// peer more credit.
     Message { stream: StreamId, message: Bytes },
-    /// Several messages, with the same rule.
+    /// Several messages, for which [`super::Session::consume`] grants credit in the same way.
     Row { stream: StreamId, row: Row },
     /// The caller sends no more messages; the service still may.
     End { stream: StreamId },

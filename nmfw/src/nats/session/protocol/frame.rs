@@ -3,7 +3,7 @@
 //! Decoding borrows from the packet, and allocates only a few names in OPEN and ACCEPT.
 
 use super::{
-    body::{CallBody, RawMetadata, StatusBody},
+    body::{RawMetadata, StatusBody, UnreadCall},
     handshake::Hello,
 };
 use nmfw_core::call::body::chunk::{Row, Tally};
@@ -117,7 +117,7 @@ pub(super) struct Frame<'a> {
 pub(super) enum Body<'a> {
     Open(Hello),
     Accept(Hello),
-    Call(CallBody<'a>),
+    Call(UnreadCall<'a>),
     Message {
         part: &'a [u8],
         more: bool,
@@ -182,6 +182,18 @@ impl<'a> Frames<'a> {
         self.skipped
     }
 
+    /// Takes the next frame if it is the last message of a stream, whole and of at most `most`
+    /// bytes. A CALL on the stream was read before it from the same packet.
+    pub(super) fn take_last_message(&mut self, stream: u64, most: usize) -> Option<&'a [u8]> {
+        let mut reader = self.reader;
+        let is_next = reader.varint() == Ok(stream) && reader.u8() == Ok(kind::MESSAGE | flag::END);
+        let message = reader.bytes().ok().filter(|_| is_next)?;
+        (message.len() <= most).then(|| {
+            self.reader = reader;
+            message
+        })
+    }
+
     /// Decodes a frame; returns `None` if its type is skipped.
     fn read(&mut self) -> Result<Option<Frame<'a>>, Malformed> {
         let stream = self.reader.varint()?;
@@ -208,7 +220,7 @@ impl<'a> Frames<'a> {
             kind::ACCEPT => Body::Accept(Hello::decode(body)?),
             kind::CALL => {
                 let is_narrow = flags & flag::NARROW != 0;
-                Body::Call(CallBody::decode(body)?.narrow(is_narrow))
+                Body::Call(UnreadCall::decode(body)?.narrow(is_narrow))
             }
             kind::MESSAGE => message(body.rest(), flags)?,
             kind::ROW => row(body.rest(), flags)?,

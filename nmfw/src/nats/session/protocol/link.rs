@@ -356,7 +356,7 @@ impl Inbound {
         }
     }
 
-    /// Returns whether to ask the peer to go back.
+    /// Returns whether a request to go back has to be sent.
     pub(super) fn must_ask(&self) -> bool {
         self.ask
     }
@@ -492,7 +492,7 @@ mod tests {
             None,
             "a new packet was sent before the resent ones"
         );
-        // Each packet that arrives pays for itself and one more.
+        // Each acknowledged packet permits resending two.
         out.on_ack(first as u64 / 2, now).unwrap();
         assert_eq!(resent(&mut out, now), first);
         // A silent peer occasionally gets a packet.

@@ -22,6 +22,7 @@ mod event;
 mod forgotten;
 mod frame;
 mod handshake;
+mod heads;
 mod life;
 mod link;
 mod operations;
@@ -41,7 +42,6 @@ mod transmit;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use smol_str::SmolStr;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::tests::fuzz;
@@ -50,11 +50,13 @@ use self::{
     budget::Budget,
     config::Agreed,
     handshake::Hello,
+    heads::{ReceivedHeads, SentHeads},
     life::Life,
     link::{Inbound, Outbound},
     proof::Keys,
     strain::Strain,
     stream::Stream,
+    stream_map::StreamMap,
 };
 pub(crate) use self::{
     body::{CallHead, MethodEntry, Methods},
@@ -64,7 +66,7 @@ pub(crate) use self::{
     life::{Liveness, PeerGone},
     proof::{Secrets, SessionSecret},
     site::Site,
-    stream_map::StreamMap,
+    stream_map::StreamTable,
 };
 use crate::{Metadata, Status};
 use nmfw_core::observe::metrics::Counts;
@@ -83,7 +85,7 @@ pub(crate) struct Session {
     keys: Option<Keys>,
     agreed: Agreed,
 
-    streams: StreamMap<u64, Stream>,
+    streams: StreamMap<Stream>,
     /// Number of wide streams, and its maximum.
     wide: usize,
     wide_limit: usize,
@@ -91,10 +93,10 @@ pub(crate) struct Session {
     highest: u64,
     /// Streams with data to send, in round-robin order. Each occurs at most once
     /// (`Stream::queued`).
-    ready: VecDeque<u64>,
+    ready: VecDeque<StreamId>,
     /// Streams without data that found no room to add some. Each occurs at most once
     /// (`Stream::is_starved`).
-    starved: VecDeque<u64>,
+    starved: VecDeque<StreamId>,
     /// Number of entries of `ready` that are no longer in `streams`. They are purged when they
     /// outnumber the others: purging at every end of a stream would let a hostile peer cause much
     /// work at little cost.
@@ -120,8 +122,8 @@ pub(crate) struct Session {
     due: Due,
     /// The last served stream, after GOAWAY.
     going_away: Option<u64>,
-    /// The version of the last call.
-    last_version: Option<SmolStr>,
+    sent_heads: SentHeads,
+    received_heads: ReceivedHeads,
     is_drained: bool,
     counts: Counts,
     events: VecDeque<Event>,
@@ -211,7 +213,8 @@ impl Session {
             strain: Strain::default(),
             due: Due::default(),
             going_away: None,
-            last_version: None,
+            sent_heads: SentHeads::default(),
+            received_heads: ReceivedHeads::default(),
             is_drained: false,
             counts: Counts::default(),
             events: VecDeque::new(),
@@ -367,7 +370,7 @@ impl Session {
 
     /// Returns the cost of the messages sent on a stream, which increases as the peer accepts them.
     pub(crate) fn sent(&self, stream: StreamId) -> u64 {
-        let stream = self.streams.get(&stream.0);
+        let stream = self.streams.get(stream);
         stream.map_or(0, |stream| stream.sending.spent())
     }
 
@@ -394,16 +397,16 @@ impl Session {
     }
 
     /// Queues a stream if it has data to send.
-    fn wake(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+    fn wake(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.queue(id, &mut self.ready);
         }
     }
 
     /// Removes a stream, if it exists, and returns whether this side has ended it. All references
     /// to its id are cleared here.
-    fn remove(&mut self, id: u64) -> Option<bool> {
-        let stream = self.streams.get(&id)?;
+    fn remove(&mut self, id: StreamId) -> Option<bool> {
+        let stream = self.streams.get(id)?;
         let (was_queued, was_ended_here) = (stream.queued, stream.ended_here);
         let receiving = &stream.receiving;
         let (assembly, is_single) = (receiving.assembly, receiving.is_single);
@@ -415,12 +418,11 @@ impl Session {
         }
         self.waiting -= usize::from(is_single && !self.is_server);
         self.wide -= usize::from(!stream.is_narrow);
-        self.streams.forget(&id);
+        self.streams.forget(id);
         if was_queued {
             self.stale += 1;
             if self.stale > self.ready.len() / 2 {
-                self.ready
-                    .retain(|queued| self.streams.contains_key(queued));
+                self.ready.retain(|queued| self.streams.contains(*queued));
                 self.stale = 0;
             }
         }
@@ -431,9 +433,8 @@ impl Session {
     }
 
     /// Removes a stream and notifies the application, unless that ended the stream itself.
-    fn finish_stream(&mut self, id: u64, outcome: Result<Metadata, Status>) {
-        if self.remove(id) == Some(false) {
-            let stream = StreamId(id);
+    fn finish_stream(&mut self, stream: StreamId, outcome: Result<Metadata, Status>) {
+        if self.remove(stream) == Some(false) {
             self.events.push_back(Event::Finished { stream, outcome });
         }
     }
@@ -470,7 +471,7 @@ impl Session {
                     each.clone().not_started()
                 };
                 self.events.push_back(Event::Finished {
-                    stream: StreamId(id),
+                    stream: id,
                     outcome: Err(status),
                 });
             }

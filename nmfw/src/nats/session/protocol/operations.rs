@@ -10,6 +10,7 @@ use super::{
     body::{encode_ok, encode_status, put_metadata},
     frame::{flag, kind},
     handshake::NARROW_WINDOW,
+    sending::CallFrame,
     stream::Stream,
 };
 use crate::{Metadata, Status};
@@ -28,16 +29,19 @@ pub(super) fn not_started_flag(status: &Status) -> u8 {
 }
 
 impl Session {
-    /// Starts a call on the calling side, once the session is open. A call with a single answer is
-    /// `is_single`; the driver then has to take that answer as soon as it arrives.
+    /// Starts a call on the calling side, once the session is open, with its only message unless
+    /// its requests stream. A call with a single answer is `is_single`; the driver then has to take
+    /// that answer as soon as it arrives.
     ///
     /// # Errors
     /// All errors are *not started*: the session is not open, it has reached its maximum number of
-    /// streams, the peer accepts nothing, or the metadata exceeds a packet.
+    /// streams, the peer accepts nothing, the metadata exceeds a packet, or the message a side's
+    /// limit.
     pub(crate) fn open_call(
         &mut self,
         head: CallHead,
         is_single: bool,
+        message: Option<Bytes>,
     ) -> Result<StreamId, Status> {
         if self.is_server || self.state != SessionState::Open {
             // Not started: no CALL was queued.
@@ -58,10 +62,16 @@ impl Session {
         }
         // Not started: no CALL was queued.
         self.budget.check_requests().map_err(Status::not_started)?;
-        let len = head.len();
-        if len + nmfw_core::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
+        let body = self.sent_heads.encode(&head);
+        if body.len() + nmfw_core::call::body::wire::MAX_VARINT_LEN > self.agreed.max_body() {
             // Not started: no CALL was queued.
-            return Err(self.too_large("metadata", len).not_started());
+            return Err(self.too_large("metadata", body.len()).not_started());
+        }
+        if let Some(message) = &message
+            && message.len() > self.agreed.max_message
+        {
+            // Not started: no CALL was queued.
+            return Err(self.too_large_message(message.len()).not_started());
         }
         let is_narrow = self.wide >= self.wide_limit;
         // Not started: no CALL was queued.
@@ -69,29 +79,35 @@ impl Session {
             .check_unread(self.config.first_window(is_narrow))
             .map_err(Status::not_started)?;
         self.highest += 1;
-        let mut stream = self.new_stream(is_single, is_narrow);
-        self.budget.change(&mut stream, |stream| {
-            stream.sending.push_call(head, is_narrow);
+        self.wide += usize::from(!is_narrow);
+        self.waiting += usize::from(is_single);
+        let deadline = head.deadline;
+        let windows = self.first_windows(is_narrow);
+        let (id, stream) = self.streams.insert_with(self.highest, || {
+            Stream::new(false, (is_single, is_narrow), windows)
         });
         stream.queued = true;
-        self.ready.push_back(self.highest);
-        self.wide += usize::from(!is_narrow);
-        self.streams.insert(self.highest, stream);
-        self.waiting += usize::from(is_single);
-        Ok(StreamId(self.highest))
+        stream.sending.push_call(CallFrame {
+            deadline,
+            body,
+            is_narrow,
+        });
+        if let Some(message) = message {
+            stream.sending.push(message.into(), true);
+        }
+        self.budget.add(stream);
+        self.ready.push_back(id);
+        Ok(id)
     }
 
-    pub(super) fn new_stream(&self, is_single: bool, is_narrow: bool) -> Stream {
+    /// Returns the initial credit of both sides for a stream.
+    pub(super) fn first_windows(&self, is_narrow: bool) -> (u64, u64) {
         let mut peer_window = self.agreed.stream_window;
         if is_narrow {
             peer_window = peer_window.min(NARROW_WINDOW);
         }
         let window = self.config.first_window(is_narrow);
-        Stream::new(
-            self.is_server,
-            (is_single, is_narrow),
-            (window, peer_window),
-        )
+        (window, peer_window)
     }
 
     /// Sends a message, which is the last one with `end`: for a service, the call has then ended
@@ -122,7 +138,7 @@ impl Session {
         let Tally { cost, largest, .. } = chunk.tally();
         let max_message = self.agreed.max_message;
         let send_buffer = self.config.send_buffer as u64;
-        let state = self.streams.get_mut(&stream.0);
+        let state = self.streams.get_mut(stream);
         let state = state.filter(|state| state.can_send());
         let state = state.ok_or(SendError::Ended)?;
         if largest > max_message {
@@ -139,7 +155,7 @@ impl Session {
         if own == 0 && !has_room && self.is_server {
             // The stream is woken when other streams have sent enough.
             if !mem::replace(&mut state.is_starved, true) {
-                self.starved.push_back(stream.0);
+                self.starved.push_back(stream);
             }
             return Err(SendError::Full(chunk));
         }
@@ -150,23 +166,20 @@ impl Session {
         self.budget
             .change(state, |state| state.sending.push(chunk, end));
         let is_over = end && self.is_server && state.end_here(&mut self.budget);
-        state.queue(stream.0, &mut self.ready);
+        state.queue(stream, &mut self.ready);
         if own == 0 && !state.queued {
             // The last turn has used all of the credit and left nothing, so it has counted nothing.
             self.counts.window_stalls += 1;
         }
         if is_over {
-            self.release_assembly(stream.0);
+            self.release_assembly(stream);
         }
         Ok(())
     }
 
     /// Ends a stream on which the application wants to send a message of `len` bytes.
     fn refuse_to_send(&mut self, stream: StreamId, len: usize) -> Status {
-        let status = Status::resource_exhausted(format!(
-            "a message of {len} bytes exceeds the limit of {} bytes",
-            self.agreed.max_message
-        ));
+        let status = self.too_large_message(len);
         if self.is_server {
             self.send_status(stream, Err(&status));
         } else {
@@ -240,11 +253,11 @@ impl Session {
     /// it knows the stream.
     pub(crate) fn reset(&mut self, stream: StreamId, status: &Status) {
         let body = encode_status(status, self.max_end());
-        let Some(state) = self.streams.get_mut(&stream.0) else {
+        let Some(state) = self.streams.get_mut(stream) else {
             return;
         };
         if !state.sending.is_known() {
-            self.remove(stream.0);
+            self.remove(stream);
             return;
         }
         let is_assembling = state.end_here(&mut self.budget);
@@ -252,15 +265,15 @@ impl Session {
         self.budget.change(state, |state| {
             state.sending.push_reset(not_started_flag(status), body);
         });
-        state.queue(stream.0, &mut self.ready);
+        state.queue(stream, &mut self.ready);
         if is_assembling {
-            self.release_assembly(stream.0);
+            self.release_assembly(stream);
         }
     }
 
     /// Returns whether the peer may know the stream.
     pub(crate) fn is_known(&self, stream: StreamId) -> bool {
-        let state = self.streams.get(&stream.0);
+        let state = self.streams.get(stream);
         state.is_none_or(|state| state.sending.is_known())
     }
 
@@ -286,7 +299,7 @@ impl Session {
     /// Grants the peer more credit for messages that the application has taken.
     pub(crate) fn consume(&mut self, stream: StreamId, taken: Tally) {
         let streams = self.streams.len();
-        if let Some(state) = self.streams.get_mut(&stream.0) {
+        if let Some(state) = self.streams.get_mut(stream) {
             let before = state.receiving.debt();
             let base = self.hello.stream_window;
             let room = self.budget.room_for_growth(false);
@@ -294,9 +307,9 @@ impl Session {
             self.budget.grow(grown);
             self.budget.settle(state.receiving.settle());
             match state.receiving.assembly {
-                Assembly::Repays | Assembly::Owes => self.repaid(stream.0, before),
+                Assembly::Repays | Assembly::Owes => self.repaid(stream, before),
                 Assembly::No | Assembly::Waits | Assembly::Holds => {
-                    state.queue(stream.0, &mut self.ready);
+                    state.queue(stream, &mut self.ready);
                 }
             }
         } else {
@@ -348,7 +361,7 @@ impl Session {
 
     /// Changes a stream's outgoing data, if this side may still send on it.
     fn change<T>(&mut self, stream: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
-        let state = self.streams.get_mut(&stream.0)?;
+        let state = self.streams.get_mut(stream)?;
         let can_send = state.can_send();
         can_send.then(|| self.budget.change(state, change))
     }
@@ -383,11 +396,11 @@ impl Session {
             return;
         }
         for id in mem::take(&mut self.starved) {
-            if let Some(state) = self.streams.get_mut(&id)
+            if let Some(state) = self.streams.get_mut(id)
                 && mem::take(&mut state.is_starved)
                 && state.can_send()
             {
-                let stream = StreamId(id);
+                let stream = id;
                 self.events.push_back(Event::Writable { stream });
             }
         }
@@ -396,14 +409,21 @@ impl Session {
     fn after_send(&mut self, stream: StreamId, end: bool) {
         if end
             && self.is_server
-            && let Some(state) = self.streams.get_mut(&stream.0)
+            && let Some(state) = self.streams.get_mut(stream)
         {
             // The service has ended the call: further messages of the caller are not needed.
             if state.end_here(&mut self.budget) {
-                self.release_assembly(stream.0);
+                self.release_assembly(stream);
             }
         }
-        self.wake(stream.0);
+        self.wake(stream);
+    }
+
+    fn too_large_message(&self, len: usize) -> Status {
+        Status::resource_exhausted(format!(
+            "a message of {len} bytes is over the limit of {}",
+            self.agreed.max_message
+        ))
     }
 
     fn too_large(&self, what: &str, len: usize) -> Status {
@@ -413,11 +433,10 @@ impl Session {
         ))
     }
 
-    pub(super) fn message_too_large(&mut self, id: u64) {
+    pub(super) fn message_too_large(&mut self, stream: StreamId) {
         let limit = self.hello.max_message;
         let status =
-            Status::resource_exhausted(format!("a message exceeds the limit of {limit} bytes"));
-        let stream = StreamId(id);
+            Status::resource_exhausted(format!("a message is over the limit of {limit} bytes"));
         self.reset(stream, &status);
         let outcome = Err(status);
         self.events.push_back(Event::Finished { stream, outcome });

@@ -65,7 +65,7 @@ impl Packet {
         self.body_room_behind(self.out.len(), stream)
     }
 
-    /// Returns the same for a packet without frames.
+    /// Returns the maximum body length of a message frame in a packet without other frames.
     pub(super) fn most_body_room(&self, stream: u64) -> Option<usize> {
         self.body_room_behind(self.header, stream)
     }

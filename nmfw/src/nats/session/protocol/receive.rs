@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Event, Opened, PeerGone, Session, SessionState, StreamId,
-    body::{CallBody, RawMetadata, StatusBody},
+    body::{RawMetadata, StatusBody, UnreadCall},
     config::Agreed,
     frame::{Body, Frame, Frames, Header},
     handshake::Hello,
@@ -14,7 +14,7 @@ use super::{
     proof::Keys,
     receiving::Part,
     sending::MIN_PART,
-    stream::cost,
+    stream::{Stream, cost},
 };
 use crate::{Metadata, Status};
 use nmfw_core::call::body::{
@@ -100,7 +100,7 @@ impl Session {
                 }
                 Ok(is_answer)
             }
-            // Something that does not know sessions has answered OPEN.
+            // A peer without sessions has answered OPEN.
             Err(malformed) if is_opening => Err(malformed),
             Ok(_) | Err(_) => Ok(false),
         }
@@ -221,7 +221,7 @@ impl Session {
         mut frames: Frames<'_>,
     ) -> Result<(), Malformed> {
         let mut is_empty = true;
-        for frame in frames.by_ref() {
+        while let Some(frame) = frames.next() {
             is_empty = false;
             let Frame { stream: id, body } = frame?;
             match body {
@@ -232,7 +232,7 @@ impl Session {
                     self.on_message(packet, id, (part, more, end))?;
                 }
                 Body::Row { row, tally, end } => self.on_row(packet, id, (row, tally, end))?,
-                Body::Call(call) => self.on_call(now, id, call)?,
+                Body::Call(call) => self.on_call(now, id, call, (packet, &mut frames))?,
                 Body::Headers(metadata) => self.on_headers(id, metadata)?,
                 Body::End => self.on_end(now, id)?,
                 Body::Status(status) => self.on_status(id, status)?,
@@ -243,8 +243,9 @@ impl Session {
                     self.fit_windows();
                 }
                 Body::Window(limit) => {
-                    let stream = self.stream(id)?;
-                    if stream.is_some_and(|stream| stream.sending.on_window(limit)) {
+                    if let Some((id, stream)) = self.stream(id)?
+                        && stream.sending.on_window(limit)
+                    {
                         self.budget.on_taken(now);
                         self.wake(id);
                     } else {
@@ -281,29 +282,37 @@ impl Session {
 
     /// Returns the stream of a frame; `None` if it has ended on this side, which the peer may not
     /// know.
-    fn stream(
-        &mut self,
-        id: u64,
-    ) -> Result<Option<&mut crate::nats::session::protocol::Stream>, Malformed> {
-        if id > self.highest {
+    fn stream(&mut self, number: u64) -> Result<Option<(StreamId, &mut Stream)>, Malformed> {
+        if number > self.highest {
             return Err(Malformed("a frame of a stream that was never opened"));
         }
-        match self.streams.get_mut(&id) {
+        let Some(id) = self.streams.find(number) else {
+            return Ok(None);
+        };
+        match self.streams.get_mut(id) {
             Some(stream) if !stream.sending.is_known() => {
                 Err(Malformed("a frame of a stream that was not opened yet"))
             }
-            stream => Ok(stream),
+            stream => Ok(stream.map(|stream| (id, stream))),
         }
     }
 
-    fn on_call(&mut self, now: Instant, id: u64, call: CallBody<'_>) -> Result<(), Malformed> {
+    /// Handles a CALL. Its only message, which nearly always follows in the same packet, is handled
+    /// with it.
+    fn on_call(
+        &mut self,
+        now: Instant,
+        number: u64,
+        call: UnreadCall<'_>,
+        (packet, frames): (&Bytes, &mut Frames<'_>),
+    ) -> Result<(), Malformed> {
         if !self.is_server {
             return Err(Malformed("a service sent a CALL"));
         }
-        if id <= self.highest {
-            return Err(Malformed("a CALL on a stream that was already used"));
+        if number <= self.highest {
+            return Err(Malformed("a call on a stream that was used before"));
         }
-        self.highest = id;
+        self.highest = number;
         if self.going_away.is_some() {
             // GOAWAY, which is in transit, notifies the client that the call was not started.
             self.late_credit += self.hello.stream_window;
@@ -316,33 +325,48 @@ impl Session {
         if !is_narrow && self.wide >= self.wide_limit {
             return Err(Malformed("more wide streams than agreed"));
         }
-        let outcome = call.into_head(&self.methods, &mut self.last_version, now);
+        let outcome = self.received_heads.decode(call, &self.methods, now)?;
         let is_single = matches!(&outcome, Ok((method, _)) if method.is_single);
+        let mut cost = 0;
         let outcome = outcome.and_then(|(method, head)| {
-            // Other calls start at once, so the application holds their head.
-            let cost = if is_single { head.cost() } else { 0 };
             self.budget.check_answers(now)?;
             self.budget
                 .check_unread(self.config.first_window(is_narrow))?;
-            self.budget.add_head(cost)?;
-            Ok((method.index, head, cost))
+            let message = match is_single {
+                true => frames.take_last_message(number, self.max_message()),
+                false => None,
+            };
+            if is_single && message.is_none() {
+                // Other calls start at once, so the application has the head.
+                cost = head.cost();
+                self.budget.add_head(cost)?;
+            }
+            Ok((method.index, head, message))
         });
-        let mut state = self.new_stream(is_single, is_narrow);
         self.wide += usize::from(!is_narrow);
-        let stream = StreamId(id);
+        let windows = self.first_windows(is_narrow);
+        let (stream, state) = self.streams.insert_with(number, || {
+            Stream::new(true, (is_single, is_narrow), windows)
+        });
         match outcome {
-            Ok((method, head, cost)) => {
+            Ok((method, head, message)) => {
                 state.head = cost;
-                self.streams.insert(id, state);
+                let message = match message {
+                    Some(message) => {
+                        state.receiving.on_only(message.len())?;
+                        Some(last_of(packet, message))
+                    }
+                    None => None,
+                };
                 self.events.push_back(Event::Call {
                     stream,
                     method,
                     head,
+                    message,
                 });
             }
             Err(status) => {
                 self.strain.on_useless_call(now);
-                self.streams.insert(id, state);
                 // Not started: the service refuses the CALL instead of handing it on.
                 self.reset(stream, &status.not_started());
             }
@@ -352,7 +376,7 @@ impl Session {
 
     fn on_headers(&mut self, id: u64, metadata: RawMetadata<'_>) -> Result<(), Malformed> {
         self.only_from_service()?;
-        let Some(stream) = self.stream(id)? else {
+        let Some((id, stream)) = self.stream(id)? else {
             return Ok(());
         };
         if !stream.receiving.on_headers() {
@@ -360,7 +384,7 @@ impl Session {
         }
         if !stream.ended_here {
             self.events.push_back(Event::Headers {
-                stream: StreamId(id),
+                stream: id,
                 metadata: metadata.decode_lossy(),
             });
         }
@@ -373,8 +397,8 @@ impl Session {
         id: u64,
         (part, more, end): (&[u8], bool, bool),
     ) -> Result<(), Malformed> {
-        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
-        let Some(stream) = self.stream(id)? else {
+        let max_message = self.max_message();
+        let Some((id, stream)) = self.stream(id)? else {
             return self.on_late(cost(part.len(), more));
         };
         let outcome = stream.receiving.on_part(part, more, end, max_message)?;
@@ -404,10 +428,28 @@ impl Session {
             self.wake(id);
         }
         if let Some(message) = message {
-            let stream = StreamId(id);
+            if end && !self.is_server && self.is_only(id, message.len()) {
+                if self.remove(id) == Some(false) {
+                    let stream = id;
+                    self.events.push_back(Event::Answer { stream, message });
+                }
+                return Ok(());
+            }
+            let stream = id;
             self.events.push_back(Event::Message { stream, message });
         }
         self.end_if(id, end)
+    }
+
+    /// Returns whether a stream has had no message but one of this length, and has no other.
+    fn is_only(&self, id: StreamId, message: usize) -> bool {
+        let stream = self.streams.get(id);
+        stream.is_some_and(|stream| stream.receiving.is_only(message))
+    }
+
+    /// Returns the maximum size of a message from the peer.
+    fn max_message(&self) -> usize {
+        usize::try_from(self.hello.max_message).unwrap_or(usize::MAX)
     }
 
     fn on_row(
@@ -416,15 +458,15 @@ impl Session {
         id: u64,
         (row, tally, end): (&[u8], Tally, bool),
     ) -> Result<(), Malformed> {
-        let max_message = usize::try_from(self.hello.max_message).unwrap_or(usize::MAX);
-        let Some(stream) = self.stream(id)? else {
+        let max_message = self.max_message();
+        let Some((id, stream)) = self.stream(id)? else {
             return self.on_late(tally.cost);
         };
         match stream.receiving.on_row(tally, end, max_message)? {
             Part::TooLarge => self.message_too_large(id),
             Part::Unwanted => self.wake(id),
             Part::Whole | Part::Last(_) | Part::More => {
-                let stream = StreamId(id);
+                let stream = id;
                 let row = Row::new(taken_out(packet, row), tally);
                 self.events.push_back(Event::Row { stream, row });
             }
@@ -433,7 +475,7 @@ impl Session {
     }
 
     /// Handles the last message.
-    fn end_if(&mut self, id: u64, end: bool) -> Result<(), Malformed> {
+    fn end_if(&mut self, id: StreamId, end: bool) -> Result<(), Malformed> {
         if end {
             self.ended_by_peer(id);
         }
@@ -441,7 +483,7 @@ impl Session {
     }
 
     fn on_end(&mut self, now: Instant, id: u64) -> Result<(), Malformed> {
-        let Some(stream) = self.stream(id)? else {
+        let Some((id, stream)) = self.stream(id)? else {
             self.strain.on_nothing(now);
             return Ok(());
         };
@@ -455,20 +497,19 @@ impl Session {
         Ok(())
     }
 
-    fn ended_by_peer(&mut self, id: u64) {
+    fn ended_by_peer(&mut self, stream: StreamId) {
         if !self.is_server {
-            self.finish_stream(id, Ok(Metadata::new()));
-        } else if let Some(stream) = self.streams.get(&id)
-            && !stream.ended_here
+            self.finish_stream(stream, Ok(Metadata::new()));
+        } else if let Some(state) = self.streams.get(stream)
+            && !state.ended_here
         {
-            let stream = StreamId(id);
             self.events.push_back(Event::End { stream });
         }
     }
 
     fn on_status(&mut self, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
         self.only_from_service()?;
-        if let Some(stream) = self.stream(id)? {
+        if let Some((id, stream)) = self.stream(id)? {
             stream.receiving.on_end()?;
             self.finish_stream(id, status.bounded().into_end());
         }
@@ -476,7 +517,7 @@ impl Session {
     }
 
     fn on_reset(&mut self, now: Instant, id: u64, status: StatusBody<'_>) -> Result<(), Malformed> {
-        let Some(stream) = self.stream(id)? else {
+        let Some((id, stream)) = self.stream(id)? else {
             self.strain.on_nothing(now);
             return Ok(());
         };
@@ -500,11 +541,11 @@ impl Session {
             return Ok(());
         }
         self.going_away = Some(highest);
-        let mut refused: Vec<u64> = self
+        let mut refused: Vec<StreamId> = self
             .streams
             .iter()
             .map(|(id, _)| id)
-            .filter(|&id| id > highest)
+            .filter(|id| id.number > highest)
             .collect();
         refused.sort_unstable();
         for id in refused {

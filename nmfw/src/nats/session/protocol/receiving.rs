@@ -144,6 +144,18 @@ impl Receiving {
         Ok(Part::Last(message.freeze()))
     }
 
+    /// Records the only message, which is the first and the last, and was taken at once.
+    pub(super) fn on_only(&mut self, message: usize) -> Result<(), Malformed> {
+        self.on_cost(cost(message, false), true)?;
+        self.consumed = self.received;
+        Ok(())
+    }
+
+    /// Returns whether nothing was received but a message of this length.
+    pub(super) fn is_only(&self, message: usize) -> bool {
+        self.is_single && self.received == cost(message, false)
+    }
+
     /// Returns whether this part of `part` bytes belongs to a message after the only one. It is
     /// passed to the application unassembled, which ends the call: there would never be room for
     /// the rest.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 
 use super::{
-    body::{CallHead, time_left},
+    body::time_left,
     frame::{flag, frame_len, kind, put_frame, put_frame_header},
     packet::Packet,
 };
@@ -77,6 +77,31 @@ impl Items {
     }
 }
 
+/// A CALL that waits to be sent.
+#[derive(Debug)]
+pub(super) struct CallFrame {
+    pub(super) deadline: Option<Instant>,
+    /// The body without the time left.
+    pub(super) body: Bytes,
+    pub(super) is_narrow: bool,
+}
+
+impl CallFrame {
+    /// Writes the frame, if the packet has room for it.
+    fn write(&self, id: u64, out: &mut Packet, now: Instant) -> bool {
+        let time = time_left(self.deadline, now);
+        let len = varint_len(time) + self.body.len();
+        let has_room = out.has_room(frame_len(id, len));
+        if has_room {
+            let flags = if self.is_narrow { flag::NARROW } else { 0 };
+            put_frame_header(out.bytes(), id, kind::CALL | flags, len);
+            put_varint(out.bytes(), time);
+            out.bytes().extend_from_slice(&self.body);
+        }
+        has_room
+    }
+}
+
 /// How a stream's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -94,8 +119,7 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub(super) struct Sending {
     /// The CALL, until it is sent.
-    call: Option<CallHead>,
-    is_narrow: bool,
+    call: Option<CallFrame>,
     items: Items,
     /// Cost of the messages in `items`.
     buffered: u64,
@@ -117,7 +141,6 @@ impl Sending {
     pub(super) fn new(is_server: bool, limit: u64) -> Self {
         Self {
             call: None,
-            is_narrow: false,
             items: Items::default(),
             buffered: 0,
             frames: 0,
@@ -156,10 +179,9 @@ impl Sending {
         self.is_known
     }
 
-    pub(super) fn push_call(&mut self, head: CallHead, is_narrow: bool) {
-        self.is_narrow = is_narrow;
-        self.frames += head.cost();
-        self.call = Some(head);
+    pub(super) fn push_call(&mut self, call: CallFrame) {
+        self.frames += call.body.len() as u64;
+        self.call = Some(call);
     }
 
     /// Queues messages; with `end`, they are the last.
@@ -211,7 +233,7 @@ impl Sending {
         if rest as u64 + MESSAGE_COST <= credit {
             return Some(rest);
         }
-        // At least one byte stays for the last part, which pays for the message.
+        // At least one byte stays for the last part, which includes the message's fixed cost.
         let part = usize::try_from(credit)
             .unwrap_or(usize::MAX)
             .min(rest.saturating_sub(1));
@@ -240,17 +262,11 @@ impl Sending {
         alone: bool,
         now: Instant,
     ) -> Turn {
-        if let Some(head) = &self.call {
-            let time = time_left(head.deadline, now);
-            let len = varint_len(time) + head.len();
-            if !out.has_room(frame_len(id, len)) {
+        if let Some(call) = &self.call {
+            if !call.write(id, out, now) {
                 return Turn::Full;
             }
-            let flags = if self.is_narrow { flag::NARROW } else { 0 };
-            put_frame_header(out.bytes(), id, kind::CALL | flags, len);
-            put_varint(out.bytes(), time);
-            head.put(out.bytes());
-            self.frames -= head.cost();
+            self.frames -= call.body.len() as u64;
             self.is_known = true;
             self.call = None;
         }
@@ -299,7 +315,7 @@ impl Sending {
         };
         // The peer has to copy each part of a split message. Without enough credit, splitting is
         // unavoidable.
-        let stays_whole = out.most_body_room(id).is_some_and(|most| len <= most);
+        let stays_whole = len <= room || out.most_body_room(id).is_some_and(|most| len <= most);
         if part > room && (room < MIN_PART || stays_whole) {
             return Some(Turn::Full);
         }
@@ -418,7 +434,7 @@ impl Sending {
             Item::Frame { body, .. } => body.len() as u64,
             _ => 0,
         });
-        let head = self.call.as_ref().map_or(0, CallHead::cost);
+        let head = self.call.as_ref().map_or(0, |call| call.body.len() as u64);
         assert_eq!(frames.sum::<u64>() + head, self.frames);
     }
 }

@@ -18,7 +18,7 @@ const CALL: i64 = 16;
 
 /// Capacity, as a number of useless calls at once: several times those of a client whose thousands
 /// of callers cancel at the same moment.
-const MOST: i64 = 10_000 * CALL;
+const CAPACITY: i64 = 10_000 * CALL;
 
 /// The permitted rate of useless calls, without any that is answered.
 const PER_SECOND: i64 = 2_000 * CALL;
@@ -33,7 +33,7 @@ pub(super) struct Strain {
 impl Default for Strain {
     fn default() -> Self {
         Self {
-            bucket: Bucket::new(MOST, MOST, PER_SECOND),
+            bucket: Bucket::new(CAPACITY, CAPACITY, PER_SECOND),
             is_over: false,
         }
     }
@@ -77,7 +77,7 @@ impl Strain {
                 "the peer resets calls before they are answered, or sends frames without an \
                  effect, faster than a session allows: the limit is {} such calls at once and {} \
                  per second, in addition to one per answered call",
-                MOST / CALL,
+                CAPACITY / CALL,
                 PER_SECOND / CALL
             ))
         })

@@ -12,6 +12,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
+    StreamId,
     assembly::Assembly,
     budget::Budget,
     frame::{frame_len, kind, put_number_frame},
@@ -83,7 +84,7 @@ impl Stream {
     }
 
     /// Queues the stream if it has data to send.
-    pub(super) fn queue(&mut self, id: u64, row: &mut VecDeque<u64>) {
+    pub(super) fn queue(&mut self, id: StreamId, row: &mut VecDeque<StreamId>) {
         if !self.queued && self.is_ready() {
             self.queued = true;
             row.push_back(id);

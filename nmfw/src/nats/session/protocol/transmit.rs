@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Event, Session, SessionState, StreamId, Transmit,
+    Event, Session, SessionState, Transmit,
     body::encode_status,
     frame::{Header, frame_len, kind, put_frame, put_number_frame, put_ping},
     handshake::MIN_PACKET,
@@ -149,7 +149,7 @@ impl Session {
             return true;
         }
         while let Some(id) = self.ready.front() {
-            match self.streams.get_mut(id) {
+            match self.streams.get_mut(*id) {
                 Some(stream) if stream.is_ready() => return true,
                 Some(stream) => stream.queued = false,
                 None => self.stale -= 1,
@@ -164,7 +164,10 @@ impl Session {
         const SAMPLE: usize = 16;
         let mut len = 0;
         for stream in self.ready.iter().take(SAMPLE) {
-            let buffered = self.streams.get(stream).map_or(0, |s| s.sending.buffered());
+            let buffered = self
+                .streams
+                .get(*stream)
+                .map_or(0, |s| s.sending.buffered());
             len += buffered as usize + 64;
             if len >= enough {
                 return enough;
@@ -189,21 +192,21 @@ impl Session {
     fn write_streams(&mut self, packet: &mut Packet, now: Instant) {
         while let Some(id) = self.ready.pop_front() {
             let alone = self.ready.is_empty();
-            let Some(stream) = self.streams.get_mut(&id) else {
+            let Some(stream) = self.streams.get_mut(id) else {
                 self.stale -= 1;
                 continue;
             };
             let before = packet.len();
             let turn = self
                 .budget
-                .change(stream, |stream| stream.write(id, packet, alone, now));
+                .change(stream, |stream| stream.write(id.number, packet, alone, now));
             stream.queued = matches!(turn, Turn::More | Turn::Full);
             let is_writable = stream.wants_writable
                 && !stream.sending.is_closed()
                 && stream.sending.buffered() <= self.config.send_buffer as u64 / 2;
             if is_writable {
                 stream.wants_writable = false;
-                let stream = StreamId(id);
+                let stream = id;
                 self.events.push_back(Event::Writable { stream });
             }
             match turn {

@@ -20,7 +20,7 @@ use crate::{
         context::NatsCall,
         session::{
             driver::{Ended, Flow, MailboxSignals, Side, StreamCommand},
-            protocol::{CallHead, Event, SendError, Session, StreamId, StreamMap},
+            protocol::{CallHead, Event, SendError, Session, StreamId, StreamTable},
         },
     },
 };
@@ -45,7 +45,7 @@ pub(crate) enum ServerCommand {
         outcome: Result<Response, Status>,
     },
     StreamIo(StreamCommand),
-    /// The call has stalled, and another one has got its slot.
+    /// The call has stalled, and its slot was given to another call.
     Stalled {
         stream: StreamId,
         why: Stall,
@@ -63,9 +63,7 @@ pub(crate) struct ServerCalls {
     pub(crate) place: SessionSlot,
     pub(crate) common: Arc<Common>,
     client: Subject,
-    pub(crate) calls: StreamMap<StreamId, ServerCall>,
-    /// The latest call, if it waits for its message, which nearly always arrives next.
-    pub(crate) newest: Option<(StreamId, Arrived)>,
+    pub(crate) calls: StreamTable<ServerCall>,
     /// Set during shutdown.
     is_draining: bool,
     /// When to stop waiting for the client's acknowledgements.
@@ -115,8 +113,7 @@ impl ServerCalls {
             place,
             common: Arc::new(common),
             client,
-            calls: StreamMap::default(),
-            newest: None,
+            calls: StreamTable::default(),
             is_draining: false,
             end: None,
             was_idle: false,
@@ -127,9 +124,9 @@ impl ServerCalls {
 
     /// Handles the end of the caller's messages.
     fn on_end(&mut self, session: &mut Session, stream: StreamId) {
-        match self.calls.get(&stream) {
+        match self.calls.get(stream) {
             Some(ServerCall::Arriving(_)) => {
-                self.calls.remove(&stream);
+                self.calls.remove(stream);
                 let status = Status::invalid_argument(
                     "this method requires one message, but the caller sent none",
                 );
@@ -151,7 +148,7 @@ impl ServerCalls {
             index,
             half: Some(half),
             ..
-        })) = self.calls.get_mut(&stream)
+        })) = self.calls.get_mut(stream)
         else {
             // A handler may have moved its requests into a task.
             if let Flow::Taken = flow {
@@ -180,7 +177,7 @@ impl ServerCalls {
     fn after(&mut self, stream: StreamId, index: usize, ended: Ended) {
         match ended {
             Ended::No => return self.expect_taking(stream),
-            Ended::Said | Ended::Failed => {}
+            Ended::Finished | Ended::Failed => {}
             Ended::Refused { status, was_done } => {
                 let Some(served) = self.common.served.get(index) else {
                     return;
@@ -192,7 +189,7 @@ impl ServerCalls {
                 }
             }
         }
-        if let Some(ServerCall::Running(running)) = self.calls.remove(&stream) {
+        if let Some(ServerCall::Running(running)) = self.calls.remove(stream) {
             running.is_over();
         }
     }
@@ -203,7 +200,7 @@ impl ServerCalls {
         stream: StreamId,
         outcome: Result<Response, Status>,
     ) {
-        let Some(ServerCall::Running(running)) = self.calls.remove(&stream) else {
+        let Some(ServerCall::Running(running)) = self.calls.remove(stream) else {
             return;
         };
         running.is_over();
@@ -274,20 +271,18 @@ impl Side for ServerCalls {
     }
 
     fn on_event(&mut self, session: &mut Session, event: Event) {
-        if !matches!(event, Event::Message { .. }) {
-            self.put_aside();
-        }
         match event {
             Event::Call {
                 stream,
                 method,
                 head,
-            } => self.on_call(session, stream, (method, head)),
-            Event::Message { stream, message } => self.on_message(session, stream, message),
+                message,
+            } => self.on_call(session, stream, (method, head, message)),
+            Event::Message { stream, message } => self.on_chunk(session, stream, message.into()),
             Event::Row { stream, row } => self.on_chunk(session, stream, row.into()),
             Event::End { stream } => self.on_end(session, stream),
             Event::Writable { stream } => {
-                if let Some(ServerCall::Running(running)) = self.calls.get_mut(&stream)
+                if let Some(ServerCall::Running(running)) = self.calls.get_mut(stream)
                     && let Some(half) = &mut running.half
                 {
                     let index = running.index;
@@ -296,7 +291,7 @@ impl Side for ServerCalls {
                 }
             }
             Event::Finished { stream, outcome } => {
-                if let Some(ServerCall::Running(running)) = self.calls.remove(&stream) {
+                if let Some(ServerCall::Running(running)) = self.calls.remove(stream) {
                     let status = outcome
                         .err()
                         .unwrap_or_else(|| Status::cancelled("the caller has disconnected"));
@@ -309,13 +304,16 @@ impl Side for ServerCalls {
                     debug, client = %Escaped::new(&self.client), %status, "ended a session"
                 );
             }
-            Event::Opened(_) | Event::Headers { .. } | Event::GoAway | Event::Closed(None) => {}
+            Event::Opened(_)
+            | Event::Headers { .. }
+            | Event::Answer { .. }
+            | Event::GoAway
+            | Event::Closed(None) => {}
         }
     }
 
     fn settle(&mut self, session: &mut Session, signals: &MailboxSignals, now: Instant) {
         self.place.note(session, now);
-        self.put_aside();
         self.see_to_overdue(session, now);
         if session.open_streams() >= BUSY
             && let Some(window) = self.place.widen()

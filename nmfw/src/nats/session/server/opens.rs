@@ -35,7 +35,7 @@ const REFUSALS: Pace = Pace {
 /// share one.
 const MAX_CLIENTS: usize = 1024;
 
-/// Interval of purges, because OPENs under made-up names may be many.
+/// Interval of purges, because a peer can send many OPENs under invented names.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The rate limits of an instance.

@@ -36,18 +36,16 @@ impl ServerCalls {
         }
     }
 
-    /// Adds the newest call to the calls that wait for their messages.
-    pub(crate) fn put_aside(&mut self) {
-        if let Some((stream, call)) = self.newest.take() {
-            let until = match call.deadline.timer_instant() {
-                Some(deadline) => deadline.into_std(),
-                None => driver::now() + MAX_ARRIVAL,
-            };
-            let first = self.arriving_until.map_or(until, |first| first.min(until));
-            self.arriving_until = Some(first);
-            let arriving = Box::new(Arriving { call, until });
-            self.calls.insert(stream, ServerCall::Arriving(arriving));
-        }
+    /// Adds a call to the calls that wait for their messages.
+    pub(crate) fn wait_for_message(&mut self, stream: StreamId, call: Arrived) {
+        let until = match call.deadline.instant() {
+            Some(deadline) => deadline,
+            None => driver::now() + MAX_ARRIVAL,
+        };
+        let first = self.arriving_until.map_or(until, |first| first.min(until));
+        self.arriving_until = Some(first);
+        let arriving = Box::new(Arriving { call, until });
+        self.calls.insert(stream, ServerCall::Arriving(arriving));
     }
 
     /// Ends calls whose messages have not arrived in time.
@@ -68,8 +66,8 @@ impl ServerCalls {
             }
         }
         for (stream, index, deadline) in late {
-            self.calls.remove(&stream);
-            let text = match deadline.timer_instant() {
+            self.calls.remove(stream);
+            let text = match deadline.instant() {
                 Some(_) => "the deadline passed before the whole request had arrived".to_owned(),
                 None => format!("the request did not arrive within {MAX_ARRIVAL:?}"),
             };
@@ -85,7 +83,7 @@ impl ServerCalls {
     /// Schedules a check if answers are pending.
     pub(crate) fn expect_taking(&mut self, stream: StreamId) {
         if self.look_at.is_none()
-            && let Some(ServerCall::Running(running)) = self.calls.get(&stream)
+            && let Some(ServerCall::Running(running)) = self.calls.get(stream)
             && running.half.as_ref().is_some_and(SessionHalf::is_waiting)
         {
             self.look_at = Some(driver::now() + LOOK);
@@ -106,9 +104,9 @@ impl ServerCalls {
         }
     }
 
-    /// Ends a call whose slot another one has got.
+    /// Ends a call whose slot was given to another call.
     pub(crate) fn end_stalled(&mut self, session: &mut Session, stream: StreamId, why: Stall) {
-        let Some(ServerCall::Running(running)) = self.calls.remove(&stream) else {
+        let Some(ServerCall::Running(running)) = self.calls.remove(stream) else {
             return;
         };
         let status = why.status();

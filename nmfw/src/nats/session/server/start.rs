@@ -18,10 +18,7 @@ use crate::{
 };
 use nmfw_core::{
     call::{
-        body::{
-            Body, Messages,
-            chunk::{Chunk, Tally},
-        },
+        body::{Body, Messages, chunk::Chunk},
         request::Request,
     },
     service::{
@@ -36,7 +33,7 @@ impl ServerCalls {
         &mut self,
         session: &mut Session,
         stream: StreamId,
-        (index, head): (usize, CallHead),
+        (index, head, message): (usize, CallHead, Option<Bytes>),
     ) {
         let Some(served) = self.common.served.get(index) else {
             return session.send_status(stream, Err(&unknown()));
@@ -51,9 +48,14 @@ impl ServerCalls {
             head,
             deadline,
         };
-        if !served.endpoint.method.is_client_streaming() {
-            self.newest = Some((stream, call));
+        if let Some(message) = message {
+            if let Err(status) = self.start(session, stream, call, message.into(), None) {
+                session.send_status(stream, Err(&status));
+            }
             return;
+        }
+        if !served.endpoint.method.is_client_streaming() {
+            return self.wait_for_message(stream, call);
         }
         let io = Arc::new(StreamIo::default());
         io.begin(stream);
@@ -105,7 +107,7 @@ impl ServerCalls {
                         self.deliver(session, stream, index, outcome);
                         return Ok(());
                     }
-                    Now::Begun(handler) => Work::Begun(handler, permit),
+                    Now::Begun(handler) => Work::Begun(Box::new(handler), permit),
                 }
             }
             admitted @ Admitted::Later(_) => {
@@ -139,20 +141,8 @@ impl ServerCalls {
         Ok(())
     }
 
-    pub(crate) fn on_message(&mut self, session: &mut Session, stream: StreamId, message: Bytes) {
-        // The message of a unary call, the usual case.
-        if let Some((_, call)) = self.newest.take_if(|(newest, _)| *newest == stream) {
-            session.consume(stream, Tally::of(message.len()));
-            if let Err(status) = self.start(session, stream, call, message.into(), None) {
-                session.send_status(stream, Err(&status));
-            }
-            return;
-        }
-        self.on_chunk(session, stream, message.into());
-    }
-
     pub(crate) fn on_chunk(&mut self, session: &mut Session, stream: StreamId, chunk: Chunk) {
-        if let Some(ServerCall::Running(RunningCall { index, half, .. })) = self.calls.get(&stream)
+        if let Some(ServerCall::Running(RunningCall { index, half, .. })) = self.calls.get(stream)
             && let Some(half) = half
             && self.common.served[*index]
                 .endpoint
@@ -163,7 +153,7 @@ impl ServerCalls {
         }
         session.consume(stream, chunk.tally());
         let more = || Status::invalid_argument("this method takes a single message");
-        let refusal = match (self.calls.remove(&stream), chunk) {
+        let refusal = match (self.calls.remove(stream), chunk) {
             (Some(ServerCall::Arriving(arriving)), Chunk::Message(message)) => self
                 .start(session, stream, arriving.call, message.into(), None)
                 .err(),

@@ -124,7 +124,7 @@ async fn late(method: Method, deadline: Deadline) -> Status {
 }
 
 impl Transport for Pipe {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Status>> {
+    fn call(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
         let (method, deadline) = (request.method(), request.deadline());
         let call = async move {
             let (to_service, requests) = mpsc::channel(WINDOW);

@@ -25,7 +25,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// The largest request.
 pub(crate) const MAX_SIZE: usize = 64 * 1024;
 
-/// Left in a request by a client's layer, for the layers behind it.
+/// An extension that a client's layer sets, for the layers behind it.
 pub(crate) struct LeftByClient;
 
 #[derive(Clone, Copy, Debug)]

@@ -23,22 +23,22 @@ use super::{Handle, Opening, Scope, calls::ClientCalls};
 use crate::{Connection, Method, Status, nats::session::driver};
 
 /// The initial delay after an unsuccessful attempt to open a session, which doubles up to
-/// [`MAX_PAUSE`] and is randomised. Meanwhile, calls use base mode or existing sessions.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// [`MAX_BACKOFF`] and is randomised. Meanwhile, calls use base mode or existing sessions.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The maximum delay while there are sessions and attempts look for another instance. The outcome
 /// is random, so a dozen attempts in a minute find one of two instances almost certainly.
-const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(8);
+const MAX_SEARCH_BACKOFF: Duration = Duration::from_secs(8);
 
 /// Number of sessions of a pool with little load, in case an instance stops or is slow.
-const FEW: usize = 2;
+const USUAL_SESSIONS: usize = 2;
 
 /// Maximum number of sessions of a pool, unless they have no room for calls.
-const MANY: usize = 8;
+const MAX_SESSIONS: usize = 8;
 
 /// When each session has this many calls, another one is opened.
-const LOADED: usize = 64;
+const LOADED_CALLS: usize = 64;
 
 /// Maximum age at which a session is replaced. Ages are randomised, so that a new instance gets its
 /// share of work within this time, and sessions are not all replaced at once.
@@ -47,7 +47,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// An old session is closed when this many consecutive OPENs per session went to other instances.
 /// By chance, this happens to one of two instances once in 256 times; it always happens to an
 /// instance in another region or behind a leaf node once a nearer one is back.
-const PASSED_OVER: usize = 4;
+const FAR_OPENS: usize = 4;
 
 /// How long a call that requires a session waits, after a reconnect of the client, until the
 /// service of an existing one responds. That takes a round trip; afterwards, another session is
@@ -338,7 +338,7 @@ impl Pool {
 
     /// Removes a session that accepts no more calls. If it was never useful, the next attempt is
     /// delayed.
-    pub(crate) fn left(&self, handle: &Weak<Handle>, was_of_use: bool, failure: Option<Status>) {
+    pub(crate) fn left(&self, handle: &Weak<Handle>, was_useful: bool, failure: Option<Status>) {
         let is = |other: &Arc<Handle>| Weak::as_ptr(handle) == Arc::as_ptr(other);
         // Dropped outside of the lock, because that wakes the session.
         let mut left = None;
@@ -351,10 +351,10 @@ impl Pool {
             } else {
                 return false;
             }
-            if was_of_use {
-                state.of_use();
+            if was_useful {
+                state.search_succeeded();
             } else {
-                state.of_no_use(MAX_PAUSE);
+                state.search_failed(MAX_BACKOFF);
             }
             true
         });
@@ -385,7 +385,7 @@ impl PoolState {
         if let Some(index) = same
             && self.open[index].handle.is_absent(epoch)
         {
-            self.of_use();
+            self.search_succeeded();
             let absent = std::mem::replace(&mut self.open[index], Member::new(handle));
             return vec![absent.handle];
         }
@@ -396,17 +396,17 @@ impl PoolState {
             if same.until <= now {
                 *same = Member::new(Arc::clone(&same.handle));
             }
-            self.of_no_use(MAX_SEARCH_PAUSE);
-            let left = [Some(handle), self.give_up(now)];
+            self.search_failed(MAX_SEARCH_BACKOFF);
+            let left = [Some(handle), self.remove_far(now)];
             return left.into_iter().flatten().collect();
         }
-        self.of_use();
+        self.search_succeeded();
         let old = self.open.iter().position(|member| member.until <= now);
         self.open.push(Member::new(handle));
         let Some(old) = old else {
             return Vec::new();
         };
-        if self.open.len() <= FEW {
+        if self.open.len() <= USUAL_SESSIONS {
             // The old session stays.
             self.open[old] = Member::new(Arc::clone(&self.open[old].handle));
             return Vec::new();
@@ -415,23 +415,23 @@ impl PoolState {
     }
 
     /// Removes an old session that NATS would no longer open.
-    fn give_up(&mut self, now: Instant) -> Option<Arc<Handle>> {
-        let enough = PASSED_OVER * self.open.len();
+    fn remove_far(&mut self, now: Instant) -> Option<Arc<Handle>> {
+        let enough = FAR_OPENS * self.open.len();
         let is_far = |member: &Member| member.until <= now && member.passed_over >= enough;
         let far = self.open.iter().position(is_far)?;
         Some(self.open.swap_remove(far).handle)
     }
 
-    fn of_use(&mut self) {
+    fn search_succeeded(&mut self) {
         self.failures = 0;
         self.retry = None;
     }
 
-    fn of_no_use(&mut self, max: Duration) {
-        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
-        let pause = longest.min(max).mul_f64(rand::random_range(0.5..1.0));
+    fn search_failed(&mut self, max: Duration) {
+        let max_backoff = INITIAL_BACKOFF * 2_u32.saturating_pow(self.failures.min(16));
+        let backoff = max_backoff.min(max).mul_f64(rand::random_range(0.5..1.0));
         self.failures = self.failures.saturating_add(1);
-        self.retry = Some(Instant::now() + pause);
+        self.retry = Some(Instant::now() + backoff);
     }
 }
 
@@ -488,8 +488,9 @@ fn choose(
             wants_more,
         };
     };
-    let is_loaded = chosen.load() >= LOADED;
-    let wants_more = open.len() < FEW || !is_any_sure || (is_loaded && open.len() < MANY);
+    let is_loaded = chosen.load() >= LOADED_CALLS;
+    let wants_more =
+        open.len() < USUAL_SESSIONS || !is_any_sure || (is_loaded && open.len() < MAX_SESSIONS);
     Choice {
         handle: Some(Arc::clone(chosen)),
         wants_more,

@@ -52,7 +52,7 @@ fn an_old_session_that_is_passed_over_is_given_up() {
 
     let (mut state, [near, far]) = near_and_far();
     grow_old(&mut state);
-    for _ in 1..PASSED_OVER * 2 {
+    for _ in 1..FAR_OPENS * 2 {
         assert_eq!(state.admit(session("near"), EPOCH).len(), 1);
     }
     assert!(is_open(&state, &far), "a session is closed too early");

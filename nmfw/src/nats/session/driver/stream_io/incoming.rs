@@ -85,7 +85,7 @@ impl<C: From<StreamCommand>> Incoming<C> {
         if let Some(chunk) = self.chunks.pop_front() {
             self.taken.add(chunk.tally());
             if self.taken.cost >= CREDIT_STEP {
-                self.tell();
+                self.notify();
             }
             return Poll::Ready(Some(Ok(chunk)));
         }
@@ -109,7 +109,7 @@ impl<C: From<StreamCommand>> Incoming<C> {
                 park(&mut inbox.waker, cx);
                 drop(inbox);
                 if self.taken.messages > 0 {
-                    self.tell();
+                    self.notify();
                 }
                 Poll::Pending
             }
@@ -117,12 +117,12 @@ impl<C: From<StreamCommand>> Incoming<C> {
     }
 
     /// Reports taken messages to the session.
-    fn tell(&mut self) {
+    fn notify(&mut self) {
         let taken = mem::take(&mut self.taken);
         let was_told = {
             let mut inbox = lock(&self.io.inbox);
             inbox.taken.add(taken);
-            mem::replace(&mut inbox.is_told, true)
+            mem::replace(&mut inbox.is_notified, true)
         };
         if !was_told {
             self.command();
@@ -160,7 +160,7 @@ impl<C: From<StreamCommand>> Drop for Incoming<C> {
             // A caller may have sent everything while the call continues. The rest can be a large
             // message for which messages of other streams wait.
             if inbox.outcome.is_some() && left.messages == 0 {
-                if !inbox.is_told {
+                if !inbox.is_notified {
                     self.mailbox.untold(inbox.taken.cost);
                 }
                 return;

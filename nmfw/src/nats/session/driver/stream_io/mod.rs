@@ -46,7 +46,7 @@ struct ReceiveQueue {
     /// Messages that the application has taken since the peer last got credit.
     taken: Tally,
     /// Whether the session was notified of `taken`.
-    is_told: bool,
+    is_notified: bool,
     /// Whether the application has dropped its end.
     is_dropped: bool,
     /// Number of received chunks.
@@ -121,7 +121,7 @@ impl StreamIo {
     pub(crate) fn release(&self, session: &mut Session, stream: StreamId) {
         let taken = {
             let mut inbox = lock(&self.inbox);
-            inbox.is_told = false;
+            inbox.is_notified = false;
             std::mem::take(&mut inbox.taken)
         };
         session.consume(stream, taken);

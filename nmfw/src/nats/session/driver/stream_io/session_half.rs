@@ -24,8 +24,8 @@ pub(crate) struct SessionHalf {
 pub(crate) enum Ended {
     No,
     /// All were passed to the session; for a service, the call has ended.
-    Said,
-    /// With the application's own error.
+    Finished,
+    /// The messages ended with the application's own error.
     Failed,
     /// A message of the application cannot be sent.
     Refused {
@@ -84,7 +84,7 @@ impl SessionHalf {
     pub(crate) fn on_taken(&self, session: &mut Session, stream: StreamId) -> bool {
         let (taken, is_dropped) = {
             let mut inbox = lock(&self.io.inbox);
-            inbox.is_told = false;
+            inbox.is_notified = false;
             (mem::take(&mut inbox.taken), inbox.is_dropped)
         };
         if taken.messages > 0 {
@@ -121,7 +121,7 @@ impl SessionHalf {
             match session.send(stream, chunk, is_last) {
                 Ok(()) if is_last => {
                     *end = None;
-                    return Ended::Said;
+                    return Ended::Finished;
                 }
                 Ok(()) => {}
                 Err(SendError::Full(chunk)) => {
@@ -150,11 +150,11 @@ impl SessionHalf {
             }
             Some(Ok(trailers)) if trailers.is_empty() => {
                 session.finish(stream);
-                Ended::Said
+                Ended::Finished
             }
             Some(Ok(trailers)) => {
                 session.send_status(stream, Ok(&trailers));
-                Ended::Said
+                Ended::Finished
             }
             Some(Err(status)) => {
                 self.end(session, stream, &status);

@@ -20,7 +20,7 @@ const LARGE: usize = 5 << 20;
 /// Starts a unary call with a request of this size.
 fn ask(network: &mut Network, request: usize) -> StreamId {
     let client = &mut network.sides[CLIENT];
-    let id = client.open_call(head(UNARY), true).unwrap();
+    let id = client.open_call(head(UNARY), true, None).unwrap();
     let request = Bytes::from(vec![1; request]);
     client.send_message(id, request, true).unwrap();
     id
@@ -61,7 +61,7 @@ fn serve(network: &mut Network, answer: usize) -> usize {
     served
 }
 
-/// One, and enough that none of them may owe any more.
+/// Numbers of unread streams: one, and as many as reach the limit of owed bytes.
 const UNREAD_STREAMS: [usize; 2] = [1, 40];
 
 #[test]
@@ -124,7 +124,7 @@ fn a_stream_that_is_read_does_not_wait_for_some_that_are_not() {
     }
 }
 
-/// The memory that a peer can occupy is bounded, however many streams are not read.
+/// The memory that a peer can occupy is bounded for any number of unread streams.
 #[test]
 fn what_is_held_for_readers_has_a_bound() {
     let config = Config {
@@ -167,7 +167,7 @@ fn what_is_held_for_readers_has_a_bound() {
 fn client_owing(network: &Network) -> StreamId {
     let mut streams = network.sides[CLIENT].streams.iter();
     let owing = streams.find(|(_, stream)| stream.receiving.debt() > 0);
-    StreamId(owing.unwrap().0)
+    owing.unwrap().0
 }
 
 /// An ended stream owes nothing.
@@ -213,8 +213,8 @@ fn fill_once(network: &mut Network, stream: StreamId) {
 fn sides_need_not_agree_on_what_is_single() {
     let mut network = Network::both(Config::default());
     let client = &mut network.sides[CLIENT];
-    let first = client.open_call(head(METHOD), true).unwrap();
-    let second = client.open_call(head(UNARY), false).unwrap();
+    let first = client.open_call(head(METHOD), true, None).unwrap();
+    let second = client.open_call(head(UNARY), false, None).unwrap();
     for id in [first, second] {
         let message = Bytes::from(vec![1; LARGE]);
         network.sides[CLIENT]
@@ -245,7 +245,7 @@ fn sides_need_not_agree_on_what_is_single() {
 fn a_second_message_of_a_unary_call_is_seen_at_once() {
     let mut network = Network::both(Config::default());
     let client = &mut network.sides[CLIENT];
-    let call = client.open_call(head(UNARY), true).unwrap();
+    let call = client.open_call(head(UNARY), true, None).unwrap();
     for _ in 0..2 {
         let message = Bytes::from(vec![1; UNREAD]);
         network.sides[CLIENT]
@@ -257,7 +257,7 @@ fn a_second_message_of_a_unary_call_is_seen_at_once() {
             Event::Message { message, .. } => Some(message),
             _ => None,
         });
-        let message = message.expect("nothing came of a message");
+        let message = message.expect("a part of the message was lost");
         let server = &mut network.sides[SERVER];
         server.consume(call, Tally::of(message.len()));
     }

@@ -33,7 +33,7 @@ impl Session {
         let partial = self.streams.values().map(|stream| stream.receiving.held());
         let left = u64::try_from(self.budget.left()).unwrap_or(0);
         let there = received.chain(partial).sum::<u64>() + left + outgoing + self.budget.heads();
-        // One message may exceed the limit, and the end of each stream.
+        // One message may exceed the limit, and so may the end of each stream.
         let ends = 1024 * self.streams.len() as u64;
         // Answers that the peer accepts may use the room for unfinished messages.
         let turns = 2 * (self.hello.max_message + self.hello.stream_window);
@@ -91,7 +91,7 @@ mod tests {
     fn call(stream: u64, head: &CallHead) -> Vec<u8> {
         let mut body = Vec::new();
         put_varint(&mut body, 0);
-        head.put(&mut body);
+        body.extend_from_slice(&head.encode());
         let mut frame = Vec::new();
         let flags = if stream > 8 { flag::NARROW } else { 0 };
         put_frame(&mut frame, stream, kind::CALL | flags, &body);
@@ -126,7 +126,7 @@ mod tests {
         let len = Metadata::MAX_SIZE - 100;
         let open = |network: &mut Network, method| {
             let head = with_metadata(method, len);
-            network.sides[0].open_call(head, true).unwrap()
+            network.sides[0].open_call(head, true, None).unwrap()
         };
         let most = network.sides[SERVER].budget.most_heads();
         let most = (most / Metadata::MAX_SIZE as u64) as usize;
@@ -304,9 +304,8 @@ mod tests {
             raw.send(&call(1, &head(METHOD)));
             for _ in 0..4 {
                 let message = vec![0; 60_000].into();
-                raw.server()
-                    .send_message(StreamId(1), message, false)
-                    .unwrap();
+                let id = raw.server().id(1);
+                raw.server().send_message(id, message, false).unwrap();
             }
             raw.pump();
             assert!(raw.got > 240_000);
@@ -338,9 +337,8 @@ mod tests {
         raw.send(&call(1, &head(METHOD)));
         for _ in 0..4 {
             let message = vec![0; 60_000].into();
-            raw.server()
-                .send_message(StreamId(1), message, false)
-                .unwrap();
+            let id = raw.server().id(1);
+            raw.server().send_message(id, message, false).unwrap();
         }
         raw.pump();
         let first = raw.got;
@@ -396,7 +394,8 @@ mod tests {
             let (answered, lost) = (stream - 1, stream);
             raw.send(&[call(answered, &head(METHOD)), call(lost, &head(METHOD))].concat());
             raw.events();
-            raw.server().finish(StreamId(answered));
+            let id = raw.server().id(answered);
+            raw.server().finish(id);
             raw.pump();
             raw.send(&reset(lost));
             assert_eq!(raw.reason().map(|status| status.to_string()), None);
@@ -406,9 +405,8 @@ mod tests {
             stream += 1;
             raw.send(&call(stream, &head(METHOD)));
             let headers = Metadata::new();
-            raw.server()
-                .send_headers(StreamId(stream), &headers)
-                .unwrap();
+            let id = raw.server().id(stream);
+            raw.server().send_headers(id, &headers).unwrap();
             raw.pump();
             raw.send(&reset(stream));
             assert_eq!(raw.reason().map(|status| status.to_string()), None);
@@ -453,7 +451,7 @@ mod tests {
                 raw.reason()
             });
             assert!(is_excess(&reason.unwrap()), "{kind}");
-            // However many PINGs a packet contains, there is one answer.
+            // A packet gets one answer, even if it contains several PINGs.
             assert!(raw.got < raw.sent / 10, "{} for {}", raw.got, raw.sent);
         }
         for stream in [None, Some(7)] {
@@ -535,7 +533,7 @@ mod tests {
         let answer = Bytes::from(vec![0; 400_000]);
         let mut refused = 0;
         for stream in 1..=1000 {
-            let id = StreamId(stream);
+            let id = raw.server().id(stream);
             match raw.server().send_message(id, answer.clone(), true) {
                 Ok(()) => {}
                 Err(SendError::Full(_)) => {
@@ -577,7 +575,7 @@ mod tests {
         for round in 0..30 {
             for _ in 0..20 {
                 let client = &mut network.sides[0];
-                let id = client.open_call(head(UNARY), true).unwrap();
+                let id = client.open_call(head(UNARY), true, None).unwrap();
                 client.send_message(id, Bytes::new(), true).unwrap();
             }
             network.run_ms(5);
@@ -609,7 +607,9 @@ mod tests {
     fn paused_streams_hold_up_no_others() {
         let mut network = Network::both(Config::default());
         let open = |network: &mut Network| {
-            let id = network.sides[0].open_call(head(METHOD), false).unwrap();
+            let id = network.sides[0]
+                .open_call(head(METHOD), false, None)
+                .unwrap();
             network.run_ms(5);
             id
         };
@@ -659,10 +659,8 @@ mod tests {
         let message = Bytes::from(vec![0; 150_000]);
         let mut starved = vec![];
         for stream in 1..=12 {
-            match raw
-                .server()
-                .send_message(StreamId(stream), message.clone(), false)
-            {
+            let id = raw.server().id(stream);
+            match raw.server().send_message(id, message.clone(), false) {
                 Ok(()) => {}
                 Err(SendError::Full(_)) => starved.push(stream),
                 Err(error) => panic!("{error:?}"),
@@ -678,7 +676,7 @@ mod tests {
         let mut writable = 0;
         for event in raw.events() {
             if let Event::Writable { stream } = event {
-                assert!(starved.contains(&stream.0));
+                assert!(starved.contains(&stream.number));
                 writable += 1;
             }
         }
@@ -695,9 +693,10 @@ mod tests {
         metadata.insert("a", details).unwrap();
         let mut refused = 0;
         for stream in 1..=1000 {
-            let sent = raw.server().send_headers(StreamId(stream), &metadata);
+            let id = raw.server().id(stream);
+            let sent = raw.server().send_headers(id, &metadata);
             refused += usize::from(sent.is_err());
-            raw.server().send_status(StreamId(stream), Err(&status));
+            raw.server().send_status(id, Err(&status));
             check(raw.server());
         }
         assert!(refused > 500, "{refused}");
@@ -713,7 +712,7 @@ mod tests {
         let mut refused = None;
         for i in 0..70 {
             let client = &mut network.sides[0];
-            match client.open_call(head(UNARY), true) {
+            match client.open_call(head(UNARY), true, None) {
                 Ok(id) => {
                     assert!(i < 60);
                     let message = vec![0; 1 << 20].into();
@@ -775,7 +774,8 @@ mod tests {
             let mut sent = 0;
             for stream in 1..=1024 {
                 // Messages that are too large end their streams.
-                let Some(state) = raw.server().streams.get(&stream) else {
+                let id = raw.server().id(stream);
+                let Some(state) = raw.server().streams.get(id) else {
                     continue;
                 };
                 let credit = state.receiving.late_credit();
@@ -804,7 +804,7 @@ mod tests {
         let mut network = Network::both(Config::default());
         let mut refused = None;
         for i in 0..2000 {
-            let id = match network.sides[0].open_call(head(METHOD), false) {
+            let id = match network.sides[0].open_call(head(METHOD), false, None) {
                 Ok(id) => id,
                 Err(status) => {
                     refused = Some(status);
@@ -825,7 +825,9 @@ mod tests {
         let untaken = network.sides[0].untaken();
         assert!(untaken < 64 << 20);
         network.sides[0].release(untaken.unsigned_abs() / 2);
-        network.sides[0].open_call(head(METHOD), false).unwrap();
+        network.sides[0]
+            .open_call(head(METHOD), false, None)
+            .unwrap();
     }
 
     /// Two correct sides under load: paused streams, large uploads, a thousand concurrent callers.
@@ -835,7 +837,9 @@ mod tests {
         let mut network = Network::both(Config::default());
         let mut paused = Vec::new();
         for _ in 0..60 {
-            let id = network.sides[0].open_call(head(METHOD), false).unwrap();
+            let id = network.sides[0]
+                .open_call(head(METHOD), false, None)
+                .unwrap();
             network.run_ms(2);
             for _ in 0..3 {
                 let message = Bytes::from(vec![0; 30_000]);
@@ -850,7 +854,7 @@ mod tests {
         network.take(SERVER);
         let unary = |network: &mut Network, request: usize| {
             let client = &mut network.sides[0];
-            let id = client.open_call(head(UNARY), true).unwrap();
+            let id = client.open_call(head(UNARY), true, None).unwrap();
             let request = vec![0; request].into();
             client.send_message(id, request, true).unwrap();
         };
@@ -897,7 +901,7 @@ mod tests {
     #[test]
     fn the_end_of_a_stream_has_a_bound() {
         let mut network = Network::both(Config::default());
-        let id = network.sides[0].open_call(head(UNARY), true).unwrap();
+        let id = network.sides[0].open_call(head(UNARY), true, None).unwrap();
         network.run_ms(50);
         let details = "x".repeat(90_000);
         let status = Status::aborted("so").with_detail(&details);
@@ -905,8 +909,11 @@ mod tests {
         network.sides[SERVER].send_status(id, Err(&long));
         let (_, refused) = outcomes(&mut network);
         assert_eq!(refused[0].message(), "so");
-        assert!(refused[0].details().is_empty(), "they are left out");
-        let id = network.sides[0].open_call(head(UNARY), true).unwrap();
+        assert!(
+            refused[0].details().is_empty(),
+            "details beyond the limit were sent"
+        );
+        let id = network.sides[0].open_call(head(UNARY), true, None).unwrap();
         network.run_ms(50);
         network.sides[SERVER].send_status(id, Err(&status));
         let (_, refused) = outcomes(&mut network);

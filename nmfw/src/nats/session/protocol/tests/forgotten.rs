@@ -20,7 +20,7 @@ use crate::{
 fn network() -> Network {
     let mut network = Network::both(Config::default());
     network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(100);
     assert_eq!(network.take(SERVER).len(), 1);
@@ -105,7 +105,11 @@ fn what_does_not_prove_to_be_the_peers_is_no_sign_of_life() {
         while !network.sides[side].is_closed() {
             network.forge(side, packet.clone());
             network.run_ms(500);
-            assert!(network.now - begin < Duration::from_secs(40), "it lives on");
+            assert!(
+                network.now - begin < Duration::from_secs(40),
+                "forged packets kept the \
+                                                                    session alive"
+            );
         }
     }
 }
@@ -122,7 +126,7 @@ fn an_answer_to_open_without_the_key_opens_nothing() {
     assert!(service.handle_packet(now, &others.packet));
     let accept = service.poll_transmit(now).unwrap();
     assert!(!network.sides[CLIENT].handle_packet(now, &accept.packet));
-    // The answer of its own service does.
+    // The answer of the session's own service is accepted.
     assert!(network.sides[SERVER].handle_packet(now, &open.packet));
     let accept = network.sides[SERVER].poll_transmit(now).unwrap();
     assert!(network.sides[CLIENT].handle_packet(now, &accept.packet));
@@ -165,7 +169,10 @@ fn ended_within(side: usize, limit: Duration) {
     assert!(network.sides[side].is_unheard());
     while !network.sides[side].is_closed() {
         network.run_ms(1);
-        assert!(network.now - now <= limit, "it takes too long");
+        assert!(
+            network.now - now <= limit,
+            "the end of the session takes too long"
+        );
     }
     let ended = network
         .take(side)
@@ -261,7 +268,7 @@ fn a_session_is_given_up_by_who_has_read_one_of_the_last_pings() {
         assert!(network.sides[CLIENT].is_closed());
         assert!(
             network.sides[CLIENT].poll_transmit(now).is_none(),
-            "it answers"
+            "a closed session sent an answer"
         );
     }
 }

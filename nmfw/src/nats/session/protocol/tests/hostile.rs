@@ -8,7 +8,7 @@ use super::network::{CLIENT, METHOD, Network, SERVER, UNARY, check, head};
 use crate::{
     Metadata, Status,
     nats::session::protocol::{
-        Config, Event, Session, StreamId,
+        Config, Event, Session,
         body::encode_status,
         frame::{Header, flag, kind, put_frame, put_number_frame},
     },
@@ -147,10 +147,10 @@ fn write(packet: &ForgedPacket, seq: u64) -> Vec<u8> {
 }
 
 fn act(session: &mut Session, what: u8, stream: u64) {
-    let stream = StreamId(stream);
+    let stream = session.id(stream);
     let message = vec![0; usize::from(what) * 40].into();
     match what % 11 {
-        0 => drop(session.open_call(head(UNARY), true)),
+        0 => drop(session.open_call(head(UNARY), true, None)),
         1 | 2 => drop(session.send_message(stream, message, what > 200)),
         3 => session.finish(stream),
         4 => drop(session.send_headers(stream, &Metadata::new())),
@@ -166,7 +166,7 @@ fn act(session: &mut Session, what: u8, stream: u64) {
         ),
         8 if what > 240 => session.go_away(),
         9 => session.set_packet_window(u32::from(what) % 20),
-        _ => drop(session.open_call(head(METHOD), false)),
+        _ => drop(session.open_call(head(METHOD), false, None)),
     }
 }
 
@@ -406,7 +406,7 @@ fn the_status_of_a_close_has_a_bound() {
     let mut network = Network::both(Config::default());
     let now = network.now;
     let client = &mut network.sides[CLIENT];
-    client.open_call(head(METHOD), false).unwrap();
+    client.open_call(head(METHOD), false, None).unwrap();
     let status = Status::aborted("ä".repeat(50_000)).with_detail(&"x".repeat(50_000));
     let mut packet = Vec::new();
     Header::BARE.put(&mut packet);
@@ -486,13 +486,13 @@ fn going_back_packet_by_packet() {
         ..Config::default()
     });
     network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(50);
     let now = network.now;
     let service = &mut network.sides[SERVER];
     let message = vec![0; 200_000].into();
-    service.send_message(StreamId(1), message, true).unwrap();
+    service.send_message(service.id(1), message, true).unwrap();
     let mut sent = 0;
     let mut transmit = |service: &mut Session| {
         while let Some(transmit) = service.poll_transmit(now) {

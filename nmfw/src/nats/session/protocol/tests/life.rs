@@ -29,7 +29,7 @@ fn network() -> Network {
 /// Starts a call with a single answer, which never arrives.
 fn ask(network: &mut Network) -> StreamId {
     let client = &mut network.sides[CLIENT];
-    let id = client.open_call(head(UNARY), true).unwrap();
+    let id = client.open_call(head(UNARY), true, None).unwrap();
     let message = Bytes::from_static(b"?");
     client.send_message(id, message, true).unwrap();
     id
@@ -38,7 +38,7 @@ fn ask(network: &mut Network) -> StreamId {
 /// Starts a streaming call that the service knows.
 fn stream(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(5);
     assert_eq!(network.take(SERVER).len(), 1);
@@ -72,7 +72,7 @@ fn a_killed_service_is_gone_within_a_second() {
         let vanished = until(&mut network, Liveness::Vanished);
         let gone = vanished + until(&mut network, Liveness::Gone);
         assert!(gone < SOON, "{before}: it took {vanished:?} and {gone:?}");
-        // Long enough for a service that comes back.
+        // The time is sufficient for a service that reconnects.
         assert!(gone >= vanished + Duration::from_millis(400));
     }
 }
@@ -248,7 +248,7 @@ fn a_service_that_is_not_near_is_not_taken_for_gone() {
             assert!(until(&mut network, Liveness::Gone) < SOON);
             continue;
         }
-        // New calls use other sessions anyway.
+        // New calls use other sessions in any case.
         assert!(until(&mut network, Liveness::Vanished) < SOON);
         for _ in 0..9000 {
             network.run_ms(1);

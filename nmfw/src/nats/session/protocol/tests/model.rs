@@ -159,7 +159,7 @@ impl Model {
             } => {
                 let mut head = head(if is_single { UNARY } else { METHOD });
                 head.metadata.append("a", "x".repeat(metadata)).unwrap();
-                match self.network.sides[CLIENT].open_call(head, is_single) {
+                match self.network.sides[CLIENT].open_call(head, is_single, None) {
                     Ok(id) => {
                         let view = View {
                             is_single,
@@ -388,6 +388,7 @@ impl Model {
                 let before = self.views[SERVER].insert(stream, view);
                 assert!(before.is_none(), "called twice");
             }
+            Event::Answer { .. } => panic!("the network takes it apart"),
             Event::Headers { stream, .. } => {
                 assert!(self.view(SERVER, stream).sent_headers);
                 let view = self.view(CLIENT, stream);

@@ -12,7 +12,7 @@ use crate::{
     Metadata, Status,
     nats::session::protocol::{
         CallHead, Config, Event, MethodEntry, Methods, Session, SessionSecret, SessionState,
-        Transmit, answer_of_client, answer_of_service,
+        StreamId, Transmit, answer_of_client, answer_of_service,
     },
 };
 use nmfw_core::call::request::Encoding;
@@ -30,6 +30,45 @@ pub(super) const UNARY: &str = "Ask";
 
 /// The secret of sessions in these tests.
 pub(super) const SECRET: SessionSecret = SessionSecret::new(*b"0123456789abcdef");
+
+/// Returns the events of a call and its only message, or of an answer and the end, one by one.
+pub(super) fn apart(event: Event) -> Vec<Event> {
+    match event {
+        Event::Call {
+            stream,
+            method,
+            head,
+            message: Some(message),
+        } => vec![
+            Event::Call {
+                stream,
+                method,
+                head,
+                message: None,
+            },
+            Event::Message { stream, message },
+            Event::End { stream },
+        ],
+        Event::Answer { stream, message } => vec![
+            Event::Message { stream, message },
+            Event::Finished {
+                stream,
+                outcome: Ok(Metadata::new()),
+            },
+        ],
+        event => vec![event],
+    }
+}
+
+impl Session {
+    /// Returns the id of a stream by its number, which may be that of none.
+    pub(in super::super) fn id(&self, number: u64) -> StreamId {
+        let slot = u32::MAX;
+        self.streams
+            .find(number)
+            .unwrap_or(StreamId { number, slot })
+    }
+}
 
 /// Creates a call without optional parts.
 pub(super) fn head(method: &str) -> CallHead {
@@ -168,7 +207,7 @@ impl Network {
                 assert!(count < 10_000, "it never stops sending");
             }
             while let Some(event) = self.sides[side].poll_event() {
-                self.events[side].push_back(event);
+                self.events[side].extend(apart(event));
             }
             if let Some(at) = self.sides[side].poll_timeout() {
                 assert!(at > self.now, "it never sleeps");
@@ -230,7 +269,7 @@ impl Network {
         let until = self.now + time;
         self.pump();
         for step in 0.. {
-            assert!(step < 200_000, "it does not come to rest");
+            assert!(step < 200_000, "the network does not become idle");
             let arrivals = self.wires.iter().filter_map(|wire| wire.front());
             let arrivals = arrivals.map(|(at, _)| at);
             let arrivals = arrivals.chain(self.no_responders.iter().flatten());
@@ -337,7 +376,7 @@ pub(super) fn check(session: &Session) {
         // to leave their rows cost more individually.
         let buffer = session.config.send_buffer.max(one) + MAX_ROW + 64;
         assert!(stream.sending.buffered() <= buffer as u64);
-        assert!(id <= session.highest);
+        assert!(id.number <= session.highest);
     }
     session.check_turns();
     session.check_budget();
@@ -352,7 +391,7 @@ pub(super) fn check(session: &Session) {
         let places = session.starved.iter().filter(|other| **other == id).count();
         assert_eq!(places, usize::from(stream.is_starved), "{id}");
     }
-    let is_stale = |id: &&u64| !session.streams.contains_key(id);
+    let is_stale = |id: &&StreamId| !session.streams.contains(**id);
     let stale = session.ready.iter().filter(is_stale).count();
     assert_eq!(stale, session.stale);
     assert!(session.ready.len() <= 2 * session.agreed.max_streams);

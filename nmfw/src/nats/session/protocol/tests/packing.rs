@@ -30,7 +30,14 @@ fn packets(network: &mut Network) -> Vec<Vec<Part>> {
             Frame {
                 stream,
                 body: Body::Message { part, more, .. },
-            } => Some((StreamId(stream), part.len(), more)),
+            } => Some((
+                StreamId {
+                    number: stream,
+                    slot: 0,
+                },
+                part.len(),
+                more,
+            )),
             _ => None,
         });
         packets.push(parts.collect());
@@ -94,7 +101,7 @@ fn streams_that_are_not_alone_take_turns() {
     assert_eq!(place, Some(1), "{first:?}");
     let (_, len, more) = first[0];
     assert!(len < 10 * KIB && more, "{first:?}");
-    // Even beside a message that fits into a packet.
+    // Streams take turns even beside a message that fits into a packet.
     send(&mut network, large, 60 * KIB);
     send(&mut network, large, 60 * KIB);
     send(&mut network, small, 10);

@@ -19,7 +19,7 @@ fn network() -> Network {
 /// Starts a call that the service knows.
 pub(super) fn call(network: &mut Network) -> StreamId {
     let id = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.run_ms(5);
     let events = network.take(SERVER);
@@ -41,6 +41,7 @@ pub(super) fn told(network: &mut Network, side: usize) -> Vec<String> {
     let short = events.into_iter().map(|event| match event {
         Event::Opened(opened) => format!("opened {}", opened.instance),
         Event::Call { stream, head, .. } => format!("{stream} call {}", &*head.method),
+        Event::Answer { stream, .. } => format!("{stream} answer"),
         Event::Headers { stream, metadata } => format!("{stream} headers {}", metadata.len()),
         Event::Message { stream, message } => {
             format!("{stream} message {}", String::from_utf8_lossy(&message))
@@ -85,7 +86,7 @@ fn a_unary_call_is_one_packet_each_way() {
     let mut network = network();
     let before = network.sent;
     let id = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     send(&mut network, CLIENT, id, "ping", true);
     network.run_ms(2);
@@ -109,7 +110,7 @@ fn many_calls_share_packets() {
     let before = network.sent[CLIENT];
     for _ in 0..1000 {
         let id = network.sides[CLIENT]
-            .open_call(head(METHOD), false)
+            .open_call(head(METHOD), false, None)
             .unwrap();
         send(&mut network, CLIENT, id, "0123456789abcdef", true);
     }
@@ -129,7 +130,7 @@ fn a_call_with_everything() {
         metadata: metadata.clone(),
         ..head(METHOD)
     };
-    let id = network.sides[CLIENT].open_call(full, false).unwrap();
+    let id = network.sides[CLIENT].open_call(full, false, None).unwrap();
     network.run_ms(1);
     let events = network.take(SERVER);
     let [Event::Call { head, .. }] = &events[..] else {
@@ -208,7 +209,7 @@ fn resets_go_both_ways() {
     // A stream that was never sent leaves no trace.
     let before = network.sent;
     let third = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     network.sides[CLIENT].reset(third, &Status::cancelled(""));
     network.run_ms(100);
@@ -220,7 +221,7 @@ fn resets_go_both_ways() {
 fn a_session_serves_its_methods_only() {
     let mut network = network();
     network.sides[CLIENT]
-        .open_call(head("Other"), false)
+        .open_call(head("Other"), false, None)
         .unwrap();
     network.run_ms(100);
     assert_eq!(told(&mut network, CLIENT), ["1 UNIMPLEMENTED not started"]);
@@ -237,7 +238,7 @@ fn as_many_streams_as_agreed() {
     let first = call(&mut network);
     call(&mut network);
     let status = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap_err();
     assert!(status.code() == Code::ResourceExhausted && status.is_not_started());
     network.sides[CLIENT].reset(first, &Status::cancelled(""));
@@ -308,7 +309,7 @@ fn a_big_stream_does_not_starve_others() {
     network.run_ms(3);
     for _ in 0..10 {
         let id = network.sides[CLIENT]
-            .open_call(head(METHOD), false)
+            .open_call(head(METHOD), false, None)
             .unwrap();
         send(&mut network, CLIENT, id, "small", true);
     }
@@ -391,7 +392,7 @@ fn calls_go_out_in_order() {
     for size in [700, 10, 900, 100, 500, 20, 800] {
         let mut head = head(METHOD);
         head.metadata.append("a", "x".repeat(size)).unwrap();
-        network.sides[CLIENT].open_call(head, false).unwrap();
+        network.sides[CLIENT].open_call(head, false, None).unwrap();
     }
     network.run_ms(10);
     let calls = (1..=7).map(|id| format!("{id} call Echo"));
@@ -460,7 +461,7 @@ fn what_is_larger_than_a_packet_and_cannot_be_split() {
         metadata: large.clone(),
         ..head(METHOD)
     };
-    let refused = network.sides[CLIENT].open_call(large_head, false);
+    let refused = network.sides[CLIENT].open_call(large_head, false, None);
     assert!(refused.unwrap_err().is_not_started());
     let id = call(&mut network);
     assert!(network.sides[SERVER].send_headers(id, &large).is_err());
@@ -474,7 +475,7 @@ fn a_lost_tail_is_sent_again() {
     let mut network = network();
     network.weather.is_cut = true;
     let id = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     send(&mut network, CLIENT, id, "lost", true);
     network.run_ms(300);
@@ -524,7 +525,7 @@ fn a_silent_peer_is_dead_after_a_while() {
             network.pump();
         }
         network.sides[CLIENT]
-            .open_call(head(METHOD), false)
+            .open_call(head(METHOD), false, None)
             .unwrap()
     };
     network.run_ms(1500);
@@ -643,7 +644,7 @@ fn going_away() {
     let mut network = network();
     let served = call(&mut network);
     let refused = network.sides[CLIENT]
-        .open_call(head(METHOD), false)
+        .open_call(head(METHOD), false, None)
         .unwrap();
     send(&mut network, CLIENT, refused, "cross", true);
     network.sides[SERVER].go_away();
@@ -655,7 +656,7 @@ fn going_away() {
     assert!(told(&mut network, SERVER).is_empty());
     assert!(
         network.sides[CLIENT]
-            .open_call(head(METHOD), false)
+            .open_call(head(METHOD), false, None)
             .unwrap_err()
             .is_not_started()
     );
@@ -774,7 +775,7 @@ fn nothing_is_left_of_100_000_streams() {
         let mut ids = Vec::new();
         for i in 0..500 {
             let id = network.sides[CLIENT]
-                .open_call(head(METHOD), false)
+                .open_call(head(METHOD), false, None)
                 .unwrap();
             ids.push(id);
             let _ = network.sides[CLIENT].send_message(id, Bytes::from_static(b"x"), i % 2 == 0);
@@ -785,10 +786,11 @@ fn nothing_is_left_of_100_000_streams() {
         opened += ids.len();
         network.run_ms(5);
         for (i, id) in ids.iter().enumerate() {
+            let there = network.sides[SERVER].id(id.number);
             match i % 4 {
-                0 => network.sides[SERVER].finish(*id),
-                1 => network.sides[SERVER].send_status(*id, Err(&Status::aborted(""))),
-                2 => network.sides[SERVER].reset(*id, &Status::aborted("")),
+                0 => network.sides[SERVER].finish(there),
+                1 => network.sides[SERVER].send_status(there, Err(&Status::aborted(""))),
+                2 => network.sides[SERVER].reset(there, &Status::aborted("")),
                 _ => network.sides[CLIENT].reset(*id, &Status::cancelled("")),
             }
         }
@@ -836,7 +838,10 @@ fn large_messages_without_end_do_not_starve_another() {
         let large = Bytes::from(vec![0; len]);
         let mut got = 0;
         'rounds: for round in 0.. {
-            assert!(round < 20, "it waits behind {got} others of {len} bytes");
+            assert!(
+                round < 20,
+                "the stream waits for {got} other messages of {len} bytes"
+            );
             let client = &mut network.sides[CLIENT];
             while client.send_message(endless, large.clone(), false).is_ok() {}
             if round == 10 {

@@ -25,7 +25,7 @@ fn window(streams: usize) -> u64 {
             }
         }
     }
-    let receiving = network.sides[SERVER].streams.get(&1);
+    let receiving = network.sides[SERVER].streams.values().next();
     receiving.unwrap().receiving.window()
 }
 

@@ -215,7 +215,7 @@ fn places_are_given_away_before_their_sessions_are_gone_but_not_all() {
 
 #[test]
 fn a_client_gets_large_windows_up_to_its_share_if_there_are_others() {
-    // Twice 64, and then 8. One more may be large: a quarter is then left.
+    // Two windows of 64, then windows of 8. One more window may grow, which leaves a quarter.
     let sessions_of = |clients: [u64; 3]| {
         let mut test = Test::new();
         let ids = clients.map(|client| test.open(client).unwrap());

@@ -112,7 +112,7 @@ impl Scene {
     fn act(&mut self, side: usize, input: &mut Input<'_>) {
         let session = &mut self.network.sides[side];
         let application = &mut self.applications[side];
-        let stream = StreamId(1 + input.below(8));
+        let stream = session.id(1 + input.below(8));
         // Ended or unknown streams are not used in operations.
         let is_live = |view: &HostileView| !view.is_ended && !view.is_finished;
         let view = application.streams.get_mut(&stream);
@@ -121,7 +121,9 @@ impl Scene {
         let view = view.unwrap_or(&mut none);
         match input.below(10) {
             0 | 1 => {
-                if let Ok(stream) = session.open_call(head(METHOD), stream.0.is_multiple_of(2)) {
+                if let Ok(stream) =
+                    session.open_call(head(METHOD), stream.number.is_multiple_of(2), None)
+                {
                     let before = application.streams.insert(stream, HostileView::default());
                     assert!(before.is_none(), "a number is used again");
                 }
@@ -191,7 +193,10 @@ impl Scene {
             assert!(application.is_over);
             assert!(self.network.sides[side].poll_timeout().is_none());
             for (id, view) in &application.streams {
-                assert!(view.is_finished || view.is_ended, "{id} is left");
+                assert!(
+                    view.is_finished || view.is_ended,
+                    "stream {id} has not ended"
+                );
             }
         }
     }
@@ -212,6 +217,7 @@ impl Application {
                 let before = self.streams.insert(stream, HostileView::default());
                 assert!(before.is_none(), "called twice");
             }
+            Event::Answer { .. } => panic!("the network takes it apart"),
             Event::Message { stream, message } => {
                 assert!(message.len() <= MAX_MESSAGE);
                 let tally = Tally::of(message.len());
