@@ -67,6 +67,8 @@ pub enum Order {
     CallHostile(usize),
     /// Service: report the number of runs of these calls, and of all calls. Answered with [`Ran`].
     Ran(Vec<u64>),
+    /// Report the memory in use. Answered with a number of bytes.
+    Allocated,
     /// Service: stop gracefully and end the process. Answered with [`Ran`] once it has stopped.
     Stop,
 }

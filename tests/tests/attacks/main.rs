@@ -1,7 +1,7 @@
 //! Attacks: measures what a peer with only the generated permissions can do to a service, to its
 //! other callers and to its clients. `docs/threat-model.md` has the table.
 //!
-//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about 20 minutes
+//! With `NMFW_TEST=attacks` every attack is measured against the bounds, which takes about half an hour
 //! and needs an idle machine and an optimized build. Otherwise some attacks run briefly, and the
 //! tests check only that no process ends and no guarantee is broken. `NMFW_ATTACK=header,reply`
 //! selects the attacks whose names begin with these words.
@@ -39,7 +39,7 @@ const SHORT: Plan = Plan {
 
 const FULL: Plan = Plan {
     rounds: 2,
-    most_rounds: 4,
+    most_rounds: 3,
     round: Duration::from_millis(800),
     beside: Some(Duration::from_millis(500)),
 };

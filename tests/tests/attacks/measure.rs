@@ -194,6 +194,7 @@ pub(crate) async fn measure(
     recover(stage, &mut figures).await?;
     stage.tell(&Order::Report).await?;
     let before = resident(stage, victim)?;
+    let allocated_before = allocated(stage, victim).await?;
     let log_before = log(stage, victim)?.len();
     let mut took = Duration::ZERO;
     while !figures.is_settled(plan) {
@@ -238,7 +239,7 @@ pub(crate) async fn measure(
     for made in figures.made().into_iter().chain([rest]) {
         promises(stage, &made, &mut figures).await?;
     }
-    give_back(stage, victim, before, plan, &mut figures).await?;
+    give_back(stage, victim, allocated_before, plan, &mut figures).await?;
     figures.check(attack, plan);
     Ok(figures)
 }
@@ -343,6 +344,15 @@ fn resident(stage: &Stage, victim: Victim) -> Result<u64, Failure> {
     .doing("read the memory")
 }
 
+/// Returns the memory in use.
+async fn allocated(stage: &mut Stage, victim: Victim) -> Result<u64, Failure> {
+    let process = match victim {
+        Victim::Service => &mut stage.service,
+        Victim::Client => &mut stage.callers,
+    };
+    process.order(&Order::Allocated).await
+}
+
 fn log(stage: &Stage, victim: Victim) -> Result<Vec<u8>, Failure> {
     match victim {
         Victim::Service => stage.service.log(),
@@ -416,7 +426,7 @@ async fn give_back(
     };
     loop {
         let held = stage.held()?;
-        let memory = resident(stage, victim)?.saturating_sub(before);
+        let memory = allocated(stage, victim).await?.saturating_sub(before);
         figures.kept = memory;
         let is_back = held.sessions <= most.sessions
             && held.running <= most.running

@@ -9,7 +9,9 @@ use nmfw::{
     Channel, Code, ConnectOptions, Connection, NatsChannel as _, Server, Status, server::Running,
 };
 use nmfw_tests::{
-    Proxy, TestBroker, eventually, on_both_brokers, round_trip,
+    Proxy, TestBroker,
+    broker::{Kind, TEST_LIMIT, run},
+    chosen, eventually, on_both_brokers, round_trip,
     streams::{CountRequest, Flows, Item, StreamsClient, StreamsServer, Total, items},
 };
 use tokio::{
@@ -234,6 +236,22 @@ async fn service_away(broker: TestBroker, away: Duration) {
     round_trip(service.client(), LIMIT).await.unwrap();
     all_kinds_do_well(&clients, soon).await;
     eventually(soon, || async { flows.dropped() == dropped + OPEN }).await;
+}
+
+/// The longest outage after which calls must succeed within a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_away_for_a_minute_is_told() {
+    if !chosen("all") {
+        return;
+    }
+    let minute = Duration::from_secs(60);
+    let limit = minute + TEST_LIMIT;
+    let on = |kind| {
+        run("away_for_a_minute", kind, limit, move |broker| {
+            client_away(broker, minute)
+        })
+    };
+    tokio::join!(on(Kind::Embedded), on(Kind::NatsServer));
 }
 
 on_both_brokers! {
