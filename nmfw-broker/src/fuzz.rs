@@ -110,7 +110,7 @@ mod tests {
         collection::vec,
         prelude::*,
         sample::{Index, select},
-        test_runner::TestRunner,
+        test_runner::{Config, TestRunner},
     };
 
     use super::broker;
@@ -158,7 +158,11 @@ mod tests {
         let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
         let time = Duration::from_secs_f64(seconds.unwrap_or(0.5));
         let (start, input) = (Instant::now(), input());
-        let mut runner = TestRunner::default();
+        // Inputs that fail become seeds by hand.
+        let mut runner = TestRunner::new(Config {
+            failure_persistence: None,
+            ..Config::default()
+        });
         while start.elapsed() < time {
             let outcome = runner.run(&input, |bytes| {
                 broker(&bytes);
