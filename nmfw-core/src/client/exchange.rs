@@ -67,7 +67,7 @@ impl Future for Exchange {
             Reply::Pending(reply) => ready!(reply.poll_unpin(cx)),
             Reply::Refused(status) => match status.take() {
                 Some(status) => Err(status),
-                None => return Poll::Pending,
+                None => panic!("the exchange was polled after it had completed"),
             },
         };
         Poll::Ready(match self.count.take() {
@@ -127,7 +127,7 @@ impl<A: Answer> Future for WithMetadata<A> {
             self.0 = State::Sent(call.start()?);
         }
         let State::Sent(started) = &mut self.0 else {
-            return Poll::Pending;
+            panic!("the future of a call was polled after it had completed");
         };
         let outcome = ready!(started.exchange.poll_unpin(cx));
         let outcome = outcome.and_then(|Response { metadata, body }| {

@@ -30,7 +30,8 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 #[inline]
 pub const fn varint_len(value: u64) -> usize {
     let bits = (u64::BITS - value.leading_zeros()) as usize;
-    if bits == 0 { 1 } else { bits.div_ceil(7) }
+    // The bits divided by 7, rounded up, and 1 for no bits, without a division.
+    (9 * bits + 64) / 64
 }
 
 /// Appends bytes with a length prefix.

@@ -163,7 +163,10 @@ impl Relocation {
         if !self.calls_use_second.load(Ordering::Acquire) {
             return None;
         }
-        self.stage().second.map(Box::new)
+        let second = self.stage().second?;
+        // Its server may be restarted as well.
+        let is_connected = second.connection_state() == async_nats::connection::State::Connected;
+        is_connected.then(|| Box::new(second))
     }
 
     fn stage(&self) -> Stage {
@@ -317,14 +320,16 @@ async fn relocate(
             let denials = forward_denials(second_hub.subscribe(), hub);
             let moving = async {
                 relocation.calls_use_second.store(true, Ordering::Release);
-                let before = calls_end(connection, None, epoch).await;
+                let before = newest_call(connection);
+                calls_end(connection, (None, before), epoch).await;
                 let has_moved = move_first(connection, epoch).await;
                 relocation.calls_use_second.store(false, Ordering::Release);
+                let last = newest_call(connection);
                 stage(Placement::Both).await;
                 // A flush instead of a round trip, whose own subscription might exceed the limit.
                 _ = timeout(MAX_STEP, client.flush()).await;
                 sleep(SPREAD).await;
-                calls_end(connection, before, hub.current().epoch).await;
+                calls_end(connection, (before, last), hub.current().epoch).await;
                 has_moved
             };
             tokio::select! {
@@ -374,9 +379,15 @@ async fn move_first(connection: &Connection, epoch: u64) -> bool {
         // A flush is not enough: what the system has not sent yet is lost if the connection is closed
         // while something on it is unread.
         let fence = relocation.fence();
-        round_trip(client, hub, connection.inbox_prefix(), fence.as_deref()).await;
-        _ = timeout(MAX_STEP, client.flush()).await;
-        if let Err(error) = client.force_reconnect().await {
+        let sent = async {
+            round_trip(client, hub, connection.inbox_prefix(), fence.as_deref()).await;
+            client.flush().await
+        };
+        _ = timeout(MAX_STEP, sent).await;
+        // Unless async-nats has reconnected meanwhile.
+        if hub.current().epoch == epoch
+            && let Err(error) = client.force_reconnect().await
+        {
             tracing::debug!(target: LOG, %error, "the connection is closed");
         }
     }
@@ -387,15 +398,21 @@ async fn move_first(connection: &Connection, epoch: u64) -> bool {
     has_moved
 }
 
-/// Waits until all calls of base mode since `after` have ended, at most as long as the connection of this
-/// epoch is there. Returns the newest of them.
+/// Returns the newest call of base mode.
+fn newest_call(connection: &Connection) -> Option<CallNumber> {
+    Some(connection.replies_at_hand()?.newest_call())
+}
+
+/// Waits until the calls of base mode after `after` up to `newest` have ended, at most as long as the
+/// connection of this epoch is there.
 async fn calls_end(
     connection: &Connection,
-    after: Option<CallNumber>,
+    (after, newest): (Option<CallNumber>, Option<CallNumber>),
     epoch: u64,
-) -> Option<CallNumber> {
-    let replies = connection.replies_at_hand()?;
-    let newest = replies.newest_call();
+) {
+    let (Some(replies), Some(newest)) = (connection.replies_at_hand(), newest) else {
+        return;
+    };
     let hub = &connection.0.hub;
     let ended = async {
         while hub.current().epoch == epoch && replies.has_calls(after, newest) {
@@ -405,7 +422,6 @@ async fn calls_end(
     if timeout(MAX_CALLS, ended).await.is_err() {
         tracing::debug!(target: LOG, "the connection does not wait any longer for calls in flight");
     }
-    Some(newest)
 }
 
 /// Passes on which calls the server of the second connection denies.

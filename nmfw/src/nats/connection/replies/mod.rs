@@ -375,6 +375,8 @@ async fn read(
     let shared = &*Reading(shared);
     let mut state = shared.state.clone();
     let mut epoch = state.borrow_and_update().epoch;
+    // The connection may be moving, and its last change of state was before this.
+    inbox.follow().await;
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<Instant> = None;
     loop {

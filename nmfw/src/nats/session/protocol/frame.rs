@@ -306,9 +306,18 @@ pub(super) fn put_frame(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, body
 
 /// Appends a frame without its body.
 pub(super) fn put_frame_header(out: &mut Vec<u8>, stream: u64, kind_and_flags: u8, len: usize) {
-    put_varint(out, stream);
-    out.push(kind_and_flags);
-    put_varint(out, len as u64);
+    match (u16::try_from(stream), u8::try_from(len)) {
+        // Most frames are short, and the numbers of streams take two bytes for a long time.
+        (Ok(stream @ 0x80..0x4000), Ok(len @ ..0x80)) => {
+            let [low, high] = [stream as u8 | 0x80, (stream >> 7) as u8];
+            out.extend_from_slice(&[low, high, kind_and_flags, len]);
+        }
+        _ => {
+            put_varint(out, stream);
+            out.push(kind_and_flags);
+            put_varint(out, len as u64);
+        }
+    }
 }
 
 /// Appends a frame whose body is a single number.

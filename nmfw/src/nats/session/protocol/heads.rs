@@ -65,7 +65,13 @@ impl SentHeads {
             return head.encode().into();
         }
         let is_same = |known: &SentHead| {
-            known.method == head.method && known.client_version == head.client_version
+            let versions = (known.client_version.as_ref(), head.client_version.as_ref());
+            is_same(&known.method, &head.method)
+                && match versions {
+                    (Some(known), Some(version)) => is_same(known, version),
+                    (None, None) => true,
+                    _ => false,
+                }
         };
         if let Some(known) = self.0.find(is_same) {
             return known.encoded.clone();
@@ -78,6 +84,11 @@ impl SentHeads {
         });
         encoded
     }
+}
+
+/// Compares texts, which are nearly always the same static ones.
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
 /// The heads of calls that the peer makes.

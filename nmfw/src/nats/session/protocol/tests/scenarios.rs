@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::network::{CLIENT, METHOD, Network, SECRET, SERVER, Weather, head};
+use super::network::{CLIENT, METHOD, Network, SECRET, SERVER, UNARY, Weather, head};
 use crate::{
     Code, Metadata, Status,
     nats::session::protocol::{CallHead, Config, Event, SendError, Session, StreamId},
@@ -101,6 +101,44 @@ fn a_unary_call_is_one_packet_each_way() {
     // The last acknowledgement, which no other packet carried.
     network.run_ms(100);
     assert_eq!(network.sent, [before[0] + 2, before[1] + 1]);
+    assert_empty(&network);
+}
+
+/// The message that arrives with its CALL counts as taken, and an answer needs a release only.
+#[test]
+fn a_call_with_its_message_is_one_event_and_its_answer_another() {
+    let mut network = network();
+    let now = network.now;
+    let [client, server] = &mut network.sides;
+    let ping = Bytes::from_static(b"ping");
+    let id = client.open_call(head(UNARY), true, Some(ping)).unwrap();
+    let sent = client.poll_transmit(now).unwrap();
+    assert!(server.handle_packet(now, &sent.packet));
+    let Some(Event::Call {
+        stream,
+        message: Some(message),
+        ..
+    }) = server.poll_event()
+    else {
+        panic!("the message did not come with its call");
+    };
+    assert_eq!((stream, &message[..]), (id, &b"ping"[..]));
+    assert!(server.poll_event().is_none());
+    assert_eq!((server.untaken(), server.budget.heads()), (0, 0));
+    let pong = Bytes::from_static(b"pong");
+    server.send_message(stream, pong, true).unwrap();
+    let sent = server.poll_transmit(now).unwrap();
+    assert!(client.handle_packet(now, &sent.packet));
+    let Some(Event::Answer { stream, message }) = client.poll_event() else {
+        panic!("the answer is not one event");
+    };
+    assert_eq!((stream, &message[..]), (id, &b"pong"[..]));
+    assert!(client.poll_event().is_none());
+    let cost = Tally::of(message.len()).cost;
+    assert_eq!(client.untaken(), cost.cast_signed());
+    client.release(cost);
+    assert_eq!(client.untaken(), 0);
+    network.run_ms(100);
     assert_empty(&network);
 }
 
