@@ -134,19 +134,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Metadata, nats::session::protocol::body::time_left};
+    use crate::{
+        Metadata,
+        nats::session::protocol::{body::time_left, tests::network::head},
+    };
     use nmfw_core::call::body::wire::{Reader, put_varint};
-
-    fn head(method: &str) -> CallHead {
-        CallHead {
-            method: method.into(),
-            deadline: None,
-            encoding: Encoding::Protobuf,
-            client_version: None,
-            metadata: Metadata::new(),
-            trace: None,
-        }
-    }
 
     /// Encodes and decodes a call, and returns what arrives.
     fn pass(

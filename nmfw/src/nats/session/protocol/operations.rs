@@ -400,8 +400,7 @@ impl Session {
                 && mem::take(&mut state.is_starved)
                 && state.can_send()
             {
-                let stream = id;
-                self.events.push_back(Event::Writable { stream });
+                self.events.push_back(Event::Writable { stream: id });
             }
         }
     }

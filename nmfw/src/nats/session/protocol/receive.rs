@@ -430,13 +430,17 @@ impl Session {
         if let Some(message) = message {
             if end && !self.is_server && self.is_only(id, message.len()) {
                 if self.remove(id) == Some(false) {
-                    let stream = id;
-                    self.events.push_back(Event::Answer { stream, message });
+                    self.events.push_back(Event::Answer {
+                        stream: id,
+                        message,
+                    });
                 }
                 return Ok(());
             }
-            let stream = id;
-            self.events.push_back(Event::Message { stream, message });
+            self.events.push_back(Event::Message {
+                stream: id,
+                message,
+            });
         }
         self.end_if(id, end)
     }
@@ -466,9 +470,8 @@ impl Session {
             Part::TooLarge => self.message_too_large(id),
             Part::Unwanted => self.wake(id),
             Part::Whole | Part::Last(_) | Part::More => {
-                let stream = id;
                 let row = Row::new(taken_out(packet, row), tally);
-                self.events.push_back(Event::Row { stream, row });
+                self.events.push_back(Event::Row { stream: id, row });
             }
         }
         self.end_if(id, end)

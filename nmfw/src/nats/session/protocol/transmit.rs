@@ -206,8 +206,7 @@ impl Session {
                 && stream.sending.buffered() <= self.config.send_buffer as u64 / 2;
             if is_writable {
                 stream.wants_writable = false;
-                let stream = id;
-                self.events.push_back(Event::Writable { stream });
+                self.events.push_back(Event::Writable { stream: id });
             }
             match turn {
                 Turn::Idle => {

@@ -18,7 +18,7 @@ mod hostile;
 #[cfg(test)]
 mod life;
 mod model;
-mod network;
+pub(super) mod network;
 #[cfg(test)]
 mod packing;
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Session {
 }
 
 /// Creates a call without optional parts.
-pub(super) fn head(method: &str) -> CallHead {
+pub(in super::super) fn head(method: &str) -> CallHead {
     CallHead {
         method: method.into(),
         deadline: None,
