@@ -18,6 +18,7 @@ use crate::options;
 use crate::output;
 use crate::package::OutDir;
 use crate::protos::Protos;
+use crate::schema::Schemas;
 use crate::service_attributes::ServiceAttributes;
 use crate::services;
 use crate::settings::Settings;
@@ -114,15 +115,18 @@ impl Builder {
         extern_path::check(&protos.pool, &self.settings)?;
         let dir = OutDir::find(self.out_dir.as_deref())?;
         let services = services::read(protos, &self.settings)?;
+        let schemas = Schemas::make(protos, &services, &self.settings)?;
         let packages = generator::generate(
             protos,
             &mut self.config,
             &services,
+            &schemas,
             &self.settings,
             &target,
             &dir,
         )?;
         output::write(&dir, &packages, self.include_file.as_deref())?;
+        schemas.write(dir.path())?;
         if self.settings.descriptor_set {
             output::write_sets(&dir, &packages, &protos.encoded_set())?;
         }

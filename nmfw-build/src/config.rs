@@ -60,6 +60,7 @@ impl Builder {
                 trait_attributes: Vec::new(),
                 default_stubs: false,
                 descriptor_set: false,
+                schema: true,
             },
         }
     }
@@ -106,6 +107,23 @@ impl Builder {
     /// ```
     pub fn file_descriptor_set(mut self, enable: bool) -> Self {
         self.settings.descriptor_set = enable;
+        self
+    }
+
+    /// Sets whether services carry their schema: the descriptors of the service's file and its
+    /// imports, with comments, compressed to a few kilobytes. The default is true.
+    ///
+    /// Instances serve it, so that tools describe and call the service without its `.proto`, and it
+    /// is what `nmfw` converts JSON with. Disable it for services whose `.proto` is confidential.
+    ///
+    /// The schema is in a file beside the code, such as `calc.Calc.schema`, which the code includes.
+    ///
+    /// ```
+    /// let builder = nmfw_build::configure().embed_schema(false);
+    /// # let _ = builder;
+    /// ```
+    pub fn embed_schema(mut self, enable: bool) -> Self {
+        self.settings.schema = enable;
         self
     }
 

@@ -21,6 +21,7 @@ use crate::output;
 use crate::package::{OutDir, Package};
 use crate::protos::Protos;
 use crate::references::References;
+use crate::schema::Schemas;
 use crate::settings::Settings;
 
 /// Records prost-build's Rust types of requests and responses. The code of the services follows
@@ -39,6 +40,7 @@ pub(crate) fn generate(
     protos: &Protos,
     config: &mut Config,
     services: &[Service],
+    schemas: &Schemas,
     settings: &Settings,
     target: &Target,
     dir: &OutDir,
@@ -134,7 +136,7 @@ pub(crate) fn generate(
                 });
                 if let Some(model) = model {
                     code.push_str(&emit::service(
-                        &emit::ServiceItem::new(model, prost)?,
+                        &emit::ServiceItem::new(model, prost, schemas.of(model))?,
                         target,
                     )?);
                 }

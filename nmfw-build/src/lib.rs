@@ -35,6 +35,7 @@ mod protoc;
 mod protos;
 mod reason;
 mod references;
+mod schema;
 mod service_attributes;
 mod service_names;
 mod services;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use prost::Message;
+use prost::{DecodeError, Message};
 use prost_reflect::{DescriptorPool, FileDescriptor};
 use prost_types::FileDescriptorProto;
 
@@ -32,6 +32,13 @@ pub(crate) struct EncodedFiles {
     pub(crate) file: Vec<Vec<u8>>,
 }
 
+/// The name of an encoded `FileDescriptorProto`.
+#[derive(Clone, PartialEq, Message)]
+struct FileName {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
 impl Protos {
     /// Returns the descriptor of a file for prost-build.
     pub(crate) fn descriptor(&self, file: &FileDescriptor) -> FileDescriptorProto {
@@ -51,16 +58,28 @@ impl Protos {
         if let Some(set) = &self.set {
             return set.clone();
         }
-        let files = self.pool.files().map(|file| {
-            let encoded = file.encode_to_vec();
-            let adapted = self.adapted.get(file.name());
-            // The pool's encoding always decodes.
-            let undone = adapted.and_then(|adapted| adapted.undo(&encoded).ok());
-            undone.unwrap_or(encoded)
-        });
-        EncodedFiles {
-            file: files.collect(),
-        }
-        .encode_to_vec()
+        let file = self.pool.files().map(|file| self.encode(&file)).collect();
+        EncodedFiles { file }.encode_to_vec()
+    }
+
+    /// Returns the encoded files by name, as their authors wrote them.
+    pub(crate) fn encoded_files(&self) -> Result<BTreeMap<String, Vec<u8>>, DecodeError> {
+        let Some(set) = &self.set else {
+            let files = self.pool.files();
+            let files = files.map(|file| (file.name().to_owned(), self.encode(&file)));
+            return Ok(files.collect());
+        };
+        let files = EncodedFiles::decode(&set[..])?.file.into_iter();
+        files
+            .map(|file| Ok((FileName::decode(&file[..])?.name, file)))
+            .collect()
+    }
+
+    fn encode(&self, file: &FileDescriptor) -> Vec<u8> {
+        let encoded = file.encode_to_vec();
+        let adapted = self.adapted.get(file.name());
+        // The pool's encoding always decodes.
+        let undone = adapted.and_then(|adapted| adapted.undo(&encoded).ok());
+        undone.unwrap_or(encoded)
     }
 }

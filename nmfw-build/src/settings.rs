@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) default_stubs: bool,
     /// Whether each package has a constant with the descriptors.
     pub(crate) descriptor_set: bool,
+    /// Whether services carry their descriptors.
+    pub(crate) schema: bool,
 }
 
 /// Returns whether a Protobuf path selects an item, as prost-build decides it.

@@ -37,7 +37,7 @@ pub use self::{
         deadline::Deadline,
         metadata::{Metadata, MetadataEntry, MetadataError, MetadataValue},
         method::{Method, MethodName},
-        spec::{DEFAULT_TIMEOUT, Idempotency, MethodSpec, ServiceSpec},
+        spec::{DEFAULT_TIMEOUT, EmbeddedSchema, Idempotency, MethodSpec, ServiceSpec},
         status::{Code, Status, UnknownCode},
         trace_context::{TraceContext, TraceContextError},
     },

@@ -188,7 +188,13 @@ impl Permissions {
             Role::Observer => {
                 let subjects = VERBS.map(|verb| discovery(verb, self.service.name()));
                 let base = self.service.subject();
-                let asks = [subjects.concat(), vec![health(base), instance_health(base)]];
+                let asks = vec![
+                    health(base),
+                    instance_health(base),
+                    schema(base),
+                    instance_schema(base),
+                ];
+                let asks = [subjects.concat(), asks];
                 (asks.concat(), vec![self.inbox()])
             }
         };
@@ -268,6 +274,8 @@ impl Permissions {
         rules.push(fence(base));
         rules.push(grouped(health(base), self.service.queue_group()));
         rules.push(instance_health(base));
+        rules.push(grouped(schema(base), self.service.queue_group()));
+        rules.push(instance_schema(base));
         for verb in VERBS {
             rules.extend(discovery(verb, self.service.name()));
         }
@@ -311,6 +319,9 @@ impl Permissions {
             let grouped = self.chosen().filter(|m| m.queue_group.is_some());
             rules.extend(grouped.map(|method| method_packets(base, &method.name)));
         }
+        if self.chosen().next().is_some() {
+            rules.push(instance_schema(base));
+        }
         if self.waits_ready {
             rules.push(discovery("INFO", self.service.name())[1].clone());
         }
@@ -326,7 +337,8 @@ impl From<Permissions> for Rules {
 
 const VERBS: [&str; 3] = ["PING", "INFO", "STATS"];
 
-/// Returns the subjects of requests and of opening sessions, for all methods or for some.
+/// Returns the subjects of requests, of opening sessions, and of the schema, for all methods or for
+/// some.
 pub(crate) fn requests(service: &ServiceFacts, methods: Option<&[String]>) -> Vec<String> {
     let base = service.subject();
     let chosen = service
@@ -347,6 +359,9 @@ pub(crate) fn requests(service: &ServiceFacts, methods: Option<&[String]>) -> Ve
     };
     if methods.is_none() && group.is_some() && has_any(group) {
         subjects.push(open(base));
+    }
+    if !subjects.is_empty() {
+        subjects.push(schema(base));
     }
     subjects
 }
@@ -374,6 +389,15 @@ fn health(base: &str) -> String {
 
 fn instance_health(base: &str) -> String {
     format!("{base}._i.*.health")
+}
+
+/// Returns the subject on which any instance sends the service's schema.
+fn schema(base: &str) -> String {
+    format!("{base}._schema")
+}
+
+fn instance_schema(base: &str) -> String {
+    format!("{base}._i.*.schema")
 }
 
 /// Returns the subjects of a discovery verb: for all services, for a name, and for an instance.

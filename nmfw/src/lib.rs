@@ -26,10 +26,11 @@ pub use nmfw_broker as embedded;
 pub use nmfw_core::codegen;
 #[doc(inline)]
 pub use nmfw_core::{
-    Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, Error, ErrorKind, Idempotency, Metadata,
-    MetadataEntry, MetadataError, MetadataValue, Method, MethodName, MethodSpec, Result,
-    ServiceSpec, Status, Stream, StreamSender, Streaming, TraceContext, TraceContextError,
-    UnknownCode, client, include_proto, include_protos, metrics, middleware, prost, prost_types,
+    Channel, Code, Context, DEFAULT_TIMEOUT, Deadline, EmbeddedSchema, Error, ErrorKind,
+    Idempotency, Metadata, MetadataEntry, MetadataError, MetadataValue, Method, MethodName,
+    MethodSpec, Result, ServiceSpec, Status, Stream, StreamSender, Streaming, TraceContext,
+    TraceContextError, UnknownCode, client, include_proto, include_protos, metrics, middleware,
+    prost, prost_types,
 };
 
 pub use self::{

@@ -16,6 +16,7 @@ use syn::{Attribute, Ident, Type};
 
 use crate::error::Error;
 use crate::model::{Method, MethodKind, Service};
+use crate::schema::Schema;
 use crate::service_attributes::ServiceAttributes;
 
 /// The settings that all services of a build share.
@@ -35,6 +36,7 @@ pub(crate) struct Target {
 /// A service with the Rust types that prost-build generates for its messages.
 pub(crate) struct ServiceItem<'a> {
     service: &'a Service,
+    schema: Option<&'a Schema>,
     name: Ident,
     server: Ident,
     client: Ident,
@@ -93,6 +95,7 @@ impl<'a> ServiceItem<'a> {
     pub(crate) fn new(
         service: &'a Service,
         prost: &'a prost_build::Service,
+        schema: Option<&'a Schema>,
     ) -> Result<Self, Error> {
         let methods = service
             .methods
@@ -112,6 +115,7 @@ impl<'a> ServiceItem<'a> {
         let names = &service.names;
         Ok(Self {
             service,
+            schema,
             name: ident(&names.service)?,
             server: ident(&names.server)?,
             client: ident(&names.client)?,

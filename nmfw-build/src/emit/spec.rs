@@ -22,6 +22,10 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
         .iter()
         .map(|text| quote!(.with_description(#text)));
     let options = common(&service.options);
+    let schema = item.schema.iter().map(|schema| {
+        let (hash, file) = (&schema.hash, &schema.file);
+        quote!(.with_schema(#hash, ::core::include_bytes!(#file)))
+    });
     let methods = item.methods.iter().map(|rpc| method(rpc, target));
     quote! {
         #docs
@@ -32,6 +36,7 @@ pub(super) fn emit(item: &ServiceItem<'_>, target: &Target) -> TokenStream {
             .with_version(#version)
             #(#description)*
             #options
+            #(#schema)*
             .with_methods(&[#(#methods),*]);
     }
 }

@@ -25,6 +25,35 @@ pub struct ServiceSpec {
     pub(super) metadata: &'static [(&'static str, &'static str)],
     pub(super) methods: &'static [MethodSpec],
     pub(super) options: Options,
+    pub(super) schema: Option<EmbeddedSchema>,
+}
+
+/// The descriptors of a service that generated code embeds: those of its `.proto` file and of all
+/// files that it imports, with comments.
+#[derive(Clone, Copy)]
+pub struct EmbeddedSchema {
+    hash: &'static str,
+    compressed: &'static [u8],
+}
+
+impl EmbeddedSchema {
+    /// Returns the SHA-256 of the encoded `FileDescriptorSet`, in lower-case hexadecimal digits.
+    #[must_use]
+    pub const fn hash(self) -> &'static str {
+        self.hash
+    }
+
+    /// Returns the encoded `FileDescriptorSet`, compressed with zlib (RFC 1950).
+    #[must_use]
+    pub const fn compressed(self) -> &'static [u8] {
+        self.compressed
+    }
+}
+
+impl fmt::Debug for EmbeddedSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.hash, self.compressed.len())
+    }
 }
 
 /// The generator's description of a method.
@@ -100,6 +129,7 @@ impl ServiceSpec {
             metadata: &[],
             methods: &[],
             options: Options::NONE,
+            schema: None,
         }
     }
 
@@ -167,6 +197,14 @@ impl ServiceSpec {
     #[must_use]
     pub const fn with_concurrency(mut self, limit: u32) -> Self {
         self.options.concurrency = Some(limit);
+        self
+    }
+
+    /// Sets the descriptors: the SHA-256 of the encoded `FileDescriptorSet`, and the set, compressed
+    /// with zlib.
+    #[must_use]
+    pub const fn with_schema(mut self, hash: &'static str, compressed: &'static [u8]) -> Self {
+        self.schema = Some(EmbeddedSchema { hash, compressed });
         self
     }
 
@@ -273,6 +311,13 @@ impl ServiceSpec {
     #[must_use]
     pub const fn metadata(&self) -> &'static [(&'static str, &'static str)] {
         self.metadata
+    }
+
+    /// Returns the descriptors of the service, unless the builder that generated its code disabled
+    /// `embed_schema`.
+    #[must_use]
+    pub const fn schema(&self) -> Option<EmbeddedSchema> {
+        self.schema
     }
 
     pub(crate) fn default_queue_group(&self) -> Option<QueueGroup<&'static str>> {

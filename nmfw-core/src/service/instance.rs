@@ -25,7 +25,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    Error, Method, Status,
+    EmbeddedSchema, Error, Method, Status,
     call::{
         body::{Body, chunk::Chunk},
         deadline::format_rfc3339,
@@ -51,6 +51,8 @@ pub struct Instance {
     pub started: String,
     pub base: String,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The descriptors that the service carries.
+    pub schema: Option<EmbeddedSchema>,
     /// The queue group in which sessions are opened; `None` disables sessions.
     pub queue_group: Option<String>,
     pub lifecycle: Lifecycle,
@@ -166,6 +168,10 @@ impl Instance {
             "nmfw.version".to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),
         );
+        let schema = service.spec.schema();
+        if let Some(schema) = schema {
+            metadata.insert("nmfw.schema".to_owned(), schema.hash().to_owned());
+        }
         Ok(Self {
             name,
             id: nuid::next().to_string(),
@@ -178,6 +184,7 @@ impl Instance {
             started: format_rfc3339(SystemTime::now().into()),
             base,
             endpoints,
+            schema,
             queue_group: service_queue_group(&service)?,
             lifecycle,
             handlers: service.handlers,

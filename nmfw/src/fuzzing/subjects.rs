@@ -12,7 +12,7 @@ pub fn subject(bytes: &[u8]) {
             !text.starts_with(['$']) && !text.starts_with("nmfw."),
             "{text}"
         );
-        let reserved = ["_open", "_health", "_i", "_m"];
+        let reserved = ["_open", "_health", "_schema", "_i", "_m"];
         let is_reserved = text.split('.').any(|token| reserved.contains(&token));
         assert!(!is_reserved || text.starts_with('_'), "{text}");
     }

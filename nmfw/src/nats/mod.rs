@@ -9,6 +9,7 @@ pub(crate) mod context;
 pub(crate) mod headers;
 pub(crate) mod ready;
 pub(crate) mod reply_subject;
+mod schema_message;
 pub(crate) mod send_budget;
 pub(crate) mod server;
 pub(crate) mod session;

@@ -13,7 +13,7 @@
 //!   of NATS;
 //! - subjects below `nmfw.`, the default of services, or below the base subject of any service of
 //!   this process;
-//! - subjects with a token `_open`, `_health`, `_i` or `_m`, which services elsewhere use, unless
+//! - subjects with a token `_open`, `_health`, `_schema`, `_i` or `_m`, which services elsewhere use, unless
 //!   the first token begins with `_`, which no service's does.
 //!
 //! Mappings between accounts (`_R_.>`) pass. Other restrictions are left to NATS permissions.
@@ -35,7 +35,7 @@ const SERVICES: &str = "nmfw.";
 pub(crate) const MAPPED: &str = "_R_.";
 
 /// Tokens of services that do not occur in inboxes.
-const RESERVED: [&str; 4] = ["_open", "_health", "_i", "_m"];
+const RESERVED: [&str; 5] = ["_open", "_health", "_schema", "_i", "_m"];
 
 /// The base subjects of the services in this process.
 static BASES: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
@@ -234,6 +234,7 @@ mod tests {
             ("acme.calc._i.X.s.1", Refused::Service),
             ("acme.calc._m.Add.X.1", Refused::Service),
             ("acme.calc._health", Refused::Service),
+            ("acme.calc._schema", Refused::Service),
         ] {
             assert_eq!(check(reply), Err(why), "{reply}");
         }

@@ -2,9 +2,9 @@
 
 pub(crate) use nmfw_core::call::address::{check_subject, method};
 
-/// Returns the subject of health checks.
-pub(crate) fn health(base: &str) -> String {
-    format!("{base}._health")
+/// Returns the subject on which any instance answers, such as that of health checks.
+pub(crate) fn any_instance(base: &str, what: &str) -> String {
+    format!("{base}._{what}")
 }
 
 /// Returns the three subjects of an ADR-32 verb: for all services, for services of a name, and for

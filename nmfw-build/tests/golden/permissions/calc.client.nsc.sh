@@ -9,8 +9,10 @@ nsc add user --account "$account" --name "$user" \
   --allow-pub 'nmfw.calc.Add' \
   --allow-pub 'nmfw.calc.Expression' \
   --allow-pub 'nmfw.calc._open' \
+  --allow-pub 'nmfw.calc._schema' \
   --allow-pub 'nmfw.calc._i.*.s.*' \
   --allow-pub 'nmfw.calc._m.Average.*.*' \
   --allow-pub 'nmfw.calc._m.Add.*.*' \
   --allow-pub 'nmfw.calc._m.Expression.*.*' \
+  --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

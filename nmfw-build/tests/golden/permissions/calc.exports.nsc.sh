@@ -7,3 +7,4 @@ nsc add export --account "$account" --name 'nmfw.calc.Average' --service --subje
 nsc add export --account "$account" --name 'nmfw.calc.Add' --service --subject 'nmfw.calc.Add' --response-type Stream
 nsc add export --account "$account" --name 'nmfw.calc.Expression' --service --subject 'nmfw.calc.Expression' --response-type Stream
 nsc add export --account "$account" --name 'nmfw.calc._open' --service --subject 'nmfw.calc._open' --response-type Stream
+nsc add export --account "$account" --name 'nmfw.calc._schema' --service --subject 'nmfw.calc._schema' --response-type Stream

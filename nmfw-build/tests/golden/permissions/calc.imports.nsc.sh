@@ -8,3 +8,4 @@ nsc add import --account "$account" --name 'nmfw.calc.Average' --service --src-a
 nsc add import --account "$account" --name 'nmfw.calc.Add' --service --src-account "$exporter" --remote-subject 'nmfw.calc.Add' --local-subject 'nmfw.calc.Add'
 nsc add import --account "$account" --name 'nmfw.calc.Expression' --service --src-account "$exporter" --remote-subject 'nmfw.calc.Expression' --local-subject 'nmfw.calc.Expression'
 nsc add import --account "$account" --name 'nmfw.calc._open' --service --src-account "$exporter" --remote-subject 'nmfw.calc._open' --local-subject 'nmfw.calc._open'
+nsc add import --account "$account" --name 'nmfw.calc._schema' --service --src-account "$exporter" --remote-subject 'nmfw.calc._schema' --local-subject 'nmfw.calc._schema'

@@ -16,4 +16,6 @@ nsc add user --account "$account" --name "$user" \
   --allow-pub '$SRV.STATS.calc.*' \
   --allow-pub 'nmfw.calc._health' \
   --allow-pub 'nmfw.calc._i.*.health' \
+  --allow-pub 'nmfw.calc._schema' \
+  --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

@@ -17,6 +17,8 @@ nsc add user --account "$account" --name "$user" \
   --allow-sub 'nmfw.calc._i.*.fence.*' \
   --allow-sub 'nmfw.calc._health q' \
   --allow-sub 'nmfw.calc._i.*.health' \
+  --allow-sub 'nmfw.calc._schema q' \
+  --allow-sub 'nmfw.calc._i.*.schema' \
   --allow-sub '$SRV.PING' \
   --allow-sub '$SRV.PING.calc' \
   --allow-sub '$SRV.PING.calc.*' \

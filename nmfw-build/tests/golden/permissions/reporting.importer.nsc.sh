@@ -7,5 +7,7 @@ user=${2:?the user}
 nsc add user --account "$account" --name "$user" \
   --allow-pub 'nmfw.calc.Average' \
   --allow-pub 'nmfw.calc.Add' \
+  --allow-pub 'nmfw.calc._schema' \
   --allow-pub '_R_.>' \
+  --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

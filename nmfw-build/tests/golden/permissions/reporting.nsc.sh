@@ -7,6 +7,8 @@ user=${2:?the user}
 nsc add user --account "$account" --name "$user" \
   --allow-pub 'nmfw.calc.Average' \
   --allow-pub 'nmfw.calc.Add' \
+  --allow-pub 'nmfw.calc._schema' \
   --allow-pub 'nmfw.calc._m.Average.*.*' \
   --allow-pub 'nmfw.calc._m.Add.*.*' \
+  --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

@@ -10,7 +10,10 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{captured, discovery, fence::Fence, required_subjects::Subscriptions, work::Work};
+use super::{
+    captured, discovery, fence::Fence, health_endpoint::HealthEndpoint, instance_endpoint,
+    required_subjects::Subscriptions, schema_endpoint::SchemaEndpoint, work::Work,
+};
 #[cfg(feature = "prometheus")]
 use crate::metrics_http::Monitor;
 use crate::{Connection, Error};
@@ -268,8 +271,12 @@ async fn subscribe(
         let client = work.connection.client();
         let responder = discovery::responder(instance, client).await?;
         work.discovery.spawn(responder);
-        let responder = super::health_endpoint::responder(instance, client).await?;
-        work.discovery.spawn(responder);
+        let health = instance_endpoint::responder(instance, client, HealthEndpoint).await?;
+        work.discovery.spawn(health);
+        if let Some(schema) = SchemaEndpoint::of(instance) {
+            let responder = instance_endpoint::responder(instance, client, schema).await?;
+            work.discovery.spawn(responder);
+        }
     }
     subscriptions.confirm(&fence).await?;
     Ok(fence)

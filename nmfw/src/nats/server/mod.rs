@@ -5,8 +5,10 @@ mod discovery;
 mod fence;
 pub(crate) mod handle;
 mod health_endpoint;
+mod instance_endpoint;
 pub(crate) mod intake;
 mod required_subjects;
+mod schema_endpoint;
 mod work;
 
 #[cfg(feature = "prometheus")]
