@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+pub mod json;
 mod schema;
 
 pub use error::SchemaError;

@@ -1,0 +1,421 @@
+//! Writes documents.
+
+use std::borrow::Cow;
+use std::io;
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use prost_reflect::{
+    DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind, MapKey,
+    ReflectMessage, Value,
+};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+
+use super::error::{Failure, Step};
+use super::well_known::{WellKnown, is_value_in_any, value};
+use super::{JsonError, JsonOptions, MAX_DEPTH, time, type_of_any};
+
+/// Writes a message.
+///
+/// # Errors
+/// Fails if the message has a value that JSON cannot represent, or exceeds a limit.
+pub(super) fn write(message: &DynamicMessage, options: &JsonOptions) -> Result<Vec<u8>, JsonError> {
+    let writer = Writer {
+        options,
+        failure: Failure::default(),
+    };
+    let mut out = Bounded {
+        bytes: Vec::new(),
+        left: options.max_bytes,
+    };
+    let node = MessageNode {
+        writer: &writer,
+        message,
+        depth: 0,
+    };
+    let written = if options.pretty {
+        node.serialize(&mut serde_json::Serializer::pretty(&mut out))
+    } else {
+        node.serialize(&mut serde_json::Serializer::new(&mut out))
+    };
+    match written {
+        Ok(()) => Ok(out.bytes),
+        Err(error) => Err(writer.failure.take(|| {
+            JsonError::new(if error.is_io() {
+                format!(
+                    "the document has more than the {} bytes that are accepted",
+                    options.max_bytes
+                )
+            } else {
+                error.to_string()
+            })
+        })),
+    }
+}
+
+/// A document that is limited in length.
+struct Bounded {
+    bytes: Vec<u8>,
+    left: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            return Err(io::Error::other("the document is too large"));
+        };
+        self.left = left;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Writer<'a> {
+    options: &'a JsonOptions,
+    failure: Failure,
+}
+
+/// A message with the form that its type has in JSON.
+#[derive(Clone, Copy)]
+struct MessageNode<'a> {
+    writer: &'a Writer<'a>,
+    message: &'a DynamicMessage,
+    depth: usize,
+}
+
+impl Serialize for MessageNode<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if self.depth > MAX_DEPTH {
+            return Err(self.fail(format!(
+                "messages are nested more than {MAX_DEPTH} levels deep"
+            )));
+        }
+        let Some(form) = WellKnown::of(&self.message.descriptor()) else {
+            let mut map = out.serialize_map(None)?;
+            self.members(&mut map)?;
+            return map.end();
+        };
+        let number = |number| match self.message.get_field_by_number(number).as_deref() {
+            Some(Value::I64(value)) => *value,
+            Some(Value::I32(value)) => i64::from(*value),
+            _ => 0,
+        };
+        let nanos = || i32::try_from(number(2)).unwrap_or_default();
+        match form {
+            WellKnown::Any => self.any(out),
+            WellKnown::Timestamp => {
+                let text = time::format_timestamp(number(1), nanos());
+                out.serialize_str(&text.map_err(|reason| self.fail(reason))?)
+            }
+            WellKnown::Duration => {
+                let text = time::format_duration(number(1), nanos());
+                out.serialize_str(&text.map_err(|reason| self.fail(reason))?)
+            }
+            WellKnown::FieldMask => {
+                let text = self.field_mask().map_err(|reason| self.fail(reason))?;
+                out.serialize_str(&text)
+            }
+            WellKnown::Value => self.value(out),
+            WellKnown::Struct | WellKnown::ListValue | WellKnown::Wrapper => {
+                match self.message.descriptor().get_field(1) {
+                    Some(field) => {
+                        let value = self.message.get_field(&field);
+                        self.node(&value, &field.kind(), 0).serialize(out)
+                    }
+                    None => out.serialize_none(),
+                }
+            }
+        }
+    }
+}
+
+impl<'a> MessageNode<'a> {
+    fn fail<E: serde::ser::Error>(&self, reason: impl Into<String>) -> E {
+        self.writer.failure.set_ser(reason)
+    }
+
+    /// Returns a value of this message. `levels` are those between the two.
+    fn node<'v>(self, value: &'v Value, kind: &'v Kind, levels: usize) -> ValueNode<'v>
+    where
+        'a: 'v,
+    {
+        ValueNode {
+            writer: self.writer,
+            value,
+            kind,
+            depth: self.depth + levels,
+        }
+    }
+
+    /// Writes the fields, in the order of their declaration, and the extensions.
+    fn members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let options = self.writer.options;
+        for field in self.message.descriptor().fields() {
+            let is_shown = self.message.has_field(&field)
+                || (options.default_values && !field.supports_presence());
+            if is_shown {
+                let value = self.message.get_field(&field);
+                self.member(map, &name(&field, options), &value, &field.kind())?;
+            }
+        }
+        let mut extensions: Vec<(ExtensionDescriptor, &Value)> =
+            self.message.extensions().collect();
+        extensions.sort_by_key(|(extension, _)| extension.number());
+        for (extension, value) in extensions {
+            let name = format!("[{}]", extension.full_name());
+            self.member(map, &name, value, &extension.kind())?;
+        }
+        Ok(())
+    }
+
+    fn member<M: SerializeMap>(
+        &self,
+        map: &mut M,
+        name: &str,
+        value: &Value,
+        kind: &Kind,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry(name, &self.node(value, kind, 1))
+            .map_err(|error| self.writer.failure.at(Step::Field(name), error))
+    }
+
+    fn any<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let field = |number| self.message.get_field_by_number(number);
+        let type_url = field(1);
+        let type_url = type_url.as_deref().and_then(Value::as_str);
+        let type_url = type_url.unwrap_or_default();
+        let encoded = field(2);
+        let encoded = encoded.as_deref().and_then(Value::as_bytes).cloned();
+        let encoded = encoded.unwrap_or_default();
+        if type_url.is_empty() && encoded.is_empty() {
+            return out.serialize_map(Some(0))?.end();
+        }
+        let desc = type_of_any(type_url, self.message.descriptor().parent_pool())
+            .map_err(|reason| self.fail(reason))?;
+        let message = DynamicMessage::decode(desc.clone(), encoded).map_err(|error| {
+            self.fail(format!(
+                "the message in the `Any` is not a valid `{}`: {error}",
+                desc.full_name()
+            ))
+        })?;
+        let nested = MessageNode {
+            writer: self.writer,
+            message: &message,
+            depth: self.depth + 1,
+        };
+        let mut map = out.serialize_map(None)?;
+        map.serialize_entry("@type", type_url)?;
+        if is_value_in_any(&desc) {
+            map.serialize_entry("value", &nested)
+                .map_err(|error| self.writer.failure.at(Step::Field("value"), error))?;
+        } else {
+            if nested.depth > MAX_DEPTH {
+                return Err(self.fail(format!(
+                    "messages are nested more than {MAX_DEPTH} levels deep"
+                )));
+            }
+            nested.members(&mut map)?;
+        }
+        map.end()
+    }
+
+    fn field_mask(&self) -> Result<String, String> {
+        let paths = self.message.get_field_by_number(1);
+        let paths = paths.as_deref().and_then(Value::as_list);
+        let mut text = String::new();
+        for path in paths.unwrap_or_default().iter().filter_map(Value::as_str) {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            let mut upper = false;
+            for each in path.chars() {
+                let is_reversible = if upper {
+                    each.is_ascii_lowercase()
+                } else {
+                    !each.is_ascii_uppercase()
+                };
+                if !is_reversible {
+                    return Err(format!(
+                        "the path \"{}\" cannot be written in camel case",
+                        super::error::escape(path)
+                    ));
+                }
+                if each == '_' {
+                    upper = true;
+                } else {
+                    text.push(if upper {
+                        each.to_ascii_uppercase()
+                    } else {
+                        each
+                    });
+                    upper = false;
+                }
+            }
+            if upper {
+                return Err(format!(
+                    "the path \"{}\" cannot be written in camel case",
+                    super::error::escape(path)
+                ));
+            }
+        }
+        Ok(text)
+    }
+
+    /// Writes a `google.protobuf.Value`.
+    fn value<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let set = self
+            .message
+            .descriptor()
+            .fields()
+            .find(|field| self.message.has_field(field));
+        let Some(field) = set else {
+            return Err(self.fail("the `google.protobuf.Value` has no value"));
+        };
+        let value = self.message.get_field(&field);
+        match (field.number(), value.as_ref()) {
+            (value::NULL, _) => out.serialize_unit(),
+            (value::NUMBER, Value::F64(number)) if !number.is_finite() => {
+                Err(self
+                    .fail("a `google.protobuf.Value` cannot be infinite or not a number in JSON"))
+            }
+            _ => self.node(&value, &field.kind(), 1).serialize(out),
+        }
+    }
+}
+
+fn name<'a>(field: &'a FieldDescriptor, options: &JsonOptions) -> Cow<'a, str> {
+    Cow::Borrowed(if options.proto_field_names {
+        field.name()
+    } else {
+        field.json_name()
+    })
+}
+
+/// A value of a field, a list or a map.
+#[derive(Clone, Copy)]
+struct ValueNode<'a> {
+    writer: &'a Writer<'a>,
+    value: &'a Value,
+    kind: &'a Kind,
+    depth: usize,
+}
+
+impl Serialize for ValueNode<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let options = self.writer.options;
+        match self.value {
+            Value::Bool(value) => out.serialize_bool(*value),
+            Value::I32(value) => out.serialize_i32(*value),
+            Value::U32(value) => out.serialize_u32(*value),
+            Value::I64(value) if options.int64_as_number => out.serialize_i64(*value),
+            Value::I64(value) => out.collect_str(value),
+            Value::U64(value) if options.int64_as_number => out.serialize_u64(*value),
+            Value::U64(value) => out.collect_str(value),
+            Value::F32(value) if value.is_finite() => out.serialize_f32(*value),
+            Value::F32(value) => out.serialize_str(special(f64::from(*value))),
+            Value::F64(value) if value.is_finite() => out.serialize_f64(*value),
+            Value::F64(value) => out.serialize_str(special(*value)),
+            Value::String(value) => out.serialize_str(value),
+            Value::Bytes(value) => out.collect_str(&Base64Display::new(value, &STANDARD)),
+            Value::EnumNumber(value) => match self.kind {
+                Kind::Enum(desc) => enumeration(desc, *value, options, out),
+                _ => out.serialize_i32(*value),
+            },
+            Value::Message(message) => MessageNode {
+                writer: self.writer,
+                message,
+                depth: self.depth,
+            }
+            .serialize(out),
+            Value::List(values) => {
+                out.collect_seq(values.iter().enumerate().map(|(index, value)| ElementNode {
+                    index,
+                    node: Self { value, ..*self },
+                }))
+            }
+            Value::Map(entries) => self.map(entries, out),
+        }
+    }
+}
+
+impl ValueNode<'_> {
+    fn map<S: Serializer>(
+        &self,
+        entries: &std::collections::HashMap<MapKey, Value>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        let Kind::Message(entry) = self.kind else {
+            return Err(S::Error::custom("the map has no entries"));
+        };
+        let kind = entry.map_entry_value_field().kind();
+        let mut entries: Vec<(&MapKey, &Value)> = entries.iter().collect();
+        entries.sort_by_key(|(key, _)| *key);
+        let mut map = out.serialize_map(Some(entries.len()))?;
+        for (key, value) in entries {
+            let key = key_text(key);
+            let node = ValueNode {
+                value,
+                kind: &kind,
+                ..*self
+            };
+            map.serialize_entry(&key, &node)
+                .map_err(|error| self.writer.failure.at(Step::Key(&key), error))?;
+        }
+        map.end()
+    }
+}
+
+/// An element of a list.
+struct ElementNode<'a> {
+    index: usize,
+    node: ValueNode<'a>,
+}
+
+impl Serialize for ElementNode<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let failure = &self.node.writer.failure;
+        self.node
+            .serialize(out)
+            .map_err(|error| failure.at(Step::Index(self.index), error))
+    }
+}
+
+fn special(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn enumeration<S: Serializer>(
+    desc: &EnumDescriptor,
+    number: i32,
+    options: &JsonOptions,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    if desc.full_name() == "google.protobuf.NullValue" {
+        return out.serialize_unit();
+    }
+    match desc.get_value(number) {
+        Some(value) if !options.enum_numbers => out.serialize_str(value.name()),
+        _ => out.serialize_i32(number),
+    }
+}
+
+fn key_text(key: &MapKey) -> Cow<'_, str> {
+    match key {
+        MapKey::Bool(key) => Cow::Borrowed(if *key { "true" } else { "false" }),
+        MapKey::I32(key) => Cow::Owned(key.to_string()),
+        MapKey::I64(key) => Cow::Owned(key.to_string()),
+        MapKey::U32(key) => Cow::Owned(key.to_string()),
+        MapKey::U64(key) => Cow::Owned(key.to_string()),
+        MapKey::String(key) => Cow::Borrowed(key),
+    }
+}
