@@ -18,6 +18,8 @@ pub mod fuzzing;
 #[cfg(feature = "prometheus")]
 mod metrics_http;
 mod nats;
+#[cfg(feature = "json")]
+pub mod schema;
 mod signal;
 
 #[cfg(feature = "embedded")]

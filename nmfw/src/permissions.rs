@@ -53,8 +53,10 @@ mod tests {
             subject::open(base),
             subject::instance(base, "*", "s.*"),
             subject::instance(base, "*", "fence.*"),
-            subject::health(base),
+            subject::any_instance(base, "health"),
+            subject::any_instance(base, "schema"),
             subject::instance(base, "*", "health"),
+            subject::instance(base, "*", "schema"),
             subject::method_session(base, "*", "*", "*"),
         ];
         for verb in ["PING", "INFO", "STATS"] {
@@ -70,6 +72,8 @@ mod tests {
             subject::instance(base, "*", "s.*"),
             subject::method_session(base, "Average", "*", "*"),
             subject::method_session(base, "Add", "*", "*"),
+            subject::any_instance(base, "schema"),
+            subject::instance(base, "*", "schema"),
             subject::discovery_of("INFO", "calc"),
         ];
         assert_eq!(sorted(calls.publish().to_vec()), sorted(used));

@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub mod deadline;
 mod descriptor;
 pub(crate) mod extensions;
+pub mod json;
 pub mod metadata;
 pub mod method;
 pub mod origin;

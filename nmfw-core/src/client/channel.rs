@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 use tracing::Instrument;
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, json::JsonLayer};
 use crate::{
     Context, Deadline, Metadata, Method, ServiceSpec, Status,
     call::{
@@ -154,6 +154,20 @@ impl Channel {
     /// added is the first to see a call.
     pub fn layer(self, layer: impl CallLayer + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.layers.push(layer, &settings.transport))
+    }
+
+    /// Sends calls in protobuf's JSON format, for services in languages or behind gateways that do
+    /// not read its binary format. Requires the feature `json`; without it, and for services whose
+    /// code was generated with `embed_schema(false)`, calls fail with `UNIMPLEMENTED`.
+    ///
+    /// Layers and callers see messages as without this setting. A conversion takes several
+    /// microseconds a message.
+    pub fn json(self) -> Self {
+        self.set(|settings| {
+            settings
+                .layers
+                .push_innermost(JsonLayer, &settings.transport);
+        })
     }
 
     /// Calls any method with encoded messages, for gateways and tools. The channel adds its
@@ -329,6 +343,16 @@ impl Stack {
         let inner = self.composed.take().unwrap_or_else(|| innermost(transport));
         self.composed = Some(layer.wrap(inner));
         self.layers.push(Arc::new(layer));
+    }
+
+    /// Adds a layer below all others.
+    fn push_innermost(
+        &mut self,
+        layer: impl CallLayer + Send + Sync + 'static,
+        transport: &Arc<dyn Transport>,
+    ) {
+        self.layers.insert(0, Arc::new(layer));
+        self.compose(transport);
     }
 
     /// Wraps another transport in the layers.

@@ -4,6 +4,7 @@ mod call;
 mod channel;
 mod exchange;
 pub(crate) mod generated;
+mod json;
 mod requests;
 
 pub use self::{

@@ -19,12 +19,19 @@ use super::{
     causes,
     client_id::ClientId,
     entered::Entered,
+    handler::Handlers,
     instance::{Endpoint, Instance},
     stalled::{Stalling, Stream, StreamPlace},
 };
 use crate::{
     Code, Deadline, Method, Status,
-    call::{body::Body, request::Request, response::Response},
+    call::{
+        body::Body,
+        json::{Transcoder, convert},
+        request::{Encoding, Request},
+        response::Response,
+    },
+    layer::Layers,
     observe::trace::{self, CallSpan},
 };
 
@@ -247,13 +254,11 @@ impl Instance {
             call.count_requests(&mut request.head.body);
             Box::new(call)
         });
-        let work = match self.layers.get() {
-            None => self.handlers.call(request),
-            Some(layered) => {
-                let entered = Entered::default();
-                entered.follow(&mut request);
-                let work = tower::ServiceExt::oneshot(layered.clone(), request);
-                work.map_err(move |status| entered.unmark(status)).boxed()
+        let work = match request.encoding() {
+            Encoding::Protobuf => handle(&self.handlers, &self.layers, request),
+            Encoding::Json => {
+                let (handlers, layers) = (self.handlers.clone(), self.layers.clone());
+                in_json(request, move |request| handle(&handlers, &layers, request)).boxed()
             }
         };
         Ok(Begun {
@@ -354,6 +359,41 @@ impl Instance {
             Work::Begun(handler, permit) => self.finish(endpoint, *handler, permit, stalling).await,
         }
     }
+}
+
+/// Passes a request to the layers and the handler.
+fn handle(
+    handlers: &Handlers,
+    layers: &Layers,
+    mut request: Request,
+) -> BoxFuture<'static, Result<Response, Status>> {
+    match layers.get() {
+        None => handlers.call(request),
+        Some(layered) => {
+            let entered = Entered::default();
+            entered.follow(&mut request);
+            let work = tower::ServiceExt::oneshot(layered.clone(), request);
+            work.map_err(move |status| entered.unmark(status)).boxed()
+        }
+    }
+}
+
+/// Converts a request from JSON, and its response to JSON.
+async fn in_json(
+    mut request: Request,
+    handle: impl FnOnce(Request) -> BoxFuture<'static, Result<Response, Status>>,
+) -> Result<Response, Status> {
+    let json = Transcoder::of(request.method())?;
+    let requests = json.clone();
+    convert(request.body_mut(), move |message| {
+        requests.request_to_binary(message)
+    })?;
+    request.set_encoding(Encoding::Protobuf);
+    let mut response = handle(request).await?;
+    convert(response.body_mut(), move |message| {
+        json.response_to_json(message)
+    })?;
+    Ok(response)
 }
 
 /// Refuses a response with more metadata values than a session can carry, on every transport.

@@ -29,6 +29,7 @@ use crate::{
     call::{
         body::{Body, chunk::Chunk},
         deadline::format_rfc3339,
+        json::Transcoder,
         origin::Origin,
         request::Encoding,
     },
@@ -253,8 +254,28 @@ impl Endpoint {
 
     /// Checks the encoding and the size of a request.
     pub fn check(&self, encoding: Encoding, size: usize) -> Result<(), Status> {
-        check_encoding(encoding)?;
+        self.check_encoding(encoding)?;
         self.check_size(size)
+    }
+
+    /// Checks the encoding of a request.
+    ///
+    /// # Errors
+    /// Fails with `UNIMPLEMENTED` if handlers cannot read it.
+    pub fn check_encoding(&self, encoding: Encoding) -> Result<(), Status> {
+        match encoding {
+            Encoding::Protobuf => Ok(()),
+            // Not started: requests are checked before their handlers exist.
+            Encoding::Json => Transcoder::of(self.method)
+                .map(drop)
+                .map_err(Status::not_started),
+        }
+    }
+
+    /// Returns whether the handler of a request may run on the reader task: if it is
+    /// [quick](super::inline), and its request is not converted before.
+    pub fn runs_at_once(&self, encoding: Encoding) -> bool {
+        self.quick.is_quick() && encoding == Encoding::Protobuf
     }
 
     /// Checks the size of a request.
@@ -303,21 +324,5 @@ impl Endpoint {
     pub fn refuse(&self, status: &Status) {
         log_limited!(debug, method = %self.method, %status, "request refused");
         self.stats.refuse(status);
-    }
-}
-
-/// Checks the encoding of a request.
-///
-/// # Errors
-/// Fails with `UNIMPLEMENTED` if handlers cannot read it.
-pub fn check_encoding(encoding: Encoding) -> Result<(), Status> {
-    match encoding {
-        Encoding::Protobuf => Ok(()),
-        Encoding::Json => {
-            let text = "this service does not support JSON: send the request in Protobuf's binary \
-                        format";
-            // Not started: requests are checked before their handlers exist.
-            Err(Status::unimplemented(text).not_started())
-        }
     }
 }

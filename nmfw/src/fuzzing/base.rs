@@ -102,6 +102,7 @@ pub fn request(bytes: &[u8]) {
     let version = version.and_then(nmfw_core::call::client_version::client_version);
     let again = RequestHeaders {
         deadline: Deadline::after(Duration::from_secs(60)),
+        encoding: incoming.encoding,
         metadata: &incoming.metadata,
         client_version: version,
         trace: incoming.trace.as_deref(),
@@ -112,6 +113,7 @@ pub fn request(bytes: &[u8]) {
     assert_eq!(read.metadata, incoming.metadata);
     assert_eq!(read.client_version.as_deref(), version);
     assert_eq!(read.trace, incoming.trace);
+    assert_eq!(read.encoding, incoming.encoding);
     let left = read.deadline.time_left().unwrap();
     assert!(left <= Duration::from_millis(60_001) && left > Duration::from_secs(30));
 }
@@ -145,7 +147,14 @@ fn describe(outcome: &Result<Response, Status>) -> String {
 /// Reads bytes as a reply. It survives a round trip and fits into any `max_payload`.
 pub fn reply(bytes: &[u8]) {
     let (map, body) = split(bytes);
-    let read = || decode(message(Some(map.clone()), body.clone()), Deadline::NONE);
+    let method = SPEC.method(0);
+    let read = || {
+        decode(
+            message(Some(map.clone()), body.clone()),
+            method,
+            Deadline::NONE,
+        )
+    };
     let outcome = read();
     let (metadata, has_text) = match &outcome {
         Ok(response) => (&response.metadata, true),
@@ -157,7 +166,7 @@ pub fn reply(bytes: &[u8]) {
     is_in_bounds(metadata, bytes.len());
     let meaning = describe(&outcome);
     let (headers, body, _) = encode(outcome, NO_LIMIT);
-    let again = decode(message(headers, body), Deadline::NONE);
+    let again = decode(message(headers, body), method, Deadline::NONE);
     if has_text {
         assert_eq!(describe(&again), meaning);
     } else {

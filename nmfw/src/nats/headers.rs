@@ -75,6 +75,11 @@ impl fmt::Display for TooManyHeaders {
 }
 
 /// W3C Trace Context: the trace of a request.
+pub(crate) const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
+
+/// The `Content-Type` of messages in JSON.
+pub(crate) const JSON: &str = "application/json";
+
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -111,6 +116,7 @@ impl<'a> NmfwHeader<'a> {
     /// Formats the header of a request. `client_version` comes from [`client_version`].
     pub(crate) fn format(
         timeout: Option<Duration>,
+        encoding: Encoding,
         client_version: Option<&str>,
         metadata: &Metadata,
     ) -> String {
@@ -123,6 +129,9 @@ impl<'a> NmfwHeader<'a> {
             let millis = u64::try_from(millis.as_millis()).unwrap_or(u64::MAX);
             out.push_str(";t=");
             out.push_str(number.format(millis));
+        }
+        if encoding == Encoding::Json {
+            out.push_str(";e=j");
         }
         if let Some(version) = client_version {
             out.push_str(";v=");
@@ -297,7 +306,7 @@ mod tests {
             .collect();
         headers.insert(
             NMFW,
-            NmfwHeader::format(Some(Duration::MAX), None, &metadata),
+            NmfwHeader::format(Some(Duration::MAX), Encoding::Protobuf, None, &metadata),
         );
         assert_eq!(check_size(&message(headers, 0)), Ok(()));
     }
@@ -353,12 +362,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trips(millis in proptest::option::of(any::<u32>()), version in versions()) {
+        fn round_trips(
+            millis in proptest::option::of(any::<u32>()),
+            version in versions(),
+            json: bool,
+        ) {
+            let encoding = if json { Encoding::Json } else { Encoding::Protobuf };
             let timeout = millis.map(|millis| Duration::from_millis(millis.into()));
             let version = client_version(&version);
-            let text = NmfwHeader::format(timeout, version, &Metadata::new());
+            let text = NmfwHeader::format(timeout, encoding, version, &Metadata::new());
             let header = NmfwHeader::parse(&text).unwrap();
             prop_assert_eq!(header.timeout, timeout);
+            prop_assert_eq!(header.encoding, encoding);
             prop_assert_eq!(header.client_version, version);
         }
 

@@ -9,6 +9,8 @@ pub(crate) mod context;
 pub(crate) mod headers;
 pub(crate) mod ready;
 pub(crate) mod reply_subject;
+#[cfg(feature = "json")]
+pub(crate) mod schema;
 mod schema_message;
 pub(crate) mod send_budget;
 pub(crate) mod server;

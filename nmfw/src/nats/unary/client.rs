@@ -109,15 +109,18 @@ impl NatsTransport {
             return Err(AttemptError::Final(Status::internal(text)));
         }
         let is_answer_too_large = reply::is_answer_too_large(&message);
-        reply::decode(message, request.deadline()).map_err(|status| match is_answer_too_large {
-            true => AttemptError::TooLarge(status),
-            false => AttemptError::of(status, request.method()),
+        reply::decode(message, request.method(), request.deadline()).map_err(|status| {
+            match is_answer_too_large {
+                true => AttemptError::TooLarge(status),
+                false => AttemptError::of(status, request.method()),
+            }
         })
     }
 
     fn headers(&self, request: &Request) -> HeaderMap {
         RequestHeaders {
             deadline: request.deadline(),
+            encoding: request.encoding(),
             metadata: request.metadata(),
             client_version: request.method().service().client_version(),
             trace: request.trace_context(),

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use prost_types::Any;
 
-use super::request::append_metadata;
+use super::request::{append_metadata, is_json};
 use crate::{
-    Code, Deadline, Metadata, Status,
+    Code, Deadline, Metadata, Method, Status,
     nats::headers::{self, NmfwHeader},
 };
 use nmfw_core::{
@@ -61,6 +61,46 @@ pub(crate) fn encode(
     outcome: Result<Response, Status>,
     max_payload: usize,
 ) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
+    encode_as(Format::Protobuf, outcome, max_payload)
+}
+
+/// Like [`encode`], for a request in JSON.
+pub(crate) fn encode_json(
+    outcome: Result<Response, Status>,
+    method: Method,
+    max_payload: usize,
+) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
+    encode_as(Format::Json(method), outcome, max_payload)
+}
+
+/// The encoding of a reply.
+#[derive(Clone, Copy)]
+enum Format {
+    Protobuf,
+    Json(Method),
+}
+
+impl Format {
+    fn add_headers(self, headers: &mut HeaderMap) {
+        if let Self::Json(_) = self {
+            headers.insert(headers::CONTENT_TYPE, headers::JSON);
+        }
+    }
+
+    /// Returns the body of an error, a `google.rpc.Status`.
+    fn error_body(self, rpc: &RpcStatus) -> Vec<u8> {
+        match self {
+            Self::Protobuf => rpc.encode_to_vec(),
+            Self::Json(method) => json_body(rpc, method),
+        }
+    }
+}
+
+fn encode_as(
+    format: Format,
+    outcome: Result<Response, Status>,
+    max_payload: usize,
+) -> (Option<HeaderMap>, Bytes, Result<(), Status>) {
     let (status, mark) = match outcome {
         // Only a layer can exceed the limit here, because handlers get an error earlier.
         Ok(response) => match response.metadata.check_size() {
@@ -68,7 +108,7 @@ pub(crate) fn encode(
                 let text = format!("the response cannot be sent: {error}");
                 (Status::internal(text), None)
             }
-            Ok(()) => match encode_ok(response, max_payload) {
+            Ok(()) => match encode_ok(format, response, max_payload) {
                 Ok((headers, body)) => return (headers, body, Ok(())),
                 Err(status) => (status, Some(ANSWER_TOO_LARGE)),
             },
@@ -78,7 +118,7 @@ pub(crate) fn encode(
             (status, mark)
         }
     };
-    let (headers, body) = encode_error(&status, mark, max_payload);
+    let (headers, body) = encode_error(format, &status, mark, max_payload);
     (Some(headers), body, Err(status))
 }
 
@@ -94,14 +134,20 @@ pub(crate) fn is_answer_too_large(message: &Message) -> bool {
     })
 }
 
-fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap>, Bytes), Status> {
+fn encode_ok(
+    format: Format,
+    response: Response,
+    max_payload: usize,
+) -> Result<(Option<HeaderMap>, Bytes), Status> {
     let Response { metadata, body } = response;
     let Body::Message(body) = body else {
         let text = "the response to a plain NATS request is a stream";
         return Err(Status::internal(text));
     };
-    let headers = (!metadata.is_empty()).then(|| {
+    let has_headers = !metadata.is_empty() || !matches!(format, Format::Protobuf);
+    let headers = has_headers.then(|| {
         let mut headers = HeaderMap::new();
+        format.add_headers(&mut headers);
         insert_metadata(&mut headers, &metadata);
         headers
     });
@@ -118,6 +164,7 @@ fn encode_ok(response: Response, max_payload: usize) -> Result<(Option<HeaderMap
 /// Writes an error with as much content as fits: all of it; without details and metadata; without a
 /// body; with less of the message; and at least the headers that every reader needs.
 fn encode_error(
+    format: Format,
     status: &Status,
     mark: Option<&'static str>,
     max_payload: usize,
@@ -132,8 +179,9 @@ fn encode_error(
         details: status.details().to_vec(),
     };
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
+    format.add_headers(&mut headers);
     insert_metadata(&mut headers, status.metadata());
-    let body = rpc.encode_to_vec();
+    let body = format.error_body(&rpc);
     if fits(&headers, &body) && status.metadata().check_size().is_ok() {
         return (headers, body.into());
     }
@@ -143,8 +191,9 @@ fn encode_error(
                                      fit into the NATS server's max_payload"
     );
     let mut headers = error_headers(status, mark, MAX_ERROR_HEADER, true);
+    format.add_headers(&mut headers);
     rpc.details.clear();
-    let body = rpc.encode_to_vec();
+    let body = format.error_body(&rpc);
     if fits(&headers, &body) {
         return (headers, body.into());
     }
@@ -208,8 +257,48 @@ fn insert_metadata(headers: &mut HeaderMap, metadata: &Metadata) {
     append_metadata(headers, metadata);
 }
 
-/// Interprets a reply to a call with this deadline.
-pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, Status> {
+/// Returns the JSON form of a `google.rpc.Status`.
+fn json_body(rpc: &RpcStatus, method: Method) -> Vec<u8> {
+    #[cfg(feature = "json")]
+    let details = nmfw_core::call::json::details_to_json(method, &rpc.details);
+    #[cfg(not(feature = "json"))]
+    let details = {
+        // Without the feature, the only error is that JSON is not supported.
+        _ = method;
+        Vec::<()>::new()
+    };
+    let body = serde_json::json!({
+        "code": rpc.code,
+        "message": rpc.message,
+        "details": details,
+    });
+    body.to_string().into_bytes()
+}
+
+/// Reads the JSON form of a `google.rpc.Status`.
+fn from_json_body(body: &[u8], method: Method) -> Option<(String, Vec<Any>)> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let message = body.get("message")?.as_str()?.to_owned();
+    #[cfg(feature = "json")]
+    let details = {
+        let details = body.get("details").and_then(serde_json::Value::as_array);
+        let details = details.map_or(&[][..], Vec::as_slice);
+        nmfw_core::call::json::details_from_json(method, details)
+    };
+    #[cfg(not(feature = "json"))]
+    let details = {
+        _ = method;
+        Vec::new()
+    };
+    Some((message, details))
+}
+
+/// Interprets a reply to a call of a method with this deadline.
+pub(crate) fn decode(
+    message: Message,
+    method: Method,
+    deadline: Deadline,
+) -> Result<Response, Status> {
     let Some(headers) = message.headers else {
         return Ok(Response::new(message.payload));
     };
@@ -217,6 +306,7 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
     let mut error_code = None;
     let mut nmfw_status = None;
     let mut order = None;
+    let mut json = false;
     let mut metadata = Metadata::new();
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
@@ -244,6 +334,8 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
             nmfw_status = Some(first);
         } else if name.eq_ignore_ascii_case("Nmfw") {
             order = NmfwHeader::parse(first).ok().and_then(|nmfw| nmfw.order);
+        } else if name.eq_ignore_ascii_case("Content-Type") {
+            json = is_json(first);
         }
     }
     if let Some(order) = order {
@@ -253,20 +345,31 @@ pub(crate) fn decode(message: Message, deadline: Deadline) -> Result<Response, S
         (None, None, None) => {
             return Ok(Response::with_metadata(message.payload, metadata));
         }
-        (Some(nmfw_status), error, _) => own_status(nmfw_status, error, &message.payload),
+        (Some(nmfw_status), error, _) => {
+            let body = match json {
+                true => from_json_body(&message.payload, method),
+                false => from_binary_body(&message.payload),
+            };
+            own_status(nmfw_status, error, body)
+        }
         (None, error, error_code) => foreign_status(error, error_code, deadline),
     };
     *status.metadata_mut() = metadata;
     Err(status)
 }
 
-fn own_status(nmfw_status: &str, error: Option<&str>, body: &[u8]) -> Status {
+fn from_binary_body(body: &[u8]) -> Option<(String, Vec<Any>)> {
+    let rpc = RpcStatus::decode(body).ok()?;
+    (!body.is_empty()).then_some((rpc.message, rpc.details))
+}
+
+fn own_status(nmfw_status: &str, error: Option<&str>, body: Option<(String, Vec<Any>)>) -> Status {
     let mut fields = nmfw_status.split(';').map(str::trim);
     let number = fields.next().and_then(|code| code.parse().ok());
     let code = number.map_or(Code::Unknown, Code::from_number);
-    let status = match RpcStatus::decode(body) {
-        Ok(rpc) if !body.is_empty() => Status::new(code, rpc.message).with_details(rpc.details),
-        _ => Status::new(code, error.unwrap_or_default().to_owned()),
+    let status = match body {
+        Some((message, details)) => Status::new(code, message).with_details(details),
+        None => Status::new(code, error.unwrap_or_default().to_owned()),
     };
     let status = status.returned_by("the service");
     if fields.any(|field| field == NOT_STARTED) {
@@ -308,6 +411,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::nats::tests::SPEC;
 
     fn message(headers: Option<HeaderMap>, payload: Bytes) -> Message {
         Message {
@@ -322,7 +426,7 @@ mod tests {
     }
 
     fn read(message: Message) -> Result<Response, Status> {
-        decode(message, Deadline::NONE)
+        decode(message, SPEC.method(0), Deadline::NONE)
     }
 
     fn through_the_wire(status: Status) -> Status {
@@ -442,7 +546,7 @@ mod tests {
             headers.insert("Nats-Service-Error", "adding: context deadline exceeded");
             headers.insert("Nats-Service-Error-Code", "ERROR");
             let message = message(Some(headers), Bytes::new());
-            decode(message, Deadline::after(left)).unwrap_err()
+            decode(message, SPEC.method(0), Deadline::after(left)).unwrap_err()
         };
         let early = status(Duration::from_secs(60));
         assert_eq!(early.code(), Code::Unknown);

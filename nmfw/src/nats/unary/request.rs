@@ -9,17 +9,15 @@ use crate::{
     Code, Deadline, Metadata, Method, Status,
     nats::headers::{self, NmfwHeader, NmfwHeaderError},
 };
-use nmfw_core::{
-    call::{
-        client_version::client_version, deadline, metadata::is_reserved, request::Encoding,
-        trace_context::TraceContext,
-    },
-    service::instance::check_encoding,
+use nmfw_core::call::{
+    client_version::client_version, deadline, metadata::is_reserved, request::Encoding,
+    trace_context::TraceContext,
 };
 
 /// The client's data in addition to the body.
 pub(crate) struct RequestHeaders<'a> {
     pub(crate) deadline: Deadline,
+    pub(crate) encoding: Encoding,
     pub(crate) metadata: &'a Metadata,
     /// The version of the calling service, if known.
     pub(crate) client_version: Option<&'a str>,
@@ -36,8 +34,11 @@ impl RequestHeaders<'_> {
         let left = self.deadline.time_left();
         map.insert(
             headers::NMFW,
-            NmfwHeader::format(left, self.client_version, self.metadata),
+            NmfwHeader::format(left, self.encoding, self.client_version, self.metadata),
         );
+        if self.encoding == Encoding::Json {
+            map.insert(headers::CONTENT_TYPE, headers::JSON);
+        }
         if let Some(left) = left {
             map.insert(headers::DEADLINE, deadline::rfc3339_in(left));
         }
@@ -62,6 +63,7 @@ impl RequestHeaders<'_> {
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) deadline: Deadline,
+    pub(crate) encoding: Encoding,
     pub(crate) metadata: Metadata,
     pub(crate) client_version: Option<SmolStr>,
     pub(crate) trace: Option<Arc<TraceContext>>,
@@ -114,12 +116,12 @@ impl RequestHead {
             }
             None => (None, None),
         };
-        if json {
-            // Not marked as not started: all instances of this version refuse it.
-            check_encoding(Encoding::Json).map_err(Status::started)?;
-        }
         Ok(Self {
             deadline: Deadline::from_wire(relative, absolute, timeout, method)?,
+            encoding: match json {
+                true => Encoding::Json,
+                false => Encoding::Protobuf,
+            },
             metadata,
             client_version: nmfw_version.or(client_version),
             trace: traceparent.and_then(|traceparent| {
@@ -140,7 +142,27 @@ fn foreign_version(text: &str) -> SmolStr {
     }
 }
 
-fn is_json(content_type: &str) -> bool {
+/// Returns the encoding of a request whose headers are not valid.
+pub(crate) fn encoding_of_refused(headers: Option<&HeaderMap>) -> Encoding {
+    let mut headers = headers.into_iter().flat_map(HeaderMap::iter);
+    let is_json = headers.any(|(name, values)| {
+        let (name, first) = (name.as_ref(), values.first().map(HeaderValue::as_str));
+        let first = first.unwrap_or_default();
+        if str::eq_ignore_ascii_case(name, "Content-Type") {
+            is_json(first)
+        } else {
+            let nmfw = str::eq_ignore_ascii_case(name, "Nmfw").then(|| NmfwHeader::parse(first));
+            matches!(nmfw, Some(Ok(nmfw)) if nmfw.encoding == Encoding::Json)
+        }
+    });
+    match is_json {
+        true => Encoding::Json,
+        false => Encoding::Protobuf,
+    }
+}
+
+/// Returns whether the value of `Content-Type` is that of JSON.
+pub(crate) fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/json")
 }
@@ -206,6 +228,7 @@ mod tests {
         metadata.append_bin("x-bin", vec![0, 10, 13]).unwrap();
         let headers = RequestHeaders {
             deadline: Deadline::after(Duration::from_millis(800)),
+            encoding: Encoding::Json,
             metadata: &metadata,
             client_version: Some("1.2.3"),
             trace: TraceContext::new(TRACEPARENT, "a=1").ok().as_ref(),
@@ -215,6 +238,7 @@ mod tests {
         let incoming = RequestHead::from_headers(Some(&headers), SPEC.method(0), TIMEOUT).unwrap();
         let left = incoming.deadline.time_left().unwrap();
         assert!(left <= Duration::from_millis(801) && left > Duration::from_millis(500));
+        assert_eq!(incoming.encoding, Encoding::Json);
         assert_eq!(incoming.client_version.as_deref(), Some("1.2.3"));
         assert_eq!(incoming.metadata.get("tenant"), Some("acme"));
         assert_eq!(
@@ -266,6 +290,7 @@ mod tests {
             let client_version = client_version(&version);
             let headers = RequestHeaders {
                 deadline: Deadline::after(Duration::from_millis(millis)),
+                encoding: Encoding::Protobuf,
                 metadata: &metadata,
                 client_version,
                 trace: Some(&trace),
@@ -313,16 +338,42 @@ mod tests {
     }
 
     #[test]
+    fn either_header_asks_for_json() {
+        for headers in [
+            &[("Nmfw", "1;e=j")][..],
+            &[("Content-Type", "Application/JSON; charset=utf-8")],
+            &[("Nmfw", "1"), ("content-type", "application/json")],
+            // The answer to a request that is refused is in JSON, too.
+            &[("Nmfw", "1;e=j"), ("a/b", "x")],
+            &[("Nmfw", "2"), ("Content-Type", "application/json")],
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, *value);
+            }
+            assert_eq!(
+                encoding_of_refused(Some(&map)),
+                Encoding::Json,
+                "{headers:?}"
+            );
+            if let Ok(head) = read(headers) {
+                assert_eq!(head.encoding, Encoding::Json, "{headers:?}");
+            }
+        }
+        for headers in [&[("Nmfw", "1")][..], &[("Content-Type", "text/plain")], &[]] {
+            assert_eq!(
+                read(headers).unwrap().encoding,
+                Encoding::Protobuf,
+                "{headers:?}"
+            );
+        }
+    }
+
+    #[test]
     fn bad_headers_have_a_status() {
         for (name, value, code) in [
             ("Nmfw", "nonsense", Code::InvalidArgument),
             ("Nmfw", "2", Code::Unimplemented),
-            ("Nmfw", "1;e=j", Code::Unimplemented),
-            (
-                "Content-Type",
-                "Application/JSON; charset=utf-8",
-                Code::Unimplemented,
-            ),
             ("Nmfw-Deadline", "soon", Code::InvalidArgument),
             (
                 "nmfw-deadline",

@@ -8,7 +8,10 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{reply, request::RequestHead};
+use super::{
+    reply,
+    request::{RequestHead, encoding_of_refused},
+};
 use crate::{
     Connection, DEFAULT_TIMEOUT, Status,
     nats::{
@@ -18,7 +21,11 @@ use crate::{
     },
 };
 use nmfw_core::{
-    call::{deadline::within, request::Request, response::Response},
+    call::{
+        deadline::within,
+        request::{Encoding, Request},
+        response::Response,
+    },
     service::{
         admission::{Admitted, Permit},
         execute::{Now, Work},
@@ -72,12 +79,13 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
     let bytes = message.length;
     let request = match read(front, endpoint, message, reply.clone()) {
         Ok(request) => request,
-        Err(status) => return refuse(front, endpoint, reply, status),
+        Err((status, encoding)) => return refuse(front, endpoint, reply, encoding, status),
     };
+    let encoding = request.encoding();
     let client = || shared.unwrap_or_else(|| client_of_reply(&reply));
     let work = match instance.admit(endpoint, bytes, client) {
-        Admitted::Refused(status) => return refuse(front, endpoint, reply, status),
-        Admitted::Now(permit) if endpoint.quick.is_quick() => {
+        Admitted::Refused(status) => return refuse(front, endpoint, reply, encoding, status),
+        Admitted::Now(permit) if endpoint.runs_at_once(encoding) => {
             match instance.call_now(endpoint, request) {
                 Now::Done(outcome) => {
                     return answer_now(front, endpoint, reply, outcome, permit);
@@ -93,6 +101,7 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         endpoint: Arc::clone(endpoint),
         work,
         reply,
+        encoding,
     };
     front.workers.start(task);
 }
@@ -110,7 +119,8 @@ fn answer_now(
         connection,
         ..
     } = &**front;
-    let answer = Answer::new(connection, endpoint, reply, outcome);
+    // A request in JSON waits for its conversion.
+    let answer = Answer::new(connection, endpoint, reply, Encoding::Protobuf, outcome);
     // Unconstrained, so that the reader's coop budget does not delay it.
     let published = unconstrained(pin!(answer.clone().publish(connection))).now_or_never();
     match published {
@@ -132,6 +142,7 @@ struct RequestTask {
     endpoint: Arc<Endpoint>,
     work: Work,
     reply: Subject,
+    encoding: Encoding,
     _tracked: TaskTrackerToken,
 }
 
@@ -142,18 +153,36 @@ impl Job for RequestTask {
             endpoint,
             work,
             reply,
+            encoding,
             _tracked,
         } = self;
         let (outcome, permit) = front.instance.work(&endpoint, work, None).await;
-        answer(&front.connection, &endpoint, reply, outcome).await;
+        answer(&front.connection, &endpoint, reply, encoding, outcome).await;
         drop(permit);
     }
 }
 
+/// Reads a request, or returns an error and the encoding of its answer.
 fn read(
     front: &UnaryFront,
     endpoint: &Endpoint,
+    mut message: Message,
+    reply: Subject,
+) -> Result<Request, (Status, Encoding)> {
+    if let Err(error) = headers::check_size(&message) {
+        let status = Status::invalid_argument(error.to_string());
+        return Err((status, Encoding::Protobuf));
+    }
+    let headers = message.headers.take();
+    read_message(front, endpoint, message, headers.as_ref(), reply)
+        .map_err(|status| (status, encoding_of_refused(headers.as_ref())))
+}
+
+fn read_message(
+    front: &UnaryFront,
+    endpoint: &Endpoint,
     message: Message,
+    headers: Option<&HeaderMap>,
     reply: Subject,
 ) -> Result<Request, Status> {
     if endpoint.method.is_streaming() {
@@ -165,9 +194,12 @@ fn read(
         .not_started());
     }
     endpoint.check_size(message.payload.len())?;
-    headers::check_size(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let timeout = endpoint.limits.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let incoming = RequestHead::from_headers(message.headers.as_ref(), endpoint.method, timeout)?;
+    let incoming = RequestHead::from_headers(headers, endpoint.method, timeout)?;
+    // Not marked as not started: all instances of this version refuse an encoding.
+    endpoint
+        .check_encoding(incoming.encoding)
+        .map_err(Status::started)?;
     let mut request = Request::with_head(
         endpoint.method,
         incoming.deadline,
@@ -182,10 +214,17 @@ fn read(
     request.head.origin = Some(Arc::new(origin));
     request.head.client_version = incoming.client_version;
     request.head.trace = incoming.trace;
+    request.set_encoding(incoming.encoding);
     Ok(request)
 }
 
-fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, status: Status) {
+fn refuse(
+    front: &Arc<UnaryFront>,
+    endpoint: &Arc<Endpoint>,
+    reply: Subject,
+    encoding: Encoding,
+    status: Status,
+) {
     // The status that the caller will receive.
     let status = match endpoint.limits.queue_group {
         Some(_) => status,
@@ -200,7 +239,7 @@ fn refuse(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, reply: Subject, sta
     };
     let (own, endpoint) = (Arc::clone(front), Arc::clone(endpoint));
     front.instance.lifecycle.tasks.spawn(async move {
-        answer(&own.connection, &endpoint, reply, Err(status)).await;
+        answer(&own.connection, &endpoint, reply, encoding, Err(status)).await;
         drop(place);
     });
 }
@@ -209,9 +248,10 @@ async fn answer(
     connection: &Connection,
     endpoint: &Endpoint,
     reply: Subject,
+    encoding: Encoding,
     outcome: Result<Response, Status>,
 ) {
-    let answer = Answer::new(connection, endpoint, reply, outcome);
+    let answer = Answer::new(connection, endpoint, reply, encoding, outcome);
     answer.send(connection, endpoint).await;
 }
 
@@ -230,6 +270,7 @@ impl Answer {
         connection: &Connection,
         endpoint: &Endpoint,
         reply: Subject,
+        encoding: Encoding,
         outcome: Result<Response, Status>,
     ) -> Self {
         // If every instance gets every request, this one cannot know whether another has started
@@ -239,7 +280,10 @@ impl Answer {
             None => outcome.map_err(Status::started),
         };
         let started = outcome.is_ok();
-        let (headers, body, sent) = reply::encode(outcome, connection.max_payload());
+        let (headers, body, sent) = match encoding {
+            Encoding::Protobuf => reply::encode(outcome, connection.max_payload()),
+            _ => reply::encode_json(outcome, endpoint.method, connection.max_payload()),
+        };
         if let (true, Err(status)) = (started, &sent) {
             // The handler succeeded, but its answer is too large. This is counted in addition to
             // the success.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod concurrency;
+mod json;
 mod limits;
 mod local;
 mod metadata;

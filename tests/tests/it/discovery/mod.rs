@@ -4,4 +4,5 @@ mod facts;
 mod health;
 mod instances;
 mod replies;
+mod schema;
 mod stats;

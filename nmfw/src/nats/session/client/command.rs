@@ -27,6 +27,7 @@ pub(crate) type Outgoing = driver::Outgoing<ClientCommand>;
 pub(crate) struct CommandHead {
     pub(crate) method: Method,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) encoding: Encoding,
     pub(crate) metadata: Metadata,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
@@ -36,6 +37,7 @@ impl CommandHead {
         Self {
             method: request.method(),
             deadline: request.deadline().instant(),
+            encoding: request.encoding(),
             metadata: request.metadata().clone(),
             trace: request.head.trace.clone(),
         }
@@ -46,7 +48,7 @@ impl CommandHead {
         CallHead {
             method: SmolStr::new_static(self.method.name()),
             deadline: self.deadline,
-            encoding: Encoding::Protobuf,
+            encoding: self.encoding,
             client_version: service.client_version().map(SmolStr::new_static),
             metadata: self.metadata,
             trace: self.trace,

@@ -25,7 +25,7 @@ use crate::{
         protocol::{Config, Event, MethodEntry, Methods, Session, SessionSecret, Site, Transmit},
     },
 };
-use nmfw_core::call::{body::chunk::Tally, response::Response};
+use nmfw_core::call::{body::chunk::Tally, request::Encoding, response::Response};
 
 const IDLE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -211,6 +211,7 @@ impl Pair {
         let head = CommandHead {
             method,
             deadline: None,
+            encoding: Encoding::Protobuf,
             metadata: Metadata::new(),
             trace: None,
         };

@@ -95,12 +95,13 @@ impl ServerCalls {
         request.head.origin = self.common.origins.get(index).map(Arc::clone);
         request.head.client_version = head.client_version;
         request.head.trace = head.trace;
+        request.set_encoding(head.encoding);
         let bytes = request.body().map_or(0, Bytes::len);
         let instance = &self.common.instance;
         let work = match instance.admit(endpoint, bytes, || self.common.client) {
             Admitted::Refused(status) => return Err(refused(status)),
             Admitted::Now(permit)
-                if !endpoint.method.is_streaming() && endpoint.quick.is_quick() =>
+                if !endpoint.method.is_streaming() && endpoint.runs_at_once(head.encoding) =>
             {
                 match instance.call_now(endpoint, request) {
                     Now::Done(outcome) => {
