@@ -94,14 +94,17 @@ impl Fetch {
     }
 
     async fn ask(&self) -> Result<Schema, Status> {
-        let subject = match &self.instance {
+        let id = self.instance.as_deref();
+        for part in [Some(self.base.as_str()), id].into_iter().flatten() {
+            if let Err(reason) = subject::check_subject(part) {
+                let text = format!("{part:?} is not valid: {reason}");
+                return Err(Status::invalid_argument(text));
+            }
+        }
+        let subject = match id {
             Some(id) => subject::instance(&self.base, id, "schema"),
             None => subject::any_instance(&self.base, "schema"),
         };
-        if let Err(reason) = subject::check_subject(&subject) {
-            let text = format!("the subject {subject:?} {reason}");
-            return Err(Status::invalid_argument(text));
-        }
         let subject = Subject::from(subject);
         let mut compressed = Vec::new();
         let mut hash = self.hash.clone();

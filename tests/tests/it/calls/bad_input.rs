@@ -16,7 +16,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 const INVALID_ARGUMENT: &str = "3";
 const DEADLINE_EXCEEDED: &str = "4";
 const RESOURCE_EXHAUSTED: &str = "8";
-const UNIMPLEMENTED: &str = "12";
 
 /// The puppet, a plain NATS client and an nmfw client.
 struct Bench {
@@ -185,8 +184,9 @@ on_both_brokers! {
         bench.refused(&[("Nmfw", "1;t=0")], DEADLINE_EXCEEDED, "without any time left").await;
         // An unsupported version: another instance may support it.
         bench.refused(&[("Nmfw", "2;t=100")], "12;not-started", "version 2").await;
-        bench.refused(&[("Nmfw", "1;e=j")], UNIMPLEMENTED, "JSON").await;
-        bench.refused(&[("Content-Type", "application/json")], UNIMPLEMENTED, "JSON").await;
+        // The body is empty, and so not JSON.
+        bench.refused(&[("Nmfw", "1;e=j")], INVALID_ARGUMENT, "document").await;
+        bench.refused(&[("Content-Type", "application/json")], INVALID_ARGUMENT, "document").await;
 
         let seen = bench.seen(&[("Nmfw", "1;t=9000;v=1.2.3;later=on"), ("Nmfw-Later", "x")]).await;
         assert!((1..=9_000).contains(&seen.time_left_millis()), "{seen:?}");

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use nmfw::{
     Deadline, Metadata, Method, Status,
     client::Transport,
-    middleware::{Body, Request, Response},
+    middleware::{Body, Encoding, Request, Response},
     prost::bytes::Bytes,
     server::Service,
 };
@@ -28,6 +28,7 @@ struct Call {
     method: &'static str,
     version: &'static str,
     deadline: Deadline,
+    encoding: Encoding,
     metadata: Metadata,
     requests: mpsc::Receiver<Frame>,
     responses: mpsc::Sender<Frame>,
@@ -64,6 +65,7 @@ async fn serve(mut service: Service, call: Call) {
     let mut request = Request::new(method, body);
     *request.metadata_mut() = call.metadata;
     request.limit_deadline(call.deadline);
+    request.set_encoding(call.encoding);
     request.set_client_version(call.version);
     let answer = async {
         match tower::Service::call(&mut service, request).await {
@@ -92,10 +94,7 @@ async fn send(body: Body, frames: &mpsc::Sender<Frame>) -> Option<Status> {
             Err(status) => failure = Some(status),
         }
     }
-    let end = match &failure {
-        Some(status) => Err(status.clone()),
-        None => Ok(messages.trailers()),
-    };
+    let end = failure.clone().map_or(Ok(messages.trailers()), Err);
     _ = frames.send(Frame::End(end)).await;
     failure
 }
@@ -133,6 +132,7 @@ impl Transport for Pipe {
                 method: method.name(),
                 version: method.service().version(),
                 deadline,
+                encoding: request.encoding(),
                 metadata: request.metadata().clone(),
                 requests,
                 responses,
