@@ -1,9 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod cache;
 mod error;
 pub mod json;
+mod message_set;
 mod schema;
 
+pub use cache::Cache;
 pub use error::SchemaError;
+pub use message_set::decode;
 pub use prost_reflect;
 pub use schema::Schema;

@@ -74,7 +74,7 @@ pub fn from_message(
     encoded: impl Buf,
     options: &JsonOptions,
 ) -> Result<Vec<u8>, JsonError> {
-    let decoded = DynamicMessage::decode(message.clone(), encoded).map_err(|error| {
+    let decoded = crate::decode(message, encoded).map_err(|error| {
         JsonError::new(format!(
             "the message is not a valid `{}`: {error}",
             message.full_name()

@@ -196,7 +196,7 @@ impl<'a> MessageNode<'a> {
         }
         let desc = type_of_any(type_url, self.message.descriptor().parent_pool())
             .map_err(|reason| self.fail(reason))?;
-        let message = DynamicMessage::decode(desc.clone(), encoded).map_err(|error| {
+        let message = crate::decode(&desc, encoded).map_err(|error| {
             self.fail(format!(
                 "the message in the `Any` is not a valid `{}`: {error}",
                 desc.full_name()
