@@ -4,7 +4,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use async_nats::{HeaderMap, StatusCode, Subject};
 use futures_util::future::BoxFuture;
-use nmfw_schema::Schema;
+use nmfw_schema::{Cache, Schema};
 use prost::Message as _;
 
 use super::{
@@ -49,6 +49,7 @@ pub fn fetch(connection: impl Into<Connection>, subject: impl Into<String>) -> F
         base: subject.into(),
         instance: None,
         hash: String::new(),
+        cache: None,
         timeout: DEFAULT_TIMEOUT,
     }
 }
@@ -61,6 +62,7 @@ pub struct Fetch {
     base: String,
     instance: Option<String>,
     hash: String,
+    cache: Option<Cache>,
     timeout: Duration,
 }
 
@@ -77,6 +79,13 @@ impl Fetch {
         self
     }
 
+    /// Takes the schema from this cache if it is there, and stores it there otherwise. With a
+    /// [`hash`](Self::hash), a schema in the cache is returned without a request.
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
     /// Sets the time limit. The default is [`DEFAULT_TIMEOUT`], 5 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -84,6 +93,9 @@ impl Fetch {
     }
 
     async fn run(self) -> Result<Schema, Status> {
+        if let Some(schema) = self.cached(&self.hash) {
+            return Ok(schema);
+        }
         let Ok(fetched) = tokio::time::timeout(self.timeout, self.ask()).await else {
             return Err(Status::deadline_exceeded(format!(
                 "the schema of {} was not received within {:?}",
@@ -116,6 +128,9 @@ impl Fetch {
             let response = self.part(&subject, &request).await?;
             if hash.is_empty() {
                 hash.clone_from(&response.hash);
+                if let Some(schema) = self.cached(&hash) {
+                    return Ok(schema);
+                }
             }
             self.check(&request, &hash, &response)?;
             compressed.extend_from_slice(&response.part);
@@ -130,6 +145,12 @@ impl Fetch {
         if schema.hash() != hash {
             let text = format!("the schema of {} does not have the hash {hash}", self.base);
             return Err(Status::data_loss(text));
+        }
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.put(&schema)
+        {
+            // The cache is only for speed.
+            tracing::debug!(%error, "cannot store a schema in the cache");
         }
         Ok(schema)
     }
@@ -206,6 +227,13 @@ impl Fetch {
             | AttemptError::TooLarge(status)
             | AttemptError::Elsewhere(status) => status,
         }
+    }
+
+    fn cached(&self, hash: &str) -> Option<Schema> {
+        if hash.is_empty() {
+            return None;
+        }
+        self.cache.as_ref()?.get(hash)
     }
 }
 

@@ -119,7 +119,7 @@ on_both_brokers! {
         use futures_util::StreamExt;
         let foreign = async_nats::connect(broker.url()).await.unwrap();
         let mut requests = foreign.subscribe("nmfw.calc.Add").await.unwrap();
-        foreign.flush().await.unwrap();
+        nmfw_tests::round_trip(&foreign, std::time::Duration::from_secs(10)).await.unwrap();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
                 let sent: Value = serde_json::from_slice(&request.payload).unwrap_or_default();

@@ -24,6 +24,12 @@ on_both_brokers! {
         let id = info["id"].as_str().unwrap();
         let pinned = schema::fetch(&nats, "nmfw.calc").instance(id).hash(hash);
         assert_eq!(pinned.await.unwrap().hash(), hash);
+        // A schema in the cache needs no service.
+        let folder = tempfile::tempdir().unwrap();
+        let cache = schema::Cache::open(folder.path()).unwrap();
+        schema::fetch(&nats, "nmfw.calc").cache(cache.clone()).await.unwrap();
+        let cached = schema::fetch(&nats, "nmfw.nobody").hash(hash).cache(cache);
+        assert_eq!(cached.await.unwrap().hash(), hash);
         // The comments are there.
         let set = schema.pool().file_descriptor_protos().next().unwrap();
         let info = set.source_code_info.as_ref().unwrap();
@@ -79,7 +85,7 @@ on_both_brokers! {
             }
             let peer = async_nats::connect(broker.url()).await.unwrap();
             let mut requests = peer.subscribe("nmfw.liar._schema").await.unwrap();
-            peer.flush().await.unwrap();
+            nmfw_tests::round_trip(&peer, Duration::from_secs(10)).await.unwrap();
             let answer = Response { hash, size, part }.encode_to_vec();
             let lying = tokio::spawn(async move {
                 while let Some(request) = requests.next().await {
@@ -92,7 +98,7 @@ on_both_brokers! {
         }
         let peer = async_nats::connect(broker.url()).await.unwrap();
         let _silent = peer.subscribe("nmfw.silent._schema").await.unwrap();
-        peer.flush().await.unwrap();
+        nmfw_tests::round_trip(&peer, Duration::from_secs(10)).await.unwrap();
         let began = Instant::now();
         let limit = Duration::from_millis(700);
         let status = schema::fetch(&nats, "nmfw.silent").timeout(limit).await.unwrap_err();
