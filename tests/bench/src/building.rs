@@ -29,6 +29,17 @@ struct Package {
     dir: TempDir,
 }
 
+/// Builds a release without symbols.
+const STRIPPED: &[&str] = &["rustc", "--release", "--", "-C", "strip=symbols"];
+
+/// The build script with and without schemas.
+const WHOLE: &str = "nmfw_build::";
+const BARE: &str = "nmfw_build::configure().embed_schema(false).";
+
+/// The manifest without and with JSON.
+const PLAIN: &str = "\" }\ntokio";
+const JSON: &str = "\", features = [\"json\"] }\ntokio";
+
 /// The result of a build.
 #[derive(Debug)]
 struct Built {
@@ -53,9 +64,9 @@ pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
         found.map(|found| found.len() as f64 / 1024.0)
     };
     let full = size(&release)?;
-    let stripped = package.build(&["rustc", "--release", "--", "-C", "strip=symbols"])?;
+    let stripped = package.build(STRIPPED)?;
     #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
-    let measures = [
+    let mut measures = vec![
         ("crates_linked", "crates", linked as f64),
         ("crates_compiled", "crates", debug.crates as f64),
         ("build_debug", "s", debug.seconds),
@@ -65,14 +76,25 @@ pub(crate) fn costs(case: &Case, peer: Peer) -> Result<Vec<Cost>, Failure> {
         ("binary", "KiB", full),
         ("binary_stripped", "KiB", size(&stripped)?),
     ];
-    let costs = measures.map(|(measure, unit, value)| Cost {
+    if peer != Peer::Tonic {
+        package.replace("build.rs", WHOLE, BARE)?;
+        let without = package.build(STRIPPED)?;
+        measures.push(("binary_without_schema", "KiB", size(&without)?));
+        package.replace("build.rs", BARE, WHOLE)?;
+        package.replace("Cargo.toml", PLAIN, JSON)?;
+        let json = package.build(STRIPPED)?;
+        measures.push(("binary_with_json", "KiB", size(&json)?));
+        #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
+        measures.push(("crates_with_json", "crates", package.linked()? as f64));
+    }
+    let costs = measures.into_iter().map(|(measure, unit, value)| Cost {
         case: *case,
         peer,
         measure: measure.to_owned(),
         unit,
         value,
     });
-    Ok(costs.into())
+    Ok(costs.collect())
 }
 
 impl Package {
@@ -107,6 +129,16 @@ impl Package {
         let lock = workspace.join("Cargo.lock");
         fs::copy(lock, dir.path().join("Cargo.lock")).doing("copy the lock file")?;
         Ok(Self { dir })
+    }
+
+    /// Replaces a text in one of the package's files.
+    fn replace(&self, name: &str, from: &str, to: &str) -> Result<(), Failure> {
+        let file = self.dir.path().join(name);
+        let text = fs::read_to_string(&file).doing(format_args!("read {name}"))?;
+        if !text.contains(from) {
+            return Err(Failure::new(format!("{name} does not contain {from:?}")));
+        }
+        fs::write(file, text.replacen(from, to, 1)).doing(format_args!("write {name}"))
     }
 
     /// Returns a cargo command, isolated from settings that would reuse or redirect build output.
@@ -228,5 +260,11 @@ warning: not JSON
             let text = install::run(&mut package.cargo(&args), FETCH_LIMIT).unwrap();
             assert!(text.contains(r#""name":"hello""#), "{text}");
         }
+        let package = Package::write(Peer::Nmfw).unwrap();
+        package.replace("build.rs", WHOLE, BARE).unwrap();
+        package.replace("Cargo.toml", PLAIN, JSON).unwrap();
+        let args = ["metadata", "--offline", "--no-deps", "--format-version=1"];
+        let text = install::run(&mut package.cargo(&args), FETCH_LIMIT).unwrap();
+        assert!(text.contains(r#""features":["json"]"#), "{text}");
     }
 }

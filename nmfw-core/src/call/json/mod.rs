@@ -9,7 +9,7 @@ mod transcoder;
 mod unsupported;
 
 #[cfg(not(feature = "json"))]
-pub use self::unsupported::Transcoder;
+pub use self::unsupported::NoTranscoder as Transcoder;
 #[cfg(feature = "json")]
 pub use self::{
     details::{details_from_json, details_to_json},

@@ -1,4 +1,4 @@
-//! [`Transcoder`] without the feature `json`.
+//! [`NoTranscoder`], the transcoder without the feature `json`.
 
 use std::convert::Infallible;
 
@@ -6,9 +6,9 @@ use crate::{Method, Status};
 
 /// Converts the messages of a method; there is none without the feature `json`.
 #[derive(Clone, Debug)]
-pub struct Transcoder(Infallible);
+pub struct NoTranscoder(Infallible);
 
-impl Transcoder {
+impl NoTranscoder {
     /// Returns the reason why there is none.
     ///
     /// # Errors

@@ -308,6 +308,12 @@ async fn the_nats_cli_calls_them() {
             "\n\u{3}add\n\n\n"
         );
 
+        // As in the README.
+        let json = ["-H", "Content-Type:application/json", "--raw"];
+        let sum = [&["nmfw.calc.Add", r#"{"Values":[1,2.5]}"#], &json[..]].concat();
+        let answer = r#"{"Operation":"add","Result":3.5}"#;
+        assert_eq!(ask(&sum).await.stdout.trim_end(), answer);
+
         let request = ExpressionRequest {
             expression: ERROR.to_owned(),
         }
