@@ -21,11 +21,14 @@ const MAX_PART: usize = 64 * 1024;
 /// An upper bound for the size of a response without its part.
 const OVERHEAD: usize = 128;
 
-/// The rate limit of answers: 100 a second after a burst of 128. A request is much smaller than its
-/// answer, so unlimited answers could be used to flood others.
+/// The size of an answer that takes one token: that of a usual schema.
+const TOKEN: usize = 4 * 1024;
+
+/// The rate limit of answers: 400 KiB a second after a burst of 2 MiB. A request is much smaller than
+/// its answer, so unlimited answers could be used to flood others.
 const ANSWERS: Pace = Pace {
     interval: Some(Duration::from_millis(10)),
-    burst: 128,
+    burst: 512,
 };
 
 /// The schema of an instance.
@@ -40,6 +43,24 @@ impl SchemaEndpoint {
         let schema = instance.schema?;
         let budget = Bucket::default();
         Some(Self { schema, budget })
+    }
+
+    /// Returns the answer, or `None` beyond the rate limit.
+    fn within_limit(&mut self, request: &SchemaRequest, max_payload: usize) -> Option<Vec<u8>> {
+        let now = Instant::now();
+        if !self.budget.take(&ANSWERS, now) {
+            log_limited!(
+                warn,
+                "schema requests exceed the rate limit and are dropped"
+            );
+            return None;
+        }
+        let response = self.respond(request, max_payload).encode_to_vec();
+        // The last answer of a burst may have more bytes than are left.
+        for _ in 0..response.len() / TOKEN {
+            self.budget.take(&ANSWERS, now);
+        }
+        Some(response)
     }
 
     fn respond(&self, request: &SchemaRequest, max_payload: usize) -> SchemaResponse {
@@ -67,16 +88,9 @@ impl InstanceEndpoint for SchemaEndpoint {
     const REQUEST: &'static str = "a schema request";
 
     fn answer(&mut self, _: &Instance, request: &[u8], max_payload: usize) -> Option<Vec<u8>> {
-        if !self.budget.take(&ANSWERS, Instant::now()) {
-            log_limited!(
-                warn,
-                "schema requests exceed the rate limit and are dropped"
-            );
-            return None;
-        }
         // Anything else asks for the beginning, so that a request can be typed.
         let request = SchemaRequest::decode(request).unwrap_or_default();
-        Some(self.respond(&request, max_payload).encode_to_vec())
+        self.within_limit(&request, max_payload)
     }
 }
 
@@ -114,6 +128,34 @@ mod tests {
             }
             assert_eq!(got, SET.len());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_limited_by_their_bytes() {
+        let mut endpoint = endpoint();
+        let request = SchemaRequest::default();
+        let mut sent = || {
+            let answers = std::iter::from_fn(|| endpoint.within_limit(&request, 1 << 20));
+            answers.map(|answer| answer.len()).sum::<usize>()
+        };
+        let burst = sent();
+        assert!(
+            ((1 << 20)..(2 << 20) + MAX_PART).contains(&burst),
+            "{burst}"
+        );
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(sent(), burst);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = sent();
+        assert!(second <= (400 << 10) + MAX_PART, "{second}");
+        // Small ones, such as for a hash that is not there, take less.
+        let other = SchemaRequest {
+            hash: "x".to_owned(),
+            offset: 0,
+        };
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let answers = std::iter::from_fn(|| endpoint.within_limit(&other, 1 << 20));
+        assert_eq!(answers.count(), 512);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Floods of requests that are answered to any peer: discovery, health, and the monitoring port.
+//! Floods of requests that are answered to any peer: discovery, health, the schema, and the monitoring
+//! port.
 
 use std::{
     io::{self, Write},
@@ -43,6 +44,9 @@ pub(super) const ATTACKS: &[Attack] = &[
         flood(peer, &[&format!("{own}.health")], None)
     })
     .by("observer"),
+    attack("schema", |peer, target| {
+        flood(peer, &[&format!("{}._schema", target.streams)], None)
+    }),
     attack("monitor-idle", |peer, target| monitor(peer, target, b"")),
     attack("monitor-slow", |peer, target| {
         monitor(peer, target, b"GET /metrics HTTP/1.1\r\nHost: x\r\nx: ")
