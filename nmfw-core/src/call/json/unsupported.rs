@@ -36,3 +36,32 @@ impl NoTranscoder {
         match self.0 {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use crate::{
+        Channel, Code,
+        call::{method::tests::SPEC, request::Encoding},
+        middleware::Request,
+        service::{handler::Handlers, service::Service},
+    };
+
+    #[test]
+    fn json_is_refused_without_its_feature() {
+        let channel = Channel::local(Service::new(&SPEC, Handlers::default()));
+        let request = || Request::new(SPEC.method(0), Bytes::from_static(b"{}"));
+        let mut in_json = request();
+        in_json.set_encoding(Encoding::Json);
+        let refused = channel.call(in_json).now_or_never().unwrap();
+        let converted = channel.json().call(request()).now_or_never().unwrap();
+        for outcome in [refused, converted] {
+            let status = outcome.unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented);
+            assert!(status.message().contains("the feature `json`"), "{status}");
+            assert!(status.is_not_started());
+        }
+    }
+}
