@@ -271,6 +271,7 @@ impl Permissions {
             rules.push(packets(base));
             rules.push(method_packets(base, "*"));
         }
+        rules.push(pinned(base, "*"));
         rules.push(fence(base));
         rules.push(grouped(health(base), self.service.queue_group()));
         rules.push(instance_health(base));
@@ -318,6 +319,10 @@ impl Permissions {
             }
             let grouped = self.chosen().filter(|m| m.queue_group.is_some());
             rules.extend(grouped.map(|method| method_packets(base, &method.name)));
+        }
+        rules.extend(self.chosen().map(|method| pinned(base, &method.name)));
+        if self.methods.is_none() && self.open_group().is_some() {
+            rules.push(pinned(base, "_open"));
         }
         if self.chosen().next().is_some() {
             rules.push(instance_schema(base));
@@ -376,6 +381,11 @@ fn packets(base: &str) -> String {
 
 fn method_packets(base: &str, method: &str) -> String {
     format!("{base}._m.{method}.*.*")
+}
+
+/// Returns the subject of requests to one instance, for a method.
+fn pinned(base: &str, method: &str) -> String {
+    format!("{base}._i.*.m.{method}")
 }
 
 fn fence(base: &str) -> String {

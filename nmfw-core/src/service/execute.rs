@@ -22,6 +22,7 @@ use super::{
     handler::Handlers,
     instance::{Endpoint, Instance},
     stalled::{Stalling, Stream, StreamPlace},
+    timing::Timing,
 };
 use crate::{
     Code, Deadline, Method, Status,
@@ -187,14 +188,12 @@ impl Instance {
     pub(crate) async fn call_here(
         &self,
         endpoint: &Arc<Endpoint>,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, Status> {
         let bytes = request.body().map_or(0, Bytes::len);
-        let client = || {
-            let named = request.extensions().get().copied();
-            named.unwrap_or(ClientId::LOCAL)
-        };
-        match self.admit(endpoint, bytes, client) {
+        let named = request.extensions().get().copied();
+        let client = || named.unwrap_or(ClientId::LOCAL);
+        match self.admit(endpoint, &mut request, bytes, client) {
             Admitted::Now(permit) if !endpoint.method.is_streaming() => {
                 let mut handler = self.begin(endpoint, request)?;
                 match poll_fn(|cx| Poll::Ready(handler.poll(cx))).await {
@@ -254,12 +253,17 @@ impl Instance {
             call.count_requests(&mut request.head.body);
             Box::new(call)
         });
+        let timing = Timing::asked(&request, &self.id, began);
         let work = match request.encoding() {
             Encoding::Protobuf => handle(&self.handlers, &self.layers, request),
             Encoding::Json => {
                 let (handlers, layers) = (self.handlers.clone(), self.layers.clone());
                 in_json(request, move |request| handle(&handlers, &layers, request)).boxed()
             }
+        };
+        let work = match timing {
+            None => work,
+            Some(timing) => timing.measure(work).boxed(),
         };
         Ok(Begun {
             method,

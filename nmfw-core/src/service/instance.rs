@@ -23,6 +23,7 @@ use super::{
     limits::{Effective, service_queue_group},
     service::Service,
     stats::Stats,
+    timing,
 };
 use crate::{
     EmbeddedSchema, Error, Method, Status,
@@ -31,7 +32,7 @@ use crate::{
         deadline::format_rfc3339,
         json::Transcoder,
         origin::Origin,
-        request::Encoding,
+        request::{Encoding, Request},
     },
     layer::Layers,
     observe::{metrics::MethodMetrics, trace::Identity},
@@ -228,9 +229,11 @@ impl Instance {
     pub fn admit(
         &self,
         endpoint: &Endpoint,
+        request: &mut Request,
         bytes: usize,
         client: impl FnOnce() -> ClientId,
     ) -> Admitted {
+        timing::note_arrival(request);
         if let Some(refusal) = self.lifecycle.checks.refusal() {
             return Admitted::Refused(refusal);
         }

@@ -19,4 +19,5 @@ pub mod selection;
 pub mod service;
 pub mod stalled;
 pub(crate) mod stats;
+pub(crate) mod timing;
 pub mod workers;

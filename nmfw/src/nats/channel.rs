@@ -20,6 +20,10 @@ pub trait NatsChannel: Sized {
     #[must_use]
     fn subject(self, subject: impl Into<String>) -> Self;
 
+    /// See [`NatsTransport::instance`].
+    #[must_use]
+    fn instance(self, id: impl Into<String>) -> Self;
+
     /// See [`NatsTransport::max_attempts`].
     #[must_use]
     fn max_attempts(self, attempts: u32) -> Self;
@@ -40,6 +44,10 @@ pub trait NatsChannel: Sized {
 impl NatsChannel for Channel {
     fn subject(self, subject: impl Into<String>) -> Self {
         self.set_transport("subject", |nats: NatsTransport| nats.subject(subject))
+    }
+
+    fn instance(self, id: impl Into<String>) -> Self {
+        self.set_transport("instance", |nats: NatsTransport| nats.instance(id))
     }
 
     fn max_attempts(self, attempts: u32) -> Self {

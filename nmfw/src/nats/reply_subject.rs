@@ -23,6 +23,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use super::subject;
 use nmfw_core::{escape::Escaped, log_limit::LogLimit, observe::metrics};
 
 /// Maximum length of a peer's subject that is published to, in bytes.
@@ -122,6 +123,7 @@ pub(crate) fn admits(what: &'static str, reply: &str) -> bool {
 pub(crate) fn check_session(reply: &str, open: &str) -> Result<(), Refused> {
     let checked = check_form(reply).and_then(|()| {
         let base = open.rsplit_once('.').map_or(open, |(base, _)| base);
+        let base = subject::service_of_pinned(base).unwrap_or(base);
         let own = reply.strip_prefix(base);
         let is_own = own.is_some_and(|own| own.starts_with("._i.") || own.starts_with("._m."));
         match is_own || reply.starts_with(MAPPED) {
@@ -262,6 +264,9 @@ mod tests {
         for (reply, open, expected) in [
             ("a.b._i.X.s.1", "a.b._open", Ok(())),
             ("a.b._m.Add.X.1", "a.b.Add", Ok(())),
+            ("a.b._i.X.s.1", "a.b._i.X.m._open", Ok(())),
+            ("a.b._m.Add.X.1", "a.b._i.X.m.Add", Ok(())),
+            ("a.c._i.X.s.1", "a.b._i.X.m._open", Err(Refused::NoSession)),
             ("_R_.x.y", "a.b._open", Ok(())),
             ("a.b.Add", "a.b._open", Err(Refused::NoSession)),
             ("a.c._i.X.s.1", "a.b._open", Err(Refused::NoSession)),

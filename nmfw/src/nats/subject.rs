@@ -32,6 +32,17 @@ pub(crate) fn instance(base: &str, id: &str, what: &str) -> String {
     format!("{base}._i.{id}.{what}")
 }
 
+/// Returns the base of an instance's own subjects for requests and for opening sessions.
+pub(crate) fn pinned(base: &str, id: &str) -> String {
+    instance(base, id, "m")
+}
+
+/// Returns the base of the service to which an instance's base belongs.
+pub(crate) fn service_of_pinned(base: &str) -> Option<&str> {
+    let (own, _id) = base.strip_suffix(".m")?.rsplit_once('.')?;
+    own.strip_suffix("._i")
+}
+
 /// Returns the subject of packets for an instance's sessions that were opened on a method's
 /// subject. A permission for one method does not include others.
 pub(crate) fn method_session(base: &str, method: &str, id: &str, session: &str) -> String {
@@ -43,6 +54,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_pinned_subject_belongs_to_a_service() {
+        let own = pinned("nmfw.calc", "ID");
+        assert_eq!(method(&own, "Add"), "nmfw.calc._i.ID.m.Add");
+        assert_eq!(open(&own), "nmfw.calc._i.ID.m._open");
+        assert_eq!(service_of_pinned(&own), Some("nmfw.calc"));
+        for other in [
+            "nmfw.calc",
+            "nmfw.m",
+            "_i.ID.m",
+            "nmfw.calc._i.ID",
+            "nmfw.calc._i.m",
+        ] {
+            assert_eq!(service_of_pinned(other), None, "{other}");
+        }
+    }
 
     proptest! {
         #[test]

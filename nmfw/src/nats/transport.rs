@@ -37,6 +37,8 @@ use nmfw_core::call::{
 pub struct NatsTransport {
     pub(crate) connection: Connection,
     pub(super) subject: Option<String>,
+    /// The instance of all calls; `None` for any.
+    instance: Option<String>,
     /// The subjects of the methods.
     subjects: PerMethod<Subject>,
     pub(super) max_attempts: u32,
@@ -56,6 +58,7 @@ impl NatsTransport {
         Self {
             connection: connection.into(),
             subject: None,
+            instance: None,
             subjects: PerMethod::default(),
             max_attempts: 5,
             send_budgets: Arc::default(),
@@ -79,6 +82,25 @@ impl NatsTransport {
             return self;
         }
         self.subject = Some(subject);
+        self.subjects = PerMethod::default();
+        self
+    }
+
+    /// Sends all calls to one instance: its id in discovery, or in
+    /// [`ServedService::id`](crate::server::ServedService::id). If it is gone, calls fail with
+    /// `UNAVAILABLE`, not started. For tools and tests: only calls to any instance are balanced, and
+    /// survive the end of an instance.
+    pub fn instance(mut self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        if id.contains('.') || subject::check_subject(&id).is_err() {
+            let text = format!("{id:?} is not the id of an instance");
+            // Not started: no call is made with these settings.
+            let status = Status::invalid_argument(text).not_started();
+            self.invalid.get_or_insert(status);
+            return self;
+        }
+        self.sessions = Arc::new(ClientSessions::pinned(id.clone()));
+        self.instance = Some(id);
         self.subjects = PerMethod::default();
         self
     }
@@ -155,7 +177,9 @@ impl NatsTransport {
 
     pub(crate) fn method_subject(&self, method: Method) -> Subject {
         self.subjects.get(method, |method| {
-            subject::method(self.base(method.service()), method.name()).into()
+            let base = self.base(method.service());
+            let pinned = self.instance.as_ref().map(|id| subject::pinned(base, id));
+            subject::method(pinned.as_deref().unwrap_or(base), method.name()).into()
         })
     }
 

@@ -14,5 +14,9 @@ nsc add user --account "$account" --name "$user" \
   --allow-pub 'nmfw.calc._m.Average.*.*' \
   --allow-pub 'nmfw.calc._m.Add.*.*' \
   --allow-pub 'nmfw.calc._m.Expression.*.*' \
+  --allow-pub 'nmfw.calc._i.*.m.Average' \
+  --allow-pub 'nmfw.calc._i.*.m.Add' \
+  --allow-pub 'nmfw.calc._i.*.m.Expression' \
+  --allow-pub 'nmfw.calc._i.*.m._open' \
   --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

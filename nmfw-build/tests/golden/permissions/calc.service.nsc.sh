@@ -14,6 +14,7 @@ nsc add user --account "$account" --name "$user" \
   --allow-sub 'nmfw.calc._open q' \
   --allow-sub 'nmfw.calc._i.*.s.*' \
   --allow-sub 'nmfw.calc._m.*.*.*' \
+  --allow-sub 'nmfw.calc._i.*.m.*' \
   --allow-sub 'nmfw.calc._i.*.fence.*' \
   --allow-sub 'nmfw.calc._health q' \
   --allow-sub 'nmfw.calc._i.*.health' \

@@ -9,5 +9,7 @@ nsc add user --account "$account" --name "$user" \
   --allow-pub 'nmfw.calc.Add' \
   --allow-pub 'nmfw.calc._schema' \
   --allow-pub '_R_.>' \
+  --allow-pub 'nmfw.calc._i.*.m.Average' \
+  --allow-pub 'nmfw.calc._i.*.m.Add' \
   --allow-pub 'nmfw.calc._i.*.schema' \
   --allow-sub '_INBOX.>'

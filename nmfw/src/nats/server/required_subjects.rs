@@ -54,9 +54,9 @@ impl Subscriptions {
             events: connection.event_receiver(),
             epoch: connection.state().epoch,
             resubscribed: Arc::clone(&lifecycle.resubscribed),
-            // The additional ones are for opening sessions, for sessions of single methods, two each
-            // for health and the schema, and one for round trips.
-            count: subjects.len() + 6 * instances.len() + 1,
+            // The additional ones are for opening sessions, for sessions of single methods, for
+            // requests to the instance, two each for health and the schema, and one for round trips.
+            count: subjects.len() + 7 * instances.len() + 1,
             subjects,
         }
     }

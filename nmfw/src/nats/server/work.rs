@@ -24,7 +24,7 @@ use crate::{
         reply_subject::OwnBase,
         session::server::{self, ServerSessions},
         subject,
-        unary::server::{UnaryFront, accept},
+        unary::server::{UnaryFront, accept, refuse_unknown},
     },
 };
 use nmfw_core::{
@@ -104,30 +104,27 @@ impl Work {
             self.sessions(instance, sessions).await?;
         }
         for endpoint in &instance.endpoints {
-            self.read(&front, endpoint, sessions.clone()).await?;
+            let group = endpoint.limits.queue_group.clone();
+            let route = Route::Method(Arc::clone(endpoint));
+            let subject = endpoint.subject.clone();
+            let requests = Requests::new(&front, route, sessions.clone());
+            self.read(requests, subject, group).await?;
         }
-        Ok(())
+        let own = subject::pinned(&instance.base, &instance.id);
+        let requests = Requests::new(&front, Route::Pinned, sessions);
+        self.read(requests, format!("{own}.*"), None).await
     }
 
     async fn read(
         &mut self,
-        front: &Arc<UnaryFront>,
-        endpoint: &Arc<Endpoint>,
-        sessions: Option<Arc<ServerSessions>>,
+        requests: Requests,
+        subject: String,
+        group: Option<String>,
     ) -> Result<(), Error> {
-        let group = endpoint.limits.queue_group.clone();
-        let subject = endpoint.subject.clone();
-        let intake = Intake::new(&front.instance, &self.connection, subject, group).await?;
-        let (front, endpoint) = (Arc::clone(front), Arc::clone(endpoint));
+        let instance = &requests.front.instance;
+        let intake = Intake::new(instance, &self.connection, subject, group).await?;
         let (fenced, asked) = (self.fenced.clone(), self.asked.0.clone());
-        self.readers.spawn(async move {
-            let requests = Requests {
-                front,
-                endpoint,
-                sessions,
-            };
-            requests.read(intake, asked, fenced).await;
-        });
+        self.readers.spawn(requests.read(intake, asked, fenced));
         Ok(())
     }
 
@@ -290,11 +287,26 @@ impl JoinAllWithin for JoinSet<()> {
 /// The subscription of a method.
 struct Requests {
     front: Arc<UnaryFront>,
-    endpoint: Arc<Endpoint>,
+    route: Route,
     sessions: Option<Arc<ServerSessions>>,
 }
 
+/// What the messages of a subscription are for.
+enum Route {
+    Method(Arc<Endpoint>),
+    /// The method that the last token of the subject names, or `_open` for a session.
+    Pinned,
+}
+
 impl Requests {
+    fn new(front: &Arc<UnaryFront>, route: Route, sessions: Option<Arc<ServerSessions>>) -> Self {
+        Self {
+            front: Arc::clone(front),
+            route,
+            sessions,
+        }
+    }
+
     /// Reads the subscription until its end. Never waits for anything except messages, so that the
     /// buffer does not overflow.
     async fn read(self, mut intake: Intake, asked: mpsc::Sender<()>, fenced: CancellationToken) {
@@ -319,11 +331,29 @@ impl Requests {
     }
 
     fn accept(&self, message: Message) {
+        match &self.route {
+            Route::Method(endpoint) => self.accept_for(endpoint, message),
+            Route::Pinned => self.accept_pinned(message),
+        }
+    }
+
+    fn accept_for(&self, endpoint: &Arc<Endpoint>, message: Message) {
         match &self.sessions {
             Some(sessions) if headers::opens_session(message.headers.as_ref()) => {
-                sessions.accept_for(&self.endpoint, message);
+                sessions.accept_for(endpoint, message);
             }
-            _ => accept(&self.front, &self.endpoint, message),
+            _ => accept(&self.front, endpoint, message),
+        }
+    }
+
+    fn accept_pinned(&self, message: Message) {
+        let name = message.subject.rsplit('.').next().unwrap_or_default();
+        let endpoints = &self.front.instance.endpoints;
+        let endpoint = endpoints.iter().find(|each| each.method.name() == name);
+        match (endpoint, &self.sessions) {
+            (Some(endpoint), _) => self.accept_for(endpoint, message),
+            (None, Some(sessions)) if name == "_open" => sessions.accept(message),
+            (None, _) => refuse_unknown(&self.front, message),
         }
     }
 }

@@ -26,6 +26,7 @@ use nmfw_core::{
         request::{Encoding, Request},
         response::Response,
     },
+    escape::Escaped,
     service::{
         admission::{Admitted, Permit},
         execute::{Now, Work},
@@ -77,13 +78,13 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
     }
     let shared = imported(&reply, message.headers.as_ref());
     let bytes = message.length;
-    let request = match read(front, endpoint, message, reply.clone()) {
+    let mut request = match read(front, endpoint, message, reply.clone()) {
         Ok(request) => request,
         Err((status, encoding)) => return refuse(front, endpoint, reply, encoding, status),
     };
     let encoding = request.encoding();
     let client = || shared.unwrap_or_else(|| client_of_reply(&reply));
-    let work = match instance.admit(endpoint, bytes, client) {
+    let work = match instance.admit(endpoint, &mut request, bytes, client) {
         Admitted::Refused(status) => return refuse(front, endpoint, reply, encoding, status),
         Admitted::Now(permit) if endpoint.runs_at_once(encoding) => {
             match instance.call_now(endpoint, request) {
@@ -104,6 +105,44 @@ pub(crate) fn accept(front: &Arc<UnaryFront>, endpoint: &Arc<Endpoint>, message:
         encoding,
     };
     front.workers.start(task);
+}
+
+/// Answers a request to this instance for a method that it does not serve.
+pub(crate) fn refuse_unknown(front: &Arc<UnaryFront>, message: Message) {
+    log_limited!(
+        debug, subject = %Escaped::new(&message.subject),
+        "a request for a method that is not served here"
+    );
+    let Some(reply) = message.reply else {
+        return;
+    };
+    if !reply_subject::admits("a request", &reply) {
+        return;
+    }
+    let instance = &front.instance;
+    let Ok(place) = Arc::clone(&instance.lifecycle.refusals).try_acquire_owned() else {
+        log_limited!(
+            error,
+            "refused a request without an answer: too many answers are queued"
+        );
+        return;
+    };
+    let text = format!("{} does not serve this method", instance.id);
+    // Not started: no handler was found.
+    let status = Status::unimplemented(text).not_started();
+    let connection = front.connection.clone();
+    let (headers, body, _) = reply::encode(Err(status), connection.max_payload());
+    let answer = Answer {
+        reply,
+        headers,
+        body,
+        bytes: 0,
+    };
+    instance.lifecycle.tasks.spawn(async move {
+        // Nothing is counted, because there is no method.
+        _ = within(MAX_SEND, pin!(answer.publish(&connection))).await;
+        drop(place);
+    });
 }
 
 /// Sends an answer without waiting if the connection accepts it; otherwise a task waits.

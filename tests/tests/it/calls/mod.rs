@@ -8,6 +8,7 @@ mod local;
 mod metadata;
 mod middleware;
 mod one_thread;
+mod pinned;
 mod queue_bytes;
 mod redispatch;
 mod reply_subjects;

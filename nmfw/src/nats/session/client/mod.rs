@@ -47,6 +47,8 @@ pub(crate) struct ClientSessions {
     others: RwLock<Vec<Arc<Pool>>>,
     /// Whether a service had an answer that base mode could not carry: more are likely.
     are_preferred: AtomicBool,
+    /// The instance of all sessions; `None` for any.
+    instance: Option<String>,
 }
 
 /// The scope of a pool's sessions.
@@ -56,6 +58,8 @@ struct Scope {
     /// `None` for all methods of the service; otherwise a single method, for a client that may call
     /// no others, or a method with its own queue group.
     method: Option<&'static str>,
+    /// `None` for any instance.
+    instance: Option<String>,
 }
 
 impl Scope {
@@ -65,14 +69,25 @@ impl Scope {
 
     /// Returns the subject on which sessions are opened.
     fn open(&self) -> String {
+        let pinned = self.instance.as_ref();
+        let pinned = pinned.map(|id| subject::pinned(&self.base, id));
+        let base = pinned.as_deref().unwrap_or(&self.base);
         match self.method {
-            None => subject::open(&self.base),
-            Some(method) => subject::method(&self.base, method),
+            None => subject::open(base),
+            Some(method) => subject::method(base, method),
         }
     }
 }
 
 impl ClientSessions {
+    /// Creates sessions with one instance.
+    pub(crate) fn pinned(instance: String) -> Self {
+        Self {
+            instance: Some(instance),
+            ..Self::default()
+        }
+    }
+
     /// Makes all later calls use sessions.
     pub(crate) fn prefer(&self) {
         self.are_preferred.store(true, Ordering::Relaxed);
@@ -143,13 +158,19 @@ impl ClientSessions {
         })
     }
 
+    fn scope(&self, base: &str, method: Option<&'static str>) -> Scope {
+        Scope {
+            base: base.to_owned(),
+            method,
+            instance: self.instance.clone(),
+        }
+    }
+
     /// Returns the pool of the first called service, if it matches.
     fn first(&self, connection: &Connection, base: &str) -> Option<&Arc<Pool>> {
-        let first = self.first.get_or_init(|| {
-            let base = base.to_owned();
-            let scope = Scope { base, method: None };
-            Arc::new(Pool::new(scope, connection.clone()))
-        });
+        let first = self
+            .first
+            .get_or_init(|| Arc::new(Pool::new(self.scope(base, None), connection.clone())));
         (first.scope().base == base).then_some(first)
     }
 
@@ -167,8 +188,8 @@ impl ClientSessions {
         known.unwrap_or_else(|| {
             let mut pools = self.others.write().unwrap_or_else(PoisonError::into_inner);
             of(&pools).unwrap_or_else(|| {
-                let base = base.to_owned();
-                let pool = Arc::new(Pool::new(Scope { base, method }, connection.clone()));
+                let pool = Pool::new(self.scope(base, method), connection.clone());
+                let pool = Arc::new(pool);
                 pools.push(Arc::clone(&pool));
                 pool
             })

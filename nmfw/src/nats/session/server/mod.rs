@@ -98,7 +98,7 @@ impl ServerSessions {
     }
 
     /// Accepts an OPEN for a service-wide session.
-    fn accept(self: &Arc<Self>, message: Message) {
+    pub(crate) fn accept(self: &Arc<Self>, message: Message) {
         self.open_for(None, message);
     }
 

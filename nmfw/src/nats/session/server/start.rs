@@ -98,7 +98,7 @@ impl ServerCalls {
         request.set_encoding(head.encoding);
         let bytes = request.body().map_or(0, Bytes::len);
         let instance = &self.common.instance;
-        let work = match instance.admit(endpoint, bytes, || self.common.client) {
+        let work = match instance.admit(endpoint, &mut request, bytes, || self.common.client) {
             Admitted::Refused(status) => return Err(refused(status)),
             Admitted::Now(permit)
                 if !endpoint.method.is_streaming() && endpoint.runs_at_once(head.encoding) =>

@@ -143,6 +143,8 @@ impl Pool {
     ) -> Option<Arc<Handle>> {
         let choice = self.choose(method, avoid);
         let wants = match choice.handle {
+            // Another session would be with the same instance.
+            Some(_) if self.scope.instance.is_some() => false,
             // Without a session, the cached flags are not refreshed.
             None => choice.wants_more,
             Some(_) => {
