@@ -22,7 +22,7 @@ const NEVER: Duration = Duration::from_secs(50);
 const TOO_MANY_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
 
 /// The number of subscriptions of a service with three methods.
-const SUBSCRIPTIONS: usize = 18;
+const SUBSCRIPTIONS: usize = 21;
 
 fn options() -> ConnectOptions {
     ConnectOptions::new().reconnect_delay(|_| Duration::from_millis(20))
