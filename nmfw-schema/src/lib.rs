@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cache;
+pub mod compat;
 mod error;
 pub mod json;
 mod message_set;

@@ -1,0 +1,203 @@
+//! Rules about fields and extensions.
+
+use prost_reflect::Value;
+
+use super::Rule;
+use super::cardinality;
+use super::defaults;
+use super::field::{Field, Kind};
+use super::locations::{Place, tag};
+use super::parties::Parties;
+use super::report::{Draft, Findings};
+use super::text::shown;
+use super::types::{self, Subsets};
+
+/// A field with the same number in both schemas, or the keys or values of a map.
+pub(super) struct FieldPair {
+    pub(super) old: Field,
+    pub(super) new: Field,
+    pub(super) parties: Parties,
+    /// The maps whose keys or values the fields are.
+    pub(super) maps: Option<(Field, Field)>,
+}
+
+impl FieldPair {
+    pub(super) const fn new(old: Field, new: Field, parties: Parties) -> Self {
+        Self {
+            old,
+            new,
+            parties,
+            maps: None,
+        }
+    }
+
+    /// Returns the pairs of keys and of values, if both fields are maps.
+    fn entries(&self) -> Option<[Self; 2]> {
+        let (old, new) = (self.old.map_entry()?, self.new.map_entry()?);
+        let pair = |old, new| Self {
+            old: Field::Member(old),
+            new: Field::Member(new),
+            parties: self.parties,
+            maps: Some((self.old.clone(), self.new.clone())),
+        };
+        Some([
+            pair(old.map_entry_key_field(), new.map_entry_key_field()),
+            pair(old.map_entry_value_field(), new.map_entry_value_field()),
+        ])
+    }
+
+    /// Returns "its type", or "the type of its values".
+    pub(super) fn its(&self, property: &str) -> String {
+        match (&self.maps, self.old.number()) {
+            (None, _) => format!("its {property}"),
+            (Some(_), 1) => format!("the {property} of its keys"),
+            (Some(_), _) => format!("the {property} of its values"),
+        }
+    }
+
+    /// Builds a finding that points at a part of the field.
+    pub(super) fn draft(&self, part: &[i32], change: String, effect: String) -> Draft {
+        let (element, old, new) = match &self.maps {
+            // Keys and values have no place of their own in the source.
+            Some((old, new)) => (
+                old.full_name(),
+                Place::from(old).part(&[tag::FIELD_TYPE_NAME]),
+                Place::from(new).part(&[tag::FIELD_TYPE_NAME]),
+            ),
+            None => (
+                self.old.full_name(),
+                Place::from(&self.old).part(part),
+                Place::from(&self.new).part(part),
+            ),
+        };
+        Draft {
+            element: shown(element),
+            change,
+            effect,
+            old: Some(old),
+            new: Some(new),
+        }
+    }
+}
+
+/// Checks a field.
+pub(super) fn compare(pair: &FieldPair, subsets: &mut Subsets, findings: &mut Findings<'_>) {
+    name(pair, findings);
+    json_name(pair, findings);
+    oneof(pair, findings);
+    cardinality::compare(pair, findings);
+    value(pair, subsets, findings);
+    // A map's entry type has a name that the map's own name gives, so it is not compared as a type.
+    for entry in pair.entries().into_iter().flatten() {
+        value(&entry, subsets, findings);
+    }
+}
+
+fn value(pair: &FieldPair, subsets: &mut Subsets, findings: &mut Findings<'_>) {
+    default(pair, findings);
+    types::compare(pair, subsets, findings);
+}
+
+fn name(pair: &FieldPair, findings: &mut Findings<'_>) {
+    // The name of an extension in JSON is its full name.
+    let (old, new) = if pair.old.is_extension() {
+        (pair.old.full_name(), pair.new.full_name())
+    } else {
+        (pair.old.name(), pair.new.name())
+    };
+    if old == new {
+        return;
+    }
+    findings.add(Rule::FieldSameName, || {
+        let (old, new) = (shown(old), shown(new));
+        pair.draft(
+            &[tag::FIELD_NAME],
+            format!(
+                "the name of field {} changed from `{old}` to `{new}`",
+                pair.old.number()
+            ),
+            format!(
+                "{}, and field masks and text formats with `{old}` do not match",
+                pair.parties.unknown_in_json(&format!("`{old}`"))
+            ),
+        )
+    });
+}
+
+fn json_name(pair: &FieldPair, findings: &mut Findings<'_>) {
+    // An extension cannot have a JSON name of its own.
+    if pair.old.is_extension() || pair.old.json_name() == pair.new.json_name() {
+        return;
+    }
+    findings.add(Rule::FieldSameJsonName, || {
+        let (old, new) = (shown(pair.old.json_name()), shown(pair.new.json_name()));
+        pair.draft(
+            &[tag::FIELD_JSON_NAME],
+            format!("its name in JSON changed from `{old}` to `{new}`"),
+            pair.parties.unknown_in_json(&format!("`{old}`")),
+        )
+    });
+}
+
+fn oneof(pair: &FieldPair, findings: &mut Findings<'_>) {
+    let (old, new) = (pair.old.oneof(), pair.new.oneof());
+    let change = match (&old, &new) {
+        (None, None) => return,
+        (Some(old), Some(new)) if old.name() == new.name() => return,
+        (Some(old), Some(new)) => format!(
+            "it moved from the oneof `{}` to the oneof `{}`",
+            shown(old.name()),
+            shown(new.name())
+        ),
+        (None, Some(new)) => format!("it moved into the oneof `{}`", shown(new.name())),
+        (Some(old), None) => format!("it moved out of the oneof `{}`", shown(old.name())),
+    };
+    findings.add(Rule::FieldSameOneof, || {
+        let effect = pair
+            .parties
+            .clash(oneof_in_words(old.is_some()), oneof_in_words(new.is_some()));
+        pair.draft(
+            &[],
+            change,
+            format!("{effect}: of the fields of a oneof, a reader keeps only the last"),
+        )
+    });
+}
+
+const fn oneof_in_words(is_inside: bool) -> &'static str {
+    if is_inside {
+        "one field of the oneof"
+    } else {
+        "the field beside any others"
+    }
+}
+
+fn default(pair: &FieldPair, findings: &mut Findings<'_>) {
+    let (Some(old), Some(new)) = (pair.old.default(), pair.new.default()) else {
+        return;
+    };
+    if defaults::are_equal(&old, &new) {
+        return;
+    }
+    findings.add(Rule::FieldSameDefault, || {
+        let (old, new) = (in_words(&pair.old, &old), in_words(&pair.new, &new));
+        pair.draft(
+            &[tag::FIELD_DEFAULT],
+            format!("{} changed from {old} to {new}", pair.its("default value")),
+            format!(
+                "where it is absent, readers with the old schema take {old} and readers with the new one {new}"
+            ),
+        )
+    });
+}
+
+/// Returns a default value as in a `.proto` file.
+fn in_words(field: &Field, value: &Value) -> String {
+    match (field.kind(), value) {
+        (Kind::Enum(found), Value::EnumNumber(number)) => match found.get_value(*number) {
+            Some(value) => shown(value.name()),
+            None => number.to_string(),
+        },
+        _ => defaults::in_words(value),
+    }
+}
