@@ -84,7 +84,7 @@ fn names(
         in_words(&old_names),
         in_words(&new_names)
     );
-    let effect = pair.parties.unknown_in_json(&list(&lost));
+    let effect = json_effect(pair, &lost);
     for value in new {
         findings.add(Rule::EnumValueSameName, || Draft {
             element: shown(pair.old.full_name()),
@@ -97,6 +97,21 @@ fn names(
                 .map(number_place),
             new: Some(number_place(value)),
         });
+    }
+}
+
+/// Returns what becomes of JSON with names that the number no longer has.
+fn json_effect<S: AsRef<str>>(pair: &EnumPair, lost: &[S]) -> String {
+    let other = lost
+        .iter()
+        .find_map(|name| pair.new.get_value_by_name(name.as_ref()));
+    match other {
+        Some(other) => format!(
+            "JSON with `{}` is read as {} now",
+            shown(other.name()),
+            other.number()
+        ),
+        None => pair.parties.unknown_in_json(&list(lost)),
     }
 }
 
@@ -145,7 +160,7 @@ fn deleted_value(
                     "the value {number} was deleted, and its name {} is not reserved",
                     list(&lost)
                 ),
-                pair.parties.unknown_in_json(&list(&lost)),
+                json_effect(pair, &lost),
             )
         });
     }

@@ -60,6 +60,15 @@ impl Field {
         }
     }
 
+    /// Returns another field of the message that JSON with this name means.
+    pub(super) fn other_with_name(&self, name: &str) -> Option<FieldDescriptor> {
+        match self {
+            Self::Member(field) => with_name(field.parent_message(), name)
+                .filter(|other| other.number() != field.number()),
+            Self::Extension(_) => None,
+        }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         let (kind, is_group) = either!(self, field => (field.kind(), field.is_group()));
         Kind::new(kind, is_group)
@@ -98,6 +107,13 @@ impl Field {
         }
         Some(either!(self, field => field.default_value()))
     }
+}
+
+/// Returns the field of a message that JSON with this name means.
+pub(super) fn with_name(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    message
+        .get_field_by_json_name(name)
+        .or_else(|| message.get_field_by_name(name))
 }
 
 /// The number of values of a field.

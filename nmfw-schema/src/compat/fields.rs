@@ -109,19 +109,37 @@ fn name(pair: &FieldPair, findings: &mut Findings<'_>) {
         return;
     }
     findings.add(Rule::FieldSameName, || {
-        let (old, new) = (shown(old), shown(new));
+        let masks = format!(
+            "field masks and text formats with `{}` do not match",
+            shown(old)
+        );
         pair.draft(
             &[tag::FIELD_NAME],
             format!(
-                "the name of field {} changed from `{old}` to `{new}`",
-                pair.old.number()
+                "the name of field {} changed from `{}` to `{}`",
+                pair.old.number(),
+                shown(old),
+                shown(new)
             ),
-            format!(
-                "{}, and field masks and text formats with `{old}` do not match",
-                pair.parties.unknown_in_json(&format!("`{old}`"))
-            ),
+            if pair.new.json_name() == old {
+                format!("{masks}, but JSON does")
+            } else {
+                format!("{}, and {masks}", json_effect(pair, old))
+            },
         )
     });
+}
+
+/// Returns what becomes of JSON with a name that the field no longer has.
+fn json_effect(pair: &FieldPair, name: &str) -> String {
+    match pair.new.other_with_name(name) {
+        Some(other) => format!(
+            "JSON with `{}` is read as field {} now",
+            shown(name),
+            other.number()
+        ),
+        None => pair.parties.unknown_in_json(&format!("`{}`", shown(name))),
+    }
 }
 
 fn json_name(pair: &FieldPair, findings: &mut Findings<'_>) {
@@ -134,7 +152,7 @@ fn json_name(pair: &FieldPair, findings: &mut Findings<'_>) {
         pair.draft(
             &[tag::FIELD_JSON_NAME],
             format!("its name in JSON changed from `{old}` to `{new}`"),
-            pair.parties.unknown_in_json(&format!("`{old}`")),
+            json_effect(pair, pair.old.json_name()),
         )
     });
 }
@@ -153,23 +171,8 @@ fn oneof(pair: &FieldPair, findings: &mut Findings<'_>) {
         (Some(old), None) => format!("it moved out of the oneof `{}`", shown(old.name())),
     };
     findings.add(Rule::FieldSameOneof, || {
-        let effect = pair
-            .parties
-            .clash(oneof_in_words(old.is_some()), oneof_in_words(new.is_some()));
-        pair.draft(
-            &[],
-            change,
-            format!("{effect}: of the fields of a oneof, a reader keeps only the last"),
-        )
+        pair.draft(&[], change, pair.parties.keep_the_last(new.is_some()))
     });
-}
-
-const fn oneof_in_words(is_inside: bool) -> &'static str {
-    if is_inside {
-        "one field of the oneof"
-    } else {
-        "the field beside any others"
-    }
 }
 
 fn default(pair: &FieldPair, findings: &mut Findings<'_>) {

@@ -32,8 +32,8 @@ pub struct Finding {
     pub effect: String,
     /// The place in the old schema's files; `None` if the element is new.
     pub old: Option<Location>,
-    /// The place in the new schema's files; for a deleted element that of its parent, and `None`
-    /// without one.
+    /// The place in the new schema's files; for a deleted element that of its parent, which can be the
+    /// file, and `None` without one.
     pub new: Option<Location>,
 }
 
@@ -44,13 +44,13 @@ impl Finding {
         self.rule.category()
     }
 
-    /// Returns the place to point at: the new one, else the old one.
+    /// Returns the place to point at: the new one, unless only the old one has a line.
     #[must_use]
-    pub const fn location(&self) -> Option<&Location> {
-        match &self.new {
-            Some(new) => Some(new),
-            None => self.old.as_ref(),
-        }
+    pub fn location(&self) -> Option<&Location> {
+        let places = [&self.new, &self.old];
+        let mut known = places.into_iter().flatten();
+        let first = known.clone().next();
+        known.find(|place| place.line.is_some()).or(first)
     }
 }
 

@@ -3,7 +3,7 @@
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use super::Rule;
-use super::field::Field;
+use super::field::{Field, with_name};
 use super::fields::{self, FieldPair};
 use super::json_format::{self, Element};
 use super::parties::Parties;
@@ -122,14 +122,18 @@ fn deleted_field(
     if !reserved.has_name(old.name()) {
         findings.add(Rule::FieldNoDeleteUnlessNameReserved, || {
             let name = shown(old.name());
-            draft(
-                format!("it was deleted, and its name `{name}` is not reserved"),
-                format!(
+            let effect = match with_name(&pair.new, old.json_name()) {
+                Some(other) => {
+                    format!("JSON with `{name}` is read as field {} now", other.number())
+                }
+                None => format!(
                     "{}; write `reserved \"{name}\";`",
                     pair.parties
                         .unknown_in_json(&format!("`{}`", shown(old.json_name())))
                 ),
-            )
+            };
+            let change = format!("it was deleted, and its name `{name}` is not reserved");
+            draft(change, effect)
         });
     }
 }

@@ -37,18 +37,42 @@ impl Parties {
         }
     }
 
+    /// Returns the words for data that cannot be decoded.
+    pub(super) const fn fail(self) -> &'static str {
+        if self.in_calls() {
+            "calls fail to decode"
+        } else {
+            "it fails to decode"
+        }
+    }
+
     /// Returns a sentence in which each side handles its own form of the same bytes.
     pub(super) fn clash(self, old: &str, new: &str) -> String {
         match (self.request, self.response) {
             (true, false) => format!("old clients send {old} where new services read {new}"),
             (false, true) => format!("new services send {new} where old clients read {old}"),
             (true, true) => format!(
-                "old clients send {old} where new services read {new}, and read {old} where new services send {new}"
+                "old clients send {old} where new services read {new}, and the reverse in answers"
             ),
             (false, false) => {
                 format!("data of the old schema has {old} where the new schema reads {new}")
             }
         }
+    }
+
+    /// Returns a sentence about a field that moved into a oneof, or out of it.
+    pub(super) fn keep_the_last(self, is_into: bool) -> String {
+        let (writers, readers) = match (self.in_calls(), is_into) {
+            (true, true) if self.request => ("old clients", "new services"),
+            (true, true) => ("old services", "new clients"),
+            (true, false) if self.response => ("new services", "old clients"),
+            (true, false) => ("new clients", "old services"),
+            (false, true) => ("programs with the old schema", "those with the new one"),
+            (false, false) => ("programs with the new schema", "those with the old one"),
+        };
+        format!(
+            "{writers} may send it beside other fields of the oneof, and {readers} keep only the last"
+        )
     }
 
     /// Returns a sentence about readers of the new schema that require what the old one leaves out.
@@ -105,7 +129,10 @@ mod tests {
             Parties::RESPONSE.clash("a string", "an int32"),
             "new services send an int32 where old clients read a string"
         );
-        assert!(both.clash("a string", "an int32").contains(", and read "));
+        assert!(
+            both.clash("a string", "an int32")
+                .ends_with(", and the reverse in answers")
+        );
         assert!(
             Parties::default()
                 .clash("a string", "an int32")

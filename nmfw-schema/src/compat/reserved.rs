@@ -138,10 +138,12 @@ pub(super) fn compare(
         }
         findings.add(owner.rule, || {
             let parts: Vec<_> = missing.iter().map(|part| old.range(*part)).collect();
-            owner.draft(
-                format!("{} is no longer reserved", parts.join(", ")),
-                "number",
-            )
+            let verb = match missing.as_slice() {
+                [(start, end)] if start == end => "is",
+                _ => "are",
+            };
+            let change = format!("{} {verb} no longer reserved", parts.join(", "));
+            owner.draft(change, "number")
         });
     }
     for name in old.names.difference(&new.names) {

@@ -1,6 +1,6 @@
 //! Rules about services and methods.
 
-use prost_reflect::{MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 
 use super::Rule;
@@ -11,16 +11,18 @@ use super::text::shown;
 /// Checks a service of the old schema, and its methods.
 pub(super) fn compare(
     old: &ServiceDescriptor,
-    new: Option<&ServiceDescriptor>,
+    new_pool: &DescriptorPool,
     findings: &mut Findings<'_>,
 ) {
-    let Some(new) = new else {
+    let Some(new) = new_pool.get_service_by_name(old.full_name()) else {
         findings.add(Rule::PackageServiceNoDelete, || Draft {
             element: shown(old.full_name()),
             change: "the service was deleted".to_owned(),
             effect: "calls of old clients find no service".to_owned(),
             old: Some(old.into()),
-            new: None,
+            new: new_pool
+                .get_file_by_name(old.parent_file().name())
+                .map(|file| Place::from(&file)),
         });
         return;
     };
@@ -35,7 +37,7 @@ pub(super) fn compare(
                 change: "the method was deleted".to_owned(),
                 effect: "calls of old clients fail as unimplemented".to_owned(),
                 old: Some((&old_method).into()),
-                new: Some(new.into()),
+                new: Some((&new).into()),
             }),
         }
     }

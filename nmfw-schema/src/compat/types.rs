@@ -149,7 +149,7 @@ fn changed(rule: Rule, pair: &FieldPair, old: &Kind, new: &Kind, findings: &mut 
             format!(
                 "{}: {}",
                 pair.parties.clash(&with_article(old), &with_article(new)),
-                consequence(old, new)
+                consequence(old, new, pair.parties.fail())
             ),
         )
     });
@@ -204,23 +204,25 @@ const fn encoding(kind: &Kind) -> Encoding {
 }
 
 /// Returns what becomes of a value of one type for a reader of the other.
-fn consequence(old: &Kind, new: &Kind) -> &'static str {
+fn consequence(old: &Kind, new: &Kind, fail: &str) -> String {
     if encoding(old) != encoding(new) {
-        return "calls fail to decode, or the value is lost";
+        return format!("{fail}, or the value is lost");
     }
     if is_wire_compatible(old, new) {
-        return json_consequence(old, new);
+        return json_consequence(old, new).to_owned();
     }
     match (encoding(old), old, new) {
         (Encoding::Varint, Kind::Enum(_), _) | (Encoding::Varint, _, Kind::Enum(_)) => {
-            "a number that no enum value has is dropped or refused"
+            "a number that no enum value has is dropped or refused".to_owned()
         }
-        (Encoding::Varint, ..) => "numbers are read as other numbers",
-        (Encoding::Fixed32 | Encoding::Fixed64, ..) => "the bits are read as another number",
+        (Encoding::Varint, ..) => "numbers are read as other numbers".to_owned(),
+        (Encoding::Fixed32 | Encoding::Fixed64, ..) => {
+            "the bits are read as another number".to_owned()
+        }
         (_, Kind::Scalar(Scalar::Bytes), Kind::Scalar(Scalar::String)) => {
-            "calls fail to decode if the bytes are not UTF-8"
+            format!("{fail} if the bytes are not UTF-8")
         }
-        _ => "calls fail to decode, or data is misread",
+        _ => format!("{fail}, or data is misread"),
     }
 }
 

@@ -30,8 +30,7 @@ pub(super) fn compare(
     compare_files(old, new, &scope, &mut findings);
     compare_types(old, new, &scope, &mut findings);
     for old in old.services().filter(|old| scope.has_service(old)) {
-        let new = new.get_service_by_name(old.full_name());
-        services::compare(&old, new.as_ref(), &mut findings);
+        services::compare(&old, new, &mut findings);
     }
     findings.into_report()
 }
