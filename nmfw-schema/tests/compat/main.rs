@@ -2,6 +2,11 @@
 
 #![cfg(test)]
 
+mod buf;
+mod golden;
+mod mutation;
+mod pairs;
+mod peer;
 mod rules;
 mod schema;
 mod table;

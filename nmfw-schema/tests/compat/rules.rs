@@ -1,14 +1,17 @@
 //! Each rule fires, and does not fire on what is nearly broken.
 
+use std::collections::BTreeSet;
+
 use nmfw_schema::compat::{Category, Rule, Rules, compare};
 
+use crate::golden;
 use crate::schema::{compile, files};
-use crate::table::CASES;
+use crate::table::cases;
 
 #[test]
 fn rules_find_what_the_table_says() {
     let mut failures = Vec::new();
-    for case in CASES {
+    for case in cases() {
         let [old, new] = [case.old, case.new].map(|text| {
             compile(&files(text)).unwrap_or_else(|error| panic!("{}: {error}", case.name))
         });
@@ -28,11 +31,23 @@ fn rules_find_what_the_table_says() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Findings as lines, with their places and sentences.
+#[test]
+fn lines_say_what_changed_and_what_breaks() {
+    let mut lines = String::new();
+    for case in cases() {
+        let [old, new] = [case.old, case.new].map(|text| compile(&files(text)).unwrap());
+        let report = compare(&old, &new, Rules::all());
+        lines.push_str(&format!("# {}\n{report}\n", case.name));
+    }
+    golden::compare("golden/lines.txt", &lines);
+}
+
 #[test]
 fn every_rule_has_a_case_that_fires_and_one_that_does_not() {
     for rule in Rule::ALL {
         let mut fires = [false, false];
-        for case in CASES.iter().filter(|case| case.rule == *rule) {
+        for case in cases().filter(|case| case.rule == *rule) {
             let does = case
                 .finds
                 .iter()
@@ -44,8 +59,14 @@ fn every_rule_has_a_case_that_fires_and_one_that_does_not() {
 }
 
 #[test]
+fn names_of_cases_are_unique() {
+    let names: BTreeSet<_> = cases().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases().count());
+}
+
+#[test]
 fn a_schema_equals_itself() {
-    for case in CASES {
+    for case in cases() {
         let schema = compile(&files(case.old)).unwrap();
         let report = compare(&schema, &schema, Rules::all());
         assert!(report.is_empty(), "{}: {report}", case.name);
