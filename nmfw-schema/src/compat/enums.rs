@@ -1,6 +1,6 @@
 //! Rules about enums.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost_reflect::{EnumDescriptor, EnumValueDescriptor};
 
@@ -85,14 +85,16 @@ fn names(
         in_words(&new_names)
     );
     let effect = json_effect(pair, &lost);
+    let old_by_name: HashMap<&str, &EnumValueDescriptor> =
+        old.iter().map(|value| (value.name(), value)).collect();
     for value in new {
         findings.add(Rule::EnumValueSameName, || Draft {
             element: shown(pair.old.full_name()),
             change: change.clone(),
             effect: effect.clone(),
-            old: old
-                .iter()
-                .find(|old| old.name() == value.name())
+            old: old_by_name
+                .get(value.name())
+                .copied()
                 .or_else(|| old.first())
                 .map(number_place),
             new: Some(number_place(value)),

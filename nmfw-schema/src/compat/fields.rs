@@ -12,6 +12,10 @@ use super::report::{Draft, Findings};
 use super::text::shown;
 use super::types::{self, Subsets};
 
+/// The numbers of the fields of a map's entries.
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
+
 /// A field with the same number in both schemas, or the keys or values of a map.
 pub(super) struct FieldPair {
     pub(super) old: Field,
@@ -32,25 +36,29 @@ impl FieldPair {
     }
 
     /// Returns the pairs of keys and of values, if both fields are maps.
-    fn entries(&self) -> Option<[Self; 2]> {
-        let (old, new) = (self.old.map_entry()?, self.new.map_entry()?);
-        let pair = |old, new| Self {
-            old: Field::Member(old),
-            new: Field::Member(new),
-            parties: self.parties,
-            maps: Some((self.old.clone(), self.new.clone())),
+    fn entries(&self) -> Vec<Self> {
+        let (Some(old), Some(new)) = (self.old.map_entry(), self.new.map_entry()) else {
+            return Vec::new();
         };
-        Some([
-            pair(old.map_entry_key_field(), new.map_entry_key_field()),
-            pair(old.map_entry_value_field(), new.map_entry_value_field()),
-        ])
+        // A hostile schema can have an entry without a key, for which `map_entry_key_field` panics.
+        [KEY, VALUE]
+            .into_iter()
+            .filter_map(|number| {
+                Some(Self {
+                    old: Field::Member(old.get_field(number)?),
+                    new: Field::Member(new.get_field(number)?),
+                    parties: self.parties,
+                    maps: Some((self.old.clone(), self.new.clone())),
+                })
+            })
+            .collect()
     }
 
     /// Returns "its type", or "the type of its values".
     pub(super) fn its(&self, property: &str) -> String {
         match (&self.maps, self.old.number()) {
             (None, _) => format!("its {property}"),
-            (Some(_), 1) => format!("the {property} of its keys"),
+            (Some(_), KEY) => format!("the {property} of its keys"),
             (Some(_), _) => format!("the {property} of its values"),
         }
     }
@@ -88,7 +96,7 @@ pub(super) fn compare(pair: &FieldPair, subsets: &mut Subsets, findings: &mut Fi
     cardinality::compare(pair, findings);
     value(pair, subsets, findings);
     // A map's entry type has a name that the map's own name gives, so it is not compared as a type.
-    for entry in pair.entries().into_iter().flatten() {
+    for entry in pair.entries() {
         value(&entry, subsets, findings);
     }
 }
