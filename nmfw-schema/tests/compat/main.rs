@@ -4,9 +4,12 @@
 
 mod buf;
 mod golden;
+mod hostile;
 mod mutation;
 mod pairs;
 mod peer;
+mod report;
 mod rules;
 mod schema;
 mod table;
+mod tree;

@@ -112,7 +112,7 @@ pub(crate) fn mutate(files: &Files, random: &mut Random) -> Option<Mutation> {
 }
 
 /// Returns a file of a tree and all that it imports.
-fn with_imports(tree: &Files, name: &str) -> Files {
+pub(crate) fn with_imports(tree: &Files, name: &str) -> Files {
     let mut files = Files::new();
     let mut open = vec![name.to_owned()];
     while let Some(name) = open.pop() {

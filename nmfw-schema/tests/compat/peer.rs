@@ -5,9 +5,7 @@
 //! written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use nmfw_schema::Schema;
 use nmfw_schema::compat::{Rule, Rules, compare};
@@ -19,6 +17,7 @@ use crate::pairs::{
     self, MUTATIONS, Mutation, Pair, TABLE_ANSWERS, TableAnswers, corpus, mutations, of_table,
 };
 use crate::schema::{Files, compile};
+use crate::tree;
 
 /// The number of recorded changes of the corpus.
 const RECORDED_MUTATIONS: usize = 120;
@@ -107,16 +106,15 @@ fn record_mutations(buf: &Buf, corpus: &Files) -> Vec<Mutation> {
     mutations
 }
 
-/// With `NMFW_BUF_TREE=directory`, changes files of that tree and compares the findings with buf's.
+/// Changes files of the tree that `NMFW_PROTO_TREE` names, and compares the findings with buf's.
 #[test]
 fn findings_of_a_public_tree_are_those_of_buf() {
-    let Some(root) = env::var_os("NMFW_BUF_TREE").map(PathBuf::from) else {
+    let Some((root, tree)) = tree::chosen() else {
         return;
     };
     let Some(buf) = found("findings_of_a_public_tree_are_those_of_buf") else {
         return;
     };
-    let tree = pairs::tree(&root);
     let mut random = Random(1);
     let (mut compared, mut findings) = (0, 0);
     let mut failures = Vec::new();
@@ -266,6 +264,6 @@ fn found(test: &str) -> Option<Buf> {
 }
 
 /// Writes past the test runner, which captures `eprintln!` of passing tests.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,0 +1,458 @@
+//! Schemas that somebody made to do harm, and schemas that are broken by chance.
+
+use std::time::{Duration, Instant};
+
+use nmfw_schema::Schema;
+use nmfw_schema::compat::{Report, Rule, Rules, compare, compare_service};
+use proptest::prelude::*;
+use prost::Message as _;
+use prost_types::descriptor_proto::ReservedRange;
+use prost_types::enum_descriptor_proto::EnumReservedRange;
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::source_code_info::Location;
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, EnumOptions, EnumValueDescriptorProto,
+    FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MessageOptions,
+    MethodDescriptorProto, ServiceDescriptorProto,
+};
+
+use crate::mutation::Random;
+use crate::pairs::corpus;
+use crate::schema::compile;
+
+/// Enough for linear work in a debug build on a busy machine, and too little for quadratic work.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The number of elements of one kind.
+const MANY: i32 = 60_000;
+
+fn timed(old: &Schema, new: &Schema) -> Report {
+    let start = Instant::now();
+    let report = compare(old, new, Rules::all());
+    let text = report.to_string();
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    assert!(text.len() < 30 << 20, "{} bytes", text.len());
+    report
+}
+
+fn schema(file: FileDescriptorProto) -> Schema {
+    let file = FileDescriptorProto {
+        name: Some("a.proto".to_owned()),
+        package: Some("t".to_owned()),
+        syntax: Some("proto3".to_owned()),
+        ..file
+    };
+    let set = FileDescriptorSet { file: vec![file] };
+    Schema::from_descriptor_set(&set.encode_to_vec()).unwrap()
+}
+
+fn message(name: &str, field: Vec<FieldDescriptorProto>) -> DescriptorProto {
+    DescriptorProto {
+        name: Some(name.to_owned()),
+        field,
+        ..DescriptorProto::default()
+    }
+}
+
+fn of_messages(message_type: Vec<DescriptorProto>) -> Schema {
+    schema(FileDescriptorProto {
+        message_type,
+        ..FileDescriptorProto::default()
+    })
+}
+
+fn field(number: i32, kind: Type, type_name: Option<&str>) -> FieldDescriptorProto {
+    FieldDescriptorProto {
+        name: Some(format!("f{number}")),
+        // 19000 to 19999 are not allowed.
+        number: Some(if number < 19_000 {
+            number
+        } else {
+            number + 1_000
+        }),
+        label: Some(Label::Optional as i32),
+        r#type: Some(kind as i32),
+        type_name: type_name.map(str::to_owned),
+        ..FieldDescriptorProto::default()
+    }
+}
+
+fn fields(kind: Type, type_name: Option<&str>) -> Vec<FieldDescriptorProto> {
+    (1..=MANY)
+        .map(|number| field(number, kind, type_name))
+        .collect()
+}
+
+#[test]
+fn findings_beyond_the_limit_are_counted() {
+    let old = of_messages(vec![message("M", fields(Type::String, None))]);
+    let report = timed(&old, &of_messages(vec![message("M", Vec::new())]));
+    assert_eq!(report.findings().len(), Report::MAX_FINDINGS);
+    assert_eq!(report.total(), 2 * MANY as usize);
+    assert_eq!(report.omitted(), report.total() - Report::MAX_FINDINGS);
+    assert!(
+        report
+            .to_string()
+            .ends_with(&format!("\nand {} more\n", report.omitted()))
+    );
+    assert_eq!(
+        report.count_of(Rule::FieldNoDeleteUnlessNameReserved),
+        MANY as usize
+    );
+
+    let report = timed(
+        &old,
+        &of_messages(vec![message("M", fields(Type::Int32, None))]),
+    );
+    assert_eq!(report.total(), 2 * MANY as usize);
+}
+
+#[test]
+fn long_names_do_not_make_long_findings() {
+    let long = "x".repeat(1 << 20);
+    let fields: Vec<_> = (1..=100)
+        .map(|number| field(number, Type::String, None))
+        .collect();
+    let old = of_messages(vec![message(&long, fields)]);
+    let report = timed(&old, &of_messages(vec![message(&long, Vec::new())]));
+    assert_eq!(report.total(), 200);
+    assert!(report.to_string().len() < 200 * 1_000);
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let name = "M\u{1b}]0;x\u{7}\u{202e}\nN";
+    let old = of_messages(vec![message(name, vec![field(1, Type::String, None)])]);
+    let report = timed(&old, &of_messages(vec![message(name, Vec::new())]));
+    let text = report.to_string();
+    assert_eq!(report.total(), 2);
+    assert_eq!(text.lines().count(), 2);
+    assert!(
+        text.chars()
+            .all(|char| char == '\n' || !char.is_control() && char != '\u{202e}')
+    );
+}
+
+#[test]
+fn maps_without_keys_or_values_are_compared_by_the_rest() {
+    let map = |fields: &[(i32, Type)]| {
+        let entry = DescriptorProto {
+            options: Some(MessageOptions {
+                map_entry: Some(true),
+                ..MessageOptions::default()
+            }),
+            ..message(
+                "AEntry",
+                fields
+                    .iter()
+                    .map(|(number, kind)| field(*number, *kind, None))
+                    .collect(),
+            )
+        };
+        let map = FieldDescriptorProto {
+            label: Some(Label::Repeated as i32),
+            ..field(1, Type::Message, Some(".t.M.AEntry"))
+        };
+        of_messages(vec![DescriptorProto {
+            nested_type: vec![entry],
+            ..message("M", vec![map])
+        }])
+    };
+    let whole = map(&[(1, Type::String), (2, Type::String)]);
+    let report = timed(&map(&[(2, Type::Int32)]), &whole);
+    assert_eq!(report.total(), 2);
+    assert!(
+        report.findings()[0]
+            .change
+            .starts_with("the type of its values changed")
+    );
+    assert!(timed(&map(&[]), &whole).is_empty());
+    assert!(timed(&whole, &map(&[])).is_empty());
+}
+
+#[test]
+fn many_reserved_ranges_take_linear_time() {
+    let ranges = |step: i32| DescriptorProto {
+        reserved_range: (1..=MANY)
+            .map(|number| ReservedRange {
+                start: Some(step * number),
+                end: Some(step * number + 1),
+            })
+            .collect(),
+        ..message("M", Vec::new())
+    };
+    let report = timed(&of_messages(vec![ranges(2)]), &of_messages(vec![ranges(3)]));
+    assert_eq!(report.total(), MANY as usize * 2 / 3);
+    // Ranges that overlap, which compilers refuse.
+    let wide = DescriptorProto {
+        reserved_range: (1..=MANY)
+            .map(|number| ReservedRange {
+                start: Some(number),
+                end: Some(i32::MAX),
+            })
+            .collect(),
+        ..message("M", Vec::new())
+    };
+    let report = timed(&of_messages(vec![wide]), &of_messages(vec![ranges(2)]));
+    assert_eq!(report.total(), MANY as usize);
+}
+
+fn enumeration(name: &str, values: impl Iterator<Item = (String, i32)>) -> EnumDescriptorProto {
+    EnumDescriptorProto {
+        name: Some(name.to_owned()),
+        value: values
+            .map(|(name, number)| EnumValueDescriptorProto {
+                name: Some(name),
+                number: Some(number),
+                options: None,
+            })
+            .collect(),
+        options: Some(EnumOptions {
+            allow_alias: Some(true),
+            ..EnumOptions::default()
+        }),
+        ..EnumDescriptorProto::default()
+    }
+}
+
+#[test]
+fn many_names_of_one_enum_value_take_linear_time() {
+    let of = |prefix: &str| {
+        let values = (1..=MANY).map(|number| (format!("{prefix}{number}"), 0));
+        schema(FileDescriptorProto {
+            enum_type: vec![enumeration("E", values)],
+            ..FileDescriptorProto::default()
+        })
+    };
+    let report = timed(&of("A"), &of("B"));
+    assert_eq!(report.count_of(Rule::EnumValueSameName), MANY as usize);
+}
+
+#[test]
+fn many_fields_of_a_large_enum_take_linear_time() {
+    let nested = |outer: &str| {
+        let values = (0..MANY / 4).map(|number| (format!("A{number}"), number));
+        let holder = DescriptorProto {
+            enum_type: vec![enumeration("E", values)],
+            ..message(outer, Vec::new())
+        };
+        let name = format!(".t.{outer}.E");
+        of_messages(vec![holder, message("M", fields(Type::Enum, Some(&name)))])
+    };
+    let report = timed(&nested("Old"), &nested("New"));
+    assert_eq!(report.total(), 0);
+}
+
+#[test]
+fn a_long_chain_of_messages_does_not_overflow_the_stack() {
+    let chain = |kind| {
+        let mut messages: Vec<_> = (0..MANY / 4)
+            .map(|number| {
+                let next = format!(".t.M{}", (number + 1) % (MANY / 4));
+                let name = format!("M{number}");
+                message(
+                    &name,
+                    vec![field(1, Type::Message, Some(&next)), field(2, kind, None)],
+                )
+            })
+            .collect();
+        messages.push(message("Empty", Vec::new()));
+        schema(FileDescriptorProto {
+            message_type: messages,
+            service: vec![ServiceDescriptorProto {
+                name: Some("S".to_owned()),
+                method: vec![MethodDescriptorProto {
+                    name: Some("Do".to_owned()),
+                    input_type: Some(".t.M0".to_owned()),
+                    output_type: Some(".t.Empty".to_owned()),
+                    ..MethodDescriptorProto::default()
+                }],
+                options: None,
+            }],
+            ..FileDescriptorProto::default()
+        })
+    };
+    let (old, new) = (chain(Type::String), chain(Type::Bytes));
+    assert_eq!(timed(&old, &new).total(), MANY as usize / 4);
+    let report = compare_service(&old, &new, "t.S", Rules::all()).unwrap();
+    assert_eq!(report.total(), MANY as usize / 4);
+}
+
+/// The files of the corpus, as one set.
+fn corpus_set() -> FileDescriptorSet {
+    let schema = compile(&corpus()).unwrap();
+    FileDescriptorSet::decode(schema.descriptor_set()).unwrap()
+}
+
+/// Changes something, which need not make sense.
+fn damage(set: &mut FileDescriptorSet, random: &mut Random) {
+    let count = set.file.len();
+    let file = &mut set.file[random.below(count)];
+    match random.below(8) {
+        0 => file.package = Some(text(random)),
+        1 => {
+            file.syntax = [None, Some("proto2".to_owned()), Some("proto3".to_owned())]
+                [random.below(3)]
+            .clone();
+        }
+        2 => {
+            if let Some(info) = &mut file.source_code_info {
+                let count = info.location.len();
+                info.location[random.below(count)] = Location {
+                    path: (0..random.below(5)).map(|_| number(random)).collect(),
+                    span: (0..random.below(5)).map(|_| number(random)).collect(),
+                    ..Location::default()
+                };
+            }
+        }
+        3 if !file.enum_type.is_empty() => {
+            let count = file.enum_type.len();
+            damage_enum(&mut file.enum_type[random.below(count)], random);
+        }
+        4 if !file.service.is_empty() => {
+            let count = file.service.len();
+            let service = &mut file.service[random.below(count)];
+            if service.method.is_empty() {
+                return;
+            }
+            let count = service.method.len();
+            let method = &mut service.method[random.below(count)];
+            match random.below(4) {
+                0 => method.name = Some(text(random)),
+                1 => method.client_streaming = Some(random.below(2) == 0),
+                2 => method.options = None,
+                _ => method.input_type.clone_from(&method.output_type.clone()),
+            }
+        }
+        _ if !file.message_type.is_empty() => {
+            let count = file.message_type.len();
+            damage_message(&mut file.message_type[random.below(count)], random);
+        }
+        _ => {}
+    }
+}
+
+fn damage_enum(found: &mut EnumDescriptorProto, random: &mut Random) {
+    match random.below(4) {
+        0 => {
+            found.value.pop();
+        }
+        1 => found.reserved_range.push(EnumReservedRange {
+            start: Some(number(random)),
+            end: Some(number(random)),
+        }),
+        2 => found.value.reverse(),
+        _ => {
+            let count = found.value.len();
+            if count > 0 {
+                found.value[random.below(count)].number = Some(number(random));
+            }
+        }
+    }
+}
+
+fn damage_message(message: &mut DescriptorProto, random: &mut Random) {
+    if !message.nested_type.is_empty() && random.below(3) == 0 {
+        let count = message.nested_type.len();
+        return damage_message(&mut message.nested_type[random.below(count)], random);
+    }
+    match random.below(12) {
+        0 => message.name = Some(text(random)),
+        1 => message.reserved_name.push(text(random)),
+        2 => message.reserved_range.push(ReservedRange {
+            start: Some(number(random)),
+            end: Some(number(random)),
+        }),
+        3 => message.options = None,
+        4 => {
+            message.oneof_decl.pop();
+        }
+        _ if message.field.is_empty() => {}
+        5 => {
+            let count = message.field.len();
+            message.field.remove(random.below(count));
+        }
+        _ => {
+            let count = message.field.len();
+            damage_field(&mut message.field[random.below(count)], random);
+        }
+    }
+}
+
+fn damage_field(field: &mut FieldDescriptorProto, random: &mut Random) {
+    match random.below(8) {
+        0 => field.name = Some(text(random)),
+        1 => field.number = Some(number(random)),
+        2 => field.label = Some(1 + random.below(3) as i32),
+        3 => field.r#type = Some(random.below(20) as i32),
+        4 => {
+            field.default_value =
+                Some(["", "1", "nan", "true", "x", "-1e400"][random.below(6)].to_owned());
+        }
+        5 => field.json_name = Some(text(random)),
+        6 => field.oneof_index = [None, Some(0), Some(7)][random.below(3)],
+        _ => field.proto3_optional = Some(random.below(2) == 0),
+    }
+}
+
+fn text(random: &mut Random) -> String {
+    ["", "a", "key", "\u{1b}[2J\u{202e}", "é", "a.b"][random.below(6)].to_owned()
+}
+
+fn number(random: &mut Random) -> i32 {
+    [0, 1, 2, 5, 100, -1, 19_500, 1 << 29, i32::MAX, i32::MIN][random.below(10)]
+}
+
+/// `PROPTEST_CASES` asks for more.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => ProptestConfig {
+            cases: 48,
+            ..config
+        },
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn damaged_schemas_do_no_harm(seed in any::<u64>(), changes in 1usize..12) {
+        thread_local!(static SET: FileDescriptorSet = corpus_set());
+        let set = SET.with(Clone::clone);
+        let old = Schema::from_descriptor_set(&set.encode_to_vec()).unwrap();
+        let mut random = Random(seed);
+        let mut damaged = set;
+        for _ in 0..changes {
+            let mut next = damaged.clone();
+            damage(&mut next, &mut random);
+            // A change that is refused is left out, so that more of them are seen together.
+            if Schema::from_descriptor_set(&next.encode_to_vec()).is_ok() {
+                damaged = next;
+            }
+        }
+        let new = Schema::from_descriptor_set(&damaged.encode_to_vec()).unwrap();
+        for (one, other) in [(&old, &new), (&new, &old)] {
+            let report = compare(one, other, Rules::all());
+            let again = compare(one, other, Rules::all());
+            prop_assert_eq!(report.findings(), again.findings());
+            prop_assert_eq!(report.total(), report.findings().len());
+            prop_assert!(serde_json::to_string(&report).is_ok());
+            let shown = report.to_string();
+            prop_assert!(shown.chars().all(|char| char == '\n' || !char.is_control()));
+            prop_assert_eq!(shown.lines().count(), report.total());
+            for service in one.pool().services() {
+                // What a service's clients notice is part of what all programs notice.
+                let part = compare_service(one, other, service.full_name(), Rules::all()).unwrap();
+                prop_assert!(part.total() <= report.total());
+            }
+        }
+        let same = compare(&new, &new, Rules::all());
+        prop_assert!(same.is_empty(), "{}", same);
+    }
+}
