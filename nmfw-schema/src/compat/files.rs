@@ -18,9 +18,9 @@ pub(super) fn compare(old: &FileDescriptor, new: &FileDescriptor, findings: &mut
             package => package,
         }),
         change: format!(
-            "the file's package changed from `{}` to `{}`",
-            shown(old.package_name()),
-            shown(new.package_name())
+            "the file's package changed from {} to {}",
+            in_words(old.package_name()),
+            in_words(new.package_name())
         ),
         effect: "all full names in the file changed: old clients call services that are no longer \
                  there, and an `Any` with an old type is not read"
@@ -28,4 +28,11 @@ pub(super) fn compare(old: &FileDescriptor, new: &FileDescriptor, findings: &mut
         old: Some(Place::from(old).part(&[tag::FILE_PACKAGE])),
         new: Some(Place::from(new).part(&[tag::FILE_PACKAGE])),
     });
+}
+
+fn in_words(package: &str) -> String {
+    match package {
+        "" => "none".to_owned(),
+        package => format!("`{}`", shown(package)),
+    }
 }

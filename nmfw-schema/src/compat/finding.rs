@@ -23,8 +23,9 @@ use super::{Category, Rule};
 pub struct Finding {
     /// The rule.
     pub rule: Rule,
-    /// The full name of the message, field, enum, service or method, such as
-    /// `calc.AddRequest.values`; for a package, the file.
+    /// The full name in the old schema of the message, field, enum, service or method, such as
+    /// `calc.AddRequest.values`; that of the new schema for a new field. For a package its old name, or
+    /// the file if it had none.
     pub element: String,
     /// The change, such as "its type changed from string to int32".
     pub change: String,

@@ -70,7 +70,7 @@ fn required_fields(pair: &MessagePair, findings: &mut Findings<'_>) {
         }
         findings.add(Rule::MessageSameRequiredFields, || Draft {
             element: shown(old.full_name()),
-            change: format!("the field {} is no longer required", old.number()),
+            change: format!("field {} is no longer required", old.number()),
             effect: pair.parties.old_requires(&named(&old)),
             old: Some((&Field::Member(old.clone())).into()),
             new: Some((&pair.new).into()),
@@ -82,7 +82,7 @@ fn required_fields(pair: &MessagePair, findings: &mut Findings<'_>) {
         }
         findings.add(Rule::MessageSameRequiredFields, || Draft {
             element: shown(new.full_name()),
-            change: format!("the field {} is required now", new.number()),
+            change: format!("field {} is required now", new.number()),
             effect: pair.parties.new_requires(&named(&new)),
             old: pair
                 .old

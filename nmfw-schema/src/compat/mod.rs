@@ -51,7 +51,8 @@
 //!
 //! - The entry type of a map is not compared by its name, which follows from the map's name, but by
 //!   the types of the map's keys and values. buf reports the type of a map that was renamed, although
-//!   its encoding stays, and compares maps of one name even if their numbers differ.
+//!   its encoding stays, compares maps of one name even if their numbers differ, and reports the JSON
+//!   format of an entry type beside that of its message.
 //! - [`Rule::PackageServiceNoDelete`] also reports services whose whole package is gone. buf reports
 //!   the package instead, by a rule outside of `WIRE` and `WIRE_JSON`.
 //! - A finding without a place in buf, such as a removed `idempotency_level`, has the place of the
