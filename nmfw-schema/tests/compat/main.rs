@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod buf;
+mod damage;
 mod golden;
 mod hostile;
 mod mutation;

@@ -30,7 +30,7 @@ message Other { int32 name = 1; }
 service Admin { rpc Do(Other) returns (Other); }";
 
 #[test]
-fn categories_are_told_apart() {
+fn a_rename_breaks_json_only() {
     let (old, new) = (
         schema("message M { string a = 1; }"),
         schema("message M { string b = 1; }"),
