@@ -5,6 +5,7 @@ pub mod compat;
 mod error;
 pub mod json;
 mod message_set;
+pub mod proto_text;
 mod schema;
 
 pub use cache::Cache;

@@ -19,6 +19,12 @@ pub(crate) fn is_supported(edition: i32) -> bool {
     SUPPORTED.iter().any(|(_, number)| *number == edition)
 }
 
+/// Returns the name of an edition.
+pub(crate) fn name(edition: i32) -> Option<&'static str> {
+    let found = SUPPORTED.iter().find(|(_, number)| *number == edition);
+    found.map(|(name, _)| *name)
+}
+
 /// Lists the supported editions, for errors.
 pub(crate) fn supported() -> String {
     SUPPORTED.map(|(name, _)| name).join(", ")

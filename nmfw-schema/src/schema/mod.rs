@@ -8,6 +8,7 @@ mod editions;
 mod own_types;
 pub(crate) mod raw;
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +17,10 @@ use prost_reflect::{
     DescriptorPool, FileDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
 use sha2::{Digest, Sha256};
+
+pub(crate) use adapt::json_name;
+pub(crate) use check::{index_of, join};
+pub(crate) use editions::name as edition_name;
 
 use crate::SchemaError;
 use raw::FileSet;
@@ -39,10 +44,9 @@ use raw::FileSet;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Schema(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     pool: DescriptorPool,
     set: Vec<u8>,
@@ -208,6 +212,15 @@ impl Schema {
             return Some(extension.parent_file());
         }
         self.method(full_name).map(|method| method.parent_file())
+    }
+}
+
+impl fmt::Debug for Schema {
+    // The pool is left out: prost-reflect prints descriptors that contain each other without end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema")
+            .field("hash", &self.0.hash)
+            .finish_non_exhaustive()
     }
 }
 

@@ -229,4 +229,8 @@ impl Field {
     pub(crate) fn is_repeated(&self) -> bool {
         self.label() == LABEL_REPEATED
     }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.r#type() == TYPE_GROUP
+    }
 }
