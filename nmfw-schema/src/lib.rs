@@ -4,6 +4,7 @@ mod cache;
 pub mod compat;
 mod error;
 pub mod json;
+pub mod json_schema;
 mod message_set;
 pub mod proto_text;
 mod schema;

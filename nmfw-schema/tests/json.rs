@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use nmfw_schema::Schema;
 use nmfw_schema::json::{self, JsonOptions};
 use nmfw_schema::prost_reflect::MessageDescriptor;
+use nmfw_schema::prost_reflect::prost::Message;
+use proptest::prelude::*;
 
 fn kinds() -> MessageDescriptor {
     let schema = Schema::compile(["kinds.proto"], ["tests/json"]).unwrap();
@@ -358,7 +362,6 @@ fn depth_is_limited() {
 
 #[test]
 fn any_in_any_cannot_exhaust_the_stack() {
-    use nmfw_schema::prost_reflect::prost::Message;
     use nmfw_schema::prost_reflect::prost_types::Any;
     with_small_stack(|| {
         let mut any = Any::default();
@@ -389,4 +392,132 @@ fn documents_are_limited_in_size() {
         round_trip(r#"{"item":{}}"#, &options.default_values(true)).unwrap_err(),
         "the document has more than the 20 bytes that are accepted"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn messages_survive_json(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let desc = DESC.with(MessageDescriptor::clone);
+        // Encoded and decoded, because lists can be set without elements.
+        let encoded = support::message(&desc, &mut support::Entropy(&bytes), 0).encode_to_vec();
+        let message = nmfw_schema::decode(&desc, encoded.as_slice()).unwrap();
+        for options in [
+            JsonOptions::new(),
+            JsonOptions::new().pretty(true).proto_field_names(true).enum_numbers(true),
+            JsonOptions::new().int64_as_number(true).default_values(true),
+        ] {
+            let document = json::from_dynamic(&message, &options).unwrap();
+            let again = json::to_dynamic(&desc, &document, &options).unwrap();
+            let document_again = json::from_dynamic(&again, &options).unwrap();
+            // Text, because a message with NaN does not equal itself.
+            prop_assert_eq!(
+                String::from_utf8_lossy(&document),
+                String::from_utf8_lossy(&document_again)
+            );
+            prop_assert_eq!(format!("{message}").len(), format!("{again}").len());
+        }
+    }
+
+    #[test]
+    fn any_document_is_read_or_refused(document in document()) {
+        let desc = DESC.with(MessageDescriptor::clone);
+        for options in [JsonOptions::new(), JsonOptions::new().ignore_unknown_fields(true)] {
+            if let Ok(encoded) = json::to_message(&desc, document.as_bytes(), &options) {
+                let again = json::from_message(&desc, encoded.as_slice(), &options);
+                prop_assert!(again.is_ok(), "{document}: {again:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_written_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let desc = DESC.with(MessageDescriptor::clone);
+        let options = JsonOptions::new().default_values(true);
+        if let Ok(document) = json::from_message(&desc, bytes.as_slice(), &options) {
+            let again = json::to_message(&desc, &document, &options);
+            prop_assert!(again.is_ok(), "{again:?}");
+        }
+    }
+}
+
+thread_local! {
+    static DESC: MessageDescriptor = kinds();
+}
+
+/// Generates documents that are nearly right: made of the names and values that matter.
+fn document() -> impl Strategy<Value = String> {
+    let scalar = prop::sample::select(vec![
+        "1",
+        "-1",
+        "1.5",
+        "1e400",
+        "0",
+        "-0.0",
+        "99999999999999999999",
+        "true",
+        "null",
+        "\"\"",
+        "\"x\"",
+        "\"RED\"",
+        "\"NaN\"",
+        "\"1.5s\"",
+        "\"2026-01-31T12:00:00Z\"",
+        "\"AAAA\"",
+        "\"t/kinds.Kinds\"",
+        "\"t/google.protobuf.Value\"",
+        "\"t/google.protobuf.Any\"",
+        "\"\\ud800\"",
+        "tru",
+        "",
+        "{",
+        "]",
+    ])
+    .prop_map(str::to_owned);
+    let name = prop::sample::select(vec![
+        "aDouble",
+        "an_int32",
+        "anInt64",
+        "aString",
+        "someBytes",
+        "color",
+        "item",
+        "items",
+        "byName",
+        "byNumber",
+        "byBool",
+        "left",
+        "right",
+        "any",
+        "@type",
+        "value",
+        "at",
+        "takes",
+        "mask",
+        "object",
+        "list",
+        "wrapped",
+        "nested",
+        "colors",
+        "nothing",
+        "name",
+        "price",
+        "1",
+        "true",
+        "unknown",
+    ]);
+    scalar.prop_recursive(6, 40, 5, move |inner| {
+        let members = prop::collection::vec((name.clone(), inner.clone()), 0..5);
+        prop_oneof![
+            members.prop_map(|members| {
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\": {value}"))
+                    .collect();
+                format!("{{{}}}", members.join(", "))
+            }),
+            prop::collection::vec(inner, 0..4).prop_map(|values| format!("[{}]", values.join(","))),
+        ]
+    })
 }

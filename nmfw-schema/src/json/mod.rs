@@ -37,7 +37,7 @@ mod error;
 mod options;
 mod read;
 mod time;
-mod well_known;
+pub(crate) mod well_known;
 mod write;
 
 use prost::Message;

@@ -1,10 +1,10 @@
 //! The messages of `google.protobuf` that have a JSON form of their own.
 
-use prost_reflect::{Cardinality, Kind, MessageDescriptor};
+use prost_reflect::{Cardinality, EnumDescriptor, Kind, MessageDescriptor};
 
 /// A message with a JSON form of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WellKnown {
+pub(crate) enum WellKnown {
     Any,
     Timestamp,
     Duration,
@@ -18,7 +18,7 @@ pub(super) enum WellKnown {
 impl WellKnown {
     /// Returns the form of a message. A message that only has the name of one, but other fields,
     /// is an ordinary message.
-    pub(super) fn of(message: &MessageDescriptor) -> Option<Self> {
+    pub(crate) fn of(message: &MessageDescriptor) -> Option<Self> {
         let name = message.full_name().strip_prefix("google.protobuf.")?;
         let has = |number: u32, is_kind: fn(&Kind) -> bool| {
             message.get_field(number).is_some_and(|field| {
@@ -73,6 +73,11 @@ impl WellKnown {
 /// `value` of an `Any`.
 pub(super) fn is_value_in_any(message: &MessageDescriptor) -> bool {
     WellKnown::of(message).is_some() || message.full_name() == "google.protobuf.Empty"
+}
+
+/// Whether an enum is the one whose only value is `null` in JSON.
+pub(crate) fn is_null_value(desc: &EnumDescriptor) -> bool {
+    desc.full_name() == "google.protobuf.NullValue"
 }
 
 fn is_message(kind: &Kind, full_name: &str) -> bool {

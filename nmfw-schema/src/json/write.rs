@@ -12,7 +12,7 @@ use prost_reflect::{
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
 use super::error::{Failure, Step};
-use super::well_known::{WellKnown, is_value_in_any, value};
+use super::well_known::{WellKnown, is_null_value, is_value_in_any, value};
 use super::{JsonError, JsonOptions, MAX_DEPTH, time, type_of_any};
 
 /// Writes a message.
@@ -400,7 +400,7 @@ fn enumeration<S: Serializer>(
     options: &JsonOptions,
     out: S,
 ) -> Result<S::Ok, S::Error> {
-    if desc.full_name() == "google.protobuf.NullValue" {
+    if is_null_value(desc) {
         return out.serialize_unit();
     }
     match desc.get_value(number) {

@@ -8,8 +8,8 @@ use prost_reflect::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-use super::{ElementSeed, Reader, list, map, scalar};
-use crate::json::well_known::WellKnown;
+use super::{ElementSeed, Reader, list, map};
+use crate::json::well_known::{WellKnown, is_null_value};
 
 /// A field or an extension.
 pub(super) enum AnyField {
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
                 null.set_field_by_number(1, Value::EnumNumber(0));
                 Some(Value::Message(null))
             }
-            Kind::Enum(desc) if scalar::is_null_value(&desc) => Some(Value::EnumNumber(0)),
+            Kind::Enum(desc) if is_null_value(&desc) => Some(Value::EnumNumber(0)),
             _ => None,
         })
     }

@@ -7,6 +7,7 @@ use prost_reflect::{EnumDescriptor, Kind, MapKey, Value};
 
 use crate::json::JsonOptions;
 use crate::json::error::escape;
+use crate::json::well_known::is_null_value;
 
 /// Reads a scalar. Yields nothing for an unknown name of an enum value that is ignored.
 ///
@@ -313,11 +314,6 @@ fn unknown_value(desc: &EnumDescriptor, name: &str) -> String {
         escape(name),
         names.join(", ")
     )
-}
-
-/// Whether an enum is the one whose only value is `null` in JSON.
-pub(super) fn is_null_value(desc: &EnumDescriptor) -> bool {
-    desc.full_name() == "google.protobuf.NullValue"
 }
 
 /// Reads the paths of a field mask, which are in camel case.
