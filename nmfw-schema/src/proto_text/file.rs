@@ -10,7 +10,7 @@ use super::writer::Writer;
 use super::{literal, message};
 use crate::Schema;
 use crate::schema::edition_name;
-use crate::schema::raw::{Field, File, FileSet};
+use crate::schema::raw::{Field, File};
 use crate::schema::{index_of, join};
 
 // Numbers of fields in `FileDescriptorProto`.
@@ -38,7 +38,7 @@ pub(super) struct Printer<'a> {
     pub(super) pool: &'a DescriptorPool,
     pub(super) file: &'a File,
     pub(super) syntax: Syntax,
-    pub(super) names: Names,
+    pub(super) names: &'a Names,
     pub(super) comments: Comments<'a>,
     pub(super) out: Writer,
     /// What is printed, if not all of it.
@@ -56,7 +56,7 @@ pub(super) enum Item {
 impl<'a> Printer<'a> {
     pub(super) fn new(
         schema: &'a Schema,
-        set: &FileSet,
+        names: &'a Names,
         file: &'a File,
         selection: Option<&'a Selection>,
     ) -> Self {
@@ -68,7 +68,7 @@ impl<'a> Printer<'a> {
                 "proto3" => Syntax::Proto3,
                 _ => Syntax::Proto2,
             },
-            names: Names::new(set),
+            names,
             comments: Comments::new(file.source_code_info.as_ref()),
             out: Writer::default(),
             selection,
@@ -238,10 +238,15 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// Whether only a part of the file is printed.
+    pub(super) fn is_part(&self) -> bool {
+        self.selection.is_some()
+    }
+
     pub(super) fn leading(&mut self, path: &[i32]) {
         // A detached comment at the head of a file is mostly its licence.
-        let is_part = self.selection.is_some() && matches!(path, [SYNTAX | EDITION | PACKAGE]);
-        if !is_part {
+        let is_head = matches!(path, [SYNTAX | EDITION | PACKAGE]);
+        if !(is_head && self.is_part()) {
             self.comments.leading(path, &mut self.out);
         }
     }
@@ -262,7 +267,7 @@ impl<'a> Printer<'a> {
         type_name: &str,
         scope: &str,
     ) -> Vec<Setting> {
-        options::settings(encoded, type_name, self.pool, &self.names, scope)
+        options::settings(encoded, type_name, self.pool, self.names, scope)
     }
 
     /// Returns the name of a type in a scope.

@@ -48,7 +48,10 @@ impl Printer<'_> {
         }
         self.leading(path);
         if settings.is_empty() {
-            self.out.line(&format!("{line};"));
+            // protoc tells an empty block from none.
+            let is_block = method.options.is_some() && !self.is_part();
+            let end = if is_block { " {}" } else { ";" };
+            self.out.line(&format!("{line}{end}"));
             self.trailing(path);
         } else {
             self.out.open(&format!("{line} {{"));
