@@ -12,6 +12,7 @@ pub mod install;
 pub mod log;
 pub mod own_process;
 pub mod process;
+pub mod proto_text;
 pub mod round_trip;
 pub mod services;
 pub mod srv;

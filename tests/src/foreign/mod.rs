@@ -1,10 +1,12 @@
 //! Clients, services and tools in other languages: nats-py, nats.js, the `nats` CLI, `nsc`, Go nmfw,
-//! Prometheus, an OpenTelemetry collector, protoc.
+//! Prometheus, an OpenTelemetry collector, protoc, protobuf's conformance runner.
 //!
 //! The tools are installed and run only with `NMFW_TEST=all`, and may then still be missing on a
 //! machine. A test that does not run for that reason reports it through [`or_not_run`], past the
 //! capture of test output.
 
+#[cfg(unix)]
+mod conformance;
 mod go_nmfw;
 mod nats_cli;
 mod node;
@@ -19,6 +21,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Once, OnceLock};
 
+#[cfg(unix)]
+pub use conformance::{Conformance, conformance};
 pub use go_nmfw::{GoNmfw, GoService, go_nmfw};
 pub use nats_cli::{NatsCli, nats_cli};
 pub use node::{Node, node};

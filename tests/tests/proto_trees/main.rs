@@ -5,12 +5,12 @@
 #![cfg(test)]
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nmfw_tests::failure::{Doing as _, Failure};
-use nmfw_tests::{chosen, install};
+use nmfw_tests::{chosen, install, proto_text};
 use serde::Deserialize;
 
 mod fetch;
@@ -82,6 +82,54 @@ fn code_for_public_trees_compiles() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(files >= FILES, "only {files} files");
     assert!(services >= SERVICES, "only {services} services");
+}
+
+#[test]
+fn texts_of_public_trees_compile_again() {
+    if !chosen("trees") {
+        return;
+    }
+    let protoc = fetch::protoc().unwrap();
+    let packages = fetch::Packages::fetch(TREES).unwrap();
+    let scratch = Scratch::new();
+    say(&format!(
+        "{:<20} {:>6} {:>10} {:>11}  .proto text",
+        "tree", "files", "reading ms", "printing ms"
+    ));
+    let mut failures = Vec::new();
+    let mut number = 0;
+    for tree in TREES {
+        let folder = scratch.folder(tree.name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = tree.files(packages.folder(tree.package).unwrap()).unwrap();
+        let compiled: Vec<_> = files.compiled.iter().collect();
+        let set = folder.join("text.fds");
+        protoc
+            .compile(&files.includes, &compiled, Some(&set))
+            .unwrap();
+        let compile = |folder: &Path, files: &[PathBuf], set: &Path| {
+            let files: Vec<&PathBuf> = files.iter().collect();
+            protoc.compile(&[folder.to_owned()], &files, Some(set))
+        };
+        match proto_text::round_trip(&set, &folder.join("text"), compile) {
+            Ok(printed) => {
+                say(&format!(
+                    "{:<20} {:>6} {:>10} {:>11}  {} different",
+                    tree.name,
+                    printed.files,
+                    printed.reading.as_millis(),
+                    printed.printing.as_millis(),
+                    printed.differences.len()
+                ));
+                number += printed.files;
+                let few = printed.differences.iter().take(5);
+                failures.extend(few.map(|it| format!("{}: {it}", tree.name)));
+            }
+            Err(failure) => failures.push(format!("{}: {failure}", tree.name)),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(number >= FILES, "only {number} files");
 }
 
 /// Generates the code of a tree, and tonic's code for comparison.
