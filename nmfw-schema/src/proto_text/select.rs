@@ -7,7 +7,7 @@ use prost_reflect::DescriptorPool;
 use super::options;
 use crate::Schema;
 use crate::schema::raw::{Enum, Field, File, FileSet, Msg, Service};
-use crate::schema::{index_of, join};
+use crate::schema::{imports, join};
 
 /// The elements of files that are printed.
 #[derive(Debug, Default)]
@@ -117,25 +117,14 @@ impl Selection {
 
 /// Returns, for each file, itself and the files that it imports publicly.
 fn visible(set: &FileSet) -> BTreeMap<String, BTreeSet<String>> {
-    let by_name: BTreeMap<&str, &File> = set.file.iter().map(|file| (file.name(), file)).collect();
-    let mut all = BTreeMap::new();
-    for file in &set.file {
-        let mut seen = BTreeSet::from([file.name().to_owned()]);
-        let mut left = vec![file];
-        while let Some(each) = left.pop() {
-            for index in &each.public_dependency {
-                let Some(index) = index_of(*index, each.dependency.len()) else {
-                    continue;
-                };
-                let import = &each.dependency[index];
-                if seen.insert(import.clone()) {
-                    left.extend(by_name.get(import.as_str()));
-                }
-            }
-        }
-        all.insert(file.name().to_owned(), seen);
-    }
-    all
+    let by_name = imports::by_name(&set.file);
+    let visible = |file: &File| {
+        let seen = imports::with_public(std::iter::once(file.name()), &by_name);
+        seen.into_iter().map(str::to_owned).collect()
+    };
+    let all = set.file.iter();
+    all.map(|file| (file.name().to_owned(), visible(file)))
+        .collect()
 }
 
 /// An element on the level of a file.

@@ -4,18 +4,17 @@
 //!
 //! - A file of an edition becomes a proto3 file ([`editions`](crate::schema::editions)).
 //! - The imports of a file are all that it can see, without public imports. prost-reflect follows
-//!   chains of those wrongly, in exponential time, and in circles without end.
+//!   chains of those wrongly, and circles without end.
 //! - A proto3 file with fields whose names differ only in case or underscores becomes a proto2
 //!   file.
 //! - If two fields have the same JSON name, the second gets its own name as JSON name.
 //! - Extensions with field numbers that only message sets allow are left out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::SchemaError;
-use crate::schema::check::index_of;
-use crate::schema::editions;
 use crate::schema::raw::{Field, File, FileSet, MAX_FIELD, Msg};
+use crate::schema::{editions, imports};
 
 /// The largest number of imports of all files together, those behind public imports included.
 const MAX_IMPORTS: usize = 1 << 18;
@@ -49,23 +48,12 @@ pub(crate) fn adapt(set: &mut FileSet) -> Result<(), SchemaError> {
 
 /// Returns the files that each file can see.
 fn visible(files: &[File]) -> Result<Vec<Vec<String>>, SchemaError> {
-    let by_name: HashMap<&str, &File> = files.iter().map(|file| (file.name(), file)).collect();
+    let by_name = imports::by_name(files);
     let mut number = 0;
     let mut all = Vec::with_capacity(files.len());
     for file in files {
-        let direct = || file.dependency.iter().chain(&file.option_dependency);
-        let mut seen: BTreeSet<&str> = direct().map(String::as_str).collect();
-        let mut left: Vec<&str> = seen.iter().copied().collect();
-        while let Some(import) = left.pop().and_then(|name| by_name.get(name)) {
-            for index in &import.public_dependency {
-                let Some(index) = index_of(*index, import.dependency.len()) else {
-                    continue;
-                };
-                if seen.insert(&import.dependency[index]) {
-                    left.push(&import.dependency[index]);
-                }
-            }
-        }
+        let direct = file.dependency.iter().chain(&file.option_dependency);
+        let seen = imports::with_public(direct.map(String::as_str), &by_name);
         number += seen.len();
         if number > MAX_IMPORTS {
             return Err(SchemaError::new(format!(
@@ -73,8 +61,8 @@ fn visible(files: &[File]) -> Result<Vec<Vec<String>>, SchemaError> {
             )));
         }
         // A set from `protoc --include_imports` need not have the files of `import option`.
-        seen.retain(|name| by_name.contains_key(name));
-        all.push(seen.into_iter().map(str::to_owned).collect());
+        let present = seen.into_iter().filter(|name| by_name.contains_key(name));
+        all.push(present.map(str::to_owned).collect());
     }
     Ok(all)
 }

@@ -4,19 +4,17 @@
 //! and needs time or memory that grows with the square of a set's size on others. All of them are
 //! refused here. `docs/upstream.md` lists the faults.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::SchemaError;
 use crate::schema::Schema;
-use crate::schema::editions;
 use crate::schema::raw::{
     Enum, ExtensionRange, Field, File, FileSet, LABEL_OPTIONAL, LABEL_REPEATED, LABEL_REQUIRED,
     Msg, Service, TYPE_BYTES, TYPE_DOUBLE, TYPE_ENUM, TYPE_FLOAT, TYPE_GROUP, TYPE_MAX,
     TYPE_MESSAGE,
 };
+use crate::schema::{editions, imports};
 
 /// The largest length of a full name and of the name of a file, in bytes.
-const MAX_NAME: usize = 1_024;
+pub(crate) const MAX_NAME: usize = 1_024;
 
 /// The largest number of steps that a pool may take to build, as counted by [`Checker::work`].
 const MAX_WORK: usize = 1 << 28;
@@ -39,7 +37,7 @@ pub(crate) fn check(set: &FileSet) -> Result<(), SchemaError> {
             Schema::MAX_FILES
         )));
     }
-    imports(&set.file)?;
+    imports::check(&set.file)?;
     let mut checker = Checker::default();
     for file in &set.file {
         checker.file(file)?;
@@ -47,65 +45,8 @@ pub(crate) fn check(set: &FileSet) -> Result<(), SchemaError> {
     checker.extensions()
 }
 
-fn error(reason: impl std::fmt::Display) -> SchemaError {
+pub(crate) fn error(reason: impl std::fmt::Display) -> SchemaError {
     SchemaError::new(format!("the descriptor set is not valid: {reason}"))
-}
-
-/// Checks that imports lead to files of the set, and not in a circle.
-fn imports(files: &[File]) -> Result<(), SchemaError> {
-    let mut names = BTreeMap::new();
-    for (file, index) in files.iter().zip(0_usize..) {
-        let name = file.name();
-        if name.is_empty() {
-            return Err(error("a file has no name"));
-        }
-        if name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(error(format!(
-                "a file is named {:?}",
-                short(&name.escape_debug().to_string())
-            )));
-        }
-        if names.insert(name, index).is_some() {
-            return Err(error(format!("two files are named `{name}`")));
-        }
-    }
-    // The number of imports that are not resolved yet, and the importing files.
-    let mut left = vec![0_usize; files.len()];
-    let mut importers = vec![Vec::new(); files.len()];
-    for (index, file) in files.iter().enumerate() {
-        let mut seen = BTreeSet::new();
-        for import in &file.dependency {
-            let name = file.name();
-            let Some(imported) = names.get(import.as_str()) else {
-                return Err(error(format!(
-                    "`{name}` imports `{}`, which is not in the set: create the set with \
-                     `protoc --include_imports`",
-                    short(import)
-                )));
-            };
-            if !seen.insert(import) {
-                return Err(error(format!("`{name}` imports `{import}` twice")));
-            }
-            left[index] += 1;
-            importers[*imported].push(index);
-        }
-    }
-    let mut ready: Vec<usize> = (0..files.len()).filter(|file| left[*file] == 0).collect();
-    while let Some(file) = ready.pop() {
-        for importer in &importers[file] {
-            left[*importer] -= 1;
-            if left[*importer] == 0 {
-                ready.push(*importer);
-            }
-        }
-    }
-    match left.iter().position(|left| *left > 0) {
-        Some(file) => Err(error(format!(
-            "`{}` imports itself, directly or through other files",
-            files[file].name()
-        ))),
-        None => Ok(()),
-    }
 }
 
 #[derive(Default)]
@@ -422,7 +363,7 @@ pub(crate) fn index_of(index: i32, length: usize) -> Option<usize> {
 }
 
 /// Returns the beginning of a text for an error.
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

@@ -5,6 +5,7 @@ mod check;
 #[cfg(feature = "compile")]
 mod compile;
 mod editions;
+pub(crate) mod imports;
 mod own_types;
 pub(crate) mod raw;
 

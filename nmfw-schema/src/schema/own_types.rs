@@ -55,9 +55,6 @@ fn messages(message: &Msg, scope: &str, real: &Real) -> Result<(), SchemaError> 
     }
     for nested in &message.nested_type {
         messages(nested, &full_name, real)?;
-        for field in &nested.extension {
-            extension(field, real)?;
-        }
     }
     for field in &message.extension {
         extension(field, real)?;

@@ -1,19 +1,18 @@
 //! Writes documents.
 
-use std::borrow::Cow;
+mod value;
+
 use std::io;
 
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind, MapKey,
-    ReflectMessage, Value,
+    DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, ReflectMessage, Value,
 };
-use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::error::{Failure, Step};
-use super::well_known::{WellKnown, is_null_value, is_value_in_any, value};
+use super::well_known::{self, WellKnown, is_value_in_any};
 use super::{JsonError, JsonOptions, MAX_DEPTH, time, type_of_any};
+use value::ValueNode;
 
 /// Writes a message.
 ///
@@ -151,15 +150,19 @@ impl<'a> MessageNode<'a> {
         }
     }
 
-    /// Writes the fields, in the order of their declaration, and the extensions.
+    /// Writes the fields and the extensions, in the order of their numbers.
     fn members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let options = self.writer.options;
-        for field in self.message.descriptor().fields() {
-            let is_shown = self.message.has_field(&field)
-                || (options.default_values && !field.supports_presence());
-            if is_shown {
-                let value = self.message.get_field(&field);
-                self.member(map, &name(&field, options), &value, &field.kind())?;
+        if options.default_values {
+            for field in self.message.descriptor().fields() {
+                if self.message.has_field(&field) || !field.supports_presence() {
+                    let value = self.message.get_field(&field);
+                    self.member(map, name(&field, options), &value, &field.kind())?;
+                }
+            }
+        } else {
+            for (field, value) in self.message.fields() {
+                self.member(map, name(&field, options), value, &field.kind())?;
             }
         }
         let mut extensions: Vec<(ExtensionDescriptor, &Value)> =
@@ -277,8 +280,8 @@ impl<'a> MessageNode<'a> {
         };
         let value = self.message.get_field(&field);
         match (field.number(), value.as_ref()) {
-            (value::NULL, _) => out.serialize_unit(),
-            (value::NUMBER, Value::F64(number)) if !number.is_finite() => {
+            (well_known::value::NULL, _) => out.serialize_unit(),
+            (well_known::value::NUMBER, Value::F64(number)) if !number.is_finite() => {
                 Err(self
                     .fail("a `google.protobuf.Value` cannot be infinite or not a number in JSON"))
             }
@@ -287,135 +290,10 @@ impl<'a> MessageNode<'a> {
     }
 }
 
-fn name<'a>(field: &'a FieldDescriptor, options: &JsonOptions) -> Cow<'a, str> {
-    Cow::Borrowed(if options.proto_field_names {
+fn name<'a>(field: &'a FieldDescriptor, options: &JsonOptions) -> &'a str {
+    if options.proto_field_names {
         field.name()
     } else {
         field.json_name()
-    })
-}
-
-/// A value of a field, a list or a map.
-#[derive(Clone, Copy)]
-struct ValueNode<'a> {
-    writer: &'a Writer<'a>,
-    value: &'a Value,
-    kind: &'a Kind,
-    depth: usize,
-}
-
-impl Serialize for ValueNode<'_> {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let options = self.writer.options;
-        match self.value {
-            Value::Bool(value) => out.serialize_bool(*value),
-            Value::I32(value) => out.serialize_i32(*value),
-            Value::U32(value) => out.serialize_u32(*value),
-            Value::I64(value) if options.int64_as_number => out.serialize_i64(*value),
-            Value::I64(value) => out.collect_str(value),
-            Value::U64(value) if options.int64_as_number => out.serialize_u64(*value),
-            Value::U64(value) => out.collect_str(value),
-            Value::F32(value) if value.is_finite() => out.serialize_f32(*value),
-            Value::F32(value) => out.serialize_str(special(f64::from(*value))),
-            Value::F64(value) if value.is_finite() => out.serialize_f64(*value),
-            Value::F64(value) => out.serialize_str(special(*value)),
-            Value::String(value) => out.serialize_str(value),
-            Value::Bytes(value) => out.collect_str(&Base64Display::new(value, &STANDARD)),
-            Value::EnumNumber(value) => match self.kind {
-                Kind::Enum(desc) => enumeration(desc, *value, options, out),
-                _ => out.serialize_i32(*value),
-            },
-            Value::Message(message) => MessageNode {
-                writer: self.writer,
-                message,
-                depth: self.depth,
-            }
-            .serialize(out),
-            Value::List(values) => {
-                out.collect_seq(values.iter().enumerate().map(|(index, value)| ElementNode {
-                    index,
-                    node: Self { value, ..*self },
-                }))
-            }
-            Value::Map(entries) => self.map(entries, out),
-        }
-    }
-}
-
-impl ValueNode<'_> {
-    fn map<S: Serializer>(
-        &self,
-        entries: &std::collections::HashMap<MapKey, Value>,
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
-        let Kind::Message(entry) = self.kind else {
-            return Err(S::Error::custom("the map has no entries"));
-        };
-        let kind = entry.map_entry_value_field().kind();
-        let mut entries: Vec<(&MapKey, &Value)> = entries.iter().collect();
-        entries.sort_by_key(|(key, _)| *key);
-        let mut map = out.serialize_map(Some(entries.len()))?;
-        for (key, value) in entries {
-            let key = key_text(key);
-            let node = ValueNode {
-                value,
-                kind: &kind,
-                ..*self
-            };
-            map.serialize_entry(&key, &node)
-                .map_err(|error| self.writer.failure.at(Step::Key(&key), error))?;
-        }
-        map.end()
-    }
-}
-
-/// An element of a list.
-struct ElementNode<'a> {
-    index: usize,
-    node: ValueNode<'a>,
-}
-
-impl Serialize for ElementNode<'_> {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let failure = &self.node.writer.failure;
-        self.node
-            .serialize(out)
-            .map_err(|error| failure.at(Step::Index(self.index), error))
-    }
-}
-
-fn special(value: f64) -> &'static str {
-    if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
-    }
-}
-
-fn enumeration<S: Serializer>(
-    desc: &EnumDescriptor,
-    number: i32,
-    options: &JsonOptions,
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    if is_null_value(desc) {
-        return out.serialize_unit();
-    }
-    match desc.get_value(number) {
-        Some(value) if !options.enum_numbers => out.serialize_str(value.name()),
-        _ => out.serialize_i32(number),
-    }
-}
-
-fn key_text(key: &MapKey) -> Cow<'_, str> {
-    match key {
-        MapKey::Bool(key) => Cow::Borrowed(if *key { "true" } else { "false" }),
-        MapKey::I32(key) => Cow::Owned(key.to_string()),
-        MapKey::I64(key) => Cow::Owned(key.to_string()),
-        MapKey::U32(key) => Cow::Owned(key.to_string()),
-        MapKey::U64(key) => Cow::Owned(key.to_string()),
-        MapKey::String(key) => Cow::Borrowed(key),
     }
 }
