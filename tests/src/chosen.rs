@@ -2,10 +2,10 @@
 //!
 //! | word | tests |
 //! |---|---|
-//! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch; the README in an empty folder; and an outage of a minute |
+//! | `all` | with clients, services and tools in other languages, which pip, npm, Go and apt fetch; protobuf's conformance tests; the README in an empty folder; and an outage of a minute |
 //! | `api` | the public API of each crate; with `all`, too |
 //! | `attacks` | every attack of `docs/threat-model.md`, measured: about half an hour |
-//! | `trees` | code for all `.proto` files of public packages, which are fetched: minutes |
+//! | `trees` | code and text for all `.proto` files of public packages, which are fetched: minutes |
 
 use std::env;
 
