@@ -557,17 +557,14 @@ fn change_file(
     if change.is_multiple_of(8) && !file.message_type.is_empty() {
         let message = at.index(file.message_type.len());
         let message = &mut file.message_type[message];
+        let mut options = message.options.take().unwrap_or_default();
         match change / 8 % 4 {
-            0 => message.options.get_or_insert_default().map_entry = Some(true),
-            1 => {
-                message
-                    .options
-                    .get_or_insert_default()
-                    .message_set_wire_format = Some(true)
-            }
+            0 => options.map_entry = Some(true),
+            1 => options.message_set_wire_format = Some(true),
             2 => drop(message.nested_type.pop()),
             _ => drop(message.oneof_decl.pop()),
         }
+        message.options = Some(options);
         return;
     }
     let mut fields = Vec::new();
