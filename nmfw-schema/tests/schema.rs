@@ -288,6 +288,24 @@ fn editions_are_read_like_their_features() {
             }
         }"#))
     .unwrap();
+    assert_eq!(
+        nmfw_schema::proto_text::file(&schema, "a.proto").unwrap(),
+        r#"edition = "2023";
+
+package e;
+
+option features.field_presence = IMPLICIT;
+
+message M {
+  int32 implicit = 1;
+  int32 explicit = 2 [features.field_presence = EXPLICIT];
+  repeated int32 packed = 3;
+  repeated int32 expanded = 4 [features.repeated_field_encoding = EXPANDED];
+  M delimited = 5 [features.message_encoding = DELIMITED];
+  bool needed = 6 [features.field_presence = LEGACY_REQUIRED];
+}
+"#
+    );
     let desc = schema.message("e.M").unwrap();
     let field = |name| desc.get_field_by_name(name).unwrap();
     assert!(!field("implicit").supports_presence());

@@ -212,7 +212,7 @@ impl<'a> Printer<'a> {
         let mut settings = self.settings(self.file.options.as_deref(), "FileOptions", &package);
         if self.selection.is_some() {
             // Others do not matter for a part of the file.
-            settings.retain(|setting| setting.name == "features");
+            settings.retain(|setting| setting.name.starts_with(options::FEATURES));
         }
         if !settings.is_empty() {
             self.out.gap();

@@ -26,16 +26,43 @@ pub(super) fn settings(
         return Vec::new();
     };
     let mut settings = Vec::new();
+    members("", 0, &message, names, scope, &mut settings);
+    settings
+}
+
+/// The option with the features of editions, which are written one by one.
+pub(super) const FEATURES: &str = "features";
+
+/// Adds the fields and extensions of a message. `number` is that of the option itself, unless the
+/// message has all options.
+fn members(
+    prefix: &str,
+    number: u32,
+    message: &DynamicMessage,
+    names: &Names,
+    scope: &str,
+    settings: &mut Vec<Setting>,
+) {
+    let number_of = |own: u32| if prefix.is_empty() { own } else { number };
     for (field, value) in message.fields() {
-        let number = field.number();
-        add(field.name(), number, value, &field.kind(), &mut settings);
+        let number = number_of(field.number());
+        match value {
+            Value::Message(features) if prefix.is_empty() && field.name() == FEATURES => {
+                let prefix = format!("{FEATURES}.");
+                members(&prefix, number, features, names, scope, settings);
+            }
+            value => {
+                let name = format!("{prefix}{}", field.name());
+                add(&name, number, value, &field.kind(), settings);
+            }
+        }
     }
     for (extension, value) in message.extensions() {
-        let name = format!("({})", names.in_full(extension.full_name(), scope));
-        let number = extension.number();
-        add(&name, number, value, &extension.kind(), &mut settings);
+        let full_name = names.in_full(extension.full_name(), scope);
+        let name = format!("{prefix}({full_name})");
+        let number = number_of(extension.number());
+        add(&name, number, value, &extension.kind(), settings);
     }
-    settings
 }
 
 /// Returns the full names of the extensions in options.
