@@ -47,7 +47,10 @@ fn members(
     for (field, value) in message.fields() {
         let number = number_of(field.number());
         match value {
-            Value::Message(features) if prefix.is_empty() && field.name() == FEATURES => {
+            // protoc leaves an empty message where it removed a feature.
+            Value::Message(features)
+                if prefix.is_empty() && field.name() == FEATURES && !is_empty(features) =>
+            {
                 let prefix = format!("{FEATURES}.");
                 members(&prefix, number, features, names, scope, settings);
             }
@@ -63,6 +66,10 @@ fn members(
         let number = number_of(extension.number());
         add(&name, number, value, &extension.kind(), settings);
     }
+}
+
+fn is_empty(message: &DynamicMessage) -> bool {
+    message.fields().next().is_none() && message.extensions().next().is_none()
 }
 
 /// Returns the full names of the extensions in options.
