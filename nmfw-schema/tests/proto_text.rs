@@ -69,7 +69,7 @@ fn golden(path: &str, text: &str) {
 
 #[test]
 fn files_have_their_golden_text() {
-    for name in ["everything", "modern"] {
+    for name in ["everything", "modern", "shadowed"] {
         let file = format!("{name}.proto");
         let schema = Schema::compile([&file], ["tests/proto_text"]).unwrap();
         let text = proto_text::file(&schema, &file).unwrap();
