@@ -1,7 +1,6 @@
 //! Generated code, compiled and called.
 
 mod builder_options;
-mod compile;
 mod golden;
 mod include_errors;
 mod includes;

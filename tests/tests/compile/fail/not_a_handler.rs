@@ -1,7 +1,0 @@
-use nmfw_tests::calc::CalcServer;
-
-struct Nothing;
-
-fn main() {
-    let _ = CalcServer::new(Nothing);
-}
