@@ -17,7 +17,6 @@ use prost::Message;
 use prost_reflect::{
     DescriptorPool, FileDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
-use sha2::{Digest, Sha256};
 
 pub(crate) use adapt::json_name;
 pub(crate) use check::{index_of, join};
@@ -136,7 +135,7 @@ impl Schema {
     /// Returns the hash of an encoded set.
     #[must_use]
     pub fn hash_of(set: &[u8]) -> String {
-        Sha256::digest(set)
+        hmac_sha256::Hash::hash(set)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
