@@ -144,7 +144,10 @@ impl Permissions {
         Ok(())
     }
 
-    fn query(self) -> PermissionsQuery {
+    /// Returns the query of these arguments, for tools that know services only by their
+    /// [`ServiceFacts`].
+    #[must_use]
+    pub fn query(self) -> PermissionsQuery {
         let mut query = PermissionsQuery::new(self.role.into());
         query.format = self.format.into();
         query.methods = self.methods;

@@ -1,0 +1,43 @@
+//! The commands.
+
+mod broker;
+mod completions;
+mod info;
+mod ls;
+mod man;
+mod permissions;
+mod ping;
+mod stats;
+mod view;
+
+use clap::Subcommand;
+
+use crate::{arguments::Arguments, failure::Failure, output::Output};
+
+/// The commands, in the order of `nmfw --help`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ls(ls::Ls),
+    Info(info::Info),
+    Stats(stats::Stats),
+    Ping(ping::Ping),
+    Permissions(permissions::Permissions),
+    Broker(broker::Broker),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// Executes a command.
+pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let Arguments { command, global } = arguments;
+    match command {
+        Command::Ls(ls) => ls.execute(&global, output).await,
+        Command::Info(info) => info.execute(&global, output).await,
+        Command::Stats(stats) => stats.execute(&global, output).await,
+        Command::Ping(ping) => ping.execute(&global, output).await,
+        Command::Permissions(permissions) => permissions.execute(&global, output).await,
+        Command::Broker(broker) => broker.execute(output).await,
+        Command::Completions(completions) => completions.execute(output),
+        Command::Man(man) => man.execute(output),
+    }
+}

@@ -1,0 +1,49 @@
+//! Discovery by ADR-32: the instances that answer, their endpoints and their figures.
+//!
+//! Whoever may subscribe to `$SRV.>` can answer. So nothing in an answer is trusted: its size and
+//! number are bounded, what is not valid is counted, and texts are escaped where they are shown.
+
+mod answer;
+mod ask;
+mod census;
+mod find;
+
+pub(crate) use answer::{Endpoint, EndpointStats, Identity};
+pub(crate) use ask::survey;
+pub(crate) use census::{Instance, Survey};
+pub(crate) use find::find;
+
+/// A verb of ADR-32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Verb {
+    Ping,
+    Info,
+    Stats,
+}
+
+impl Verb {
+    fn token(self) -> &'static str {
+        match self {
+            Self::Ping => "PING",
+            Self::Info => "INFO",
+            Self::Stats => "STATS",
+        }
+    }
+
+    /// Returns the type of answers, without the version of the protocol.
+    fn answer_type(self) -> &'static str {
+        match self {
+            Self::Ping => "ping_response",
+            Self::Info => "info_response",
+            Self::Stats => "stats_response",
+        }
+    }
+}
+
+/// Returns the subject on which a verb asks the instances of a service, or all.
+fn subject(verb: Verb, service: Option<&str>) -> String {
+    match service {
+        Some(service) => format!("$SRV.{}.{service}", verb.token()),
+        None => format!("$SRV.{}", verb.token()),
+    }
+}
