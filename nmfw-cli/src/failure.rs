@@ -40,6 +40,7 @@ impl Exit {
 pub(crate) struct Failure {
     message: String,
     causes: Vec<String>,
+    details: Vec<String>,
     hint: Option<String>,
     exit: Exit,
 }
@@ -49,6 +50,7 @@ impl Failure {
         Self {
             message: message.into(),
             causes: Vec::new(),
+            details: Vec::new(),
             hint: None,
             exit: Exit::Other,
         }
@@ -58,6 +60,12 @@ impl Failure {
     pub(crate) fn caused_by(mut self, error: &(dyn Error + 'static)) -> Self {
         self.causes.push(error.to_string());
         self.causes.extend(nmfw_core::error::causes(error));
+        self
+    }
+
+    /// Adds a line about the error.
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
         self
     }
 
@@ -82,6 +90,10 @@ impl Failure {
 
     pub(crate) fn causes(&self) -> &[String] {
         &self.causes
+    }
+
+    pub(crate) fn details(&self) -> &[String] {
+        &self.details
     }
 
     pub(crate) fn advice(&self) -> Option<&str> {

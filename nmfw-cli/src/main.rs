@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod arguments;
+mod cache;
+mod codec;
 mod commands;
 mod connection;
 mod discovery;
+mod documents;
 mod duration;
 mod facts;
 mod failure;
 mod output;
+mod schema;
 mod suggest;
+mod target;
 
 use std::process::ExitCode;
 

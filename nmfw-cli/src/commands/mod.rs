@@ -1,6 +1,7 @@
 //! The commands.
 
 mod broker;
+mod call;
 mod completions;
 mod info;
 mod ls;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Info(info::Info),
     Stats(stats::Stats),
     Ping(ping::Ping),
+    Call(call::Call),
     Permissions(permissions::Permissions),
     Broker(broker::Broker),
     Completions(completions::Completions),
@@ -35,6 +37,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Info(info) => info.execute(&global, output).await,
         Command::Stats(stats) => stats.execute(&global, output).await,
         Command::Ping(ping) => ping.execute(&global, output).await,
+        Command::Call(call) => call.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),

@@ -75,7 +75,7 @@ async fn of_service(
 }
 
 /// Returns whether a name can be a token of a subject, as the names of services are.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.bytes().all(allowed)
 }

@@ -7,11 +7,13 @@ mod answer;
 mod ask;
 mod census;
 mod find;
+mod first;
 
 pub(crate) use answer::{Endpoint, EndpointStats, Identity};
 pub(crate) use ask::survey;
 pub(crate) use census::{Instance, Survey};
 pub(crate) use find::find;
+pub(crate) use first::first;
 
 /// A verb of ADR-32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

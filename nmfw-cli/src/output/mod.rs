@@ -120,6 +120,9 @@ fn styled(failure: &Failure) -> String {
     for cause in failure.causes() {
         text.push_str(&format!("  caused by: {}\n", escaped(cause)));
     }
+    for detail in failure.details() {
+        text.push_str(&format!("  detail: {}\n", escaped(detail)));
+    }
     if let Some(hint) = failure.advice() {
         text.push_str(&format!("  {STRONG}hint:{STRONG:#} {}\n", escaped(hint)));
     }
@@ -131,6 +134,7 @@ fn styled(failure: &Failure) -> String {
 struct Document<'a> {
     error: &'a str,
     causes: &'a [String],
+    details: &'a [String],
     hint: Option<&'a str>,
     exit: u8,
 }
@@ -139,6 +143,7 @@ fn json(failure: &Failure) -> String {
     let document = Document {
         error: failure.message(),
         causes: failure.causes(),
+        details: failure.details(),
         hint: failure.advice(),
         exit: failure.status().number(),
     };

@@ -1,0 +1,147 @@
+//! What `--verbose` prints, and the failures of calls.
+
+use std::time::Duration;
+
+use nmfw::{Code, Metadata, MetadataValue, Method, Status};
+use nmfw_schema::prost_reflect::DynamicMessage;
+
+use crate::{
+    codec::{self, Style},
+    duration,
+    failure::{Exit, Failure},
+    output::{
+        Output,
+        text::{FAINT, peer},
+    },
+    target::Known,
+};
+
+/// The most details of a status that are shown.
+const MAX_DETAILS: usize = 16;
+
+/// Prints the request on standard error.
+pub(super) fn request(
+    method: Method,
+    base: &str,
+    document: Option<&[u8]>,
+    metadata: &Metadata,
+    output: &Output,
+) {
+    let subject = format!("{base}.{}", method.name());
+    line(
+        output,
+        &format!("> {} on {}", method.full_name(), peer(&subject)),
+    );
+    for (key, value) in metadata.wire() {
+        line(output, &format!("> metadata {key}: {}", peer(&value)));
+    }
+    // The nats command makes calls with one request and one response only.
+    if let Some(document) = document.filter(|_| !method.is_server_streaming()) {
+        let document = String::from_utf8_lossy(document);
+        let mut command = format!(
+            "nats req {} {} -H Content-Type:application/json",
+            quoted(&subject),
+            quoted(if document.is_empty() {
+                "{}"
+            } else {
+                document.trim()
+            })
+        );
+        for (key, value) in metadata.wire() {
+            command.push_str(&format!(" -H {}", quoted(&format!("{key}:{value}"))));
+        }
+        line(
+            output,
+            &format!("> {}", nmfw_core::escape::Escaped::whole(&command)),
+        );
+    }
+}
+
+/// Prints received metadata on standard error.
+pub(super) fn metadata(what: &str, metadata: &Metadata, output: &Output) {
+    for (key, value) in metadata {
+        let value = match value {
+            MetadataValue::Text(text) => peer(text),
+            MetadataValue::Binary(bytes) => format!("{} bytes", bytes.len()),
+        };
+        line(output, &format!("< {what} {}: {value}", peer(key)));
+    }
+}
+
+/// Prints the time of a call on standard error.
+pub(super) fn time(elapsed: Duration, output: &Output) {
+    line(output, &format!("< {} in total", duration::short(elapsed)));
+}
+
+fn line(output: &Output, text: &str) {
+    output.note(&format!("{FAINT}{text}{FAINT:#}\n"));
+}
+
+/// Returns the failure for the status of a call.
+pub(super) fn failure(known: &Known, status: &Status) -> Failure {
+    let method = known.method;
+    let (service, name) = (method.service().full_name(), method.name());
+    let mut failure =
+        Failure::new(format!("{service}/{name}: {status}")).exit(Exit::Status(status.code()));
+    for detail in status.details().iter().take(MAX_DETAILS) {
+        failure = failure.detail(shown(known, &detail.type_url, &detail.value));
+    }
+    if let more @ 1.. = status.details().len().saturating_sub(MAX_DETAILS) {
+        failure = failure.detail(format!("{more} more"));
+    }
+    for (key, value) in status.metadata().wire() {
+        failure = failure.detail(format!("metadata {key}: {value}"));
+    }
+    match status.code() {
+        Code::DeadlineExceeded => failure.hint("give it more time with --deadline"),
+        Code::Unavailable if status.is_not_started() => {
+            failure.hint(format!("`nmfw ping {service}` shows which instances serve"))
+        }
+        Code::PermissionDenied if status.is_not_started() => failure.hint(format!(
+            "`nmfw permissions {service} --role client` prints the permissions that a caller needs"
+        )),
+        _ => failure,
+    }
+}
+
+/// Returns a detail as JSON, if the schema has its type.
+fn shown(known: &Known, type_url: &str, value: &[u8]) -> String {
+    let name = type_url.rsplit('/').next().unwrap_or(type_url);
+    let style = Style {
+        pretty: false,
+        defaults: false,
+    };
+    let message = known.schema.pool().get_message_by_name(name);
+    let message = message.and_then(|message| DynamicMessage::decode(message, value).ok());
+    match message.and_then(|message| codec::from_dynamic(&message, style).ok()) {
+        Some(json) => format!("{name} {json}"),
+        None => format!("{name} ({} bytes)", value.len()),
+    }
+}
+
+/// Quotes a word for a shell, if it needs quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, expected) in [
+            ("nmfw.calc.Add", "nmfw.calc.Add"),
+            ("", "''"),
+            ("{\"a\": 1}", "'{\"a\": 1}'"),
+            ("it's", r"'it'\''s'"),
+            ("$(rm)", "'$(rm)'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}
