@@ -27,7 +27,7 @@ pub(crate) struct Info {
     /// The service: calc, or calc.Calc as in the .proto
     service: String,
 
-    /// Only the instance with this id, or the beginning of it
+    /// Only the instance with this id, or the beginning or end of it
     instance: Option<String>,
 
     #[command(flatten)]

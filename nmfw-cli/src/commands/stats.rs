@@ -31,7 +31,7 @@ pub(crate) struct Stats {
     /// Only this service: calc, or calc.Calc as in the .proto
     service: Option<String>,
 
-    /// Only the instance with this id, or the beginning of it
+    /// Only the instance with this id, or the beginning or end of it
     #[arg(requires = "service")]
     instance: Option<String>,
 

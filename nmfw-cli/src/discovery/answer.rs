@@ -189,7 +189,7 @@ mod tests {
         let deep = format!(r#"{{"name":"a","id":"1","data":{}"#, "[".repeat(200_000));
         for (text, why) in [
             ("", "EOF"),
-            ("[]", "invalid length"),
+            ("[]", "invalid type"),
             (r#"{"name":"a"}"#, "missing field `id`"),
             (r#"{"name":"","id":"1"}"#, "its name is empty"),
             (

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Queries the instances of a service, named as in discovery (`calc`) or in the `.proto`
-/// (`calc.Calc`); all instances without a name. With `instance`, only those whose id begins with it
-/// are returned.
+/// (`calc.Calc`); all instances without a name. With `instance`, only those whose id begins or
+/// ends with it are returned.
 pub(crate) async fn find(
     nats: &Connection,
     service: Option<&str>,
@@ -30,10 +30,11 @@ pub(crate) async fn find(
             .iter()
             .map(|i| i.identity.id.clone())
             .collect();
-        survey.instances.retain(|i| i.identity.id.starts_with(id));
-        survey
-            .silent
-            .retain(|(identity, _)| identity.id.starts_with(id));
+        // The ids of a process differ at their ends only.
+        let is_meant =
+            |identity: &Identity| identity.id.starts_with(id) || identity.id.ends_with(id);
+        survey.instances.retain(|i| is_meant(&i.identity));
+        survey.silent.retain(|(identity, _)| is_meant(identity));
         if survey.instances.is_empty() {
             let service = service.unwrap_or_default();
             let failure = Failure::new(format!("{service} has no instance {id:?}"));

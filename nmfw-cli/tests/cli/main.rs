@@ -1,0 +1,15 @@
+//! The program, against the embedded broker and a real nats-server.
+//!
+//! The output of commands is compared with the files in `golden`. `NMFW_BLESS=1 cargo test -p
+//! nmfw-cli --test cli` rewrites them; review the difference before committing.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod calls;
+mod foreign;
+mod golden;
+mod hostile;
+mod offline;
+mod program;
+mod services;
