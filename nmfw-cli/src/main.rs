@@ -4,6 +4,7 @@ mod arguments;
 mod cache;
 mod codec;
 mod commands;
+mod complete;
 mod connection;
 mod discovery;
 mod documents;
@@ -17,9 +18,13 @@ mod target;
 
 use std::process::ExitCode;
 
+use clap_complete::CompleteEnv;
+
 use crate::{arguments::Arguments, failure::Failure, output::Output};
 
 fn main() -> ExitCode {
+    // Ends the process if a shell asks for completions.
+    CompleteEnv::with_factory(arguments::command).complete();
     let arguments = match Arguments::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     arguments::Global,
+    complete,
     connection::connect,
     discovery::{Instance, Survey, Verb, find},
     failure::Failure,
@@ -25,9 +27,11 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// The service: calc, or calc.Calc as in the .proto
+    #[arg(add = ArgValueCompleter::new(complete::services))]
     service: String,
 
     /// Only the instance with this id, or the beginning or end of it
+    #[arg(add = ArgValueCompleter::new(complete::instances))]
     instance: Option<String>,
 
     #[command(flatten)]

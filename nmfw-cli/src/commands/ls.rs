@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::view::{Page, Watch};
 use crate::{
     arguments::Global,
+    complete,
     connection::connect,
     discovery::{Instance, Survey, Verb, find},
     failure::Failure,
@@ -25,6 +27,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Only this service: calc, or calc.Calc as in the .proto
+    #[arg(add = ArgValueCompleter::new(complete::services))]
     service: Option<String>,
 
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! The commands.
 
 mod broker;
-mod call;
+pub(crate) mod call;
 mod completions;
 mod info;
 mod ls;

@@ -1,9 +1,11 @@
 //! `nmfw permissions`: the permissions that users need for a live service.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::{
     arguments::Global,
+    complete,
     connection::connect,
     discovery::{Verb, find},
     facts::Facts,
@@ -18,6 +20,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Permissions {
     /// The service: calc, or calc.Calc as in the .proto
+    #[arg(add = ArgValueCompleter::new(complete::services))]
     service: String,
 
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `nmfw ping`: the instances, and whether they serve.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     arguments::Global,
+    complete,
     connection::connect,
     discovery::{Survey, Verb, find},
     duration,
@@ -26,10 +28,11 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
     /// Only this service: calc, or calc.Calc as in the .proto
+    #[arg(add = ArgValueCompleter::new(complete::services))]
     service: Option<String>,
 
     /// Only the instance with this id, or the beginning or end of it
-    #[arg(requires = "service")]
+    #[arg(requires = "service", add = ArgValueCompleter::new(complete::instances))]
     instance: Option<String>,
 
     #[command(flatten)]

@@ -6,11 +6,13 @@ use std::{
 };
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::view::{Page, Watch};
 use crate::{
     arguments::Global,
+    complete,
     connection::connect,
     discovery::{EndpointStats, Instance, Survey, Verb, find},
     duration,
@@ -29,10 +31,11 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
     /// Only this service: calc, or calc.Calc as in the .proto
+    #[arg(add = ArgValueCompleter::new(complete::services))]
     service: Option<String>,
 
     /// Only the instance with this id, or the beginning or end of it
-    #[arg(requires = "service")]
+    #[arg(requires = "service", add = ArgValueCompleter::new(complete::instances))]
     instance: Option<String>,
 
     /// Show each instance by itself

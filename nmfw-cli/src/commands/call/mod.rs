@@ -3,7 +3,7 @@
 mod foreign;
 mod input;
 mod report;
-mod template;
+pub(crate) mod template;
 
 use std::{
     path::PathBuf,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use futures_util::StreamExt;
 use nmfw::{
     Channel, Connection, Deadline, Metadata, NatsChannel, Status,
@@ -23,6 +24,7 @@ use self::input::Input;
 use crate::{
     arguments::Global,
     codec::{self, Style},
+    complete,
     connection::connect,
     duration,
     failure::Failure,
@@ -47,13 +49,14 @@ Examples:
   nmfw call calc.Calc/Add --template")]
 pub(crate) struct Call {
     /// The method: calc.Calc/Add or calc.Add
-    #[arg(value_parser = Path::parse)]
+    #[arg(value_parser = Path::parse, add = ArgValueCompleter::new(complete::methods))]
     method: Path,
 
     /// The request as JSON, @FILE for a file, or - for standard input
     ///
     /// Without it, a method that takes a stream reads standard input, and others get an empty
     /// message.
+    #[arg(add = ArgValueCompleter::new(complete::requests))]
     data: Option<String>,
 
     /// Send metadata; for a key that ends in -bin, the value is base64

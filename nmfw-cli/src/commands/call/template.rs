@@ -17,15 +17,20 @@ const MAX_FIELDS: usize = 2_000;
 
 /// Returns a message with all fields, as JSON over several lines.
 pub(super) fn of(message: &MessageDescriptor) -> Result<String, Failure> {
-    let mut left = MAX_FIELDS;
-    let style = Style {
-        pretty: true,
-        defaults: true,
-    };
-    let json = codec::from_dynamic(&filled(message, MAX_DEPTH, &mut left), style);
+    let json = json(message, true);
     let json =
         json.map_err(|why| Failure::new(format!("the template cannot be written: {why}")))?;
     Ok(format!("{json}\n"))
+}
+
+/// Returns a message with all fields, as JSON.
+pub(crate) fn json(message: &MessageDescriptor, pretty: bool) -> Result<String, String> {
+    let mut left = MAX_FIELDS;
+    let style = Style {
+        pretty,
+        defaults: true,
+    };
+    codec::from_dynamic(&filled(message, MAX_DEPTH, &mut left), style)
 }
 
 fn filled(message: &MessageDescriptor, depth: usize, left: &mut usize) -> DynamicMessage {
