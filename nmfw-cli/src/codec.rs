@@ -1,9 +1,11 @@
 //! Messages as JSON.
 
-use nmfw_schema::prost_reflect::{
-    DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
+use nmfw_schema::{
+    json::{self, JsonOptions},
+    prost_reflect::{DynamicMessage, MessageDescriptor},
 };
-use prost::Message;
+
+use crate::output::text::escape_json;
 
 /// How messages are printed.
 #[derive(Clone, Copy, Debug)]
@@ -14,44 +16,36 @@ pub(crate) struct Style {
     pub(crate) defaults: bool,
 }
 
+impl Style {
+    fn options(self) -> JsonOptions {
+        JsonOptions::new()
+            .pretty(self.pretty)
+            .default_values(self.defaults)
+    }
+}
+
 /// Encodes a JSON document as a message.
 pub(crate) fn to_message(message: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let message = DynamicMessage::deserialize_with_options(
-        message.clone(),
-        &mut deserializer,
-        &DeserializeOptions::new(),
-    )
-    .map_err(|error| error.to_string())?;
-    deserializer.end().map_err(|error| error.to_string())?;
-    Ok(message.encode_to_vec())
+    json::to_message(message, json, &JsonOptions::new()).map_err(|error| error.to_string())
 }
 
 /// Decodes a message, and returns it as JSON without characters that act on a terminal.
 pub(crate) fn from_message(
     message: &MessageDescriptor,
-    encoded: &[u8],
+    encoded: bytes::Bytes,
     style: Style,
 ) -> Result<String, String> {
-    let message = DynamicMessage::decode(message.clone(), encoded);
-    from_dynamic(&message.map_err(|error| error.to_string())?, style)
+    let json = json::from_message(message, encoded, &style.options());
+    text(&json.map_err(|error| error.to_string())?)
 }
 
 /// Returns a message as JSON without characters that act on a terminal.
 pub(crate) fn from_dynamic(message: &DynamicMessage, style: Style) -> Result<String, String> {
-    let options = SerializeOptions::new().skip_default_fields(!style.defaults);
-    let mut json = Vec::new();
-    let written = match style.pretty {
-        true => {
-            let mut serializer = serde_json::Serializer::pretty(&mut json);
-            message.serialize_with_options(&mut serializer, &options)
-        }
-        false => {
-            let mut serializer = serde_json::Serializer::new(&mut json);
-            message.serialize_with_options(&mut serializer, &options)
-        }
-    };
-    written.map_err(|error| error.to_string())?;
-    let json = String::from_utf8(json).map_err(|error| error.to_string())?;
-    Ok(crate::output::text::escape_json(&json))
+    let json = json::from_dynamic(message, &style.options());
+    text(&json.map_err(|error| error.to_string())?)
+}
+
+fn text(json: &[u8]) -> Result<String, String> {
+    let json = std::str::from_utf8(json).map_err(|error| error.to_string())?;
+    Ok(escape_json(json))
 }

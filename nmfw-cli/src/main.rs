@@ -11,6 +11,7 @@ mod documents;
 mod duration;
 mod facts;
 mod failure;
+mod files;
 mod output;
 mod schema;
 mod suggest;

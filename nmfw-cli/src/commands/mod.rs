@@ -3,6 +3,7 @@
 mod broker;
 pub(crate) mod call;
 mod completions;
+mod doctor;
 mod info;
 mod ls;
 mod man;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     Ping(ping::Ping),
     Call(call::Call),
+    Doctor(doctor::Doctor),
     Permissions(permissions::Permissions),
     Broker(broker::Broker),
     Completions(completions::Completions),
@@ -38,6 +40,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Stats(stats) => stats.execute(&global, output).await,
         Command::Ping(ping) => ping.execute(&global, output).await,
         Command::Call(call) => call.execute(&global, output).await,
+        Command::Doctor(doctor) => doctor.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),

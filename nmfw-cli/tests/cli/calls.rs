@@ -21,6 +21,9 @@ on_both_brokers! {
         let _streams = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
         let _puppet = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
         std::fs::write(program.home().join("add.json"), r#"{"Values": [20, 22]}"#).unwrap();
+        let proto = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/calc.proto");
+        std::fs::create_dir(program.home().join("protos")).unwrap();
+        std::fs::copy(proto, program.home().join("protos/calc.proto")).unwrap();
         let mut outputs = Vec::new();
         for line in [
             "call calc.Calc/Add '{\"Values\":[1,2]}'",
@@ -45,6 +48,9 @@ on_both_brokers! {
             "call nmfw-puppet.Fail '{\"code\":5,\"message\":\"no \\u001b[31m such\"}' -v",
             "call calc.Add '{\"Values\":[1]}' -v -m tenant=acme -m key-bin=AAE -m a=it",
             "call calc.Add -m nmfw=1",
+            "call calc.Add '{\"Values\":[1]}' --proto calc.proto",
+            "call calc.Add '{\"Values\":[1]}' --proto protos/calc.proto",
+            "call calc.Add '{\"Values\":[1]}' --descriptor-set add.json",
         ] {
             outputs.push(program.run(line).await);
         }

@@ -49,7 +49,12 @@ fn without_times(text: &str) -> String {
         let mut at = 0;
         while let Some(word) = words.get(at) {
             let is_number = word.parse::<f64>().is_ok();
-            if is_number && is_unit(at + 1) {
+            let joined = word
+                .strip_suffix("ms):")
+                .or_else(|| word.strip_suffix("µs):"));
+            if joined.is_some_and(|number| number.parse::<f64>().is_ok()) {
+                kept.push("TIME):");
+            } else if is_number && is_unit(at + 1) {
                 while kept.last().is_some_and(|word| word.is_empty()) {
                     kept.pop();
                 }

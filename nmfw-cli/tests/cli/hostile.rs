@@ -122,8 +122,8 @@ on_both_brokers! {
     async fn lying_schemas_are_refused(broker: TestBroker) {
         let program = Program::new(&broker.url());
         for (part, why) in [
-            (vec![], "its parts do not have the size"),
-            (vec![7; 100], "cannot be decompressed"),
+            (vec![], "sent a part of its schema that does not fit"),
+            (vec![7; 100], "is damaged"),
         ] {
             let hash = "ab".repeat(32);
             let info_hash = hash.clone();

@@ -10,7 +10,7 @@ async fn errors_say_what_to_do() {
         "ls --server 127.0.0.1:1",
         "ls --server 127.0.0.1:1 --json",
         "ls --server ftp://host",
-        "sl",
+        "stast",
         "ls --timeout 5",
         "stats --watch=100ms",
         "--nonsense",

@@ -6,7 +6,6 @@ mod report;
 pub(crate) mod template;
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +17,6 @@ use nmfw::{
     Channel, Connection, Deadline, Metadata, NatsChannel, Status,
     middleware::{Body, Request},
 };
-use nmfw_schema::Schema;
 
 use self::input::Input;
 use crate::{
@@ -28,6 +26,7 @@ use crate::{
     connection::connect,
     duration,
     failure::Failure,
+    files::Files,
     output::Output,
     target::{Known, Path, Target},
 };
@@ -81,9 +80,8 @@ pub(crate) struct Call {
     #[arg(long)]
     template: bool,
 
-    /// A descriptor set for a service that has no schema, such as one of Go nmfw
-    #[arg(long, value_name = "FILE", help_heading = "Schema")]
-    descriptor_set: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -93,7 +91,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Call {
     pub(super) async fn execute(self, global: &Global, output: &Output) -> Result<(), Failure> {
-        let files = self.descriptor_set.as_ref().map(read_set).transpose()?;
+        let files = self.files.read()?;
         let metadata = self.metadata()?;
         let nats = connect(global).await?;
         match Target::find(&nats, &self.method, files, global.timeout).await? {
@@ -213,7 +211,7 @@ impl Call {
         }
         let mut messages = body.into_stream();
         while let Some(message) = messages.next().await {
-            let json = codec::from_message(&known.descriptor.output(), &message?, style);
+            let json = codec::from_message(&known.descriptor.output(), message?, style);
             let printed = json
                 .map_err(|why| Failure::new(format!("the response is not valid: {why}")))
                 .and_then(|json| output.print(&format!("{json}\n")));
@@ -226,12 +224,4 @@ impl Call {
         }
         Ok(Ok(()))
     }
-}
-
-fn read_set(path: &PathBuf) -> Result<Schema, Failure> {
-    let shown = path.display();
-    let set = std::fs::read(path)
-        .map_err(|error| Failure::new(format!("cannot read {shown}")).caused_by(&error))?;
-    Schema::from_descriptor_set(&set)
-        .map_err(|error| Failure::new(format!("{shown} is no descriptor set: {error}")))
 }

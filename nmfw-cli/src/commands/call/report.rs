@@ -111,7 +111,7 @@ fn shown(known: &Known, type_url: &str, value: &[u8]) -> String {
         pretty: false,
         defaults: false,
     };
-    let message = known.schema.pool().get_message_by_name(name);
+    let message = known.schema.message(name);
     let message = message.and_then(|message| DynamicMessage::decode(message, value).ok());
     match message.and_then(|message| codec::from_dynamic(&message, style).ok()) {
         Some(json) => format!("{name} {json}"),
