@@ -1,7 +1,9 @@
 //! The commands.
 
+mod bench;
 mod broker;
 pub(crate) mod call;
+mod check;
 mod completions;
 mod doctor;
 mod info;
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     Ping(ping::Ping),
     Call(call::Call),
+    Bench(bench::Bench),
+    Check(check::Check),
     Doctor(doctor::Doctor),
     Permissions(permissions::Permissions),
     Broker(broker::Broker),
@@ -40,6 +44,8 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Stats(stats) => stats.execute(&global, output).await,
         Command::Ping(ping) => ping.execute(&global, output).await,
         Command::Call(call) => call.execute(&global, output).await,
+        Command::Bench(bench) => bench.execute(&global, output).await,
+        Command::Check(check) => check.execute(&global, output).await,
         Command::Doctor(doctor) => doctor.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,

@@ -48,6 +48,11 @@ impl Output {
         io::stdout().is_terminal()
     }
 
+    /// Returns whether a person follows standard error.
+    pub(crate) fn is_watched(&self) -> bool {
+        io::stderr().is_terminal() && !self.json
+    }
+
     /// Returns the width of the terminal, if standard output is one.
     pub(crate) fn width(&self) -> Option<usize> {
         let (width, _) = terminal_size::terminal_size_of(io::stdout())?;

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use nmfw::{
-    Server,
-    server::{Running, Service},
-};
+use nmfw::{Server, server::Running};
 use nmfw_tests::{
     TestBroker, calc,
     calc::{CalcServer, Calculator},
@@ -20,7 +17,7 @@ use crate::{
 /// Serves the calculator with this version.
 async fn serve(url: &str, version: &str) -> Running {
     let nats = nmfw::connect(url).await.unwrap();
-    let service: Service = CalcServer::new(Calculator).into();
+    let service = CalcServer::new(Calculator);
     let server = Server::new(nats).add_service(service.version(version));
     server.start().await.unwrap()
 }

@@ -14,7 +14,7 @@ const MAX_REQUEST: u64 = 64 * 1024 * 1024;
 const PART: usize = 64 * 1024;
 
 /// Data from the command line, a file or standard input.
-pub(super) struct Input {
+pub(in crate::commands) struct Input {
     reader: Box<dyn AsyncRead + Send + Unpin>,
     name: String,
 }
@@ -22,7 +22,10 @@ pub(super) struct Input {
 impl Input {
     /// Opens the data of the command line. `reads_stdin` tells what no data mean: standard input, or
     /// nothing.
-    pub(super) fn open(data: Option<&str>, reads_stdin: bool) -> Result<Self, Failure> {
+    pub(in crate::commands) fn open(
+        data: Option<&str>,
+        reads_stdin: bool,
+    ) -> Result<Self, Failure> {
         let (reader, name): (Box<dyn AsyncRead + Send + Unpin>, _) = match data {
             None if reads_stdin => stdin(),
             Some("-") => stdin(),
@@ -44,7 +47,7 @@ impl Input {
     }
 
     /// Reads all data.
-    pub(super) async fn document(self) -> Result<Vec<u8>, Failure> {
+    pub(in crate::commands) async fn document(self) -> Result<Vec<u8>, Failure> {
         let mut document = Vec::new();
         let read = self
             .reader
@@ -64,7 +67,7 @@ impl Input {
 
     /// Returns the JSON documents with their numbers, each as soon as it has been read. An error is the
     /// last item.
-    pub(super) fn documents(
+    pub(in crate::commands) fn documents(
         self,
     ) -> impl Stream<Item = Result<(usize, Vec<u8>), Failure>> + Send + 'static {
         let state = Some((self, Documents::default(), Vec::new().into_iter(), 0));

@@ -1,7 +1,7 @@
 //! `nmfw call`: calls a method with JSON.
 
 mod foreign;
-mod input;
+pub(super) mod input;
 mod report;
 pub(crate) mod template;
 
@@ -84,7 +84,7 @@ pub(crate) struct Call {
     files: Files,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
@@ -92,7 +92,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Call {
     pub(super) async fn execute(self, global: &Global, output: &Output) -> Result<(), Failure> {
         let files = self.files.read()?;
-        let metadata = self.metadata()?;
+        let metadata = to_metadata(&self.metadata)?;
         let nats = connect(global).await?;
         match Target::find(&nats, &self.method, files, global.timeout).await? {
             Target::Nmfw(known) if self.template => {
@@ -109,15 +109,6 @@ impl Call {
                 foreign::call(&nats, &subject, input, &metadata, limit, output).await
             }
         }
-    }
-
-    fn metadata(&self) -> Result<Metadata, Failure> {
-        let mut metadata = Metadata::new();
-        for (key, value) in &self.metadata {
-            let added = metadata.append_wire(key, value);
-            added.map_err(|error| Failure::new(format!("--metadata {key}: {error}")))?;
-        }
-        Ok(metadata)
     }
 
     async fn call(
@@ -224,4 +215,14 @@ impl Call {
         }
         Ok(Ok(()))
     }
+}
+
+/// Returns the metadata of a command line.
+pub(super) fn to_metadata(pairs: &[(String, String)]) -> Result<Metadata, Failure> {
+    let mut metadata = Metadata::new();
+    for (key, value) in pairs {
+        let added = metadata.append_wire(key, value);
+        added.map_err(|error| Failure::new(format!("--metadata {key}: {error}")))?;
+    }
+    Ok(metadata)
 }

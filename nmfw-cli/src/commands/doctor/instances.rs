@@ -6,7 +6,11 @@ use futures_util::{StreamExt, stream};
 use nmfw::{Connection, async_nats::ConnectionExt};
 
 use super::{finding::Finding, services::age};
-use crate::{discovery::Instance, facts::Facts, output::text::count};
+use crate::{
+    discovery::{EndpointStats, Instance},
+    facts::Facts,
+    output::text::count,
+};
 
 /// How many instances are asked at a time.
 const AT_A_TIME: usize = 32;
@@ -39,7 +43,7 @@ fn said(instance: &Instance) -> Vec<Finding> {
         return findings;
     };
     if instance.is_serving() == Some(false) {
-        let failing = stats.endpoints.first().map(|endpoint| endpoint.failing());
+        let failing = stats.endpoints.first().map(EndpointStats::failing);
         let failing = failing.unwrap_or_default();
         let text = match &failing[..] {
             [] => "it does not serve".to_owned(),
