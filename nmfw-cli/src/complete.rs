@@ -108,6 +108,13 @@ pub(crate) fn methods(current: &OsStr) -> Vec<CompletionCandidate> {
         .unwrap_or_default()
 }
 
+/// Completes a service, or a service and a method.
+pub(crate) fn elements(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut candidates = services(current);
+    candidates.extend(methods(current));
+    candidates
+}
+
 /// Completes a request: a template of the message, if the schema of the method is in the cache.
 pub(crate) fn requests(current: &OsStr) -> Vec<CompletionCandidate> {
     let words = words();

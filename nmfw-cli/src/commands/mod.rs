@@ -5,6 +5,7 @@ mod broker;
 pub(crate) mod call;
 mod check;
 mod completions;
+mod describe;
 mod doctor;
 mod info;
 mod ls;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Info(info::Info),
     Stats(stats::Stats),
     Ping(ping::Ping),
+    Describe(describe::Describe),
     Call(call::Call),
     Bench(bench::Bench),
     Check(check::Check),
@@ -43,6 +45,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Info(info) => info.execute(&global, output).await,
         Command::Stats(stats) => stats.execute(&global, output).await,
         Command::Ping(ping) => ping.execute(&global, output).await,
+        Command::Describe(describe) => describe.execute(&global, output).await,
         Command::Call(call) => call.execute(&global, output).await,
         Command::Bench(bench) => bench.execute(&global, output).await,
         Command::Check(check) => check.execute(&global, output).await,

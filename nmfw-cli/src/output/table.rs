@@ -112,7 +112,10 @@ impl Table {
             .columns
             .iter()
             .map(|column| Cell::new(column.title).style(STRONG));
-        self.line(&mut out, &titles.collect::<Vec<_>>(), &widths, room);
+        let has_titles = self.columns.iter().any(|column| !column.title.is_empty());
+        if has_titles {
+            self.line(&mut out, &titles.collect::<Vec<_>>(), &widths, room);
+        }
         for row in &self.rows {
             self.line(&mut out, row, &widths, room);
         }

@@ -24,6 +24,19 @@ pub(crate) fn peer(text: &str) -> String {
     Escaped::up_to(text, MAX_PEER).to_string()
 }
 
+/// Escapes what acts on a terminal in a text of several lines.
+pub(crate) fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            _ if acts(c) => out.extend(c.escape_default()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// Escapes what acts on a terminal in a JSON document, whose strings may come from peers. The
 /// document stays equal: such characters occur in strings only, where `\u` escapes mean the same.
 pub(crate) fn escape_json(document: &str) -> String {
@@ -55,6 +68,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
+
+    #[test]
+    fn only_line_breaks_stay() {
+        assert_eq!(
+            lines("a\n\u{1b}[31m\t\u{202e}ä"),
+            "a\n\\u{1b}[31m\\t\\u{202e}ä"
+        );
+    }
 
     #[test]
     fn json_stays_equal_and_does_nothing_to_a_terminal() {

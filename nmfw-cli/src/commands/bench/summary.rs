@@ -157,7 +157,7 @@ impl Summary {
         };
         row("calls a second", &|run| run.calls_per_second, &number, true);
         row("mean latency", &|run| run.latency.mean, &nanos, false);
-        for (name, _) in QUANTILES {
+        for (name, _) in QUANTILES.into_iter().filter(|_| self.calls > 0) {
             let quantile =
                 |run: &Self| run.latency.quantiles.get(name).copied().unwrap_or(0) as f64;
             row(name, &quantile, &nanos, false);
