@@ -65,9 +65,15 @@ fn compile(protos: &[PathBuf], includes: &[PathBuf]) -> Result<Schema, Failure> 
         }));
         folders.push(PathBuf::from("."));
     }
+    if let Some(missing) = protos.iter().find(|proto| !proto.is_file()) {
+        return Err(Failure::new(format!(
+            "there is no file {}",
+            missing.display()
+        )));
+    }
     Schema::compile(protos, &folders).map_err(|error| {
         let failure = Failure::new(error.to_string());
-        match includes.is_empty() {
+        match error.to_string().contains("include path") {
             true => failure.hint("name the folders of imports with --include"),
             false => failure,
         }

@@ -1,6 +1,9 @@
 //! `nmfw check`: whether a new schema is compatible with what is live.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
@@ -25,7 +28,7 @@ use crate::{
 
 /// Check that a changed .proto is compatible with what is live
 ///
-/// Compares the schema of every live version with a file, by the rules of `buf breaking`: can
+/// Compares the schemas of all live versions with a file, by the rules of `buf breaking`: can
 /// programs that were built from one read what those of the other write? Ends with status 5 if not,
 /// for pipelines.
 #[derive(Debug, Args)]
@@ -66,14 +69,14 @@ enum CategoryArg {
 struct Document<'a> {
     service: &'a str,
     is_compatible: bool,
-    versions: Vec<Version<'a>>,
+    schemas: Vec<Live<'a>>,
     without_schema: usize,
 }
 
-/// The instances of one version with one schema.
+/// The instances with one schema.
 #[derive(Serialize)]
-struct Version<'a> {
-    version: &'a str,
+struct Live<'a> {
+    versions: BTreeSet<&'a str>,
     schema: &'a str,
     instances: usize,
     is_same: bool,
@@ -96,31 +99,32 @@ impl Check {
                 facts.full_name
             ));
         }
-        let mut groups: BTreeMap<(&str, &str), Vec<&Instance>> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
         let mut without_schema = 0;
         for instance in &survey.instances {
             match schema::hash(instance) {
-                Some(hash) => {
-                    let key = (instance.identity.version.as_str(), hash);
-                    groups.entry(key).or_default().push(instance);
-                }
+                Some(hash) => groups.entry(hash).or_default().push(instance),
                 None => without_schema += 1,
             }
         }
-        let mut versions = Vec::new();
-        for ((version, hash), instances) in groups {
+        let mut schemas = Vec::new();
+        for (hash, instances) in groups {
             let Some(first) = instances.first() else {
                 continue;
             };
             let old = schema::of_instance(&nats, &facts.base, first, global.timeout).await?;
             let report = compat::compare_service(&old, &new, &facts.full_name, self.rules());
             let report: Report = report.map_err(|error| {
+                let (name, id) = (&facts.name, &first.identity.id);
                 Failure::new(format!(
-                    "the schema of version {version} cannot be used: {error}"
+                    "the schema of instance {id} of {name} is of no use: {error}"
                 ))
             })?;
-            versions.push(Version {
-                version,
+            let versions = instances
+                .iter()
+                .map(|instance| instance.identity.version.as_str());
+            schemas.push(Live {
+                versions: versions.collect(),
                 schema: hash,
                 instances: instances.len(),
                 is_same: hash == new.hash(),
@@ -128,7 +132,8 @@ impl Check {
                 omitted: report.omitted(),
             });
         }
-        if versions.is_empty() {
+        schemas.sort_by(|a, b| a.versions.cmp(&b.versions));
+        if schemas.is_empty() {
             let failure = Failure::new(format!("no instance of {} has a schema", self.service));
             return Err(failure
                 .exit(Exit::NotFound)
@@ -136,8 +141,8 @@ impl Check {
         }
         let document = Document {
             service: &facts.full_name,
-            is_compatible: versions.iter().all(|version| version.findings.is_empty()),
-            versions,
+            is_compatible: schemas.iter().all(|live| live.findings.is_empty()),
+            schemas,
             without_schema,
         };
         match output.is_json() {
@@ -163,9 +168,13 @@ impl Check {
 
 fn text(document: &Document<'_>) -> String {
     let mut text = String::new();
-    for version in &document.versions {
-        let (name, instances) = (peer(version.version), count(version.instances, "instance"));
-        let verdict = match (version.is_same, version.findings.len() + version.omitted) {
+    for live in &document.schemas {
+        let versions: Vec<_> = live.versions.iter().copied().collect();
+        let (names, instances) = (
+            peer(&versions.join(", ")),
+            count(live.instances, "instance"),
+        );
+        let verdict = match (live.is_same, live.findings.len() + live.omitted) {
             (true, _) => format!("{GOOD}the same schema{GOOD:#}"),
             (_, 0) => format!("{GOOD}compatible{GOOD:#}"),
             (_, breaking) => {
@@ -174,13 +183,13 @@ fn text(document: &Document<'_>) -> String {
         };
         let service = peer(document.service);
         text.push_str(&format!(
-            "{STRONG}{service} {name}{STRONG:#} ({instances}): {verdict}\n"
+            "{STRONG}{service} {names}{STRONG:#} ({instances}): {verdict}\n"
         ));
-        for finding in &version.findings {
+        for finding in &live.findings {
             text.push_str(&format!("  {}\n", Escaped::whole(&finding.to_string())));
         }
-        if version.omitted > 0 {
-            text.push_str(&format!("  and {} more\n", version.omitted));
+        if live.omitted > 0 {
+            text.push_str(&format!("  and {} more\n", live.omitted));
         }
     }
     if document.without_schema > 0 {

@@ -13,6 +13,7 @@ mod man;
 mod permissions;
 mod ping;
 mod stats;
+mod top;
 mod view;
 
 use clap::Subcommand;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Ping(ping::Ping),
     Describe(describe::Describe),
     Call(call::Call),
+    Top(top::Top),
     Bench(bench::Bench),
     Check(check::Check),
     Doctor(doctor::Doctor),
@@ -47,6 +49,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Ping(ping) => ping.execute(&global, output).await,
         Command::Describe(describe) => describe.execute(&global, output).await,
         Command::Call(call) => call.execute(&global, output).await,
+        Command::Top(top) => top.execute(&global, output).await,
         Command::Bench(bench) => bench.execute(&global, output).await,
         Command::Check(check) => check.execute(&global, output).await,
         Command::Doctor(doctor) => doctor.execute(&global, output).await,

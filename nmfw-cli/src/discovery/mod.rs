@@ -49,3 +49,14 @@ fn subject(verb: Verb, service: Option<&str>) -> String {
         None => format!("$SRV.{}", verb.token()),
     }
 }
+
+/// Returns the survey of these answers to a verb, for tests.
+#[cfg(test)]
+pub(crate) fn census_of(verb: Verb, answers: impl IntoIterator<Item = String>) -> Survey {
+    let now = std::time::Instant::now();
+    let mut census = census::Census::new(&[verb], now);
+    for answer in answers {
+        census.add(verb, answer.as_bytes(), now);
+    }
+    census.finish()
+}

@@ -6,10 +6,13 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod bench;
 mod calls;
+mod doctor;
 mod foreign;
 mod golden;
 mod hostile;
 mod offline;
 mod program;
+mod schemas;
 mod services;

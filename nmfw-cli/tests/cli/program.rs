@@ -86,6 +86,15 @@ impl Program {
         self.run_with(line, "").await
     }
 
+    /// Runs a line that succeeds, and returns the bytes on standard output.
+    pub(crate) async fn run_raw(&self, line: &str) -> Vec<u8> {
+        let mut command = self.command(line);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+
     /// Runs a line with standard input.
     pub(crate) async fn run_with(&self, line: &str, input: &str) -> Output {
         let mut command = self.command(line);

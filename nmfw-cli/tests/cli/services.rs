@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Serves the calculator with this version.
-async fn serve(url: &str, version: &str) -> Running {
+pub(crate) async fn serve(url: &str, version: &str) -> Running {
     let nats = nmfw::connect(url).await.unwrap();
     let service = CalcServer::new(Calculator);
     let server = Server::new(nats).add_service(service.version(version));

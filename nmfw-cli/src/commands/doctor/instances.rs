@@ -67,11 +67,12 @@ fn said(instance: &Instance) -> Vec<Finding> {
             continue;
         };
         if load.concurrency > 0 && load.running >= load.concurrency {
+            let running = usize::try_from(load.running).unwrap_or(usize::MAX);
             let waiting = usize::try_from(load.waiting).unwrap_or(usize::MAX);
             let text = format!(
-                "{} is full: {} run, and {} waits",
+                "{} is full: {} running, {} waiting",
                 endpoint.name,
-                load.running,
+                count(running, "call"),
                 count(waiting, "call")
             );
             findings
