@@ -3,17 +3,20 @@
 use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use nmfw::Connection;
-use nmfw_schema::{Schema, proto_text};
+use nmfw_schema::{Schema, json_schema, proto_text};
 
 use crate::{
     arguments::Global,
     complete,
     connection::connect,
-    discovery::first,
+    discovery::{Instance, Verb, find, first},
     facts::Facts,
     failure::{Exit, Failure},
     files::Files,
-    output::{Output, text::lines},
+    output::{
+        Output,
+        text::{escape_json, lines},
+    },
     schema,
     suggest::nearest,
 };
@@ -45,6 +48,8 @@ pub(crate) struct Describe {
 enum Format {
     /// .proto text that compiles
     Proto,
+    /// The JSON Schema of a message
+    JsonSchema,
     /// The whole descriptor set, a FileDescriptorSet in protobuf
     Descriptor,
 }
@@ -67,6 +72,16 @@ impl Describe {
                     .hint("write it to a file: add > FILE"))
             }
             Format::Descriptor => output.print_raw(schema.descriptor_set()),
+            Format::JsonSchema => {
+                let message = schema.message(&element).ok_or_else(|| {
+                    Failure::new(format!(
+                        "{element} is not a message, and has no JSON Schema"
+                    ))
+                    .hint(messages(&schema, &element))
+                })?;
+                let text = json_schema::message(&message);
+                output.print(&format!("{}\n", escape_json(text.trim_end())))
+            }
             Format::Proto => {
                 let text = proto_text::element(&schema, &element);
                 let text = text.ok_or_else(|| unknown(&schema, &self.name))?;
@@ -91,7 +106,11 @@ async fn live(nats: &Connection, name: &str, global: &Global) -> Result<(Schema,
         (Some(Ok(instance)), _) => instance,
         // `calc.Add` is the method of a service named calc.
         (Some(Err(failure)), Some((service, _))) if failure.status() == Exit::NotFound => {
-            first(nats, service, global.timeout).await?
+            match first(nats, service, global.timeout).await {
+                Ok(instance) => instance,
+                // `acme.shop.v1.Order` is a message of a service in its package.
+                Err(failure) => of_package(nats, service, global).await?.ok_or(failure)?,
+            }
         }
         (Some(Err(failure)), _) => return Err(failure),
         (None, Some((service, _))) => first(nats, service, global.timeout).await?,
@@ -104,6 +123,21 @@ async fn live(nats: &Connection, name: &str, global: &Global) -> Result<(Schema,
         false => named(&schema, name, Some(&facts))?,
     };
     Ok((schema, element))
+}
+
+/// Returns an instance of a service in a package.
+async fn of_package(
+    nats: &Connection,
+    package: &str,
+    global: &Global,
+) -> Result<Option<Instance>, Failure> {
+    let survey = find(nats, None, None, &[Verb::Ping, Verb::Info], global.timeout).await?;
+    let is_meant = |instance: &Instance| {
+        let service = instance.identity.metadata.get("nmfw.service");
+        let of = service.and_then(|service| service.rsplit_once('.'));
+        of.is_some_and(|(of, _)| of == package) && instance.info.is_some()
+    };
+    Ok(survey.instances.into_iter().find(is_meant))
 }
 
 /// Returns the full name of the element with a name, which can begin with the name of the service.
@@ -143,5 +177,17 @@ fn unknown(schema: &Schema, name: &str) -> Failure {
     match nearest(name, names.iter().map(String::as_str)) {
         Some(name) => failure.hint(format!("did you mean {name}?")),
         None => failure,
+    }
+}
+
+/// Says which messages an element has.
+fn messages(schema: &Schema, element: &str) -> String {
+    match schema.method(element) {
+        Some(method) => format!(
+            "name its request or response: {} or {}",
+            method.input().full_name(),
+            method.output().full_name()
+        ),
+        None => "name a message, such as calc.AddRequest".to_owned(),
     }
 }

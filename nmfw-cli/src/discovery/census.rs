@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The least and the longest silence after which no further instance is expected. In between, it is
 /// the time to the first answer, times [`PATIENCE`].
-const MIN_QUIET: Duration = Duration::from_millis(150);
+const MIN_QUIET: Duration = Duration::from_millis(300);
 const MAX_QUIET: Duration = Duration::from_secs(1);
 const PATIENCE: u32 = 4;
 
@@ -262,7 +262,7 @@ mod tests {
         let start = Instant::now();
         let mut census = Census::new(&[Verb::Ping], start);
         census.add(Verb::Ping, &answer("1"), start + ms(100));
-        assert_eq!(census.deadline(LIMIT), Some(start + ms(500)));
+        assert_eq!(census.deadline(LIMIT), Some(start + ms(100) + ms(400)));
     }
 
     #[test]

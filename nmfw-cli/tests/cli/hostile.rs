@@ -107,7 +107,6 @@ on_both_brokers! {
 
     async fn endless_answers_end(broker: TestBroker) {
         let program = Program::new(&broker.url());
-        let _calc = calc::serve(&broker.url()).await.unwrap();
         let _flood = answer(&broker.url(), |_| {
             (0..30_000).map(|id| format!(r#"{{"name":"flood","id":"{id}"}}"#)).collect()
         })

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -34,6 +34,18 @@ impl Output {
     /// Returns the JSON on standard output of a command that succeeded.
     pub(crate) fn json(self) -> serde_json::Value {
         serde_json::from_str(&self.ok()).unwrap()
+    }
+}
+
+/// A program that is killed at the end of a test.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        _ = self.0.kill();
+        _ = self.0.wait();
     }
 }
 

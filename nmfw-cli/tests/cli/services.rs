@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nmfw::{Server, server::Running};
+use nmfw::{Server, server};
 use nmfw_tests::{
     TestBroker, calc,
     calc::{CalcServer, Calculator},
@@ -11,18 +11,18 @@ use nmfw_tests::{
 
 use crate::{
     golden,
-    program::{LIMIT, Program},
+    program::{LIMIT, Program, Running},
 };
 
 /// Serves the calculator with this version.
-pub(crate) async fn serve(url: &str, version: &str) -> Running {
+pub(crate) async fn serve(url: &str, version: &str) -> server::Running {
     let nats = nmfw::connect(url).await.unwrap();
     let service = CalcServer::new(Calculator);
     let server = Server::new(nats).add_service(service.version(version));
     server.start().await.unwrap()
 }
 
-fn id(running: &Running) -> String {
+fn id(running: &server::Running) -> String {
     running.services()[0].id.clone()
 }
 
@@ -35,6 +35,9 @@ on_both_brokers! {
             "ls", "ls calc", "ls calc.Calc", "ls calk", "ls zzz --json", "info calc", "stats",
             "ping calc", "ping calc nonsense", "info calk", "ls --json", "permissions calc --role client",
             "permissions calc --role client --method Ad",
+            "deploy calc --image calc:1.0.0",
+            "deploy calc",
+            "deploy calc --image 'a b'",
         ] {
             outputs.push(program.run(line).await);
         }
@@ -93,8 +96,9 @@ on_both_brokers! {
         let program = Program::new(&broker.url());
         let _running = serve(&broker.url(), "1.0.0").await;
         let client = calc::client(&broker.url()).await.unwrap();
-        let mut child = program.command("stats calc --json --watch=1s").spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let child = program.command("stats calc --json --watch=1s").spawn().unwrap();
+        let mut child = Running(child);
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let mut next = || -> serde_json::Value {
             serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
         };
@@ -109,5 +113,6 @@ on_both_brokers! {
         assert!(rate > 1.0 && rate <= 10.0, "{second}");
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(rate > 1.0 && rate < 20.0, "{second}");
     }
 }

@@ -14,7 +14,10 @@ use super::{
     keys::{Action, HELP},
     model::{Group, Model, Row},
 };
-use crate::{duration, output::text::peer};
+use crate::{
+    duration,
+    output::text::{count, peer},
+};
 
 /// The columns by which rows are sorted, in the order of their keys.
 const SORTS: [&str; 6] = ["NAME", "RATE", "ERRORS", "LATENCY", "RUNNING", "WAITING"];
@@ -206,8 +209,10 @@ impl View {
         let mut spans = vec![
             Span::from("nmfw top").bold(),
             Span::from(format!(
-                "  {}  {services} services, {} instances",
-                self.server, model.instances
+                "  {}  {}, {}",
+                self.server,
+                count(services, "service"),
+                count(model.instances, "instance")
             )),
         ];
         if let Some(service) = &self.service {
@@ -399,7 +404,7 @@ mod tests {
         let (mut view, model) = (View::new("n1"), model(2));
         let text = drawn(&mut view, &model, 80, 24);
         for part in [
-            "1 services, 2 instances",
+            "1 service, 2 instances",
             "260/s",
             "26/s",
             "2.00 ms",
