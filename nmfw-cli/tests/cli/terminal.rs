@@ -31,8 +31,6 @@ impl<'a> Terminal<'a> {
         }
         let socket = format!("nmfw-{}", program.home().display()).replace(['/', '.'], "-");
         let terminal = Self { socket, program };
-        let folder = Path::new(env!("CARGO_BIN_EXE_nmfw")).parent().unwrap();
-        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         let mut new = terminal.tmux();
         new.args([
             "-f",
@@ -44,7 +42,7 @@ impl<'a> Terminal<'a> {
             "-y",
             "24",
         ]);
-        for (key, value) in [("NATS_URL", url), ("PATH", &path), ("PS1", "$ ")] {
+        for (key, value) in [("NATS_URL", url), ("PS1", "$ ")] {
             new.args(["-e", &format!("{key}={value}")]);
         }
         let output = new.args(command).output().unwrap();
@@ -57,6 +55,10 @@ impl<'a> Terminal<'a> {
         command
             .args(["-L", &self.socket])
             .env("HOME", self.program.home());
+        // The path of a terminal is that of its client.
+        let folder = Path::new(env!("CARGO_BIN_EXE_nmfw")).parent().unwrap();
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", folder.display()));
         // A UTF-8 locale, for the symbols.
         command
             .env("LC_ALL", "C.UTF-8")
