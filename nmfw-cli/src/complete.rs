@@ -134,12 +134,22 @@ pub(crate) fn requests(current: &OsStr) -> Vec<CompletionCandidate> {
             .find(|method| method.name() == path.method)?;
         template::json(&method.input(), false).ok()
     });
-    // bash inserts a candidate as it is; other shells quote it.
-    let quoted = |json: String| match std::env::var("COMPLETE").as_deref() {
-        Ok("bash") => format!("'{json}'"),
-        _ => json,
-    };
-    offer(current, request.map(|json| (quoted(json), String::new())))
+    // bash inserts a candidate as it is. Other shells quote it, but not what is typed.
+    let is_bash = std::env::var("COMPLETE").as_deref() == Ok("bash");
+    let typed = current.to_str().unwrap_or_default();
+    match is_bash {
+        true => offer(
+            current,
+            request.map(|json| (format!("'{json}'"), String::new())),
+        ),
+        false => {
+            let typed = typed.replace(['\\', '\''], "");
+            offer(
+                OsStr::new(&typed),
+                request.map(|json| (json, String::new())),
+            )
+        }
+    }
 }
 
 /// Returns the candidates that begin with what is typed, each once, without characters that act on

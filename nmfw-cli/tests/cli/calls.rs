@@ -17,9 +17,10 @@ use crate::{
 on_both_brokers! {
     async fn calls_take_and_print_json(broker: TestBroker) {
         let program = Program::new(&broker.url());
-        let _calc = calc::serve(&broker.url()).await.unwrap();
-        let _streams = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
-        let _puppet = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
+        let calc = calc::serve(&broker.url()).await.unwrap();
+        let flows = streams::serve(&broker.url(), &Flows::default()).await.unwrap();
+        let puppet = puppet::serve(&broker.url(), &Strings::default()).await.unwrap();
+        let ids = [&calc, &flows, &puppet].map(|server| server.services()[0].id.clone());
         std::fs::write(program.home().join("add.json"), r#"{"Values": [20, 22]}"#).unwrap();
         let proto = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/calc.proto");
         std::fs::create_dir(program.home().join("protos")).unwrap();

@@ -70,6 +70,61 @@ pub(super) fn metadata(what: &str, metadata: &Metadata, output: &Output) {
 
 /// Prints the time of a call on standard error.
 pub(super) fn time(elapsed: Duration, output: &Output) {
+/// Asks the service to report where the time goes.
+pub(super) fn ask_time(metadata: &mut Metadata) {
+    // It fails only if there is too much metadata, and then the call does.
+    _ = metadata.append(SERVER_TIMING, "?");
+}
+
+/// What a service reports about a call.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Timing {
+    instance: String,
+    queue: Option<Duration>,
+    handler: Option<Duration>,
+}
+
+impl Timing {
+    /// Reads the report: `instance;desc="X", queue;dur=0.021, handler;dur=1.204`.
+    pub(super) fn of(metadata: &Metadata) -> Option<Self> {
+        let mut timing = Self::default();
+        for entry in metadata.get(SERVER_TIMING)?.split(',') {
+            let Some((name, value)) = entry.trim().split_once(';') else {
+                continue;
+            };
+            let millis = || {
+                let millis: f64 = value.strip_prefix("dur=")?.parse().ok()?;
+                Duration::try_from_secs_f64(millis / 1e3).ok()
+            };
+            match name {
+                "instance" => {
+                    let id = value.trim_start_matches("desc=").trim_matches('"');
+                    id.clone_into(&mut timing.instance);
+                }
+                "queue" => timing.queue = millis(),
+                "handler" => timing.handler = millis(),
+                _ => {}
+            }
+        }
+        Some(timing)
+    }
+}
+
+/// Prints the time of a call, and where it went, on standard error.
+pub(super) fn time(elapsed: Duration, timing: Option<&Timing>, output: &Output) {
+    if let Some(timing) = timing {
+        if !timing.instance.is_empty() {
+            line(output, &format!("< instance {}", peer(&timing.instance)));
+        }
+        if let (Some(queue), Some(handler)) = (timing.queue, timing.handler) {
+            let wire = elapsed.saturating_sub(queue + handler);
+            let [wire, queue, handler] = [wire, queue, handler].map(duration::short);
+            line(
+                output,
+                &format!("< {wire} on the wire, {queue} queued, {handler} in the handler"),
+            );
+        }
+    }
     line(output, &format!("< {} in total", duration::short(elapsed)));
 }
 
