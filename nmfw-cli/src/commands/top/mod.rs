@@ -79,7 +79,9 @@ impl Top {
         let failed =
             |error: std::io::Error| Failure::new("the terminal cannot be used").caused_by(&error);
         let mut terminal = ratatui::try_init().map_err(failed)?;
-        let outcome = self.watch(&nats, global.timeout, &mut terminal).await;
+        let outcome = self
+            .watch(&nats, global.timeout, output.is_colored(), &mut terminal)
+            .await;
         ratatui::restore();
         outcome
     }
@@ -88,13 +90,14 @@ impl Top {
         &self,
         nats: &Connection,
         timeout: Duration,
+        is_colored: bool,
         terminal: &mut DefaultTerminal,
     ) -> Result<(), Failure> {
         let server = nats
             .server_info()
             .map(|info| info.server_name)
             .unwrap_or_default();
-        let (mut model, mut view) = (Model::default(), View::new(&server));
+        let (mut model, mut view) = (Model::default(), View::new(&server, is_colored));
         let (mut events, _reader) = read_events();
         let mut surveys = self.survey(nats.clone(), timeout);
         loop {

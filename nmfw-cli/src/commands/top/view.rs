@@ -41,6 +41,7 @@ const SPARK: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'
 #[derive(Debug)]
 pub(super) struct View {
     server: String,
+    is_colored: bool,
     /// The service that is open.
     service: Option<String>,
     /// Whether the instances of the service are shown instead of its methods.
@@ -56,9 +57,10 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(server: &str) -> Self {
+    pub(super) fn new(server: &str, is_colored: bool) -> Self {
         Self {
             server: peer(server),
+            is_colored,
             service: None,
             by_instance: false,
             sort: FIRST_SORT,
@@ -199,6 +201,11 @@ impl View {
         if self.has_help {
             help(frame, body);
         }
+        if !self.is_colored {
+            for cell in &mut frame.buffer_mut().content {
+                cell.set_fg(Color::Reset).set_bg(Color::Reset);
+            }
+        }
     }
 
     fn head(&self, model: &Model) -> Line<'static> {
@@ -286,7 +293,12 @@ impl View {
             .map(|(group, row)| Cells::new(cells(group, row, is_wide)));
         Table::new(rows, widths)
             .header(titles)
-            .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+            .row_highlight_style(match self.is_colored {
+                true => Style::new()
+                    .bg(Color::DarkGray)
+                    .add_modifier(Modifier::BOLD),
+                false => Style::new().add_modifier(Modifier::REVERSED),
+            })
     }
 }
 
@@ -401,7 +413,7 @@ mod tests {
 
     #[test]
     fn eighty_columns_are_enough() {
-        let (mut view, model) = (View::new("n1"), model(2));
+        let (mut view, model) = (View::new("n1", true), model(2));
         let text = drawn(&mut view, &model, 80, 24);
         for part in [
             "1 service, 2 instances",
@@ -422,8 +434,21 @@ mod tests {
     }
 
     #[test]
+    fn colors_are_left_out() {
+        let (mut view, model) = (View::new("n1", false), model(2));
+        let mut terminal = Terminal::new(TestBackend::new(120, 24)).unwrap();
+        terminal.draw(|frame| view.draw(frame, &model)).unwrap();
+        let cells = &terminal.backend().buffer().content;
+        assert!(
+            cells
+                .iter()
+                .all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset))
+        );
+    }
+
+    #[test]
     fn any_size_is_drawn() {
-        let (mut view, model) = (View::new("n1"), model(40));
+        let (mut view, model) = (View::new("n1", true), model(40));
         view.act(Action::Help, &model);
         for (width, height) in [(1, 1), (5, 3), (20, 5), (300, 100)] {
             drawn(&mut view, &model, width, height);
@@ -432,7 +457,7 @@ mod tests {
 
     #[test]
     fn services_are_opened_filtered_and_sorted() {
-        let (mut view, model) = (View::new("n1"), model(500));
+        let (mut view, model) = (View::new("n1", true), model(500));
         view.act(Action::Open, &model);
         let text = drawn(&mut view, &model, 80, 24);
         assert!(
