@@ -31,7 +31,7 @@ pub(crate) struct Global {
     #[command(flatten)]
     pub(crate) connect: nmfw::cli::Connect,
 
-    /// Wait at most this long for a connection, and for answers
+    /// Wait at most this long for a connection, and for answers of discovery
     #[arg(
         long,
         value_name = "DURATION",

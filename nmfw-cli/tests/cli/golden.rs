@@ -54,6 +54,12 @@ fn without_times(text: &str) -> String {
                 .or_else(|| word.strip_suffix("µs):"));
             if joined.is_some_and(|number| number.parse::<f64>().is_ok()) {
                 kept.push("TIME):");
+            } else if *word == "TIME" {
+                // A title, aligned like its column.
+                while kept.last().is_some_and(|word| word.is_empty()) {
+                    kept.pop();
+                }
+                kept.push(word);
             } else if is_number && is_unit(at + 1) {
                 while kept.last().is_some_and(|word| word.is_empty()) {
                     kept.pop();

@@ -31,6 +31,9 @@ use crate::{
     target::{Known, Path, Target},
 };
 
+/// The time for ending a stream when the program ends.
+const MAX_GOODBYE: Duration = Duration::from_secs(1);
+
 /// Call a method with JSON
 ///
 /// Needs no files: the service says what its messages are. A method that takes a stream gets each
@@ -98,7 +101,15 @@ impl Call {
             Target::Nmfw(known) if self.template => {
                 output.print(&template::of(&known.descriptor.input())?)
             }
-            Target::Nmfw(known) => self.call(&nats, &known, metadata, output).await,
+            Target::Nmfw(known) => {
+                let outcome = self.call(&nats, &known, metadata, output).await;
+                if known.method.is_streaming() {
+                    // The service learns at once that a stream was cut off. There is nothing to do if
+                    // this fails.
+                    _ = nats.close(MAX_GOODBYE).await;
+                }
+                outcome
+            }
             Target::Foreign { .. } if self.template => Err(Failure::new(format!(
                 "{} is not made with nmfw, and does not say what its messages are",
                 self.method.service
