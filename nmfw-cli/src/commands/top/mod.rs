@@ -1,5 +1,6 @@
 //! `nmfw top`: a live dashboard in the terminal.
 
+mod cells;
 mod keys;
 mod model;
 mod view;
