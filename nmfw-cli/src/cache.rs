@@ -6,14 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Returns the folder: `nmfw` in `$XDG_CACHE_HOME` or `~/.cache`.
+use nmfw_schema::Cache;
+
+/// Returns the folder, in which the one for schemas is.
 pub(crate) fn folder() -> Option<PathBuf> {
-    let given = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty());
-    let parent = match given {
-        Some(folder) => PathBuf::from(folder),
-        None => std::env::home_dir()?.join(".cache"),
-    };
-    Some(parent.join("nmfw"))
+    Some(Cache::default_folder()?.parent()?.to_owned())
 }
 
 /// Reads a file of at most `max` bytes; `None` if there is none.

@@ -1,12 +1,11 @@
 //! The schemas of live services: fetched from an instance, and kept by their hash.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use nmfw::Connection;
-use nmfw_schema::Schema;
+use nmfw_schema::{Cache, Schema};
 
 use crate::{
-    cache,
     discovery::Instance,
     failure::{Exit, Failure},
 };
@@ -50,19 +49,18 @@ pub(crate) async fn of_instance(
             identity.id, identity.name
         ))
     })?;
-    if let Some(path) = path(hash) {
-        cache::write(&path, schema.compressed());
+    if let Some(cache) = cache() {
+        // Everything works without the cache.
+        _ = cache.put(&schema);
     }
     Ok(schema)
 }
 
-fn path(hash: &str) -> Option<PathBuf> {
-    Some(cache::folder()?.join("schemas").join(hash))
+/// Returns a schema of the cache.
+pub(crate) fn cached(hash: &str) -> Option<Schema> {
+    cache()?.get(hash)
 }
 
-/// Returns a schema of the cache, unless it is damaged.
-pub(crate) fn cached(hash: &str) -> Option<Schema> {
-    let compressed = cache::read(&path(hash)?, Schema::MAX_BYTES)?;
-    let schema = Schema::from_compressed(&compressed).ok()?;
-    (schema.hash() == hash).then_some(schema)
+fn cache() -> Option<Cache> {
+    Cache::open(Cache::default_folder()?).ok()
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nmfw::{Connection, Method, ServiceSpec, prost_types::FileDescriptorSet};
+use nmfw::{Channel, Connection, Method, NatsChannel, ServiceSpec, prost_types::FileDescriptorSet};
 use nmfw_schema::{Schema, prost_reflect::MethodDescriptor};
 use prost::Message;
 
 use crate::{
-    discovery::{Endpoint, Instance, first},
+    discovery::{Endpoint, Instance, Verb, find, first},
     facts::Facts,
     failure::{Exit, Failure},
     schema,
@@ -50,20 +50,39 @@ pub(crate) enum Target {
 pub(crate) struct Known {
     /// The subject to which the names of methods are appended.
     pub(crate) base: String,
+    /// The instance to call; `None` for any.
+    pub(crate) instance: Option<String>,
     pub(crate) schema: Schema,
     pub(crate) descriptor: MethodDescriptor,
     pub(crate) method: Method,
 }
 
+impl Known {
+    /// Returns a channel to the service, or to its instance.
+    pub(crate) fn channel(&self, nats: &Connection) -> Channel {
+        let channel = Channel::new(nats).subject(&self.base);
+        match &self.instance {
+            Some(id) => channel.instance(id),
+            None => channel,
+        }
+    }
+}
+
 impl Target {
-    /// Finds a method of a live service. `files` is the schema of a service that has none itself.
+    /// Finds a method of a live service, on any instance or on the one whose id begins or ends with
+    /// `instance`. `files` is the schema of a service that has none itself.
     pub(crate) async fn find(
         nats: &Connection,
         path: &Path,
+        instance: Option<&str>,
         files: Option<Schema>,
         limit: Duration,
     ) -> Result<Self, Failure> {
-        let instance = first(nats, &path.service, limit).await?;
+        let pinned = instance;
+        let instance = match pinned {
+            None => first(nats, &path.service, limit).await?,
+            Some(id) => only(nats, &path.service, id, limit).await?,
+        };
         let is_nmfw = instance.identity.metadata.contains_key("nmfw.service");
         if !is_nmfw && files.is_none() {
             return foreign(&instance, &path.method);
@@ -73,11 +92,38 @@ impl Target {
             Some(files) => files,
             None => schema::of_instance(nats, &facts.base, &instance, limit).await?,
         };
-        known(schema, facts, &path.method)
+        let id = pinned.map(|_| instance.identity.id);
+        known(schema, facts, id, &path.method)
     }
 }
 
-fn known(schema: Schema, facts: Facts, method: &str) -> Result<Target, Failure> {
+/// Returns the only instance of a service whose id begins or ends with this.
+async fn only(
+    nats: &Connection,
+    service: &str,
+    id: &str,
+    limit: Duration,
+) -> Result<Instance, Failure> {
+    let verbs = [Verb::Ping, Verb::Info];
+    let survey = find(nats, Some(service), Some(id), &verbs, limit).await?;
+    match &survey.instances[..] {
+        [instance] => Ok(instance.clone()),
+        several => {
+            let ids: Vec<_> = several.iter().map(|i| i.identity.id.as_str()).collect();
+            Err(Failure::new(format!(
+                "several instances of {service} are meant by {id:?}"
+            ))
+            .hint(format!("name one of {}", ids.join(", "))))
+        }
+    }
+}
+
+fn known(
+    schema: Schema,
+    facts: Facts,
+    instance: Option<String>,
+    method: &str,
+) -> Result<Target, Failure> {
     let Facts {
         full_name, base, ..
     } = facts;
@@ -101,6 +147,7 @@ fn known(schema: Schema, facts: Facts, method: &str) -> Result<Target, Failure> 
     let method = method.ok_or_else(|| Failure::new(format!("{full_name} cannot be called")))?;
     Ok(Target::Nmfw(Box::new(Known {
         base,
+        instance,
         schema,
         descriptor,
         method,

@@ -58,7 +58,7 @@ on_both_brokers! {
         outputs.push(program.run_with("call calc.Add -", "{\"Values\":\n[1]}\n").await);
         let two = "{\"number\": 1}\n{\"number\": 41}\n";
         outputs.push(program.run_with("call nmfw.streams.Streams/Sum", two).await);
-        golden::check("calls.txt", &outputs, &[]);
+        golden::check("calls.txt", &outputs, &ids.each_ref().map(String::as_str));
     }
 
     /// Each message goes out, and each answer is printed, before the next document is there.
@@ -98,6 +98,27 @@ on_both_brokers! {
             (flows.dropped() == 1).then_some(())
         })
         .await;
+    }
+
+    async fn one_instance_is_called(broker: TestBroker) {
+        let program = Program::new(&broker.url());
+        let servers = [
+            calc::serve(&broker.url()).await.unwrap(),
+            calc::serve(&broker.url()).await.unwrap(),
+            calc::serve(&broker.url()).await.unwrap(),
+        ];
+        for server in &servers {
+            let id = &server.services()[0].id;
+            for _ in 0..3 {
+                let line = format!("call calc.Add -v --instance {id}");
+                let output = program.run(&line).await;
+                assert_eq!(output.status, 0, "{output:?}");
+                assert!(output.stderr.contains(&format!("< instance {id}")), "{output:?}");
+                assert!(output.stderr.contains("in the handler"), "{output:?}");
+            }
+        }
+        let unknown = program.run("call calc.Add --instance nonsense").await;
+        assert_eq!(unknown.status, 4, "{unknown:?}");
     }
 
     async fn a_schema_is_kept(broker: TestBroker) {

@@ -56,7 +56,7 @@ on_both_brokers! {
         for line in [
             "ls",
             "call calc.Add",
-            "call nmfw.streams.Streams/Echo '{\"number\":5}' -v",
+            "call nmfw.streams.Streams/Echo '{\"number\":5}'",
             "call nmfw.streams.Streams/Echo '{\"number\":6}' -m tenant=acme",
             "call nmfw.streams.Streams/Echo '{\"number\":6}'",
             "call nmfw.streams.Streams/Echo '{\"number\":7}'",

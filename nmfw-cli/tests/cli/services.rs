@@ -110,9 +110,6 @@ on_both_brokers! {
         let second = next();
         assert_eq!(second["endpoints"][0]["endpoint"], "Add");
         let rate = second["endpoints"][0]["rate"].as_f64().unwrap();
-        assert!(rate > 1.0 && rate <= 10.0, "{second}");
-        child.kill().unwrap();
-        child.wait().unwrap();
         assert!(rate > 1.0 && rate < 20.0, "{second}");
     }
 }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use clap_complete::ArgValueCompleter;
-use nmfw::{Channel, NatsChannel};
+use nmfw::NatsChannel;
 
 use self::{
     load::{Load, Until},
@@ -78,6 +78,10 @@ pub(crate) struct Bench {
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 
+    /// Call only the instance with this id, or the beginning or end of it
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::instances))]
+    instance: Option<String>,
+
     /// Let calls share sessions with instances, like `Channel::multiplexed`
     #[arg(long)]
     multiplexed: bool,
@@ -109,7 +113,14 @@ impl Bench {
         let metadata = to_metadata(&self.metadata)?;
         let input = Input::open(self.data.as_deref().or(self.data_option.as_deref()), false)?;
         let nats = connect(global).await?;
-        let target = Target::find(&nats, &self.method, files, global.timeout).await?;
+        let target = Target::find(
+            &nats,
+            &self.method,
+            self.instance.as_deref(),
+            files,
+            global.timeout,
+        )
+        .await?;
         let Target::Nmfw(known) = target else {
             return Err(Failure::new(format!(
                 "{} is not made with nmfw, and cannot be measured",
@@ -128,7 +139,7 @@ impl Bench {
             false => codec::to_message(&known.descriptor.input(), &document)
                 .map_err(|why| Failure::new(format!("the request is not valid: {why}")))?,
         };
-        let mut channel = Channel::new(&nats).subject(&known.base);
+        let mut channel = known.channel(&nats);
         if self.multiplexed {
             channel = channel.multiplexed();
         }

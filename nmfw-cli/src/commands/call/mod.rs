@@ -14,7 +14,7 @@ use clap::Args;
 use clap_complete::ArgValueCompleter;
 use futures_util::StreamExt;
 use nmfw::{
-    Channel, Connection, Deadline, Metadata, NatsChannel, Status,
+    Connection, Deadline, Metadata, Status,
     middleware::{Body, Request},
 };
 
@@ -71,11 +71,15 @@ pub(crate) struct Call {
     #[arg(long, short, value_name = "DURATION", value_parser = duration::parse)]
     deadline: Option<Duration>,
 
+    /// Call the instance with this id, or the beginning or end of it
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::instances))]
+    instance: Option<String>,
+
     /// Print fields that have their default value, too
     #[arg(long)]
     defaults: bool,
 
-    /// Print metadata, time, and a line for the nats command that would do the same
+    /// Print the instance, where the time went, metadata, and the same call with the nats command
     #[arg(long, short)]
     verbose: bool,
 
@@ -97,7 +101,8 @@ impl Call {
         let files = self.files.read()?;
         let metadata = to_metadata(&self.metadata)?;
         let nats = connect(global).await?;
-        match Target::find(&nats, &self.method, files, global.timeout).await? {
+        let instance = self.instance.as_deref();
+        match Target::find(&nats, &self.method, instance, files, global.timeout).await? {
             Target::Nmfw(known) if self.template => {
                 output.print(&template::of(&known.descriptor.input())?)
             }
@@ -177,13 +182,22 @@ impl Call {
         }
         let mut request = Request::new(*method, body);
         *request.metadata_mut() = metadata;
+        if self.verbose {
+            report::ask_time(request.metadata_mut());
+        }
         if let Some(deadline) = self.deadline {
             request.limit_deadline(Deadline::after(deadline));
         }
         let started = Instant::now();
-        let outcome = self.exchange(nats, known, request, output).await;
+        let mut timing = None;
+        let outcome = self
+            .exchange(nats, known, request, output, &mut timing)
+            .await;
         if self.verbose {
-            report::time(started.elapsed(), output);
+            if let Err(status) = &outcome {
+                timing = report::Timing::of(status.metadata()).or(timing);
+            }
+            report::time(started.elapsed(), timing.as_ref(), output);
         }
         let bad = is_bad.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (bad, outcome) {
@@ -200,15 +214,16 @@ impl Call {
         known: &Known,
         request: Request,
         output: &Output,
+        timing: &mut Option<report::Timing>,
     ) -> Result<Result<(), Failure>, Status> {
         let streams = known.method.is_server_streaming();
         let style = Style {
             pretty: !streams && output.is_terminal() && !output.is_json(),
             defaults: self.defaults,
         };
-        let channel = Channel::new(nats).subject(&known.base);
-        let (metadata, body) = channel.call(request).await?.into_parts();
+        let (metadata, body) = known.channel(nats).call(request).await?.into_parts();
         if self.verbose {
+            *timing = report::Timing::of(&metadata);
             report::metadata("metadata", &metadata, output);
         }
         let mut messages = body.into_stream();
@@ -222,7 +237,9 @@ impl Call {
             }
         }
         if self.verbose {
-            report::metadata("trailer", &messages.trailers(), output);
+            let trailers = messages.trailers();
+            *timing = report::Timing::of(&trailers).or(timing.take());
+            report::metadata("trailer", &trailers, output);
         }
         Ok(Ok(()))
     }

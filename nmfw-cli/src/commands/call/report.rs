@@ -16,6 +16,9 @@ use crate::{
     target::Known,
 };
 
+/// The metadata with which a service reports where the time went.
+const SERVER_TIMING: &str = "Server-Timing";
+
 /// The most details of a status that are shown.
 const MAX_DETAILS: usize = 16;
 
@@ -60,6 +63,10 @@ pub(super) fn request(
 /// Prints received metadata on standard error.
 pub(super) fn metadata(what: &str, metadata: &Metadata, output: &Output) {
     for (key, value) in metadata {
+        // It has a line of its own.
+        if key.eq_ignore_ascii_case(SERVER_TIMING) {
+            continue;
+        }
         let value = match value {
             MetadataValue::Text(text) => peer(text),
             MetadataValue::Binary(bytes) => format!("{} bytes", bytes.len()),
@@ -68,8 +75,6 @@ pub(super) fn metadata(what: &str, metadata: &Metadata, output: &Output) {
     }
 }
 
-/// Prints the time of a call on standard error.
-pub(super) fn time(elapsed: Duration, output: &Output) {
 /// Asks the service to report where the time goes.
 pub(super) fn ask_time(metadata: &mut Metadata) {
     // It fails only if there is too much metadata, and then the call does.
@@ -144,7 +149,8 @@ pub(super) fn failure(known: &Known, status: &Status) -> Failure {
     if let more @ 1.. = status.details().len().saturating_sub(MAX_DETAILS) {
         failure = failure.detail(format!("{more} more"));
     }
-    for (key, value) in status.metadata().wire() {
+    let others = status.metadata().wire();
+    for (key, value) in others.filter(|(key, _)| !key.eq_ignore_ascii_case(SERVER_TIMING)) {
         failure = failure.detail(format!("metadata {key}: {value}"));
     }
     match status.code() {
@@ -185,7 +191,35 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
     use super::*;
+
+    #[test]
+    fn the_time_is_read() {
+        let of = |value: &str| {
+            let mut metadata = Metadata::new();
+            metadata.append("server-timing", value).unwrap();
+            Timing::of(&metadata).unwrap()
+        };
+        let timing = of("instance;desc=\"X1\", queue;dur=0.021, handler;dur=1.204");
+        assert_eq!(timing.instance, "X1");
+        assert_eq!(timing.queue, Some(Duration::from_micros(21)));
+        assert_eq!(timing.handler, Some(Duration::from_micros(1204)));
+        for wrong in [
+            "x",
+            "queue;dur=-1, handler;dur=NaN",
+            "queue;dur=1e300",
+            ";;,;",
+        ] {
+            let timing = of(wrong);
+            assert!(
+                timing.queue.is_none() && timing.handler.is_none(),
+                "{wrong}"
+            );
+        }
+        assert_eq!(Timing::of(&Metadata::new()), None);
+    }
 
     #[test]
     fn words_are_quoted_for_a_shell() {
