@@ -20,7 +20,7 @@ struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     /// Starts a command in a terminal; `None` if a tool is missing or these tests are not wanted.
     fn start(program: &'a Program, url: &str, command: &[&str]) -> Option<Self> {
-        let is_wanted = std::env::var("NMFW_TEST").is_ok_and(|tests| tests == "all");
+        let is_wanted = nmfw_tests::chosen("all");
         let missing = ["tmux", command[0]]
             .into_iter()
             .find(|tool| !tool.contains('/') && in_path(tool).is_none());
