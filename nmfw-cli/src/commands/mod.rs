@@ -5,13 +5,11 @@ mod broker;
 pub(crate) mod call;
 mod check;
 mod completions;
-mod deploy;
 mod describe;
 mod doctor;
 mod info;
 mod ls;
 mod man;
-mod mock;
 mod permissions;
 mod ping;
 mod stats;
@@ -35,9 +33,7 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     Check(check::Check),
     Doctor(doctor::Doctor),
-    Mock(mock::Mock),
     Permissions(permissions::Permissions),
-    Deploy(deploy::Deploy),
     Broker(broker::Broker),
     Completions(completions::Completions),
     Man(man::Man),
@@ -57,8 +53,6 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Bench(bench) => bench.execute(&global, output).await,
         Command::Check(check) => check.execute(&global, output).await,
         Command::Doctor(doctor) => doctor.execute(&global, output).await,
-        Command::Mock(mock) => mock.execute(&global, output).await,
-        Command::Deploy(deploy) => deploy.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),

@@ -12,7 +12,6 @@ mod doctor;
 mod foreign;
 mod golden;
 mod hostile;
-mod mock;
 mod offline;
 mod program;
 mod schemas;
