@@ -81,13 +81,23 @@ where
     }
 }
 
-type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, Result<Response, Status>> + Send + Sync>;
+/// A handler of encoded messages.
+pub type Handler =
+    Box<dyn Fn(Request) -> BoxFuture<'static, Result<Response, Status>> + Send + Sync>;
 
 /// The handlers of a service, in the order of its methods.
 #[derive(Clone, Default)]
 pub struct Handlers(Arc<[Handler]>);
 
 impl Handlers {
+    /// Boxes a handler, for [`collect`](Iterator::collect).
+    pub(super) fn one<F>(handler: F) -> Handler
+    where
+        F: Fn(Request) -> BoxFuture<'static, Result<Response, Status>> + Send + Sync + 'static,
+    {
+        Box::new(handler)
+    }
+
     pub(crate) fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
         match self.0.get(request.method().index()) {
             Some(handler) => handler(request),
@@ -109,6 +119,12 @@ impl Handlers {
                 None => call,
             }
         }))
+    }
+}
+
+impl FromIterator<Handler> for Handlers {
+    fn from_iter<I: IntoIterator<Item = Handler>>(handlers: I) -> Self {
+        Self(handlers.into_iter().collect())
     }
 }
 
@@ -221,7 +237,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
              stream"
         );
         let service = Arc::clone(&self.service);
-        let handler: Handler = Box::new(move |request| call(Arc::clone(&service), request));
+        let handler = Handlers::one(move |request| call(Arc::clone(&service), request));
         let before = self.handlers[method.index()].replace(handler);
         assert!(before.is_none(), "{method} has two handlers");
         self
@@ -237,7 +253,7 @@ impl<T: Send + Sync + 'static> ServiceBuilder<T> {
             Some(handler) => handler,
             None => panic!("{method} has no handler"),
         });
-        Service::new(self.spec, Handlers(handlers.collect()))
+        Service::new(self.spec, handlers.collect())
     }
 }
 
@@ -354,7 +370,7 @@ fn answers<R: Message>(
 }
 
 /// Checks that a response can carry the metadata.
-fn checked(metadata: Metadata) -> Result<Metadata, Status> {
+pub(super) fn checked(metadata: Metadata) -> Result<Metadata, Status> {
     match metadata.check_size() {
         Ok(()) => Ok(metadata),
         Err(problem) => Err(Status::internal(format!(

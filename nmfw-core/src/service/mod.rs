@@ -20,4 +20,5 @@ pub mod service;
 pub mod stalled;
 pub(crate) mod stats;
 pub(crate) mod timing;
+mod untyped;
 pub mod workers;
