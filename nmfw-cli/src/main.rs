@@ -6,6 +6,7 @@ mod codec;
 mod commands;
 mod complete;
 mod connection;
+mod described;
 mod discovery;
 mod documents;
 mod duration;

@@ -10,6 +10,7 @@ mod doctor;
 mod info;
 mod ls;
 mod man;
+mod mock;
 mod permissions;
 mod ping;
 mod stats;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     Check(check::Check),
     Doctor(doctor::Doctor),
+    Mock(mock::MockCommand),
     Permissions(permissions::Permissions),
     Broker(broker::Broker),
     Completions(completions::Completions),
@@ -53,6 +55,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Bench(bench) => bench.execute(&global, output).await,
         Command::Check(check) => check.execute(&global, output).await,
         Command::Doctor(doctor) => doctor.execute(&global, output).await,
+        Command::Mock(mock) => mock.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),

@@ -12,6 +12,7 @@ mod doctor;
 mod foreign;
 mod golden;
 mod hostile;
+mod mock;
 mod offline;
 mod program;
 mod schemas;
