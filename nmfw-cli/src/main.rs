@@ -14,6 +14,7 @@ mod facts;
 mod failure;
 mod files;
 mod output;
+mod render;
 mod schema;
 mod suggest;
 mod target;

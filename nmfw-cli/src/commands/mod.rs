@@ -11,6 +11,7 @@ mod info;
 mod ls;
 mod man;
 mod mock;
+mod new;
 mod permissions;
 mod ping;
 mod stats;
@@ -24,6 +25,7 @@ use crate::{arguments::Arguments, failure::Failure, output::Output};
 /// The commands, in the order of `nmfw --help`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    New(new::New),
     Ls(ls::Ls),
     Info(info::Info),
     Stats(stats::Stats),
@@ -45,6 +47,7 @@ pub(crate) enum Command {
 pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(), Failure> {
     let Arguments { command, global } = arguments;
     match command {
+        Command::New(new) => new.execute(output),
         Command::Ls(ls) => ls.execute(&global, output).await,
         Command::Info(info) => info.execute(&global, output).await,
         Command::Stats(stats) => stats.execute(&global, output).await,

@@ -24,12 +24,17 @@ pub(crate) fn check(name: &str, outputs: &[Output], ids: &[&str]) {
         let name = format!("INSTANCE-{}", at + 1);
         text = text.replace(id, &format!("{name:<len$}", len = id.len()));
     }
-    let text = without_times(&text);
+    compare(name, &without_times(&text));
+}
+
+/// Compares a text with a file of `golden`.
+#[track_caller]
+pub(crate) fn compare(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/cli/golden")
         .join(name);
     if std::env::var_os("NMFW_BLESS").is_some() {
-        fs::write(&path, &text).unwrap();
+        fs::write(&path, text).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(text, expected, "{name} differs: see the comment in main.rs");

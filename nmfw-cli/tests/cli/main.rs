@@ -13,6 +13,7 @@ mod foreign;
 mod golden;
 mod hostile;
 mod mock;
+mod new;
 mod offline;
 mod program;
 mod schemas;
