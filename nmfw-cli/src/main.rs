@@ -14,6 +14,7 @@ mod facts;
 mod failure;
 mod files;
 mod output;
+mod recorded;
 mod render;
 mod schema;
 mod suggest;

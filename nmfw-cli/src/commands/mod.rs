@@ -14,6 +14,8 @@ mod mock;
 mod new;
 mod permissions;
 mod ping;
+mod record;
+mod replay;
 mod stats;
 mod top;
 mod view;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Check(check::Check),
     Doctor(doctor::Doctor),
     Mock(mock::MockCommand),
+    Record(record::Record),
+    Replay(replay::Replay),
     Permissions(permissions::Permissions),
     Broker(broker::Broker),
     Completions(completions::Completions),
@@ -59,6 +63,8 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Check(check) => check.execute(&global, output).await,
         Command::Doctor(doctor) => doctor.execute(&global, output).await,
         Command::Mock(mock) => mock.execute(&global, output).await,
+        Command::Record(record) => record.execute(&global, output).await,
+        Command::Replay(replay) => replay.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),

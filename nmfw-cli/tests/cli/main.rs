@@ -17,5 +17,6 @@ mod new;
 mod offline;
 mod program;
 mod schemas;
+mod record;
 mod services;
 mod terminal;
