@@ -1,9 +1,9 @@
 //! [`Described`]: a service of a schema, with the options of its `.proto`.
 
-use nmfw::{ServiceSpec, prost_types::FileDescriptorSet};
+use nmfw::{ServiceSpec, permissions::ServiceFacts, prost_types::FileDescriptorSet};
 use nmfw_schema::{
     Schema,
-    prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, ServiceDescriptor},
+    prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, ServiceDescriptor, Value},
 };
 use prost::Message;
 
@@ -20,7 +20,12 @@ pub(crate) struct Described {
     pub(crate) subject: String,
     pub(crate) version: String,
     pub(crate) description: Option<String>,
+    /// The queue group; `None` if each instance gets all requests.
+    queue_group: Option<String>,
 }
+
+/// The queue group that services have unless they name one.
+const QUEUE_GROUP: &str = "q";
 
 impl Described {
     /// Returns the services of a schema: all, or those with these names.
@@ -67,6 +72,7 @@ impl Described {
             subject: text("subject").unwrap_or_else(|| spec.base_subject().to_owned()),
             version: text("version").unwrap_or_else(|| spec.version().to_owned()),
             description: text("description").or(comment),
+            queue_group: group(options.as_ref()).unwrap_or_else(|| Some(QUEUE_GROUP.to_owned())),
             descriptor,
         })
     }
@@ -74,6 +80,25 @@ impl Described {
     /// Returns the full name in the `.proto`.
     pub(crate) fn full_name(&self) -> &str {
         self.descriptor.full_name()
+    }
+
+    /// Returns the facts for permissions.
+    pub(crate) fn permissions(&self) -> Result<ServiceFacts, Failure> {
+        let pool = self.descriptor.parent_pool();
+        let mut facts = ServiceFacts::new(
+            self.full_name(),
+            &self.name,
+            &self.subject,
+            self.queue_group.as_deref(),
+        );
+        for method in self.descriptor.methods() {
+            let options = options(pool, &method.options(), "nmfw.method");
+            let group = group(options.as_ref()).unwrap_or_else(|| self.queue_group.clone());
+            facts = facts.and_then(|facts| facts.with_method(method.name(), group.as_deref()));
+        }
+        facts.map_err(|error| {
+            Failure::new(format!("{} cannot be served: {error}", self.full_name()))
+        })
     }
 }
 
@@ -94,6 +119,16 @@ fn string(options: &DynamicMessage, name: &str) -> Option<String> {
         .flatten()?
         .as_str()
         .map(str::to_owned)
+}
+
+/// Returns the queue group that options set; the inner `None` if they set that there is none.
+fn group(options: Option<&DynamicMessage>) -> Option<Option<String>> {
+    let options = options?;
+    let none = options.get_field_by_name("no_queue_group");
+    match none.is_some_and(|none| *none == Value::Bool(true)) {
+        true => Some(None),
+        false => string(options, "queue_group").map(Some),
+    }
 }
 
 /// Returns the first paragraph of a service's comment, as generated code describes the service.

@@ -55,6 +55,15 @@ pub(crate) fn read(path: &Path, includes: &[PathBuf]) -> Result<Schema, Failure>
     }
 }
 
+/// Returns the services of a file itself, without those of its imports; nothing, which means all, if
+/// the file is not among those of the schema.
+pub(crate) fn own_services(schema: &Schema, file: &Path) -> Vec<String> {
+    let is_own = |name: &str| file.ends_with(name);
+    let services = schema.services();
+    let own = services.filter(|service| is_own(service.parent_file().name()));
+    own.map(|service| service.full_name().to_owned()).collect()
+}
+
 fn compile(protos: &[PathBuf], includes: &[PathBuf]) -> Result<Schema, Failure> {
     let mut folders = includes.to_vec();
     if folders.is_empty() {

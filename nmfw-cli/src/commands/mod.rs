@@ -5,6 +5,7 @@ mod broker;
 pub(crate) mod call;
 mod check;
 mod completions;
+mod deploy;
 mod describe;
 mod doctor;
 mod info;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Record(record::Record),
     Replay(replay::Replay),
     Permissions(permissions::Permissions),
+    Deploy(deploy::Deploy),
     Broker(broker::Broker),
     Completions(completions::Completions),
     Man(man::Man),
@@ -66,6 +68,7 @@ pub(crate) async fn execute(arguments: Arguments, output: &Output) -> Result<(),
         Command::Record(record) => record.execute(&global, output).await,
         Command::Replay(replay) => replay.execute(&global, output).await,
         Command::Permissions(permissions) => permissions.execute(&global, output).await,
+        Command::Deploy(deploy) => deploy.execute(&global, output).await,
         Command::Broker(broker) => broker.execute(output).await,
         Command::Completions(completions) => completions.execute(output),
         Command::Man(man) => man.execute(output),

@@ -9,6 +9,7 @@
 mod bench;
 mod calls;
 mod doctor;
+mod deploy;
 mod foreign;
 mod golden;
 mod hostile;

@@ -207,7 +207,7 @@ impl MockCommand {
         let services = match self.services.is_empty() {
             false => self.services.clone(),
             // Those of imported files are of others.
-            true => own_services(&schema, file),
+            true => files::own_services(&schema, file),
         };
         Ok(Source {
             schema,
@@ -235,15 +235,6 @@ impl MockCommand {
             subject: Some(subject.unwrap_or_else(|| format!("mock.{}", facts.base))),
         })
     }
-}
-
-/// Returns the services of a file itself, without those of its imports; nothing, which means all, if
-/// the file is not among those of the schema.
-fn own_services(schema: &Schema, file: &std::path::Path) -> Vec<String> {
-    let is_own = |name: &str| file.ends_with(name);
-    let services = schema.services();
-    let own = services.filter(|service| is_own(service.parent_file().name()));
-    own.map(|service| service.full_name().to_owned()).collect()
 }
 
 async fn serve(
