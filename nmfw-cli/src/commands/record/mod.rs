@@ -161,12 +161,7 @@ async fn subscribe(
     let flushed = client.request(client.new_inbox(), "".into());
     _ = tokio::time::timeout(global.timeout, flushed).await;
     while let Some(Some(event)) = events.recv().now_or_never() {
-        if let ConnectionEvent::SubscribeDenied { error, .. } = event {
-            return Err(lost(&error).hint(
-                "the user must be allowed to subscribe to it, such as one who runs the service; \
-                 the inboxes of callers are set with --inboxes",
-            ));
-        }
+        denied(event)?;
     }
     Ok(subscriber)
 }
@@ -213,6 +208,8 @@ impl Recorder<'_> {
                     if let ConnectionEvent::SlowConsumer { dropped, .. } = event {
                         self.counts.dropped += dropped;
                     }
+                    // A denial can be reported after the reply that follows it.
+                    denied(event)?;
                 }
                 _ = sweep.tick() => {
                     let expired = self.pending.expired(Some(Instant::now()));
@@ -355,6 +352,19 @@ impl Counts {
             ));
         }
     }
+}
+
+/// Returns a failure if a subscription is denied.
+fn denied(event: ConnectionEvent) -> Result<(), Failure> {
+    let ConnectionEvent::SubscribeDenied { subject, error, .. } = event else {
+        return Ok(());
+    };
+    Err(Failure::new(format!("cannot subscribe to {subject}: {error}"))
+        .exit(Exit::Unconnected)
+        .hint(
+            "the user must be allowed to subscribe to it, such as one who runs the service; the \
+             inboxes of callers are set with --inboxes",
+        ))
 }
 
 fn closed() -> Failure {
