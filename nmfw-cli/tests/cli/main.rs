@@ -8,8 +8,8 @@
 
 mod bench;
 mod calls;
-mod doctor;
 mod deploy;
+mod doctor;
 mod foreign;
 mod golden;
 mod hostile;
@@ -17,7 +17,7 @@ mod mock;
 mod new;
 mod offline;
 mod program;
-mod schemas;
 mod record;
+mod schemas;
 mod services;
 mod terminal;

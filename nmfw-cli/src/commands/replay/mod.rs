@@ -198,7 +198,7 @@ impl Player {
             path.service = service.clone();
         }
         let files = self.files.read()?;
-        let found = Target::find(&self.nats, &path, files, self.timeout).await?;
+        let found = Target::find(&self.nats, &path, None, files, self.timeout).await?;
         let Target::Nmfw(known) = found else {
             return Err(Failure::new(format!(
                 "line {line}: {} is not made with nmfw, and its messages are not known",
