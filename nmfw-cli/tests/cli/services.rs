@@ -35,9 +35,6 @@ on_both_brokers! {
             "ls", "ls calc", "ls calc.Calc", "ls calk", "ls zzz --json", "info calc", "stats",
             "ping calc", "ping calc nonsense", "info calk", "ls --json", "permissions calc --role client",
             "permissions calc --role client --method Ad",
-            "deploy calc --image calc:1.0.0",
-            "deploy calc",
-            "deploy calc --image 'a b'",
         ] {
             outputs.push(program.run(line).await);
         }
