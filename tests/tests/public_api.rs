@@ -16,12 +16,13 @@ use nmfw_tests::{chosen, install::target_dir};
 use public_api::Builder;
 use serde_json::Value;
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
     "nmfw",
     "nmfw-broker",
     "nmfw-build",
     "nmfw-core",
     "nmfw-permissions",
+    "nmfw-schema",
 ];
 
 /// The format that `public-api` reads.
