@@ -5,10 +5,12 @@ use std::process::Command as StdCommand;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio::process::Command;
+
 use super::{NotAvailable, found_once, not_installed, script};
 use crate::failure::Failure;
 use crate::install;
-use crate::process::{Output, command, run};
+use crate::process::{Output, Running, command, run};
 
 /// The versions tagged latest on npm. The services package depends on an older core of its own.
 const PACKAGES: [&str; 2] = [
@@ -64,10 +66,23 @@ impl Node {
     ///
     /// Fails if it could not start or did not end. A script that failed is an [`Output`].
     pub async fn run(&self, name: &str, args: &[&str]) -> Result<Output, Failure> {
+        run(self.command(name, args)).await
+    }
+
+    /// Starts a script of `tests/foreign`, and returns when it has printed `ready`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it could not start, or ended before.
+    pub async fn start(&self, name: &str, args: &[&str], ready: &str) -> Result<Running, Failure> {
+        Running::start(self.command(name, args), ready).await
+    }
+
+    fn command(&self, name: &str, args: &[&str]) -> Command {
         let mut command = command(Path::new("node"), [script(name)]);
         command
             .args(args)
             .env("NODE_PATH", self.directory.join("node_modules"));
-        run(command).await
+        command
     }
 }
