@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cache,
-    commands::call::template,
+    commands::call::{fields, template},
     connection::connect_within,
     discovery::{Instance, Verb, survey},
     schema,
@@ -115,12 +115,13 @@ pub(crate) fn elements(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates
 }
 
-/// Completes a request: a template of the message, if the schema of the method is in the cache.
+/// Completes a request, if the schema of the method is in the cache: the names of fields, or at the
+/// beginning a template of the message.
 pub(crate) fn requests(current: &OsStr) -> Vec<CompletionCandidate> {
     let words = words();
     let mut paths = words.iter().filter_map(|word| Path::parse(word).ok());
     let instances = snapshot().instances;
-    let request = paths.find_map(|path| {
+    let message = paths.find_map(|path| {
         let is_meant = |known: &&Known| {
             known.name == path.service || known.service.as_ref() == Some(&path.service)
         };
@@ -132,22 +133,35 @@ pub(crate) fn requests(current: &OsStr) -> Vec<CompletionCandidate> {
         let method = service
             .methods()
             .find(|method| method.name() == path.method)?;
-        template::json(&method.input(), false).ok()
+        Some(method.input())
     });
+    let requests = |typed: &str| {
+        let Some(message) = &message else {
+            return Vec::new();
+        };
+        match typed.contains(['"', ',']) {
+            true => fields::continued(message, typed),
+            false => template::json(message, false).into_iter().collect(),
+        }
+    };
     // bash inserts a candidate as it is. Other shells quote it, but not what is typed.
     let is_bash = std::env::var("COMPLETE").as_deref() == Ok("bash");
     let typed = current.to_str().unwrap_or_default();
     match is_bash {
-        true => offer(
-            current,
-            request.map(|json| (format!("'{json}'"), String::new())),
-        ),
+        true => {
+            let request = typed.strip_prefix('\'').unwrap_or(typed);
+            let quoted = requests(request).into_iter().map(|json| {
+                // A request that goes on is not closed.
+                let end = if json.ends_with(':') { "" } else { "'" };
+                (format!("'{json}{end}"), String::new())
+            });
+            offer(current, quoted)
+        }
         false => {
             let typed = typed.replace(['\\', '\''], "");
-            offer(
-                OsStr::new(&typed),
-                request.map(|json| (json, String::new())),
-            )
+            let requests = requests(&typed).into_iter();
+            let requests = requests.map(|json| (json, String::new()));
+            offer(OsStr::new(&typed), requests)
         }
     }
 }

@@ -95,8 +95,9 @@ impl Drop for Terminal<'_> {
     }
 }
 
-/// Completes a service, a method and a request in a shell, in whose way the request is begun.
-async fn completes(url: &str, shell: &[&str], set_up: &[&str], begun: &str) {
+/// Completes a service, a method, a request and a field in a shell, in whose way the request and the
+/// field are begun.
+async fn completes(url: &str, shell: &[&str], set_up: &[&str], begun: &str, field: &str) {
     let program = Program::new(url);
     let _calc = calc::serve(url).await.unwrap();
     // The schema is then in the cache, from which requests are completed.
@@ -125,13 +126,23 @@ async fn completes(url: &str, shell: &[&str], set_up: &[&str], begun: &str) {
     terminal.shows(&["Values", "0.0"]).await;
     terminal.keys(&["Enter"]);
     terminal.shows(&["\"Operation\":"]).await;
+    terminal.keys(&["-l", "clear"]);
+    terminal.keys(&["Enter"]);
+    terminal.keys(&["-l", "nmfw call calc.Calc/Expression "]);
+    terminal.keys(&["-l", begun]);
+    terminal.keys(&["-l", field]);
+    terminal.keys(&["Tab"]);
+    let quote = field.strip_suffix("Exp").unwrap();
+    terminal
+        .shows(&[&format!("{quote}Expression{quote}:")])
+        .await;
 }
 
 on_both_brokers! {
     async fn bash_completes(broker: TestBroker) {
         let shell = ["bash", "--norc", "--noprofile"];
         let set_up = ["source <(nmfw completions bash)"];
-        completes(&broker.url(), &shell, &set_up, "'{").await;
+        completes(&broker.url(), &shell, &set_up, "'{", "\"Exp").await;
     }
 
     async fn zsh_completes(broker: TestBroker) {
@@ -139,13 +150,13 @@ on_both_brokers! {
             "autoload -U compinit; compinit -u",
             "source <(nmfw completions zsh)",
         ];
-        completes(&broker.url(), &["zsh", "-f"], &set_up, "\\{").await;
+        completes(&broker.url(), &["zsh", "-f"], &set_up, "\\{", "\\\"Exp").await;
     }
 
     async fn fish_completes(broker: TestBroker) {
         let set_up = ["nmfw completions fish | source"];
         let shell = ["fish", "--no-config"];
-        completes(&broker.url(), &shell, &set_up, "\\{").await;
+        completes(&broker.url(), &shell, &set_up, "\\{", "\\\"Exp").await;
     }
 
     async fn top_is_drawn_and_obeys_keys(broker: TestBroker) {

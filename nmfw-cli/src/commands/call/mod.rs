@@ -1,5 +1,6 @@
 //! `nmfw call`: calls a method with JSON.
 
+pub(crate) mod fields;
 mod foreign;
 pub(super) mod input;
 mod report;
