@@ -102,7 +102,7 @@ fn exits(command: &clap::Command) -> String {
             "The NATS server cannot be reached, or refuses the connection",
         ),
         ("4", "No service, method or instance has this name"),
-        ("5", "The command ran, and what it examined is not in order"),
+        ("5", "The command ran and found problems"),
         ("64 + code", "A call ended with this gRPC code:"),
     ] {
         text.push_str(&format!("  {literal}{number:<9}{literal:#}  {meaning}\n"));

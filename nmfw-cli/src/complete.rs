@@ -1,4 +1,4 @@
-//! Completions of what is live: services, methods, instances and requests.
+//! Completions of live names: services, methods, instances and requests.
 //!
 //! A shell waits for them, so the network gets 200 ms. If that is not enough, or nothing answers, the
 //! completions are those of the last time.
@@ -38,7 +38,7 @@ const MAX_FILE: usize = 4 * 1024 * 1024;
 /// The most candidates that a shell gets.
 const MAX_CANDIDATES: usize = 1_000;
 
-/// What was live the last time.
+/// The services that were live the last time.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Snapshot {
     instances: Vec<Known>,
@@ -199,7 +199,7 @@ fn words() -> Vec<String> {
     args.filter_map(|arg| arg.into_string().ok()).collect()
 }
 
-/// Returns what is live, or was the last time.
+/// Returns the live services, or those of the last time.
 fn snapshot() -> Snapshot {
     let options = connection_options(&words());
     let path = path(&options);

@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Unconnected,
     /// No service, method or instance has this name.
     NotFound,
-    /// The command ran, and what it examined is not in order.
+    /// The command ran and found problems.
     Findings,
     /// A call ended with this code.
     Status(Code),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a template can use: `{{name}}` is a value, and the lines between `%% if FLAG`, or
+/// The values of a template: `{{name}}` is a value, and the lines between `%% if FLAG`, or
 /// `%% if not FLAG`, and `%% end` are kept if the flag is set, or is not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Values {

@@ -1,4 +1,4 @@
-//! [`Target`]: a live method, and what is needed to call it.
+//! [`Target`]: a live method, with everything needed to call it.
 
 use std::time::Duration;
 

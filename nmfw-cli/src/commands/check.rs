@@ -1,4 +1,4 @@
-//! `nmfw check`: whether a new schema is compatible with what is live.
+//! `nmfw check`: compatibility of a new schema with live services.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
     schema,
 };
 
-/// Check that a changed .proto is compatible with what is live
+/// Check that a changed .proto is compatible with live services
 ///
 /// Compares the schemas of all live versions with a file, by the rules of `buf breaking`: can
 /// programs that were built from one read what those of the other write? Ends with status 5 if not,

@@ -1,4 +1,4 @@
-//! `nmfw info`: what a service says about itself.
+//! `nmfw info`: the description of a service.
 
 use std::collections::{BTreeMap, BTreeSet};
 

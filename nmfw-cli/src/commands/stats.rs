@@ -1,4 +1,4 @@
-//! `nmfw stats`: what the endpoints of services have done, and are doing.
+//! `nmfw stats`: the counters and the load of endpoints.
 
 use std::{
     collections::{BTreeMap, HashMap},

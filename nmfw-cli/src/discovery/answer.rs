@@ -71,7 +71,7 @@ pub(crate) struct EndpointStats {
     /// In nanoseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) processing_time: u64,
-    /// What a service adds; nmfw's have the fields of [`Load`].
+    /// Data that a service adds; services of nmfw have the fields of [`Load`].
     #[serde(default)]
     data: serde_json::Value,
 }

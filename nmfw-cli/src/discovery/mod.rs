@@ -1,6 +1,6 @@
 //! Discovery by ADR-32: the instances that answer, their endpoints and their figures.
 //!
-//! Whoever may subscribe to `$SRV.>` can answer. So nothing in an answer is trusted: its size and
+//! Any peer that may subscribe to `$SRV.>` can answer. So nothing in an answer is trusted: its size and
 //! number are bounded, what is not valid is counted, and texts are escaped where they are shown.
 
 mod answer;

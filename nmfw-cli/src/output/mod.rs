@@ -1,4 +1,4 @@
-//! [`Output`]: what a command prints, and how it ends.
+//! [`Output`]: the output of a command, and its exit status.
 
 pub(crate) mod table;
 pub(crate) mod text;

@@ -33,7 +33,7 @@ pub(super) enum Syntax {
     Edition,
 }
 
-/// What prints a file.
+/// A printer of a file.
 pub(super) struct Printer<'a> {
     pub(super) pool: &'a DescriptorPool,
     pub(super) file: &'a File,
@@ -41,7 +41,7 @@ pub(super) struct Printer<'a> {
     pub(super) names: &'a Names,
     pub(super) comments: Comments<'a>,
     pub(super) out: Writer,
-    /// What is printed, if not all of it.
+    /// The elements that are printed; `None` for all.
     selection: Option<&'a Selection>,
 }
 

@@ -18,7 +18,7 @@ const ONEOF: i32 = 8;
 const RESERVED_RANGE: i32 = 9;
 const RESERVED_NAME: i32 = 10;
 
-/// What stands in a message.
+/// An item of a message.
 enum Member {
     Field(usize),
     Oneof(usize),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::schema::join;
 use crate::schema::raw::{FileSet, Msg};
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Symbol {
     Type,

@@ -191,7 +191,7 @@ impl Element<'_> {
     }
 }
 
-/// What an element needs: the full names of types, and of the extensions among its options.
+/// The needs of an element: the full names of types, and of the extensions among its options.
 struct Needs<'a> {
     pool: &'a DescriptorPool,
     types: BTreeSet<String>,

@@ -48,7 +48,7 @@ impl Finding {
         Self::new(Level::Problem, about, text)
     }
 
-    /// Sets what to do.
+    /// Sets the suggestion.
     pub(super) fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self

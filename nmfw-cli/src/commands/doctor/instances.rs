@@ -36,7 +36,7 @@ fn about(instance: &Instance) -> String {
     format!("{} {}", instance.identity.name, instance.identity.id)
 }
 
-/// Checks what an instance says about itself.
+/// Checks the answers of an instance.
 fn said(instance: &Instance) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(stats) = &instance.stats else {

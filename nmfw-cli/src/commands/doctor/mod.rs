@@ -1,4 +1,4 @@
-//! `nmfw doctor`: what is not in order, and what to do.
+//! `nmfw doctor`: diagnosis of problems.
 
 mod finding;
 mod instances;
@@ -27,7 +27,7 @@ use crate::{
 /// The payload below which ordinary messages need sessions, in bytes.
 const SMALL_PAYLOAD: usize = 64 * 1024;
 
-/// Look for what is not in order, and say what to do
+/// Diagnose problems, and suggest how to solve them
 ///
 /// Checks the NATS server and this connection, and for each service whether its instances answer,
 /// serve, have equal versions, schemas and queue groups, and are not full. Ends with status 5 if

@@ -1,4 +1,4 @@
-//! Checks of what the instances of a service say.
+//! Checks that compare the instances of a service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

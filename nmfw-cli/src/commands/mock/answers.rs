@@ -49,7 +49,7 @@ pub(super) enum Outcome {
     Error(Fault),
 }
 
-/// What is read of a rule, with what it needs.
+/// A rule as read, with the data that reading needs.
 pub(super) struct Context<'a> {
     pub(super) schema: &'a Schema,
     method: &'a MethodDescriptor,

@@ -123,7 +123,7 @@ pub(crate) struct MockCommand {
     includes: Vec<PathBuf>,
 }
 
-/// What is served, with the names that differ from those of the schema.
+/// A service to serve, with the names that differ from those of the schema.
 struct Source {
     schema: Schema,
     services: Vec<String>,

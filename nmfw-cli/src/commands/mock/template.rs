@@ -38,7 +38,7 @@ pub(super) enum Part {
     Function(Function),
 }
 
-/// What a template is replaced by.
+/// The replacement of a template.
 #[derive(Clone, Debug)]
 pub(super) enum Function {
     /// A field of the request, by JSON names and indices.
@@ -54,7 +54,7 @@ pub(super) enum Function {
     Now,
 }
 
-/// What the templates of an answer can refer to.
+/// The values that the templates of an answer can refer to.
 pub(super) struct Call<'a> {
     pub(super) request: &'a Json,
     pub(super) count: u64,

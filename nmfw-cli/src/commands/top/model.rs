@@ -13,7 +13,7 @@ pub(super) const HISTORY: usize = 60;
 /// The most rows that are kept, because instances can report any number of endpoints.
 const MAX_ROWS: usize = 20_000;
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     Service(String),
@@ -58,7 +58,7 @@ pub(super) struct Row {
 /// An instance and an endpoint.
 type Key = (String, String, String);
 
-/// What an endpoint has counted: requests, errors, nanoseconds.
+/// The counters of an endpoint: requests, errors, nanoseconds.
 type Counts = (u64, u64, u64);
 
 /// The rows of all services, over time.

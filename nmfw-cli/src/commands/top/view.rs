@@ -1,4 +1,4 @@
-//! [`View`]: what is shown of the model.
+//! [`View`]: the part of the model that is shown.
 
 use std::cmp::Ordering;
 
@@ -29,7 +29,7 @@ const MAX_FILTER: usize = 64;
 /// The width from which the version and the history are shown.
 const WIDE: u16 = 100;
 
-/// What is selected and how it is shown.
+/// The selection, and how it is shown.
 #[derive(Debug)]
 pub(super) struct View {
     server: String,
