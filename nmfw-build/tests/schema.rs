@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nmfw_build::{Builder, configure};
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, source_code_info::Location};
 
 fn protos() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proto")
@@ -91,7 +91,7 @@ fn comments_and_options_are_kept() {
     let dir = generate("calc.proto", configure());
     let set = FileDescriptorSet::decode(&schema(dir.path(), "calc.Calc")[..]).unwrap();
     let info = set.file[0].source_code_info.as_ref().unwrap();
-    let comments = info.location.iter().map(|at| at.leading_comments());
+    let comments = info.location.iter().map(Location::leading_comments);
     assert!(comments.collect::<String>().contains("Calc"), "{info:?}");
 }
 

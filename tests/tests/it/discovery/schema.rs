@@ -68,10 +68,10 @@ on_both_brokers! {
         damaged[10] ^= 1;
         for (name, (hash, size, part)) in [
             ("nothing", response(hash, len, b"")),
-            ("too large", response(hash, u64::MAX, &compressed)),
-            ("too long", response(hash, len - 1, &compressed)),
+            ("too large", response(hash, u64::MAX, compressed)),
+            ("too long", response(hash, len - 1, compressed)),
             ("damaged", response(hash, len, &damaged)),
-            ("other hash", response(&hash.replace(['a', '1'], "b"), len, &compressed)),
+            ("other hash", response(&hash.replace(['a', '1'], "b"), len, compressed)),
         ] {
             #[derive(Clone, PartialEq, nmfw::prost::Message)]
             #[prost(prost_path = "nmfw::prost")]
