@@ -189,8 +189,6 @@ fn with_fields(message: MessageDescriptor) -> Type {
 mod tests {
     use nmfw_schema::Schema;
 
-    use super::*;
-
     const PROTO: &str = r#"
         syntax = "proto3";
         package shop;
