@@ -360,7 +360,9 @@ impl Model {
         assert!(!view.is_over() && !view.got_end, "a message after the end");
         assert_eq!(messages.len(), tally.messages);
         if view.is_single {
-            self.network.sides[side].consume(stream, tally);
+            if side == CLIENT || !self.network.taken.contains(&stream.number) {
+                self.network.sides[side].consume(stream, tally);
+            }
         } else {
             view.inbox.push_back(tally);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -150,6 +150,8 @@ pub(super) struct Network {
     pub(super) sent_bytes: [usize; 2],
     /// Events that were not processed yet.
     pub(super) events: [VecDeque<Event>; 2],
+    /// The numbers of calls whose only message came with them, and so counts as taken.
+    pub(super) taken: BTreeSet<u64>,
 }
 
 impl Network {
@@ -172,6 +174,7 @@ impl Network {
             sent: [0; 2],
             sent_bytes: [0; 2],
             events: Default::default(),
+            taken: BTreeSet::new(),
         }
     }
 
@@ -207,6 +210,14 @@ impl Network {
                 assert!(count < 10_000, "it never stops sending");
             }
             while let Some(event) = self.sides[side].poll_event() {
+                if let Event::Call {
+                    stream,
+                    message: Some(_),
+                    ..
+                } = &event
+                {
+                    self.taken.insert(stream.number);
+                }
                 self.events[side].extend(apart(event));
             }
             if let Some(at) = self.sides[side].poll_timeout() {
