@@ -159,6 +159,21 @@ on_both_brokers! {
         completes(&broker.url(), &shell, &set_up, "\\{", "\\\"Exp").await;
     }
 
+    async fn top_shows_many_instances(broker: TestBroker) {
+        let program = Program::new(&broker.url());
+        let nats = nmfw::connect(broker.url()).await.unwrap();
+        let top = [env!("CARGO_BIN_EXE_nmfw"), "top", "--interval", "1s"];
+        let Some(terminal) = Terminal::start(&program, &broker.url(), &top) else {
+            return;
+        };
+        let mut running = Vec::new();
+        for _ in 0..500 {
+            let service = calc::CalcServer::new(calc::Calculator);
+            running.push(nmfw::Server::new(nats.clone()).add_service(service).start().await.unwrap());
+        }
+        terminal.shows(&["1 service, 500 instances"]).await;
+    }
+
     async fn top_is_drawn_and_obeys_keys(broker: TestBroker) {
         let program = Program::new(&broker.url());
         let _calc = calc::serve(&broker.url()).await.unwrap();
