@@ -11,7 +11,7 @@ use saphyr::{LoadableYamlNode, Yaml};
 
 use crate::{golden, program::Program};
 
-/// The same as in `.ci/deploy-lint`.
+/// Must equal the version in `.ci/deploy-lint`.
 const VALIDATOR: &str = "kubernetes-validate==1.37.0";
 
 /// The time for an installation.

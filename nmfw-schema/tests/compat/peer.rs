@@ -1,4 +1,4 @@
-//! The same findings as `buf breaking`.
+//! Compares findings with those of `buf breaking`.
 //!
 //! buf's answers are recorded, so that the comparison does not need the program. With
 //! `NMFW_BUF_BIN=.../buf` the records are compared with the program, and with `NMFW_BLESS=1` they are

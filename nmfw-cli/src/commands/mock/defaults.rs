@@ -59,7 +59,7 @@ fn filled(message: &MessageDescriptor, depth: usize, left: &mut usize) -> Dynami
         _ => {}
     }
     for field in message.fields() {
-        // Of the fields of a oneof, one can be set.
+        // At most one field of a oneof can be set.
         let oneof = field
             .containing_oneof()
             .filter(|oneof| !oneof.is_synthetic());

@@ -206,7 +206,7 @@ impl MockCommand {
         let schema = files::read(file, &self.includes)?;
         let services = match self.services.is_empty() {
             false => self.services.clone(),
-            // Those of imported files are of others.
+            // Services of imported files belong to other programs.
             true => files::own_services(&schema, file),
         };
         Ok(Source {

@@ -43,7 +43,7 @@ struct Walk<'a> {
     ignored: &'a [Ignored],
     /// The names of fields down to here.
     steps: Vec<String>,
-    /// The same, with the indices of lists.
+    /// The path with the indices of lists.
     shown: String,
     found: &'a mut Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Where the value of a member comes from: the document, or a part of it that was held back.
+//! Where the value of a member comes from: the document, or a part of it that is read later.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,7 +25,7 @@ impl<'de, A: MapAccess<'de>> Source<'de> for FromMap<'_, A> {
     }
 }
 
-/// A value that was held back.
+/// A value that is read later.
 pub(super) struct FromRaw<'de, E>(&'de RawValue, PhantomData<E>);
 
 impl<'de, E> FromRaw<'de, E> {

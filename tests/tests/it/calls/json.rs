@@ -114,7 +114,7 @@ on_both_brokers! {
         }
     }
 
-    /// As a service in another language that reads JSON only.
+    /// Calls a service that reads only JSON, as one in another language may.
     async fn a_channel_calls_foreign_services_in_json(broker: TestBroker) {
         use futures_util::StreamExt;
         let foreign = async_nats::connect(broker.url()).await.unwrap();

@@ -308,7 +308,7 @@ async fn the_nats_cli_calls_them() {
             "\n\u{3}add\n\n\n"
         );
 
-        // As in the README.
+        // The command is the one in the README.
         let json = ["-H", "Content-Type:application/json", "--raw"];
         let sum = [&["nmfw.calc.Add", r#"{"Values":[1,2.5]}"#], &json[..]].concat();
         let answer = r#"{"Operation":"add","Result":3.5}"#;
